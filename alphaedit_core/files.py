@@ -1,0 +1,118 @@
+"""Files that are either wholly there or not there at all, and their checksums.
+
+Every file this library keeps is written beside its place and moved into it, so that a reader, or
+the next start after a kill, sees the old content or the new content and nothing between.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from .errors import CorruptFileError
+
+_BLOCK_BYTES = 1 << 20
+
+
+def sha256_of_file(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a file's content, read block by block.
+
+    Returns:
+        64 lower-case hexadecimal digits.
+
+    Raises:
+        OSError: if the file cannot be read.
+    """
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A temporary path beside ``path`` that is moved into its place when the block ends well.
+
+    The temporary name ends with the name of ``path``, so that writers which look at the suffix
+    see the right one. Folders on the way are made. If the block raises, the temporary file is
+    removed and ``path`` is as it was.
+
+    Raises:
+        FileNotFoundError: if the block ends without having written the temporary file.
+        OSError: if the file cannot be written or moved.
+    """
+    place = Path(path)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    beside = place.with_name(f".{uuid.uuid4().hex[:12]}.{place.name}")
+    try:
+        yield beside
+        _flush_to_disk(beside)
+        os.replace(beside, place)
+    except BaseException:
+        with suppress(OSError):
+            beside.unlink()
+        raise
+    # The content was safe before the move; this makes the move itself outlive a power cut. Some
+    # systems cannot flush a folder, and there is nothing to be done about it there.
+    with suppress(OSError):
+        _flush_to_disk(place.parent)
+
+
+def write_atomic(path: str | os.PathLike[str], content: bytes | str) -> None:
+    """Write a whole file at once; text is encoded as UTF-8 with its line ends as they are.
+
+    Raises:
+        OSError: if the file cannot be written; ``path`` is then as it was.
+    """
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    with atomic_path(path) as beside:
+        beside.write_bytes(data)
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        CorruptFileError: if the content is not UTF-8 or not JSON.
+        OSError: if the file is missing or cannot be read.
+    """
+    try:
+        return json.loads(Path(path).read_bytes().decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise CorruptFileError(
+            f"{path}: not UTF-8 at byte {error.start}; remove the file or restore it from a copy"
+        ) from error
+    except json.JSONDecodeError as error:
+        raise CorruptFileError(
+            f"{path}: not JSON at line {error.lineno} ({error.msg}); "
+            "remove the file or restore it from a copy"
+        ) from error
+
+
+def write_json_atomic(path: str | os.PathLike[str], content: Any) -> None:
+    """Write ``content`` as JSON with sorted keys, so that equal content gives equal bytes.
+
+    Raises:
+        TypeError: if ``content`` holds something that JSON has no form for.
+        OSError: if the file cannot be written; ``path`` is then as it was.
+    """
+    text = json.dumps(content, sort_keys=True, indent=1, ensure_ascii=False)
+    write_atomic(path, text + "\n")
+
+
+def _flush_to_disk(path: Path) -> None:
+    """Ask the system to put a file's content, or a folder's entries, on the disk now."""
+    # Windows flushes only files that are open for writing, and does not open folders at all.
+    mode = os.O_RDONLY if path.is_dir() else os.O_RDWR
+    handle = os.open(path, mode)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
