@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -61,6 +62,39 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise
     # The content was safe before the move; this makes the move itself outlive a power cut. Some
     # systems cannot flush a folder, and there is nothing to be done about it there.
+    with suppress(OSError):
+        _flush_to_disk(place.parent)
+
+
+@contextmanager
+def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A temporary folder beside ``path`` that takes its place when the block ends well.
+
+    What stands at ``path`` is moved aside first and removed last, so that at every moment either
+    the old or the new folder is whole on the disk. If the block raises, the temporary folder is
+    removed and ``path`` is as it was.
+
+    Raises:
+        OSError: if the folder cannot be written or moved.
+    """
+    place = Path(path)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    beside = place.with_name(f".{uuid.uuid4().hex[:12]}.{place.name}")
+    beside.mkdir()
+    try:
+        yield beside
+        for written in beside.rglob("*"):
+            _flush_to_disk(written)
+        if place.exists():
+            old = place.with_name(f".{uuid.uuid4().hex[:12]}.old.{place.name}")
+            os.replace(place, old)
+            os.replace(beside, place)
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            os.replace(beside, place)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
     with suppress(OSError):
         _flush_to_disk(place.parent)
 

