@@ -1,0 +1,69 @@
+# Needs Python 3.11 or newer and make; everything else goes into .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+# More flags for the tools behind the targets: make test-unit PYTEST_ARGS="-k undo".
+WORKBENCH_ARGS ?=
+PYTEST_ARGS ?=
+BENCH_ARGS ?=
+
+# A browser is opened where there is a screen, or where BROWSER names one; BROWSER=no opens none.
+SCREEN := $(filter Darwin,$(shell uname -s))$(DISPLAY)$(WAYLAND_DISPLAY)
+NO_BROWSER := $(if $(filter no,$(BROWSER)),--no-browser,$(if $(SCREEN)$(BROWSER),,--no-browser))
+ALLOW_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help install fetch workbench test test-unit test-notebooks lint bench clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(INSTALLED) ## make .venv with the versions of constraints.txt
+
+fetch: $(INSTALLED) ## fetch the default model and text into the cache
+	$(BIN)/alphaedit fetch
+
+workbench: fetch ## open the workbench in JupyterLab (BROWSER=no: print the address only)
+	$(BIN)/jupyter-lab notebooks/workbench.ipynb --ip=127.0.0.1 --ServerApp.port_retries=50 \
+		--ServerApp.answer_yes=True $(NO_BROWSER) $(ALLOW_ROOT) $(WORKBENCH_ARGS)
+
+test: test-unit test-notebooks ## run all tests
+
+test-unit: fetch ## run the tests of the packages
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-notebooks: fetch ## run the notebooks and compare their outputs with the stored ones
+	$(BIN)/python -m pytest notebooks --nbval --nbval-current-env --nbval-cell-timeout=300 \
+		--nbval-sanitize-with tests/nbval_sanitize.cfg $(PYTEST_ARGS)
+
+lint: $(INSTALLED) ## check style, types and notebooks
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python tools/clean_notebooks.py --check notebooks
+
+bench: fetch ## measure speed and memory
+	$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+clean: ## remove .venv and everything built here; the model cache stays
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	find . -type d \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
+
+# A .venv that is missing or was left half made is made anew; an older one is brought up to date.
+$(INSTALLED): pyproject.toml constraints.txt
+	@command -v "$(PYTHON)" > /dev/null || { \
+		echo "$(PYTHON) not found: install Python 3.11 or newer, or name one: make PYTHON=python3.12"; \
+		exit 1; } >&2
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "$(PYTHON) is $$("$(PYTHON)" --version 2>&1), Python 3.11 or newer is needed:" \
+			"install it, or name one: make PYTHON=python3.12"; \
+		exit 1; } >&2
+	$(BIN)/python -m pip --version > /dev/null 2>&1 || "$(PYTHON)" -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --upgrade --constraint constraints.txt pip
+	$(BIN)/python -m pip install --constraint constraints.txt \
+		--build-constraint constraints.txt --editable '.[dev]'
+	@touch $@

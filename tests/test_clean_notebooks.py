@@ -1,0 +1,255 @@
+"""Notebooks are written by Jupyter itself here, then made unclean in one way at a time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from nbformat.v4 import (
+    new_code_cell,
+    new_markdown_cell,
+    new_notebook,
+    new_output,
+    output_from_msg,
+)
+
+from tools.clean_notebooks import LARGEST_OUTPUT, WIDGET_VIEW, as_text, main, mend, problems
+
+Notebook = dict[str, Any]
+CLEAN_METADATA = {
+    "kernelspec": {
+        "display_name": "Python 3 (ipykernel)",
+        "language": "python",
+        "name": "python3",
+    },
+    "language_info": {"name": "python"},
+}
+
+
+def clean_notebook() -> Notebook:
+    result = new_output("execute_result", {"text/plain": "2"}, execution_count=1)
+    cells = [
+        new_markdown_cell("# λ and Δ"),
+        new_code_cell("1 + 1", execution_count=1, outputs=[result]),
+        new_code_cell("print('ü')", execution_count=2, outputs=[new_output("stream", text="ü\n")]),
+    ]
+    return new_notebook(cells=cells, metadata=CLEAN_METADATA)
+
+
+def written(notebook: Notebook, folder: Path) -> Path:
+    path = folder / "some.ipynb"
+    nbformat.write(nbformat.from_dict(notebook), path)
+    return path
+
+
+def view_beside(notebook: Notebook, mime: str) -> None:
+    data = {WIDGET_VIEW: {"model_id": "a1"}, mime: "shown"}
+    notebook["cells"][1]["outputs"].append(new_output("display_data", data))
+
+
+def test_a_clean_notebook_passes_and_stays_byte_for_byte(tmp_path: Path) -> None:
+    path = written(clean_notebook(), tmp_path)
+    before = path.read_bytes()
+    assert main(["--check", str(path)]) == 0
+    assert main([str(path)]) == 0
+    assert path.read_bytes() == before
+
+
+def store_widgets(notebook: Notebook) -> None:
+    notebook["metadata"]["widgets"] = {"application/vnd.jupyter.widget-state+json": {}}
+
+
+def other_kernel(notebook: Notebook) -> None:
+    notebook["metadata"]["kernelspec"] = {"display_name": "mine", "name": "conda-env"}
+
+
+def full_language_info(notebook: Notebook) -> None:
+    notebook["metadata"]["language_info"] = {"name": "python", "version": "3.12.1"}
+
+
+def timed(notebook: Notebook) -> None:
+    notebook["cells"][1]["metadata"]["execution"] = {"iopub.status.busy": "2026-01-01T00:00:00Z"}
+
+
+def collapsed(notebook: Notebook) -> None:
+    notebook["cells"][0]["metadata"]["collapsed"] = False
+
+
+def run_twice(notebook: Notebook) -> None:
+    notebook["cells"][2]["execution_count"] = 7
+
+
+def result_of_another_run(notebook: Notebook) -> None:
+    notebook["cells"][1]["outputs"][0]["execution_count"] = 5
+
+
+def view_and_picture(notebook: Notebook) -> None:
+    view_beside(notebook, "image/png")
+
+
+def view_and_html(notebook: Notebook) -> None:
+    view_beside(notebook, "text/html")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "named"),
+    [
+        (store_widgets, "widget state"),
+        (other_kernel, "kernelspec"),
+        (full_language_info, "language_info"),
+        (timed, "cell 2: volatile metadata execution"),
+        (collapsed, "cell 1: volatile metadata collapsed"),
+        (run_twice, "cell 3: execution count is not 2"),
+        (result_of_another_run, "cell 2: execution count is not 1"),
+        (view_and_picture, "cell 2: widget view"),
+        (view_and_html, "cell 2: widget view"),
+    ],
+)
+def test_what_can_be_mended_is_named_then_mended(
+    spoil: Callable[[Notebook], None],
+    named: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    notebook = clean_notebook()
+    spoil(notebook)
+    path = written(notebook, tmp_path)
+    before = path.read_bytes()
+
+    assert main(["--check", str(path)]) == 1
+    assert named in capsys.readouterr().out
+    assert path.read_bytes() == before, "a check writes nothing"
+
+    assert main([str(path)]) == 0
+    assert named in capsys.readouterr().out
+    assert main(["--check", str(path)]) == 0
+    nbformat.validate(nbformat.read(path, as_version=4))
+
+
+def test_mending_keeps_every_output_but_the_view(tmp_path: Path) -> None:
+    notebook = clean_notebook()
+    view_and_picture(notebook)
+    run_twice(notebook)
+    path = written(notebook, tmp_path)
+    main([str(path)])
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    first, second = cells[1]["outputs"]
+    assert first["data"] == {"text/plain": ["2"]}
+    assert second["data"] == {"image/png": "shown"}
+    assert cells[2]["outputs"][0]["text"] == ["ü\n"]
+
+
+def test_a_view_with_nothing_beside_it_stays() -> None:
+    notebook = clean_notebook()
+    notebook["cells"][1]["outputs"] = [new_output("display_data", {WIDGET_VIEW: {"model_id": "a"}})]
+    assert mend(notebook) == []
+    assert WIDGET_VIEW in notebook["cells"][1]["outputs"][0]["data"]
+
+
+def test_counts_skip_cells_that_were_not_run() -> None:
+    notebook = clean_notebook()
+    notebook["cells"].insert(1, new_code_cell("x = 1"))
+    assert mend(notebook) == []
+    assert [c.get("execution_count") for c in notebook["cells"]] == [None, None, 1, 2]
+
+
+def never_run(notebook: Notebook) -> None:
+    notebook["cells"][1] = new_code_cell("1 + 1")
+
+
+def too_large(notebook: Notebook) -> None:
+    notebook["cells"][2]["outputs"][0]["text"] = "é" * (LARGEST_OUTPUT // 2)
+
+
+def error_output() -> Notebook:
+    content = {"ename": "ValueError", "evalue": "no", "traceback": []}
+    return output_from_msg({"header": {"msg_type": "error"}, "content": content})
+
+
+def failed(notebook: Notebook) -> None:
+    notebook["cells"][2]["outputs"] = [error_output()]
+
+
+def home_in_output(notebook: Notebook) -> None:
+    notebook["cells"][2]["outputs"][0]["text"] = "saved to /home/ada/session"
+
+
+def windows_home_in_source(notebook: Notebook) -> None:
+    notebook["cells"][2]["source"] = r"open(r'C:\Users\ada\facts.json')"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "named"),
+    [
+        (never_run, "cell 2: never run"),
+        (too_large, "cell 3: output of 100,0"),
+        (failed, "cell 3: ends in ValueError"),
+        (home_in_output, 'cell 3: output names a home folder "/home/ada"'),
+        (windows_home_in_source, 'cell 3: source names a home folder "C:\\Users\\ada"'),
+    ],
+)
+@pytest.mark.parametrize("flags", [[], ["--check"]])
+def test_what_cannot_be_mended_is_named_and_fails(
+    spoil: Callable[[Notebook], None],
+    named: str,
+    flags: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    notebook = clean_notebook()
+    spoil(notebook)
+    path = written(notebook, tmp_path)
+    assert main([*flags, str(path)]) == 1
+    assert named in capsys.readouterr().out
+
+
+def test_an_error_that_is_meant_and_an_empty_cell_are_no_problem() -> None:
+    notebook = clean_notebook()
+    failed(notebook)
+    notebook["cells"][2]["metadata"]["tags"] = ["raises-exception"]
+    notebook["cells"].append(new_code_cell("  "))
+    assert problems(notebook) == []
+
+
+def test_another_layout_of_the_same_notebook_is_unclean(tmp_path: Path) -> None:
+    path = written(clean_notebook(), tmp_path)
+    clean = path.read_text(encoding="utf-8")
+    path.write_text(json.dumps(json.loads(clean), indent=4), encoding="utf-8")
+    assert main(["--check", str(path)]) == 1
+    assert main([str(path)]) == 0
+    assert path.read_text(encoding="utf-8") == clean
+
+
+def test_text_is_laid_out_as_jupyter_does(tmp_path: Path) -> None:
+    path = written(clean_notebook(), tmp_path)
+    text = path.read_text(encoding="utf-8")
+    assert as_text(json.loads(text)) == text
+
+
+def test_a_folder_stands_for_its_notebooks_without_checkpoints(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in ("chapter", ".ipynb_checkpoints"):
+        (tmp_path / folder).mkdir()
+        notebook = clean_notebook()
+        never_run(notebook)
+        written(notebook, tmp_path / folder)
+    assert main(["--check", str(tmp_path)]) == 1
+    assert capsys.readouterr().out.count("never run") == 1
+
+
+@pytest.mark.parametrize(
+    "content", [None, b"{", b"\xff", b"[]", b'{"nbformat": 3, "worksheets": []}']
+)
+def test_what_is_no_notebook_is_named(
+    content: bytes | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "broken.ipynb"
+    if content is not None:
+        path.write_bytes(content)
+    assert main(["--check", str(path)]) == 1
+    assert "broken.ipynb: not a readable notebook" in capsys.readouterr().out

@@ -1,0 +1,224 @@
+"""The set-up files say the same thing: pyproject, constraints, environment.yml, Makefile, CI."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import tomllib
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from nbval.plugin import get_sanitize_patterns
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+# torch brings these on Linux, in the versions that it was built for.
+CUDA = re.compile(r"nvidia-|cuda-|triton$")
+
+
+@cache
+def project() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def requirements(extras: frozenset[str]) -> dict[str, Requirement]:
+    """What ``pip install .[extras]`` asks for by name, extras that name extras followed."""
+    lines = list(project()["dependencies"])
+    for extra in extras:
+        lines += project()["optional-dependencies"][extra]
+    found = {}
+    for requirement in map(Requirement, lines):
+        if requirement.name == project()["name"]:
+            found |= requirements(frozenset(requirement.extras))
+        else:
+            found[canonicalize_name(requirement.name)] = requirement
+    return found
+
+
+def everything() -> dict[str, Requirement]:
+    return requirements(frozenset(project()["optional-dependencies"]))
+
+
+def constraint_lines() -> list[str]:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def pins() -> dict[str, str]:
+    return {canonicalize_name(n): v for n, v in (line.split("==") for line in constraint_lines())}
+
+
+def conda() -> tuple[list[str], list[str]]:
+    """The conda packages and the pip lines of environment.yml."""
+    text = (ROOT / "environment.yml").read_text(encoding="utf-8")
+    listed = yaml.safe_load(text)["dependencies"]
+    packages = [entry for entry in listed if isinstance(entry, str)]
+    (pip_lines,) = [entry["pip"] for entry in listed if isinstance(entry, dict)]
+    return packages, pip_lines
+
+
+def test_every_constraint_is_an_exact_public_version_given_once() -> None:
+    lines = constraint_lines()
+    odd = [line for line in lines if not re.fullmatch(r"[a-z0-9.-]+==[0-9][0-9a-z.]*", line)]
+    assert odd == []
+    assert len(pins()) == len(lines)
+    assert [line for line in lines if CUDA.match(line)] == []
+
+
+def test_every_dependency_has_a_pin_within_its_range() -> None:
+    missing = everything().keys() - pins().keys()
+    assert missing == set()
+    outside = [str(r) for name, r in everything().items() if not r.specifier.contains(pins()[name])]
+    assert outside == []
+
+
+def test_dependencies_are_ranges_not_pins() -> None:
+    exact = [str(r) for r in everything().values() if any(s.operator == "==" for s in r.specifier)]
+    unbounded = [str(r) for r in everything().values() if not r.specifier]
+    assert (exact, unbounded) == ([], [])
+
+
+def test_whatever_the_dependencies_bring_with_them_is_pinned() -> None:
+    waiting = list(everything().items())
+    seen: dict[str, frozenset[str]] = {}
+    while waiting:
+        name, requirement = waiting.pop()
+        extras = frozenset(requirement.extras)
+        if name in seen and extras <= seen[name]:
+            continue
+        seen[name] = seen.get(name, frozenset()) | extras
+        for line in metadata.requires(name) or []:
+            needed = Requirement(line)
+            wanted = [{"extra": extra} for extra in ("", *extras)]
+            if needed.marker is None or any(needed.marker.evaluate(e) for e in wanted):
+                waiting.append((canonicalize_name(needed.name), needed))
+    unpinned = {name for name in seen.keys() - pins().keys() if not CUDA.match(name)}
+    assert unpinned == set()
+
+
+def test_dev_holds_every_other_extra() -> None:
+    assert requirements(frozenset({"dev"})).keys() == everything().keys()
+
+
+def test_conda_installs_what_pyproject_names_at_the_same_versions() -> None:
+    packages, pip_lines = conda()
+    assert "--constraint constraints.txt" in pip_lines
+    covered = {Requirement(p).name for p in packages}
+    for line in pip_lines:
+        if match := re.fullmatch(r"--editable \.\[([\w,]+)\]", line):
+            covered |= requirements(frozenset(match[1].split(","))).keys()
+        elif not line.startswith("--"):
+            covered.add(canonicalize_name(Requirement(line).name))
+    assert everything().keys() - covered == set()
+    # A second copy from conda would stand beside the pinned one.
+    assert {Requirement(p).name for p in packages} == {"python", "pip"}
+
+
+def test_conda_and_pyproject_agree_on_python() -> None:
+    (python,) = [Requirement(p) for p in conda()[0] if p.startswith("python")]
+    declared = SpecifierSet(project()["requires-python"])
+    named = {
+        match[1]
+        for line in project()["classifiers"]
+        if (match := re.fullmatch(r"Programming Language :: Python :: (\d\.\d+)", line))
+    }
+    allowed = {version for minor in range(8, 20) if (version := f"3.{minor}") in python.specifier}
+    assert allowed == named
+    assert {version for version in named if version not in declared} == set()
+    assert "3.10" not in declared
+
+
+def rules() -> set[str]:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    return set(re.findall(r"^([a-z][a-z-]*):(?!=)", makefile, flags=re.MULTILINE))
+
+
+needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+
+
+@needs_make
+def test_help_is_the_default_and_shows_every_target() -> None:
+    shown = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert set(re.findall(r"^make ([a-z-]+) ", shown, flags=re.MULTILINE)) == rules()
+
+
+@needs_make
+def test_a_python_that_is_too_old_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    old = tmp_path / "python3.9"
+    old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.9.2\n[ "$1" != -c ]\n')
+    old.chmod(0o755)
+    for python, reason in (("./python3.9", "is Python 3.9.2"), ("python3.x", "not found")):
+        command = ["make", "install", f"PYTHON={python}"]
+        refused = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert refused.returncode != 0
+        assert f"{python} {reason}" in refused.stderr
+        assert "3.11 or newer" in refused.stderr
+    assert not (tmp_path / ".venv").exists()
+
+
+@pytest.mark.parametrize("name", [".ci/run", "README.md", "CHANGELOG.md", "environment.yml"])
+def test_only_targets_that_exist_are_spoken_of(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    spoken = re.findall(r"(?:`|^ *|&& )(?:make|phase)((?: [a-z-]+)+)", text, re.MULTILINE)
+    named = {target for targets in spoken for target in targets.split()}
+    assert named, f"{name} speaks of no target"
+    assert named - rules() == set()
+
+
+def test_the_entry_point_is_installed() -> None:
+    (command,) = metadata.entry_points(group="console_scripts", name="alphaedit")
+    assert command.value == project()["scripts"]["alphaedit"]
+    assert callable(command.load())
+
+
+def sanitized(text: str) -> str:
+    config = (ROOT / "tests" / "nbval_sanitize.cfg").read_text(encoding="utf-8")
+    for pattern, replacement in get_sanitize_patterns(config):
+        text = re.sub(pattern, replacement, text)
+    return text
+
+
+@pytest.mark.parametrize(
+    ("stored", "rerun"),
+    [
+        (
+            "uid 3f2504e0-4f89-11d3-9a0c-0305e82c3301",
+            "uid 936da01f-9abd-4d9d-80c7-02af85c822a8",
+        ),
+        ("<Thing at 0x7f03a1b2c3d4>", "<Thing at 0x7ffe00112233>"),
+        ("weights b179c9523d0e6a0f", "weights bcc81830d10ce7d9"),
+        ("saved 2026-01-02T03:04:05", "saved 2027-11-12 13:14:15.25+01:00"),
+        (
+            "target values:  12%|#2        | 3/25 [00:01<00:09,  2.31step/s]",
+            "target values: 100%|##########| 25/25 [00:11<00:00, 2.1step/s, loss 0.3]",
+        ),
+        ("1,234.5 tokens/s", "980 tokens/s"),
+        ("took 1.25 s in all", "took 830 ms in all"),
+    ],
+)
+def test_what_varies_from_run_to_run_is_not_compared(stored: str, rerun: str) -> None:
+    assert sanitized(stored) == sanitized(rerun)
+    assert sanitized(stored) != stored
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        "efficacy 97.5 %, rank 1416 of 1536",
+        "loss 12.8125 -> 0.0312, 1.25e-10",
+        "The Eiffel Tower is located in the city of Rome",
+        "layers 5-9, 25 steps, 100000 tokens, 12345678 parameters",
+        "defaced facade",
+    ],
+)
+def test_results_are_compared(result: str) -> None:
+    assert sanitized(result) == result
