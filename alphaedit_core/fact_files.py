@@ -1,0 +1,261 @@
+"""Facts in files: JSON, JSONL and CSV, and the CounterFact form of a record.
+
+======  ============================================================================================
+format  layout
+======  ============================================================================================
+JSON    a list of objects, each with the fields of :class:`~alphaedit_core.facts.Fact`
+JSONL   one such object on each line; blank lines are skipped
+CSV     a header of field names, then a row for each fact; several paraphrases or neighbours stand
+        in one cell with " | " between them; an empty cell is a field left out
+======  ============================================================================================
+
+``target_new`` is read as ``target``, and a target may be written ``{"str": "Rome"}``. An object
+with ``requested_rewrite`` is a CounterFact record: its prompts become paraphrases and neighbours,
+its relation id the relation, and what else it holds is ignored.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib import resources
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from .errors import InputError
+from .facts import FIELDS, REQUIRED, Fact, check_facts, kind, shown
+from .files import write_atomic
+
+EXAMPLES = "examples"
+"""The name under which :func:`read_facts` knows the packaged facts."""
+
+CELL_SEPARATOR = " | "
+"""What stands between the texts of one CSV cell."""
+
+_FROM_REWRITE = {
+    "subject": "subject",
+    "prompt": "prompt",
+    "target_new": "target_new",
+    "target_true": "target_true",
+    "relation_id": "relation",
+}
+_FROM_COUNTERFACT = {"paraphrase_prompts": "paraphrases", "neighborhood_prompts": "neighbours"}
+
+
+def read_facts(path: str | Path, limit: int | None = None) -> list[Fact]:
+    """Read facts from a file, checked one by one and against each other.
+
+    Args:
+        path: a JSON, JSONL or CSV file in UTF-8, told apart by its suffix or, where the suffix is
+            another, by its first character. The text ``"examples"`` means the packaged facts; a
+            file of that name is ``"./examples"``.
+        limit: read only the first so many records; None for all.
+
+    Returns:
+        The facts in the order of the file. Of records that say the same the first is kept.
+
+    Raises:
+        InputError: one line with file, record, field, value and remedy, if the file cannot be read,
+            is not of its format, holds no facts, or holds one that is not valid.
+    """
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+        raise InputError(f"limit {shown(limit)} is not a whole number above 0; give 1 or more")
+    if path == EXAMPLES:
+        return example_facts()[:limit]
+    path = Path(path)
+    labels, facts = [], []
+    try:
+        text = _read_text(path)
+        for label, record in islice(_records_of(path, text), limit):
+            labels.append(label)
+            try:
+                facts.append(fact_from_record(record))
+            except InputError as error:
+                raise InputError(f"{label}: {error}") from None
+        if not facts:
+            raise InputError("there is no fact in this file; put at least one into it")
+        return check_facts(facts, labels)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def example_facts() -> list[Fact]:
+    """The packaged facts, all known to the packaged model; the first is the Eiffel Tower's."""
+    source = resources.files(__package__).joinpath("examples", "facts.json")
+    return [Fact.from_dict(record) for record in json.loads(source.read_text(encoding="utf-8"))]
+
+
+def write_facts(path: str | Path, facts: Sequence[Fact]) -> None:
+    """Write facts as a JSON file, which :func:`read_facts` reads back as the same facts.
+
+    The file is written beside its place and moved into it.
+
+    Raises:
+        InputError: if the facts do not pass :func:`~alphaedit_core.facts.check_facts`, or the file
+            cannot be written. What stood at ``path`` is then as it was.
+    """
+    records = [fact.to_dict() for fact in check_facts(facts)]
+    try:
+        write_atomic(path, json.dumps(records, ensure_ascii=False, indent=2) + "\n")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}); name another") from None
+
+
+def fact_from_record(record: object) -> Fact:
+    """The fact that one record of a file describes, in any of the forms named above.
+
+    Raises:
+        InputError: if the record has none of those forms, or the fact would not be valid.
+    """
+    if not isinstance(record, Mapping):
+        return Fact.from_dict(record)  # type: ignore[arg-type]  # refused there, in words
+    fields = _counterfact_fields(record) if "requested_rewrite" in record else dict(record)
+    if "target_new" in fields:
+        if "target" in fields:
+            raise InputError('"target" and "target_new" are both given; remove one of them')
+        fields["target"] = fields.pop("target_new")
+    for name in ("target", "target_true"):
+        value = fields.get(name)
+        if isinstance(value, Mapping) and "str" in value:
+            fields[name] = value["str"]
+    return Fact.from_dict(fields)
+
+
+def _counterfact_fields(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a fact that a CounterFact record holds, under a fact's names."""
+    rewrite = record["requested_rewrite"]
+    if not isinstance(rewrite, Mapping):
+        raise InputError(
+            f"requested_rewrite {shown(rewrite)} is {kind(rewrite)}; give one object with subject, "
+            "prompt and target_new"
+        )
+    fields = {ours: rewrite[theirs] for theirs, ours in _FROM_REWRITE.items() if theirs in rewrite}
+    prompts = {
+        ours: record[theirs] for theirs, ours in _FROM_COUNTERFACT.items() if theirs in record
+    }
+    return fields | prompts
+
+
+def _read_text(path: Path) -> str:
+    """The text of a file in UTF-8, without its byte order mark."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(
+            f'there is no such file; correct the path, or give "{EXAMPLES}" for the packaged facts'
+        ) from None
+    except IsADirectoryError:
+        raise InputError("this is a folder; name a file in it") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"the file cannot be read ({error}); name another") from None
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise InputError(
+            f"not UTF-8 at byte {error.start} (line {line}); save the file in UTF-8"
+        ) from None
+    text = text.removeprefix("\ufeff")
+    if not text.strip():
+        raise InputError("the file is empty; put at least one fact into it")
+    return text
+
+
+def _records_of(path: Path, text: str) -> Iterator[tuple[str, object]]:
+    """The records of a file, each with what messages call it: "fact 3" or "line 3"."""
+    readers: dict[str, Callable[[str], Iterator[tuple[str, object]]]] = {
+        ".json": _json_records,
+        ".jsonl": _jsonl_records,
+        ".ndjson": _jsonl_records,
+        ".csv": _csv_records,
+    }
+    by_content = {"[": _json_records, "{": _jsonl_records}.get(text.lstrip()[0], _csv_records)
+    return readers.get(path.suffix.lower(), by_content)(text)
+
+
+def _json_records(text: str) -> Iterator[tuple[str, object]]:
+    records = _parsed(text)
+    if isinstance(records, dict):
+        raise InputError("the file holds one object; put it into a list: [{...}]")
+    if not isinstance(records, list):
+        raise InputError(f"the file holds {kind(records)}; write a list: [{{...}}]")
+    if not records:
+        raise InputError("the list of facts is empty; put at least one into it")
+    return ((f"fact {number}", record) for number, record in enumerate(records, 1))
+
+
+def _jsonl_records(text: str) -> Iterator[tuple[str, object]]:
+    # Only "\n" ends a line: str.splitlines would cut at separators that JSON allows inside a text.
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            yield f"line {number}", _parsed(line, number)
+
+
+def _parsed(text: str, line: int | None = None) -> object:
+    """What JSON ``text`` says; ``line`` is its number where it is one line of a file."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"not valid JSON at line {line or error.lineno}, column {error.colno} ({error.msg}); "
+            "correct it there"
+        ) from None
+    except (ValueError, RecursionError) as error:
+        where = f" in line {line}" if line else ""
+        raise InputError(f"JSON that cannot be read{where} ({error}); correct it") from None
+
+
+def _csv_records(text: str) -> Iterator[tuple[str, object]]:
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    header: list[str] | None = None
+    while True:
+        # A row may span lines; it is named by its first.
+        label = f"line {reader.line_num + 1}"
+        try:
+            row = next(reader, None)
+        except csv.Error as error:
+            raise InputError(f"{label}: not valid CSV ({error}); correct the row") from None
+        if row is None:
+            return
+        if not any(cell.strip() for cell in row):
+            continue
+        if header is None:
+            header = _csv_header(label, row)
+        elif len(row) != len(header):
+            raise InputError(
+                f"{label}: the row has {len(row)} cells and the header {len(header)}; "
+                "put quotes around a cell that holds a comma"
+            )
+        else:
+            yield label, _csv_fields(header, row)
+
+
+def _csv_header(label: str, row: list[str]) -> list[str]:
+    """The names in the first row, each of them known and given once."""
+    header = [cell.strip() for cell in row]
+    known = (*FIELDS, "target_new")
+    for name in header:
+        if name not in known:
+            raise InputError(
+                f"{label}: column {shown(name)} is not known; the first row names the columns, "
+                f"separated by commas, out of {', '.join(FIELDS)}"
+            )
+        if header.count(name) > 1:
+            raise InputError(f"{label}: column {shown(name)} is there twice; remove one")
+    for name in REQUIRED:
+        if name not in header and not (name == "target" and "target_new" in header):
+            raise InputError(f'{label}: column "{name}" is missing; add it')
+    return header
+
+
+def _csv_fields(header: list[str], row: list[str]) -> dict[str, object]:
+    fields: dict[str, object] = {}
+    for name, cell in zip(header, row, strict=True):
+        if name in ("paraphrases", "neighbours"):
+            fields[name] = cell.split(CELL_SEPARATOR) if cell.strip() else []
+        elif cell.strip() or name in (*REQUIRED, "target_new"):
+            fields[name] = cell
+    return fields

@@ -1,0 +1,360 @@
+"""A fact: what a model is to say after a prompt, and the prompts by which the change is judged.
+
+A fact is checked when it is made. Whatever is wrong with it is said in one line that names the
+field, the value and the remedy, so that no later stage meets a prompt without its subject or a
+target without a token.
+
+Text is kept as its author wrote it, with two exceptions. White space around a text is removed,
+because a space left after a prompt changes the tokens that follow it. Unicode is brought into
+composed form (NFC), the form that keyboards and running text use: "é" typed on a keyboard and "é"
+copied from a file name would otherwise be different tokens, and an edit of one would not reach the
+other.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+from .errors import InputError
+
+SLOT = "{}"
+"""The place of the subject in a prompt."""
+
+_SHOWN = 60
+"""Characters of a value that a message or a repr shows before it is cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One statement to be written into a model: after the prompt comes the target.
+
+    Example:
+        >>> fact = Fact("Eiffel Tower", "{} is located in the city of", "Rome", target_true="Paris")
+        >>> fact.text
+        'Eiffel Tower is located in the city of'
+
+    Attributes:
+        subject: what the statement is about, as it stands in the prompt.
+        prompt: the text before the target, with one ``{}`` where the subject stands. Other braces,
+            in the prompt or in the subject, are ordinary characters.
+        target: what the model is to say next; one token or many, without a leading space.
+        target_true: what the model says now and should stop saying, or None.
+        paraphrases: complete prompts with the same meaning, by which generalisation is judged. A
+            ``{}`` in one is filled with the subject.
+        neighbours: complete prompts about other subjects for which ``target_true`` stays right, by
+            which specificity is judged.
+        relation: a name for the property that is edited, such as Wikidata's ``"P276"``, or None.
+        id: name of the fact; by default 12 hexadecimal digits made from subject, prompt and target,
+            the same on every machine.
+
+    Raises:
+        InputError: if a field is of the wrong type, blank, or holds half a surrogate pair, if the
+            prompt has no ``{}`` or several, or if a neighbour has one.
+    """
+
+    subject: str
+    prompt: str
+    target: str
+    target_true: str | None = None
+    paraphrases: Sequence[str] = ()
+    neighbours: Sequence[str] = ()
+    relation: str | None = None
+    id: str = ""
+
+    def __post_init__(self) -> None:
+        subject = _text("subject", self.subject)
+        cleaned: dict[str, Any] = {
+            "subject": subject,
+            "prompt": _prompt(self.prompt, subject),
+            "target": _text("target", self.target),
+            "paraphrases": tuple(
+                _fill(text, subject) for text in _texts("paraphrases", self.paraphrases)
+            ),
+            "neighbours": _neighbours(self.neighbours),
+        }
+        for name in ("target_true", "relation"):
+            value = getattr(self, name)
+            cleaned[name] = None if value is None else _text(name, value)
+        key = (cleaned["subject"], cleaned["prompt"], cleaned["target"])
+        cleaned["id"] = _content_id(*key) if self.id == "" else _text("id", self.id)
+        for name, value in cleaned.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def text(self) -> str:
+        """The prompt with the subject filled in; the target follows after it."""
+        return self.prompt.replace(SLOT, self.subject)
+
+    @property
+    def subject_span(self) -> tuple[int, int]:
+        """Start and end of the subject in :attr:`text`, in characters, the end exclusive."""
+        start = self.prompt.index(SLOT)
+        return start, start + len(self.subject)
+
+    @property
+    def slot(self) -> tuple[str, str]:
+        """What the fact is about: subject and prompt, case and white space folded.
+
+        Two facts with the same slot are statements about the same thing; the later one corrects
+        the earlier.
+        """
+        return _fold(self.subject), _fold(self.prompt)
+
+    def changed(self, **fields: Any) -> Fact:
+        """A copy with some fields replaced.
+
+        An id that was made from the content is made again, which ``dataclasses.replace`` alone
+        would not do.
+
+        Raises:
+            InputError: if a field is not known, or the new fact would not be valid.
+        """
+        return Fact.from_dict(self.to_dict() | fields)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fact as JSON can hold it; fields that have their default are left out."""
+        record: dict[str, Any] = {
+            "subject": self.subject,
+            "prompt": self.prompt,
+            "target": self.target,
+            "target_true": self.target_true,
+            "paraphrases": list(self.paraphrases),
+            "neighbours": list(self.neighbours),
+            "relation": self.relation,
+        }
+        if self.id != _content_id(self.subject, self.prompt, self.target):
+            record["id"] = self.id
+        return {name: value for name, value in record.items() if value not in (None, [])}
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Fact:
+        """The fact that :meth:`to_dict` wrote.
+
+        Raises:
+            InputError: if ``record`` is not a mapping, lacks a field, has one that is not known, or
+                does not describe a valid fact.
+        """
+        if not isinstance(record, Mapping):
+            raise InputError(
+                f"{shown(record)} is {kind(record)}; a fact is an object with the fields "
+                f"{', '.join(REQUIRED)}"
+            )
+        for name in record:
+            if name not in FIELDS:
+                raise InputError(
+                    f"field {shown(name)} is not known; remove it, or use one of "
+                    f"{', '.join(FIELDS)}"
+                )
+        for name in REQUIRED:
+            if name not in record:
+                raise InputError(f'field "{name}" is missing; add it (a text)')
+        return cls(**record)
+
+    def __repr__(self) -> str:
+        parts = [repr(shorten(value)) for value in (self.subject, self.prompt, self.target)]
+        if self.target_true is not None:
+            parts.append(f"target_true={shorten(self.target_true)!r}")
+        parts += [
+            f"{len(texts)} {name if len(texts) > 1 else name[:-1]}"
+            for name in ("paraphrases", "neighbours")
+            if (texts := getattr(self, name))
+        ]
+        return f"Fact({', '.join(parts)})"
+
+    def _repr_html_(self) -> str:
+        start, end = self.subject_span
+        prompt = (
+            f"{escape(self.text[:start])}<strong>{escape(self.subject)}</strong>"
+            f"{escape(self.text[end:])}"
+        )
+        rows = [("Prompt", prompt), ("Target", escape(self.target))]
+        if self.target_true is not None:
+            rows.append(("True target", escape(self.target_true)))
+        for name in ("paraphrases", "neighbours"):
+            if texts := getattr(self, name):
+                rows.append((name.capitalize(), "<br>".join(escape(text) for text in texts)))
+        if self.relation is not None:
+            rows.append(("Relation", escape(self.relation)))
+        body = "".join(
+            f'<tr><th scope="row">{head}</th><td dir="auto">{cell}</td></tr>' for head, cell in rows
+        )
+        return f"<table><caption>Fact {escape(self.id)}</caption><tbody>{body}</tbody></table>"
+
+
+FIELDS = tuple(field.name for field in dataclasses.fields(Fact))
+"""Names of the fields of a fact, in their order."""
+
+REQUIRED = FIELDS[:3]
+"""The fields that every fact has: subject, prompt, target."""
+
+
+def check_facts(facts: Sequence[Fact], labels: Sequence[str] | None = None) -> list[Fact]:
+    """The facts of one call, checked against each other.
+
+    Args:
+        facts: facts in the order in which they are to be written.
+        labels: what messages call each fact; by default "fact 1", "fact 2" and so on.
+
+    Returns:
+        The same facts in the same order. Of facts that say the same (same :attr:`Fact.slot`, and
+        targets that differ in case and white space at most) the first is kept.
+
+    Raises:
+        InputError: if there is no fact, if ``facts`` is not a sequence of facts, if two facts give
+            the same thing different targets, or if two different facts have the same id.
+    """
+    if isinstance(facts, (Mapping, str, Fact)) or not isinstance(facts, Iterable):
+        raise InputError(f"the facts are {kind(facts)}; give a list of facts, such as [Fact(...)]")
+    facts = list(facts)
+    if not facts:
+        raise InputError("the list of facts is empty; give at least one fact")
+    labels = [f"fact {n}" for n in range(1, len(facts) + 1)] if labels is None else labels
+    by_slot: dict[tuple[str, str], tuple[str, Fact]] = {}
+    by_id: dict[str, str] = {}
+    for label, fact in zip(labels, facts, strict=True):
+        if not isinstance(fact, Fact):
+            raise InputError(f"{label}: {shown(fact)} is {kind(fact)}; make it a Fact(...)")
+        first_label, first = by_slot.setdefault(fact.slot, (label, fact))
+        if _fold(first.target) != _fold(fact.target):
+            raise InputError(
+                f"{first_label} and {label}: both are about {shown(fact.text)}, with the targets "
+                f"{shown(first.target)} and {shown(fact.target)}; keep one of them, or edit them "
+                "one after the other"
+            )
+        if first is fact and (other := by_id.setdefault(fact.id, label)) != label:
+            raise InputError(
+                f"{other} and {label}: both have the id {shown(fact.id)}; give each its own id, or "
+                "leave the ids out"
+            )
+    return [fact for _, fact in by_slot.values()]
+
+
+def facts_table_html(facts: Sequence[Fact]) -> str:
+    """An HTML table of facts, one row each; all text is escaped."""
+    columns = ("", "Prompt", "Target", "True target", "Paraphrases", "Neighbours")
+    head = "".join(f'<th scope="col">{name}</th>' for name in columns)
+    rows = []
+    for number, fact in enumerate(facts, 1):
+        texts = "".join(
+            f'<td dir="auto">{escape(text)}</td>'
+            for text in (fact.text, fact.target, fact.target_true or "")
+        )
+        counts = f"<td>{len(fact.paraphrases)}</td><td>{len(fact.neighbours)}</td>"
+        rows.append(f'<tr><th scope="row">{number}</th>{texts}{counts}</tr>')
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+
+
+def shorten(text: str) -> str:
+    """``text`` on one line, cut where it is long."""
+    line = " ".join(text.split())
+    return line if len(line) <= _SHOWN else line[: _SHOWN - 1] + "…"
+
+
+def shown(value: object) -> str:
+    """``value`` as JSON writes it, on one line, cut where it is long, and safe to print."""
+    if isinstance(value, str):
+        text = json.dumps(shorten(value), ensure_ascii=False)
+    else:
+        text = shorten(json.dumps(value, ensure_ascii=False, default=repr))
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def kind(value: object) -> str:
+    """What sort of thing ``value`` is, in the words of someone who writes JSON."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true or false"
+    if isinstance(value, (int, float)):
+        return "a number"
+    if isinstance(value, str):
+        return "a text"
+    if isinstance(value, Mapping):
+        return "an object"
+    if isinstance(value, Sequence):
+        return "a list"
+    return f"of the type {type(value).__name__}"
+
+
+def _text(field: str, value: object) -> str:
+    """``value`` as the text of ``field``: a string, stripped, composed, and not blank."""
+    if not isinstance(value, str):
+        plain = isinstance(value, (bool, int, float))
+        remedy = f'write "{json.dumps(value)}"' if plain else "give a text"
+        raise InputError(f"{field} {shown(value)} is not a text; {remedy}")
+    text = unicodedata.normalize("NFC", value.strip())
+    # A zero-width space or a lone direction mark is a text with nothing to see in it.
+    categories = {unicodedata.category(character) for character in text}
+    if categories <= {"Zs", "Zl", "Zp", "Cc", "Cf"}:
+        raise InputError(f"{field} {shown(value)} is blank; give a text")
+    if "Cs" in categories:
+        raise InputError(f"{field} {shown(value)} holds half a surrogate pair; write the character")
+    return text
+
+
+def _prompt(value: object, subject: str) -> str:
+    """The prompt, with exactly one place for the subject."""
+    prompt = _text("prompt", value)
+    places = prompt.count(SLOT)
+    if places == 0:
+        remedy = (
+            f"write the prompt with {SLOT} where {shown(subject)} stands"
+            if subject in prompt
+            else f"write {SLOT} where the subject stands"
+        )
+        raise InputError(f"prompt {shown(prompt)} has no {SLOT} for the subject; {remedy}")
+    if places > 1:
+        raise InputError(
+            f"prompt {shown(prompt)} has {places} {SLOT}; keep one for the subject and write the "
+            "others out"
+        )
+    return prompt
+
+
+def _texts(field: str, value: object) -> tuple[str, ...]:
+    """``value`` as the texts of ``field``."""
+    if isinstance(value, str):
+        raise InputError(f"{field} {shown(value)} is one text; give a list: [{shown(value)}]")
+    if not isinstance(value, Sequence):
+        raise InputError(f"{field} {shown(value)} is {kind(value)}; give a list of texts")
+    one = field.removesuffix("s")
+    return tuple(_text(f"{one} {number}:", text) for number, text in enumerate(value, 1))
+
+
+def _fill(text: str, subject: str) -> str:
+    """A paraphrase with its subject filled in.
+
+    A subject that itself holds ``{}`` may already stand there, in full.
+    """
+    return text if SLOT in subject and subject in text else text.replace(SLOT, subject)
+
+
+def _neighbours(value: object) -> tuple[str, ...]:
+    """The neighbours, complete as they stand: they are about other subjects."""
+    texts = _texts("neighbours", value)
+    for number, text in enumerate(texts, 1):
+        if SLOT in text:
+            raise InputError(
+                f"neighbour {number}: {shown(text)} has {SLOT}; a neighbour is about another "
+                "subject: write that subject out"
+            )
+    return texts
+
+
+def _fold(text: str) -> str:
+    """``text`` without differences of case, of composition and of white space."""
+    decomposed = unicodedata.normalize("NFD", text).casefold()
+    return " ".join(unicodedata.normalize("NFC", decomposed).split())
+
+
+def _content_id(subject: str, prompt: str, target: str) -> str:
+    """12 hexadecimal digits of the SHA-256 of the three texts."""
+    content = json.dumps([subject, prompt, target], ensure_ascii=False)
+    return hashlib.sha256(content.encode("utf-8")).hexdigest()[:12]
