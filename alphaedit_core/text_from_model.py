@@ -1,0 +1,132 @@
+"""Running text that the model writes itself.
+
+What a model says unprompted is closer to what it was trained on than any one corpus is, and needs
+no network.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from .errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+    from .models import EditableModel
+
+_BATCH = 16
+
+
+class ModelSamples:
+    """Documents sampled from the model, started by nothing but its first token. Endless.
+
+    The random numbers are drawn on the CPU, so that a device changes the text only where its
+    rounding changes a probability.
+
+    Args:
+        model: what is sampled from. It is not changed.
+        tokens_per_document: length of a document in tokens; one that the model ends by itself is
+            shorter.
+        seed: of the random numbers.
+        temperature: of the sampling; 1 is the model's own distribution.
+
+    Raises:
+        InputError: if a setting is out of range or the tokenizer has no token to start from.
+    """
+
+    def __init__(
+        self,
+        model: EditableModel,
+        tokens_per_document: int = 256,
+        seed: int = 0,
+        temperature: float = 1.0,
+    ) -> None:
+        window = getattr(model.model.config, "max_position_embeddings", None)
+        if not 1 <= tokens_per_document <= (window or tokens_per_document):
+            raise InputError(
+                f"tokens_per_document {tokens_per_document}: has to lie between 1 and the model's "
+                f"{window or 'window'}"
+            )
+        if not temperature > 0:
+            raise InputError(f"temperature {temperature}: has to be above 0")
+        self.model = model
+        self.tokens_per_document = tokens_per_document
+        self.seed = seed
+        self.temperature = temperature
+        self._start = _first_token(model.tokenizer)
+
+    @property
+    def name(self) -> str:
+        return "self"
+
+    def checksum(self) -> str:
+        """Of the model's fingerprint and the settings; no text is sampled for it."""
+        parts = [
+            self.model.fingerprint,
+            self._start,
+            self.tokens_per_document,
+            self.seed,
+            self.temperature,
+            _BATCH,
+        ]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def documents(self) -> Iterator[str]:
+        """The samples that are not blank, from the first, without end.
+
+        Raises:
+            InputError: if a whole batch of samples is blank.
+        """
+        import torch
+
+        generator = torch.Generator().manual_seed(self.seed)
+        while True:
+            texts = self.model.tokenizer.batch_decode(
+                self._sample(generator), skip_special_tokens=True
+            )
+            texts = [text for text in texts if text.strip()]
+            if not texts:
+                raise InputError('text "self": the model writes only blanks; use another text')
+            yield from texts
+
+    def _sample(self, generator: torch.Generator) -> list[list[int]]:
+        """Token ids of one batch of documents, without the first token and the end."""
+        import torch
+
+        lm = self.model.model
+        end = self.model.tokenizer.eos_token_id
+        tokens = torch.full((_BATCH, 1), self._start, device=lm.device)  # (batch, 1)
+        drawn: list[torch.Tensor] = []
+        ended = torch.zeros(_BATCH, dtype=torch.bool)
+        past = None
+        with torch.inference_mode():
+            for _ in range(self.tokens_per_document):
+                output = lm(input_ids=tokens, past_key_values=past, use_cache=True)
+                past = output.past_key_values
+                logits = output.logits[:, -1].float().cpu() / self.temperature  # (batch, vocab)
+                if end is not None and not drawn:
+                    logits[:, end] = -torch.inf  # a document has at least one token
+                choice = torch.multinomial(logits.softmax(-1), 1, generator=generator)
+                drawn.append(choice)
+                if end is not None:
+                    ended |= choice[:, 0] == end
+                if bool(ended.all()):
+                    break
+                tokens = choice.to(lm.device)
+        rows = torch.cat(drawn, dim=1).tolist()
+        return [row[: row.index(end)] if end in row else row for row in rows]
+
+    def __repr__(self) -> str:
+        return f"ModelSamples({self.model!r}, seed={self.seed})"
+
+
+def _first_token(tokenizer: object) -> int:
+    for name in ("bos_token_id", "eos_token_id"):
+        token = getattr(tokenizer, name, None)
+        if token is not None:
+            return int(token)
+    raise InputError('text "self": the tokenizer has no bos or eos token to start a document from')

