@@ -136,7 +136,7 @@ def record(
     hooks = [
         block.register_forward_pre_hook(note, with_kwargs=True) for block in blocks[start:stop]
     ]
-    with _hooked(hooks), _ending_before(model, stop) as end:
+    with _hooked(hooks), ending_before(model, stop) as end:
         run_model(model, ids, positions=positions, mask=mask, cache=cache)
     return Recording(start, entry[0] if entry else end[0], calls)
 
@@ -175,20 +175,21 @@ def run_model(
     base(**kwargs)
 
 
-def cache_prefix(model: EditableModel, ids: Tensor, start: int) -> DynamicCache:
+def cache_prefix(model: EditableModel, ids: Tensor) -> DynamicCache:
     """Attention keys and values of a prefix, frozen: later tokens see them but add nothing.
 
     Args:
         model: the model.
-        ids: the prefix (rows, tokens), padded on the right; what is padding is for the mask of the
-            later call to say.
-        start: the cache is for calls of blocks from here on and for one recording pass of all.
+        ids: the prefix (rows, tokens), padded on the right; which of it is padding is for the mask
+            of the later calls to say. May have no tokens.
     """
     cache = DynamicCache()
     if ids.shape[1]:
-        with _ending_before(model, model.layers):
+        with ending_before(model, model.layers):
             run_model(model, ids, cache=cache)
-    cache.layers = [_FrozenLayer(layer) for layer in cache.layers]
+    else:
+        cache.layers = [DynamicLayer() for _ in range(model.layers)]
+    cache.layers = [_FrozenLayer(layer) for layer in cache.layers]  # type: ignore[arg-type]
     return cache
 
 
@@ -227,7 +228,7 @@ def _hooked(hooks: Sequence[Any]) -> Iterator[None]:
 
 
 @contextmanager
-def _ending_before(model: EditableModel, stop: int) -> Iterator[list[Tensor]]:
+def ending_before(model: EditableModel, stop: int) -> Iterator[list[Tensor]]:
     """End the forward pass after block ``stop`` - 1; the list receives that block's output."""
     end: list[Tensor] = []
     if stop == 0:

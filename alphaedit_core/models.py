@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -217,7 +218,12 @@ def _converted(gguf: Path, checksum: str, monitor: Monitor) -> Path:
             return folder
     with monitor.stage("converting the model", 1), _quiet_transformers(), atomic_folder(folder) as new:
         source = {"pretrained_model_name_or_path": gguf.parent, "gguf_file": gguf.name}
-        AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32).save_pretrained(new)
+        with contextlib.redirect_stderr(io.StringIO()):  # a bar that cannot be turned off
+            model = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
+        # The weights are plain float32 by now; only this record still calls them quantised.
+        if getattr(model, "hf_quantizer", None) is not None:
+            model.hf_quantizer.remove_quantization_config(model)
+        model.save_pretrained(new)
         AutoTokenizer.from_pretrained(**source).save_pretrained(new)
         sizes = {p.name: p.stat().st_size for p in new.glob("*.safetensors")}
         write_json_atomic(new / "converted.json", {"source_sha256": checksum, "weights": sizes})

@@ -1,0 +1,65 @@
+"""Contexts: short texts of the model's own that stand before a prompt, so that an edit generalises.
+
+Meng et al. 2022 (ROME), section 3.1; the released AlphaEdit code samples one text of ten tokens from
+each of five opening words. Here the sampling is seeded and independent of the device's generator,
+and the texts are kept with the session.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from .forward import pad_rows, run_model, tap
+from .models import EditableModel
+from .prompts import encode
+
+#: One text is sampled from each of these.
+OPENINGS = ("The", "Therefore", "Because", "I", "You")
+
+
+@torch.no_grad()
+def sample_contexts(
+    model: EditableModel, seed: int, tokens: int = 10, top_k: int = 5
+) -> tuple[str, ...]:
+    """One short text of the model's own per opening word.
+
+    Args:
+        model: the model, unedited.
+        seed: seed of the sampling.
+        tokens: length of each text with its opening, in tokens; special tokens do not count.
+        top_k: sampled among so many most likely tokens.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    starts = [encode(model.tokenizer, opening)[0] for opening in OPENINGS]
+    special = set(model.tokenizer.all_special_ids)
+    rows = [list(start) for start in starts]
+    while any(_length(row, special) < tokens for row in rows):
+        ids = pad_rows(rows, model.device)
+        last = torch.tensor([len(row) - 1 for row in rows], device=model.device)
+        logits = _logits_at(model, ids, last).cpu()
+        logits[:, list(special)] = -torch.inf
+        best = logits.topk(top_k, dim=-1)
+        choice = torch.multinomial(best.values.softmax(dim=-1), 1, generator=generator)
+        for row, token in zip(rows, best.indices.gather(1, choice)[:, 0].tolist(), strict=True):
+            if _length(row, special) < tokens:
+                row.append(token)
+    texts = [model.tokenizer.decode(row, skip_special_tokens=True) for row in rows]
+    return tuple(" ".join(text.split()) for text in texts)
+
+
+def _length(row: list[int], special: set[int]) -> int:
+    return sum(token not in special for token in row)
+
+
+def _logits_at(model: EditableModel, ids: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """Logits (rows, vocabulary), float32, at one token of each row."""
+    out: list[torch.Tensor] = []
+
+    def read(hidden: Any) -> None:
+        out.append(hidden[torch.arange(len(ids), device=ids.device), index])
+
+    with tap(model.anatomy.norm, read):
+        run_model(model, ids)
+    return model.anatomy.logits(out[0])

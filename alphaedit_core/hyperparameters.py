@@ -1,0 +1,202 @@
+"""Every number that an edit depends on, in one place, with the published presets.
+
+The paper prints "lambda = 20,000" (GPT-2 XL) and "15,000" (GPT-J, Llama-3) in its set-up. In the
+released files that number is ``mom2_update_weight``, MEMIT's weight on C, which AlphaEdit never
+reads; AlphaEdit's own ridge is ``L2`` = 10. Both are here: ``covariance_weight`` and ``ridge``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import InputError
+
+
+@dataclass(frozen=True)
+class HyperParameters:
+    """What an edit depends on besides model and facts."""
+
+    layers: tuple[int, ...]
+    """Edited blocks, first to last; the target value is searched at the last one's output."""
+    steps: int = 25
+    """Evaluations of the loss per fact at most; there is one Adam step fewer."""
+    learning_rate: float = 0.5
+    """Adam's step for the target value (``v_lr``)."""
+    loss_stop: float = 0.05
+    """A fact whose loss is under this has converged and leaves the batch."""
+    clamp_factor: float = 0.75
+    """Longest the change of a hidden state may be, as a multiple of that state's norm."""
+    weight_decay: float = 0.5
+    """Weight of ``|delta| / |h|^2`` in the loss (``v_weight_decay``)."""
+    kl_factor: float = 0.0625
+    """Weight of the KL term that holds what ``{subject} is a`` says."""
+    ridge: float = 10.0
+    """lambda in ``(lambda I + ...)``; ``L2`` in the released code, 1 in the paper's Eq. 14."""
+    threshold: str = "0.02"
+    """Where the kept space ends: ``0.02``, ``energy:0.1`` or ``rank:1000``."""
+    covariance_weight: float = 15_000.0
+    """MEMIT's weight on C (``mom2_update_weight``); AlphaEdit does not read it."""
+    contexts: int = 5
+    """Number of texts of the model's own that stand before the prompt, 0 to 5."""
+    context_tokens: int = 10
+    """Length of each, in tokens."""
+    text: str = "wikipedia-sample"
+    """Running text for the statistics."""
+    tokens: int | None = None
+    """Token budget for the statistics; none for the rule of ``default_tokens``."""
+    seed: int = 0
+    """Seed of everything sampled."""
+    origin: str = "given by hand"
+    """Where these numbers come from, for people."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work, by name.
+
+        Raises:
+            InputError: if a value is out of range.
+        """
+        from .nullspace import Threshold
+
+        positive = ("steps", "learning_rate", "clamp_factor", "ridge", "context_tokens")
+        for name in positive:
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name} {getattr(self, name)} is not positive; give more than 0")
+        for name in ("loss_stop", "weight_decay", "kl_factor", "covariance_weight", "contexts"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"{name} {getattr(self, name)} is negative; give 0 or more")
+        if not self.layers or list(self.layers) != sorted(set(self.layers)) or self.layers[0] < 0:
+            raise InputError(
+                f"layers {list(self.layers)} are not ascending block indices; give for example 5-9"
+            )
+        if self.contexts > 5:
+            raise InputError(f"contexts {self.contexts} is more than there are; give 0 to 5")
+        Threshold.parse(self.threshold)
+
+    def replace(self, **changes: Any) -> HyperParameters:
+        """A copy with some fields changed.
+
+        Raises:
+            InputError: for a field that does not exist or a value that cannot be used.
+        """
+        values = {name: _typed(name, value) for name, value in changes.items()}
+        return dataclasses.replace(self, **values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, ready for JSON."""
+        return dataclasses.asdict(self) | {"layers": list(self.layers)}
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> HyperParameters:
+        """The inverse of :meth:`to_dict`.
+
+        Raises:
+            InputError: for a field that does not exist or a value that cannot be used.
+        """
+        return cls(**{name: _typed(name, value) for name, value in fields.items()})
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{name}</td><td>{value}</td></tr>" for name, value in self.to_dict().items()
+        )
+        return f"<table><tr><th>hyperparameter</th><th>value</th></tr>{rows}</table>"
+
+
+def parse_layers(text: str) -> tuple[int, ...]:
+    """``"5-9"``, ``"5,7,9"`` or ``"5"`` as indices.
+
+    Raises:
+        InputError: if it is none of these.
+    """
+    layers: list[int] = []
+    try:
+        for part in text.split(","):
+            first, _, last = part.strip().partition("-")
+            layers += range(int(first), int(last or first) + 1)
+    except ValueError:
+        raise InputError(f'layers "{text}" are not understood; give 5-9 or 5,7,9') from None
+    return tuple(layers)
+
+
+def _typed(name: str, value: Any) -> Any:
+    """A value for a field, from its own type or from text as the command line gives it."""
+    hints = typing.get_type_hints(HyperParameters)
+    if name not in hints:
+        raise InputError(f'field "{name}" does not exist; give one of {", ".join(hints)}')
+    if name == "layers":
+        if isinstance(value, str):
+            return parse_layers(value)
+        if isinstance(value, list | tuple) and all(type(item) is int for item in value):
+            return tuple(value)
+        raise InputError(f'field layers: {value!r} is not a list of block indices; give 5-9')
+    kinds = hints[name].__args__ if isinstance(hints[name], types.UnionType) else (hints[name],)
+    if value is None or value == "none":
+        if type(None) in kinds:
+            return None
+    elif kinds[0] is str:
+        return str(value)
+    elif not isinstance(value, bool):
+        try:
+            number = float(value)
+            if kinds[0] is float:
+                return number
+            if number == int(number):
+                return int(number)
+        except (TypeError, ValueError, OverflowError):
+            pass
+    raise InputError(f"field {name}: {value!r} is not a number of type {kinds[0].__name__}; give one")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What tells architectures of a preset apart."""
+
+    model_type: str
+    layers: int
+    hidden_size: int
+
+
+#: Presets of the released code (Fang et al. 2025) by shape; the last is measured by this project.
+_PRESETS: dict[Shape, tuple[str, dict[str, Any]]] = {
+    Shape("gpt2", 48, 1600): (
+        "GPT-2 XL",
+        {"layers": range(13, 18), "steps": 20, "covariance_weight": 20_000.0},
+    ),
+    Shape("gptj", 28, 4096): ("GPT-J 6B", {"layers": range(3, 9)}),
+    Shape("llama", 32, 4096): ("Llama-3 8B", {"layers": range(4, 9), "learning_rate": 0.1}),
+    Shape("phi", 24, 2048): ("phi-1.5", {"layers": range(4, 9), "learning_rate": 0.1}),
+    Shape("qwen2", 28, 3584): ("Qwen2.5-7B", {"layers": range(4, 9), "learning_rate": 0.1}),
+    Shape("llama", 30, 576): (
+        "SmolLM2-135M",
+        {"layers": range(5, 10), "covariance_weight": 1_000.0, "tokens": 100_000},
+    ),
+}
+
+
+def preset_for(model_type: str, layers: int, hidden_size: int) -> HyperParameters:
+    """The published hyperparameters of a model, or ones derived from its shape.
+
+    Derived ones edit five blocks (fewer in a small model) at the relative depth of the presets,
+    with the larger learning rate for narrow models; ``origin`` says that they are derived.
+    """
+    known = _PRESETS.get(Shape(model_type, layers, hidden_size))
+    if known is not None:
+        name, fields = known
+        return HyperParameters(origin=f"preset {name}", **fields | {"layers": tuple(fields["layers"])})
+    # The presets start at 11 to 27 % of the depth and never reach the last blocks.
+    first = min(round(layers * 0.15), max(layers - 2, 0))
+    last = min(first + 4, max(layers - 2, first))
+    return HyperParameters(
+        layers=tuple(range(first, last + 1)),
+        learning_rate=0.5 if hidden_size <= 1600 else 0.1,
+        origin=f"derived from the shape ({layers} blocks, hidden {hidden_size}); no preset known",
+    )
+
+
+def presets() -> list[HyperParameters]:
+    """All presets."""
+    return [preset_for(s.model_type, s.layers, s.hidden_size) for s in _PRESETS]

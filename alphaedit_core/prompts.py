@@ -1,0 +1,169 @@
+"""Facts as token ids: where the subject ends, and what the target's tokens are.
+
+The subject is located by the tokenizer's character offsets, never by counting tokens of a prefix:
+a subject that merges with the word after it, or a character that takes several tokens, is found all
+the same. Special tokens in front (a BOS) are the tokenizer's own choice and come once; token ids are
+joined, never decoded and encoded again.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from .errors import InputError
+from .facts import Fact
+from .forward import pad_rows, record
+from .models import EditableModel
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+#: Names of scripts, as Unicode names begin, that are written without spaces between words.
+_NO_SPACES = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")
+
+#: A first token whose hidden state is longer than this many times the next one's is an outlier.
+OUTLIER = 3.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """A text as token ids, with the index of the subject's last token."""
+
+    ids: tuple[int, ...]
+    subject: int
+
+
+@dataclass(frozen=True)
+class Request:
+    """A fact as one model's tokens.
+
+    Attributes:
+        fact: the fact.
+        target: token ids of the new target, with its leading space where the script has one.
+        target_true: the same for the true target, or None.
+        rows: the bare prompt first, then one row per context in front of it.
+        essence: ``{subject} is a`` up to the subject's last token, for the KL term.
+        note: what a person should know about how the fact was read, or "".
+    """
+
+    fact: Fact
+    target: tuple[int, ...]
+    target_true: tuple[int, ...] | None
+    rows: tuple[Row, ...]
+    essence: Row
+    note: str = ""
+
+
+def encode(tokenizer: PreTrainedTokenizerFast, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+    """Token ids and character offsets of a text that goes on: BOS if any, no closing tokens."""
+    encoding = tokenizer(text, return_offsets_mapping=True, return_special_tokens_mask=True)
+    ids, offsets = list(encoding["input_ids"]), list(encoding["offset_mapping"])
+    special = encoding["special_tokens_mask"]
+    while ids and special[len(ids) - 1] and any(not mark for mark in special[: len(ids)]):
+        ids.pop()
+        offsets.pop()
+    return ids, offsets
+
+
+def locate(tokenizer: PreTrainedTokenizerFast, text: str, end: int) -> Row:
+    """Encode a text and find the last token that holds character ``end`` - 1.
+
+    Raises:
+        InputError: if no token does.
+    """
+    ids, offsets = encode(tokenizer, text)
+    holds = [i for i, (start, stop) in enumerate(offsets) if start < end <= stop]
+    if not holds:
+        raise InputError(
+            f'the tokenizer has no token for "{text[:end][-20:]}"; write the subject differently'
+        )
+    return Row(tuple(ids), holds[-1])
+
+
+def target_ids(tokenizer: PreTrainedTokenizerFast, prompt: str, target: str) -> tuple[int, ...]:
+    """Token ids of a target as it follows a prompt.
+
+    A space stands between the two unless one of the characters that meet belongs to a script
+    written without spaces. The tokens are those the target has in running text: encoded after
+    a neutral anchor, which is then taken off (some tokenizers put a space before any first word,
+    others do not, and so neither matters).
+    """
+    space = not (_spaceless(prompt[-1]) or _spaceless(target[0]))
+    anchor = "x" if space else "."
+    text = anchor + (" " if space else "") + target
+    head = tokenizer(anchor, add_special_tokens=False)["input_ids"]
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    if ids[: len(head)] == head:
+        return tuple(ids[len(head) :])
+    return tuple(tokenizer(text[len(anchor) :], add_special_tokens=False)["input_ids"])
+
+
+def _spaceless(character: str) -> bool:
+    return unicodedata.name(character, "").startswith(_NO_SPACES)
+
+
+def prepare(
+    model: EditableModel, facts: Sequence[Fact], contexts: Sequence[str], last_layer: int
+) -> list[Request]:
+    """Facts as the token rows that targets and keys are computed from.
+
+    Args:
+        model: the model, as it stands.
+        facts: the facts.
+        contexts: texts to put in front of the prompt, each followed by ``". "``.
+        last_layer: the last edited block, where an outlier at the first position is looked for.
+
+    Raises:
+        InputError: if a subject or target has no tokens.
+    """
+    requests = [_request(model.tokenizer, fact, contexts) for fact in facts]
+    return _move_off_the_start(model, requests, last_layer)
+
+
+def _request(
+    tokenizer: PreTrainedTokenizerFast, fact: Fact, contexts: Sequence[str]
+) -> Request:
+    end = fact.subject_span[1]
+    rows = [locate(tokenizer, fact.text, end)]
+    for context in contexts:
+        front = context + ". "
+        rows.append(locate(tokenizer, front + fact.text, len(front) + end))
+    essence = locate(tokenizer, f"{fact.subject} is a", len(fact.subject))
+    essence = Row(essence.ids[: essence.subject + 1], essence.subject)
+    target = target_ids(tokenizer, fact.text, fact.target)
+    if not target:
+        raise InputError(f'target "{fact.target}" has no tokens in this model; choose another')
+    true = target_ids(tokenizer, fact.text, fact.target_true) if fact.target_true else None
+    return Request(fact, target, true, tuple(rows), essence)
+
+
+@torch.no_grad()
+def _move_off_the_start(
+    model: EditableModel, requests: list[Request], last_layer: int
+) -> list[Request]:
+    """Put a context before bare prompts whose subject ends at an outlying first token.
+
+    Where a model adds no BOS, the first token of a text can take over the role of one: its hidden
+    state is then many times longer than any other and says nothing of the subject.
+    """
+    at_start = [i for i, request in enumerate(requests) if request.rows[0].subject == 0]
+    if not at_start:
+        return requests
+    bare = [requests[i].rows[0].ids[:2] for i in at_start]
+    ids = pad_rows([row + row[:1] if len(row) == 1 else row for row in bare], model.device)
+    norms = record(model, ids, last_layer + 1, last_layer + 1).entry.float().norm(dim=-1)
+    moved = list(requests)
+    for i, (first, second) in zip(at_start, norms.tolist(), strict=True):
+        request = requests[i]
+        if first > OUTLIER * second and len(request.rows) > 1:
+            note = (
+                f'subject "{request.fact.subject}" is the first token, whose hidden state is '
+                f"{first / second:.0f} times the next one's: a context was put before the prompt"
+            )
+            moved[i] = replace(request, rows=(request.rows[1], *request.rows[1:]), note=note)
+    return moved

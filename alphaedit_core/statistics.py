@@ -1,0 +1,294 @@
+"""Second moments of keys over running text: one pass for all wanted layers.
+
+``C = (1/N) sum k k^T`` over N tokens, where a *key* k (d_in numbers) is what a block's
+down-projection reads at one token (Meng et al. 2022, MEMIT, section 4.2; Fang et al. 2025,
+section 3.2). Uncentred: it is a second moment, though the literature says covariance.
+
+The pass stops after the last wanted block. Text is packed into windows of equal length, so nothing
+is padded. Products of a chunk are formed in float32, only on and above the diagonal, and added up
+in float64, so that a pass that was interrupted and resumed ends with the same bits.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .errors import CorruptFileError, InputError
+from .forward import ending_before, run_model, tap
+from .models import EditableModel
+from .progress import Monitor
+from .prompts import encode
+from .statistics_files import (
+    KeyStatistics,
+    LayerStatistics,
+    Recipe,
+    layer_file,
+    read_layers,
+    write_layers,
+)
+from .tensor_files import load_tensors, save_tensors
+from .texts import TextSource, open_text
+
+log = logging.getLogger(__name__)
+
+#: Tokens in a packed window; shorter where a model takes fewer.
+WINDOW = 512
+#: Windows in one forward pass.
+WINDOWS_AT_ONCE = 8
+#: Seconds between two checkpoints of a running pass.
+CHECKPOINT_SECONDS = 20.0
+#: Side of the square pieces that a symmetric product is formed from.
+_PIECE = 384
+
+
+def default_tokens(inner_size: int) -> int:
+    """The token budget where none is given: 100,000, and never under 10 tokens per key dimension.
+
+    About 10 * d_in tokens settle the spectrum in an independent study; 100,000 is that and more up
+    to d_in 10,000.
+    """
+    return max(100_000, 10 * inner_size)
+
+
+def collect_statistics(
+    model: EditableModel,
+    text: str | Path | TextSource = "wikipedia-sample",
+    layers: Sequence[int] = (),
+    tokens: int | None = None,
+    *,
+    cache: bool = True,
+    monitor: Monitor | None = None,
+) -> KeyStatistics:
+    """Second moments of the keys of several layers, from the cache or from one pass over text.
+
+    A pass that was stopped, by a cancel or a kill, goes on from its last checkpoint when the same
+    statistics are asked for again. A cached file that is damaged or was made from other weights is
+    made again.
+
+    Args:
+        model: the model, unedited.
+        text: a source of running text, or how to name one (see :func:`~.texts.open_text`).
+        layers: indices of the wanted blocks.
+        tokens: number of tokens to read; None for :func:`default_tokens`.
+        cache: whether to read and write the cache; without it there is no resuming either.
+        monitor: what to report to.
+
+    Raises:
+        InputError: if a layer does not exist, ``tokens`` is under one window, or the text is
+            too short to give a single window.
+        Cancelled: if cancelled; the checkpoint is kept.
+    """
+    monitor = monitor or Monitor()
+    wanted = sorted(set(layers))
+    if not wanted or wanted[0] < 0 or wanted[-1] >= model.layers:
+        raise InputError(
+            f"layers {list(layers)} are not all blocks of this model; give indices from 0 to "
+            f"{model.layers - 1}"
+        )
+    source = open_text(text, model)
+    window = window_length(model)
+    tokens = default_tokens(model.anatomy.inner_size) if tokens is None else tokens
+    if tokens < window:
+        raise InputError(f"tokens {tokens} is less than one window; give at least {window}")
+    tokens -= tokens % window
+    recipe = Recipe(
+        model.fingerprint,
+        source.checksum(),
+        source.name,
+        tokens,
+        window,
+        str(model.dtype).removeprefix("torch."),
+    )
+    found: dict[int, LayerStatistics] = {}
+    if cache:
+        for layer in wanted:
+            try:
+                stored, layers_there = read_layers(layer_file(recipe, layer))
+            except FileNotFoundError:
+                continue
+            except CorruptFileError as error:
+                log.warning("%s; made again", error)
+                continue
+            if stored.key() == recipe.key() and layer in layers_there:
+                found[layer] = layers_there[layer]
+            else:
+                log.warning("%s: belongs to other weights; made again", layer_file(recipe, layer))
+    missing = [layer for layer in wanted if layer not in found]
+    if missing:
+        windows = pack(source.documents(), model, window, tokens)
+        accumulator = _Accumulator(recipe, missing, cache)
+        for layer, statistics in _run(model, windows, accumulator, monitor).items():
+            found[layer] = statistics
+            if cache:
+                write_layers(layer_file(recipe, layer), recipe, [statistics])
+        accumulator.forget()
+    return KeyStatistics(recipe, {layer: found[layer] for layer in wanted}, cached=not missing)
+
+
+def window_length(model: EditableModel) -> int:
+    """Tokens in a packed window for this model."""
+    config = model.model.config.get_text_config()
+    return min(WINDOW, int(getattr(config, "max_position_embeddings", None) or WINDOW))
+
+
+def pack(
+    documents: Iterable[str], model: EditableModel, window: int, tokens: int
+) -> Iterator[list[int]]:
+    """Windows of exactly ``window`` token ids, ``tokens`` in all.
+
+    Documents follow each other, separated by the end-of-text token where the tokenizer has one;
+    every window begins with the special tokens that the tokenizer begins a text with, if any.
+    """
+    tokenizer = model.tokenizer
+    with_special, _ = encode(tokenizer, "x")
+    plain = tokenizer("x", add_special_tokens=False)["input_ids"]
+    start = with_special[: len(with_special) - len(plain)]
+    end = [] if tokenizer.eos_token_id is None else [int(tokenizer.eos_token_id)]
+    buffer: list[int] = []
+    body, left = window - len(start), tokens // window
+    for document in documents:
+        buffer += tokenizer(document, add_special_tokens=False, verbose=False)["input_ids"] + end
+        while len(buffer) >= body:
+            if left == 0:
+                return
+            yield start + buffer[:body]
+            buffer = buffer[body:]
+            left -= 1
+
+
+class _Accumulator:
+    """Running sums of ``k k^T``, upper triangle by pieces, with checkpoints on the disk."""
+
+    def __init__(self, recipe: Recipe, layers: Sequence[int], keep: bool) -> None:
+        self.recipe, self.layers, self.windows = recipe, list(layers), 0
+        self.sums: dict[int, Tensor] = {}
+        self._file: Path | None = None
+        self._saved = time.monotonic()
+        if keep:
+            name = "-".join(map(str, layers))
+            self._file = layer_file(recipe, 0).with_name(f"checkpoint-{name}.safetensors")
+            self._resume(self._file)
+
+    def add(self, layer: int, keys: Tensor) -> None:
+        """Add the keys of a chunk, (tokens, d_in)."""
+        width = keys.shape[1]
+        if layer not in self.sums:
+            # MPS has no float64; there the products are added up on the CPU.
+            device = "cpu" if keys.device.type == "mps" else keys.device
+            self.sums[layer] = torch.zeros(width, width, dtype=torch.float64, device=device)
+        add_outer_products(self.sums[layer], keys)
+
+    def counted(self, windows: int) -> None:
+        """Note that so many more windows are complete; write a checkpoint when it is time."""
+        self.windows += windows
+        if self._file is not None and time.monotonic() - self._saved > CHECKPOINT_SECONDS:
+            self.save()
+
+    def save(self) -> None:
+        if self._file is None or not self.sums:
+            return
+        sums = {str(layer): total.cpu() for layer, total in self.sums.items()}
+        save_tensors(self._file, sums, {"recipe": self.recipe.key(), "windows": str(self.windows)})
+        self._saved = time.monotonic()
+
+    def forget(self) -> None:
+        """Remove the checkpoint of a pass that is complete."""
+        if self._file is not None:
+            self._file.unlink(missing_ok=True)
+
+    def means(self) -> dict[int, LayerStatistics]:
+        """C per layer: the mean over tokens, both triangles, float32 on the CPU."""
+        count = self.windows * self.recipe.window
+        result = {}
+        for layer, total in self.sums.items():
+            upper = total.triu().cpu() / count
+            moment = (upper + upper.triu(1).T).float()
+            result[layer] = LayerStatistics(layer, moment, count)
+        return result
+
+    def _resume(self, file: Path) -> None:
+        try:
+            sums, metadata = load_tensors(file)
+            if metadata["recipe"] == self.recipe.key():
+                self.windows = int(metadata["windows"])
+                self.sums = {int(layer): total for layer, total in sums.items()}
+        except FileNotFoundError:
+            pass
+        except (CorruptFileError, KeyError, ValueError) as error:
+            log.warning("checkpoint not usable, starting from the beginning: %s", error)
+
+
+def add_outer_products(total: Tensor, keys: Tensor) -> None:
+    """``total += keys^T keys`` on and above the diagonal, in place.
+
+    The product is symmetric, so pieces below the diagonal are left out: with d_in / 384 = 4 pieces
+    a side, 10 of 16 are formed. Entries below the diagonal of the diagonal pieces are correct too,
+    but only the upper triangle of ``total`` means anything.
+
+    Args:
+        total: (d_in, d_in), float64 (or wider than ``keys``).
+        keys: (tokens, d_in).
+    """
+    keys = keys.float() if keys.dtype in (torch.float16, torch.bfloat16) else keys
+    width = keys.shape[1]
+    for top in range(0, width, _PIECE):
+        rows = keys[:, top : top + _PIECE].T
+        total[top : top + _PIECE, top:] += (rows @ keys[:, top:]).to(total.device)
+
+
+@torch.no_grad()
+def _run(
+    model: EditableModel,
+    windows: Iterator[list[int]],
+    accumulator: _Accumulator,
+    monitor: Monitor,
+) -> dict[int, LayerStatistics]:
+    recipe, last = accumulator.recipe, max(accumulator.layers)
+    for layer, total in accumulator.sums.items():
+        accumulator.sums[layer] = total.to("cpu" if model.device.type == "mps" else model.device)
+    rest = islice(windows, accumulator.windows, None)
+    done = accumulator.windows * recipe.window
+    with monitor.stage("statistics", recipe.tokens, "token", done=done):
+        try:
+            while chunk := list(islice(rest, WINDOWS_AT_ONCE)):
+                monitor.check()
+                keys = _keys(model, torch.tensor(chunk, device=model.device), accumulator.layers, last)
+                for layer in accumulator.layers:
+                    accumulator.add(layer, keys[layer])
+                accumulator.counted(len(chunk))
+                monitor.advance(len(chunk) * recipe.window)
+        except BaseException:
+            accumulator.save()
+            raise
+    complete = accumulator.windows * recipe.window
+    if complete == 0:
+        raise InputError(
+            f'text "{recipe.text_name}" has less than {recipe.window} tokens; give a longer text'
+        )
+    if complete < recipe.tokens:
+        log.warning("text %s has only %d tokens", recipe.text_name, complete)
+    return accumulator.means()
+
+
+def _keys(model: EditableModel, ids: Tensor, layers: Sequence[int], last: int) -> dict[int, Tensor]:
+    """Keys (tokens, d_in) of several layers for one batch of windows, from one forward pass."""
+    keys: dict[int, Tensor] = {}
+
+    def reader(layer: int) -> Any:
+        return lambda value: keys.__setitem__(layer, value.flatten(0, 1))
+
+    with ExitStack() as stack:
+        for layer in layers:
+            stack.enter_context(tap(model.anatomy.down_projections[layer], reader(layer)))
+        stack.enter_context(ending_before(model, last + 1))
+        run_model(model, ids)
+    return keys

@@ -1,0 +1,173 @@
+"""What key statistics are, and how they lie on the disk.
+
+One safetensors file per layer in the cache; one file for any number of layers to share with others.
+Both have the same form and carry the recipe and a checksum of every matrix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from hashlib import blake2b
+from pathlib import Path
+
+from torch import Tensor
+
+from .cache import statistics_dir
+from .errors import CorruptFileError, FingerprintError, InputError
+from .tensor_files import load_tensors, save_tensors, tensor_digest
+
+_FORMAT = "alphaedit key statistics 1"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What determines statistics: equal recipes give equal matrices.
+
+    Attributes:
+        fingerprint: digest of the model's weights.
+        text: checksum of the running text.
+        text_name: its name, for people.
+        tokens: number of tokens read.
+        window: tokens in a window.
+        dtype: dtype of the forward pass.
+    """
+
+    fingerprint: str
+    text: str
+    text_name: str
+    tokens: int
+    window: int
+    dtype: str
+
+    def key(self) -> str:
+        """A short digest that names the files of this recipe."""
+        text = repr((self.fingerprint, self.text, self.tokens, self.window, self.dtype))
+        return blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+@dataclass(frozen=True)
+class LayerStatistics:
+    """Second moment of one layer's keys.
+
+    Attributes:
+        layer: index of the block.
+        moment: C, (d_in, d_in), float32, symmetric, the mean over tokens of ``k k^T``.
+        tokens: number of tokens that were read (fewer than asked for where the text was short).
+    """
+
+    layer: int
+    moment: Tensor
+    tokens: int
+
+    @property
+    def checksum(self) -> str:
+        """Hex digest of the matrix's bytes."""
+        return tensor_digest(self.moment)
+
+
+@dataclass(frozen=True)
+class KeyStatistics:
+    """Second moments of several layers, from one recipe.
+
+    Attributes:
+        recipe: what they were made from.
+        layers: the matrices by layer.
+        cached: True if nothing had to be computed.
+    """
+
+    recipe: Recipe
+    layers: dict[int, LayerStatistics]
+    cached: bool = False
+
+    def __getitem__(self, layer: int) -> LayerStatistics:
+        return self.layers[layer]
+
+    def __repr__(self) -> str:
+        widths = {len(s.moment) for s in self.layers.values()}
+        return (
+            f"KeyStatistics(layers {', '.join(map(str, self.layers))}, d_in "
+            f"{', '.join(map(str, widths))}, {self.recipe.tokens:,} tokens of "
+            f"{self.recipe.text_name}{', from cache' if self.cached else ''})"
+        )
+
+
+def export_statistics(statistics: KeyStatistics, path: str | Path) -> None:
+    """Write statistics as one safetensors file that others can import, with its checksums inside.
+
+    Raises:
+        OSError: if the file cannot be written.
+    """
+    write_layers(Path(path), statistics.recipe, statistics.layers.values())
+
+
+def import_statistics(path: str | Path, fingerprint: str) -> KeyStatistics:
+    """Read statistics that somebody else exported, and put them into the cache.
+
+    Args:
+        path: the file.
+        fingerprint: of the model they shall serve.
+
+    Raises:
+        InputError: if the file does not exist.
+        CorruptFileError: if it is damaged or not such a file.
+        FingerprintError: if it belongs to other weights; names both fingerprints.
+    """
+    file = Path(path)
+    try:
+        recipe, layers = read_layers(file)
+    except FileNotFoundError:
+        raise InputError(f"{file}: does not exist; give a file that an export wrote") from None
+    if recipe.fingerprint != fingerprint:
+        raise FingerprintError(
+            f"{file}: belongs to weights {recipe.fingerprint}, this model has {fingerprint}; "
+            "load the model that the statistics were collected on"
+        )
+    for layer, statistics in layers.items():
+        write_layers(layer_file(recipe, layer), recipe, [statistics])
+    return KeyStatistics(recipe, layers, cached=True)
+
+
+def layer_file(recipe: Recipe, layer: int) -> Path:
+    """Where the cache keeps one layer."""
+    return statistics_dir() / recipe.key() / f"layer-{layer:03}.safetensors"
+
+
+def write_layers(file: Path, recipe: Recipe, layers: Iterable[LayerStatistics]) -> None:
+    """Write one file; it replaces what stands there only when it is whole."""
+    metadata = {"format": _FORMAT} | {name: str(value) for name, value in asdict(recipe).items()}
+    moments = {}
+    for statistics in layers:
+        moments[str(statistics.layer)] = statistics.moment
+        metadata[f"tokens.{statistics.layer}"] = str(statistics.tokens)
+    save_tensors(file, moments, metadata)
+
+
+def read_layers(file: Path) -> tuple[Recipe, dict[int, LayerStatistics]]:
+    """Recipe and layers of a file.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        CorruptFileError: if it is damaged or holds something else.
+    """
+    tensors, metadata = load_tensors(file)
+    try:
+        if metadata["format"] != _FORMAT:
+            raise KeyError("format")
+        recipe = Recipe(
+            metadata["fingerprint"],
+            metadata["text"],
+            metadata["text_name"],
+            int(metadata["tokens"]),
+            int(metadata["window"]),
+            metadata["dtype"],
+        )
+        layers = {
+            int(name): LayerStatistics(int(name), moment, int(metadata[f"tokens.{name}"]))
+            for name, moment in tensors.items()
+        }
+    except (KeyError, ValueError):
+        raise CorruptFileError(
+            f"{file}: not a file of key statistics; give one that an export wrote"
+        ) from None
+    return recipe, dict(sorted(layers.items()))

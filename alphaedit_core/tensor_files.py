@@ -1,0 +1,55 @@
+"""Safetensors files that know their own checksums and move into place whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import blake2b
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, uint8
+
+from .errors import CorruptFileError
+from .files import atomic_path
+
+
+def tensor_digest(tensor: Tensor) -> str:
+    """Digest of a tensor's bytes as 32 hex digits; the same wherever the tensor lies."""
+    data = tensor.detach().contiguous().cpu().view(-1).view(uint8).numpy().data
+    return blake2b(data, digest_size=16).hexdigest()
+
+
+def save_tensors(file: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write tensors and text to one file, each tensor with its checksum, moved into place whole.
+
+    Raises:
+        OSError: if the file cannot be written; what stood there before still stands.
+    """
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    checksums = {f"checksum.{name}": tensor_digest(tensor) for name, tensor in plain.items()}
+    with atomic_path(file) as beside:
+        save_file(plain, beside, {**metadata, **checksums})
+
+
+def load_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a file, every tensor checked against its checksum.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        CorruptFileError: if it cannot be read or a checksum differs.
+    """
+    if not file.is_file():
+        raise FileNotFoundError(file)
+    try:
+        with safe_open(file, "pt") as stored:
+            metadata = stored.metadata() or {}
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CorruptFileError(f"{file}: damaged ({error}); remove it or take a copy") from error
+    for name, tensor in tensors.items():
+        if metadata.get(f"checksum.{name}") != tensor_digest(tensor):
+            raise CorruptFileError(
+                f'{file}: damaged, "{name}" does not have its checksum; remove it or take a copy'
+            )
+    return tensors, metadata
