@@ -86,8 +86,12 @@ class Anatomy:
         return f"{self.places.blocks}.{layer}.{self.places.down_projection}.weight"
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Logits in float32 of outputs of the last block: (..., hidden_size) to (..., vocabulary)."""
-        logits = self.head(self.norm(hidden)).float() * self.logit_scale
+        """Logits of outputs of the last block: (..., hidden_size) to (..., vocabulary).
+
+        In float32 or better, whatever the model runs in.
+        """
+        logits = self.head(self.norm(hidden))
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32)) * self.logit_scale
         if self.softcap is not None:
             logits = self.softcap * torch.tanh(logits / self.softcap)
         return logits

@@ -161,16 +161,14 @@ class _MicroBatch:
     def nll(self, delta: Tensor, monitor: Monitor) -> Tensor:
         """Mean negative log-likelihood of each row's target tokens, (rows,), float32."""
         hidden = self.output(delta, monitor)[self.rows, self.columns]
-        each = F.cross_entropy(
-            self.model.anatomy.logits(hidden).float(), self.labels, reduction="none"
-        )
-        total = torch.zeros(len(self.facts), device=each.device)
+        each = F.cross_entropy(self.model.anatomy.logits(hidden), self.labels, reduction="none")
+        total = torch.zeros(len(self.facts), dtype=each.dtype, device=each.device)
         return total.index_add(0, self.rows, each) / self.counts
 
     def kl(self, delta: Tensor, monitor: Monitor) -> Tensor:
         """KL(now || before) of each row's next-token distribution, (rows,), float32."""
         hidden = self.output(delta, monitor)[:, 0]
-        now = self.model.anatomy.logits(hidden).float().log_softmax(dim=-1)
+        now = self.model.anatomy.logits(hidden).log_softmax(dim=-1)
         if self.before_kl is None:  # the first evaluation has delta = 0
             self.before_kl = now.detach()
         return (now.exp() * (now - self.before_kl)).sum(dim=-1)

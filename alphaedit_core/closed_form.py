@@ -1,0 +1,129 @@
+"""The update in closed form: a small symmetric system instead of a large one.
+
+The released code solves, per layer and batch, the non-symmetric d_in x d_in system
+``(P (K K^T + K_p K_p^T) + lambda I) X = P K R^T`` and adds ``X^T`` to the weight (Fang et al. 2025,
+Eq. 14). With ``M = [K_p, K]`` (d_in x m) and ``B = P M`` the same X is
+
+    X = B (lambda I_m + B^T B)^-1 [0; R^T]
+
+because ``P X = X`` and ``B (lambda I + B^T B)^-1 = (lambda I + B B^T)^-1 B``. One m x m Cholesky
+replaces the large LU; what must be kept of earlier facts is B and its Gram matrix. Where m outgrows
+d_in, the second form is the smaller one and is used.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+#: Rows of B that are brought to float64 at a time.
+_CHUNK = 1024
+
+
+class LowRank(NamedTuple):
+    """A change of a weight, ``left @ right.T``.
+
+    Attributes:
+        left: (d_out, n), float32.
+        right: (d_in, n), float32.
+    """
+
+    left: Tensor
+    right: Tensor
+
+    @property
+    def norm(self) -> float:
+        """Frobenius norm, without forming the product."""
+        gram = (self.left.T @ self.left).double() * (self.right.T @ self.right).double()
+        return float(gram.sum().clamp_min(0).sqrt())
+
+
+@dataclass(frozen=True, eq=False)
+class EarlierKeys:
+    """The projected keys of facts written before, and their Gram matrix.
+
+    Attributes:
+        columns: ``P K_p``, (d_in, m), float32.
+        gram: its Gram matrix, (m, m), float64, on the device that solves.
+    """
+
+    columns: Tensor
+    gram: Tensor
+
+    @classmethod
+    def none(cls, size: int, device: torch.device | str = "cpu") -> EarlierKeys:
+        """No earlier facts, for keys of ``size`` numbers."""
+        columns = torch.zeros(size, 0, device=device)
+        return cls(columns, _solver(columns).new_zeros(0, 0))
+
+    def __len__(self) -> int:
+        return self.columns.shape[1]
+
+    def joined(self, new: Tensor) -> EarlierKeys:
+        """These and more projected keys (d_in, n); only the new part of the Gram is computed."""
+        across = _product(self.columns, new)
+        gram = torch.cat(
+            [
+                torch.cat([self.gram, across], dim=1),
+                torch.cat([across.T, _product(new, new)], dim=1),
+            ]
+        )
+        return EarlierKeys(torch.cat([self.columns, new], dim=1), gram)
+
+    def only(self, kept: list[int]) -> EarlierKeys:
+        """Some of these keys, by ascending index."""
+        index = torch.tensor(kept, dtype=torch.long)
+        there = index.to(self.gram.device)
+        return EarlierKeys(
+            self.columns[:, index.to(self.columns.device)], self.gram[there][:, there]
+        )
+
+
+def ridge_update(
+    projected: Tensor, residual: Tensor, ridge: float, earlier: EarlierKeys
+) -> LowRank:
+    """The update that moves the outputs for new keys by ``residual`` and spares earlier ones.
+
+    Args:
+        projected: ``P K`` of the new facts, (d_in, n), float32.
+        residual: R, what each output still lacks, (d_out, n), float32.
+        ridge: lambda > 0.
+        earlier: projected keys of earlier facts.
+
+    Returns:
+        ``dW = R Y^T B^T`` as a pair of thin matrices, where Y holds the columns of
+        ``(lambda I + B^T B)^-1`` that belong to the new facts.
+    """
+    size, n = projected.shape
+    m = len(earlier) + n
+    if m <= size:
+        joined = earlier.joined(projected)
+        system = joined.gram.clone()
+        system.diagonal().add_(ridge)
+        unit = system.new_zeros(m, n)
+        unit[m - n :].fill_diagonal_(1.0)
+        y = torch.cholesky_solve(unit, torch.linalg.cholesky(system)).to(projected)
+        right = joined.columns @ y
+    else:
+        everything = _solver(torch.cat([earlier.columns, projected], dim=1))
+        system = everything @ everything.T
+        system.diagonal().add_(ridge)
+        factor = torch.linalg.cholesky(system)
+        right = torch.cholesky_solve(_solver(projected), factor).to(projected)
+    return LowRank(residual, right)
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    """``a^T b`` in float64, without a float64 copy of either."""
+    total = _solver(a[:0]).new_zeros(a.shape[1], b.shape[1])
+    for top in range(0, len(a), _CHUNK):
+        total += _solver(a[top : top + _CHUNK]).T @ _solver(b[top : top + _CHUNK])
+    return total
+
+
+def _solver(tensor: Tensor) -> Tensor:
+    """In float64, on the CPU where the device has none (MPS)."""
+    return (tensor.cpu() if tensor.device.type == "mps" else tensor).double()

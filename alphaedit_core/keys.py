@@ -1,0 +1,136 @@
+"""Keys of facts: what the down-projections read at the subject's last token.
+
+A fact's key is an average (Meng et al. 2022, MEMIT, Eq. 19): the bare prompt weighs one half, the
+prompts with a context in front share the other half. Keys are measured layer by layer on the model
+as the layers before have changed it, so one pass is kept at the input of the layer that comes next
+and only the blocks after a change are run again. Rows end at the subject's last token: in a causal
+model nothing later can matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from .forward import Recording, by_length, pad_rows, proceed, record, tap
+from .memory import BatchPlan
+from .models import EditableModel
+from .progress import Monitor
+from .prompts import Request
+
+
+class SubjectStates:
+    """Keys and states at the subjects' last tokens while one layer after another is changed.
+
+    Ask :meth:`read` for the edited layers in ascending order, changing the model between the calls,
+    and at last for :meth:`end`.
+
+    Args:
+        model: the model.
+        requests: the facts as tokens, n of them.
+        layers: the edited blocks, ascending.
+        plan: how many tokens go through the blocks together (four times as many as with gradients).
+        monitor: asked between blocks whether to stop.
+    """
+
+    def __init__(
+        self,
+        model: EditableModel,
+        requests: Sequence[Request],
+        layers: Sequence[int],
+        plan: BatchPlan,
+        monitor: Monitor,
+    ) -> None:
+        self._model, self._requests, self._monitor = model, requests, monitor
+        self._last = layers[-1]
+        self._rows = [row for request in requests for row in request.rows]
+        lengths = [row.subject + 1 for row in self._rows]
+        self._groups = [
+            torch.tensor(group) for group in by_length(lengths, 4 * plan.tokens)
+        ]
+        self._ends = torch.tensor(lengths) - 1
+        self._passes: list[Recording] = []
+        with torch.no_grad():
+            for group in self._groups:
+                monitor.check()
+                ids = [self._rows[i].ids[: lengths[i]] for i in group.tolist()]
+                self._passes.append(
+                    record(model, pad_rows(ids, model.device), layers[0], self._last + 1)
+                )
+
+    @torch.no_grad()
+    def read(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Keys at a layer and the state they lead to, on the model as it is now.
+
+        Returns:
+            The keys (d_in, n) and the outputs of the last edited block for the bare prompts
+            (n, hidden_size), both float32 or better.
+        """
+        keys: list[Tensor] = []
+        states: list[Tensor] = []
+        for group, recording in zip(self._groups, self._passes, strict=True):
+            at_end = self._reader(group)
+            # The blocks before this layer will not change any more: keep the pass at its input.
+            steps = layer - recording.start
+            recording.entry = proceed(
+                self._model,
+                recording.entry,
+                recording.calls[:steps],
+                recording.start,
+                self._monitor.check,
+            )
+            recording.calls, recording.start = recording.calls[steps:], layer
+            seen: list[Tensor] = []
+            with tap(self._model.anatomy.down_projections[layer], seen.append):
+                states.append(at_end(self._run(recording)))
+            keys.append(at_end(seen[0]))
+        return self._average(self._ordered(keys)).T, self._bare(self._ordered(states))
+
+    @torch.no_grad()
+    def end(self) -> Tensor:
+        """Output of the last edited block for the bare prompts, (n, hidden_size), once more."""
+        states = [
+            self._reader(group)(self._run(recording))
+            for group, recording in zip(self._groups, self._passes, strict=True)
+        ]
+        return self._bare(self._ordered(states))
+
+    def _run(self, recording: Recording) -> Tensor:
+        return proceed(
+            self._model, recording.entry, recording.calls, recording.start, self._monitor.check
+        )
+
+    def _reader(self, group: Tensor) -> Callable[[Tensor], Tensor]:
+        """Takes the value at each row's last real token out of (rows, tokens, width)."""
+        ends = self._ends[group].to(self._model.device)
+
+        def at_end(values: Tensor) -> Tensor:
+            rows = torch.arange(len(values), device=values.device)
+            return values[rows, ends].to(torch.promote_types(values.dtype, torch.float32))
+
+        return at_end
+
+    def _ordered(self, pieces: list[Tensor]) -> Tensor:
+        """Values of all groups in the order of the rows, (rows, width)."""
+        joined = torch.cat(pieces)
+        result = torch.empty_like(joined)
+        result[torch.cat(self._groups).to(joined.device)] = joined
+        return result
+
+    def _bare(self, values: Tensor) -> Tensor:
+        starts, index = [], 0
+        for request in self._requests:
+            starts.append(index)
+            index += len(request.rows)
+        return values[starts]
+
+    def _average(self, values: Tensor) -> Tensor:
+        """One half for the bare prompt, the other half shared by the contexts, (n, width)."""
+        means, index = [], 0
+        for request in self._requests:
+            own = values[index : index + len(request.rows)]
+            index += len(request.rows)
+            means.append(own[0] if len(own) == 1 else (own[0] + own[1:].mean(dim=0)) / 2)
+        return torch.stack(means)

@@ -1,0 +1,83 @@
+"""Edited weights: always the originals plus every change in order, made by one function.
+
+Nothing is ever subtracted from a weight. The original matrices are kept; a weight is the original
+in float32, then every change of the session added in order in float32, then rounded once to the
+weight's dtype. That, and nothing less, makes undo exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import blake2b
+
+import torch
+from torch import Tensor
+
+from .closed_form import LowRank
+from .models import EditableModel
+from .tensor_files import tensor_digest
+
+
+def compose(master: Tensor, changes: Iterable[LowRank]) -> Tensor:
+    """Add changes to a float32 matrix (d_out, d_in) in place, in order, and return it.
+
+    Adding some changes now and the rest later gives the same bits as adding all at once.
+    """
+    for change in changes:
+        master.addmm_(change.left.to(master), change.right.to(master).T)
+    return master
+
+
+class EditedWeights:
+    """The down-projections of the edited layers of one model.
+
+    Args:
+        model: the model, unedited; its weights are changed in place.
+        layers: the edited blocks.
+    """
+
+    def __init__(self, model: EditableModel, layers: Sequence[int]) -> None:
+        self._model = model
+        self._originals = {layer: model.anatomy.matrix(layer).clone() for layer in layers}
+        self._masters = {layer: self._wide(original) for layer, original in self._originals.items()}
+
+    @property
+    def layers(self) -> list[int]:
+        """The edited blocks."""
+        return list(self._originals)
+
+    def add(self, layer: int, change: LowRank) -> None:
+        """Write one more change into a layer."""
+        self._put(layer, compose(self._masters[layer], [change]))
+
+    def make(self, changes: Mapping[int, Sequence[LowRank]]) -> None:
+        """Make all weights anew from the originals and these changes by layer."""
+        for layer, original in self._originals.items():
+            self._masters[layer] = compose(self._wide(original), changes.get(layer, ()))
+            self._put(layer, self._masters[layer])
+
+    def restore(self) -> None:
+        """Put the originals back."""
+        self.make({})
+
+    def original_norm(self, layer: int) -> float:
+        """Frobenius norm of the original matrix."""
+        return float(self._originals[layer].float().norm())
+
+    def distance(self, layer: int) -> float:
+        """Frobenius norm of all changes of a layer together."""
+        return float((self._masters[layer] - self._wide(self._originals[layer])).norm())
+
+    def digest(self) -> str:
+        """Digest of the edited matrices as they are in the model now, 32 hex digits."""
+        total = blake2b(digest_size=16)
+        for layer in self._originals:
+            total.update(tensor_digest(self._model.anatomy.matrix(layer)).encode())
+        return total.hexdigest()
+
+    @staticmethod
+    def _wide(original: Tensor) -> Tensor:
+        return original.to(torch.promote_types(original.dtype, torch.float32), copy=True)
+
+    def _put(self, layer: int, master: Tensor) -> None:
+        self._model.anatomy.matrix(layer).copy_(master)
