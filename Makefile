@@ -11,6 +11,7 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 
 # A browser is opened where there is a screen, or where BROWSER names one; BROWSER=no opens none.
+# answer_yes: Ctrl-C ends the server without a question.
 SCREEN := $(filter Darwin,$(shell uname -s))$(DISPLAY)$(WAYLAND_DISPLAY)
 NO_BROWSER := $(if $(filter no,$(BROWSER)),--no-browser,$(if $(SCREEN)$(BROWSER),,--no-browser))
 ALLOW_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
@@ -28,8 +29,9 @@ fetch: $(INSTALLED) ## fetch the default model and text into the cache
 	$(BIN)/alphaedit fetch
 
 workbench: fetch ## open the workbench in JupyterLab (BROWSER=no: print the address only)
-	$(BIN)/jupyter-lab notebooks/workbench.ipynb --ip=127.0.0.1 --ServerApp.port_retries=50 \
-		--ServerApp.answer_yes=True $(NO_BROWSER) $(ALLOW_ROOT) $(WORKBENCH_ARGS)
+	$(BIN)/jupyter-lab --LabApp.default_url=/lab/tree/notebooks/workbench.ipynb --ip=127.0.0.1 \
+		--ServerApp.port_retries=50 --ServerApp.answer_yes=True \
+		$(NO_BROWSER) $(ALLOW_ROOT) $(WORKBENCH_ARGS)
 
 test: test-unit test-notebooks ## run all tests
 

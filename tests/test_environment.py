@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from functools import cache
 from importlib import metadata
@@ -101,6 +103,41 @@ def test_whatever_the_dependencies_bring_with_them_is_pinned() -> None:
                 waiting.append((canonicalize_name(needed.name), needed))
     unpinned = {name for name in seen.keys() - pins().keys() if not CUDA.match(name)}
     assert unpinned == set()
+
+
+@pytest.mark.parametrize(
+    ("folder", "extras"),
+    [
+        ("alphaedit_core", {"datasets"}),
+        ("widgets", {"notebooks"}),
+        ("benchmarks", set()),
+        ("tools", set()),
+        ("tests", {"dev"}),
+    ],
+)
+def test_whatever_is_imported_is_declared(folder: str, extras: set[str]) -> None:
+    distributions = metadata.packages_distributions()
+    imported = {
+        canonicalize_name(distributions[name][0]) if name in distributions else name
+        for name in imported_names(ROOT / folder)
+    }
+    assert imported - requirements(frozenset(extras)).keys() == set()
+
+
+def imported_names(folder: Path) -> set[str]:
+    """Top-level names that the modules below ``folder`` import from outside this project."""
+    found = set()
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                found.add(node.module.partition(".")[0])
+    return {
+        name
+        for name in found - sys.stdlib_module_names
+        if not (ROOT / name).exists() and not (folder / f"{name}.py").exists()
+    }
 
 
 def test_dev_holds_every_other_extra() -> None:
