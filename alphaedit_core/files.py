@@ -88,7 +88,11 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         if place.exists():
             old = place.with_name(f".{uuid.uuid4().hex[:12]}.old.{place.name}")
             os.replace(place, old)
-            os.replace(beside, place)
+            try:
+                os.replace(beside, place)
+            except BaseException:
+                os.replace(old, place)
+                raise
             shutil.rmtree(old, ignore_errors=True)
         else:
             os.replace(beside, place)

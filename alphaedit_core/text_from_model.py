@@ -99,7 +99,7 @@ class ModelSamples:
 
         lm = self.model.model
         end = self.model.tokenizer.eos_token_id
-        tokens = torch.full((_BATCH, 1), self._start, device=lm.device)  # (batch, 1)
+        tokens = torch.full((_BATCH, 1), self._start, device=self.model.device)  # (batch, 1)
         drawn: list[torch.Tensor] = []
         ended = torch.zeros(_BATCH, dtype=torch.bool)
         past = None
@@ -116,7 +116,7 @@ class ModelSamples:
                     ended |= choice[:, 0] == end
                 if bool(ended.all()):
                     break
-                tokens = choice.to(lm.device)
+                tokens = choice.to(self.model.device)
         rows = torch.cat(drawn, dim=1).tolist()
         return [row[: row.index(end)] if end in row else row for row in rows]
 

