@@ -84,7 +84,7 @@ def read_facts(path: str | Path, limit: int | None = None) -> list[Fact]:
 
 def example_facts() -> list[Fact]:
     """The packaged facts, all known to the packaged model; the first is the Eiffel Tower's."""
-    source = resources.files(__package__).joinpath("examples", "facts.json")
+    source = resources.files(__package__) / "examples" / "facts.json"
     return [Fact.from_dict(record) for record in json.loads(source.read_text(encoding="utf-8"))]
 
 

@@ -221,18 +221,22 @@ def check_facts(facts: Sequence[Fact], labels: Sequence[str] | None = None) -> l
     for label, fact in zip(labels, facts, strict=True):
         if not isinstance(fact, Fact):
             raise InputError(f"{label}: {shown(fact)} is {kind(fact)}; make it a Fact(...)")
-        first_label, first = by_slot.setdefault(fact.slot, (label, fact))
-        if _fold(first.target) != _fold(fact.target):
+        if fact.slot in by_slot:
+            first_label, first = by_slot[fact.slot]
+            if _fold(first.target) != _fold(fact.target):
+                raise InputError(
+                    f"{first_label} and {label}: both are about {shown(fact.text)}, with the "
+                    f"targets {shown(first.target)} and {shown(fact.target)}; keep one of them, or "
+                    "edit them one after the other"
+                )
+            continue
+        if fact.id in by_id:
             raise InputError(
-                f"{first_label} and {label}: both are about {shown(fact.text)}, with the targets "
-                f"{shown(first.target)} and {shown(fact.target)}; keep one of them, or edit them "
-                "one after the other"
+                f"{by_id[fact.id]} and {label}: both have the id {shown(fact.id)}; give each its "
+                "own id, or leave the ids out"
             )
-        if first is fact and (other := by_id.setdefault(fact.id, label)) != label:
-            raise InputError(
-                f"{other} and {label}: both have the id {shown(fact.id)}; give each its own id, or "
-                "leave the ids out"
-            )
+        by_slot[fact.slot] = label, fact
+        by_id[fact.id] = label
     return [fact for _, fact in by_slot.values()]
 
 
