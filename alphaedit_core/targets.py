@@ -126,14 +126,15 @@ class _MicroBatch:
         self.bare = [row for row, line in enumerate(lines) if line.bare]
         width = suffix.shape[1]
         counts = [len(line.target) for line in lines]
-        self.rows = torch.tensor(
-            [row for row, count in enumerate(counts) for _ in range(count)], device=device
-        )
-        self.columns = torch.tensor(
-            [width - count + i for count in counts for i in range(count)], device=device
-        )
-        self.labels = torch.tensor([t for line in lines for t in line.target], device=device)
-        self.counts = torch.tensor(counts, device=device)
+
+        def indices(values: list[int]) -> Tensor:
+            return torch.tensor(values, dtype=torch.long, device=device)
+
+        # One entry per target token of the batch: its row, the column that predicts it, its id.
+        self.rows = indices([row for row, n in enumerate(counts) for _ in range(n)])
+        self.columns = indices([width - n + i for n in counts for i in range(n)])
+        self.labels = indices([token for line in lines for token in line.target])
+        self.counts = indices(counts)
         self.before_kl: Tensor | None = None
 
     def keep(self, rows: Tensor) -> None:
@@ -147,8 +148,7 @@ class _MicroBatch:
         self.entry, self.facts, self.counts = self.entry[rows], self.facts[rows], self.counts[rows]
         still = new_index[self.rows] >= 0
         self.rows, self.columns = new_index[self.rows[still]], self.columns[still]
-        if not self.is_kl:
-            self.labels = self.labels[still]
+        self.labels = self.labels[still]
         if self.before_kl is not None:
             self.before_kl = self.before_kl[rows]
 
