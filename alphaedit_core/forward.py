@@ -31,9 +31,8 @@ class _Stop(Exception):
 
 @dataclass
 class BlockCall:
-    """What a block was called with, besides the hidden state."""
+    """What a block was called with, besides the hidden state, by parameter name."""
 
-    args: tuple[Any, ...]
     kwargs: dict[str, Any]
 
     def select(self, rows: Tensor, batch: int) -> BlockCall:
@@ -47,7 +46,7 @@ class BlockCall:
                 return tuple(pick(item) for item in value)
             return value
 
-        return BlockCall(pick(self.args), {name: pick(v) for name, v in self.kwargs.items()})
+        return BlockCall({name: pick(value) for name, value in self.kwargs.items()})
 
 
 @dataclass
@@ -97,7 +96,7 @@ def by_length(lengths: Sequence[int], token_limit: int) -> list[list[int]]:
 
 def call_block(block: nn.Module, hidden: Tensor, call: BlockCall) -> Tensor:
     """Call a block as it was called before, with another hidden state; tuples are unwrapped."""
-    out = block(hidden, *call.args, **call.kwargs)
+    out = block(hidden, **call.kwargs)
     return out[0] if isinstance(out, tuple) else out
 
 
@@ -126,12 +125,12 @@ def record(
     entry: list[Tensor] = []
     calls: list[BlockCall] = []
 
-    def note(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        kwargs = dict(kwargs)
-        hidden = args[0] if args else kwargs.pop("hidden_states")
+    def note(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        named = dict(zip(inspect.signature(module.forward).parameters, args, strict=False)) | kwargs
+        hidden = named.pop("hidden_states")
         if not entry:
             entry.append(hidden)
-        calls.append(BlockCall(args[1:], kwargs))
+        calls.append(BlockCall(named))
 
     hooks = [
         block.register_forward_pre_hook(note, with_kwargs=True) for block in blocks[start:stop]

@@ -12,28 +12,27 @@ What does not depend on delta is computed once and reused, so that a step costs 
   them; of ``{subject} is a`` only the subject's last token;
 - facts are independent, so all are optimised together, and one that has converged leaves.
 
-Rows are grouped by the number of tokens from the subject's last one on, so nothing is padded but
-cached prefixes, which only attention sees.
+All rows of a batch go through a block end to end, so nothing is padded but cached prefixes, which
+only attention sees.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from transformers.cache_utils import DynamicCache
 
-from .forward import cache_prefix, pad_rows, proceed, record
 from .hyperparameters import HyperParameters
 from .memory import BatchPlan
 from .models import EditableModel
 from .progress import Monitor
 from .prompts import Request
+from .suffixes import Suffixes
 
 log = logging.getLogger(__name__)
 
@@ -83,95 +82,91 @@ class Targets:
     plan: BatchPlan
 
 
-@dataclass
-class _Line:
-    """One row of the search: a text of one fact, from which the loss reads something."""
+class _Rows:
+    """Texts of many facts that go through the blocks together, and what the loss reads of them.
 
-    fact: int
-    ids: tuple[int, ...]
-    subject: int
-    target: tuple[int, ...] = ()  # empty for the KL row
-    bare: bool = False
+    Every fact gives its bare prompt, its prompts with a context (all followed by the target's tokens
+    but the last), and the beginning of ``{subject} is a`` for the KL term.
+    """
 
+    def __init__(
+        self, model: EditableModel, texts: Sequence[_Text], requests: Sequence[Request], start: int
+    ) -> None:
+        self._model = model
+        self._suffixes = Suffixes(model, [text.cut(requests) for text in texts], start)
+        self._texts = [texts[index] for index in self._suffixes.order]
+        self._requests = requests
+        self._before: Tensor | None = None
+        self._index()
 
-class _MicroBatch:
-    """Rows of equal length behind the subject that go through the blocks together."""
-
-    def __init__(self, model: EditableModel, lines: list[_Line], start: int) -> None:
-        device = model.device
-        self.model, self.start = model, start
-        self.facts = torch.tensor([line.fact for line in lines], device=device)
-        prefixes = [line.ids[: line.subject] for line in lines]
-        suffix = torch.tensor([line.ids[line.subject :] for line in lines], device=device)
-        before = torch.tensor([line.subject for line in lines], device=device)
-        self.cache: DynamicCache = cache_prefix(model, pad_rows(prefixes, device))
-        longest = max(len(prefix) for prefix in prefixes)
-        real = torch.arange(longest, device=device) < before[:, None]
-        seen = torch.cat([real, torch.ones_like(suffix, dtype=torch.bool)], dim=1).long()
-        recording = record(
-            model,
-            suffix,
-            start,
-            model.layers,
-            positions=before[:, None] + torch.arange(suffix.shape[1], device=device),
-            # Without padding no mask is needed, and attention kernels are faster without.
-            mask=None if bool(real.all()) else seen,
-            cache=self.cache,
-        )
-        self.entry, self.calls = recording.entry, recording.calls
-        # Earlier blocks are not run again.
-        for layer in self.cache.layers[:start]:
-            layer.reset()
-        self.is_kl = not lines[0].target
-        self.bare = [row for row, line in enumerate(lines) if line.bare]
-        width = suffix.shape[1]
-        counts = [len(line.target) for line in lines]
+    def _index(self) -> None:
+        """Where in the flat sequence the loss reads, for the rows that are here now."""
+        device = self._model.device
+        rows, places, labels, counts = [], [], [], []
+        for row, (text, start) in enumerate(
+            zip(self._texts, self._suffixes.starts.tolist(), strict=True)
+        ):
+            ids, cut = text.cut(self._requests)
+            target = self._requests[text.fact].target if text.row is not None else ()
+            end = start + len(ids) - cut
+            rows += [row] * len(target)
+            places += range(end - len(target), end)
+            labels += target
+            counts.append(len(target))
 
         def indices(values: list[int]) -> Tensor:
             return torch.tensor(values, dtype=torch.long, device=device)
 
-        # One entry per target token of the batch: its row, the column that predicts it, its id.
-        self.rows = indices([row for row, n in enumerate(counts) for _ in range(n)])
-        self.columns = indices([width - n + i for n in counts for i in range(n)])
-        self.labels = indices([token for line in lines for token in line.target])
-        self.counts = indices(counts)
-        self.before_kl: Tensor | None = None
+        self._row_of, self._places, self._labels = indices(rows), indices(places), indices(labels)
+        self._counts = indices(counts).clamp_min(1)
+        self.facts = indices([text.fact for text in self._texts])
+        #: Rows that the likelihood is read from, and those that the KL term is.
+        self.worded = indices([i for i, text in enumerate(self._texts) if text.row is not None])
+        self.essence = indices([i for i, text in enumerate(self._texts) if text.row is None])
+        self.bare = indices([i for i, text in enumerate(self._texts) if text.row == 0])
+
+    def states(self, rows: Tensor) -> Tensor:
+        """Input of the first block run, at the subject's last token of some rows."""
+        return self._suffixes.entry[self._suffixes.starts[rows]]
 
     def keep(self, rows: Tensor) -> None:
-        """Drop all rows but these (indices, ascending)."""
-        batch = len(self.facts)
-        new_index = torch.full((batch,), -1, device=rows.device)
-        new_index[rows] = torch.arange(len(rows), device=rows.device)
-        self.calls = [call.select(rows, batch) for call in self.calls]
-        for layer in self.cache.layers[self.start :]:
-            layer.batch_select_indices(rows)
-        self.entry, self.facts, self.counts = self.entry[rows], self.facts[rows], self.counts[rows]
-        still = new_index[self.rows] >= 0
-        self.rows, self.columns = new_index[self.rows[still]], self.columns[still]
-        self.labels = self.labels[still]
-        if self.before_kl is not None:
-            self.before_kl = self.before_kl[rows]
+        """Drop all rows but these (ascending indices)."""
+        if self._before is not None:
+            stays = torch.isin(self.essence, rows)
+            self._before = self._before[stays]
+        self._suffixes.keep(rows)
+        self._texts = [self._texts[i] for i in rows.tolist()]
+        self._index()
 
-    def output(self, delta: Tensor, monitor: Monitor) -> Tensor:
-        """Output of the last block (rows, tokens, hidden) with delta at the subject's last token."""
-        hidden = self.entry.clone()
-        hidden[:, 0] += delta[self.facts].to(hidden.dtype)
-        return proceed(self.model, hidden, self.calls, self.start, monitor.check)
+    def losses(self, delta: Tensor, check: Callable[[], None]) -> tuple[Tensor, Tensor]:
+        """Mean negative log-likelihood of each worded row, and KL(now || before) of each other."""
+        hidden = self._suffixes.entry.index_add(
+            0, self._suffixes.starts, delta[self.facts].to(self._suffixes.entry.dtype)
+        )
+        out = self._suffixes.run(hidden, check)
+        logits = self._model.anatomy.logits
+        each = F.cross_entropy(logits(out[self._places]), self._labels, reduction="none")
+        total = each.new_zeros(len(self.facts)).index_add(0, self._row_of, each)
+        nll = (total / self._counts)[self.worded]
+        now = logits(out[self._suffixes.starts[self.essence]]).log_softmax(dim=-1)
+        if self._before is None:  # the first evaluation has delta = 0
+            self._before = now.detach()
+        return nll, (now.exp() * (now - self._before)).sum(dim=-1)
 
-    def nll(self, delta: Tensor, monitor: Monitor) -> Tensor:
-        """Mean negative log-likelihood of each row's target tokens, (rows,), float32."""
-        hidden = self.output(delta, monitor)[self.rows, self.columns]
-        each = F.cross_entropy(self.model.anatomy.logits(hidden), self.labels, reduction="none")
-        total = torch.zeros(len(self.facts), dtype=each.dtype, device=each.device)
-        return total.index_add(0, self.rows, each) / self.counts
 
-    def kl(self, delta: Tensor, monitor: Monitor) -> Tensor:
-        """KL(now || before) of each row's next-token distribution, (rows,), float32."""
-        hidden = self.output(delta, monitor)[:, 0]
-        now = self.model.anatomy.logits(hidden).log_softmax(dim=-1)
-        if self.before_kl is None:  # the first evaluation has delta = 0
-            self.before_kl = now.detach()
-        return (now.exp() * (now - self.before_kl)).sum(dim=-1)
+class _Text(NamedTuple):
+    """One text of one fact: a row of its request, or (None) the beginning of the KL text."""
+
+    fact: int
+    row: int | None
+
+    def cut(self, requests: Sequence[Request]) -> tuple[tuple[int, ...], int]:
+        """Token ids as they are fed, and the index of the subject's last one."""
+        request = requests[self.fact]
+        if self.row is None:
+            return request.essence.ids, request.essence.subject
+        row = request.rows[self.row]
+        return row.ids + request.target[:-1], row.subject
 
 
 def find_targets(
@@ -234,32 +229,32 @@ def _micro_batches(
     start: int,
     plan: BatchPlan,
     monitor: Monitor,
-) -> list[_MicroBatch]:
-    """All rows of all facts, grouped by their length behind the subject and cut to the plan."""
-    groups: dict[tuple[bool, int], list[_Line]] = defaultdict(list)
+) -> list[_Rows]:
+    """All texts of all facts, a fact's together, in batches of at most the plan's tokens."""
+    batches: list[list[_Text]] = [[]]
+    tokens = 0
     for index, request in enumerate(requests):
-        for number, row in enumerate(request.rows):
-            line = _Line(
-                index, row.ids + request.target[:-1], row.subject, request.target, number == 0
-            )
-            groups[False, len(line.ids) - line.subject].append(line)
-        groups[True, 1].append(_Line(index, request.essence.ids, request.essence.subject))
-    batches = []
-    for (_, length), lines in sorted(groups.items()):
-        lines.sort(key=lambda line: line.subject)  # prefixes of like length together
-        size = max(1, plan.tokens // length)
-        for first in range(0, len(lines), size):
-            monitor.check()
-            batches.append(_MicroBatch(model, lines[first : first + size], start))
-    return batches
+        texts = [_Text(index, None), *(_Text(index, row) for row in range(len(request.rows)))]
+        for text in texts:
+            ids, cut = text.cut(requests)
+            if batches[-1] and tokens + len(ids) - cut > plan.tokens:
+                batches.append([])
+                tokens = 0
+            batches[-1].append(text)
+            tokens += len(ids) - cut
+    made = []
+    for texts in batches:
+        monitor.check()
+        made.append(_Rows(model, texts, requests, start))
+    return made
 
 
-def _first_states(batches: list[_MicroBatch], count: int) -> Tensor:
-    """h0 of every fact, (n, hidden), float32: the state at the subject's end in the bare prompt."""
-    entry = batches[0].entry
-    h0 = torch.zeros(count, entry.shape[-1], device=entry.device, dtype=_wide(entry.dtype))
-    for batch in batches:
-        h0[batch.facts[batch.bare]] = batch.entry[batch.bare, 0].to(h0.dtype)
+def _first_states(batches: Sequence[_Rows], count: int) -> Tensor:
+    """h0 of every fact, (n, hidden): the state at the subject's end in the bare prompt."""
+    states = torch.cat([batch.states(batch.bare) for batch in batches])
+    facts = torch.cat([batch.facts[batch.bare] for batch in batches])
+    h0 = states.new_zeros(count, states.shape[1], dtype=_wide(states.dtype))
+    h0[facts] = states.to(h0.dtype)
     return h0
 
 
@@ -268,7 +263,7 @@ def _wide(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
 
-def _without_converged(batches: list[_MicroBatch], active: Tensor) -> list[_MicroBatch]:
+def _without_converged(batches: Sequence[_Rows], active: Tensor) -> list[_Rows]:
     remaining = []
     for batch in batches:
         rows = active[batch.facts].nonzero()[:, 0]
@@ -291,33 +286,28 @@ class _Search:
         self.traces = [Trace() for _ in range(len(h0))]
         self.adam = torch.optim.Adam([self.delta], lr=hp.learning_rate, betas=(0.9, 0.999))
 
-    def evaluate(self, batches: list[_MicroBatch], monitor: Monitor, learn: bool) -> None:
+    def evaluate(self, batches: Sequence[_Rows], monitor: Monitor, learn: bool) -> None:
         """Loss and gradient of every active fact, one step of Adam, and the clamp.
 
         Facts whose loss is low enough, or all if this is the last evaluation (``learn`` false),
         keep the delta that was evaluated.
         """
         hp, count = self.hp, len(self.h0)
-        nll, kl, probability = (torch.zeros_like(self.h0[:, 0]) for _ in range(3))
-        rows = torch.zeros_like(nll)
+        nll, kl, probability, rows = (torch.zeros_like(self.h0[:, 0]) for _ in range(4))
         for batch in batches:
-            if not batch.is_kl:
-                rows.index_add_(0, batch.facts, torch.ones_like(rows[batch.facts]))
+            rows += torch.bincount(batch.facts[batch.worded], minlength=count)
         self.adam.zero_grad()
         for batch in batches:
+            worded, essence = batch.facts[batch.worded], batch.facts[batch.essence]
             with torch.set_grad_enabled(learn):
-                if batch.is_kl:
-                    each = hp.kl_factor * batch.kl(self.delta, monitor)
-                    kl.index_add_(0, batch.facts, each.detach())
-                else:
-                    each = batch.nll(self.delta, monitor)
-                    probability.index_add_(
-                        0, batch.facts, (-each.detach()).exp() / rows[batch.facts]
-                    )
-                    each = each / rows[batch.facts]
-                    nll.index_add_(0, batch.facts, each.detach())
-            if learn:
-                each.sum().backward()
+                row_nll, row_kl = batch.losses(self.delta, monitor.check)
+                row_kl = hp.kl_factor * row_kl
+                if learn:
+                    ((row_nll / rows[worded]).sum() + row_kl.sum()).backward()
+            row_nll = row_nll.detach()
+            nll.index_add_(0, worded, row_nll / rows[worded])
+            probability.index_add_(0, worded, (-row_nll).exp() / rows[worded])
+            kl.index_add_(0, essence, row_kl.detach())
         length = self.h0.norm(dim=1)
         with torch.set_grad_enabled(learn):
             decay = hp.weight_decay * self.delta.norm(dim=1) / length**2

@@ -1,0 +1,101 @@
+"""Attention for rows of different lengths that are laid end to end in one sequence.
+
+All that a block does to one token at a time (norms, projections, the MLP) costs least when as many
+tokens as possible go through together; only attention must keep rows apart. So rows are laid end to
+end, the block is called once, and this function, registered with transformers as an attention
+implementation, cuts queries, keys and values into groups of equally long rows, joins each row's
+cached prefix, and calls the model's own attention function with the model's own mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, PreTrainedModel
+from transformers.cache_utils import DynamicCache
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+_NAME = "alphaedit_packed"
+
+
+@dataclass(frozen=True)
+class PackedGroup:
+    """Rows of equal length in the packed sequence.
+
+    Attributes:
+        rows: how many.
+        length: tokens of each.
+        cache: keys and values of what comes before each row, frozen.
+        masks: the model's own mask of each block, by block index; None where it needs none.
+    """
+
+    rows: int
+    length: int
+    cache: DynamicCache
+    masks: dict[int, Tensor | None]
+
+
+@dataclass(frozen=True)
+class _Packing:
+    groups: Sequence[PackedGroup]
+    attend: Callable[..., tuple[Tensor, Any]]
+
+
+# What the function below is to cut by; set only while packed blocks run, by thread.
+_packing: ContextVar[_Packing] = ContextVar("packing")
+
+
+def can_pack(model: PreTrainedModel) -> bool:
+    """Whether the model's blocks ask transformers' registry for their attention function."""
+    implementation = model.config._attn_implementation
+    # Implementations outside the registry, and models with an attention of their own, cannot be cut.
+    return implementation in ALL_ATTENTION_FUNCTIONS and bool(
+        getattr(model, "_supports_attention_backend", False)
+    )
+
+
+@contextmanager
+def packed(model: PreTrainedModel, groups: Sequence[PackedGroup]) -> Iterator[None]:
+    """While this is open, the model's blocks take these groups laid end to end."""
+    configs = {id(m.config): m.config for m in model.modules() if hasattr(m, "config")}
+    before = {key: config._attn_implementation for key, config in configs.items()}
+    attend = ALL_ATTENTION_FUNCTIONS[model.config._attn_implementation]
+    token = _packing.set(_Packing(groups, attend))
+    try:
+        for config in configs.values():
+            config._attn_implementation_internal = _NAME
+        yield
+    finally:
+        for key, config in configs.items():
+            config._attn_implementation_internal = before[key]
+        _packing.reset(token)
+
+
+def _attend(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, _mask: Any, **kwargs: Any
+) -> tuple[Tensor, None]:
+    """Queries, keys and values (1, heads, tokens, width) to outputs (1, tokens, heads, width)."""
+    packing = _packing.get()
+    layer: int = module.layer_idx  # type: ignore[assignment]
+    sizes = [group.rows * group.length for group in packing.groups]
+    # split, not slices: its gradient is one concatenation instead of a padded copy per group.
+    pieces = zip(*(tensor.squeeze(0).split(sizes, dim=1) for tensor in (query, key, value)))
+    outputs = []
+    for group, cut in zip(packing.groups, pieces, strict=True):
+        # (heads, rows * length, width) to (rows, heads, length, width)
+        q, k, v = (
+            part.unflatten(1, (group.rows, group.length)).transpose(0, 1) for part in cut
+        )
+        keys, values = group.cache.update(k, v, layer)
+        out, _ = packing.attend(module, q, keys, values, group.masks[layer], **kwargs)
+        outputs.append(out.flatten(0, 1))
+    return torch.cat(outputs)[None], None
+
+
+AttentionInterface.register(_NAME, _attend)

@@ -1,0 +1,131 @@
+"""The plain way to do everything: one fact at a time, the whole model, every position's logits.
+
+Written to be obviously right, in the work pattern of the released research code (one fact at a
+time; seven prompts padded to the longest; all blocks and all logits at every step). Tests check the
+library against it, and the benchmarks time the library beside it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from alphaedit_core.forward import pad_rows
+from alphaedit_core.hyperparameters import HyperParameters
+from alphaedit_core.models import EditableModel
+from alphaedit_core.nullspace import Projector
+from alphaedit_core.prompts import Request
+
+
+@dataclass
+class PlainTarget:
+    """One fact's target value and how it was found.
+
+    Attributes:
+        z: (hidden_size,).
+        losses: (nll, kl, decay) of every evaluation.
+        deltas: delta at every evaluation.
+        gradients: gradient of the loss at every evaluation that was followed by a step.
+    """
+
+    z: Tensor
+    losses: list[tuple[float, float, float]]
+    deltas: list[Tensor]
+    gradients: list[Tensor]
+
+
+def plain_target(
+    model: EditableModel, request: Request, hp: HyperParameters, start: Tensor | None = None
+) -> PlainTarget:
+    """Target value of one fact by running the whole model on all its prompts at every step.
+
+    Args:
+        model: the model.
+        request: the fact.
+        hp: the hyperparameters.
+        start: delta to begin with; None for zero.
+    """
+    block = model.anatomy.blocks[hp.layers[-1]]
+    rows = [row.ids + request.target[:-1] for row in request.rows] + [request.essence.ids]
+    places = [row.subject for row in request.rows] + [request.essence.subject]
+    ids = pad_rows(rows, model.device)
+    wide = torch.promote_types(model.dtype, torch.float32)
+    delta = torch.zeros(model.anatomy.hidden_size, dtype=wide, device=model.device)
+    if start is not None:
+        delta += start
+    delta.requires_grad_(True)
+    first: list[Tensor] = []
+
+    def add_delta(_module: object, _args: object, out: Tensor | tuple[Tensor, ...]) -> object:
+        hidden = out[0] if isinstance(out, tuple) else out
+        if not first:
+            first.append(hidden[0, places[0]].detach().to(wide))
+        hidden = hidden.clone()
+        hidden[range(len(rows)), places] += delta.to(hidden.dtype)
+        return (hidden, *out[1:]) if isinstance(out, tuple) else hidden
+
+    adam = torch.optim.Adam([delta], lr=hp.learning_rate, betas=(0.9, 0.999))
+    before: Tensor | None = None
+    result = PlainTarget(torch.empty(0), [], [], [])
+    hook = block.register_forward_hook(add_delta)  # type: ignore[arg-type]
+    try:
+        for step in range(hp.steps):
+            adam.zero_grad()
+            logits = model.model(input_ids=ids, use_cache=False).logits.to(wide)
+            log_probabilities = logits.log_softmax(dim=-1)
+            nll = torch.zeros((), dtype=wide, device=model.device)
+            for index, row in enumerate(request.rows):
+                first_place = len(row.ids) - 1
+                own = log_probabilities[index, first_place : first_place + len(request.target)]
+                nll = nll + F.nll_loss(own, torch.tensor(request.target, device=own.device))
+            nll = nll / len(request.rows)
+            now = log_probabilities[-1, places[-1]]
+            before = now.detach() if before is None else before
+            kl = hp.kl_factor * (now.exp() * (now - before)).sum()
+            length = first[0].norm()
+            decay = hp.weight_decay * delta.norm() / length**2
+            loss = nll + kl + decay
+            result.losses.append((nll.item(), kl.item(), decay.item()))
+            result.deltas.append(delta.detach().clone())
+            if loss < hp.loss_stop or step == hp.steps - 1:
+                break
+            loss.backward()
+            assert delta.grad is not None
+            result.gradients.append(delta.grad.clone())
+            adam.step()
+            with torch.no_grad():
+                longest = hp.clamp_factor * length
+                if delta.norm() > longest:
+                    delta *= longest / delta.norm()
+    finally:
+        hook.remove()
+    result.z = first[0] + delta.detach()
+    return result
+
+
+def plain_update(
+    keys: Tensor, residual: Tensor, projector: Tensor, ridge: float, earlier: Tensor
+) -> Tensor:
+    """The released form: a dense, non-symmetric d_in x d_in system.
+
+    Args:
+        keys: K, (d_in, n).
+        residual: R, (d_out, n).
+        projector: dense P, (d_in, d_in).
+        ridge: lambda.
+        earlier: K_p K_p^T, (d_in, d_in).
+
+    Returns:
+        dW, (d_out, d_in).
+    """
+    eye = torch.eye(len(keys), dtype=keys.dtype, device=keys.device)
+    system = projector @ (keys @ keys.T + earlier) + ridge * eye
+    return torch.linalg.solve(system, projector @ keys @ residual.T).T
+
+
+def dense(projector: Projector) -> Tensor:
+    """The dense matrix of a projector."""
+    return projector(torch.eye(projector.size, dtype=projector.basis.dtype))
