@@ -10,6 +10,7 @@ output of the last block must give the model's own logits.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -108,19 +109,22 @@ def find_anatomy(model: nn.Module, places: Places | None = None) -> Anatomy:
         StructureError: if a part is not found or is not unique, or the parts together do not give
             the model's logits. Says what was looked for and how to name the parts by hand.
     """
-    hidden_size = int(model.get_input_embeddings().weight.shape[1])  # type: ignore[operator,union-attr]
+    embeddings = model.get_input_embeddings()  # type: ignore[operator]
+    hidden_size = int(embeddings.weight.shape[1])
     if places is None:
-        blocks_at = _find_blocks(model, hidden_size)
-        down_at = _find_down_projection(model.get_submodule(blocks_at)[0], hidden_size)  # type: ignore[index]
-        places = Places(blocks_at, down_at, _find_norm(model, blocks_at, hidden_size), _find_head(model))
+        blocks_at = _find_blocks(model)
+        places = Places(
+            blocks=blocks_at,
+            down_projection=_find_down_projection(model, blocks_at, hidden_size),
+            norm=_find_norm(model, blocks_at, hidden_size),
+            head=_find_head(model),
+        )
     blocks = tuple(_submodule(model, places.blocks).children())
+    if not blocks:
+        raise StructureError(f'"{places.blocks}" holds no blocks; {_BY_HAND}')
     downs = tuple(_submodule(block, places.down_projection) for block in blocks)
-    for layer, module in enumerate(downs):
-        if _shape(module) is None:
-            raise StructureError(
-                f'"{places.down_projection}" of block {layer} is a {type(module).__name__}, not a '
-                f"Linear or Conv1D with a floating-point weight; {_BY_HAND}"
-            )
+    inner_size = _check_down_projections(downs, places, hidden_size)
+    softcap, logit_scale = _logit_transform(model)
     found = Anatomy(
         places=places,
         blocks=blocks,
@@ -128,18 +132,41 @@ def find_anatomy(model: nn.Module, places: Places | None = None) -> Anatomy:
         norm=_submodule(model, places.norm),
         head=_submodule(model, places.head),
         hidden_size=hidden_size,
-        inner_size=_shape(downs[0])[0],  # type: ignore[index]
-        **_logit_transform(model),
+        inner_size=inner_size,
+        softcap=softcap,
+        logit_scale=logit_scale,
     )
     _verify(model, found)
     return found
+
+
+def _check_down_projections(downs: Sequence[nn.Module], places: Places, hidden_size: int) -> int:
+    """The width of the keys, if every block's matrix leads from that one width to the stream."""
+    inner_size = None
+    for layer, module in enumerate(downs):
+        at = f'"{places.down_projection}" of block {layer}'
+        shape = _shape(module)
+        if shape is None:
+            raise StructureError(
+                f"{at} is a {type(module).__name__}, not a Linear or Conv1D with a floating-point "
+                f"weight; {_BY_HAND}"
+            )
+        inner_size = inner_size or shape[0]
+        if shape != (inner_size, hidden_size):
+            raise StructureError(
+                f"{at} leads from {shape[0]} to {shape[1]}, not from {inner_size} to the width of "
+                f"the residual stream, {hidden_size}; {_BY_HAND}"
+            )
+    assert inner_size is not None
+    return inner_size
 
 
 def _submodule(model: nn.Module, path: str) -> nn.Module:
     try:
         return model.get_submodule(path)
     except AttributeError:
-        raise StructureError(f'no module "{path}" in a {type(model).__name__}; {_BY_HAND}') from None
+        kind = type(model).__name__
+        raise StructureError(f'no module "{path}" in a {kind}; {_BY_HAND}') from None
 
 
 def _shape(module: nn.Module) -> tuple[int, int] | None:
@@ -158,7 +185,7 @@ def _mixes_tokens(module: nn.Module) -> bool:
     return bool(_ATTENTION_PARAMETERS & set(inspect.signature(module.forward).parameters))
 
 
-def _find_blocks(model: nn.Module, hidden_size: int) -> str:
+def _find_blocks(model: nn.Module) -> str:
     """Path of the outermost list of equal modules that mix tokens and hold most parameters."""
     best, size = None, 0
     for path, module in model.named_modules():
@@ -179,17 +206,14 @@ def _find_blocks(model: nn.Module, hidden_size: int) -> str:
     return best
 
 
-def _find_down_projection(block: nn.Module, hidden_size: int) -> str:
+def _find_down_projection(model: nn.Module, blocks: str, hidden_size: int) -> str:
     """Path of the one matrix f -> hidden outside the attention that has a partner hidden -> f."""
-    attention = [
-        path for path, module in block.named_modules() if path and _mixes_tokens(module)
-    ]
-    shapes: dict[str, tuple[int, int]] = {}
-    for path, module in block.named_modules():
-        inside_attention = any(path == a or path.startswith(a + ".") for a in attention)
-        shape = _shape(module)
-        if shape is not None and not inside_attention:
-            shapes[path] = shape
+    block = next(model.get_submodule(blocks).children())
+    shapes = {
+        path: shape
+        for path, module in block.named_modules()
+        if path not in _attention(block) and (shape := _shape(module)) is not None
+    }
 
     def has_partner(path: str) -> bool:
         inner = shapes[path][0]
@@ -199,18 +223,63 @@ def _find_down_projection(block: nn.Module, hidden_size: int) -> str:
             for other, shape in shapes.items()
         )
 
+    experts = any(_has_experts(each) for each in model.get_submodule(blocks).children())
     found = [p for p, shape in shapes.items() if shape[1] == hidden_size and has_partner(p)]
-    if len(found) > 1:  # equal widths inside and outside: the way in comes first, the way out last
+    if len(found) > 1:
+        # Square matrices are partners of each other: attention's own, where it lies bare in the
+        # block, or a whole MLP whose inner width is that of the stream.
         wider = [p for p in found if shapes[p][0] != hidden_size]
-        found = wider if len(wider) == 1 else found
-    if len(found) != 1:
-        saw = ", ".join(f"{p} {s[0]}->{s[1]}" for p, s in shapes.items()) or "none"
+        found = wider or _last_called(model, block, found)
+    if len(found) != 1 or experts:
+        saw = ", ".join(f"{p} {s[0]}->{s[1]}" for p, s in shapes.items()) or "no matrix"
         raise StructureError(
             f"no single down-projection in a {type(block).__name__}: looked outside the attention "
             f"for one matrix f -> {hidden_size} with a partner {hidden_size} -> f, saw {saw}"
-            f"{' (experts are not supported)' if len(found) > 1 else ''}; {_BY_HAND}"
+            f"{' and experts, which are not supported' if experts else ''}; {_BY_HAND}"
         )
     return found[0]
+
+
+def _attention(block: nn.Module) -> set[str]:
+    """Paths of all modules and parameters of a block that belong to its attention."""
+    tops = [path for path, module in block.named_modules() if path and _mixes_tokens(module)]
+    paths = [path for path, _ in (*block.named_modules(), *block.named_parameters())]
+    return {path for path in paths if any(f"{path}.".startswith(f"{top}.") for top in tops)}
+
+
+def _has_experts(block: nn.Module) -> bool:
+    """Whether there is a list of modules, or a stack of matrices, outside the attention."""
+    attention = _attention(block)
+    lists = any(
+        isinstance(module, nn.ModuleList) and len(module) > 1 and path not in attention
+        for path, module in block.named_modules()
+    )
+    # A depthwise convolution has three dimensions too, one of them of size 1.
+    stacks = any(
+        p.ndim == 3 and min(p.shape) > 1 and path not in attention
+        for path, p in block.named_parameters()
+    )
+    return lists or stacks
+
+
+@torch.no_grad()
+def _last_called(model: nn.Module, block: nn.Module, paths: list[str]) -> list[str]:
+    """Of the matrices of one MLP the one that runs last; all of them if they are of several."""
+    if len({path.rpartition(".")[0] for path in paths}) > 1:
+        return paths
+    called: list[str] = []
+    hooks = [
+        block.get_submodule(path).register_forward_pre_hook(
+            lambda _module, _args, path=path: called.append(path)
+        )
+        for path in paths
+    ]
+    try:
+        model(input_ids=_four_tokens(model), use_cache=False)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return called[-1:]
 
 
 def _find_norm(model: nn.Module, blocks: str, hidden_size: int) -> str:
@@ -239,33 +308,41 @@ def _find_head(model: nn.Module) -> str:
     )
 
 
-def _logit_transform(model: nn.Module) -> dict[str, float | None]:
-    """What configurations say of the way from the head's output to the logits."""
+def _logit_transform(model: nn.Module) -> tuple[float | None, float]:
+    """Cap and scale that the configuration puts between the head's output and the logits."""
     config = model.config.get_text_config()  # type: ignore[operator,union-attr]
     scale = float(getattr(config, "logit_scale", None) or 1.0)
     scale /= float(getattr(config, "logits_scaling", None) or 1.0)
-    return {"softcap": getattr(config, "final_logit_softcapping", None), "logit_scale": scale}
+    return getattr(config, "final_logit_softcapping", None), scale
+
+
+def _four_tokens(model: nn.Module) -> Tensor:
+    vocabulary = int(model.config.get_text_config().vocab_size)  # type: ignore[operator,union-attr]
+    return torch.arange(4, device=next(model.parameters()).device)[None] % vocabulary
 
 
 @torch.no_grad()
 def _verify(model: nn.Module, anatomy: Anatomy) -> None:
     """Check on four tokens that norm and head lead from the last block to the model's logits."""
-    device = next(model.parameters()).device
-    ids = torch.arange(4, device=device)[None] % int(model.config.get_text_config().vocab_size)  # type: ignore[operator,union-attr]
     outputs: list[Tensor] = []
     hook = anatomy.blocks[-1].register_forward_hook(
         lambda _module, _args, out: outputs.append(out[0] if isinstance(out, tuple) else out)
     )
     try:
-        expected = model(input_ids=ids, use_cache=False).logits.float()
+        expected = model(input_ids=_four_tokens(model), use_cache=False).logits
     finally:
         hook.remove()
-    actual = anatomy.logits(outputs[0])
-    gap = (actual - expected).abs().max() / expected.abs().max().clamp_min(1e-6)
+    try:
+        actual = anatomy.logits(outputs[0])
+        gap = float((actual - expected).abs().max() / expected.abs().max().clamp_min(1e-6))
+    except (RuntimeError, NotImplementedError, TypeError, IndexError):  # parts that do not fit
+        gap = float("inf")
     # 16-bit weights round every logit; a missing norm or cap is off by far more.
-    tolerance = 1e-4 if outputs[0].dtype in (torch.float32, torch.float64) else 0.05
+    wide = next(model.parameters()).dtype in (torch.float32, torch.float64)
+    tolerance = 1e-4 if wide else 0.05
     if not gap <= tolerance:
         raise StructureError(
-            f'the parts found do not give the logits of a {type(model).__name__}: "{anatomy.places.norm}" '
-            f'and "{anatomy.places.head}" after the last block are off by {gap:.1e}; {_BY_HAND}'
+            f"the parts found do not give the logits of a {type(model).__name__}: "
+            f'"{anatomy.places.norm}" and "{anatomy.places.head}" after the last block are off by '
+            f"{gap:.1e}; {_BY_HAND}"
         )

@@ -37,7 +37,8 @@ class LowRank(NamedTuple):
     @property
     def norm(self) -> float:
         """Frobenius norm, without forming the product."""
-        gram = (self.left.T @ self.left).double() * (self.right.T @ self.right).double()
+        # In float64: where columns cancel each other, the sum is far smaller than its terms.
+        gram = _product(self.left, self.left) * _product(self.right, self.right)
         return float(gram.sum().clamp_min(0).sqrt())
 
 

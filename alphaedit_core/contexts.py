@@ -1,8 +1,8 @@
-"""Contexts: short texts of the model's own that stand before a prompt, so that an edit generalises.
+"""Contexts: short texts of the model's own to stand before a prompt, so that an edit generalises.
 
-Meng et al. 2022 (ROME), section 3.1; the released AlphaEdit code samples one text of ten tokens from
-each of five opening words. Here the sampling is seeded and independent of the device's generator,
-and the texts are kept with the session.
+Meng et al. 2022 (ROME), section 3.1; the released AlphaEdit code samples one text of ten tokens
+from each of five opening words. Here the sampling is seeded and independent of the device's
+generator, and the texts are kept with the session.
 """
 
 from __future__ import annotations
@@ -39,14 +39,20 @@ def sample_contexts(
         ids = pad_rows(rows, model.device)
         last = torch.tensor([len(row) - 1 for row in rows], device=model.device)
         logits = _logits_at(model, ids, last).cpu()
-        logits[:, list(special)] = -torch.inf
+        logits[:, _unwritable(model, special, logits.shape[1])] = -torch.inf
         best = logits.topk(top_k, dim=-1)
         choice = torch.multinomial(best.values.softmax(dim=-1), 1, generator=generator)
         for row, token in zip(rows, best.indices.gather(1, choice)[:, 0].tolist(), strict=True):
             if _length(row, special) < tokens:
                 row.append(token)
-    texts = [model.tokenizer.decode(row, skip_special_tokens=True) for row in rows]
+    texts = (str(model.tokenizer.decode(row, skip_special_tokens=True)) for row in rows)
     return tuple(" ".join(text.split()) for text in texts)
+
+
+def _unwritable(model: EditableModel, special: set[int], vocabulary: int) -> list[int]:
+    """Special tokens, and rows of the head beyond the tokenizer's tokens, which pad it."""
+    padding = range(len(model.tokenizer), vocabulary)
+    return [*(token for token in special if token < vocabulary), *padding]
 
 
 def _length(row: list[int], special: set[int]) -> int:

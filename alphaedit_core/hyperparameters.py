@@ -8,6 +8,7 @@ reads; AlphaEdit's own ridge is ``L2`` = 10. Both are here: ``covariance_weight`
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -64,11 +65,15 @@ class HyperParameters:
 
         positive = ("steps", "learning_rate", "clamp_factor", "ridge", "context_tokens")
         for name in positive:
-            if not getattr(self, name) > 0:
+            if not 0 < getattr(self, name) < math.inf:
                 raise InputError(f"{name} {getattr(self, name)} is not positive; give more than 0")
         for name in ("loss_stop", "weight_decay", "kl_factor", "covariance_weight", "contexts"):
-            if not getattr(self, name) >= 0:
+            if not 0 <= getattr(self, name) < math.inf:
                 raise InputError(f"{name} {getattr(self, name)} is negative; give 0 or more")
+        if self.tokens is not None and self.tokens < 1:
+            raise InputError(f"tokens {self.tokens} is not positive; give more than 0, or none")
+        if not 0 <= self.seed < 1 << 63:
+            raise InputError(f"seed {self.seed} cannot be used; give 0 to 2**63 - 1")
         if not self.layers or list(self.layers) != sorted(set(self.layers)) or self.layers[0] < 0:
             raise InputError(
                 f"layers {list(self.layers)} are not ascending block indices; give for example 5-9"
@@ -95,8 +100,10 @@ class HyperParameters:
         """The inverse of :meth:`to_dict`.
 
         Raises:
-            InputError: for a field that does not exist or a value that cannot be used.
+            InputError: for a field that does not exist, a value that cannot be used, or no layers.
         """
+        if "layers" not in fields:
+            raise InputError('field "layers" is missing; give for example 5-9')
         return cls(**{name: _typed(name, value) for name, value in fields.items()})
 
     def _repr_html_(self) -> str:
@@ -132,23 +139,24 @@ def _typed(name: str, value: Any) -> Any:
             return parse_layers(value)
         if isinstance(value, list | tuple) and all(type(item) is int for item in value):
             return tuple(value)
-        raise InputError(f'field layers: {value!r} is not a list of block indices; give 5-9')
+        raise InputError(f"field layers: {value!r} is not a list of block indices; give 5-9")
     kinds = hints[name].__args__ if isinstance(hints[name], types.UnionType) else (hints[name],)
-    if value is None or value == "none":
-        if type(None) in kinds:
-            return None
-    elif kinds[0] is str:
-        return str(value)
+    if (value is None or value == "none") and type(None) in kinds:
+        return None
+    if kinds[0] is str:
+        if isinstance(value, str | int | float) and not isinstance(value, bool):
+            return str(value)
     elif not isinstance(value, bool):
-        try:
-            number = float(value)
-            if kinds[0] is float:
-                return number
-            if number == int(number):
-                return int(number)
-        except (TypeError, ValueError, OverflowError):
-            pass
-    raise InputError(f"field {name}: {value!r} is not a number of type {kinds[0].__name__}; give one")
+        # A large seed would lose digits as a float.
+        for read in (int, float) if isinstance(value, str | int) else (float,):
+            try:
+                number = read(value)
+                if kinds[0] is float or number == int(number):
+                    return kinds[0](number)
+            except (TypeError, ValueError, OverflowError):
+                pass
+    wanted = {int: "a whole number", float: "a number", str: "a text"}[kinds[0]]
+    raise InputError(f"field {name}: {value!r} is not {wanted}; give one")
 
 
 @dataclass(frozen=True)
@@ -186,7 +194,8 @@ def preset_for(model_type: str, layers: int, hidden_size: int) -> HyperParameter
     known = _PRESETS.get(Shape(model_type, layers, hidden_size))
     if known is not None:
         name, fields = known
-        return HyperParameters(origin=f"preset {name}", **fields | {"layers": tuple(fields["layers"])})
+        layers_of_it = {"layers": tuple(fields["layers"])}
+        return HyperParameters(origin=f"preset {name}", **fields | layers_of_it)
     # The presets start at 11 to 27 % of the depth and never reach the last blocks.
     first = min(round(layers * 0.15), max(layers - 2, 0))
     last = min(first + 4, max(layers - 2, first))

@@ -47,9 +47,7 @@ class SubjectStates:
         self._last = layers[-1]
         self._rows = [row for request in requests for row in request.rows]
         lengths = [row.subject + 1 for row in self._rows]
-        self._groups = [
-            torch.tensor(group) for group in by_length(lengths, 4 * plan.tokens)
-        ]
+        self._groups = [torch.tensor(group) for group in by_length(lengths, 4 * plan.tokens)]
         self._ends = torch.tensor(lengths) - 1
         self._passes: list[Recording] = []
         with torch.no_grad():
@@ -85,7 +83,9 @@ class SubjectStates:
             seen: list[Tensor] = []
             with tap(self._model.anatomy.down_projections[layer], seen.append):
                 states.append(at_end(self._run(recording)))
-            keys.append(at_end(seen[0]))
+            # Some architectures hand over (rows * tokens, d_in): OPT.
+            rows, tokens, _ = recording.entry.shape
+            keys.append(at_end(seen[0].view(rows, tokens, -1)))
         return self._average(self._ordered(keys)).T, self._bare(self._ordered(states))
 
     @torch.no_grad()

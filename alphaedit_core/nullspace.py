@@ -70,7 +70,7 @@ class Threshold:
             value = float("nan")
         bounds = {"absolute": (0.0, np.inf), "energy": (0.0, 1.0), "rank": (0.0, np.inf)}
         low, high = bounds.get(rule, (np.nan, np.nan))
-        if not low <= value <= high or (rule == "rank" and value != int(value)):
+        if not low <= value <= high or (rule == "rank" and not value.is_integer()):
             raise InputError(
                 f'threshold "{text}" is not understood; give a number such as 0.02, "energy:0.1" '
                 'with a fraction from 0 to 1, or "rank:1000"'
@@ -107,8 +107,9 @@ class Spectrum:
 
     @property
     def massive(self) -> int:
-        """How many leading directions are massive: those before the largest drop, if it is tenfold."""
-        top = np.maximum(self.eigenvalues[: _MASSIVE_MOST + 1], np.finfo(float).tiny)
+        """How many leading directions are massive: those before the largest drop, if tenfold."""
+        top = self._positive[: _MASSIVE_MOST + 1]
+        top = top[top > 0]  # where nothing is left below, there is nothing to be massive against
         if len(top) < 2:
             return 0
         ratios = top[:-1] / top[1:]
@@ -123,9 +124,9 @@ class Spectrum:
     @property
     def effective_rank(self) -> float:
         """exp of the entropy of the eigenvalues' shares of the trace (Roy & Vetterli 2007)."""
-        shares = self._positive[self.massive :] / self.trace
-        shares = shares[shares > 0]
-        return float(np.exp(-(shares * np.log(shares)).sum()))
+        ordinary = self._positive[self.massive :]
+        shares = ordinary[ordinary > 0] / self.trace
+        return float(np.exp(-(shares * np.log(shares)).sum())) if len(shares) else 0.0
 
     @property
     def _positive(self) -> np.ndarray:
@@ -136,7 +137,7 @@ class Spectrum:
         """Dimension of the kept space."""
         threshold = Threshold.parse(threshold)
         if threshold.rule == "absolute":
-            return int((self.eigenvalues < threshold.value).sum())
+            return int((self._positive < threshold.value).sum())
         if threshold.rule == "rank":
             if threshold.value > self.size:
                 raise InputError(
@@ -153,13 +154,18 @@ class Spectrum:
     @property
     def _leakages(self) -> np.ndarray:
         """Leakage of every rank 0 … d_in, ascending; over 1 once massive directions are kept."""
-        shares = np.concatenate([[0.0], np.cumsum(self._positive[::-1])]) / self.trace
+        sums = np.concatenate([[0.0], np.cumsum(self._positive[::-1])])
+        shares = sums / self.trace if self.trace > 0 else sums
         ordinary = self.size - self.massive + 1
         shares[:ordinary] = np.minimum(shares[:ordinary], 1.0)  # rounding of the sum
         return shares
 
     def convert(self, threshold: float | str | Threshold, rule: Rule) -> Threshold:
-        """The threshold of another rule that keeps the same directions here."""
+        """The threshold of another rule that keeps the same directions here.
+
+        Equal eigenvalues are kept or dropped together by the other rules, and massive directions
+        have no share of the energy: a rank that parts the one or keeps the other has no equal.
+        """
         rank = self.rank(threshold)
         if rule == "rank":
             return Threshold("rank", rank)
@@ -167,8 +173,8 @@ class Spectrum:
             return Threshold("energy", min(1.0, float(self._leakages[rank])))
         dropped = self.size - rank
         if dropped == 0:
-            return Threshold("absolute", float(np.nextafter(self.eigenvalues[0], np.inf)))
-        return Threshold("absolute", float(self.eigenvalues[dropped - 1]))
+            return Threshold("absolute", float(np.nextafter(self._positive[0], np.inf)))
+        return Threshold("absolute", float(self._positive[dropped - 1]))
 
     def vectors(self, start: int, stop: int) -> Tensor:
         """Eigenvectors start … stop - 1 as columns, (d_in, stop - start), float32.
@@ -188,7 +194,11 @@ class Spectrum:
     def projector(
         self, threshold: float | str | Threshold, device: torch.device | str = "cpu"
     ) -> Projector:
-        """The projector on the kept space, held as the smaller of its basis and the complement's."""
+        """The projector on the kept space, held as the smaller basis: its own or the complement's.
+
+        Raises:
+            CorruptFileError: if the file of eigenvectors cannot be read.
+        """
         rank = self.rank(threshold)
         dropped = self.size - rank
         if rank <= dropped:

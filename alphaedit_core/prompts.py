@@ -1,9 +1,9 @@
 """Facts as token ids: where the subject ends, and what the target's tokens are.
 
 The subject is located by the tokenizer's character offsets, never by counting tokens of a prefix:
-a subject that merges with the word after it, or a character that takes several tokens, is found all
-the same. Special tokens in front (a BOS) are the tokenizer's own choice and come once; token ids are
-joined, never decoded and encoded again.
+a subject that merges with the word after it, or a character that takes several tokens, is found
+all the same. Special tokens in front (a BOS) are the tokenizer's own choice and come once; token
+ids are joined, never decoded and encoded again.
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ class Request:
     note: str = ""
 
 
-def encode(tokenizer: PreTrainedTokenizerFast, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+def encode(
+    tokenizer: PreTrainedTokenizerFast, text: str
+) -> tuple[list[int], list[tuple[int, int]]]:
     """Token ids and character offsets of a text that goes on: BOS if any, no closing tokens."""
     encoding = tokenizer(text, return_offsets_mapping=True, return_special_tokens_mask=True)
     ids, offsets = list(encoding["input_ids"]), list(encoding["offset_mapping"])
@@ -125,9 +127,7 @@ def prepare(
     return _move_off_the_start(model, requests, last_layer)
 
 
-def _request(
-    tokenizer: PreTrainedTokenizerFast, fact: Fact, contexts: Sequence[str]
-) -> Request:
+def _request(tokenizer: PreTrainedTokenizerFast, fact: Fact, contexts: Sequence[str]) -> Request:
     end = fact.subject_span[1]
     rows = [locate(tokenizer, fact.text, end)]
     for context in contexts:

@@ -15,6 +15,7 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -157,12 +158,12 @@ def pack(
     body, left = window - len(start), tokens // window
     for document in documents:
         buffer += tokenizer(document, add_special_tokens=False, verbose=False)["input_ids"] + end
-        while len(buffer) >= body:
+        for at in range(0, len(buffer) - body + 1, body):
             if left == 0:
                 return
-            yield start + buffer[:body]
-            buffer = buffer[body:]
+            yield start + buffer[at : at + body]
             left -= 1
+        del buffer[: len(buffer) - len(buffer) % body]
 
 
 class _Accumulator:
@@ -171,10 +172,11 @@ class _Accumulator:
     def __init__(self, recipe: Recipe, layers: Sequence[int], keep: bool) -> None:
         self.recipe, self.layers, self.windows = recipe, list(layers), 0
         self.sums: dict[int, Tensor] = {}
+        self._whole = True  # the sums hold exactly the counted windows
         self._file: Path | None = None
         self._saved = time.monotonic()
         if keep:
-            name = "-".join(map(str, layers))
+            name = blake2b(repr(self.layers).encode(), digest_size=8).hexdigest()
             self._file = layer_file(recipe, 0).with_name(f"checkpoint-{name}.safetensors")
             self._resume(self._file)
 
@@ -185,16 +187,19 @@ class _Accumulator:
             # MPS has no float64; there the products are added up on the CPU.
             device = "cpu" if keys.device.type == "mps" else keys.device
             self.sums[layer] = torch.zeros(width, width, dtype=torch.float64, device=device)
+        self._whole = False
         add_outer_products(self.sums[layer], keys)
 
     def counted(self, windows: int) -> None:
         """Note that so many more windows are complete; write a checkpoint when it is time."""
         self.windows += windows
+        self._whole = True
         if self._file is not None and time.monotonic() - self._saved > CHECKPOINT_SECONDS:
             self.save()
 
     def save(self) -> None:
-        if self._file is None or not self.sums:
+        """Write a checkpoint; an interrupt amid a chunk leaves the last one as it is."""
+        if self._file is None or not self.sums or not self._whole:
             return
         sums = {str(layer): total.cpu() for layer, total in self.sums.items()}
         save_tensors(self._file, sums, {"recipe": self.recipe.key(), "windows": str(self.windows)})
@@ -261,7 +266,8 @@ def _run(
         try:
             while chunk := list(islice(rest, WINDOWS_AT_ONCE)):
                 monitor.check()
-                keys = _keys(model, torch.tensor(chunk, device=model.device), accumulator.layers, last)
+                ids = torch.tensor(chunk, device=model.device)
+                keys = _keys(model, ids, accumulator.layers, last)
                 for layer in accumulator.layers:
                     accumulator.add(layer, keys[layer])
                 accumulator.counted(len(chunk))
@@ -284,7 +290,8 @@ def _keys(model: EditableModel, ids: Tensor, layers: Sequence[int], last: int) -
     keys: dict[int, Tensor] = {}
 
     def reader(layer: int) -> Any:
-        return lambda value: keys.__setitem__(layer, value.flatten(0, 1))
+        # Some architectures hand over (rows, tokens, d_in), others (rows * tokens, d_in).
+        return lambda value: keys.__setitem__(layer, value.reshape(-1, value.shape[-1]))
 
     with ExitStack() as stack:
         for layer in layers:
