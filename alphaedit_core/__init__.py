@@ -1,0 +1,92 @@
+"""AlphaEdit: change what a language model believes, and see exactly what that did.
+
+Null-space constrained knowledge editing (Fang et al., ICLR 2025) with exact undo:
+
+    from alphaedit_core import EditSession, Fact, load_model
+
+    session = EditSession(load_model())
+    session.edit([Fact("Eiffel Tower", "{} is located in the city of", "Rome")])
+    session.undo()
+
+Names are imported when they are first used, so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "AlphaEditError": "errors",
+    "Cancelled": "errors",
+    "CorruptFileError": "errors",
+    "EditResult": "results",
+    "EditSession": "session",
+    "EditableModel": "models",
+    "Fact": "facts",
+    "FetchError": "errors",
+    "FingerprintError": "errors",
+    "HyperParameters": "hyperparameters",
+    "InputError": "errors",
+    "KeyStatistics": "statistics_files",
+    "Monitor": "progress",
+    "Places": "anatomy",
+    "Projector": "nullspace",
+    "SessionError": "errors",
+    "Spectrum": "nullspace",
+    "StructureError": "errors",
+    "Threshold": "nullspace",
+    "collect_statistics": "statistics",
+    "complete": "completions",
+    "default_hyperparameters": "session",
+    "example_facts": "fact_files",
+    "export_statistics": "statistics_files",
+    "import_statistics": "statistics_files",
+    "load_model": "models",
+    "perplexity": "likelihood",
+    "read_facts": "fact_files",
+    "score": "likelihood",
+    "spectra": "nullspace",
+    "spectrum": "nullspace",
+    "wrap": "models",
+    "write_facts": "fact_files",
+}
+
+__all__ = ["__version__", *_HOMES]  # noqa: PLE0604 - names that are imported on first use
+
+if TYPE_CHECKING:
+    from .anatomy import Places
+    from .completions import complete
+    from .errors import (
+        AlphaEditError,
+        Cancelled,
+        CorruptFileError,
+        FetchError,
+        FingerprintError,
+        InputError,
+        SessionError,
+        StructureError,
+    )
+    from .fact_files import example_facts, read_facts, write_facts
+    from .facts import Fact
+    from .hyperparameters import HyperParameters
+    from .likelihood import perplexity, score
+    from .models import EditableModel, load_model, wrap
+    from .nullspace import Projector, Spectrum, Threshold, spectra, spectrum
+    from .progress import Monitor
+    from .results import EditResult
+    from .session import EditSession, default_hyperparameters
+    from .statistics import collect_statistics
+    from .statistics_files import KeyStatistics, export_statistics, import_statistics
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,59 @@
+"""Keys of all facts a session has written, so that later edits spare them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+
+from .closed_form import EarlierKeys
+from .facts import Fact
+from .nullspace import Projector
+
+
+class KeyMemory:
+    """Projected keys of earlier facts by layer.
+
+    When the same thing is edited again, the keys of the earlier edit leave: the old fact must not be
+    protected against its own correction. The memory is a function of the batches alone, in order,
+    so making it anew after an undo gives the same bits as never having made the edit.
+
+    Args:
+        projectors: P by layer.
+    """
+
+    def __init__(self, projectors: Mapping[int, Projector]) -> None:
+        self._projectors = projectors
+        self._facts: list[Fact] = []
+        self.by_layer = {
+            layer: EarlierKeys.none(projector.size, projector.basis.device)
+            for layer, projector in projectors.items()
+        }
+
+    def __len__(self) -> int:
+        return len(self._facts)
+
+    def make_room(self, facts: Sequence[Fact]) -> None:
+        """Let go of the keys of earlier facts that say something else of the same thing."""
+        slots = {fact.slot for fact in facts}
+        relations = {_relation(fact) for fact in facts} - {None}
+        kept = [
+            index
+            for index, fact in enumerate(self._facts)
+            if fact.slot not in slots and _relation(fact) not in relations
+        ]
+        if len(kept) < len(self._facts):
+            self._facts = [self._facts[index] for index in kept]
+            self.by_layer = {layer: keys.only(kept) for layer, keys in self.by_layer.items()}
+
+    def add(self, facts: Sequence[Fact], keys: Mapping[int, Tensor]) -> None:
+        """Take in the keys (d_in, n) of facts that have been written."""
+        for layer, projector in self._projectors.items():
+            own = keys[layer].to(projector.basis.device)
+            self.by_layer[layer] = self.by_layer[layer].joined(projector(own))
+        self._facts += facts
+
+
+def _relation(fact: Fact) -> tuple[str, str] | None:
+    """Subject and relation id, by which two differently worded facts are about the same thing."""
+    return None if fact.relation is None else (fact.slot[0], fact.relation)

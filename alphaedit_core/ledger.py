@@ -1,0 +1,207 @@
+"""What a session is on the disk.
+
+A folder with ``session.json`` and, for every edit, one JSON file (facts and results) and one
+safetensors file (changes and keys). Edits are named by their content and never rewritten; they are
+written first and ``session.json``, which names them with their checksums, last and in one move. So
+whenever the writer is stopped, the folder holds either the old session or the new one, whole.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from .closed_form import LowRank
+from .errors import CorruptFileError, InputError
+from .facts import Fact
+from .files import read_json, sha256_of_file, write_atomic, write_json_atomic
+from .results import EditResult
+from .tensor_files import load_tensors, save_tensors
+
+FORMAT = "alphaedit session 1"
+_MANIFEST = "session.json"
+_OURS = re.compile(r"session\.json|entry-[0-9a-f]{16}\.(json|safetensors)|\.[0-9a-f]{12}\..*")
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What one batch of an edit left behind.
+
+    Attributes:
+        facts: the facts written together.
+        changes: the change of each layer's weight, on the CPU.
+        keys: the facts' keys at each layer, (d_in, n), on the CPU.
+        plan: tokens that went through the blocks together.
+    """
+
+    facts: list[Fact]
+    changes: dict[int, LowRank]
+    keys: dict[int, Tensor]
+    plan: int
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """One edit of a session.
+
+    Attributes:
+        created: date and time, ISO 8601 in UTC.
+        batches: its batches, in order.
+        result: what it did.
+        digest: of the edited weights after it.
+    """
+
+    created: str
+    batches: list[Batch]
+    result: EditResult
+    digest: str
+
+    @property
+    def facts(self) -> list[Fact]:
+        """All facts of the edit."""
+        return [fact for batch in self.batches for fact in batch.facts]
+
+
+def check_place(folder: Path) -> None:
+    """Refuse a folder that holds something other than a session.
+
+    Raises:
+        InputError: if it does.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"session {folder}: is a file; give a new folder")
+    if folder.is_dir() and not (folder / _MANIFEST).is_file():
+        foreign = sorted(path.name for path in folder.iterdir() if not _OURS.fullmatch(path.name))
+        if foreign:
+            raise InputError(
+                f'session {folder}: exists and is not a session (holds "{foreign[0]}"); give a new '
+                "folder"
+            )
+
+
+def is_session(folder: Path) -> bool:
+    """Whether a folder holds a saved session."""
+    return (folder / _MANIFEST).is_file()
+
+
+def save_session(
+    folder: Path, manifest: dict[str, Any], entries: Sequence[Entry], applied: int
+) -> None:
+    """Write a session; edits that are there already are not written again.
+
+    Args:
+        folder: made if it does not exist.
+        manifest: what the session is, ready for JSON.
+        entries: all edits, also undone ones that can be redone.
+        applied: how many of them are applied.
+
+    Raises:
+        InputError: if the folder holds something else.
+        OSError: if it cannot be written; the session that was there is still there.
+    """
+    check_place(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    named = [_write_entry(folder, entry) for entry in entries]
+    content = manifest | {"format": FORMAT, "entries": named, "applied": applied}
+    write_json_atomic(folder / _MANIFEST, content)
+    keep = {name for entry in named for name in (entry["record"], entry["tensors"])} | {_MANIFEST}
+    for path in folder.iterdir():
+        if path.name not in keep and _OURS.fullmatch(path.name) and path.is_file():
+            path.unlink(missing_ok=True)
+
+
+def load_manifest(folder: Path) -> dict[str, Any]:
+    """``session.json`` of a folder.
+
+    Raises:
+        InputError: if there is no session.
+        CorruptFileError: if it is damaged.
+    """
+    if not is_session(folder):
+        raise InputError(f"session {folder}: holds no saved session; give a folder that has one")
+    manifest = read_json(folder / _MANIFEST)
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise CorruptFileError(f"{folder / _MANIFEST}: not a session of this version; save it anew")
+    return manifest
+
+
+def load_entries(folder: Path, manifest: dict[str, Any]) -> list[Entry]:
+    """All edits of a session, every file checked against its checksum.
+
+    Raises:
+        CorruptFileError: if a file is missing, damaged or not what the manifest says.
+    """
+    try:
+        return [_read_entry(folder, named) for named in manifest["entries"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptFileError(f"{folder}: damaged ({error!r}); take a copy") from error
+
+
+def _write_entry(folder: Path, entry: Entry) -> dict[str, str]:
+    record = {
+        "created": entry.created,
+        "digest": entry.digest,
+        "result": entry.result.to_dict(),
+        "batches": [
+            {"facts": [fact.to_dict() for fact in batch.facts], "plan": batch.plan}
+            for batch in entry.batches
+        ],
+    }
+    text = json.dumps(record, ensure_ascii=False, sort_keys=True, indent=1) + "\n"
+    checksum = sha256(text.encode()).hexdigest()
+    name = f"entry-{checksum[:16]}"
+    tensors = folder / f"{name}.safetensors"
+    if not tensors.is_file():
+        save_tensors(tensors, _tensors(entry), {"record": checksum})
+    if not (folder / f"{name}.json").is_file():
+        write_atomic(folder / f"{name}.json", text)
+    return {"record": f"{name}.json", "sha256": checksum, "tensors": tensors.name}
+
+
+def _tensors(entry: Entry) -> dict[str, Tensor]:
+    named = {}
+    for number, batch in enumerate(entry.batches):
+        for layer, change in batch.changes.items():
+            named[f"{number}.{layer}.left"] = change.left
+            named[f"{number}.{layer}.right"] = change.right
+            named[f"{number}.{layer}.keys"] = batch.keys[layer]
+    return named
+
+
+def _read_entry(folder: Path, named: dict[str, str]) -> Entry:
+    file = folder / named["record"]
+    if not file.is_file() or sha256_of_file(file) != named["sha256"]:
+        raise CorruptFileError(f"{file}: missing or damaged; take a copy")
+    record = read_json(file)
+    try:
+        tensors, metadata = load_tensors(folder / named["tensors"])
+    except FileNotFoundError:
+        raise CorruptFileError(f"{folder / named['tensors']}: missing; take a copy") from None
+    if metadata.get("record") != named["sha256"]:
+        raise CorruptFileError(f"{folder / named['tensors']}: belongs to another edit; take a copy")
+    batches = []
+    for number, batch in enumerate(record["batches"]):
+        prefix = f"{number}."
+        layers = sorted({int(n.split(".")[1]) for n in tensors if n.startswith(prefix)})
+        batches.append(
+            Batch(
+                [Fact.from_dict(fact) for fact in batch["facts"]],
+                {
+                    layer: LowRank(
+                        tensors[f"{prefix}{layer}.left"], tensors[f"{prefix}{layer}.right"]
+                    )
+                    for layer in layers
+                },
+                {layer: tensors[f"{prefix}{layer}.keys"] for layer in layers},
+                batch["plan"],
+            )
+        )
+    result = EditResult.from_dict(record["result"])
+    return Entry(record["created"], batches, result, record["digest"])

@@ -1,0 +1,172 @@
+"""What an edit did, in numbers and words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from html import escape
+from typing import Any
+
+from .editing import LayerWrite
+from .facts import Fact
+from .likelihood import Score
+from .targets import Trace
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a model says of one fact at one moment.
+
+    Attributes:
+        completion: greedy continuation of the prompt.
+        new: score of the new target.
+        true: score of the true target, or None if the fact names none.
+    """
+
+    completion: str
+    new: Score
+    true: Score | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One fact of an edit, before and after.
+
+    Attributes:
+        fact: the fact.
+        tokens: the new target's tokens as text, as the model reads them.
+        before: what the model said before the edit.
+        after: what it says after the whole edit.
+        trace: the search for the target value.
+        residual_left: share of the wanted change of the hidden state that was not written.
+        note: what a person should know about how the fact was read, or "".
+    """
+
+    fact: Fact
+    tokens: tuple[str, ...]
+    before: Seen
+    after: Seen
+    trace: Trace
+    residual_left: float
+    note: str = ""
+
+    @property
+    def written(self) -> bool:
+        """Whether the model now says the new target, token by token."""
+        return self.after.new.exact
+
+
+@dataclass(frozen=True)
+class EditResult:
+    """What one edit did.
+
+    Attributes:
+        outcomes: one per fact, in the order given.
+        writes: per batch, per layer, what was written.
+        batches: index of the batch of each fact.
+        plans: tokens that went through the blocks together, per batch.
+        seconds: wall-clock seconds per stage.
+    """
+
+    outcomes: list[Outcome]
+    writes: list[list[LayerWrite]]
+    batches: list[int]
+    plans: list[int]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def written(self) -> int:
+        """Number of facts that the model now says token by token."""
+        return sum(outcome.written for outcome in self.outcomes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, ready for JSON."""
+        return {
+            "outcomes": [
+                asdict(outcome) | {"fact": outcome.fact.to_dict(), "tokens": list(outcome.tokens)}
+                for outcome in self.outcomes
+            ],
+            "writes": [[asdict(write) for write in batch] for batch in self.writes],
+            "batches": self.batches,
+            "plans": self.plans,
+            "seconds": self.seconds,
+        }
+
+    @classmethod
+    def from_dict(cls, stored: dict[str, Any]) -> EditResult:
+        """The inverse of :meth:`to_dict`."""
+
+        def seen(one: dict[str, Any]) -> Seen:
+            true = one["true"] and Score(**one["true"])
+            return Seen(one["completion"], Score(**one["new"]), true)
+
+        outcomes = [
+            Outcome(
+                Fact.from_dict(one["fact"]),
+                tuple(one["tokens"]),
+                seen(one["before"]),
+                seen(one["after"]),
+                Trace(**one["trace"]),
+                one["residual_left"],
+                one["note"],
+            )
+            for one in stored["outcomes"]
+        ]
+        writes = [[LayerWrite(**write) for write in batch] for batch in stored["writes"]]
+        return cls(outcomes, writes, stored["batches"], stored["plans"], stored["seconds"])
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """The table of before and after: prompt, said before, says now, P(new), P(true)."""
+        return [_row(outcome) for outcome in self.outcomes]
+
+    def summary(self) -> str:
+        """One line: how many facts are written, and what it cost."""
+        count = len(self.outcomes)
+        seconds = sum(self.seconds.values())
+        return f"{self.written} of {count} facts written, {seconds:.1f} s"
+
+    def __repr__(self) -> str:
+        return f"EditResult: {self.summary()}\n{text_table(HEADINGS, self.rows())}"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{escape(self.summary())}</p>{html_table(HEADINGS, self.rows())}"
+
+
+HEADINGS = ("prompt", "before", "after", "P(new)", "P(true)")
+
+
+def _row(outcome: Outcome) -> tuple[str, ...]:
+    before, after = outcome.before, outcome.after
+    true = "–"
+    if before.true is not None and after.true is not None:
+        true = f"{before.true.probability:.3f} → {after.true.probability:.3f}"
+    return (
+        outcome.fact.text,
+        _one_line(before.completion),
+        _one_line(after.completion),
+        f"{before.new.probability:.3f} → {after.new.probability:.3f}",
+        true,
+    )
+
+
+def _one_line(text: str, width: int = 40) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def text_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns aligned with spaces, for a terminal."""
+    table = [list(headings), *map(list, rows)]
+    widths = [max(len(row[i]) for row in table) for i in range(len(headings))]
+    lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in table]
+    lines.insert(1, "  ".join("─" * width for width in widths))
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def html_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A plain table, every text escaped."""
+    head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

@@ -1,0 +1,502 @@
+"""EditSession: edit a model, see what that did, take it back bit for bit.
+
+A session holds the original matrices and, for every edit, the thin pairs that were added. Weights
+are always made from both by one function, so undo, redo, restore and load all give exactly the
+weights that were there before.
+"""
+
+from __future__ import annotations
+
+import logging
+import platform
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from . import __version__, ledger
+from .cache import contexts_dir
+from .closed_form import LowRank
+from .completions import complete
+from .contexts import sample_contexts
+from .editing import BatchWrite, write_batch
+from .editors import editor_named
+from .errors import CorruptFileError, FingerprintError, InputError, SessionError
+from .facts import Fact, check_facts
+from .files import read_json, write_json_atomic
+from .history import History
+from .hyperparameters import HyperParameters, preset_for
+from .key_memory import KeyMemory
+from .ledger import Batch, Entry
+from .likelihood import score
+from .memory import BatchPlan, plan_batches
+from .models import EditableModel, load_model
+from .nullspace import Projector, Spectrum, Threshold, spectra
+from .progress import Monitor
+from .prompts import Request, prepare
+from .results import EditResult, Outcome, Seen
+from .statistics import collect_statistics
+from .weights import EditedWeights
+
+log = logging.getLogger(__name__)
+
+
+class EditSession:
+    """Edits of one model, in order, each of which can be taken back.
+
+    **The model's weights are changed in place** by :meth:`edit`; :meth:`undo`, :meth:`restore`,
+    :meth:`reset` and :meth:`close` put them back. One model has one session at a time.
+
+    Args:
+        model: the model, unedited.
+        editor: name of the editor.
+        hyperparameters: None for the model's preset, or one derived from its shape.
+        contexts: texts to put before prompts; None to sample the model's own.
+
+    Attributes:
+        model: the model.
+        hyperparameters: the numbers that every edit of this session uses.
+        last_result: the result of the last edit that is applied, or None.
+
+    Raises:
+        SessionError: if another session has edits in this model.
+        InputError: if the editor or a layer does not exist.
+    """
+
+    def __init__(
+        self,
+        model: EditableModel,
+        editor: str = "alphaedit",
+        hyperparameters: HyperParameters | None = None,
+        contexts: Sequence[str] | None = None,
+    ) -> None:
+        self.hyperparameters = hyperparameters or default_hyperparameters(model)
+        if self.hyperparameters.layers[-1] >= model.layers:
+            raise InputError(
+                f"layers {list(self.hyperparameters.layers)} are not all blocks of this model; "
+                f"give indices from 0 to {model.layers - 1}"
+            )
+        self._editor = editor_named(editor)
+        holder = model.holder
+        if isinstance(holder, EditSession) and holder._applied:
+            raise SessionError(
+                f"the model holds {holder._applied} edits of another session; call its close() first"
+            )
+        model.fingerprint  # noqa: B018 - taken now, while the weights are the original ones
+        self.model = model
+        self._weights = EditedWeights(model, self.hyperparameters.layers)
+        self._entries: list[Entry] = []
+        self._applied = 0
+        self._contexts = None if contexts is None else tuple(contexts)
+        self._spectra: dict[int, Spectrum] | None = None
+        self._statistics: dict[str, Any] | None = None
+        self._projectors: dict[int, Projector] | None = None
+        self._memory: KeyMemory | None = None
+        model.holder = self
+
+    # -- looking ---------------------------------------------------------------------------------
+
+    @property
+    def editor(self) -> str:
+        """Name of the editor."""
+        return self._editor.name
+
+    @property
+    def history(self) -> History:
+        """All edits, also undone ones that can be redone, and where the model stands among them."""
+        return History(self._entries, self._applied)
+
+    @property
+    def last_result(self) -> EditResult | None:
+        """What the last applied edit did."""
+        return self._entries[self._applied - 1].result if self._applied else None
+
+    @property
+    def timings(self) -> dict[str, float]:
+        """Wall-clock seconds per stage of the last applied edit."""
+        return dict(self.last_result.seconds) if self.last_result else {}
+
+    @property
+    def contexts(self) -> tuple[str, ...]:
+        """The texts that stand before prompts; sampled on first use, on the unedited model."""
+        if self._contexts is None:
+            with self._unedited():
+                self._contexts = _own_contexts(self.model, self.hyperparameters)
+        return self._contexts
+
+    def spectra(self, monitor: Monitor | None = None) -> dict[int, Spectrum]:
+        """The spectrum of every edited layer; statistics are collected if the cache has none."""
+        if self._spectra is None:
+            monitor = monitor or Monitor()
+            hp = self.hyperparameters
+            with self._unedited():
+                statistics = collect_statistics(
+                    self.model, hp.text, hp.layers, hp.tokens, monitor=monitor
+                )
+            made = {
+                "recipe": statistics.recipe.key(),
+                "text": statistics.recipe.text_name,
+                "text_checksum": statistics.recipe.text,
+                "tokens": statistics.recipe.tokens,
+                "checksums": {str(layer): s.checksum for layer, s in statistics.layers.items()},
+            }
+            if self._statistics is not None and self._statistics != made:
+                log.warning(
+                    "the statistics of this session were other ones (%s); later edits use new ones",
+                    self._statistics.get("text"),
+                )
+            self._statistics, self._spectra = made, spectra(statistics, monitor=monitor)
+        return self._spectra
+
+    def weights_digest(self) -> str:
+        """Digest of the edited layers' weights as they are in the model now."""
+        return self._weights.digest()
+
+    # -- editing ---------------------------------------------------------------------------------
+
+    def edit(
+        self, facts: Sequence[Fact], batch_size: int = 100, monitor: Monitor | None = None
+    ) -> EditResult:
+        """Write facts into the model, batch after batch, sparing all facts written before.
+
+        Edits that were undone can no longer be redone afterwards.
+
+        Args:
+            facts: the facts.
+            batch_size: facts that are written together.
+            monitor: what to report to.
+
+        Raises:
+            InputError: if the facts cannot be used; nothing was done.
+            SessionError: if the threshold keeps no direction or the model has another session.
+            Cancelled: if cancelled. Then, as after any exception, model and session are as before.
+        """
+        monitor = monitor or Monitor()
+        self._require_held()
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise InputError(f"batch size {batch_size!r} is not a positive number; give 1 or more")
+        facts = check_facts(facts)
+        already = dict(monitor.seconds)
+        projectors = self._prepared(monitor)
+        requests = prepare(self.model, facts, self.contexts, self.hyperparameters.layers[-1])
+        with monitor.stage("before", len(facts), "fact"):
+            before = observe(self.model, facts, monitor)
+        plan = plan_batches(self.model)
+        writes: list[BatchWrite] = []
+        parts = [requests[i : i + batch_size] for i in range(0, len(requests), batch_size)]
+        try:
+            for part in parts:
+                written = self._write(part, projectors, plan, monitor)
+                writes.append(written)
+                plan = written.plan
+            with monitor.stage("after", len(facts), "fact"):
+                after = observe(self.model, facts, monitor)
+        except BaseException:
+            self._make()
+            raise
+        seconds = {
+            name: spent - already.get(name, 0.0)
+            for name, spent in monitor.seconds.items()
+            if spent > already.get(name, 0.0)
+        }
+        entry = Entry(
+            datetime.now(UTC).isoformat(timespec="seconds"),
+            [_kept(part, written) for part, written in zip(parts, writes, strict=True)],
+            _result(self.model, parts, writes, before, after, seconds),
+            self.weights_digest(),
+        )
+        self._entries = [*self._entries[: self._applied], entry]
+        self._applied += 1
+        return entry.result
+
+    def undo(self) -> None:
+        """Take back the last applied edit, exactly.
+
+        Raises:
+            SessionError: if there is none.
+        """
+        if self._applied == 0:
+            raise SessionError("there is no edit to undo")
+        self.restore(self._applied - 1)
+
+    def redo(self) -> None:
+        """Apply again the edit that was undone last.
+
+        Raises:
+            SessionError: if there is none.
+        """
+        if self._applied == len(self._entries):
+            raise SessionError("there is no undone edit to redo")
+        self.restore(self._applied + 1)
+
+    def restore(self, number: int) -> None:
+        """Go to the state after so many edits; 0 is the unedited model. Later edits can be redone.
+
+        Raises:
+            SessionError: if there are not so many.
+        """
+        self._require_held()
+        if not isinstance(number, int) or not 0 <= number <= len(self._entries):
+            raise SessionError(f"there is no state {number}; give 0 to {len(self._entries)}")
+        self._applied = number
+        self._make()
+
+    def reset(self) -> None:
+        """Put the unedited weights back and forget all edits."""
+        self.restore(0)
+        self._entries = []
+
+    def close(self) -> None:
+        """Put the unedited weights back and let go of the model; the session can still be saved."""
+        if self.model.holder is self:
+            self._weights.restore()
+            self.model.holder = None
+
+    # -- keeping ---------------------------------------------------------------------------------
+
+    def save(self, folder: str | Path) -> None:
+        """Write the session to a folder, all at once.
+
+        Raises:
+            InputError: if the folder holds something that is not a session.
+            OSError: if it cannot be written; a session that was there is still there, whole.
+        """
+        manifest = {
+            "model": self.model.name,
+            "fingerprint": self.model.fingerprint,
+            "dtype": str(self.model.dtype).removeprefix("torch."),
+            "editor": self.editor,
+            "hyperparameters": self.hyperparameters.to_dict(),
+            "contexts": None if self._contexts is None else list(self._contexts),
+            "statistics": self._statistics,
+            "made_with": _surroundings(self.model),
+        }
+        ledger.save_session(Path(folder), manifest, self._entries, self._applied)
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | Path,
+        model: EditableModel | None = None,
+        device: str = "auto",
+        monitor: Monitor | None = None,
+    ) -> EditSession:
+        """A saved session, applied to its model.
+
+        Args:
+            folder: where it was saved.
+            model: the unedited model; None to load the one that the session names.
+            device: where to load that one.
+            monitor: what to report to.
+
+        Raises:
+            InputError: if there is no session.
+            CorruptFileError: if a file of it is damaged.
+            FingerprintError: if the model has other weights; names both fingerprints.
+            SessionError: if another session has edits in the model.
+        """
+        place = Path(folder)
+        manifest = ledger.load_manifest(place)
+        entries = ledger.load_entries(place, manifest)
+        try:
+            hyperparameters = HyperParameters.from_dict(manifest["hyperparameters"])
+            if model is None:
+                model = load_model(manifest["model"], device, manifest["dtype"], monitor=monitor)
+            if model.fingerprint != manifest["fingerprint"]:
+                raise FingerprintError(
+                    f'session {place}: belongs to "{manifest["model"]}" with weights '
+                    f'{manifest["fingerprint"]}, but "{model.name}" has {model.fingerprint}; load '
+                    "the model that the session was made with"
+                )
+            session = cls(model, manifest["editor"], hyperparameters, manifest["contexts"])
+            session._statistics = manifest["statistics"]
+            applied = manifest["applied"]
+        except (KeyError, TypeError) as error:
+            raise CorruptFileError(f"{place}: damaged ({error!r}); take a copy") from error
+        session._entries = entries
+        session.restore(applied)
+        if applied and session.weights_digest() != entries[applied - 1].digest:
+            log.warning(
+                "the weights differ in their last bits from those saved: made with %s, here %s",
+                manifest["made_with"],
+                _surroundings(model),
+            )
+        return session
+
+    def __repr__(self) -> str:
+        undone = len(self._entries) - self._applied
+        return (
+            f"EditSession({self.model.name!r}, {self.editor}, edits: {self._applied}"
+            f"{f', {undone} undone' if undone else ''})"
+        )
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _require_held(self) -> None:
+        if self.model.holder is not self:
+            raise SessionError("this session is closed; load or make a new one")
+
+    def _unedited(self) -> _Unedited:
+        return _Unedited(self)
+
+    def _prepared(self, monitor: Monitor) -> dict[int, Projector]:
+        """Projectors by layer, made once, and the keys of all applied facts."""
+        if self._projectors is None:
+            threshold = Threshold.parse(self.hyperparameters.threshold)
+            found = self.spectra(monitor)
+            for spectrum in found.values():
+                if spectrum.rank(threshold) == 0:
+                    raise SessionError(spectrum.warning(threshold))
+                if spectrum.warning(threshold):
+                    log.warning(spectrum.warning(threshold))
+            self._projectors = {
+                layer: spectrum.projector(threshold, self.model.device)
+                for layer, spectrum in found.items()
+            }
+        if self._memory is None:
+            memory = KeyMemory(self._projectors)
+            for entry in self._entries[: self._applied]:
+                for batch in entry.batches:
+                    memory.make_room(batch.facts)
+                    memory.add(batch.facts, batch.keys)
+            self._memory = memory
+        return self._projectors
+
+    def _write(
+        self,
+        requests: Sequence[Request],
+        projectors: Mapping[int, Projector],
+        plan: BatchPlan,
+        monitor: Monitor,
+    ) -> BatchWrite:
+        assert self._memory is not None
+        facts = [request.fact for request in requests]
+        self._memory.make_room(facts)
+        written = write_batch(
+            self.model,
+            self._weights,
+            self._editor,
+            requests,
+            self._memory.by_layer,
+            projectors,
+            self.hyperparameters,
+            plan,
+            monitor,
+        )
+        self._memory.add(facts, written.keys)
+        return written
+
+    def _make(self) -> None:
+        """Make weights anew from the applied edits; the keys follow when they are needed."""
+        changes: dict[int, list[LowRank]] = {layer: [] for layer in self._weights.layers}
+        for entry in self._entries[: self._applied]:
+            for batch in entry.batches:
+                for layer, change in batch.changes.items():
+                    changes[layer].append(change)
+        self._weights.make(changes)
+        self._memory = None
+
+
+class _Unedited:
+    """While this is open, the session's model has its original weights."""
+
+    def __init__(self, session: EditSession) -> None:
+        self._session = session
+
+    def __enter__(self) -> None:
+        if self._session._applied:
+            self._session._weights.restore()
+
+    def __exit__(self, *_: object) -> None:
+        if self._session._applied:
+            self._session._make()
+
+
+def default_hyperparameters(model: EditableModel) -> HyperParameters:
+    """The preset of a model, or hyperparameters derived from its shape."""
+    config = model.model.config.get_text_config()
+    return preset_for(config.model_type, model.layers, model.anatomy.hidden_size)
+
+
+def observe(model: EditableModel, facts: Sequence[Fact], monitor: Monitor) -> list[Seen]:
+    """What a model says of facts: completions and scores of both targets."""
+    completions = complete(model, [fact.text for fact in facts], monitor=monitor)
+    new = score(model, [(fact.text, fact.target) for fact in facts], monitor=monitor)
+    known = [fact for fact in facts if fact.target_true]
+    pairs = [(fact.text, fact.target_true) for fact in known if fact.target_true]
+    true = dict(zip((id(fact) for fact in known), score(model, pairs, monitor=monitor), strict=True))
+    monitor.advance(len(facts))
+    return [
+        Seen(text, own, true.get(id(fact)))
+        for fact, text, own in zip(facts, completions, new, strict=True)
+    ]
+
+
+def _own_contexts(model: EditableModel, hp: HyperParameters) -> tuple[str, ...]:
+    """Contexts of the model's own, from the cache where they were sampled before."""
+    if hp.contexts == 0:
+        return ()
+    file = contexts_dir() / f"{model.fingerprint}-{hp.seed}-{hp.context_tokens}.json"
+    try:
+        stored = read_json(file)
+        if isinstance(stored, list) and all(isinstance(text, str) and text for text in stored):
+            return tuple(stored[: hp.contexts])
+    except (OSError, CorruptFileError):
+        pass
+    sampled = sample_contexts(model, hp.seed, hp.context_tokens)
+    write_json_atomic(file, list(sampled))
+    return sampled[: hp.contexts]
+
+
+def _kept(requests: Sequence[Request], written: BatchWrite) -> Batch:
+    """What a session keeps of a batch; on the CPU, where there is room for it."""
+    return Batch(
+        [request.fact for request in requests],
+        {n: LowRank(c.left.cpu(), c.right.cpu()) for n, c in written.changes.items()},
+        {layer: keys.cpu() for layer, keys in written.keys.items()},
+        written.plan.tokens,
+    )
+
+
+def _result(
+    model: EditableModel,
+    parts: Sequence[Sequence[Request]],
+    writes: Sequence[BatchWrite],
+    before: Sequence[Seen],
+    after: Sequence[Seen],
+    seconds: dict[str, float],
+) -> EditResult:
+    outcomes, batches = [], []
+    for number, (part, written) in enumerate(zip(parts, writes, strict=True)):
+        for place, request in enumerate(part):
+            index = len(outcomes)
+            outcomes.append(
+                Outcome(
+                    request.fact,
+                    tuple(model.tokenizer.decode([token]) for token in request.target),
+                    before[index],
+                    after[index],
+                    written.traces[place],
+                    written.residual_left[place],
+                    request.note,
+                )
+            )
+            batches.append(number)
+    plans = [written.plan.tokens for written in writes]
+    return EditResult(outcomes, [written.writes for written in writes], batches, plans, seconds)
+
+
+def _surroundings(model: EditableModel) -> dict[str, Any]:
+    """What the last bits of a result depend on besides its inputs."""
+    return {
+        "alphaedit": __version__,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "device": str(model.device),
+        "threads": torch.get_num_threads(),
+    }
