@@ -54,8 +54,10 @@ _HOMES = {
     "write_facts": "fact_files",
 }
 
-__all__ = ["__version__", *_HOMES]  # noqa: PLE0604 - names that are imported on first use
+__all__ = ["__version__", *_HOMES]
 
+# The same names again, for type checkers and editors.
+# ruff: noqa: F401
 if TYPE_CHECKING:
     from .anatomy import Places
     from .completions import complete

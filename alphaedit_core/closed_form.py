@@ -6,9 +6,9 @@ Eq. 14). With ``M = [K_p, K]`` (d_in x m) and ``B = P M`` the same X is
 
     X = B (lambda I_m + B^T B)^-1 [0; R^T]
 
-because ``P X = X`` and ``B (lambda I + B^T B)^-1 = (lambda I + B B^T)^-1 B``. One m x m Cholesky
-replaces the large LU; what must be kept of earlier facts is B and its Gram matrix. Where m outgrows
-d_in, the second form is the smaller one and is used.
+because ``P X = X`` and ``B (lambda I + B^T B)^-1 = (lambda I + B B^T)^-1 B``. One Cholesky as large
+as the number of earlier facts replaces the large LU; what must be kept of them is their part of B
+and its Gram matrix. Where m outgrows d_in, the second form is the smaller one and is used.
 """
 
 from __future__ import annotations
@@ -65,13 +65,11 @@ class EarlierKeys:
 
     def joined(self, new: Tensor) -> EarlierKeys:
         """These and more projected keys (d_in, n); only the new part of the Gram is computed."""
+        m, size = len(self), len(self) + new.shape[1]
         across = _product(self.columns, new)
-        gram = torch.cat(
-            [
-                torch.cat([self.gram, across], dim=1),
-                torch.cat([across.T, _product(new, new)], dim=1),
-            ]
-        )
+        gram = self.gram.new_empty(size, size)
+        gram[:m, :m], gram[:m, m:] = self.gram, across
+        gram[m:, :m], gram[m:, m:] = across.T, _product(new, new)
         return EarlierKeys(torch.cat([self.columns, new], dim=1), gram)
 
     def only(self, kept: list[int]) -> EarlierKeys:
@@ -98,23 +96,28 @@ def ridge_update(
         ``dW = R Y^T B^T`` as a pair of thin matrices, where Y holds the columns of
         ``(lambda I + B^T B)^-1`` that belong to the new facts.
     """
-    size, n = projected.shape
-    m = len(earlier) + n
-    if m <= size:
-        joined = earlier.joined(projected)
-        system = joined.gram.clone()
-        system.diagonal().add_(ridge)
-        unit = system.new_zeros(m, n)
-        unit[m - n :].fill_diagonal_(1.0)
-        y = torch.cholesky_solve(unit, torch.linalg.cholesky(system)).to(projected)
-        right = joined.columns @ y
-    else:
+    if len(earlier) + projected.shape[1] > len(projected):
         everything = _solver(torch.cat([earlier.columns, projected], dim=1))
-        system = everything @ everything.T
-        system.diagonal().add_(ridge)
-        factor = torch.linalg.cholesky(system)
-        right = torch.cholesky_solve(_solver(projected), factor).to(projected)
+        factor = _factor(everything @ everything.T, ridge)
+        return LowRank(residual, torch.cholesky_solve(_solver(projected), factor).to(projected))
+    # By blocks, B = [earlier, new]: Y = [-E S^-1; S^-1], where E writes the new keys in terms of
+    # the earlier ones, and S is the system of what that leaves of the new ones (Schur complement).
+    across = _product(earlier.columns, projected)
+    factor = _factor(earlier.gram.clone(), ridge)
+    half = torch.linalg.solve_triangular(factor, across, upper=False)
+    explained = torch.linalg.solve_triangular(factor.T, half, upper=True)
+    left = _product(projected, projected) - half.T @ half
+    y = torch.cholesky_inverse(_factor(left, ridge))
+    right = projected @ y.to(projected) - earlier.columns @ (explained @ y).to(projected)
     return LowRank(residual, right)
+
+
+def _factor(system: Tensor, ridge: float) -> Tensor:
+    """Cholesky factor of ``system + ridge I``, in the place of ``system``."""
+    system.diagonal().add_(ridge)
+    # Columns first, as LAPACK reads a matrix: so the factor needs no memory of its own.
+    factor = system.T
+    return torch.linalg.cholesky(factor, out=factor)
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:

@@ -110,7 +110,7 @@ def record(
     mask: Tensor | None = None,
     cache: Cache | None = None,
 ) -> Recording:
-    """One forward pass through block ``stop`` - 1 that notes how blocks from ``start`` on are called.
+    """One forward pass that notes how the blocks from ``start`` to ``stop`` - 1 are called.
 
     Args:
         model: the model.
@@ -174,32 +174,49 @@ def run_model(
     base(**kwargs)
 
 
-def cache_prefix(model: EditableModel, ids: Tensor) -> DynamicCache:
-    """Attention keys and values of a prefix, frozen: later tokens see them but add nothing.
+def cache_prefix(model: EditableModel, rows: Sequence[Sequence[int]]) -> DynamicCache:
+    """Attention keys and values of prefixes, frozen: later tokens see them but add nothing.
+
+    Prefixes end together: where one is shorter than the others, what fills it up lies in front of
+    it, so that distances in the cache are distances in the text (a sliding window goes by them). It
+    is for the masks of later calls to hide it.
 
     Args:
         model: the model.
-        ids: the prefix (rows, tokens), padded on the right; which of it is padding is for the mask
-            of the later calls to say. May have no tokens.
+        rows: token ids of the prefixes; all may be empty.
     """
     cache = DynamicCache()
-    if ids.shape[1]:
+    ids = pad_rows(rows, model.device)
+    lengths = torch.tensor([len(row) for row in rows], device=model.device)
+    longest = ids.shape[1]
+    if longest:
         with ending_before(model, model.layers):
             run_model(model, ids, cache=cache)
     else:
         cache.layers = [DynamicLayer() for _ in range(model.layers)]
-    cache.layers = [_FrozenLayer(layer) for layer in cache.layers]  # type: ignore[arg-type]
+    # What a row's padding came to moves from behind its prefix to the front.
+    order = (torch.arange(longest, device=model.device) + lengths[:, None]) % max(longest, 1)
+    moved = None if bool((lengths == longest).all()) else order[:, None, :, None]
+    cache.layers = [_FrozenLayer(layer, moved) for layer in cache.layers]  # type: ignore[arg-type]
     return cache
 
 
 class _FrozenLayer(DynamicLayer):
-    """One block's cached keys and values; ``update`` joins new ones without keeping them."""
+    """One block's cached keys and values; ``update`` joins new ones without keeping them.
 
-    def __init__(self, layer: DynamicLayer) -> None:
+    Args:
+        layer: whose keys and values to take, (rows, heads, tokens, width).
+        order: the order to bring their tokens into, (rows, 1, tokens, 1); None for as they are.
+    """
+
+    def __init__(self, layer: DynamicLayer, order: Tensor | None) -> None:
         super().__init__()
         if layer.is_initialized:
             self.lazy_initialization(layer.keys, layer.values)
-            self.keys, self.values = layer.keys, layer.values
+            self.keys, self.values = (
+                kept if order is None else kept.take_along_dim(order, dim=2)
+                for kept in (layer.keys, layer.values)
+            )
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
@@ -231,13 +248,17 @@ def ending_before(model: EditableModel, stop: int) -> Iterator[list[Tensor]]:
     """End the forward pass after block ``stop`` - 1; the list receives that block's output."""
     end: list[Tensor] = []
     if stop == 0:
+
         def stop_here(*_: Any) -> None:
             raise _Stop
+
         hook = model.anatomy.blocks[0].register_forward_pre_hook(stop_here)
     else:
+
         def stop_after(_module: nn.Module, _args: Any, out: Any) -> None:
             end.append(out[0] if isinstance(out, tuple) else out)
             raise _Stop
+
         hook = model.anatomy.blocks[stop - 1].register_forward_hook(stop_after)
     try:
         yield end

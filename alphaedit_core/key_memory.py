@@ -14,9 +14,9 @@ from .nullspace import Projector
 class KeyMemory:
     """Projected keys of earlier facts by layer.
 
-    When the same thing is edited again, the keys of the earlier edit leave: the old fact must not be
-    protected against its own correction. The memory is a function of the batches alone, in order,
-    so making it anew after an undo gives the same bits as never having made the edit.
+    When the same thing is edited again, the keys of the earlier edit leave: the old fact must not
+    be protected against its own correction. The memory is a function of the batches alone, in
+    order, so making it anew after an undo gives the same bits as never having made the edit.
 
     Args:
         projectors: P by layer.

@@ -83,7 +83,7 @@ class EditSession:
         holder = model.holder
         if isinstance(holder, EditSession) and holder._applied:
             raise SessionError(
-                f"the model holds {holder._applied} edits of another session; call its close() first"
+                f"the model holds {holder._applied} edits of another session; close() that first"
             )
         model.fingerprint  # noqa: B018 - taken now, while the weights are the original ones
         self.model = model
@@ -427,7 +427,8 @@ def observe(model: EditableModel, facts: Sequence[Fact], monitor: Monitor) -> li
     new = score(model, [(fact.text, fact.target) for fact in facts], monitor=monitor)
     known = [fact for fact in facts if fact.target_true]
     pairs = [(fact.text, fact.target_true) for fact in known if fact.target_true]
-    true = dict(zip((id(fact) for fact in known), score(model, pairs, monitor=monitor), strict=True))
+    known_scores = score(model, pairs, monitor=monitor)
+    true = {id(fact): own for fact, own in zip(known, known_scores, strict=True)}
     monitor.advance(len(facts))
     return [
         Seen(text, own, true.get(id(fact)))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache
 
-from .forward import BlockCall, cache_prefix, pad_rows, proceed, record
+from .forward import BlockCall, cache_prefix, proceed, record
 from .models import EditableModel
 from .packed_attention import PackedGroup, can_pack, packed
 
@@ -99,9 +99,9 @@ class _Group:
         suffix = torch.tensor([list(ids[cut:]) for ids, cut in rows], device=device)
         before = torch.tensor([cut for _, cut in rows], device=device)
         self.rows, self.length = suffix.shape
-        self.cache = cache_prefix(model, pad_rows([ids[:cut] for ids, cut in rows], device))
+        self.cache = cache_prefix(model, [ids[:cut] for ids, cut in rows])
         longest = int(before.max())
-        real = torch.arange(longest, device=device) < before[:, None]
+        real = torch.arange(longest, device=device) >= longest - before[:, None]
         seen = torch.cat([real, torch.ones_like(suffix, dtype=torch.bool)], dim=1).long()
         recording = record(
             model,
@@ -126,7 +126,8 @@ class _Group:
 
     def packed(self, start: int) -> PackedGroup:
         masks = {
-            start + index: call.kwargs.get("attention_mask") for index, call in enumerate(self.calls)
+            layer: call.kwargs.get("attention_mask")
+            for layer, call in enumerate(self.calls, start=start)
         }
         return PackedGroup(self.rows, self.length, self.cache, masks)
 

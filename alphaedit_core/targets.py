@@ -1,8 +1,9 @@
 """Target values: the hidden state that would make the model say the new target.
 
-For each fact a change ``delta`` of the residual stream after the last edited block, at the subject's
-last token, is found with Adam (Meng et al. 2022, ROME, section 3.1; MEMIT, Eq. 16; the loss as the
-released AlphaEdit code has it). ``z = h0 + delta`` is what the down-projections shall then produce.
+For each fact a change ``delta`` of the residual stream after the last edited block, at the
+subject's last token, is found with Adam (Meng et al. 2022, ROME, section 3.1; MEMIT, Eq. 16; the
+loss as the released AlphaEdit code has it). ``z = h0 + delta`` is what the down-projections shall
+then produce.
 
 What does not depend on delta is computed once and reused, so that a step costs only what it must:
 
@@ -85,8 +86,8 @@ class Targets:
 class _Rows:
     """Texts of many facts that go through the blocks together, and what the loss reads of them.
 
-    Every fact gives its bare prompt, its prompts with a context (all followed by the target's tokens
-    but the last), and the beginning of ``{subject} is a`` for the KL term.
+    Every fact gives its bare prompt, its prompts with a context (all followed by the target's
+    tokens but the last), and the beginning of ``{subject} is a`` for the KL term.
     """
 
     def __init__(

@@ -62,7 +62,9 @@ def main() -> None:
     parser.add_argument("--edits", type=int, default=40)
     parser.add_argument("--batch-size", type=int, default=100)
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE")
-    parser.add_argument("--skip-before", action="store_true", help="no measures of the unedited model")
+    parser.add_argument(
+        "--skip-before", action="store_true", help="no measures of the unedited model"
+    )
     arguments = parser.parse_args()
     model = load_model(arguments.model)
     text = Path(arguments.text).read_text() if arguments.text else None

@@ -6,9 +6,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ..closed_form import EarlierKeys, LowRank, ridge_update
-from ..hyperparameters import HyperParameters
-from ..nullspace import Projector
+from alphaedit_core.closed_form import EarlierKeys, LowRank, ridge_update
+from alphaedit_core.hyperparameters import HyperParameters
+from alphaedit_core.nullspace import Projector
 
 
 class AlphaEdit:

@@ -6,9 +6,9 @@ from typing import ClassVar, Protocol
 
 from torch import Tensor
 
-from ..closed_form import EarlierKeys, LowRank
-from ..hyperparameters import HyperParameters
-from ..nullspace import Projector
+from alphaedit_core.closed_form import EarlierKeys, LowRank
+from alphaedit_core.hyperparameters import HyperParameters
+from alphaedit_core.nullspace import Projector
 
 
 class Editor(Protocol):
