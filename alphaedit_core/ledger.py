@@ -19,7 +19,7 @@ from typing import Any
 from torch import Tensor
 
 from .closed_form import LowRank
-from .errors import CorruptFileError, InputError
+from .errors import CorruptFileError, InputError, SessionError
 from .facts import Fact
 from .files import read_json, sha256_of_file, write_atomic, write_json_atomic
 from .results import EditResult
@@ -118,7 +118,7 @@ def save_session(
 
 
 def load_manifest(folder: Path) -> dict[str, Any]:
-    """``session.json`` of a folder.
+    """``session.json`` of a folder; its ``entries`` are a list, ``applied`` a number of them.
 
     Raises:
         InputError: if there is no session.
@@ -129,7 +129,26 @@ def load_manifest(folder: Path) -> dict[str, Any]:
     manifest = read_json(folder / _MANIFEST)
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise CorruptFileError(f"{folder / _MANIFEST}: not a session of this version; save it anew")
+    entries, applied = manifest.get("entries"), manifest.get("applied")
+    if not isinstance(entries, list) or applied not in range(len(entries) + 1):
+        raise CorruptFileError(f"{folder / _MANIFEST}: damaged, edits are missing; take a copy")
     return manifest
+
+
+def set_applied(folder: Path, number: int) -> None:
+    """Note that so many edits of a saved session are applied; the next load makes them so.
+
+    Raises:
+        InputError: if there is no session.
+        CorruptFileError: if it is damaged.
+        SessionError: if it has not so many edits.
+        OSError: if it cannot be written; the session is then as it was.
+    """
+    manifest = load_manifest(folder)
+    edits = len(manifest["entries"])
+    if not 0 <= number <= edits:
+        raise SessionError(f"session {folder}: there is no state {number}; give 0 to {edits}")
+    write_json_atomic(folder / _MANIFEST, manifest | {"applied": number})
 
 
 def load_entries(folder: Path, manifest: dict[str, Any]) -> list[Entry]:

