@@ -1,0 +1,34 @@
+"""What all tests share: how Hypothesis runs, the real default model, and a cache of one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from alphaedit_core.models import EditableModel, load_model
+from alphaedit_core.progress import Monitor
+
+# The same examples on every run and every machine, slow ones too.
+settings.register_profile(
+    "repeatable",
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("repeatable")
+
+
+@pytest.fixture(scope="session")
+def default_model() -> EditableModel:
+    """The packaged default model, fetched at first use. Leave its weights as they are."""
+    return load_model(monitor=Monitor(show=None))
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache folder that is in use while the test runs."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("ALPHAEDIT_CACHE", str(folder))
+    return folder

@@ -1,0 +1,79 @@
+"""Contexts: the model's own words, the same for the same seed."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny import tiny_model, tiny_tokenizer
+
+from alphaedit_core.contexts import OPENINGS, sample_contexts
+from alphaedit_core.models import EditableModel
+
+
+def greedy(model: EditableModel, opening: str, tokens: int) -> str:
+    """The most likely continuation, one full forward at a time, no special tokens."""
+    tokenizer = model.tokenizer
+    ids = tokenizer(opening)["input_ids"]
+    special = set(tokenizer.all_special_ids)
+    while len([i for i in ids if i not in special]) < tokens:
+        with torch.no_grad():
+            logits = model.model(input_ids=torch.tensor([ids])).logits[0, -1]
+        order = logits.argsort(descending=True).tolist()
+        ids.append(next(i for i in order if i not in special and i < len(tokenizer)))
+    return " ".join(tokenizer.decode(ids, skip_special_tokens=True).split())
+
+
+@pytest.mark.parametrize(("layout", "bos"), [("gpt2", False), ("gemma2", True), ("opt", False)])
+def test_the_likeliest_words_are_those_of_plain_full_passes(layout: str, bos: bool) -> None:
+    model = tiny_model(layout, tiny_tokenizer(bos=bos))
+    lengths = {len(model.tokenizer(opening)["input_ids"]) for opening in OPENINGS}
+    assert len(lengths) > 1  # rows of several lengths go together
+    assert sample_contexts(model, seed=0, tokens=6, top_k=1) == tuple(
+        greedy(model, opening, 6) for opening in OPENINGS
+    )
+
+
+def test_the_seed_decides() -> None:
+    model = tiny_model("llama")
+    torch.manual_seed(1)
+    first = sample_contexts(model, seed=3)
+    torch.manual_seed(2)
+    assert sample_contexts(model, seed=3) == first
+    assert sample_contexts(model, seed=4) != first
+    assert all(text.startswith(opening) for text, opening in zip(first, OPENINGS, strict=True))
+    assert not any("  " in text or "\n" in text for text in first)
+
+
+@pytest.mark.parametrize("kind", ["bytes", "pieces"])
+def test_both_padding_sides_give_the_same_contexts(kind: str) -> None:
+    left, right = (
+        sample_contexts(
+            tiny_model("opt", tiny_tokenizer(kind, padding_side=side)),  # type: ignore[arg-type]
+            seed=0,
+        )
+        for side in ("left", "right")
+    )
+    assert left == right
+
+
+def test_no_special_and_no_padding_token_is_sampled() -> None:
+    """A head wider than the tokenizer, and a special token that is not in the head."""
+    tokenizer = tiny_tokenizer(bos=True)
+    model = tiny_model("llama", tokenizer, vocab_size=len(tokenizer) + 200)
+    for token in [*tokenizer.all_special_ids, *range(len(tokenizer), len(tokenizer) + 200)]:
+        model.anatomy.head.weight[token] = 0.0
+        model.anatomy.head.weight[token, 0] = 1e3 * (-1) ** token  # likeliest, one way or another
+    expected = tuple(greedy(model, opening, 6) for opening in OPENINGS)
+    assert sample_contexts(model, seed=0, tokens=6, top_k=1) == expected
+    tokenizer.add_special_tokens({"additional_special_tokens": [f"<{n}>" for n in range(300)]})
+    texts = sample_contexts(model, seed=0)
+    assert not any(token in text for text in texts for token in tokenizer.all_special_tokens)
+
+
+def test_the_default_models_words(default_model: EditableModel) -> None:
+    contexts = sample_contexts(default_model, seed=0, tokens=6)
+    assert len(set(contexts)) == len(OPENINGS)
+    for text, opening in zip(contexts, OPENINGS, strict=True):
+        assert text.startswith(opening)
+        # Encoding what was decoded may join tokens of white space, but loses no word.
+        assert 4 <= len(default_model.tokenizer(text)["input_ids"]) <= 6

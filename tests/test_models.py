@@ -1,0 +1,373 @@
+"""Loading: from a folder, from GGUF, the packaged default, and everything that cannot be loaded."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gguf
+import huggingface_hub.constants
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tiny import expected_places, tiny_model, tiny_tokenizer
+from transformers import ByT5Tokenizer
+
+from alphaedit_core.errors import Cancelled, InputError, StructureError
+from alphaedit_core.fetch import SMOLLM2, is_cached
+from alphaedit_core.models import (
+    EditableModel,
+    fingerprint,
+    load_model,
+    resolve_device,
+    wrap,
+)
+from alphaedit_core.progress import Monitor
+
+quiet = Monitor(show=None)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Llama as ``save_pretrained`` writes it, with its tokenizer."""
+    folder = tmp_path_factory.mktemp("saved")
+    model = tiny_model("llama")
+    model.model.save_pretrained(folder)
+    model.tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def copy(saved: Path, tmp_path: Path) -> Path:
+    """A copy that a test may damage."""
+    return shutil.copytree(saved, tmp_path / "model")
+
+
+def refused(name: str | Path, **options: Any) -> str:
+    with pytest.raises(InputError) as caught:
+        load_model(name, monitor=quiet, **options)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+# ------------------------------------------------------------------------------------- a folder
+
+
+def test_a_folder_gives_the_model_that_was_saved(saved: Path) -> None:
+    original, loaded = tiny_model("llama"), load_model(saved, device="cpu")
+    assert loaded.fingerprint == original.fingerprint
+    assert loaded.anatomy.places == expected_places("llama")
+    assert loaded.tokenizer.get_vocab() == original.tokenizer.get_vocab()
+    assert loaded.name == str(saved)
+    assert not loaded.model.training
+    assert not any(p.requires_grad for p in loaded.model.parameters())
+    assert repr(loaded).startswith(f"EditableModel('{saved}', LlamaForCausalLM, 0M parameters, 3")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "float64"])
+def test_the_dtype_asked_for(saved: Path, dtype: str) -> None:
+    assert load_model(saved, device="cpu", dtype=dtype).dtype == getattr(torch, dtype)
+
+
+def test_auto_takes_float32_on_the_cpu(tmp_path: Path) -> None:
+    model = tiny_model("llama", dtype=torch.bfloat16)
+    model.model.save_pretrained(tmp_path)
+    model.tokenizer.save_pretrained(tmp_path)
+    assert load_model(tmp_path, device="cpu").dtype == torch.float32
+
+
+def test_auto_takes_the_first_device_there_is() -> None:
+    found = resolve_device("auto").type
+    if torch.cuda.is_available():
+        assert found == "cuda"
+    else:
+        assert found == ("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def test_places_given_by_hand_are_used_and_checked(saved: Path) -> None:
+    places = expected_places("llama")
+    assert load_model(saved, device="cpu", places=places).anatomy.places == places
+    wrong = expected_places("gpt2")
+    with pytest.raises(StructureError, match=r'no module "transformer\.h"'):
+        load_model(saved, device="cpu", places=wrong)
+
+
+# -------------------------------------------------------------------------- what cannot be loaded
+
+
+@pytest.mark.parametrize("device", ["", "gpu", "cuda:77", "hpu", "cpu cpu"])
+def test_a_device_that_is_not_there(saved: Path, device: str) -> None:
+    message = refused(saved, device=device)
+    assert message.startswith(f'device "{device}" is not on this machine; give auto or one of cpu')
+
+
+def test_a_dtype_that_is_not_known(saved: Path) -> None:
+    message = refused(saved, dtype="int8")
+    assert message == (
+        'dtype "int8" is not known; give auto or one of float32, bfloat16, float16, float64'
+    )
+
+
+@pytest.mark.parametrize("name", ["./no/such", "a/b/c", "no-model-has-this-name-4d1f"])
+def test_a_name_that_leads_nowhere(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    message = refused(name)
+    assert message.startswith(f'model "{name}" could not be loaded; give smollm2-135m,')
+
+
+def test_a_folder_that_holds_no_model(tmp_path: Path) -> None:
+    assert "is a folder without config.json; give a folder" in refused(tmp_path)
+    assert "does not exist; give the path of a GGUF file" in refused(tmp_path / "a.gguf")
+
+
+def change_config(folder: Path, **fields: Any) -> None:
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | fields))
+
+
+def change_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    file = folder / "model.safetensors"
+    weights = load_file(file)
+    change(weights)
+    save_file(weights, file, {"format": "pt"})
+
+
+ONE = "model.layers.1.mlp.down_proj.weight"
+
+DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a weight is missing": (
+        lambda f: change_weights(f, lambda w: w.pop(ONE)),
+        f"1 weights are missing or have another shape: {ONE}",
+    ),
+    "a weight has another shape": (
+        lambda f: change_weights(f, lambda w: w.update({ONE: torch.zeros(3, 3)})),
+        f"1 weights are missing or have another shape: {ONE}",
+    ),
+    "the weights are cut short": (
+        lambda f: (f / "model.safetensors").write_bytes(
+            (f / "model.safetensors").read_bytes()[:9999]
+        ),
+        "",
+    ),
+    "the weights are gone": (
+        lambda f: (f / "model.safetensors").unlink(),
+        "no file named model.safetensors",
+    ),
+    "config is not JSON": (lambda f: (f / "config.json").write_text("{"), "not a valid JSON"),
+    "config is a list": (lambda f: (f / "config.json").write_text("[]"), ""),
+    "config of no known kind": (lambda f: change_config(f, model_type="nonsense"), "nonsense"),
+    "not a causal model": (lambda f: change_config(f, model_type="t5"), "T5Config"),
+    "tokenizer is gone": (lambda f: (f / "tokenizer.json").unlink(), "tokenizer"),
+    "tokenizer is not JSON": (lambda f: (f / "tokenizer.json").write_text("{"), ""),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_folder_is_refused_in_one_line(copy: Path, damage: str) -> None:
+    change, reason = DAMAGES[damage]
+    change(copy)
+    message = refused(copy)
+    assert message.startswith(f'model "{copy}" could not be loaded; give smollm2-135m, ')
+    assert reason in message
+
+
+def test_pickled_weights_are_not_read(copy: Path) -> None:
+    weights = load_file(copy / "model.safetensors")
+    torch.save(weights, copy / "pytorch_model.bin")  # noqa: TID251
+    (copy / "model.safetensors").unlink()
+    assert "model.safetensors" in refused(copy)
+
+
+def test_code_that_comes_with_a_model_is_not_run(copy: Path) -> None:
+    ran = copy / "ran"
+    (copy / "code.py").write_text(f"open({str(ran)!r}, 'w').close()\nclass C: pass\n")
+    change_config(
+        copy,
+        model_type="own",
+        auto_map={"AutoConfig": "code.C", "AutoModelForCausalLM": "code.C"},
+    )
+    assert "could not be loaded" in refused(copy)
+    assert not ran.exists()
+
+
+def test_a_tokenizer_without_offsets_is_refused() -> None:
+    model = tiny_model("llama").model
+    with pytest.raises(InputError, match="ByT5Tokenizer without character offsets; load the fast"):
+        wrap(model, ByT5Tokenizer(), "slow")
+
+
+def test_a_model_whose_weights_are_elsewhere_is_refused() -> None:
+    model = tiny_model("llama").model.to("meta")
+    with pytest.raises(StructureError, match="weights that are not loaded"):
+        wrap(model, tiny_tokenizer(), "meta")
+
+
+# ------------------------------------------------------------------------------------ fingerprint
+
+
+def test_the_fingerprint_is_of_every_weight() -> None:
+    model = tiny_model("llama").model
+    first = fingerprint(model)
+    assert len(first) == 32 and first == fingerprint(tiny_model("llama").model)
+    for parameter in model.parameters():
+        value = parameter.data.view(-1)[-1].clone()
+        parameter.data.view(-1)[-1] += 1e-3
+        assert fingerprint(model) != first
+        parameter.data.view(-1)[-1] = value
+    assert fingerprint(model) == first
+    assert fingerprint(tiny_model("llama", seed=1).model) != first
+
+
+def test_the_fingerprint_is_of_dtype_and_shape_too() -> None:
+    module = torch.nn.ParameterDict({"a": torch.zeros(2, 3), "scale": torch.tensor(1.0)})
+    seen = {fingerprint(module)}
+    module["a"] = torch.zeros(3, 2)
+    seen.add(fingerprint(module))
+    seen.add(fingerprint(module.half()))
+    assert len(seen) == 3
+
+
+def test_the_fingerprint_is_taken_once() -> None:
+    model = tiny_model("llama")
+    first = model.fingerprint
+    model.anatomy.matrix(0).zero_()
+    assert model.fingerprint == first != fingerprint(model.model)
+
+
+# ------------------------------------------------------------------------------------------ GGUF
+
+
+def write_gguf(model: EditableModel, file: Path) -> None:
+    """Write a tiny Llama the way llama.cpp stores one, in float32."""
+    config, weights = model.model.config, model.model.state_dict()
+    writer = gguf.GGUFWriter(file, "llama")
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    writer.add_vocab_size(config.vocab_size)
+    described = json.loads(model.tokenizer.backend_tokenizer.to_str())["model"]
+    words = sorted(described["vocab"], key=described["vocab"].__getitem__)
+    control, normal = gguf.TokenType.CONTROL, gguf.TokenType.NORMAL
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list(words)
+    writer.add_token_types([control if i < 3 else normal for i in range(len(words))])
+    writer.add_token_merges([" ".join(pair) for pair in described["merges"]])
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    names = {
+        "model.embed_tokens": "token_embd",
+        "model.norm": "output_norm",
+        "lm_head": "output",
+        "input_layernorm": "attn_norm",
+        "post_attention_layernorm": "ffn_norm",
+        "self_attn.o_proj": "attn_output",
+        "self_attn.q_proj": "attn_q",
+        "self_attn.k_proj": "attn_k",
+        "self_attn.v_proj": "attn_v",
+        "mlp.gate_proj": "ffn_gate",
+        "mlp.up_proj": "ffn_up",
+        "mlp.down_proj": "ffn_down",
+        "model.layers": "blk",
+    }
+    heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
+    for name, weight in weights.items():
+        for part, count in heads.items():
+            if part in name:  # the two halves of a rotation lie interleaved there
+                halves = weight.view(count, 2, -1, weight.shape[1])
+                weight = halves.transpose(1, 2).reshape(weight.shape)
+        for ours, theirs in names.items():
+            name = name.replace(ours, theirs)
+        writer.add_tensor(name, weight.contiguous().numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+@pytest.fixture
+def gguf_file(tmp_path: Path, cache: Path) -> Path:
+    write_gguf(tiny_model("llama"), tmp_path / "tiny.gguf")
+    return tmp_path / "tiny.gguf"
+
+
+def converted(cache: Path) -> Path:
+    (folder,) = (cache / "models").iterdir()
+    return folder
+
+
+def test_a_gguf_file_is_the_model_it_was_made_from(gguf_file: Path, cache: Path) -> None:
+    original = tiny_model("llama")
+    model = load_model(gguf_file, device="cpu", monitor=quiet)
+    assert model.name == str(gguf_file)
+    ids = torch.arange(3, 9)[None]
+    with torch.no_grad():
+        expected, found = original.model(input_ids=ids), model.model(input_ids=ids)
+    torch.testing.assert_close(found.logits, expected.logits)
+    text = "The Eiffel Tower is in 東京."
+    assert model.tokenizer(text)["input_ids"] == original.tokenizer(text)["input_ids"]
+
+
+def test_a_gguf_file_is_converted_once_and_again_when_damaged(gguf_file: Path, cache: Path) -> None:
+    monitor = Monitor(show=None)
+    first = load_model(gguf_file, device="cpu", monitor=monitor).fingerprint
+    assert "converting the model" in monitor.seconds
+    again = Monitor(show=None)
+    assert load_model(gguf_file, device="cpu", monitor=again).fingerprint == first
+    assert not again.seconds
+    weights = converted(cache) / "model.safetensors"
+    for damage in (
+        lambda: weights.write_bytes(weights.read_bytes()[:-1]),
+        weights.unlink,
+        lambda: (converted(cache) / "converted.json").write_text("{"),
+    ):
+        damage()
+        again = Monitor(show=None)
+        assert load_model(gguf_file, device="cpu", monitor=again).fingerprint == first
+        assert "converting the model" in again.seconds
+
+
+@pytest.mark.parametrize("content", [b"", b"GGUF", b"GGUFjunk" * 10])
+def test_a_file_that_is_not_gguf(gguf_file: Path, cache: Path, content: bytes) -> None:
+    gguf_file.write_bytes(content)
+    assert "could not be loaded" in refused(gguf_file)
+    assert not list((cache / "models").iterdir())
+
+
+def test_a_gguf_file_that_is_cut_short(gguf_file: Path, cache: Path) -> None:
+    gguf_file.write_bytes(gguf_file.read_bytes()[:-5000])
+    assert "could not be loaded" in refused(gguf_file)
+    assert not list((cache / "models").iterdir())
+
+
+def test_a_cancelled_conversion_leaves_nothing(gguf_file: Path, cache: Path) -> None:
+    with pytest.raises(Cancelled):
+        load_model(gguf_file, monitor=Monitor(show=None, cancel=lambda: True))
+    assert not list((cache / "models").iterdir())
+
+
+def test_the_packaged_default(default_model: EditableModel) -> None:
+    assert default_model.name == "smollm2-135m"
+    assert (default_model.layers, default_model.anatomy.hidden_size) == (30, 576)
+    assert default_model.anatomy.inner_size == 1536
+    text = "The capital of France is"
+    ids = default_model.tokenizer(text, return_tensors="pt").input_ids.to(default_model.device)
+    with torch.no_grad():
+        best = int(default_model.model(input_ids=ids).logits[0, -1].argmax())
+    assert default_model.tokenizer.decode(best) == " Paris"
+
+
+@pytest.mark.skipif(not is_cached(SMOLLM2), reason="the packaged model is not in the cache")
+def test_the_packaged_file_is_also_a_gguf_file(default_model: EditableModel) -> None:
+    device, dtype = str(default_model.device), str(default_model.dtype).removeprefix("torch.")
+    model = load_model(SMOLLM2.path, device=device, dtype=dtype, monitor=quiet)
+    assert model.fingerprint == default_model.fingerprint
