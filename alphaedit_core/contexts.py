@@ -32,9 +32,11 @@ def sample_contexts(
         top_k: sampled among so many most likely tokens.
     """
     generator = torch.Generator().manual_seed(seed)
-    starts = [encode(model.tokenizer, opening)[0] for opening in OPENINGS]
     special = set(model.tokenizer.all_special_ids)
-    rows = [list(start) for start in starts]
+    rows = [encode(model.tokenizer, opening)[0] for opening in OPENINGS]
+    if special and not special & {row[0] for row in rows}:
+        start = _document_start(model, sorted(special), [row[0] for row in rows])
+        rows = [[start, *row] for row in rows]
     while any(_length(row, special) < tokens for row in rows):
         ids = pad_rows(rows, model.device)
         last = torch.tensor([len(row) - 1 for row in rows], device=model.device)
@@ -53,6 +55,14 @@ def _unwritable(model: EditableModel, special: set[int], vocabulary: int) -> lis
     """Special tokens, and rows of the head beyond the tokenizer's tokens, which pad it."""
     padding = range(len(model.tokenizer), vocabulary)
     return [*(token for token in special if token < vocabulary), *padding]
+
+
+def _document_start(model: EditableModel, special: list[int], openings: list[int]) -> int:
+    """The special token after which the openings' first tokens are most likely together."""
+    ids = torch.tensor([[token] for token in special], device=model.device)
+    logits = _logits_at(model, ids, torch.zeros(len(special), dtype=torch.long))
+    fit = logits.log_softmax(dim=-1)[:, openings].sum(dim=1)
+    return special[int(fit.argmax())]
 
 
 def _length(row: list[int], special: set[int]) -> int:
