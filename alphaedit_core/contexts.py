@@ -3,6 +3,10 @@
 Meng et al. 2022 (ROME), section 3.1; the released AlphaEdit code samples one text of ten tokens
 from each of five opening words. Here the sampling is seeded and independent of the device's
 generator, and the texts are kept with the session.
+
+Some tokenizers begin a text with no special token, and a small model then goes on from a lone first
+word with anything. So the sampling starts where a document starts: after the special token that
+best predicts the opening words. No special token stays in the texts.
 """
 
 from __future__ import annotations
@@ -59,6 +63,8 @@ def _unwritable(model: EditableModel, special: set[int], vocabulary: int) -> lis
 
 def _document_start(model: EditableModel, special: list[int], openings: list[int]) -> int:
     """The special token after which the openings' first tokens are most likely together."""
+    known = model.model.get_input_embeddings().weight.shape[0]
+    special = [token for token in special if token < known]
     ids = torch.tensor([[token] for token in special], device=model.device)
     logits = _logits_at(model, ids, torch.zeros(len(special), dtype=torch.long))
     fit = logits.log_softmax(dim=-1)[:, openings].sum(dim=1)
