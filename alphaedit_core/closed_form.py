@@ -103,13 +103,18 @@ def ridge_update(
     # By blocks, B = [earlier, new]: Y = [-E S^-1; S^-1], where E writes the new keys in terms of
     # the earlier ones, and S is the system of what that leaves of the new ones (Schur complement).
     across = _product(earlier.columns, projected)
-    factor = _factor(earlier.gram.clone(), ridge)
-    half = torch.linalg.solve_triangular(factor, across, upper=False)
-    explained = torch.linalg.solve_triangular(factor.T, half, upper=True)
-    left = _product(projected, projected) - half.T @ half
+    explained = _solve(earlier.gram, ridge, across)
+    left = _product(projected, projected) - across.T @ explained
     y = torch.cholesky_inverse(_factor(left, ridge))
     right = projected @ y.to(projected) - earlier.columns @ (explained @ y).to(projected)
     return LowRank(residual, right)
+
+
+def _solve(gram: Tensor, ridge: float, right: Tensor) -> Tensor:
+    """``(gram + ridge I)^-1 right``; in memory, one copy of ``gram`` for as long as this takes."""
+    factor = _factor(gram.clone(), ridge)
+    half = torch.linalg.solve_triangular(factor, right, upper=False)
+    return torch.linalg.solve_triangular(factor.T, half, upper=True)
 
 
 def _factor(system: Tensor, ridge: float) -> Tensor:
