@@ -116,7 +116,7 @@ def load_model(
     where = resolve_device(device)
     wanted = _resolve_dtype(dtype, where)
     folder = locate(str(name), monitor or Monitor())
-    with _quiet_transformers(), _refusing(str(name)):
+    with quiet_transformers(), _refusing(str(name)):
         tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         model = _weights(folder, dtype=wanted)
         model.to(where)  # type: ignore[arg-type]  # its wrapper hides the signature
@@ -260,7 +260,7 @@ def _converted(gguf: Path, name: str, checksum: str, monitor: Monitor) -> Path:
             return folder
     with (
         monitor.stage("converting the model", 1),
-        _quiet_transformers(),
+        quiet_transformers(),
         _refusing(name),
         atomic_folder(folder) as new,
     ):
@@ -317,7 +317,7 @@ def _refusing(name: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _quiet_transformers() -> Iterator[None]:
+def quiet_transformers() -> Iterator[None]:
     """Keep the loading bars and advice of transformers out of our own progress."""
     from transformers.utils import logging as hf
 

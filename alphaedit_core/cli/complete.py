@@ -1,0 +1,57 @@
+"""``alphaedit complete``: what a model, or an edited one, says after a prompt."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from alphaedit_core.errors import InputError
+from alphaedit_core.progress import Monitor
+
+from . import options, output
+
+
+def add(commands: options.Commands) -> None:
+    """Declare the subcommand."""
+    parser = commands.add_parser(
+        "complete",
+        help="let a model continue a prompt",
+        description="Let a model, or the edited model of a session, continue a prompt (greedily).",
+    )
+    parser.add_argument("prompt", metavar="PROMPT", help="the beginning of a text")
+    options.add_model(parser)
+    parser.add_argument("--session", metavar="DIR", help="with the edits of this session applied")
+    parser.add_argument(
+        "--tokens", metavar="N", type=options.positive, default=12, help="new tokens at most (12)"
+    )
+    options.add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
+    """Complete one prompt."""
+    prompt = arguments.prompt.strip()
+    if not prompt:
+        raise InputError(f'prompt "{arguments.prompt}" is blank; give the beginning of a text')
+    from alphaedit_core.completions import complete
+
+    edits = 0
+    if arguments.session is None:
+        model = options.load(arguments, monitor)
+    else:
+        session = options.load_session(Path(arguments.session).expanduser(), arguments, monitor)
+        model, edits = session.model, session.history.applied
+    [text] = complete(model, [prompt], arguments.tokens, monitor)
+    if arguments.json:
+        output.show_json(
+            {
+                "model": model.name,
+                "fingerprint": model.fingerprint,
+                "session": arguments.session,
+                "edits": edits,
+                "prompt": prompt,
+                "completion": text,
+            }
+        )
+    else:
+        print(prompt + text)

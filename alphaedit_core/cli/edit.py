@@ -1,0 +1,196 @@
+"""``alphaedit edit``: write facts into a model, and keep the session, the model or both."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from alphaedit_core.errors import InputError, SessionError
+from alphaedit_core.fact_files import read_facts
+from alphaedit_core.progress import Monitor
+
+from . import options, output, settings
+
+if TYPE_CHECKING:
+    from alphaedit_core.results import EditResult
+    from alphaedit_core.session import EditSession
+
+
+def add(commands: options.Commands) -> None:
+    """Declare the subcommand."""
+    parser = commands.add_parser(
+        "edit",
+        help="write facts into a model",
+        description="Write facts into a model and show what it said before and says now.",
+        epilog="Without --session or --save-model nothing is kept.",
+    )
+    parser.add_argument("facts", metavar="FACTS", help='a JSON, JSONL or CSV file, or "examples"')
+    options.add_model(parser)
+    parser.add_argument(
+        "--session", metavar="DIR", help="keep the session here; continue it if it is there"
+    )
+    parser.add_argument(
+        "--save-model", metavar="OUT", help="write the edited model as a Hugging Face directory"
+    )
+    parser.add_argument(
+        "--batch-size",
+        metavar="N",
+        type=options.positive,
+        default=100,
+        help="facts that are written together (100)",
+    )
+    parser.add_argument(
+        "--limit", metavar="N", type=options.positive, help="use only the first N facts"
+    )
+    settings.add(parser)
+    options.add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
+    """Edit. Whatever can be refused without the model is refused before it is loaded."""
+    clock = _Clock()
+    facts = read_facts(arguments.facts, arguments.limit)
+    asked = settings.changes(arguments)
+    folder = None if arguments.session is None else Path(arguments.session).expanduser()
+    out = None if arguments.save_model is None else Path(arguments.save_model).expanduser()
+    continued = folder is not None and _check_session(folder, arguments, asked)
+    if out is not None:
+        _check_output(out, folder)
+    clock.lap("start")
+
+    if folder is not None and continued:
+        session = options.load_session(folder, arguments, monitor)
+    else:
+        session = _begin(arguments, asked, monitor)
+    clock.lap("load")
+    options.text_ready(session.hyperparameters.text, session.model, monitor)
+    clock.lap("text")
+    result = session.edit(facts, arguments.batch_size, monitor)
+    clock.skip()
+    from alphaedit_core import export
+
+    if folder is not None:
+        session.save(folder)
+        clock.lap("save session")
+    if out is not None:
+        export.model(session, out, monitor)
+        clock.lap("save model")
+
+    seconds = {"start": 0.0, "load": 0.0, "text": 0.0, **result.seconds} | clock.seconds
+    if arguments.json:
+        output.show_json(_report(session, result, seconds, folder, out))
+    else:
+        _show(session, result, folder, out)
+
+
+class _Clock:
+    """Wall-clock seconds of the parts that a session does not time itself."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._since = time.monotonic()
+
+    def lap(self, name: str) -> None:
+        since, self._since = self._since, time.monotonic()
+        self.seconds[name] = self._since - since
+
+    def skip(self) -> None:
+        self._since = time.monotonic()
+
+
+def _check_session(folder: Path, arguments: argparse.Namespace, asked: dict[str, Any]) -> bool:
+    """Whether there is a session to continue; refused if it contradicts the arguments."""
+    from alphaedit_core import ledger
+    from alphaedit_core.hyperparameters import HyperParameters
+
+    ledger.check_place(folder)
+    options.check_writable("session", folder)
+    if not ledger.is_session(folder):
+        return False
+    manifest = ledger.load_manifest(folder)
+    try:
+        kept = HyperParameters.from_dict(manifest["hyperparameters"])
+        dtype = manifest["dtype"]
+    except (KeyError, TypeError, InputError) as error:
+        raise SessionError(f"session {folder}: damaged ({error}); take a copy") from None
+    settings.require_same(kept, asked, str(folder))
+    if arguments.dtype not in ("auto", dtype):
+        raise SessionError(
+            f"session {folder}: its dtype is {dtype}, not {arguments.dtype}; leave --dtype out, or "
+            "give a new folder"
+        )
+    return True
+
+
+def _check_output(out: Path, folder: Path | None) -> None:
+    """Refuse an output folder that would cost something that is there, or the session."""
+    from alphaedit_core import export
+
+    export.check_folder(out)
+    options.check_writable("output folder", out)
+    if folder is not None and out.resolve() in (folder.resolve(), *folder.resolve().parents):
+        raise InputError(
+            f"output folder {out}: holds the session {folder}, and is replaced as a whole; give "
+            "another folder"
+        )
+
+
+def _begin(arguments: argparse.Namespace, asked: dict[str, Any], monitor: Monitor) -> EditSession:
+    from alphaedit_core.session import EditSession, default_hyperparameters
+
+    model = options.load(arguments, monitor)
+    preset = default_hyperparameters(model)
+    return EditSession(model, hyperparameters=settings.applied_to(preset, asked))
+
+
+def _report(
+    session: EditSession,
+    result: EditResult,
+    seconds: dict[str, float],
+    folder: Path | None,
+    out: Path | None,
+) -> dict[str, Any]:
+    """Everything, ready for JSON."""
+    stored = result.to_dict()
+    return {
+        "model": session.model.name,
+        "fingerprint": session.model.fingerprint,
+        "device": str(session.model.device),
+        "dtype": str(session.model.dtype).removeprefix("torch."),
+        "editor": session.editor,
+        "hyperparameters": session.hyperparameters.to_dict(),
+        "facts": [
+            outcome | {"written": seen.written, "batch": batch}
+            for outcome, seen, batch in zip(
+                stored["outcomes"], result.outcomes, result.batches, strict=True
+            )
+        ],
+        "written": result.written,
+        "writes": stored["writes"],
+        "plans": stored["plans"],
+        "seconds": seconds,
+        "weights_digest": session.weights_digest(),
+        "edits": session.history.applied,
+        "session": None if folder is None else str(folder.resolve()),
+        "saved_model": None if out is None else str(out.resolve()),
+    }
+
+
+def _show(session: EditSession, result: EditResult, folder: Path | None, out: Path | None) -> None:
+    from alphaedit_core.results import HEADINGS, text_table
+
+    print(text_table(HEADINGS, output.fitted(HEADINGS, result.rows())))
+    print(f"\n{result.summary()}, {session.editor} on {session.model.name}")
+    for outcome in result.outcomes:
+        if outcome.note:
+            print(f"note: {outcome.fact.text}: {outcome.note}")
+    if folder is not None:
+        edits = session.history.applied
+        print(f"session saved in {folder} ({edits} edit{'s' if edits > 1 else ''})")
+    if out is not None:
+        print(f"model saved in {out}")
+    if folder is None and out is None:
+        print("nothing kept; --session DIR keeps the edit, --save-model OUT the model")

@@ -1,0 +1,173 @@
+"""Arguments that several subcommands share, and what is made of them."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from alphaedit_core.errors import InputError
+from alphaedit_core.progress import Monitor
+
+if TYPE_CHECKING:
+    from alphaedit_core.hyperparameters import HyperParameters
+    from alphaedit_core.models import EditableModel
+    from alphaedit_core.session import EditSession
+    from alphaedit_core.texts import TextSource
+
+#: What ``add_subparsers`` gives.
+Commands = argparse._SubParsersAction
+
+_DEFAULT_MODEL = "smollm2-135m"  # said here too, because models.py is slow to import
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that refuses in one line, as everything else here does."""
+
+    def __init__(self, **options: object) -> None:
+        super().__init__(**options, allow_abbrev=False)  # type: ignore[arg-type]
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError(f"{' '.join(message.split())}; see {self.prog} --help")
+
+
+def positive(text: str) -> int:
+    """A whole number above 0, for ``type=``.
+
+    Raises:
+        argparse.ArgumentTypeError: if it is none.
+    """
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f'"{text}" is not a whole number above 0; give 1 or more')
+    return number
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """``--json``."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead")
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """``--model``, ``--device`` and ``--dtype``."""
+    parser.add_argument(
+        "--model",
+        metavar="M",
+        help=f"a packaged model, a directory, a GGUF file or a hub id ({_DEFAULT_MODEL})",
+    )
+    parser.add_argument("--device", metavar="D", default="auto", help="cpu, cuda, mps … (auto)")
+    parser.add_argument(
+        "--dtype",
+        metavar="T",
+        default="auto",
+        help="float32, bfloat16, float16 or float64 (auto)",
+    )
+
+
+def add_text(parser: argparse.ArgumentParser) -> None:
+    """``--layers``, ``--text`` and ``--tokens``."""
+    parser.add_argument("--layers", metavar="L", help="blocks: 5-9 or 5,7,9 (the model's preset)")
+    parser.add_argument(
+        "--text",
+        metavar="SOURCE",
+        help="running text: wikipedia-sample, a .txt or .jsonl file, hf:NAME:CONFIG or self "
+        "(the model's preset)",
+    )
+    parser.add_argument(
+        "--tokens", metavar="N", type=positive, help="tokens to read (the model's preset)"
+    )
+
+
+def model_name(given: str | None) -> str:
+    """The model that ``--model`` means; a path is made absolute, so that a session can keep it."""
+    if given is None:
+        return _DEFAULT_MODEL
+    path = Path(given).expanduser()
+    return str(path.resolve()) if path.exists() and given != _DEFAULT_MODEL else given
+
+
+def load(arguments: argparse.Namespace, monitor: Monitor) -> EditableModel:
+    """The model that the arguments ask for."""
+    from alphaedit_core.models import load_model
+
+    name = model_name(arguments.model)
+    return load_model(name, arguments.device, arguments.dtype, monitor=monitor)
+
+
+def load_session(folder: Path, arguments: argparse.Namespace, monitor: Monitor) -> EditSession:
+    """A saved session in its model, or in the one that ``--model`` names.
+
+    Raises:
+        FingerprintError: if that one has other weights.
+    """
+    from alphaedit_core import ledger
+    from alphaedit_core.models import load_model
+    from alphaedit_core.session import EditSession
+
+    model = None
+    if arguments.model is not None:
+        dtype = ledger.load_manifest(folder).get("dtype", "auto")
+        model = load_model(model_name(arguments.model), arguments.device, dtype, monitor=monitor)
+    return EditSession.load(folder, model, arguments.device, monitor)
+
+
+def check_writable(what: str, folder: Path) -> None:
+    """Refuse a folder that could not be made or written to.
+
+    Raises:
+        InputError: if it could not.
+    """
+    place = folder.resolve()
+    nearest = next(path for path in (place, *place.parents) if path.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise InputError(f"{what} {folder}: {nearest} cannot be written to; give another folder")
+
+
+def check_text(arguments: argparse.Namespace) -> None:
+    """Refuse wrong ``--layers`` and ``--text`` before a model is loaded.
+
+    Raises:
+        InputError: if they cannot be used with any model.
+    """
+    from alphaedit_core.hyperparameters import HyperParameters, parse_layers
+    from alphaedit_core.texts import open_text
+
+    if arguments.layers is not None:
+        HyperParameters(layers=parse_layers(arguments.layers))
+    if arguments.text not in (None, "self"):
+        open_text(arguments.text)
+
+
+def text_settings(arguments: argparse.Namespace, model: EditableModel) -> HyperParameters:
+    """The model's preset with ``--layers``, ``--text`` and ``--tokens`` put in."""
+    from alphaedit_core.session import default_hyperparameters
+
+    asked = {name: getattr(arguments, name) for name in ("layers", "text", "tokens")}
+    given = {name: value for name, value in asked.items() if value is not None}
+    return default_hyperparameters(model).replace(**given)
+
+
+def text_source(spec: str, model: EditableModel, monitor: Monitor) -> TextSource:
+    """A source of running text that reports to our monitor while it is fetched."""
+    from alphaedit_core.texts import WikipediaSample, open_text
+
+    source = open_text(spec, model)
+    return WikipediaSample(source.part, monitor) if isinstance(source, WikipediaSample) else source
+
+
+def text_ready(spec: str, model: EditableModel, monitor: Monitor) -> None:
+    """Fetch and clean the packaged text now, if it is what ``spec`` names."""
+    from alphaedit_core.texts import WikipediaSample
+
+    source = text_source(spec, model, monitor)
+    if isinstance(source, WikipediaSample):
+        next(source.documents())

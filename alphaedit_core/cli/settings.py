@@ -1,0 +1,113 @@
+"""``--config``, ``--set`` and ``--seed``: changes of hyperparameters, checked before any work."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from alphaedit_core.errors import InputError, SessionError
+
+if TYPE_CHECKING:
+    from alphaedit_core.hyperparameters import HyperParameters
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declare the three."""
+    parser.add_argument("--seed", metavar="S", help="seed of everything sampled (0)")
+    parser.add_argument(
+        "--config", metavar="FILE", help="JSON object of hyperparameters, on top of the preset"
+    )
+    parser.add_argument(
+        "--set",
+        metavar="FIELD=VALUE",
+        action="append",
+        default=[],
+        help="one hyperparameter, on top of --config; may be given several times",
+    )
+
+
+def changes(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What the three ask for, by field; ``--set`` before ``--seed`` before ``--config``.
+
+    Raises:
+        InputError: for a file that cannot be read, a field that does not exist or a value that
+            cannot be used with any model.
+    """
+    asked: dict[str, Any] = {}
+    if arguments.config is not None:
+        for name, value in _read(Path(arguments.config)).items():
+            asked[name] = _checked(f"config {arguments.config}", name, value)
+    if arguments.seed is not None:
+        asked["seed"] = _checked("--seed", "seed", arguments.seed)
+    for text in arguments.set:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise InputError(f'--set "{text}" has no value; give FIELD=VALUE such as ridge=1')
+        asked[name.strip()] = _checked("--set", name.strip(), value.strip())
+    return asked
+
+
+def applied_to(preset: HyperParameters, asked: Mapping[str, Any]) -> HyperParameters:
+    """A preset with what was asked for; ``origin`` says what that was."""
+    if not asked:
+        return preset
+    origin = f"{preset.origin}; changed: {', '.join(sorted(asked))}"
+    return preset.replace(**{"origin": origin, **asked})
+
+
+def require_same(kept: HyperParameters, asked: Mapping[str, Any], session: str) -> None:
+    """Refuse to continue a session with other hyperparameters than its own.
+
+    Raises:
+        SessionError: naming the first field that differs.
+    """
+    wanted = kept.replace(**asked).to_dict()
+    for name, own in kept.to_dict().items():
+        if wanted[name] != own:
+            raise SessionError(
+                f"session {session}: its {name} is {_shown(own)}, not {_shown(wanted[name])}; "
+                "leave that out, or give a new folder"
+            )
+
+
+def _checked(source: str, name: str, value: Any) -> Any:
+    """A value that some model could be edited with; paths made absolute for sessions to keep."""
+    from alphaedit_core.hyperparameters import HyperParameters
+    from alphaedit_core.texts import open_text
+
+    try:
+        valid = getattr(HyperParameters(layers=(0,)).replace(**{name: value}), name)
+        if name == "text" and valid != "self":
+            open_text(valid)
+            return str(Path(valid).resolve()) if Path(valid).is_file() else valid
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from None
+    return valid
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text("utf-8"))
+    except OSError as error:
+        raise InputError(
+            f"config {file}: cannot be read ({error.strerror}); give a JSON file"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"config {file}: not UTF-8 at byte {error.start}; save it in UTF-8"
+        ) from None
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"config {file}: not valid JSON at line {error.lineno}, column {error.colno} "
+            f"({error.msg}); correct it there"
+        ) from None
+    if not isinstance(content, dict):
+        raise InputError(f'config {file}: holds no object; write for example {{"ridge": 1}}')
+    return content
+
+
+def _shown(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -1,0 +1,119 @@
+"""``alphaedit spectrum``: what of each layer's key space ordinary text leaves free."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from alphaedit_core.progress import Monitor
+
+from . import options, output
+from .statistics import collected
+
+if TYPE_CHECKING:
+    from alphaedit_core.nullspace import Rule, Spectrum, Threshold
+
+_HEADINGS = (
+    "layer",
+    "d_in",
+    "kept",
+    "leakage",
+    "effective rank",
+    "massive",
+    "health",
+    "as absolute",
+    "as energy",
+    "as rank",
+)
+_RULES: tuple[Rule, ...] = ("absolute", "energy", "rank")
+
+
+def add(commands: options.Commands) -> None:
+    """Declare the subcommand."""
+    parser = commands.add_parser(
+        "spectrum",
+        help="show the null space of each layer",
+        description="Show, layer by layer, how many directions a threshold keeps, what share of "
+        "ordinary text's energy is in them, and the threshold of every rule that keeps the same.",
+        epilog="health is the largest entry of |V'V - I|: the orthonormality that rounding left.",
+    )
+    options.add_model(parser)
+    options.add_text(parser)
+    parser.add_argument(
+        "--threshold",
+        metavar="T",
+        help="an eigenvalue such as 0.02, energy:0.1 or rank:1000 (the model's preset)",
+    )
+    options.add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
+    """Show the spectra."""
+    from alphaedit_core.nullspace import Threshold, spectra
+
+    options.check_text(arguments)
+    if arguments.threshold is not None:
+        Threshold.parse(arguments.threshold)
+    model = options.load(arguments, monitor)
+    preset = options.text_settings(arguments, model).threshold
+    threshold = Threshold.parse(arguments.threshold or preset)
+    statistics = collected(arguments, model, monitor)
+    found = spectra(statistics, monitor=monitor)
+    layers = [_figures(spectrum, threshold) for spectrum in found.values()]
+    if arguments.json:
+        output.show_json(
+            {
+                "model": model.name,
+                "fingerprint": model.fingerprint,
+                "text": statistics.recipe.text_name,
+                "tokens": statistics.recipe.tokens,
+                "threshold": str(threshold),
+                "layers": layers,
+                "seconds": monitor.seconds,
+            }
+        )
+        return
+    from alphaedit_core.results import text_table
+
+    print(text_table(_HEADINGS, [_row(figures) for figures in layers]))
+    print(
+        f"\nthreshold {threshold}; {statistics.recipe.tokens:,} tokens of "
+        f"{statistics.recipe.text_name}, {model.name}"
+    )
+    for figures in layers:
+        if figures["warning"]:
+            print(f"note: {figures['warning']}")
+
+
+def _figures(spectrum: Spectrum, threshold: Threshold) -> dict[str, Any]:
+    """What one layer's spectrum says, ready for JSON."""
+    return {
+        "layer": spectrum.layer,
+        "d_in": spectrum.size,
+        "tokens": spectrum.tokens,
+        "rank": spectrum.rank(threshold),
+        "leakage": spectrum.leakage(threshold),
+        "effective_rank": spectrum.effective_rank,
+        "massive": spectrum.massive,
+        "trace": spectrum.trace,
+        "health": spectrum.health,
+        "equivalent": {rule: str(spectrum.convert(threshold, rule)) for rule in _RULES},
+        "warning": spectrum.warning(threshold),
+    }
+
+
+def _row(figures: dict[str, Any]) -> tuple[str, ...]:
+    equivalent = figures["equivalent"]
+    return (
+        str(figures["layer"]),
+        str(figures["d_in"]),
+        str(figures["rank"]),
+        f"{figures['leakage']:.2%}",
+        f"{figures['effective_rank']:.0f}",
+        str(figures["massive"]),
+        f"{figures['health']:.0e}",
+        f"{float(equivalent['absolute']):.4g}",
+        f"energy:{float(equivalent['energy'].partition(':')[2]):.4g}",
+        equivalent["rank"],
+    )

@@ -1,0 +1,146 @@
+"""``alphaedit statistics``: second moments of keys, collected, exported or imported."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from alphaedit_core.errors import AlphaEditError, InputError
+from alphaedit_core.progress import Monitor
+
+from . import options, output
+
+if TYPE_CHECKING:
+    from alphaedit_core.models import EditableModel
+    from alphaedit_core.statistics_files import KeyStatistics
+
+_HEADINGS = ("layer", "d_in", "tokens", "trace", "checksum")
+
+
+def add(commands: options.Commands) -> None:
+    """Declare the subcommand."""
+    parser = commands.add_parser(
+        "statistics",
+        help="collect, export or import the second moments of keys",
+        description="Collect the second moments of keys over running text, or take them from the "
+        "cache. A pass that was interrupted goes on from its last checkpoint.",
+    )
+    options.add_model(parser)
+    options.add_text(parser)
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument("--export", metavar="F", help="write them to one file for others")
+    either.add_argument(
+        "--import", dest="imported", metavar="F", help="take them from such a file into the cache"
+    )
+    options.add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
+    """Collect, export or import."""
+    from alphaedit_core.statistics_files import export_statistics, import_statistics
+
+    _check(arguments)
+    model = options.load(arguments, monitor)
+    if arguments.imported is not None:
+        statistics = import_statistics(_path(arguments.imported), model.fingerprint)
+        done = f"imported from {arguments.imported}"
+    else:
+        statistics = collected(arguments, model, monitor)
+        done = "from the cache" if statistics.cached else "collected now"
+    if arguments.export is not None:
+        export_statistics(statistics, _path(arguments.export))
+        done += f", exported to {arguments.export}"
+    if arguments.json:
+        output.show_json(_report(arguments, model, statistics, monitor))
+        return
+    from alphaedit_core.results import text_table
+
+    rows = [
+        (str(layer), str(len(s.moment)), f"{s.tokens:,}", f"{_trace(s.moment):.4f}", s.checksum)
+        for layer, s in statistics.layers.items()
+    ]
+    print(text_table(_HEADINGS, rows))
+    print(f"\n{statistics.recipe.text_name}, {model.name}: {done}")
+
+
+def collected(
+    arguments: argparse.Namespace, model: EditableModel, monitor: Monitor
+) -> KeyStatistics:
+    """Statistics as ``--layers``, ``--text`` and ``--tokens`` say, the model's preset otherwise."""
+    from alphaedit_core.statistics import collect_statistics
+
+    wanted = options.text_settings(arguments, model)
+    source = options.text_source(wanted.text, model, monitor)
+    return collect_statistics(model, source, wanted.layers, wanted.tokens, monitor=monitor)
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Refuse what can be refused without the model."""
+    from alphaedit_core.statistics_files import read_layers
+
+    options.check_text(arguments)
+    if arguments.imported is not None:
+        for name in ("layers", "text", "tokens"):
+            if getattr(arguments, name) is not None:
+                raise InputError(
+                    f"--import takes layers, text and tokens as they are in the file; leave "
+                    f"--{name} out"
+                )
+        if not _path(arguments.imported).is_file():
+            raise InputError(
+                f"{arguments.imported}: does not exist; give a file that an export wrote"
+            )
+    if arguments.export is not None:
+        file = _path(arguments.export)
+        options.check_writable("export", file.parent)
+        try:
+            if file.exists():
+                read_layers(file)
+        except (AlphaEditError, OSError):
+            raise InputError(
+                f"export {file}: exists and is not a file of key statistics; give a new name"
+            ) from None
+
+
+def _report(
+    arguments: argparse.Namespace,
+    model: EditableModel,
+    statistics: KeyStatistics,
+    monitor: Monitor,
+) -> dict[str, Any]:
+    recipe = statistics.recipe
+    return {
+        "model": model.name,
+        "fingerprint": recipe.fingerprint,
+        "device": str(model.device),
+        "dtype": recipe.dtype,
+        "text": recipe.text_name,
+        "text_checksum": recipe.text,
+        "tokens": recipe.tokens,
+        "window": recipe.window,
+        "cached": statistics.cached,
+        "exported": arguments.export,
+        "imported": arguments.imported,
+        "layers": [
+            {
+                "layer": layer,
+                "d_in": len(s.moment),
+                "tokens": s.tokens,
+                "trace": _trace(s.moment),
+                "checksum": s.checksum,
+            }
+            for layer, s in statistics.layers.items()
+        ],
+        "seconds": monitor.seconds,
+    }
+
+
+def _trace(moment: Any) -> float:
+    """Mean squared norm of a key."""
+    return float(moment.double().trace())
+
+
+def _path(given: str) -> Path:
+    return Path(given).expanduser()

@@ -1,0 +1,142 @@
+"""Edited models for use elsewhere: a Hugging Face directory that loads without this project."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import __version__
+from .errors import CorruptFileError, InputError, SessionError
+from .files import atomic_folder, read_json, write_atomic, write_json_atomic
+from .models import quiet_transformers
+from .progress import Monitor
+
+if TYPE_CHECKING:
+    from .facts import Fact
+    from .session import EditSession
+
+FORMAT = "alphaedit model 1"
+MARKER = "alphaedit.json"
+"""The file in an exported model that says what was edited, and that the folder is ours."""
+
+_CARD = "README.md"
+
+
+def check_folder(folder: str | Path) -> None:
+    """Refuse a place that a model cannot be written to without loss.
+
+    A place is good if nothing is there, or an empty folder, or an earlier export that nothing was
+    added to: an export is replaced as a whole.
+
+    Raises:
+        InputError: if something else is there.
+    """
+    place = Path(folder)
+    if not place.exists():
+        return
+    if not place.is_dir():
+        raise InputError(f"output folder {folder}: is a file; give a new folder")
+    foreign = sorted({path.name for path in place.iterdir()} - _written_names(place))
+    if foreign:
+        raise InputError(
+            f"output folder {folder}: exists and holds "
+            f'"{foreign[0]}", which no export wrote; give a new folder'
+        )
+
+
+def model(session: EditSession, folder: str | Path, monitor: Monitor | None = None) -> None:
+    """Write the model as it stands, with its tokenizer, as a Hugging Face directory.
+
+    The weights are safetensors in the dtype of the session; the tokenizer comes with its chat
+    template, and generation settings are kept. ``AutoModelForCausalLM.from_pretrained`` loads the
+    directory. ``alphaedit.json`` in it lists the edits, and ``README.md`` is a model card.
+
+    Args:
+        session: a session that holds its model.
+        folder: a new folder, an empty one, or an earlier export, which is replaced.
+        monitor: what to report to.
+
+    Raises:
+        SessionError: if the session is closed: its model may then hold other edits.
+        InputError: if something else stands in ``folder``.
+        OSError: if it cannot be written; what stood there still stands.
+    """
+    monitor = monitor or Monitor()
+    if session.model.holder is not session:
+        raise SessionError("this session is closed; load or make a new one")
+    check_folder(folder)
+    place = Path(folder).resolve()
+    with (
+        monitor.stage("saving the model", 1),
+        quiet_transformers(),
+        atomic_folder(place) as new,
+    ):
+        session.model.model.save_pretrained(new)
+        session.model.tokenizer.save_pretrained(new)
+        monitor.advance()
+        record = _record(session)
+        write_atomic(new / _CARD, _card(record, place.name, _facts(session)))
+        record["files"] = sorted([path.name for path in new.iterdir()] + [MARKER])
+        write_json_atomic(new / MARKER, record)
+
+
+def _written_names(folder: Path) -> set[str]:
+    """Names of the files that an export wrote here; none if there was no export."""
+    try:
+        record = read_json(folder / MARKER)
+        return set(record["files"]) if record["format"] == FORMAT else set()
+    except (OSError, CorruptFileError, KeyError, TypeError):
+        return set()
+
+
+def _facts(session: EditSession) -> list[Fact]:
+    """The facts of all applied edits; of corrections of the same thing only the last."""
+    latest: dict[tuple[str, str], Fact] = {}
+    for entry in session.history[: session.history.applied]:
+        for fact in entry.facts:
+            latest.pop(fact.slot, None)
+            latest[fact.slot] = fact
+    return list(latest.values())
+
+
+def _record(session: EditSession) -> dict[str, Any]:
+    edited = session.model
+    return {
+        "format": FORMAT,
+        "alphaedit": __version__,
+        # Where the model lay on this machine is nobody else's business.
+        "model": Path(edited.name).name if Path(edited.name).exists() else edited.name,
+        "fingerprint": edited.fingerprint,
+        "dtype": str(edited.dtype).removeprefix("torch."),
+        "editor": session.editor,
+        "hyperparameters": session.hyperparameters.to_dict(),
+        "weights_digest": session.weights_digest(),
+        "facts": [fact.to_dict() for fact in _facts(session)],
+    }
+
+
+def _card(record: dict[str, Any], name: str, facts: list[Fact]) -> str:
+    """A model card: what was edited, how, and how to load the result."""
+    rows = "".join(f"| {_cell(fact.text)} | {_cell(fact.target)} |\n" for fact in facts)
+    layers = ", ".join(map(str, record["hyperparameters"]["layers"]))
+    count = f"{len(facts)} fact{'' if len(facts) == 1 else 's'}"
+    return (
+        f"# {name}\n\n"
+        f"`{record['model']}` (weights `{record['fingerprint']}`) with {count} edited in by "
+        f"{record['editor']}, AlphaEdit workbench {record['alphaedit']}. Changed are the MLP "
+        f"down-projections of blocks {layers}; `{MARKER}` holds facts and hyperparameters in full. "
+        "The licence is that of the original model.\n\n"
+        "| prompt | now says |\n|---|---|\n"
+        f"{rows}\n"
+        "```python\n"
+        "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
+        f'model = AutoModelForCausalLM.from_pretrained("{name}")\n'
+        f'tokenizer = AutoTokenizer.from_pretrained("{name}")\n'
+        "```\n"
+    )
+
+
+def _cell(text: str) -> str:
+    """Text for one cell of a Markdown table."""
+    escaped = "".join(f"\\{c}" if c in "\\|`*_[]<>#" else c for c in text)
+    return " ".join(escaped.split())
