@@ -186,7 +186,8 @@ class Spectrum:
         try:
             with safe_open(self.vectors_file, "pt") as stored:
                 # Stored as rows, so that a range of them is one piece of the file.
-                rows: Tensor = stored.get_slice("vectors")[start:stop]
+                # Copied, because a slice of a mapped file holds on to the whole of it.
+                rows: Tensor = stored.get_slice("vectors")[start:stop].clone()
         except (SafetensorError, OSError) as error:
             raise CorruptFileError(f"{self.vectors_file}: damaged ({error}); remove it") from error
         return rows.T

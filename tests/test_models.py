@@ -177,7 +177,7 @@ def test_a_damaged_folder_is_refused_in_one_line(copy: Path, damage: str) -> Non
 
 def test_pickled_weights_are_not_read(copy: Path) -> None:
     weights = load_file(copy / "model.safetensors")
-    torch.save(weights, copy / "pytorch_model.bin")  # noqa: TID251
+    torch.save(weights, copy / "pytorch_model.bin")
     (copy / "model.safetensors").unlink()
     assert "model.safetensors" in refused(copy)
 

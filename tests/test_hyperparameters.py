@@ -1,0 +1,146 @@
+"""Hyperparameters: published presets, derived ones, and values that cannot work."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alphaedit_core.errors import InputError
+from alphaedit_core.hyperparameters import (
+    HyperParameters,
+    parse_layers,
+    preset_for,
+    presets,
+)
+
+
+@pytest.mark.parametrize(
+    ("shape", "layers", "steps", "rate", "weight"),
+    [
+        (("gpt2", 48, 1600), (13, 14, 15, 16, 17), 20, 0.5, 20_000.0),
+        (("gptj", 28, 4096), (3, 4, 5, 6, 7, 8), 25, 0.5, 15_000.0),
+        (("llama", 32, 4096), (4, 5, 6, 7, 8), 25, 0.1, 15_000.0),
+        (("phi", 24, 2048), (4, 5, 6, 7, 8), 25, 0.1, 15_000.0),
+        (("qwen2", 28, 3584), (4, 5, 6, 7, 8), 25, 0.1, 15_000.0),
+        (("llama", 30, 576), (5, 6, 7, 8, 9), 25, 0.5, 1_000.0),
+    ],
+)
+def test_published_presets(
+    shape: tuple[str, int, int], layers: tuple[int, ...], steps: int, rate: float, weight: float
+) -> None:
+    preset = preset_for(*shape)
+    assert (preset.layers, preset.steps, preset.learning_rate) == (layers, steps, rate)
+    assert preset.covariance_weight == weight
+    assert (preset.clamp_factor, preset.weight_decay, preset.kl_factor) == (0.75, 0.5, 0.0625)
+    assert (preset.threshold, preset.loss_stop) == ("0.02", 0.05)
+    assert preset.origin.startswith("preset ")
+    assert preset in presets() and len(presets()) == 6
+
+
+@given(st.integers(1, 200), st.sampled_from([64, 1600, 8192]))
+def test_derived_presets_fit_the_model_and_say_so(blocks: int, hidden: int) -> None:
+    derived = preset_for("some", blocks, hidden)
+    layers = derived.layers
+    assert layers == tuple(range(layers[0], layers[-1] + 1)) and len(layers) <= 5
+    assert layers[0] >= 0 and layers[-1] <= max(blocks - 2, 0)
+    if blocks >= 8:
+        assert len(layers) == 5 and layers[0] / blocks <= 0.27
+    assert derived.learning_rate == (0.1 if hidden > 1600 else 0.5)
+    assert "derived from the shape" in derived.origin and str(blocks) in derived.origin
+
+
+GOOD = HyperParameters(layers=(5, 6))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "complaint"),
+    [
+        ("steps", 0, "steps 0 is not positive; give more than 0"),
+        ("steps", "2.5", "field steps: '2.5' is not a whole number; give one"),
+        ("steps", True, "field steps: True is not a whole number; give one"),
+        ("steps", "inf", "field steps: 'inf' is not a whole number"),
+        ("steps", None, "field steps: None is not a whole number"),
+        ("ridge", 0, "ridge 0.0 is not positive"),
+        ("ridge", "nan", "ridge nan is not positive"),
+        ("learning_rate", "inf", "learning_rate inf is not positive"),
+        ("learning_rate", [1], r"field learning_rate: \[1\] is not a number"),
+        ("clamp_factor", -0.75, "clamp_factor -0.75 is not positive"),
+        ("kl_factor", -1, "kl_factor -1.0 is negative; give 0 or more"),
+        ("loss_stop", "nan", "loss_stop nan is negative"),
+        ("contexts", 6, "contexts 6 is more than there are; give 0 to 5"),
+        ("contexts", -1, "contexts -1 is negative"),
+        ("threshold", "half", 'threshold "half" is not understood'),
+        ("threshold", "energy:2", 'threshold "energy:2" is not understood'),
+        ("threshold", None, "field threshold: None is not a text"),
+        ("text", ["a"], r"field text: \['a'\] is not a text; give one"),
+        ("tokens", 0, "tokens 0 is not positive; give more than 0, or none"),
+        ("seed", -1, r"seed -1 cannot be used; give 0 to 2\*\*63 - 1"),
+        ("seed", 1 << 70, "cannot be used"),
+        ("layers", [], r"layers \[\] are not ascending block indices; give for example 5-9"),
+        ("layers", [6, 5], r"layers \[6, 5\] are not ascending"),
+        ("layers", [-1, 5], "are not ascending"),
+        ("layers", ["5"], r"field layers: \['5'\] is not a list of block indices; give 5-9"),
+        ("layers", 5, "field layers: 5 is not a list"),
+        ("layers", "five", 'layers "five" are not understood; give 5-9 or 5,7,9'),
+        ("layers", "5..9", "are not understood"),
+        ("v_lr", 0.5, 'field "v_lr" does not exist; give one of layers, steps, learning_rate'),
+    ],
+)
+def test_what_cannot_work_is_refused_by_name(field: str, value: Any, complaint: str) -> None:
+    for attempt in (
+        lambda: GOOD.replace(**{field: value}),
+        lambda: HyperParameters.from_dict(GOOD.to_dict() | {field: value}),
+    ):
+        with pytest.raises(InputError, match=complaint) as caught:
+            attempt()
+        assert "\n" not in str(caught.value)
+
+
+def test_layers_are_not_optional() -> None:
+    with pytest.raises(InputError, match='field "layers" is missing; give for example 5-9'):
+        HyperParameters.from_dict({"steps": 3})
+
+
+@pytest.mark.parametrize("text", ["7", "5-9", "5,7,9", "1-3, 5"])
+def test_layers_in_words(text: str) -> None:
+    expected = {"7": (7,), "5-9": (5, 6, 7, 8, 9), "5,7,9": (5, 7, 9), "1-3, 5": (1, 2, 3, 5)}
+    assert parse_layers(text) == expected[text]
+    assert GOOD.replace(layers=text).layers == expected[text]
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "value"),
+    [
+        ("steps", "30", 30),
+        ("steps", 30.0, 30),
+        ("steps", "3e1", 30),
+        ("learning_rate", "0.1", 0.1),
+        ("learning_rate", 1, 1.0),
+        ("threshold", 0.05, "0.05"),
+        ("threshold", "energy:0.1", "energy:0.1"),
+        ("tokens", "none", None),
+        ("tokens", None, None),
+        ("tokens", "5000", 5000),
+        ("seed", str((1 << 62) + 1), (1 << 62) + 1),
+        ("seed", (1 << 62) + 1, (1 << 62) + 1),
+    ],
+)
+def test_values_written_as_text(field: str, text: Any, value: Any) -> None:
+    found = getattr(GOOD.replace(**{field: text}), field)
+    assert found == value and type(found) is type(value)
+
+
+@pytest.mark.parametrize("parameters", [GOOD, *presets()])
+def test_json_there_and_back(parameters: HyperParameters) -> None:
+    written = json.loads(json.dumps(parameters.to_dict()))
+    assert HyperParameters.from_dict(written) == parameters
+    assert all(name in parameters._repr_html_() for name in written)
+
+
+def test_a_copy_leaves_the_original() -> None:
+    assert GOOD.replace(ridge=1).ridge == 1.0
+    assert GOOD.ridge == 10.0

@@ -1,0 +1,125 @@
+"""Edited weights: the same bits however they come about, and the originals always at hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny import HIDDEN, INNER, tiny_model
+
+from alphaedit_core.closed_form import LowRank
+from alphaedit_core.models import EditableModel, fingerprint
+from alphaedit_core.weights import EditedWeights, compose
+
+LAYERS = (0, 2)
+CASES = [
+    pytest.param(layout, dtype, id=f"{layout}-{dtype}".replace("torch.", ""))
+    for layout in ("llama", "gpt2")  # Linear and Conv1D
+    for dtype in (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+]
+
+
+def changes(count: int) -> list[LowRank]:
+    generator = torch.Generator().manual_seed(count)
+    result = []
+    for _ in range(count):
+        n = int(torch.randint(1, 5, (1,), generator=generator))
+        left = torch.randn(HIDDEN, n, generator=generator)
+        result.append(LowRank(left, torch.randn(INNER, n, generator=generator) / 7))
+    return result
+
+
+def bits(model: EditableModel) -> dict[int, torch.Tensor]:
+    return {layer: model.anatomy.matrix(layer).clone() for layer in LAYERS}
+
+
+def same(a: dict[int, torch.Tensor], b: dict[int, torch.Tensor]) -> bool:
+    return all(torch.equal(a[layer], b[layer]) for layer in LAYERS)
+
+
+@pytest.mark.parametrize(("layout", "dtype"), CASES)
+def test_one_after_another_is_all_at_once(layout: str, dtype: torch.dtype) -> None:
+    model = tiny_model(layout, dtype=dtype)
+    weights = EditedWeights(model, LAYERS)
+    per_layer = {layer: changes(6 + layer) for layer in LAYERS}
+    for layer in LAYERS:
+        for change in per_layer[layer]:
+            weights.add(layer, change)
+    added = bits(model)
+    weights.make(per_layer)
+    assert same(bits(model), added)
+    fresh = tiny_model(layout, dtype=dtype)
+    EditedWeights(fresh, LAYERS).make(per_layer)
+    assert same(bits(fresh), added)
+
+
+@pytest.mark.parametrize(("layout", "dtype"), CASES)
+def test_taking_everything_back_gives_the_original_bits(layout: str, dtype: torch.dtype) -> None:
+    model = tiny_model(layout, dtype=dtype)
+    before, first = bits(model), fingerprint(model.model)
+    weights = EditedWeights(model, LAYERS)
+    digest = weights.digest()
+    for layer in LAYERS:
+        for change in changes(5):
+            weights.add(layer, change)
+    assert not same(bits(model), before)
+    assert weights.digest() != digest and fingerprint(model.model) != first
+    weights.restore()
+    assert same(bits(model), before)
+    assert weights.digest() == digest and fingerprint(model.model) == first
+    assert weights.distance(0) == 0.0
+
+
+@pytest.mark.parametrize(("layout", "dtype"), CASES)
+def test_the_weight_is_the_sum_rounded_once(layout: str, dtype: torch.dtype) -> None:
+    """Changes far below the weights' own rounding still add up."""
+    model = tiny_model(layout, dtype=dtype)
+    original = model.anatomy.matrix(0).clone()
+    weights = EditedWeights(model, LAYERS)
+    step = LowRank(torch.full((HIDDEN, 1), 1e-4), torch.full((INNER, 1), 1.0))
+    for _ in range(300):
+        weights.add(0, step)
+    expected = original.double() + 300 * 1e-4
+    rounding = {torch.float16: 2e-3, torch.bfloat16: 1e-2}.get(dtype, 5e-5)
+    torch.testing.assert_close(
+        model.anatomy.matrix(0).double(), expected, rtol=rounding, atol=rounding / 10
+    )
+    assert weights.distance(0) == pytest.approx(300e-4 * (HIDDEN * INNER) ** 0.5, rel=1e-3)
+    assert weights.original_norm(0) == pytest.approx(float(original.double().norm()), rel=1e-4)
+    assert weights.layers == list(LAYERS)
+
+
+def test_undoing_the_first_of_two_leaves_the_second_alone() -> None:
+    a, b = changes(2)
+    model, other = tiny_model("llama"), tiny_model("llama")
+    weights, alone = EditedWeights(model, LAYERS), EditedWeights(other, LAYERS)
+    weights.add(0, a)
+    weights.add(0, b)
+    weights.make({0: [b]})
+    alone.add(0, b)
+    assert same(bits(model), bits(other))
+    weights.add(0, a)  # goes on from what was made, not from what was before
+    alone.make({0: [b, a]})
+    assert same(bits(model), bits(other))
+
+
+def test_only_the_layers_of_the_session_change() -> None:
+    model = tiny_model("gpt2")
+    untouched = {n: p.clone() for n, p in model.model.named_parameters()}
+    weights = EditedWeights(model, LAYERS)
+    weights.add(2, changes(1)[0])
+    changed = [n for n, p in model.model.named_parameters() if not torch.equal(p, untouched[n])]
+    assert changed == [model.anatomy.weight_name(2)]
+
+
+def test_the_fingerprint_is_that_of_the_unedited_model() -> None:
+    model = tiny_model("llama")
+    EditedWeights(model, LAYERS).add(0, changes(1)[0])
+    assert model.fingerprint == fingerprint(tiny_model("llama").model)
+
+
+def test_composing_adds_in_place_and_in_order() -> None:
+    master = torch.zeros(HIDDEN, INNER)
+    three = changes(3)
+    assert compose(master, three) is master
+    expected = sum(change.left.double() @ change.right.double().T for change in three)
+    torch.testing.assert_close(master.double(), expected, rtol=1e-5, atol=1e-5)
