@@ -8,6 +8,7 @@ notebook). A caller who wants silence gives ``Monitor(show=None)``.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -80,6 +81,7 @@ class TqdmDisplay:
                 unit=stage.unit,
                 unit_scale=stage.unit in {"token", "B"},
                 leave=False,
+                disable=bool(os.environ.get("TQDM_DISABLE")),  # tqdm's bar in a notebook forgets it
             )
         if self._bar is not None:
             if stage.note:

@@ -129,10 +129,48 @@ class EditResult:
         return f"EditResult: {self.summary()}\n{text_table(HEADINGS, self.rows())}"
 
     def _repr_html_(self) -> str:
-        return f"<p>{escape(self.summary())}</p>{html_table(HEADINGS, self.rows())}"
+        from .pictures import trace_html
+
+        rows = [(str(number), *row) for number, row in enumerate(self.rows(), start=1)]
+        shown = html_table(("fact", *HEADINGS), rows[:_HTML_ROWS])
+        if len(rows) > _HTML_ROWS:
+            shown += f"<p>… and {len(rows) - _HTML_ROWS} more, in rows()</p>"
+        notes = [
+            f"fact {number}: {outcome.note}"
+            for number, outcome in enumerate(self.outcomes, start=1)
+            if outcome.note
+        ]
+        writes = [
+            _write_row(number, write)
+            for number, batch in enumerate(self.writes[:_HTML_ROWS], start=1)
+            for write in batch
+        ]
+        return (
+            f"<p>{escape(self.summary())}</p>{shown}"
+            + "".join(f"<p>{escape(note)}</p>" for note in notes[:_HTML_ROWS])
+            + trace_html([outcome.trace for outcome in self.outcomes])
+            + "<details><summary>What each layer wrote</summary>"
+            + html_table(_WRITE_HEADINGS, writes)
+            + "</details>"
+        )
 
 
 HEADINGS = ("prompt", "before", "after", "P(new)", "P(true)")
+_WRITE_HEADINGS = ("batch", "layer", "change", "without projection", "key kept", "residual before")
+
+#: Facts, notes and batches that the HTML repr shows at most: a notebook keeps what it shows.
+_HTML_ROWS = 100
+
+
+def _write_row(number: int, write: LayerWrite) -> tuple[str, ...]:
+    return (
+        str(number),
+        str(write.layer),
+        f"{write.update_norm / write.weight_norm:.2%} of |W|",
+        f"{write.unprojected_norm / write.weight_norm:.2%} of |W|",
+        f"{sum(write.kept) / len(write.kept):.1%} of |k|²",
+        f"{sum(write.residual) / len(write.residual):.2f}",
+    )
 
 
 def _row(outcome: Outcome) -> tuple[str, ...]:
