@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import takewhile
 
 import torch
 
@@ -23,6 +24,9 @@ def complete(
 ) -> list[str]:
     """Greedy continuations, without the prompts.
 
+    Greedy whatever the model's own generation settings say: those of many models sample, or punish
+    repetition.
+
     Args:
         model: the model, as it stands.
         prompts: the prompts.
@@ -33,7 +37,7 @@ def complete(
     rows = [encode(model.tokenizer, prompt)[0] for prompt in prompts]
     texts: list[str] = [""] * len(rows)
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
-    end = model.tokenizer.eos_token_id
+    ends = _ends(model)
     for first in range(0, len(rows), _AT_ONCE):
         monitor.check()
         group = order[first : first + _AT_ONCE]
@@ -52,8 +56,21 @@ def complete(
             temperature=None,
             top_p=None,
             top_k=None,
-            pad_token_id=end if isinstance(end, int) else 0,
+            num_beams=1,
+            repetition_penalty=1.0,
+            no_repeat_ngram_size=0,
+            eos_token_id=ends or None,
+            pad_token_id=ends[0] if ends else 0,
         )
         for place, i in enumerate(group):
-            texts[i] = model.tokenizer.decode(out[place, longest:], skip_special_tokens=True)
+            new = takewhile(lambda token: token not in ends, out[place, longest:].tolist())
+            texts[i] = str(model.tokenizer.decode(list(new), skip_special_tokens=True))
     return texts
+
+
+def _ends(model: EditableModel) -> list[int]:
+    """Tokens that close a text: the tokenizer's, and those of the model's generation settings."""
+    settings = model.model.generation_config
+    own = None if settings is None else settings.eos_token_id
+    found = [model.tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])]
+    return sorted({token for token in found if isinstance(token, int)})

@@ -109,7 +109,9 @@ def write_batch(
             lacking = (targets.z - state).T
             residual = lacking / (len(layers) - index)
             projector = projectors[layer]
-            change = editor.update(keys, residual, earlier[layer], projector, hyperparameters)
+            solved = editor.update(keys, residual, earlier[layer], projector, hyperparameters)
+            # As it will lie in memory when it comes from a file: the bits of sums can depend on it.
+            change = LowRank(solved.left.contiguous(), solved.right.contiguous())
             weights.add(layer, change)
             changes[layer], all_keys[layer] = change, keys
             writes.append(

@@ -86,7 +86,10 @@ class SubjectStates:
             # Some architectures hand over (rows * tokens, d_in): OPT.
             rows, tokens, _ = recording.entry.shape
             keys.append(at_end(seen[0].view(rows, tokens, -1)))
-        return self._average(self._ordered(keys)).T, self._bare(self._ordered(states))
+        # Contiguous, as they are when a session is loaded: the last bits of later products can
+        # depend on how a matrix lies in memory.
+        average = self._average(self._ordered(keys)).T.contiguous()
+        return average, self._bare(self._ordered(states))
 
     @torch.no_grad()
     def end(self) -> Tensor:

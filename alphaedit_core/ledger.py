@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -23,7 +23,7 @@ from .errors import CorruptFileError, InputError, SessionError
 from .facts import Fact
 from .files import read_json, sha256_of_file, write_atomic, write_json_atomic
 from .results import EditResult
-from .tensor_files import load_tensors, save_tensors
+from .tensor_files import load_tensors, save_tensors, tensor_digest
 
 FORMAT = "alphaedit session 1"
 _MANIFEST = "session.json"
@@ -77,7 +77,14 @@ def check_place(folder: Path) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"session {folder}: is a file; give a new folder")
-    if folder.is_dir() and not (folder / _MANIFEST).is_file():
+    if is_session(folder):
+        try:
+            load_manifest(folder)
+        except CorruptFileError as error:
+            raise InputError(
+                f"session {folder}: what is there cannot be continued ({error}); give a new folder"
+            ) from error
+    elif folder.is_dir():
         foreign = sorted(path.name for path in folder.iterdir() if not _OURS.fullmatch(path.name))
         if foreign:
             raise InputError(
@@ -110,7 +117,7 @@ def save_session(
     folder.mkdir(parents=True, exist_ok=True)
     named = [_write_entry(folder, entry) for entry in entries]
     content = manifest | {"format": FORMAT, "entries": named, "applied": applied}
-    write_json_atomic(folder / _MANIFEST, content)
+    _write_manifest(folder, content)
     keep = {name for entry in named for name in (entry["record"], entry["tensors"])} | {_MANIFEST}
     for path in folder.iterdir():
         if path.name not in keep and _OURS.fullmatch(path.name) and path.is_file():
@@ -118,7 +125,7 @@ def save_session(
 
 
 def load_manifest(folder: Path) -> dict[str, Any]:
-    """``session.json`` of a folder; its ``entries`` are a list, ``applied`` a number of them.
+    """``session.json`` of a folder, checked against its checksum.
 
     Raises:
         InputError: if there is no session.
@@ -129,9 +136,8 @@ def load_manifest(folder: Path) -> dict[str, Any]:
     manifest = read_json(folder / _MANIFEST)
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise CorruptFileError(f"{folder / _MANIFEST}: not a session of this version; save it anew")
-    entries, applied = manifest.get("entries"), manifest.get("applied")
-    if not isinstance(entries, list) or applied not in range(len(entries) + 1):
-        raise CorruptFileError(f"{folder / _MANIFEST}: damaged, edits are missing; take a copy")
+    if manifest.pop("checksum", None) != _checksum(manifest):
+        raise CorruptFileError(f"{folder / _MANIFEST}: damaged; take a copy")
     return manifest
 
 
@@ -148,7 +154,16 @@ def set_applied(folder: Path, number: int) -> None:
     edits = len(manifest["entries"])
     if not 0 <= number <= edits:
         raise SessionError(f"session {folder}: there is no state {number}; give 0 to {edits}")
-    write_json_atomic(folder / _MANIFEST, manifest | {"applied": number})
+    _write_manifest(folder, manifest | {"applied": number})
+
+
+def _write_manifest(folder: Path, content: dict[str, Any]) -> None:
+    write_json_atomic(folder / _MANIFEST, content | {"checksum": _checksum(content)})
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    """SHA-256 of what a JSON file holds, however it is laid out."""
+    return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def load_entries(folder: Path, manifest: dict[str, Any]) -> list[Entry]:
@@ -157,13 +172,11 @@ def load_entries(folder: Path, manifest: dict[str, Any]) -> list[Entry]:
     Raises:
         CorruptFileError: if a file is missing, damaged or not what the manifest says.
     """
-    try:
-        return [_read_entry(folder, named) for named in manifest["entries"]]
-    except (KeyError, TypeError, ValueError) as error:
-        raise CorruptFileError(f"{folder}: damaged ({error!r}); take a copy") from error
+    return [_read_entry(folder, named) for named in manifest["entries"]]
 
 
 def _write_entry(folder: Path, entry: Entry) -> dict[str, str]:
+    tensors = _tensors(entry)
     record = {
         "created": entry.created,
         "digest": entry.digest,
@@ -172,16 +185,18 @@ def _write_entry(folder: Path, entry: Entry) -> dict[str, str]:
             {"facts": [fact.to_dict() for fact in batch.facts], "plan": batch.plan}
             for batch in entry.batches
         ],
+        "tensors": _described(tensors),
     }
     text = json.dumps(record, ensure_ascii=False, sort_keys=True, indent=1) + "\n"
     checksum = sha256(text.encode()).hexdigest()
     name = f"entry-{checksum[:16]}"
-    tensors = folder / f"{name}.safetensors"
-    if not tensors.is_file():
-        save_tensors(tensors, _tensors(entry), {"record": checksum})
-    if not (folder / f"{name}.json").is_file():
-        write_atomic(folder / f"{name}.json", text)
-    return {"record": f"{name}.json", "sha256": checksum, "tensors": tensors.name}
+    named = {"record": f"{name}.json", "sha256": checksum, "tensors": f"{name}.safetensors"}
+    try:
+        _read_entry(folder, named)
+    except CorruptFileError:  # missing, as a rule
+        save_tensors(folder / named["tensors"], tensors, {"format": FORMAT})
+        write_atomic(folder / named["record"], text)
+    return named
 
 
 def _tensors(entry: Entry) -> dict[str, Tensor]:
@@ -194,17 +209,25 @@ def _tensors(entry: Entry) -> dict[str, Tensor]:
     return named
 
 
+def _described(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """Dtype, shape and digest of each tensor, by name."""
+    return {
+        name: f"{str(t.dtype).removeprefix('torch.')} {list(t.shape)} {tensor_digest(t)}"
+        for name, t in tensors.items()
+    }
+
+
 def _read_entry(folder: Path, named: dict[str, str]) -> Entry:
     file = folder / named["record"]
     if not file.is_file() or sha256_of_file(file) != named["sha256"]:
         raise CorruptFileError(f"{file}: missing or damaged; take a copy")
-    record = read_json(file)
+    record, beside = read_json(file), folder / named["tensors"]
     try:
-        tensors, metadata = load_tensors(folder / named["tensors"])
+        tensors, _ = load_tensors(beside)
     except FileNotFoundError:
-        raise CorruptFileError(f"{folder / named['tensors']}: missing; take a copy") from None
-    if metadata.get("record") != named["sha256"]:
-        raise CorruptFileError(f"{folder / named['tensors']}: belongs to another edit; take a copy")
+        raise CorruptFileError(f"{beside}: missing; take a copy") from None
+    if _described(tensors) != record["tensors"]:
+        raise CorruptFileError(f"{beside}: damaged, or of another edit; take a copy")
     batches = []
     for number, batch in enumerate(record["batches"]):
         prefix = f"{number}."

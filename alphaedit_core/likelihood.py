@@ -73,7 +73,8 @@ def score(
         logits = model.anatomy.logits(picked)
         own = logits.gather(1, labels[:, None])
         each = F.cross_entropy(logits, labels, reduction="none").tolist()
-        ranks = ((logits > own).sum(dim=1) + 1).tolist()
+        # Counted so that a logit that is not a number comes last, not first.
+        ranks = (1 + (~(logits <= own)).sum(dim=1)).tolist()
         start = 0
         for i in group:
             stop = start + len(targets[i])

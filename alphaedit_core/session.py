@@ -194,22 +194,22 @@ class EditSession:
                 plan = written.plan
             with monitor.stage("after", len(facts), "fact"):
                 after = observe(self.model, facts, monitor)
+            seconds = {
+                name: spent - already.get(name, 0.0)
+                for name, spent in monitor.seconds.items()
+                if spent > already.get(name, 0.0)
+            }
+            entry = Entry(
+                datetime.now(UTC).isoformat(timespec="seconds"),
+                [_kept(part, written) for part, written in zip(parts, writes, strict=True)],
+                _result(self.model, parts, writes, before, after, seconds),
+                self.weights_digest(),
+            )
+            self._entries = [*self._entries[: self._applied], entry]
+            self._applied += 1
         except BaseException:
             self._make()
             raise
-        seconds = {
-            name: spent - already.get(name, 0.0)
-            for name, spent in monitor.seconds.items()
-            if spent > already.get(name, 0.0)
-        }
-        entry = Entry(
-            datetime.now(UTC).isoformat(timespec="seconds"),
-            [_kept(part, written) for part, written in zip(parts, writes, strict=True)],
-            _result(self.model, parts, writes, before, after, seconds),
-            self.weights_digest(),
-        )
-        self._entries = [*self._entries[: self._applied], entry]
-        self._applied += 1
         return entry.result
 
     def undo(self) -> None:
@@ -241,8 +241,13 @@ class EditSession:
         self._require_held()
         if not isinstance(number, int) or not 0 <= number <= len(self._entries):
             raise SessionError(f"there is no state {number}; give 0 to {len(self._entries)}")
-        self._applied = number
-        self._make()
+        before, self._applied = self._applied, number
+        try:
+            self._make()
+        except BaseException:
+            self._applied = before
+            self._make()
+            raise
 
     def reset(self) -> None:
         """Put the unedited weights back and forget all edits."""
@@ -300,23 +305,18 @@ class EditSession:
         """
         place = Path(folder)
         manifest = ledger.load_manifest(place)
-        entries = ledger.load_entries(place, manifest)
-        try:
-            hyperparameters = HyperParameters.from_dict(manifest["hyperparameters"])
-            if model is None:
-                model = load_model(manifest["model"], device, manifest["dtype"], monitor=monitor)
-            if model.fingerprint != manifest["fingerprint"]:
-                raise FingerprintError(
-                    f'session {place}: belongs to "{manifest["model"]}" with weights '
-                    f'{manifest["fingerprint"]}, but "{model.name}" has {model.fingerprint}; load '
-                    "the model that the session was made with"
-                )
-            session = cls(model, manifest["editor"], hyperparameters, manifest["contexts"])
-            session._statistics = manifest["statistics"]
-            applied = manifest["applied"]
-        except (KeyError, TypeError) as error:
-            raise CorruptFileError(f"{place}: damaged ({error!r}); take a copy") from error
-        session._entries = entries
+        entries, applied = ledger.load_entries(place, manifest), manifest["applied"]
+        if model is None:
+            model = load_model(manifest["model"], device, manifest["dtype"], monitor=monitor)
+        if model.fingerprint != manifest["fingerprint"]:
+            raise FingerprintError(
+                f'session {place}: belongs to "{manifest["model"]}" with weights '
+                f'{manifest["fingerprint"]}, but "{model.name}" has {model.fingerprint}; load '
+                "the model that the session was made with"
+            )
+        hyperparameters = HyperParameters.from_dict(manifest["hyperparameters"])
+        session = cls(model, manifest["editor"], hyperparameters, manifest["contexts"])
+        session._statistics, session._entries = manifest["statistics"], entries
         session.restore(applied)
         if applied and session.weights_digest() != entries[applied - 1].digest:
             log.warning(
@@ -407,6 +407,7 @@ class _Unedited:
         self._session = session
 
     def __enter__(self) -> None:
+        self._session._require_held()
         if self._session._applied:
             self._session._weights.restore()
 

@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .errors import SessionError
 from .hyperparameters import HyperParameters
 from .memory import BatchPlan
 from .models import EditableModel
@@ -190,6 +191,7 @@ def find_targets(
 
     Raises:
         Cancelled: if cancelled; nothing was changed.
+        SessionError: if a target value is not finite (the model overflows); names the fact.
         torch.OutOfMemoryError: if not even the smallest plan fits.
     """
     monitor = monitor or Monitor()
@@ -221,7 +223,14 @@ def _search(
             batches = _without_converged(batches, search.active)
             if not batches:
                 break
-        return Targets(search.z(), search.h0, search.traces, plan)
+        z = search.z()
+        for request, finite in zip(requests, z.isfinite().all(dim=1).tolist(), strict=True):
+            if not finite:
+                raise SessionError(
+                    f'fact "{request.fact.text}": the search for its target value left the finite '
+                    "numbers; lower learning_rate, or load the model in float32"
+                )
+        return Targets(z, search.h0, search.traces, plan)
 
 
 def _micro_batches(
