@@ -1,6 +1,6 @@
 """How well edits hold: CounterFact's measures before and after sequential edits.
 
-    python -m benchmarks.quality RECORDS.json --text TEXT.txt --edits 200 --batch-size 50 --set ridge=1
+    python -m benchmarks.quality RECORDS.json --text TEXT.txt --edits 200 --set ridge=1
 
 Definitions of the measures: Meng et al. 2022 (ROME), section 3.4. A prompt counts if the mean
 negative log-likelihood of the wanted target's tokens is the smaller one: the new target after the

@@ -6,6 +6,7 @@ Each editor is one file with one class. The registry finds them by name.
 from __future__ import annotations
 
 from alphaedit_core.errors import InputError
+
 from .alphaedit import AlphaEdit
 from .base import Editor
 
