@@ -100,19 +100,24 @@ def _facts(session: EditSession) -> list[Fact]:
 
 
 def _record(session: EditSession) -> dict[str, Any]:
-    edited = session.model
+    edited, hyperparameters = session.model, session.hyperparameters.to_dict()
+    hyperparameters["text"] = _portable(hyperparameters["text"])
     return {
         "format": FORMAT,
         "alphaedit": __version__,
-        # Where the model lay on this machine is nobody else's business.
-        "model": Path(edited.name).name if Path(edited.name).exists() else edited.name,
+        "model": _portable(edited.name),
         "fingerprint": edited.fingerprint,
         "dtype": str(edited.dtype).removeprefix("torch."),
         "editor": session.editor,
-        "hyperparameters": session.hyperparameters.to_dict(),
+        "hyperparameters": hyperparameters,
         "weights_digest": session.weights_digest(),
         "facts": [fact.to_dict() for fact in _facts(session)],
     }
+
+
+def _portable(name: str) -> str:
+    """A name without the folders of this machine, which are nobody else's business."""
+    return Path(name).name if Path(name).exists() else name
 
 
 def _card(record: dict[str, Any], name: str, facts: list[Fact]) -> str:

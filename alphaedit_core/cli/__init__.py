@@ -31,18 +31,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Args:
         argv: arguments without the program's name; None for those of the process.
-
-    Raises:
-        SystemExit: with code 0, after ``--help`` and ``--version``.
     """
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError):  # a terminal that has no arrow is shown a question mark
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     try:
-        arguments = _parser().parse_args(argv)
-        with quiet_but_warnings():
-            arguments.run(arguments, reporting())
+        code = _run(argv)
         sys.stdout.flush()
+        return code
     except Cancelled as error:
         return complain(error, 130)
     except KeyboardInterrupt:
@@ -56,6 +52,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         return complain(f"{place}{error.strerror or error}", 1)
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    try:
+        arguments = _parser().parse_args(argv)
+    except SystemExit as stop:  # after --help and --version
+        return int(stop.code or 0)
+    with quiet_but_warnings():
+        arguments.run(arguments, reporting())
     return 0
 
 
