@@ -75,8 +75,8 @@ def spectrum_html(spectrum: Spectrum, threshold: float | str | Threshold = 0.02)
     return table + _image(
         spectrum_svg(spectrum, threshold),
         f"Spectrum of layer {spectrum.layer}: {spectrum.size} eigenvalues on a log scale, largest "
-        f"first. {spectrum.rank(threshold)} of them are under the threshold {threshold} and span "
-        f"the kept space; {spectrum.massive} are massive.",
+        f"first. The threshold {threshold} keeps the smallest {spectrum.rank(threshold)} of them. "
+        f"Massive directions: {spectrum.massive}.",
     )
 
 

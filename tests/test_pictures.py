@@ -1,0 +1,230 @@
+"""Pictures: what they show, what they say in words, and that equal input gives equal bytes."""
+
+from __future__ import annotations
+
+import base64
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import matplotlib
+import numpy as np
+import pytest
+
+from alphaedit_core.editing import LayerWrite
+from alphaedit_core.facts import Fact
+from alphaedit_core.likelihood import Score
+from alphaedit_core.nullspace import Spectrum
+from alphaedit_core.pictures import spectrum_html, spectrum_svg, trace_html, trace_svg
+from alphaedit_core.results import EditResult, Outcome, Seen
+from alphaedit_core.targets import Trace
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def a_spectrum(size: int = 64, massive: bool = True) -> Spectrum:
+    values = np.geomspace(1.0, 1e-3, size)
+    if massive:
+        values[0] = 500.0
+    return Spectrum(7, values, tokens=100_000)
+
+
+def a_trace(steps: int = 20, converged: bool = True, end: float = 0.01) -> Trace:
+    nll = [8.0 * (end / 8.0) ** (step / max(steps - 1, 1)) for step in range(steps)]
+    return Trace(
+        nll=nll,
+        kl=[0.001 * step for step in range(steps)],
+        decay=[0.002 * step for step in range(steps)],
+        probability=[float(np.exp(-value)) for value in nll],
+        delta=[0.1 * step for step in range(steps)],
+        converged=converged,
+    )
+
+
+def a_result(facts: list[Fact], batches: int = 1) -> EditResult:
+    before = Seen("Paris <b>", Score(5.0, 0.0067, False, 9), Score(0.5, 0.6068, True, 1))
+    after = Seen("Rome & more", Score(0.1, 0.9048, True, 1), Score(6.0, 0.0027, False, 4))
+    outcomes = [
+        Outcome(fact, (" Rome",), before, after, a_trace(), 0.1, "read <i>so</i>") for fact in facts
+    ]
+    writes = [
+        [LayerWrite(5, 1.0, 2.0, 50.0, [3.0] * len(facts), [0.25] * len(facts), [8.0] * len(facts))]
+    ] * batches
+    return EditResult(outcomes, writes, [0] * len(facts), [1024], {"target values": 3.0})
+
+
+class Seeing(HTMLParser):
+    """What a reader of some HTML meets: its pictures, its cells, its elements."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.images: list[dict[str, str | None]] = []
+        self.cells: list[str] = []
+        self.tags: list[str] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        if tag == "img":
+            self.images.append(dict(attrs))
+        if tag in ("td", "th"):
+            self.cells.append("")
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+        if self.tags and self.tags[-1] in ("td", "th") and self.cells:
+            self.cells[-1] += data
+
+    def picture(self) -> ElementTree.Element:
+        [image] = self.images
+        head, _, body = (image["src"] or "").partition(",")
+        assert head == "data:image/svg+xml;base64"
+        return ElementTree.fromstring(base64.b64decode(body))
+
+
+def words(svg: str | ElementTree.Element) -> str:
+    tree = ElementTree.fromstring(svg) if isinstance(svg, str) else svg
+    return " | ".join("".join(text.itertext()) for text in tree.iter(f"{SVG}text"))
+
+
+def test_matplotlib_waits_until_a_picture_is_asked_for() -> None:
+    code = (
+        "import sys, alphaedit_core.results, alphaedit_core.pictures, alphaedit_core.session; "
+        "sys.exit('matplotlib' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_table_and_the_text_of_a_spectrum_hold_its_figures() -> None:
+    spectrum = a_spectrum()
+    seen = Seeing(spectrum_html(spectrum))
+    rank = int((spectrum.eigenvalues < 0.02).sum())
+    leakage = spectrum.eigenvalues[spectrum.eigenvalues < 0.02].sum() / (
+        spectrum.eigenvalues[1:].sum()
+    )
+    head, row = seen.cells[: len(seen.cells) // 2], seen.cells[len(seen.cells) // 2 :]
+    assert dict(zip(head, row, strict=True)) == {
+        "layer": "7",
+        "directions": "64",
+        "kept at 0.02": str(rank),
+        "leakage": f"{leakage:.1%}",
+        "effective rank": f"{spectrum.effective_rank:.0f}",
+        "massive": "1",
+        "tokens": "100,000",
+    }
+    alt = seen.images[0]["alt"] or ""
+    assert "layer 7" in alt and f"The threshold 0.02 keeps the smallest {rank} of them" in alt
+    drawn = words(seen.picture())
+    for said in (f"layer 7: {rank} of 64 directions kept", "threshold 0.02", "kept", "1 massive"):
+        assert said in drawn
+    assert spectrum._repr_html_() == spectrum_html(spectrum)
+
+
+def test_the_shaded_part_begins_where_the_curve_crosses_the_threshold() -> None:
+    """The shade ends at the last direction, so its share of the curve's width is the kept part."""
+    spectrum = a_spectrum(size=400, massive=False)
+    tree = ElementTree.fromstring(spectrum_svg(spectrum, 0.02))
+    shade, curve, line = (
+        np.array(re.findall(r"(-?[\d.]+) (-?[\d.]+)", path), dtype=float)
+        for path in _data_paths(tree)
+    )
+    kept = np.ptp(shade[:, 0]) / (curve[:, 0].max() - curve[:, 0].min()) * (400 - 1)
+    assert kept == pytest.approx(spectrum.rank(0.02), abs=0.1)
+    crossing = np.interp(-line[0, 1], -curve[::-1, 1], curve[::-1, 0])
+    assert crossing == pytest.approx(shade[:, 0].min(), abs=1.5)
+
+
+def _data_paths(tree: ElementTree.Element) -> tuple[str, str, str]:
+    """The paths of the shade, the curve and the threshold, known by their colours."""
+    found = {}
+    for path in tree.iter(f"{SVG}path"):
+        style = path.get("style") or ""
+        for name, mark in (("shade", "fill: #009e73"), ("curve", "stroke: #0072b2")):
+            if mark in style:
+                found[name] = path.get("d") or ""
+        if "stroke: #d55e00" in style:
+            found["line"] = path.get("d") or ""
+    return found["shade"], found["curve"], found["line"]
+
+
+@pytest.mark.parametrize("threshold", [0.02, "energy:0.1", "rank:3", "rank:0", 1e9])
+def test_every_rule_and_every_extreme_can_be_drawn(threshold: float | str) -> None:
+    spectrum = a_spectrum()
+    seen = Seeing(spectrum_html(spectrum, threshold))
+    assert f"{spectrum.rank(threshold)} of 64 directions kept" in words(seen.picture())
+    assert f"threshold {threshold} keeps" in (seen.images[0]["alt"] or "")
+
+
+@pytest.mark.parametrize("values", [[2.0], [0.0, 0.0], [1.0, 1e-30, 0.0, -1e-20]])
+def test_spectra_with_nothing_in_them_can_be_drawn(values: list[float]) -> None:
+    spectrum = Spectrum(0, np.array(values), tokens=512)
+    assert f"of {len(values)} directions kept" in words(spectrum_svg(spectrum))
+
+
+def test_equal_input_gives_equal_bytes_whatever_the_user_has_set() -> None:
+    first = spectrum_svg(a_spectrum()), trace_svg([a_trace(), a_trace(9)])
+    with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "red", "svg.hashsalt": None}):
+        again = spectrum_svg(a_spectrum()), trace_svg([a_trace(), a_trace(9)])
+        assert matplotlib.rcParams["font.size"] == 30, "the user's settings are put back"
+    assert first == again
+    assert first[0] != spectrum_svg(a_spectrum(size=65))
+
+
+def test_pictures_stay_small_and_have_no_background() -> None:
+    wide = spectrum_svg(a_spectrum(size=14_336))
+    many = trace_svg([a_trace(25, end=0.01 + n / 1000) for n in range(500)])
+    assert len(wide) < 60_000 and len(many) < 60_000
+    for svg in (wide, many):
+        assert "#ffffff" not in svg.lower()
+        colours = set(re.findall(r"#[0-9a-f]{6}", svg.lower()))
+        assert colours <= {"#0072b2", "#d55e00", "#009e73", "#777777"}
+
+
+def test_a_search_is_told_in_words_and_drawn_fact_by_fact() -> None:
+    traces = [a_trace(14), a_trace(25, converged=False, end=1.0)]
+    seen = Seeing(trace_html(traces))
+    alt = seen.images[0]["alt"] or ""
+    assert "2 facts" in alt and "1 of 2 converged" in alt
+    assert f"{np.mean([np.exp(-0.01), np.exp(-1.0)]):.3f}" in alt
+    drawn = words(seen.picture())
+    for said in ("mean of 2 facts", "target", "KL", "decay", "fact 1", "fact 2", "step"):
+        assert said in drawn
+    assert trace_html([]) == ""
+
+
+def test_of_many_facts_those_that_did_worst_are_named() -> None:
+    traces = [a_trace(25, end=0.5 if n in (3, 30) else 0.01) for n in range(60)]
+    seen = Seeing(trace_html(traces))
+    drawn = words(seen.picture())
+    assert "fact 4 " in drawn and "fact 31" in drawn and drawn.count("fact ") == 6
+    assert "40 facts with the highest probability at the end are not drawn" in seen.text
+
+
+def test_a_result_shows_before_after_the_search_and_the_writes() -> None:
+    fact = Fact("Eiffel <Tower>", "{} stands & is in", "Rome", target_true="Paris")
+    result = a_result([fact], batches=2)
+    html = result._repr_html_()
+    seen = Seeing(html)
+    assert seen.cells[6:12] == [
+        "1",
+        "Eiffel <Tower> stands & is in",
+        "Paris <b>",
+        "Rome & more",
+        "0.007 → 0.905",
+        "0.607 → 0.003",
+    ]
+    assert "read <i>so</i>" in seen.text
+    assert not {"b", "i", "tower"} & set(seen.tags), "text of facts and models is escaped"
+    assert seen.tags.count("details") == 1
+    assert seen.cells[-6:] == ["2", "5", "2.00% of |W|", "4.00% of |W|", "25.0% of |k|²", "8.00"]
+    assert "loss and its terms" in words(seen.picture())
+
+
+def test_a_result_of_many_facts_says_what_it_leaves_out() -> None:
+    facts = [Fact(f"Tower {n}", "{} is in", "Rome") for n in range(130)]
+    seen = Seeing(a_result(facts)._repr_html_())
+    assert "… and 30 more" in seen.text
+    assert "Tower 99 is in" in seen.cells and "Tower 100 is in" not in seen.cells
