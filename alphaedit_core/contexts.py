@@ -38,8 +38,11 @@ def sample_contexts(
     generator = torch.Generator().manual_seed(seed)
     special = set(model.tokenizer.all_special_ids)
     rows = [encode(model.tokenizer, opening)[0] for opening in OPENINGS]
-    if special and not special & {row[0] for row in rows}:
-        start = _document_start(model, sorted(special), [row[0] for row in rows])
+    # A tokenizer may know special tokens that the model has no embedding of.
+    known = model.model.get_input_embeddings().weight.shape[0]
+    starts = sorted(token for token in special if token < known)
+    if starts and not special & {row[0] for row in rows}:
+        start = _document_start(model, starts, [row[0] for row in rows])
         rows = [[start, *row] for row in rows]
     while any(_length(row, special) < tokens for row in rows):
         ids = pad_rows(rows, model.device)
@@ -61,14 +64,12 @@ def _unwritable(model: EditableModel, special: set[int], vocabulary: int) -> lis
     return [*(token for token in special if token < vocabulary), *padding]
 
 
-def _document_start(model: EditableModel, special: list[int], openings: list[int]) -> int:
+def _document_start(model: EditableModel, starts: list[int], openings: list[int]) -> int:
     """The special token after which the openings' first tokens are most likely together."""
-    known = model.model.get_input_embeddings().weight.shape[0]
-    special = [token for token in special if token < known]
-    ids = torch.tensor([[token] for token in special], device=model.device)
-    logits = _logits_at(model, ids, torch.zeros(len(special), dtype=torch.long))
+    ids = torch.tensor([[token] for token in starts], device=model.device)
+    logits = _logits_at(model, ids, torch.zeros(len(starts), dtype=torch.long))
     fit = logits.log_softmax(dim=-1)[:, openings].sum(dim=1)
-    return special[int(fit.argmax())]
+    return starts[int(fit.argmax())]
 
 
 def _length(row: list[int], special: set[int]) -> int:

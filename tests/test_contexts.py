@@ -11,16 +11,31 @@ from alphaedit_core.models import EditableModel
 
 
 def greedy(model: EditableModel, opening: str, tokens: int) -> str:
-    """The most likely continuation, one full forward at a time, no special tokens."""
+    """The most likely continuation, one full forward at a time, no special tokens in it."""
     tokenizer = model.tokenizer
-    ids = tokenizer(opening)["input_ids"]
     special = set(tokenizer.all_special_ids)
+    ids = document_start(model) + tokenizer(opening)["input_ids"]
     while len([i for i in ids if i not in special]) < tokens:
         with torch.no_grad():
             logits = model.model(input_ids=torch.tensor([ids])).logits[0, -1]
         order = logits.argsort(descending=True).tolist()
         ids.append(next(i for i in order if i not in special and i < len(tokenizer)))
     return " ".join(tokenizer.decode(ids, skip_special_tokens=True).split())
+
+
+def document_start(model: EditableModel) -> list[int]:
+    """The special token that predicts the first tokens of the openings best; none after a BOS."""
+    first = [model.tokenizer(opening)["input_ids"][0] for opening in OPENINGS]
+    if model.tokenizer.bos_token_id in first:
+        return []
+    known = model.model.get_input_embeddings().weight.shape[0]
+    fits = {}
+    for token in model.tokenizer.all_special_ids:
+        if token < known:
+            with torch.no_grad():
+                logits = model.model(input_ids=torch.tensor([[token]])).logits[0, -1]
+            fits[token] = sum(float(logits.softmax(0)[t].log()) for t in first)
+    return [max(fits, key=fits.__getitem__)] if fits else []
 
 
 @pytest.mark.parametrize(("layout", "bos"), [("gpt2", False), ("gemma2", True), ("opt", False)])
@@ -68,6 +83,17 @@ def test_no_special_and_no_padding_token_is_sampled() -> None:
     tokenizer.add_special_tokens({"additional_special_tokens": [f"<{n}>" for n in range(300)]})
     texts = sample_contexts(model, seed=0)
     assert not any(token in text for text in texts for token in tokenizer.all_special_tokens)
+
+
+def test_special_tokens_that_the_model_does_not_know() -> None:
+    tokenizer = tiny_tokenizer()
+    model = tiny_model("llama", tokenizer)
+    tokenizer.pad_token = tokenizer.eos_token = "<new>"
+    tokenizer.add_special_tokens({"pad_token": "<new>", "eos_token": "<new>"})
+    assert min(tokenizer.all_special_ids) >= model.model.config.vocab_size
+    assert document_start(model) == []
+    expected = tuple(greedy(model, opening, 6) for opening in OPENINGS)
+    assert sample_contexts(model, seed=0, tokens=6, top_k=1) == expected
 
 
 def test_the_default_models_words(default_model: EditableModel) -> None:

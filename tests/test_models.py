@@ -112,11 +112,18 @@ def test_a_dtype_that_is_not_known(saved: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["./no/such", "a/b/c", "no-model-has-this-name-4d1f"])
-def test_a_name_that_leads_nowhere(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+@pytest.mark.parametrize("name", ["./no/such", "a/b/c"])
+def test_a_name_that_leads_nowhere(name: str) -> None:
     message = refused(name)
-    assert message.startswith(f'model "{name}" could not be loaded; give smollm2-135m,')
+    assert f'model "{name}" does not exist; give smollm2-135m,' in message
+
+
+def test_a_model_of_the_hub_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    message = refused("no-model-has-this-name-4d1f")
+    assert message.startswith(
+        'model "no-model-has-this-name-4d1f" is not on this machine and the hub cannot be reached ('
+    )
 
 
 def test_a_folder_that_holds_no_model(tmp_path: Path) -> None:

@@ -145,8 +145,11 @@ def test_thresholds_are_read(text: str | float, rule: str, value: float) -> None
 
 @pytest.mark.parametrize(
     "text",
-    ["", "half", "energy:1.5", "energy:-0.1", "rank:2.5", "rank:-1", "rank:inf", "share:0.1"]
-    + [-0.02, "nan", "energy:nan", "energy:", "rank:1:2"],
+    [
+        *("", "half", "nan", -0.02, "share:0.1"),
+        *("energy:1.5", "energy:-0.1", "energy:nan", "energy:"),
+        *("rank:2.5", "rank:-1", "rank:inf", "rank:1:2"),
+    ],
 )
 def test_what_is_no_threshold(text: str | float) -> None:
     with pytest.raises(InputError, match=r"is not understood; give a number such as 0\.02"):

@@ -77,19 +77,24 @@ def test_a_cancel_stops_the_work(way: str) -> None:
     recorder = Recorder()
     monitor = Monitor(recorder, event if way == "event" else event.is_set)
     monitor.check()
-    with pytest.raises(Cancelled, match='cancelled during "work"; nothing was changed'):
-        with monitor.stage("work", total=3):
-            monitor.advance()
-            event.set()
-            monitor.advance()
+    with (
+        pytest.raises(Cancelled, match='cancelled during "work"; nothing was changed'),
+        monitor.stage("work", total=3),
+    ):
+        monitor.advance()
+        event.set()
+        monitor.advance()
     assert recorder.seen[-1] == ("work", 2, "", True)  # the display is closed all the same
-    with pytest.raises(Cancelled, match="^cancelled; nothing was changed$"):
+    with pytest.raises(Cancelled, match=r"^cancelled; nothing was changed$"):
         monitor.check()
     with pytest.raises(Cancelled), monitor.stage("more"):
         pytest.fail("a cancelled stage was begun")
 
 
-def test_a_bar_in_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bar_in_the_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
     monitor = Monitor()
     with monitor.stage("reading text", total=2000, unit="token"):
         monitor.advance(500, note="halfway there")
@@ -104,8 +109,10 @@ def test_a_bar_in_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     assert "halfway there" in err
 
 
-def test_silence(capsys: pytest.CaptureFixture[str]) -> None:
-    monitor = Monitor(show=None)
-    with monitor.stage("reading"):
-        monitor.advance()
+def test_silence(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    with Monitor(show=None).stage("reading"):
+        pass
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    with Monitor().stage("reading"):
+        pass
     assert capsys.readouterr() == ("", "")
