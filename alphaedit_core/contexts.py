@@ -39,7 +39,7 @@ def sample_contexts(
     special = set(model.tokenizer.all_special_ids)
     rows = [encode(model.tokenizer, opening)[0] for opening in OPENINGS]
     # A tokenizer may know special tokens that the model has no embedding of.
-    known = model.model.get_input_embeddings().weight.shape[0]
+    known = model.model.get_input_embeddings().weight.shape[0]  # type: ignore[index]
     starts = sorted(token for token in special if token < known)
     if starts and not special & {row[0] for row in rows}:
         start = _document_start(model, starts, [row[0] for row in rows])

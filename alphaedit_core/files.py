@@ -6,6 +6,7 @@ the next start after a kill, sees the old content or the new content and nothing
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -71,7 +72,8 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary folder beside ``path`` that takes its place when the block ends well.
 
     What stands at ``path`` is moved aside first and removed last, so that at every moment either
-    the old or the new folder is whole on the disk. If the block raises, the temporary folder is
+    the old or the new folder is whole on the disk. A kill just between the two moves leaves the old
+    one beside its place; the next call puts it back. If the block raises, the temporary folder is
     removed and ``path`` is as it was.
 
     Raises:
@@ -79,6 +81,7 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     place = Path(path)
     place.parent.mkdir(parents=True, exist_ok=True)
+    _put_back(place)
     beside = place.with_name(f".{uuid.uuid4().hex[:12]}.{place.name}")
     beside.mkdir()
     try:
@@ -101,6 +104,15 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise
     with suppress(OSError):
         _flush_to_disk(place.parent)
+
+
+def _put_back(place: Path) -> None:
+    """Put back a folder that a killed writer moved aside; remove one that has been replaced."""
+    for old in place.parent.glob(f".{'[0-9a-f]' * 12}.old.{glob.escape(place.name)}"):
+        if place.exists():
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            os.replace(old, place)
 
 
 def write_atomic(path: str | os.PathLike[str], content: bytes | str) -> None:

@@ -211,17 +211,16 @@ class _FrozenLayer(DynamicLayer):
 
     def __init__(self, layer: DynamicLayer, order: Tensor | None) -> None:
         super().__init__()
-        if layer.is_initialized:
-            self.lazy_initialization(layer.keys, layer.values)
-            self.keys, self.values = (
-                kept if order is None else kept.take_along_dim(order, dim=2)
-                for kept in (layer.keys, layer.values)
-            )
+        keys, values = layer.keys, layer.values
+        if keys is not None and values is not None:
+            self.lazy_initialization(keys, values)
+            self.keys = keys if order is None else keys.take_along_dim(order, dim=2)
+            self.values = values if order is None else values.take_along_dim(order, dim=2)
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
-        if not self.is_initialized:
+        if self.keys is None or self.values is None:
             return key_states, value_states
         keys = torch.cat([self.keys, key_states], dim=-2)
         return keys, torch.cat([self.values, value_states], dim=-2)

@@ -34,7 +34,9 @@ class History(Sequence[Entry]):
 
     def rows(self) -> list[tuple[str, ...]]:
         """One row per state, newest first, the present one marked."""
-        rows = [("current" if self.applied == 0 else "", "0", "", "", "", "original")]
+        rows: list[tuple[str, ...]] = [
+            ("current" if self.applied == 0 else "", "0", "", "", "", "original")
+        ]
         for number, entry in enumerate(self.entries, start=1):
             mark = "current" if number == self.applied else ""
             facts = entry.facts

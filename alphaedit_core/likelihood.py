@@ -64,8 +64,8 @@ def score(
     scores: list[Score | None] = [None] * len(pairs)
     for group in by_length([len(row) for row in rows], 4 * plan.tokens) if rows else []:
         monitor.check()
-        ids = pad_rows([rows[i] for i in group], model.device)
-        hidden = record(model, ids, model.layers, model.layers).entry
+        padded = pad_rows([rows[i] for i in group], model.device)
+        hidden = record(model, padded, model.layers, model.layers).entry
         where = [(n, len(rows[i]) - len(targets[i]) + t) for n, i in enumerate(group)
                  for t in range(len(targets[i]))]  # fmt: skip
         labels = torch.tensor([t for i in group for t in targets[i]], device=model.device)

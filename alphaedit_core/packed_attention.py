@@ -65,7 +65,9 @@ def can_pack(model: PreTrainedModel) -> bool:
 @contextmanager
 def packed(model: PreTrainedModel, groups: Sequence[PackedGroup]) -> Iterator[None]:
     """While this is open, the model's blocks take these groups laid end to end."""
-    configs = {id(m.config): m.config for m in model.modules() if hasattr(m, "config")}
+    configs: dict[int, Any] = {
+        id(module.config): module.config for module in model.modules() if hasattr(module, "config")
+    }
     before = {key: config._attn_implementation for key, config in configs.items()}
     attend = ALL_ATTENTION_FUNCTIONS[model.config._attn_implementation]
     token = _packing.set(_Packing(groups, attend))

@@ -80,6 +80,7 @@ class EditSession:
                 f"give indices from 0 to {model.layers - 1}"
             )
         self._editor = editor_named(editor)
+        self._applied: int = 0
         holder = model.holder
         if isinstance(holder, EditSession) and holder._applied:
             raise SessionError(
@@ -89,7 +90,6 @@ class EditSession:
         self.model = model
         self._weights = EditedWeights(model, self.hyperparameters.layers)
         self._entries: list[Entry] = []
-        self._applied = 0
         self._contexts = None if contexts is None else tuple(contexts)
         self._spectra: dict[int, Spectrum] | None = None
         self._statistics: dict[str, Any] | None = None
@@ -471,14 +471,15 @@ def _result(
     after: Sequence[Seen],
     seconds: dict[str, float],
 ) -> EditResult:
-    outcomes, batches = [], []
+    outcomes: list[Outcome] = []
+    batches: list[int] = []
     for number, (part, written) in enumerate(zip(parts, writes, strict=True)):
         for place, request in enumerate(part):
             index = len(outcomes)
             outcomes.append(
                 Outcome(
                     request.fact,
-                    tuple(model.tokenizer.decode([token]) for token in request.target),
+                    tuple(str(model.tokenizer.decode([token])) for token in request.target),
                     before[index],
                     after[index],
                     written.traces[place],

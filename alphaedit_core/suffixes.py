@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import Cache
+from transformers.cache_utils import Cache, DynamicLayer
 
 from .forward import BlockCall, cache_prefix, proceed, record
 from .models import EditableModel
@@ -121,6 +121,7 @@ class _Group:
         if len(rows):
             self.calls = [call.select(rows, self.rows) for call in self.calls]
             for layer in self.cache.layers:
+                assert isinstance(layer, DynamicLayer)
                 layer.batch_select_indices(rows)
         self.entry, self.rows = self.entry[rows], len(rows)
 

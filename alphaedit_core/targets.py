@@ -104,7 +104,10 @@ class _Rows:
     def _index(self) -> None:
         """Where in the flat sequence the loss reads, for the rows that are here now."""
         device = self._model.device
-        rows, places, labels, counts = [], [], [], []
+        rows: list[int] = []
+        places: list[int] = []
+        labels: list[int] = []
+        counts: list[int] = []
         for row, (text, start) in enumerate(
             zip(self._texts, self._suffixes.starts.tolist(), strict=True)
         ):
