@@ -146,6 +146,7 @@ class TestEdit:
         timer.start()
         endless = ("--set", "steps=1000000000", "--set", "loss_stop=0")
         ran = place.edit(place.facts, "--session", session, *endless)
+        timer.cancel()
         timer.join()
         assert (ran.code, ran.err, ran.out) == (130, "alphaedit: interrupted\n", "")
         assert sorted(place.folder.rglob("*")) == before
