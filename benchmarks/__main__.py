@@ -79,11 +79,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("what", nargs="?", choices=[*BENCHMARKS, "all"], default="all")
     parser.add_argument("--model", default=DEFAULT_MODEL, help="the model that is measured")
     parser.add_argument(
-        "--facts", type=int, default=20, help="facts for the library (%(default)s; full: 40)"
+        "--facts", type=int, default=16, help="facts for the library (%(default)s; full: 40)"
     )
     parser.add_argument("--facts-file", help="where they are from (the packaged examples)")
     parser.add_argument(
-        "--slow", type=int, default=3, help="facts for the plain side (%(default)s; full: 6)"
+        "--slow", type=int, default=2, help="facts for the plain side (%(default)s; full: 6)"
     )
     parser.add_argument(
         "--tokens", type=int, default=16_384, help="tokens for the statistics (%(default)s)"

@@ -47,7 +47,7 @@ def test_targets(
     assert [ratio.value > 0 for ratio in report.ratios] == [True, True]
     # Equally many evaluations on both sides where nothing stops early.
     assert report.rows[0][4:6] == (figure(4), figure(4))
-    assert len(report.checks) == 3
+    assert len(report.checks) == 4
 
 
 def test_statistics(machine: Machine, tmp_path: Path) -> None:
