@@ -106,7 +106,8 @@ def ridge_update(
     explained = _solve(earlier.gram, ridge, across)
     left = _product(projected, projected) - across.T @ explained
     y = torch.cholesky_inverse(_factor(left, ridge))
-    right = projected @ y.to(projected) - earlier.columns @ (explained @ y).to(projected)
+    old = earlier.columns.to(projected)  # none at all are float32, whatever the model
+    right = projected @ y.to(projected) - old @ (explained @ y).to(projected)
     return LowRank(residual, right)
 
 

@@ -1,0 +1,104 @@
+"""Completions against one prompt at a time, token by token, in the plainest way."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny import KINDS, tiny_model, tiny_tokenizer
+from transformers import GenerationConfig
+
+from alphaedit_core.completions import complete
+from alphaedit_core.errors import Cancelled
+from alphaedit_core.models import EditableModel
+from alphaedit_core.progress import Monitor
+from alphaedit_core.prompts import encode
+
+PROMPTS = [
+    "The Eiffel Tower is in",
+    "Rome",
+    "Therefore the capital of France is Paris, because the government sits in",
+    "東京は",
+    "You and I",
+]
+
+
+@torch.no_grad()
+def plain(model: EditableModel, prompt: str, tokens: int, ends: set[int]) -> str:
+    ids, _ = encode(model.tokenizer, prompt)
+    new: list[int] = []
+    while len(new) < tokens:
+        best = int(model.model(input_ids=torch.tensor([ids + new])).logits[0, -1].argmax())
+        if best in ends:
+            break
+        new.append(best)
+    return str(model.tokenizer.decode(new, skip_special_tokens=True))
+
+
+def ends_of(model: EditableModel) -> set[int]:
+    return {int(model.tokenizer.eos_token_id), 0}  # 0 by the tiny models' configuration
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("layout", KINDS)
+def test_completions_are_those_of_one_prompt_alone(layout: str, side: str) -> None:
+    model = tiny_model(layout, tiny_tokenizer(bos=True, padding_side=side), dtype=torch.float64)
+    found = complete(model, PROMPTS, tokens=8)
+    assert found == [plain(model, prompt, 8, ends_of(model)) for prompt in PROMPTS]
+    assert len(set(found)) > 1
+
+
+def test_more_prompts_than_go_at_once() -> None:
+    model = tiny_model("llama", dtype=torch.float64)
+    prompts = [" ".join(PROMPTS[0].split()[: 1 + n % 5]) + " x" * (n % 7) for n in range(150)]
+    found = complete(model, prompts, tokens=3)
+    for index in (0, 1, 63, 64, 77, 127, 128, 149):
+        assert found[index] == plain(model, prompts[index], 3, ends_of(model))
+
+
+def test_no_prompts_give_no_completions() -> None:
+    assert complete(tiny_model(), []) == []
+
+
+def test_greedy_whatever_the_models_own_settings_say() -> None:
+    """Settings that sample, search in beams or punish repetition do not take part."""
+    model = tiny_model("llama", dtype=torch.float64)
+    expected = [plain(model, prompt, 8, ends_of(model)) for prompt in PROMPTS]
+    model.model.generation_config = GenerationConfig(
+        do_sample=True,
+        temperature=3.0,
+        top_k=50,
+        num_beams=3,
+        repetition_penalty=5.0,
+        no_repeat_ngram_size=1,
+        eos_token_id=0,
+    )
+    assert complete(model, PROMPTS, tokens=8) == expected
+
+
+@pytest.mark.parametrize("own", ["tokenizer", "settings", "list", "none"])
+def test_a_closing_token_ends_a_text(own: str) -> None:
+    """That of the tokenizer or those of the model's settings; what fills up is not read."""
+    model = tiny_model("llama", dtype=torch.float64)
+    free = {prompt: [] for prompt in PROMPTS}
+    for prompt in PROMPTS:
+        ids, _ = encode(model.tokenizer, prompt)
+        for _step in range(8):
+            with torch.no_grad():
+                logits = model.model(input_ids=torch.tensor([ids + free[prompt]])).logits
+            free[prompt].append(int(logits[0, -1].argmax()))
+    closing = next(token for token in free[PROMPTS[0]][3:] if token not in free[PROMPTS[1]])
+    settings = model.model.generation_config
+    settings.eos_token_id = {"settings": closing, "list": [1, closing]}.get(own)
+    model.tokenizer.eos_token = (
+        model.tokenizer.convert_ids_to_tokens(closing) if own == "tokenizer" else None
+    )
+    ends = set() if own == "none" else {closing} | ({1} if own == "list" else set())
+    found = complete(model, PROMPTS, tokens=8)
+    assert found == [plain(model, prompt, 8, ends) for prompt in PROMPTS]
+    if own != "none":
+        assert len(found[0]) < len(model.tokenizer.decode(free[PROMPTS[0]]))
+
+
+def test_it_can_be_cancelled() -> None:
+    with pytest.raises(Cancelled):
+        complete(tiny_model(), PROMPTS, monitor=Monitor(None, lambda: True))

@@ -1,0 +1,200 @@
+"""One batch written into a model, against the same thing done plainly with dense matrices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from examples import CONTEXTS, FACTS, key, outputs, quiet
+from tiny import tiny_model
+from torch import Tensor
+
+from alphaedit_core.closed_form import EarlierKeys
+from alphaedit_core.editing import BatchWrite, write_batch
+from alphaedit_core.editors import editor_named
+from alphaedit_core.hyperparameters import HyperParameters
+from alphaedit_core.memory import BatchPlan
+from alphaedit_core.models import EditableModel
+from alphaedit_core.nullspace import Projector
+from alphaedit_core.prompts import Request, prepare
+from alphaedit_core.weights import EditedWeights
+from benchmarks.textbook import dense, plain_target, plain_update
+
+HP = HyperParameters(layers=(0, 1), steps=4, learning_rate=0.3, loss_stop=0.0, ridge=0.5)
+INNER = 48
+LAYOUTS = ("gpt2", "llama", "gemma3", "opt")  # Conv1D; Linear; norms after the MLP; flat keys
+
+
+def orthonormal(columns: int, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.linalg.qr(torch.randn(INNER, columns, generator=generator)).Q
+
+
+@dataclass
+class Case:
+    model: EditableModel
+    requests: list[Request]
+    projectors: dict[int, Projector]
+    earlier: dict[int, Tensor]
+
+    def write(self) -> BatchWrite:
+        keys = {
+            layer: EarlierKeys.none(INNER).joined(projector(self.earlier[layer]))
+            for layer, projector in self.projectors.items()
+        }
+        weights = EditedWeights(self.model, HP.layers)
+        editor = editor_named("alphaedit")
+        plan = BatchPlan(4096)
+        return write_batch(
+            self.model, weights, editor, self.requests, keys, self.projectors, HP, plan, quiet()
+        )
+
+
+def case(layout: str, earlier: int, dtype: torch.dtype = torch.float64) -> Case:
+    model = tiny_model(layout, dtype=dtype)
+    requests = prepare(model, FACTS[:3], CONTEXTS, HP.layers[-1])
+    projectors = {
+        0: Projector(orthonormal(20, 0), kept=True),
+        1: Projector(orthonormal(15, 1), kept=False),
+    }
+    generator = torch.Generator().manual_seed(2)
+    keys = {
+        layer: torch.randn(INNER, earlier, generator=generator, dtype=torch.float64).to(dtype)
+        for layer in HP.layers
+    }
+    return Case(model, requests, projectors, keys)
+
+
+def plain_key(model: EditableModel, layer: int, request: Request) -> Tensor:
+    """One half the bare prompt's key, one half the mean of those with a context."""
+    bare, *others = (key(model, layer, row) for row in request.rows)
+    return 0.5 * bare + 0.5 * torch.stack(others).mean(dim=0)
+
+
+def plain_state(model: EditableModel, request: Request) -> Tensor:
+    row = request.rows[0]
+    return outputs(model, HP.layers[-1], row.ids)[row.subject]
+
+
+def plain_batch(one: Case) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
+    """The batch written plainly into the case's model: dW and K by layer."""
+    model = one.model
+    z = torch.stack([plain_target(model, request, HP).z for request in one.requests])
+    changes, all_keys = {}, {}
+    for index, layer in enumerate(HP.layers):
+        keys = torch.stack([plain_key(model, layer, r) for r in one.requests], dim=1)
+        state = torch.stack([plain_state(model, request) for request in one.requests])
+        residual = (z - state).T / (len(HP.layers) - index)
+        before = one.earlier[layer]
+        changes[layer] = plain_update(
+            keys, residual, dense(one.projectors[layer]).double(), HP.ridge, before @ before.T
+        )
+        all_keys[layer] = keys
+        model.anatomy.matrix(layer).add_(changes[layer])
+    return changes, all_keys
+
+
+@pytest.mark.parametrize("earlier", [0, 7, 60])  # none, few, more than d_in
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_weights_are_those_of_the_plain_way(layout: str, earlier: int) -> None:
+    fast, plain = case(layout, earlier), case(layout, earlier)
+    # The basis is float32; made exact, so that P P = P to the last digit of float64.
+    for one in (fast, plain):
+        one.projectors = {
+            layer: Projector(torch.linalg.qr(p.basis.double()).Q, p.kept)
+            for layer, p in one.projectors.items()
+        }
+    changes, keys = plain_batch(plain)
+    written = fast.write()
+    for layer in HP.layers:
+        change = written.changes[layer].left @ written.changes[layer].right.T
+        assert float((change - changes[layer]).abs().max()) < 1e-8
+        assert float((written.keys[layer] - keys[layer]).abs().max()) < 1e-8
+        gap = fast.model.anatomy.matrix(layer) - plain.model.anatomy.matrix(layer)
+        assert float(gap.abs().max()) < 1e-8
+        assert float(change.norm()) > 1e-3
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_nothing_is_written_outside_the_kept_space(dtype: torch.dtype) -> None:
+    """dW P = dW: for every direction q that P drops, dW q = 0 to rounding."""
+    one = case("llama", 5, dtype)
+    written = one.write()
+    for layer, projector in one.projectors.items():
+        change = written.changes[layer].left @ written.changes[layer].right.T
+        p = dense(projector).to(dtype)
+        assert torch.allclose(change @ p, change, atol=1e-5 * float(change.norm()))
+        values, vectors = torch.linalg.eigh(p)
+        dropped = vectors[:, values < 0.5]
+        assert dropped.shape[1] == INNER - projector.rank
+        assert float((change @ dropped).norm()) < 1e-5 * float(change.norm())
+
+
+def test_only_the_edited_layers_change() -> None:
+    one = case("gpt2", 0)
+    before = {name: p.clone() for name, p in one.model.model.named_parameters()}
+    one.write()
+    changed = {
+        name
+        for name, parameter in one.model.model.named_parameters()
+        if not torch.equal(parameter, before[name])
+    }
+    assert changed == {one.model.anatomy.weight_name(layer) for layer in HP.layers}
+
+
+def test_keys_are_those_of_the_edited_model() -> None:
+    """Keys that join K_p are measured on the model as the batch leaves it."""
+    one = case("llama", 3)
+    written = one.write()
+    for layer in HP.layers:
+        for index, request in enumerate(one.requests):
+            assert torch.allclose(
+                written.keys[layer][:, index], plain_key(one.model, layer, request)
+            )
+
+
+def test_the_figures_of_each_layer() -> None:
+    one, unedited = case("llama", 4), case("llama", 4).model
+    written = one.write()
+    z = torch.stack([plain_target(unedited, request, HP).z for request in one.requests])
+    for layer, write in zip(HP.layers, written.writes, strict=True):
+        keys = written.keys[layer]
+        change = written.changes[layer].left @ written.changes[layer].right.T
+        kept = dense(one.projectors[layer]).double() @ keys
+        assert write.layer == layer
+        assert write.update_norm == pytest.approx(float(change.norm()))
+        assert write.weight_norm == pytest.approx(float(unedited.anatomy.matrix(layer).norm()))
+        assert write.key_norm == pytest.approx(keys.norm(dim=0).tolist())
+        share = (kept.norm(dim=0) / keys.norm(dim=0)) ** 2
+        assert write.kept == pytest.approx(share.tolist(), rel=1e-5)
+        free = plain_update(
+            keys,
+            written.changes[layer].left,
+            torch.eye(INNER, dtype=torch.float64),
+            HP.ridge,
+            torch.zeros(INNER, INNER, dtype=torch.float64),
+        )
+        assert write.unprojected_norm == pytest.approx(float(free.norm()))
+        partly = tiny_model("llama", dtype=torch.float64)
+        for earlier in range(layer):
+            done = written.changes[earlier]
+            partly.anatomy.matrix(earlier).add_(done.left @ done.right.T)
+        lacking = z - torch.stack([plain_state(partly, request) for request in one.requests])
+        assert write.residual == pytest.approx(lacking.norm(dim=1).tolist())
+    h0 = torch.stack([plain_state(unedited, request) for request in one.requests])
+    end = torch.stack([plain_state(one.model, request) for request in one.requests])
+    left = (z - end).norm(dim=1) / (z - h0).norm(dim=1)
+    assert written.residual_left == pytest.approx(left.tolist())
+    assert max(written.residual_left) < 1.0
+    assert written.plan == BatchPlan(4096)
+    assert [len(trace.loss) for trace in written.traces] == [HP.steps] * 3
+
+
+def test_pairs_lie_in_memory_as_they_do_when_loaded() -> None:
+    """The last bits of a product can depend on how its factors lie in memory."""
+    for earlier in (0, 60):
+        written = case("llama", earlier, torch.float32).write()
+        for layer in HP.layers:
+            for tensor in (*written.changes[layer], written.keys[layer]):
+                assert tensor.is_contiguous()

@@ -1,0 +1,147 @@
+"""Scores and perplexity against a plain loop over prompts, and what they do at the edges."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from examples import quiet
+from tiny import CORPUS, KINDS, prose, tiny_model, tiny_tokenizer
+from torch import Tensor
+
+from alphaedit_core.errors import Cancelled, InputError
+from alphaedit_core.likelihood import Score, perplexity, score
+from alphaedit_core.memory import BatchPlan
+from alphaedit_core.models import EditableModel
+from alphaedit_core.progress import Monitor
+from alphaedit_core.prompts import encode, target_ids
+
+PAIRS = [
+    ("The Eiffel Tower is in the city of", "Rome in Italy"),
+    ("Rome is the capital of", "Italy"),
+    ("I know that Tokyo is in Japan, and that Isaac Newton was born in", "England"),
+    ("東京は", "日本の都"),
+    ("You", "and I know that Berlin is the capital of Germany"),
+]
+
+
+@torch.no_grad()
+def logits_of(model: EditableModel, ids: list[int]) -> Tensor:
+    return model.model(input_ids=torch.tensor([ids])).logits[0].double()
+
+
+def plain_score(model: EditableModel, prompt: str, target: str) -> Score:
+    """One prompt, one target, every position's logits."""
+    ids, _ = encode(model.tokenizer, prompt)
+    goal = list(target_ids(model.tokenizer, prompt, target))
+    given = logits_of(model, ids + goal)[len(ids) - 1 : -1]
+    nll = -sum(
+        float(row.log_softmax(dim=-1)[token]) for row, token in zip(given, goal, strict=True)
+    ) / len(goal)
+    ranking = given[0].argsort(descending=True).tolist()
+    return Score(
+        nll, math.exp(-nll), given.argmax(dim=-1).tolist() == goal, ranking.index(goal[0]) + 1
+    )
+
+
+def assert_close(found: Score, expected: Score) -> None:
+    assert found.nll == pytest.approx(expected.nll, abs=1e-10)
+    assert found.probability == pytest.approx(expected.probability, rel=1e-5)
+    assert (found.exact, found.rank) == (expected.exact, expected.rank)
+
+
+@pytest.mark.parametrize("tokens", [1, 8, 4096])
+@pytest.mark.parametrize("layout", KINDS)
+def test_scores_are_those_of_one_prompt_alone(layout: str, tokens: int) -> None:
+    model = tiny_model(layout, dtype=torch.float64)
+    found = score(model, PAIRS, BatchPlan(tokens))
+    for one, (prompt, target) in zip(found, PAIRS, strict=True):
+        assert_close(one, plain_score(model, prompt, target))
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("kind", ["bytes", "pieces"])
+def test_special_tokens_and_padding_sides(kind: str, side: str) -> None:
+    """A BOS once, no closing token, and never a row that depends on its neighbours."""
+    tokenizer = tiny_tokenizer(kind, bos=True, closing=True, padding_side=side)  # type: ignore[arg-type]
+    model = tiny_model("llama", tokenizer, dtype=torch.float64)
+    found = score(model, PAIRS)
+    for one, (prompt, target) in zip(found, PAIRS, strict=True):
+        assert_close(one, plain_score(model, prompt, target))
+        ids, _ = encode(model.tokenizer, prompt)
+        assert ids.count(tokenizer.bos_token_id) == 1
+        assert tokenizer.eos_token_id not in ids
+
+
+def test_what_the_model_says_itself_is_exact() -> None:
+    """``rank`` is the first token's alone; ``exact`` asks for all of them."""
+    model = tiny_model(dtype=torch.float64)
+    words = [
+        text.strip()
+        for token in range(len(model.tokenizer))
+        if (text := str(model.tokenizer.decode([token]))).strip().isalpha()
+        and target_ids(model.tokenizer, "x", text.strip()) == (token,)
+    ]
+    pairs = []
+    for prompt in (" ".join(line.split()[:n]) for line in CORPUS[:5] for n in range(1, 13)):
+        ids, _ = encode(model.tokenizer, prompt)
+        said = str(model.tokenizer.decode([int(logits_of(model, ids)[-1].argmax())])).strip()
+        if said in words:
+            pairs += [(prompt, said), (prompt, f"{said} {words[0]}"), (prompt, words[1])]
+    found = score(model, pairs)
+    for one, (prompt, target) in zip(found, pairs, strict=True):
+        assert_close(one, plain_score(model, prompt, target))
+    kinds = {(one.exact, one.rank == 1) for one in found}
+    assert kinds == {(True, True), (False, True), (False, False)}
+
+
+def test_no_pairs_give_no_scores() -> None:
+    assert score(tiny_model(), []) == []
+
+
+def test_a_model_that_says_nothing_finite_scores_nothing() -> None:
+    """Logits that are not numbers are never taken for the most likely ones."""
+    model = tiny_model()
+    with torch.no_grad():
+        model.anatomy.norm.weight[0] = torch.nan
+    [found] = score(model, PAIRS[:1])
+    assert math.isnan(found.nll)
+    assert not found.exact
+    assert found.rank > 1
+
+
+@pytest.mark.parametrize("layout", ["gpt2", "gemma3"])
+def test_perplexity_is_that_of_a_plain_loop(layout: str) -> None:
+    """Twelve windows of 256 tokens at most, no special tokens, tokens 2 to 256 of each."""
+    fields = {"n_positions": 256} if layout == "gpt2" else {"max_position_embeddings": 256}
+    tokenizer = tiny_tokenizer(bos=True)
+    model = tiny_model(layout, tokenizer, dtype=torch.float64, **fields)
+    for words in (400, 3000):
+        text = prose(words)
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        count = min(12, len(ids) // 256)
+        means = []
+        for window in (ids[i * 256 : (i + 1) * 256] for i in range(count)):
+            given = logits_of(model, window).log_softmax(dim=-1)
+            own = [-float(given[place, window[place + 1]]) for place in range(255)]
+            means.append(sum(own) / 255)
+        expected = math.exp(sum(means) / count)
+        assert perplexity(model, text) == pytest.approx(expected, rel=1e-6)
+    assert count == 12
+    assert len(ids) > 13 * 256  # there was more to read
+
+
+def test_a_text_that_is_too_short_is_refused() -> None:
+    with pytest.raises(InputError, match="at least 256"):
+        perplexity(tiny_model(), "A short text.")
+
+
+def test_both_can_be_cancelled() -> None:
+    model = tiny_model("llama", max_position_embeddings=256)
+    monitor = Monitor(None, lambda: True)
+    with pytest.raises(Cancelled):
+        score(model, PAIRS, monitor=monitor)
+    with pytest.raises(Cancelled):
+        perplexity(model, prose(400), monitor=monitor)
+    assert len(score(model, PAIRS, monitor=quiet())) == len(PAIRS)

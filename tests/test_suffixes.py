@@ -1,0 +1,170 @@
+"""Suffixes of many rows at once against one whole pass per row; attention of packed rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from examples import NARROW_ATTENTION, outputs, quiet, requests_of
+from tiny import LAYOUTS, tiny_model
+from torch import Tensor
+
+from alphaedit_core import suffixes as suffixes_module
+from alphaedit_core.forward import by_length
+from alphaedit_core.hyperparameters import HyperParameters
+from alphaedit_core.memory import BatchPlan
+from alphaedit_core.models import EditableModel
+from alphaedit_core.packed_attention import can_pack, packed
+from alphaedit_core.suffixes import Suffixes
+from alphaedit_core.targets import find_targets
+
+#: Models whose attention is not asked for in the registry: their rows go in groups of one length.
+UNPACKED = {"gptj", "gemma2"}
+
+#: Lengths of texts and of their prefixes: none, short ones, ones longer than a sliding window;
+#: suffixes of one token and of many; several of one length with prefixes alike and unlike.
+SHAPES = [(5, 0), (1, 0), (12, 11), (30, 20), (30, 28), (4, 2), (22, 12), (30, 20), (9, 8), (14, 4)]
+
+
+def rows_of(shapes: list[tuple[int, int]]) -> list[tuple[tuple[int, ...], int]]:
+    generator = torch.Generator().manual_seed(1)
+    ids = torch.randint(3, 250, (len(shapes), 40), generator=generator).tolist()
+    return [(tuple(row[:length]), cut) for row, (length, cut) in zip(ids, shapes, strict=True)]
+
+
+def plain(model: EditableModel, rows: list[tuple[tuple[int, ...], int]]) -> list[Tensor]:
+    """Output of the last block for every suffix, each from a pass of its own."""
+    return [outputs(model, model.layers - 1, ids)[cut:] for ids, cut in rows]
+
+
+def run(suffixes: Suffixes) -> Tensor:
+    with torch.no_grad():
+        return suffixes.run(suffixes.entry, lambda: None)
+
+
+@pytest.mark.parametrize("start", [0, 1, 3])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_last_blocks_output(layout: str, start: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packed and by groups, before and after rows have left, from any block on."""
+    model = tiny_model(layout, dtype=torch.float64)
+    rows = rows_of(SHAPES)
+    expected = plain(model, rows)
+    found = {}
+    for way in ("packed", "grouped"):
+        if way == "grouped":
+            monkeypatch.setattr(suffixes_module, "can_pack", lambda _: False)
+        with torch.no_grad():
+            suffixes = Suffixes(model, rows, start)
+        assert (suffixes._packed is not None) == (way == "packed" and layout not in UNPACKED)
+        for keep in (None, [0, 2, 3, 4, 7, 9], [1, 2, 5], [2]):
+            if keep is not None:
+                suffixes.keep(torch.tensor(keep))
+            found[way, str(keep)] = out = run(suffixes)
+            wanted = torch.cat([expected[index] for index in suffixes.order])
+            narrow = layout in UNPACKED | NARROW_ATTENTION
+            assert float((out - wanted).abs().max()) < (1e-4 if narrow else 1e-10)
+            for index, first in zip(suffixes.order, suffixes.starts.tolist(), strict=True):
+                assert len(out) >= first + len(expected[index])
+    for (way, keep_), out in found.items():
+        if way == "packed":
+            assert float((out - found["grouped", keep_]).abs().max()) < 1e-10
+
+
+@pytest.mark.parametrize("layout", ["gpt2", "llama", "gemma3"])
+def test_the_two_ways_find_the_same_targets(layout: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model(layout, dtype=torch.float64)
+    hp = HyperParameters(layers=(0,), steps=5, loss_stop=0.0)
+    first = find_targets(model, requests_of(model), hp, BatchPlan(4096), quiet())
+    monkeypatch.setattr(suffixes_module, "can_pack", lambda _: False)
+    second = find_targets(model, requests_of(model), hp, BatchPlan(4096), quiet())
+    assert float((first.z - second.z).abs().max()) < 1e-10
+
+
+def test_nothing_is_padded() -> None:
+    rows = rows_of(SHAPES)
+    with torch.no_grad():
+        suffixes = Suffixes(tiny_model(), rows, 1)
+    assert len(suffixes.entry) == sum(length - cut for length, cut in SHAPES)
+    assert sorted(suffixes.order) == list(range(len(SHAPES)))
+
+
+def test_which_tokens_stay() -> None:
+    rows = rows_of(SHAPES)
+    with torch.no_grad():
+        suffixes = Suffixes(tiny_model(), rows, 1)
+    entry, order, starts = suffixes.entry, suffixes.order, suffixes.starts.tolist()
+    stays = suffixes.keep(torch.tensor([1, 4, 8]))
+    assert suffixes.order == [order[i] for i in (1, 4, 8)]
+    expected = []
+    for i in (1, 4, 8):
+        length, cut = SHAPES[order[i]]
+        expected += range(starts[i], starts[i] + length - cut)
+    assert stays.tolist() == expected
+    assert torch.equal(suffixes.entry, entry[stays])
+
+
+class Stop(Exception):
+    pass
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_models_own_attention_is_back_afterwards(layout: str) -> None:
+    model = tiny_model(layout)
+    implementations = {
+        id(module.config): module.config._attn_implementation
+        for module in model.model.modules()
+        if hasattr(module, "config")
+    }
+    with torch.no_grad():
+        suffixes = Suffixes(model, rows_of(SHAPES), 1)
+
+    def stop_at(call: int) -> Callable[[], None]:
+        calls = 0
+
+        def check() -> None:
+            nonlocal calls
+            calls += 1
+            if calls == call:
+                raise Stop
+
+        return check
+
+    ids = torch.tensor([rows_of(SHAPES)[3][0]])
+    expected = model.model(input_ids=ids).logits
+    for call in (1, 2, 10**6):
+        with torch.no_grad():
+            if call < 10**6:
+                with pytest.raises(Stop):
+                    suffixes.run(suffixes.entry, stop_at(call))
+            else:
+                suffixes.run(suffixes.entry, stop_at(call))
+        for module in model.model.modules():
+            if hasattr(module, "config"):
+                assert module.config._attn_implementation == implementations[id(module.config)]
+        assert torch.equal(model.model(input_ids=ids).logits, expected)
+
+
+def test_packed_attention_is_in_use_only_while_it_is_open() -> None:
+    model = tiny_model("llama").model
+    assert can_pack(model)
+    before = model.config._attn_implementation
+    with pytest.raises(Stop), packed(model, []):
+        assert model.config._attn_implementation not in (before, None)
+        raise Stop
+    assert model.config._attn_implementation == before
+    model.set_attn_implementation("eager")
+    assert not can_pack(model)
+
+
+@pytest.mark.parametrize("limit", [1, 10, 64, 1000])
+def test_groups_of_like_length(limit: int) -> None:
+    """Every row once, no group over the limit but a single row, hardly any padding."""
+    lengths = torch.randint(1, 40, (200,), generator=torch.Generator().manual_seed(0)).tolist()
+    groups = by_length(lengths, limit)
+    assert sorted(index for group in groups for index in group) == list(range(200))
+    for group in groups:
+        own = [lengths[index] for index in group]
+        padded = max(own) * len(own)
+        assert padded <= limit or len(own) == 1
+        assert (padded - sum(own)) * 16 <= padded
