@@ -58,7 +58,11 @@ _LAYOUTS: dict[str, tuple[str, dict[str, Any], Places]] = {
     "mistral": ("MistralConfig", {**_SHARED, "sliding_window": 8}, _LLAMA_PLACES),
     "gemma": ("GemmaConfig", {**_SHARED, "head_dim": 8}, _LLAMA_PLACES),
     "gemma2": ("Gemma2Config", {**_SLIDING, "final_logit_softcapping": 2.0}, _LLAMA_PLACES),
-    "gemma3": ("Gemma3TextConfig", _SLIDING, _LLAMA_PLACES),
+    "gemma3": (
+        "Gemma3TextConfig",
+        {**_SLIDING, "layer_types": ["sliding_attention", "full_attention", "sliding_attention"]},
+        _LLAMA_PLACES,
+    ),
     "phi": (
         "PhiConfig",
         _WIDE,
