@@ -95,7 +95,7 @@ def collect_statistics(
             f"layers {list(layers)} are not all blocks of this model; give indices from 0 to "
             f"{model.layers - 1}"
         )
-    source = open_text(text, model)
+    source = open_text(text, model, monitor)
     window = window_length(model)
     tokens = default_tokens(model.anatomy.inner_size) if tokens is None else tokens
     if tokens < window:

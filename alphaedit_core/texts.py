@@ -58,7 +58,9 @@ class TextSource(Protocol):
 
 
 def open_text(
-    spec: str | PathLike[str] | TextSource, model: EditableModel | None = None
+    spec: str | PathLike[str] | TextSource,
+    model: EditableModel | None = None,
+    monitor: Monitor | None = None,
 ) -> TextSource:
     """The source that ``spec`` names.
 
@@ -68,6 +70,7 @@ def open_text(
             Hugging Face data set; ``"self"``, samples from ``model``. A source is handed back
             as it is.
         model: wanted for ``"self"`` only.
+        monitor: told about the fetching of the packaged text.
 
     Raises:
         InputError: if ``spec`` is none of these, or names a file that cannot be used.
@@ -78,7 +81,7 @@ def open_text(
         return spec
     head, _, rest = spec.partition(":")
     if head == "wikipedia-sample":
-        return WikipediaSample(rest or "statistics")
+        return WikipediaSample(rest or "statistics", monitor)
     if head == "hf" and rest:
         dataset, _, config = rest.partition(":")
         if not config and dataset == DEFAULT_DATASET:

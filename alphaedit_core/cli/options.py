@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from alphaedit_core.hyperparameters import HyperParameters
     from alphaedit_core.models import EditableModel
     from alphaedit_core.session import EditSession
-    from alphaedit_core.texts import TextSource
 
 #: What ``add_subparsers`` gives.
 Commands = argparse._SubParsersAction
@@ -156,18 +155,10 @@ def text_settings(arguments: argparse.Namespace, model: EditableModel) -> HyperP
     return default_hyperparameters(model).replace(**given)
 
 
-def text_source(spec: str, model: EditableModel, monitor: Monitor) -> TextSource:
-    """A source of running text that reports to our monitor while it is fetched."""
-    from alphaedit_core.texts import WikipediaSample, open_text
-
-    source = open_text(spec, model)
-    return WikipediaSample(source.part, monitor) if isinstance(source, WikipediaSample) else source
-
-
 def text_ready(spec: str, model: EditableModel, monitor: Monitor) -> None:
     """Fetch and clean the packaged text now, if it is what ``spec`` names."""
-    from alphaedit_core.texts import WikipediaSample
+    from alphaedit_core.texts import WikipediaSample, open_text
 
-    source = text_source(spec, model, monitor)
+    source = open_text(spec, model, monitor)
     if isinstance(source, WikipediaSample):
         next(source.documents())

@@ -72,8 +72,7 @@ def collected(
     from alphaedit_core.statistics import collect_statistics
 
     wanted = options.text_settings(arguments, model)
-    source = options.text_source(wanted.text, model, monitor)
-    return collect_statistics(model, source, wanted.layers, wanted.tokens, monitor=monitor)
+    return collect_statistics(model, wanted.text, wanted.layers, wanted.tokens, monitor=monitor)
 
 
 def _check(arguments: argparse.Namespace) -> None:
