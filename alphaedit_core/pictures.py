@@ -174,6 +174,8 @@ def trace_svg(traces: Sequence[Trace]) -> str:
             left.plot(at + 1, mean[at], color=colour, linestyle=dashes, marker=dot, label=name)
         one = len(traces) == 1
         left.set_title("loss and its terms" + ("" if one else f", mean of {len(traces)} facts"))
+        low, high = left.get_ylim()
+        left.set_ylim(low, high * (high / low) ** 0.25)  # room for the legend
         left.legend(loc="upper right", ncols=2)
         drawn = _lowest_first(traces)
         for number in reversed(drawn):

@@ -92,6 +92,8 @@ class TqdmDisplay:
 
     def _close(self) -> None:
         if self._bar is not None:
+            # Work may end early, as a search does; a bar short of its total would stay, in red.
+            self._bar.total = self._bar.n
             self._bar.close()
         self._bar = self._stage = None
 

@@ -158,6 +158,8 @@ class EditResult:
 HEADINGS = ("prompt", "before", "after", "P(new)", "P(true)")
 _WRITE_HEADINGS = ("batch", "layer", "change", "without projection", "key kept", "residual before")
 
+#: Characters of a cell that is not broken into lines.
+_SHORT = 20
 #: Facts, notes and batches that the HTML repr shows at most: a notebook keeps what it shows.
 _HTML_ROWS = 100
 
@@ -193,8 +195,8 @@ def _one_line(text: str, width: int = 40) -> str:
 
 
 def text_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns aligned with spaces, for a terminal."""
-    table = [list(headings), *map(list, rows)]
+    """Columns aligned with spaces, for a terminal; every row on one line."""
+    table = [[" ".join(cell.split()) for cell in row] for row in (headings, *rows)]
     widths = [max(len(row[i]) for row in table) for i in range(len(headings))]
     lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in table]
     lines.insert(1, "  ".join("─" * width for width in widths))
@@ -202,9 +204,17 @@ def text_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def html_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A plain table, every text escaped."""
-    head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
+    """A plain table, every text escaped; "0.1 → 0.9" and the like stay on one line."""
+    start = 'style="text-align: start"'  # JupyterLab sets cells to the right, texts too
+    head = "".join(f'<th scope="col" {start}>{escape(heading)}</th>' for heading in headings)
     body = "".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
+        "<tr>"
+        + "".join(f'<td dir="auto" {start}>{_kept_together(escape(cell))}</td>' for cell in row)
+        + "</tr>"
+        for row in rows
     )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _kept_together(cell: str) -> str:
+    return cell.replace(" ", "\u00a0") if len(cell) < _SHORT and " → " in cell else cell

@@ -1,0 +1,211 @@
+"""The README: its commands exist, its Python runs, its links lead somewhere, its map is true."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from functools import cache
+from graphlib import TopologicalSorter
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import alphaedit_core
+from alphaedit_core import EditResult, EditSession, HyperParameters, Spectrum, export
+from alphaedit_core.cli import _parser
+from alphaedit_core.errors import InputError
+from alphaedit_core.fact_files import read_facts
+
+ROOT = Path(__file__).parents[1]
+CORE = ROOT / "alphaedit_core"
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def commands(program: str) -> list[list[str]]:
+    """The words of every command line of ``program``, indented or in backticks."""
+    lines = re.findall(rf"^    (?:\.venv/bin/)?({program} .*)$", README, re.MULTILINE)
+    lines += re.findall(rf"`({program} [^`]*)`", README)
+    return [shlex.split(line, comments=True)[1:] for line in lines]
+
+
+def section(title: str) -> str:
+    return README.split(f"\n## {title}\n", 1)[1].split("\n## ", 1)[0]
+
+
+def test_every_make_target_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+    named = [words[0] for words in commands("make")]
+    assert {"workbench", "test", "install", "bench"} <= set(named) <= targets
+
+
+@pytest.mark.parametrize("words", commands("alphaedit"), ids=" ".join)
+def test_every_command_is_understood(words: list[str]) -> None:
+    _parser().parse_args(words)
+
+
+def test_every_subcommand_is_shown() -> None:
+    shown = {words[0] for words in commands("alphaedit")}
+    assert shown == {
+        *("edit", "complete", "history", "undo", "redo"),
+        *("statistics", "spectrum", "models", "fetch"),
+    }
+    with pytest.raises(InputError):
+        _parser().parse_args(["edti", "examples"])
+
+
+def test_fields_that_are_set_exist() -> None:
+    settings = [words[at + 1] for words in commands("alphaedit") for at in positions(words)]
+    assert settings
+    for setting in settings:
+        name, _, value = setting.partition("=")
+        HyperParameters(layers=(0,)).replace(**{name: value})
+
+
+def positions(words: list[str]) -> list[int]:
+    return [at for at, word in enumerate(words) if word == "--set"]
+
+
+def test_the_example_file_holds_a_fact(tmp_path: Path) -> None:
+    [text] = blocks("json")
+    (tmp_path / "facts.json").write_text(text, encoding="utf-8")
+    [fact] = read_facts(tmp_path / "facts.json")
+    assert fact.neighbours and fact.paraphrases
+    count = re.search(r"`examples` are (\d+) facts", README)
+    assert count and int(count[1]) == len(read_facts("examples"))
+
+
+def test_every_name_exists() -> None:
+    homes = {
+        "session": EditSession,
+        "result": EditResult,
+        "spectrum": Spectrum,
+        "export": export,
+        "EditSession": EditSession,
+    }
+    named = set(re.findall(r"\b(\w+)\.(\w+)", " ".join(re.findall(r"`([^`\n]+)`", README))))
+    held = {(home, name) for home, name in named if home in homes}
+    assert len(held) > 10
+    for home, name in held:
+        known = {*dir(homes[home]), *getattr(homes[home], "__dataclass_fields__", ())}
+        assert name in known, f"{home}.{name}"
+    table = section("The library")
+    for name in re.findall(r"`(\w+)\(", table) + re.findall(r"`(\w+)`", table):
+        assert name in alphaedit_core.__all__, name
+    for name in re.findall(r"\| `(\w+)` \|$", section("Which λ is which"), re.MULTILINE):
+        assert name in HyperParameters.__dataclass_fields__, name
+
+
+def test_every_import_of_the_python_blocks_exists() -> None:
+    for block in blocks("python"):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom):
+                for name in node.names:
+                    assert getattr(alphaedit_core, name.name)
+
+
+def test_the_first_lines_do_what_is_shown_below_them() -> None:
+    code, shown = blocks("python")[0], blocks("text")[0]
+    out = StringIO()
+    space: dict[str, Any] = {"__name__": "readme"}
+    with redirect_stdout(out):
+        exec(compile(code, "README.md", "exec"), space)
+    session = space["session"]
+    assert isinstance(session, EditSession)
+    assert (session.history.applied, len(session.history)) == (0, 1)
+    assert words_of(out.getvalue()) == words_of(shown)
+    session.close()
+
+
+def words_of(table: str) -> list[list[str]]:
+    """The first words of every cell, without what differs from one processor to the next."""
+    table = re.sub(r"\d+\.\d+( s)?", "#", table)
+    rows = [re.split(r"  +", line) for line in table.splitlines() if line and "─" not in line]
+    return [[" ".join(re.findall(r"\w+", cell)[:2]) for cell in row] for row in rows]
+
+
+def test_the_longer_lines_run_too() -> None:
+    space: dict[str, Any] = {"__name__": "readme"}
+    exec(compile(blocks("python")[1], "README.md", "exec"), space)
+    assert space["session"].last_result is space["result"]
+    assert space["result"].written == len(space["facts"])
+    assert space["spectrum"].leakage("energy:0.2") == pytest.approx(0.2, abs=0.001)
+    space["session"].close()
+
+
+def test_every_link_leads_somewhere() -> None:
+    links = re.findall(r"\]\(([^)]+)\)", README)
+    local = [link for link in links if not link.startswith("https://")]
+    assert {"docs/workbench.png", "notebooks/workbench.ipynb"} <= set(local)
+    for link in local:
+        assert (ROOT / link).is_file(), link
+    for alt in re.findall(r"!\[([^]]*)\]", README):
+        assert len(alt) > 40, "a picture says in words what it shows"
+    assert (ROOT / "docs/workbench.png").stat().st_size < 300_000
+
+
+# -- the map ------------------------------------------------------------------------------------
+
+
+@cache
+def rows() -> dict[str, int]:
+    """Row of each module in the README's table, counted from the top."""
+    table = section("Where things live")
+    lines = [line for line in table.splitlines() if line.startswith("| ") and "`" in line][1:]
+    return {name: n for n, line in enumerate(lines) for name in re.findall(r"`(\w+)`", line)}
+
+
+@cache
+def imports() -> dict[str, set[str]]:
+    """What each module imports when it runs; a package of modules counts as one."""
+    found: dict[str, set[str]] = {}
+    for path in CORE.rglob("*.py"):
+        name = path.relative_to(CORE).parts[0].removesuffix(".py")
+        if not name.startswith("__"):
+            inside = _imported(ast.parse(path.read_text(encoding="utf-8")), path)
+            found[name] = (found.get(name, set()) | set(inside)) - {name}
+    return {name: used & set(found) for name, used in found.items()}
+
+
+def _imported(tree: ast.AST, path: Path) -> Iterator[str]:
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
+        if isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            outside = len(path.relative_to(CORE).parts)
+            if node.level == outside and module:
+                yield module.split(".")[0]
+            elif node.level == outside or (node.level == 0 and module == "alphaedit_core"):
+                yield from (alias.name for alias in node.names)
+            elif node.level == 0 and module.startswith("alphaedit_core."):
+                yield module.split(".")[1]
+        yield from _imported(node, path)
+
+
+def test_the_map_names_every_module() -> None:
+    assert set(rows()) == set(imports())
+
+
+def test_imports_never_go_up_the_map() -> None:
+    upwards = [
+        f"{name} imports {used}"
+        for name, all_used in imports().items()
+        for used in all_used
+        if rows()[used] < rows()[name]
+    ]
+    assert upwards == []
+    assert {"session", "errors"} <= imports()["cli"], "the map is of real imports"
+
+
+def test_imports_make_no_circle() -> None:
+    assert len(list(TopologicalSorter(imports()).static_order())) == len(imports())
