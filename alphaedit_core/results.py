@@ -205,11 +205,11 @@ def text_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def html_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A plain table, every text escaped; "0.1 → 0.9" and the like stay on one line."""
-    start = 'style="text-align: start"'  # JupyterLab sets cells to the right, texts too
-    head = "".join(f'<th scope="col" {start}>{escape(heading)}</th>' for heading in headings)
+    left = 'style="text-align: left"'  # JupyterLab sets cells to the right, texts too
+    head = "".join(f'<th scope="col" {left}>{escape(heading)}</th>' for heading in headings)
     body = "".join(
         "<tr>"
-        + "".join(f'<td dir="auto" {start}>{_kept_together(escape(cell))}</td>' for cell in row)
+        + "".join(f'<td dir="auto" {left}>{_kept_together(escape(cell))}</td>' for cell in row)
         + "</tr>"
         for row in rows
     )
