@@ -87,6 +87,9 @@ def test_nothing_is_padded() -> None:
         suffixes = Suffixes(tiny_model(), rows, 1)
     assert len(suffixes.entry) == sum(length - cut for length, cut in SHAPES)
     assert sorted(suffixes.order) == list(range(len(SHAPES)))
+    for group in suffixes._groups:  # and of blocks that are not run again nothing is kept
+        there = [layer.is_initialized for layer in group.cache.layers]
+        assert not there[0] and len(set(there[1:])) == 1
 
 
 def test_which_tokens_stay() -> None:
