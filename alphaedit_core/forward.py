@@ -1,4 +1,4 @@
-"""Run parts of a model: up to a block, from a block on, with or without a frozen prefix.
+"""Run parts of a model: up to a block, from a block on.
 
 A transformers model prepares masks, positions and caches before it calls its blocks, and every
 architecture does that in its own way. So none of it is rebuilt here: one real forward pass is
@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+from transformers.cache_utils import Cache
 
 from .models import EditableModel
 
@@ -172,58 +172,6 @@ def run_model(
     if positions is not None and "position_ids" in inspect.signature(base.forward).parameters:
         kwargs["position_ids"] = positions
     base(**kwargs)
-
-
-def cache_prefix(model: EditableModel, rows: Sequence[Sequence[int]]) -> DynamicCache:
-    """Attention keys and values of prefixes, frozen: later tokens see them but add nothing.
-
-    Prefixes end together: where one is shorter than the others, what fills it up lies in front of
-    it, so that distances in the cache are distances in the text (a sliding window goes by them). It
-    is for the masks of later calls to hide it.
-
-    Args:
-        model: the model.
-        rows: token ids of the prefixes; all may be empty.
-    """
-    cache = DynamicCache()
-    ids = pad_rows(rows, model.device)
-    lengths = torch.tensor([len(row) for row in rows], device=model.device)
-    longest = ids.shape[1]
-    if longest:
-        with ending_before(model, model.layers):
-            run_model(model, ids, cache=cache)
-    else:
-        cache.layers = [DynamicLayer() for _ in range(model.layers)]
-    # What a row's padding came to moves from behind its prefix to the front.
-    order = (torch.arange(longest, device=model.device) + lengths[:, None]) % max(longest, 1)
-    moved = None if bool((lengths == longest).all()) else order[:, None, :, None]
-    cache.layers = [_FrozenLayer(layer, moved) for layer in cache.layers]  # type: ignore[arg-type]
-    return cache
-
-
-class _FrozenLayer(DynamicLayer):
-    """One block's cached keys and values; ``update`` joins new ones without keeping them.
-
-    Args:
-        layer: whose keys and values to take, (rows, heads, tokens, width).
-        order: the order to bring their tokens into, (rows, 1, tokens, 1); None for as they are.
-    """
-
-    def __init__(self, layer: DynamicLayer, order: Tensor | None) -> None:
-        super().__init__()
-        keys, values = layer.keys, layer.values
-        if keys is not None and values is not None:
-            self.lazy_initialization(keys, values)
-            self.keys = keys if order is None else keys.take_along_dim(order, dim=2)
-            self.values = values if order is None else values.take_along_dim(order, dim=2)
-
-    def update(
-        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
-    ) -> tuple[Tensor, Tensor]:
-        if self.keys is None or self.values is None:
-            return key_states, value_states
-        keys = torch.cat([self.keys, key_states], dim=-2)
-        return keys, torch.cat([self.values, value_states], dim=-2)
 
 
 @contextmanager

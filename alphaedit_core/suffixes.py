@@ -13,11 +13,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import Cache, DynamicLayer
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
-from .forward import BlockCall, cache_prefix, proceed, record
+from .forward import BlockCall, proceed, record
 from .models import EditableModel
 from .packed_attention import PackedGroup, can_pack, packed
+from .prefixes import Prefixes
 
 
 class Suffixes:
@@ -43,10 +44,12 @@ class Suffixes:
         self._model, self._start = model, start
         self._groups: list[_Group] = []
         self.order: list[int] = []
+        prefixes = Prefixes(model, [ids[:cut] for ids, cut in rows])
         for _, members in sorted(by_length.items()):
             # Prefixes of like length together; they are padded, but only attention sees that.
             members.sort(key=lambda index: rows[index][1])
-            self._groups.append(_Group(model, [rows[index] for index in members], start))
+            cache = prefixes.cache(members)
+            self._groups.append(_Group(model, [rows[i] for i in members], cache, start))
             self.order += members
         self._lay_out()
 
@@ -93,13 +96,17 @@ class _Group:
     """Rows with suffixes of equal length, as the model itself prepares them for its blocks."""
 
     def __init__(
-        self, model: EditableModel, rows: Sequence[tuple[Sequence[int], int]], start: int
+        self,
+        model: EditableModel,
+        rows: Sequence[tuple[Sequence[int], int]],
+        cache: DynamicCache,
+        start: int,
     ) -> None:
         device = model.device
         suffix = torch.tensor([list(ids[cut:]) for ids, cut in rows], device=device)
         before = torch.tensor([cut for _, cut in rows], device=device)
         self.rows, self.length = suffix.shape
-        self.cache = cache_prefix(model, [ids[:cut] for ids, cut in rows])
+        self.cache = cache
         longest = int(before.max())
         real = torch.arange(longest, device=device) >= longest - before[:, None]
         seen = torch.cat([real, torch.ones_like(suffix, dtype=torch.bool)], dim=1).long()

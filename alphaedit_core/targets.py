@@ -216,10 +216,11 @@ def _search(
     plan: BatchPlan,
     monitor: Monitor,
 ) -> Targets:
-    with monitor.stage("target values", hp.steps, "step"):
+    with monitor.stage("target values", hp.steps, "step") as stage:
         with torch.no_grad():
             batches = _micro_batches(model, requests, hp.layers[-1] + 1, plan, monitor)
         search = _Search(_first_states(batches, len(requests)), hp)
+        stage.detail = search.traces
         for step in range(hp.steps):
             search.evaluate(batches, monitor, learn=step + 1 < hp.steps)
             monitor.advance(note=search.note())

@@ -53,11 +53,14 @@ def least_search(model: EditableModel, request: Request, last: int) -> SearchCos
     """What the search needs: tokens from the subject's last one on, in the blocks after the edit.
 
     What does not depend on delta is counted once: all blocks for the tokens before, and the blocks
-    up to the edited one for the others.
+    up to the edited one for the others. The contexts, which all facts share, belong to none.
     """
     rows = [(len(row.ids) + len(request.target) - 1, row.subject) for row in request.rows]
     rows.append((request.essence.subject + 1, request.essence.subject))
-    prefix = sum(cut for _, cut in rows)
+    bare = request.rows[0]
+    prefix = len(request.rows) * bare.subject
+    if bare.ids[: bare.subject] != request.essence.ids[: request.essence.subject]:
+        prefix += request.essence.subject
     suffix = sum(length - cut for length, cut in rows)
     read = len(request.rows) * len(request.target) + 1
     before, after = blocks_cost(model, 0, last + 1), blocks_cost(model, last + 1, model.layers)

@@ -87,7 +87,8 @@ def benchmark(
         "plain way, half before and half after the library's run.",
         "Floor: suffix tokens × blocks after the edited one × 2 × parameters forward, as much "
         "again backward except after the last evaluation, and the head where the loss reads it. "
-        f"The prefixes are in it, once a fact: {figure(_mean([c.once for c in costs]) / 1e9)} "
+        f"What precedes the subject's last token is in it, once a fact and without the contexts, "
+        f"which all facts share: {figure(_mean([c.once for c in costs]) / 1e9)} "
         f"GFLOP; an evaluation with its gradient is "
         f"{figure(_mean([c.forward + c.backward for c in costs]) / 1e9)} GFLOP.",
         "The plain way's operations are counted without its padding.",

@@ -23,13 +23,18 @@ from alphaedit_core.targets import find_targets
 UNPACKED = {"gptj", "gemma2"}
 
 #: Lengths of texts and of their prefixes: none, short ones, ones longer than a sliding window;
-#: suffixes of one token and of many; several of one length with prefixes alike and unlike.
+#: suffixes of one token and of many; several of one length with prefixes alike and unlike. Rows of
+#: SHARED begin like another: (row, other, tokens), up to the whole prefix.
 SHAPES = [(5, 0), (1, 0), (12, 11), (30, 20), (30, 28), (4, 2), (22, 12), (30, 20), (9, 8), (14, 4)]
+
+SHARED = [(7, 3, 15), (5, 3, 2), (6, 4, 12), (9, 8, 3)]
 
 
 def rows_of(shapes: list[tuple[int, int]]) -> list[tuple[tuple[int, ...], int]]:
     generator = torch.Generator().manual_seed(1)
     ids = torch.randint(3, 250, (len(shapes), 40), generator=generator).tolist()
+    for row, other, tokens in SHARED:
+        ids[row][:tokens] = ids[other][:tokens]
     return [(tuple(row[:length]), cut) for row, (length, cut) in zip(ids, shapes, strict=True)]
 
 
