@@ -7,7 +7,7 @@ from itertools import takewhile
 
 import torch
 
-from .models import EditableModel
+from .models import EditableModel, using_model
 from .progress import Monitor
 from .prompts import encode
 
@@ -15,6 +15,7 @@ from .prompts import encode
 _AT_ONCE = 64
 
 
+@using_model
 @torch.no_grad()
 def complete(
     model: EditableModel,
@@ -37,7 +38,7 @@ def complete(
     rows = [encode(model.tokenizer, prompt)[0] for prompt in prompts]
     texts: list[str] = [""] * len(rows)
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
-    ends = _ends(model)
+    ends = closing_tokens(model)
     for first in range(0, len(rows), _AT_ONCE):
         monitor.check()
         group = order[first : first + _AT_ONCE]
@@ -68,7 +69,7 @@ def complete(
     return texts
 
 
-def _ends(model: EditableModel) -> list[int]:
+def closing_tokens(model: EditableModel) -> list[int]:
     """Tokens that close a text: the tokenizer's, and those of the model's generation settings."""
     settings = model.model.generation_config
     own = None if settings is None else settings.eos_token_id

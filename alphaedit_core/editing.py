@@ -33,6 +33,7 @@ class LayerWrite:
         update_norm: Frobenius norm of the change of the weight.
         unprojected_norm: the norm that the same keys and residuals would have given with P = I and
             no earlier keys.
+        surviving_norm: the norm that would be left of that update if it were projected afterwards.
         weight_norm: norm of the original weight.
         key_norm: norm of each fact's key, n numbers.
         kept: share of each key's squared norm that survives the projection, n numbers.
@@ -42,6 +43,7 @@ class LayerWrite:
     layer: int
     update_norm: float
     unprojected_norm: float
+    surviving_norm: float
     weight_norm: float
     key_norm: list[float]
     kept: list[float]
@@ -99,11 +101,12 @@ def write_batch(
     """
     layers = hyperparameters.layers
     targets = find_targets(model, requests, hyperparameters, plan, monitor)
-    with monitor.stage("keys and update", len(layers), "layer"):
+    with monitor.stage("keys and update", len(layers), "layer") as stage:
         states = SubjectStates(model, requests, layers, targets.plan, monitor)
         changes: dict[int, LowRank] = {}
         all_keys: dict[int, Tensor] = {}
         writes: list[LayerWrite] = []
+        stage.detail = writes
         for index, layer in enumerate(layers):
             keys, state = states.read(layer)
             lacking = (targets.z - state).T
@@ -111,14 +114,19 @@ def write_batch(
             projector = projectors[layer]
             solved = editor.update(keys, residual, earlier[layer], projector, hyperparameters)
             # As it will lie in memory when it comes from a file: the bits of sums can depend on it.
-            change = LowRank(solved.left.contiguous(), solved.right.contiguous())
+            own = torch.contiguous_format
+            change = LowRank(
+                solved.left.clone(memory_format=own), solved.right.clone(memory_format=own)
+            )
             weights.add(layer, change)
             changes[layer], all_keys[layer] = change, keys
+            free = _unprojected(editor, keys, residual, hyperparameters)
             writes.append(
                 LayerWrite(
                     layer,
                     change.norm,
-                    _unprojected(editor, keys, residual, hyperparameters).norm,
+                    free.norm,
+                    LowRank(free.left, projector(free.right)).norm,
                     weights.original_norm(layer),
                     keys.norm(dim=0).tolist(),
                     (projector(keys).norm(dim=0) / keys.norm(dim=0)).square().tolist(),

@@ -75,7 +75,7 @@ def model(session: EditSession, folder: str | Path, monitor: Monitor | None = No
         session.model.tokenizer.save_pretrained(new)
         monitor.advance()
         record = _record(session)
-        write_atomic(new / _CARD, _card(record, place.name, _facts(session)))
+        write_atomic(new / _CARD, _card(record, place.name, facts_in_model(session)))
         record["files"] = sorted([path.name for path in new.iterdir()] + [MARKER])
         write_json_atomic(new / MARKER, record)
 
@@ -89,7 +89,7 @@ def _written_names(folder: Path) -> set[str]:
         return set()
 
 
-def _facts(session: EditSession) -> list[Fact]:
+def facts_in_model(session: EditSession) -> list[Fact]:
     """The facts of all applied edits; of corrections of the same thing only the last."""
     latest: dict[tuple[str, str], Fact] = {}
     for entry in session.history[: session.history.applied]:
@@ -101,28 +101,30 @@ def _facts(session: EditSession) -> list[Fact]:
 
 def _record(session: EditSession) -> dict[str, Any]:
     edited, hyperparameters = session.model, session.hyperparameters.to_dict()
-    hyperparameters["text"] = _portable(hyperparameters["text"])
+    hyperparameters["text"] = portable_name(hyperparameters["text"])
     return {
         "format": FORMAT,
         "alphaedit": __version__,
-        "model": _portable(edited.name),
+        "model": portable_name(edited.name),
         "fingerprint": edited.fingerprint,
         "dtype": str(edited.dtype).removeprefix("torch."),
         "editor": session.editor,
         "hyperparameters": hyperparameters,
         "weights_digest": session.weights_digest(),
-        "facts": [fact.to_dict() for fact in _facts(session)],
+        "facts": [fact.to_dict() for fact in facts_in_model(session)],
     }
 
 
-def _portable(name: str) -> str:
+def portable_name(name: str) -> str:
     """A name without the folders of this machine, which are nobody else's business."""
     return Path(name).name if Path(name).exists() else name
 
 
 def _card(record: dict[str, Any], name: str, facts: list[Fact]) -> str:
     """A model card: what was edited, how, and how to load the result."""
-    rows = "".join(f"| {_cell(fact.text)} | {_cell(fact.target)} |\n" for fact in facts)
+    rows = "".join(
+        f"| {markdown_cell(fact.text)} | {markdown_cell(fact.target)} |\n" for fact in facts
+    )
     layers = ", ".join(map(str, record["hyperparameters"]["layers"]))
     count = f"{len(facts)} fact{'' if len(facts) == 1 else 's'}"
     return (
@@ -141,7 +143,7 @@ def _card(record: dict[str, Any], name: str, facts: list[Fact]) -> str:
     )
 
 
-def _cell(text: str) -> str:
+def markdown_cell(text: str) -> str:
     """Text for one cell of a Markdown table."""
     escaped = "".join(f"\\{c}" if c in "\\|`*_[]<>#" else c for c in text)
     return " ".join(escaped.split())

@@ -61,14 +61,35 @@ def read_facts(path: str | Path, limit: int | None = None) -> list[Fact]:
         InputError: one line with file, record, field, value and remedy, if the file cannot be read,
             is not of its format, holds no facts, or holds one that is not valid.
     """
-    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
-        raise InputError(f"limit {shown(limit)} is not a whole number above 0; give 1 or more")
+    _check_limit(limit)
     if path == EXAMPLES:
         return example_facts()[:limit]
-    path = Path(path)
+    try:
+        content = _content(Path(path))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    return facts_from_bytes(content, path, limit)
+
+
+def facts_from_bytes(content: bytes, name: str | Path, limit: int | None = None) -> list[Fact]:
+    """The facts of a file that is not on this disk, such as an upload.
+
+    Args:
+        content: what the file holds.
+        name: what it is called; its suffix tells the format, and messages begin with it.
+        limit: as for :func:`read_facts`.
+
+    Returns:
+        As :func:`read_facts`.
+
+    Raises:
+        InputError: as :func:`read_facts`.
+    """
+    _check_limit(limit)
+    path = Path(name)
     labels, facts = [], []
     try:
-        text = _read_text(path)
+        text = _decoded(content)
         for label, record in islice(_records_of(path, text), limit):
             labels.append(label)
             try:
@@ -89,19 +110,63 @@ def example_facts() -> list[Fact]:
 
 
 def write_facts(path: str | Path, facts: Sequence[Fact]) -> None:
-    """Write facts as a JSON file, which :func:`read_facts` reads back as the same facts.
+    """Write facts as a file, which :func:`read_facts` reads back as the same facts.
 
-    The file is written beside its place and moved into it.
+    A ``.csv`` or ``.jsonl`` file is of its format, any other is JSON. The file is written beside
+    its place and moved into it.
 
     Raises:
-        InputError: if the facts do not pass :func:`~alphaedit_core.facts.check_facts`, or the file
-            cannot be written. What stood at ``path`` is then as it was.
+        InputError: if the facts do not pass :func:`~alphaedit_core.facts.check_facts`, cannot be
+            written in that format, or the file cannot be written. What stood at ``path`` is then as
+            it was.
     """
-    records = [fact.to_dict() for fact in check_facts(facts)]
+    text = facts_text(facts, Path(path).suffix.lower().removeprefix("."))
     try:
-        write_atomic(path, json.dumps(records, ensure_ascii=False, indent=2) + "\n")
+        write_atomic(path, text)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror}); name another") from None
+
+
+def facts_text(facts: Sequence[Fact], layout: str = "json") -> str:
+    """What a file of these facts holds.
+
+    Args:
+        facts: the facts.
+        layout: ``csv``, ``jsonl`` or, for any other text, JSON.
+
+    Raises:
+        InputError: if the facts do not pass :func:`~alphaedit_core.facts.check_facts`, or a
+            paraphrase or neighbour holds the separator of CSV cells.
+    """
+    records = [fact.to_dict() for fact in check_facts(facts)]
+    if layout == "csv":
+        return _csv_text(records)
+    if layout == "jsonl":
+        return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+    return json.dumps(records, ensure_ascii=False, indent=2) + "\n"
+
+
+def _csv_text(records: Sequence[Mapping[str, Any]]) -> str:
+    """Records as CSV, with the columns that any of them has."""
+    columns = [name for name in FIELDS if any(name in record for record in records)]
+    file = io.StringIO(newline="")
+    writer = csv.writer(file)
+    writer.writerow(columns)
+    for record in records:
+        writer.writerow([_csv_cell(name, record.get(name, "")) for name in columns])
+    return file.getvalue()
+
+
+def _csv_cell(name: str, value: str | list[str]) -> str:
+    if isinstance(value, str):
+        return value
+    cell = CELL_SEPARATOR.join(value)
+    if value != (cell.split(CELL_SEPARATOR) if cell else []):
+        raise InputError(
+            f'{name} {shown(value)} hold "{CELL_SEPARATOR}", which separates them in CSV; write '
+            "JSON instead"
+        )
+    return cell
 
 
 def fact_from_record(record: object) -> Fact:
@@ -139,10 +204,15 @@ def _counterfact_fields(record: Mapping[str, Any]) -> dict[str, Any]:
     return fields | prompts
 
 
-def _read_text(path: Path) -> str:
-    """The text of a file in UTF-8, without its byte order mark."""
+def _check_limit(limit: object) -> None:
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+        raise InputError(f"limit {shown(limit)} is not a whole number above 0; give 1 or more")
+
+
+def _content(path: Path) -> bytes:
+    """What a file holds."""
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError:
         raise InputError(
             f'there is no such file; correct the path, or give "{EXAMPLES}" for the packaged facts'
@@ -151,6 +221,10 @@ def _read_text(path: Path) -> str:
         raise InputError("this is a folder; name a file in it") from None
     except (OSError, ValueError) as error:
         raise InputError(f"the file cannot be read ({error}); name another") from None
+
+
+def _decoded(content: bytes) -> str:
+    """A text in UTF-8, without its byte order mark."""
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -86,9 +86,9 @@ class SubjectStates:
             # Some architectures hand over (rows * tokens, d_in): OPT.
             rows, tokens, _ = recording.entry.shape
             keys.append(at_end(seen[0].view(rows, tokens, -1)))
-        # Contiguous, as they are when a session is loaded: the last bits of later products can
-        # depend on how a matrix lies in memory.
-        average = self._average(self._ordered(keys)).T.contiguous()
+        # Laid out as they are when a session is loaded: the last bits of later products can depend
+        # on how a matrix lies in memory (for contiguous() one column lies well in any way).
+        average = self._average(self._ordered(keys)).T.clone(memory_format=torch.contiguous_format)
         return average, self._bare(self._ordered(states))
 
     @torch.no_grad()

@@ -22,10 +22,11 @@ from .closed_form import LowRank
 from .errors import CorruptFileError, InputError, SessionError
 from .facts import Fact
 from .files import read_json, sha256_of_file, write_atomic, write_json_atomic
+from .hyperparameters import HyperParameters
 from .results import EditResult
 from .tensor_files import load_tensors, save_tensors, tensor_digest
 
-FORMAT = "alphaedit session 1"
+FORMAT = "alphaedit session 2"
 _MANIFEST = "session.json"
 _OURS = re.compile(r"session\.json|entry-[0-9a-f]{16}\.(json|safetensors)|\.[0-9a-f]{12}\..*")
 
@@ -56,12 +57,16 @@ class Entry:
         batches: its batches, in order.
         result: what it did.
         digest: of the edited weights after it.
+        hyperparameters: what it was made with.
+        title: a name that a person gave it, or "".
     """
 
     created: str
     batches: list[Batch]
     result: EditResult
     digest: str
+    hyperparameters: HyperParameters
+    title: str = ""
 
     @property
     def facts(self) -> list[Fact]:
@@ -180,6 +185,8 @@ def _write_entry(folder: Path, entry: Entry) -> dict[str, str]:
     record = {
         "created": entry.created,
         "digest": entry.digest,
+        "title": entry.title,
+        "hyperparameters": entry.hyperparameters.to_dict(),
         "result": entry.result.to_dict(),
         "batches": [
             {"facts": [fact.to_dict() for fact in batch.facts], "plan": batch.plan}
@@ -245,5 +252,11 @@ def _read_entry(folder: Path, named: dict[str, str]) -> Entry:
                 batch["plan"],
             )
         )
-    result = EditResult.from_dict(record["result"])
-    return Entry(record["created"], batches, result, record["digest"])
+    return Entry(
+        record["created"],
+        batches,
+        EditResult.from_dict(record["result"]),
+        record["digest"],
+        HyperParameters.from_dict(record["hyperparameters"]),
+        record["title"],
+    )

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from .errors import InputError
 from .forward import by_length, pad_rows, record
 from .memory import BatchPlan, plan_batches
-from .models import EditableModel
+from .models import EditableModel, using_model
 from .progress import Monitor
 from .prompts import encode, target_ids
 
@@ -36,6 +36,7 @@ class Score:
     rank: int
 
 
+@using_model
 @torch.no_grad()
 def score(
     model: EditableModel,
@@ -53,14 +54,25 @@ def score(
         plan: how many tokens go through the blocks together (four times as many as with gradients).
         monitor: asked between groups whether to stop.
     """
+    tokens = [
+        (encode(model.tokenizer, prompt)[0], target_ids(model.tokenizer, prompt, target))
+        for prompt, target in pairs
+    ]
+    return score_ids(model, tokens, plan, monitor)
+
+
+@torch.no_grad()
+def score_ids(
+    model: EditableModel,
+    pairs: Sequence[tuple[Sequence[int], Sequence[int]]],
+    plan: BatchPlan | None = None,
+    monitor: Monitor | None = None,
+) -> list[Score]:
+    """:func:`score` for prompts and targets that are token ids already, neither of them empty."""
     monitor = monitor or Monitor(show=None)
     plan = plan or plan_batches(model)
-    rows, targets = [], []
-    for prompt, target in pairs:
-        ids, _ = encode(model.tokenizer, prompt)
-        goal = target_ids(model.tokenizer, prompt, target)
-        rows.append([*ids, *goal[:-1]])
-        targets.append(goal)
+    rows = [[*prompt, *target[:-1]] for prompt, target in pairs]
+    targets = [target for _, target in pairs]
     scores: list[Score | None] = [None] * len(pairs)
     for group in by_length([len(row) for row in rows], 4 * plan.tokens) if rows else []:
         monitor.check()
@@ -89,6 +101,7 @@ def score(
     return [one for one in scores if one is not None]
 
 
+@using_model
 @torch.no_grad()
 def perplexity(model: EditableModel, text: str, monitor: Monitor | None = None) -> float:
     """exp of the mean negative log-likelihood of tokens 2 to 256 of the first twelve windows.

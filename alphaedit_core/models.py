@@ -7,21 +7,23 @@ an :class:`EditableModel`. Only safetensors are read, and no code that comes wit
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import io
 import logging
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import torch
 
 from .anatomy import Anatomy, Places, find_anatomy
 from .cache import models_dir
-from .errors import AlphaEditError, CorruptFileError, InputError, StructureError
+from .errors import AlphaEditError, CorruptFileError, InputError, SessionError, StructureError
 from .files import atomic_folder, read_json, sha256_of_file, write_json_atomic
 from .progress import Monitor
 
@@ -30,10 +32,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 DEFAULT_MODEL = "smollm2-135m"
 
 #: How long the hub may take to say whether it has a model.
 _HUB_SECONDS = 10.0
+
+#: Seconds to wait for the weights before asking again, or giving up where nobody can be asked.
+_PATIENCE = 0.1
 
 #: Names of the models that packages carry, and the licence each comes under.
 PACKAGED = {DEFAULT_MODEL: "Apache-2.0", "gemma3-270m": "Gemma"}
@@ -49,6 +57,7 @@ class EditableModel:
         anatomy: where blocks, down-projections, norm and head are.
         name: how the model was asked for; :func:`load_model` finds it again by this.
         holder: what currently edits the weights, or None; a second session is refused meanwhile.
+        lock: held by the thread that reads or changes the weights at length.
     """
 
     model: PreTrainedModel
@@ -56,6 +65,42 @@ class EditableModel:
     anatomy: Anatomy
     name: str
     holder: object | None = field(default=None, repr=False)
+    lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
+    _interrupt: Callable[[], None] | None = field(default=None, repr=False)
+
+    @contextlib.contextmanager
+    def in_use(self, interrupt: Callable[[], None] | None = None) -> Iterator[None]:
+        """Keep other threads off the weights while this is open; one thread may nest it.
+
+        Args:
+            interrupt: for work that nobody waits for and that can be done again later: called in
+                the thread that wants the weights next, which then waits until this work has ended.
+
+        Raises:
+            SessionError: if another thread has them and gave no ``interrupt``.
+        """
+        if not self.lock.acquire(blocking=False):
+            self._wait_for_interrupted_work()
+        try:
+            if interrupt is not None:
+                self._interrupt = interrupt
+            yield
+        finally:
+            if interrupt is not None:
+                self._interrupt = None
+            self.lock.release()
+
+    def _wait_for_interrupted_work(self) -> None:
+        """Acquire the lock, asking its holder to stop for as long as it can be asked."""
+        while True:
+            interrupt = self._interrupt
+            if interrupt is not None:
+                interrupt()
+            # Waited for in any case: the holder may be about to end.
+            if self.lock.acquire(timeout=_PATIENCE):
+                return
+            if interrupt is None:
+                raise SessionError("the model is busy with other work; wait for it, or cancel it")
 
     @property
     def device(self) -> torch.device:
@@ -84,6 +129,22 @@ class EditableModel:
             f"{self.layers} blocks, hidden {self.anatomy.hidden_size}, keys "
             f"{self.anatomy.inner_size}, {str(self.dtype).removeprefix('torch.')} on {self.device})"
         )
+
+
+def using_model(
+    function: Callable[Concatenate[EditableModel, P], R],
+) -> Callable[Concatenate[EditableModel, P], R]:
+    """A function that has its model, the first argument, to itself while it runs.
+
+    Work in the background may show another state of the model for a moment; it makes way first.
+    """
+
+    @functools.wraps(function)
+    def alone(model: EditableModel, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        with model.in_use():
+            return function(model, *args, **kwargs)
+
+    return alone
 
 
 def load_model(

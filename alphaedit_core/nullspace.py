@@ -289,6 +289,12 @@ def spectra(
     return result
 
 
+def spectrum_file(checksum: str) -> Path:
+    """Where the cache keeps eigenvalues and eigenvectors of the moment with this checksum."""
+    name = blake2b(checksum.encode(), digest_size=8).hexdigest()
+    return spectra_dir() / f"{name}.safetensors"
+
+
 def spectrum(statistics: KeyStatistics, layer: int, cache: bool = True) -> Spectrum:
     """Eigenvalues and eigenvectors of one layer's second moment, from the cache or computed.
 
@@ -301,8 +307,7 @@ def spectrum(statistics: KeyStatistics, layer: int, cache: bool = True) -> Spect
         cache: False to compute again even if a good file is there.
     """
     moment = statistics[layer]
-    name = blake2b(moment.checksum.encode(), digest_size=8).hexdigest()
-    file = spectra_dir() / f"{name}.safetensors"
+    file = spectrum_file(moment.checksum)
     if cache:
         try:
             stored, metadata = load_tensors(file)

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from .errors import Cancelled
 
@@ -31,6 +31,8 @@ class Stage:
         started: ``time.monotonic()`` at the start, in seconds.
         resumed_at: units that were already done at the start.
         note: a short text that goes with the figures ("loss 0.31").
+        detail: what the stage is making, for displays that can show it while it grows: the traces
+            of a search, what layers wrote.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Stage:
     started: float = field(default_factory=time.monotonic)
     resumed_at: float = 0.0
     note: str = ""
+    detail: Any = field(default=None, repr=False, compare=False)
 
     @property
     def rate(self) -> float:

@@ -7,9 +7,11 @@ weights that were there before.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -58,7 +60,6 @@ class EditSession:
 
     Attributes:
         model: the model.
-        hyperparameters: the numbers that every edit of this session uses.
         last_result: the result of the last edit that is applied, or None.
 
     Raises:
@@ -73,12 +74,8 @@ class EditSession:
         hyperparameters: HyperParameters | None = None,
         contexts: Sequence[str] | None = None,
     ) -> None:
-        self.hyperparameters = hyperparameters or default_hyperparameters(model)
-        if self.hyperparameters.layers[-1] >= model.layers:
-            raise InputError(
-                f"layers {list(self.hyperparameters.layers)} are not all blocks of this model; "
-                f"give indices from 0 to {model.layers - 1}"
-            )
+        self._hyperparameters = hyperparameters or default_hyperparameters(model)
+        _check_layers(model, self._hyperparameters)
         self._editor = editor_named(editor)
         self._applied: int = 0
         holder = model.holder
@@ -98,6 +95,46 @@ class EditSession:
         model.holder = self
 
     # -- looking ---------------------------------------------------------------------------------
+
+    @property
+    def hyperparameters(self) -> HyperParameters:
+        """The numbers that the next edit uses; each edit keeps those it was made with.
+
+        Raises:
+            InputError: if a layer that is set does not exist.
+            SessionError: if other layers are set while the session has edits.
+        """
+        return self._hyperparameters
+
+    @hyperparameters.setter
+    def hyperparameters(self, new: HyperParameters) -> None:
+        old = self._hyperparameters
+        _check_layers(self.model, new)
+        with self.model.in_use():
+            self._require_held()
+            if new.layers != old.layers:
+                if self._entries:
+                    raise SessionError(
+                        f"layers cannot change from {list(old.layers)} to {list(new.layers)} while "
+                        "the session has edits; reset() it first"
+                    )
+                self._weights = EditedWeights(self.model, new.layers)
+            if (new.layers, new.text, new.tokens) != (old.layers, old.text, old.tokens):
+                self._spectra = None
+            if self._spectra is None or new.threshold != old.threshold:
+                self._projectors = self._memory = None
+            if (new.seed, new.context_tokens, new.contexts) != (
+                old.seed,
+                old.context_tokens,
+                old.contexts,
+            ):
+                self._contexts = None
+            self._hyperparameters = new
+
+    @property
+    def applied(self) -> int:
+        """Number of edits that are in the model now."""
+        return self._applied
 
     @property
     def editor(self) -> str:
@@ -123,16 +160,21 @@ class EditSession:
     def contexts(self) -> tuple[str, ...]:
         """The texts that stand before prompts; sampled on first use, on the unedited model."""
         if self._contexts is None:
-            with self._unedited():
+            with self.at(0):
                 self._contexts = _own_contexts(self.model, self.hyperparameters)
         return self._contexts
+
+    @property
+    def known_spectra(self) -> dict[int, Spectrum] | None:
+        """The spectra if :meth:`spectra` has been called, without any work."""
+        return self._spectra
 
     def spectra(self, monitor: Monitor | None = None) -> dict[int, Spectrum]:
         """The spectrum of every edited layer; statistics are collected if the cache has none."""
         if self._spectra is None:
             monitor = monitor or Monitor()
             hp = self.hyperparameters
-            with self._unedited():
+            with self.at(0):
                 statistics = collect_statistics(
                     self.model, hp.text, hp.layers, hp.tokens, monitor=monitor
                 )
@@ -151,9 +193,35 @@ class EditSession:
             self._statistics, self._spectra = made, spectra(statistics, monitor=monitor)
         return self._spectra
 
+    @contextmanager
+    def at(self, number: int) -> Iterator[None]:
+        """While this is open, the model has the weights after so many edits; 0 is the unedited one.
+
+        Nothing is computed anew but sums of matrices, and afterwards everything is as before.
+
+        Raises:
+            SessionError: if there are not so many edits, or another thread uses the model.
+        """
+        with self.model.in_use():
+            self._require_held()
+            self._require_state(number)
+            if number == self._applied:
+                yield
+                return
+            try:
+                self._make_weights(number)
+                yield
+            finally:
+                self._make_weights(self._applied)
+
     def weights_digest(self) -> str:
-        """Digest of the edited layers' weights as they are in the model now."""
-        return self._weights.digest()
+        """Digest of the edited layers' weights as they are in the model now.
+
+        Raises:
+            SessionError: if another thread uses the model.
+        """
+        with self.model.in_use():
+            return self._weights.digest()
 
     # -- editing ---------------------------------------------------------------------------------
 
@@ -174,43 +242,12 @@ class EditSession:
             SessionError: if the threshold keeps no direction or the model has another session.
             Cancelled: if cancelled. Then, as after any exception, model and session are as before.
         """
-        monitor = monitor or Monitor()
-        self._require_held()
         if not isinstance(batch_size, int) or batch_size < 1:
             raise InputError(f"batch size {batch_size!r} is not a positive number; give 1 or more")
         facts = check_facts(facts)
-        already = dict(monitor.seconds)
-        projectors = self._prepared(monitor)
-        requests = prepare(self.model, facts, self.contexts, self.hyperparameters.layers[-1])
-        with monitor.stage("before", len(facts), "fact"):
-            before = observe(self.model, facts, monitor)
-        plan = plan_batches(self.model)
-        writes: list[BatchWrite] = []
-        parts = [requests[i : i + batch_size] for i in range(0, len(requests), batch_size)]
-        try:
-            for part in parts:
-                written = self._write(part, projectors, plan, monitor)
-                writes.append(written)
-                plan = written.plan
-            with monitor.stage("after", len(facts), "fact"):
-                after = observe(self.model, facts, monitor)
-            seconds = {
-                name: spent - already.get(name, 0.0)
-                for name, spent in monitor.seconds.items()
-                if spent > already.get(name, 0.0)
-            }
-            entry = Entry(
-                datetime.now(UTC).isoformat(timespec="seconds"),
-                [_kept(part, written) for part, written in zip(parts, writes, strict=True)],
-                _result(self.model, parts, writes, before, after, seconds),
-                self.weights_digest(),
-            )
-            self._entries = [*self._entries[: self._applied], entry]
-            self._applied += 1
-        except BaseException:
-            self._make()
-            raise
-        return entry.result
+        with self.model.in_use():
+            self._require_held()
+            return self._edit(facts, batch_size, monitor or Monitor())
 
     def undo(self) -> None:
         """Take back the last applied edit, exactly.
@@ -238,38 +275,50 @@ class EditSession:
         Raises:
             SessionError: if there are not so many.
         """
-        self._require_held()
-        if not isinstance(number, int) or not 0 <= number <= len(self._entries):
-            raise SessionError(f"there is no state {number}; give 0 to {len(self._entries)}")
-        before, self._applied = self._applied, number
-        try:
-            self._make()
-        except BaseException:
-            self._applied = before
-            self._make()
-            raise
+        with self.model.in_use():
+            self._require_held()
+            self._require_state(number)
+            before, self._applied = self._applied, number
+            try:
+                self._make()
+            except BaseException:
+                self._applied = before
+                self._make()
+                raise
 
     def reset(self) -> None:
         """Put the unedited weights back and forget all edits."""
         self.restore(0)
         self._entries = []
 
+    def rename(self, number: int, title: str) -> None:
+        """Give an edit a name; "" takes it away.
+
+        Raises:
+            SessionError: if there is no such edit.
+        """
+        self._require_state(number)
+        if number == 0:
+            raise SessionError("state 0 is the unedited model; give the number of an edit")
+        named = dataclasses.replace(self._entries[number - 1], title=" ".join(title.split()))
+        self._entries[number - 1] = named
+
     def close(self) -> None:
         """Put the unedited weights back and let go of the model; the session can still be saved."""
-        if self.model.holder is self:
-            self._weights.restore()
-            self.model.holder = None
+        with self.model.in_use():
+            if self.model.holder is self:
+                self._weights.restore()
+                self.model.holder = None
 
     # -- keeping ---------------------------------------------------------------------------------
 
-    def save(self, folder: str | Path) -> None:
-        """Write the session to a folder, all at once.
+    def manifest(self) -> dict[str, Any]:
+        """What the session is besides its edits, ready for JSON; nothing is computed for it.
 
-        Raises:
-            InputError: if the folder holds something that is not a session.
-            OSError: if it cannot be written; a session that was there is still there, whole.
+        Model name, fingerprint and dtype, editor, hyperparameters, contexts (None while none were
+        needed), statistics (None until they were), and the versions and machine that made it.
         """
-        manifest = {
+        return {
             "model": self.model.name,
             "fingerprint": self.model.fingerprint,
             "dtype": str(self.model.dtype).removeprefix("torch."),
@@ -279,7 +328,15 @@ class EditSession:
             "statistics": self._statistics,
             "made_with": _surroundings(self.model),
         }
-        ledger.save_session(Path(folder), manifest, self._entries, self._applied)
+
+    def save(self, folder: str | Path) -> None:
+        """Write the session to a folder, all at once.
+
+        Raises:
+            InputError: if the folder holds something that is not a session.
+            OSError: if it cannot be written; a session that was there is still there, whole.
+        """
+        ledger.save_session(Path(folder), self.manifest(), self._entries, self._applied)
 
     @classmethod
     def load(
@@ -335,12 +392,48 @@ class EditSession:
 
     # -- inside ----------------------------------------------------------------------------------
 
+    def _edit(self, facts: Sequence[Fact], batch_size: int, monitor: Monitor) -> EditResult:
+        already = dict(monitor.seconds)
+        projectors = self._prepared(monitor)
+        requests = prepare(self.model, facts, self.contexts, self.hyperparameters.layers[-1])
+        with monitor.stage("before", len(facts), "fact"):
+            before = observe(self.model, facts, monitor)
+        plan = plan_batches(self.model)
+        writes: list[BatchWrite] = []
+        parts = [requests[i : i + batch_size] for i in range(0, len(requests), batch_size)]
+        try:
+            for part in parts:
+                written = self._write(part, projectors, plan, monitor)
+                writes.append(written)
+                plan = written.plan
+            with monitor.stage("after", len(facts), "fact"):
+                after = observe(self.model, facts, monitor)
+            seconds = {
+                name: spent - already.get(name, 0.0)
+                for name, spent in monitor.seconds.items()
+                if spent > already.get(name, 0.0)
+            }
+            entry = Entry(
+                datetime.now(UTC).isoformat(timespec="seconds"),
+                [_kept(part, written) for part, written in zip(parts, writes, strict=True)],
+                _result(self.model, parts, writes, before, after, seconds),
+                self.weights_digest(),
+                self.hyperparameters,
+            )
+            self._entries = [*self._entries[: self._applied], entry]
+            self._applied += 1
+        except BaseException:
+            self._make()
+            raise
+        return entry.result
+
     def _require_held(self) -> None:
         if self.model.holder is not self:
             raise SessionError("this session is closed; load or make a new one")
 
-    def _unedited(self) -> _Unedited:
-        return _Unedited(self)
+    def _require_state(self, number: int) -> None:
+        if not isinstance(number, int) or not 0 <= number <= len(self._entries):
+            raise SessionError(f"there is no state {number}; give 0 to {len(self._entries)}")
 
     def _prepared(self, monitor: Monitor) -> dict[int, Projector]:
         """Projectors by layer, made once, and the keys of all applied facts."""
@@ -391,29 +484,24 @@ class EditSession:
 
     def _make(self) -> None:
         """Make weights anew from the applied edits; the keys follow when they are needed."""
+        self._make_weights(self._applied)
+        self._memory = None
+
+    def _make_weights(self, number: int) -> None:
         changes: dict[int, list[LowRank]] = {layer: [] for layer in self._weights.layers}
-        for entry in self._entries[: self._applied]:
+        for entry in self._entries[:number]:
             for batch in entry.batches:
                 for layer, change in batch.changes.items():
                     changes[layer].append(change)
         self._weights.make(changes)
-        self._memory = None
 
 
-class _Unedited:
-    """While this is open, the session's model has its original weights."""
-
-    def __init__(self, session: EditSession) -> None:
-        self._session = session
-
-    def __enter__(self) -> None:
-        self._session._require_held()
-        if self._session._applied:
-            self._session._weights.restore()
-
-    def __exit__(self, *_: object) -> None:
-        if self._session._applied:
-            self._session._make()
+def _check_layers(model: EditableModel, hp: HyperParameters) -> None:
+    if hp.layers[-1] >= model.layers:
+        raise InputError(
+            f"layers {list(hp.layers)} are not all blocks of this model; give indices from 0 to "
+            f"{model.layers - 1}"
+        )
 
 
 def default_hyperparameters(model: EditableModel) -> HyperParameters:

@@ -15,6 +15,7 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
@@ -23,6 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .cache import statistics_dir
 from .errors import CorruptFileError, InputError
 from .forward import ending_before, run_model, tap
 from .models import EditableModel
@@ -33,6 +35,7 @@ from .statistics_files import (
     LayerStatistics,
     Recipe,
     layer_file,
+    read_head,
     read_layers,
     write_layers,
 )
@@ -96,19 +99,8 @@ def collect_statistics(
             f"{model.layers - 1}"
         )
     source = open_text(text, model, monitor)
-    window = window_length(model)
-    tokens = default_tokens(model.anatomy.inner_size) if tokens is None else tokens
-    if tokens < window:
-        raise InputError(f"tokens {tokens} is less than one window; give at least {window}")
-    tokens -= tokens % window
-    recipe = Recipe(
-        model.fingerprint,
-        source.checksum(),
-        source.name,
-        tokens,
-        window,
-        str(model.dtype).removeprefix("torch."),
-    )
+    recipe = replace(_recipe(model, source, tokens), text=source.checksum())
+    window, tokens = recipe.window, recipe.tokens
     found: dict[int, LayerStatistics] = {}
     if cache:
         for layer in wanted:
@@ -133,6 +125,66 @@ def collect_statistics(
                 write_layers(layer_file(recipe, layer), recipe, [statistics])
         accumulator.forget()
     return KeyStatistics(recipe, {layer: found[layer] for layer in wanted}, cached=not missing)
+
+
+def cached_checksums(
+    model: EditableModel,
+    text: str | Path | TextSource = "wikipedia-sample",
+    layers: Sequence[int] = (),
+    tokens: int | None = None,
+    *,
+    monitor: Monitor | None = None,
+) -> dict[int, str] | None:
+    """Checksums of the matrices that :func:`collect_statistics` would find in the cache, by layer.
+
+    Only heads of files are read; the text too, but only where a file in the cache was made from
+    one of its name, so that nothing is fetched to learn that there is nothing.
+
+    Args:
+        model, text, layers, tokens: as for :func:`collect_statistics`.
+        monitor: what to report to.
+
+    Returns:
+        None if the matrix of a layer is not there.
+
+    Raises:
+        InputError: if the text cannot be used or ``tokens`` is under one window.
+    """
+    source = open_text(text, model, monitor)
+    wanted = _recipe(model, source, tokens)
+    checksum = ""
+    for folder in sorted(statistics_dir().iterdir()):
+        found: dict[int, str] = {}
+        for layer in layers:
+            try:
+                recipe, checksums = read_head(folder / layer_file(wanted, layer).name)
+            except CorruptFileError:
+                break
+            if replace(recipe, text="") != wanted:
+                break
+            checksum = checksum or source.checksum()
+            if recipe.text != checksum or layer not in checksums:
+                break
+            found[layer] = checksums[layer]
+        else:
+            return found
+    return None
+
+
+def _recipe(model: EditableModel, source: TextSource, tokens: int | None) -> Recipe:
+    """What statistics are made from, in whole windows; the text's checksum, which may cost, not."""
+    window = window_length(model)
+    tokens = default_tokens(model.anatomy.inner_size) if tokens is None else tokens
+    if tokens < window:
+        raise InputError(f"tokens {tokens} is less than one window; give at least {window}")
+    return Recipe(
+        model.fingerprint,
+        "",
+        source.name,
+        tokens - tokens % window,
+        window,
+        str(model.dtype).removeprefix("torch."),
+    )
 
 
 def window_length(model: EditableModel) -> int:

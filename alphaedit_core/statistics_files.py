@@ -6,11 +6,12 @@ Both have the same form and carry the recipe and a checksum of every matrix.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from .cache import statistics_dir
@@ -152,16 +153,7 @@ def read_layers(file: Path) -> tuple[Recipe, dict[int, LayerStatistics]]:
     """
     tensors, metadata = load_tensors(file)
     try:
-        if metadata["format"] != _FORMAT:
-            raise KeyError("format")
-        recipe = Recipe(
-            metadata["fingerprint"],
-            metadata["text"],
-            metadata["text_name"],
-            int(metadata["tokens"]),
-            int(metadata["window"]),
-            metadata["dtype"],
-        )
+        recipe = _recipe_of(metadata)
         layers = {
             int(name): LayerStatistics(int(name), moment, int(metadata[f"tokens.{name}"]))
             for name, moment in tensors.items()
@@ -171,3 +163,32 @@ def read_layers(file: Path) -> tuple[Recipe, dict[int, LayerStatistics]]:
             f"{file}: not a file of key statistics; give one that an export wrote"
         ) from None
     return recipe, dict(sorted(layers.items()))
+
+
+def read_head(file: Path) -> tuple[Recipe, dict[int, str]]:
+    """Recipe of a file and the checksum of each layer's matrix as written there; reads no matrix.
+
+    Raises:
+        CorruptFileError: if it cannot be read or holds something else.
+    """
+    try:
+        with safe_open(file, "pt") as stored:
+            metadata = stored.metadata() or {}
+            checksums = {int(name): metadata[f"checksum.{name}"] for name in stored.keys()}  # noqa: SIM118
+        return _recipe_of(metadata), checksums
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise CorruptFileError(f"{file}: not a file of key statistics ({error})") from error
+
+
+def _recipe_of(metadata: Mapping[str, str]) -> Recipe:
+    """The recipe in a file's metadata; KeyError or ValueError if there is none."""
+    if metadata["format"] != _FORMAT:
+        raise KeyError("format")
+    return Recipe(
+        metadata["fingerprint"],
+        metadata["text"],
+        metadata["text_name"],
+        int(metadata["tokens"]),
+        int(metadata["window"]),
+        metadata["dtype"],
+    )

@@ -44,7 +44,9 @@ def load_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with safe_open(file, "pt") as stored:
             metadata = stored.metadata() or {}
-            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+            # Copied, so that each lies in memory as a tensor of our own would: in a file they begin
+            # anywhere, and the last bits of products can depend on that.
+            tensors = {name: stored.get_tensor(name).clone() for name in stored.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise CorruptFileError(f"{file}: damaged ({error}); remove it or take a copy") from error
     for name, tensor in tensors.items():

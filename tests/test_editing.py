@@ -176,6 +176,9 @@ def test_the_figures_of_each_layer() -> None:
             torch.zeros(INNER, INNER, dtype=torch.float64),
         )
         assert write.unprojected_norm == pytest.approx(float(free.norm()))
+        assert write.surviving_norm == pytest.approx(
+            float((free @ dense(one.projectors[layer]).double()).norm()), rel=1e-5
+        )
         partly = tiny_model("llama", dtype=torch.float64)
         for earlier in range(layer):
             done = written.changes[earlier]

@@ -50,7 +50,11 @@ def a_result(facts: list[Fact], batches: int = 1) -> EditResult:
         Outcome(fact, (" Rome",), before, after, a_trace(), 0.1, "read <i>so</i>") for fact in facts
     ]
     writes = [
-        [LayerWrite(5, 1.0, 2.0, 50.0, [3.0] * len(facts), [0.25] * len(facts), [8.0] * len(facts))]
+        [
+            LayerWrite(
+                5, 1.0, 2.0, 1.5, 50.0, [3.0] * len(facts), [0.25] * len(facts), [8.0] * len(facts)
+            )
+        ]
     ] * batches
     return EditResult(outcomes, writes, [0] * len(facts), [1024], {"target values": 3.0})
 

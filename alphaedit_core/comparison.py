@@ -1,0 +1,226 @@
+"""One question to one model with the weights of two states of its history, or of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from .differences import Difference, difference, words
+from .errors import InputError
+from .generation import Sampling, TokenStep, chat_ids, continuation, text_of
+from .likelihood import Score, score, score_ids
+from .models import EditableModel
+from .progress import Monitor
+from .prompts import target_ids
+from .session import EditSession
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked.
+
+    Attributes:
+        prompt: the text that the model goes on after; in chat, the user's message.
+        tokens: new tokens at most.
+        sampling: None for the likeliest token each time.
+        chat: whether to put the prompt as a message, by the tokenizer's chat template.
+        new, old: targets to rate after the prompt, or None.
+
+    Raises:
+        InputError: if the prompt is blank or no token is wanted.
+    """
+
+    prompt: str
+    tokens: int = 12
+    sampling: Sampling | None = None
+    chat: bool = False
+    new: str | None = None
+    old: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.prompt.strip():
+            raise InputError("there is no prompt; type one, or select a fact")
+        if self.tokens < 1:
+            raise InputError(f"{self.tokens} new tokens are none; give 1 or more")
+
+
+@dataclass(frozen=True)
+class Ratings:
+    """How a model rates the targets of a question, at the place where they are asked for.
+
+    Attributes:
+        new, old: of both targets; None where there is none.
+        as_text: of the new target after the prompt as plain text, where the question is in chat.
+    """
+
+    new: Score | None
+    old: Score | None
+    as_text: Score | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model says in one state of the history.
+
+    Attributes:
+        number: edits that are in the model in this state.
+        digest: of the edited weights, "" for the unedited ones; equal digests say the same.
+        steps: the continuation.
+        ratings: of the targets.
+    """
+
+    number: int
+    digest: str
+    steps: tuple[TokenStep, ...]
+    ratings: Ratings
+
+    @property
+    def text(self) -> str:
+        """The continuation as text."""
+        return text_of(self.steps)
+
+    def names(self, target: str) -> bool:
+        """Whether the continuation has a target in it, as words and in any case."""
+        wanted = [word.casefold() for word in words(target)]
+        said = [word.casefold() for word in words(self.text)]
+        return any(said[i : i + len(wanted)] == wanted for i in range(len(said)))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One question, answered in two states of the history.
+
+    Attributes:
+        question: what was asked.
+        before, after: the answers.
+    """
+
+    question: Question
+    before: Answer
+    after: Answer
+
+    @property
+    def by_tokens(self) -> Difference:
+        """Which tokens differ, by their ids."""
+        return difference(
+            [step.token for step in self.before.steps], [step.token for step in self.after.steps]
+        )
+
+    @property
+    def by_words(self) -> Difference:
+        """Which words differ, of ``words(answer.text)``."""
+        return difference(words(self.before.text), words(self.after.text))
+
+
+@dataclass(frozen=True)
+class HistoryPoint:
+    """How likely the targets are in one state of the history.
+
+    Attributes:
+        number: edits that are in the model.
+        new, old: ratings of both targets; None where there is none.
+    """
+
+    number: int
+    new: Score | None
+    old: Score | None
+
+
+def compare(
+    session: EditSession,
+    question: Question,
+    reference: int = 0,
+    known: Sequence[tuple[Question, Answer]] = (),
+    monitor: Monitor | None = None,
+) -> Comparison:
+    """Ask before and after; "before" has the weights of another state, put back afterwards.
+
+    Args:
+        session: the session; "after" is where it stands now.
+        question: what to ask.
+        reference: the state that "before" is; 0 for the unedited model.
+        known: questions and answers of this session to be used again where the weights are equal.
+        monitor: what to report to; asked after every token whether to stop.
+
+    Raises:
+        InputError: if the question does not fit the model.
+        SessionError: if there is no such state, or another thread uses the model.
+        Cancelled: if cancelled.
+    """
+    monitor = monitor or Monitor()
+    answers = {answer.digest: answer for asked, answer in known if asked == question}
+    with session.model.in_use():
+        for number in (session.applied, reference):
+            digest = state_digest(session, number)
+            if digest not in answers:
+                with session.at(number):
+                    answers[digest] = answer(session.model, question, number, digest, monitor)
+        before, after = (
+            replace(answers[state_digest(session, number)], number=number)
+            for number in (reference, session.applied)
+        )
+    return Comparison(question, before, after)
+
+
+def answer(
+    model: EditableModel, question: Question, number: int, digest: str, monitor: Monitor
+) -> Answer:
+    """Ask a model as it stands; ``number`` and ``digest`` only name its state."""
+    prompt = chat_ids(model, question.prompt) if question.chat else question.prompt
+    steps = continuation(model, prompt, question.tokens, question.sampling, monitor=monitor)
+    return Answer(number, digest, tuple(steps), rate(model, question, monitor))
+
+
+def rate(model: EditableModel, question: Question, monitor: Monitor | None = None) -> Ratings:
+    """Rate the targets of a question, with the model as it stands."""
+    new, old = (
+        None if target is None else _rated(model, question, target, monitor)
+        for target in (question.new, question.old)
+    )
+    if not question.chat or question.new is None:
+        return Ratings(new, old)
+    as_text = score(model, [(question.prompt, question.new)], monitor=monitor)[0]
+    return Ratings(new, old, as_text)
+
+
+def through_history(
+    session: EditSession, question: Question, monitor: Monitor | None = None
+) -> list[HistoryPoint]:
+    """Rate the targets of a question in every state, from the unedited model to the present one.
+
+    Raises:
+        InputError: if the question names no target.
+        SessionError: if another thread uses the model.
+        Cancelled: if cancelled.
+    """
+    if question.new is None and question.old is None:
+        raise InputError("there is no target to follow; select a fact")
+    monitor = monitor or Monitor()
+    question = replace(question, tokens=1)
+    points: list[HistoryPoint] = []
+    with (
+        session.model.in_use(),
+        monitor.stage("history", session.applied + 1, "state"),
+    ):
+        for number in range(session.applied + 1):
+            with session.at(number):
+                ratings = rate(session.model, question, monitor)
+            points.append(HistoryPoint(number, ratings.new, ratings.old))
+            monitor.advance()
+    return points
+
+
+def state_digest(session: EditSession, number: int) -> str:
+    """What tells the weights of a state from those of all others; "" for the unedited ones."""
+    return session.history[number - 1].digest if 0 < number <= len(session.history) else ""
+
+
+def _rated(model: EditableModel, question: Question, target: str, monitor: Monitor | None) -> Score:
+    if not question.chat:
+        return score(model, [(question.prompt, target)], monitor=monitor)[0]
+    # Whether an answer begins with a space depends on the template; the likelier way counts.
+    plain = model.tokenizer(target, add_special_tokens=False)["input_ids"]
+    ways = {tuple(plain), target_ids(model.tokenizer, question.prompt, target)}
+    ids = chat_ids(model, question.prompt)
+    scores = score_ids(model, [(ids, way) for way in sorted(ways) if way], monitor=monitor)
+    return min(scores, key=lambda one: one.nll)

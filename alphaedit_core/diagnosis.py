@@ -1,0 +1,187 @@
+"""Why a fact was not written, in words: what can go wrong, looked for in the order it would happen.
+
+A fact counts as written when every token of its target is the model's first choice after the
+prompt (``Outcome.written``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from .facts import Fact
+from .likelihood import score
+from .progress import Monitor
+from .results import EditResult, Outcome
+
+if TYPE_CHECKING:
+    from .ledger import Batch
+    from .session import EditSession
+
+#: A search that ends with a smaller probability of the target than this did not find a value.
+_FOUND = 0.5
+#: A write that leaves more than this share of the wanted change fell short.
+_SHORT = 0.3
+
+
+def diagnose(result: EditResult, index: int) -> str:
+    """One sentence on a fact of an edit that was not written; "" for one that was.
+
+    Args:
+        result: the edit.
+        index: of the fact among its outcomes.
+    """
+    outcome = result.outcomes[index]
+    if outcome.written:
+        return ""
+    for look in (_worded_otherwise, _not_converged, _fell_short):
+        if sentence := look(outcome):
+            return sentence
+    if result.batches[index] < result.batches[-1]:
+        return (
+            "its own write reached the target value, so a later batch of the same edit wrote over "
+            "it; write it again, or use a larger batch size"
+        )
+    return (
+        "its target value was found and written, but the model does not carry it through this "
+        f"prompt (P = {outcome.after.new.probability:.2f}); other facts of the same edit may share "
+        "its key, or the last edited layer may be too late for it"
+    )
+
+
+def _worded_otherwise(outcome: Outcome) -> str:
+    said, target = (" ".join(t.split()) for t in (outcome.after.completion, outcome.fact.target))
+    if not said.casefold().startswith(target.casefold()):
+        return ""
+    tokens = " ".join(f"“{token}”" for token in outcome.tokens)
+    return (
+        f"the model now says “{said[: len(target)]}”, but not as the tokens {tokens}: the "
+        "tokenizer does not write the target that way here; write the target as the model says it"
+    )
+
+
+def _not_converged(outcome: Outcome) -> str:
+    trace = outcome.trace
+    if trace.converged or trace.probability[-1] >= _FOUND:
+        return ""
+    clamp = (
+        "; its change was cut back to the longest allowed, so raise clamp_factor"
+        if trace.clamped
+        else ", so raise steps or learning_rate"
+    )
+    return (
+        f"the search for its target value did not converge: loss {trace.loss[-1]:.2f} and "
+        f"P(target) {trace.probability[-1]:.2f} after {len(trace.nll)} evaluations{clamp}"
+    )
+
+
+def _fell_short(outcome: Outcome) -> str:
+    if outcome.residual_left <= _SHORT:
+        return ""
+    return (
+        f"the write fell short: {outcome.residual_left:.0%} of the wanted change of the hidden "
+        "state is missing; lower ridge, raise the threshold, or look in the spectrum at how much "
+        "of its key the null space keeps"
+    )
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A fact that was written and is no longer said.
+
+    Attributes:
+        edit: number of the edit that wrote it.
+        fact: the fact.
+        by: number of the edit after which it was gone, and that edit's fact with the nearest key.
+    """
+
+    edit: int
+    fact: Fact
+    by: tuple[int, Fact] | None
+
+    def __str__(self) -> str:
+        said = f"edit {self.edit}: “{self.fact.text} {self.fact.target}” is no longer said"
+        if self.by is None:
+            return said
+        number, fact = self.by
+        return f"{said}: overwritten by edit {number}, likeliest by “{fact.text} {fact.target}”"
+
+
+def lost_facts(session: EditSession, monitor: Monitor | None = None) -> list[Lost]:
+    """Which facts of the applied edits were said after their edit and are not any more.
+
+    A fact that a later edit corrected (same subject and prompt) is not lost.
+
+    Args:
+        session: the session; its weights are changed only while this runs.
+        monitor: what to report to.
+
+    Raises:
+        SessionError: if another thread uses the model.
+        Cancelled: if cancelled; nothing was changed.
+    """
+    monitor = monitor or Monitor()
+    written: dict[tuple[str, str], tuple[int, Fact]] = {}
+    for number, entry in enumerate(session.history[: session.applied], start=1):
+        for outcome in entry.result.outcomes:
+            written.pop(outcome.fact.slot, None)
+            if outcome.written:
+                written[outcome.fact.slot] = number, outcome.fact
+    held = list(written.values())
+    with monitor.stage("facts that still hold", len(held), "fact"), session.model.in_use():
+        scores = score(session.model, [(f.text, f.target) for _, f in held], monitor=monitor)
+        monitor.advance(sum(own.exact for own in scores))
+        lost = []
+        for (number, fact), own in zip(held, scores, strict=True):
+            if not own.exact:
+                lost.append(Lost(number, fact, overwritten_by(session, number, fact)))
+                monitor.advance()
+    return lost
+
+
+def overwritten_by(session: EditSession, number: int, fact: Fact) -> tuple[int, Fact] | None:
+    """The later edit that made the model forget a fact, and the likeliest fact of it.
+
+    The states after the edit are looked at in turn; the first in which the fact is no longer said
+    token by token names the edit. Of its facts, the one whose key points most in the direction of
+    this fact's (largest cosine, mean over the layers) is named.
+
+    Args:
+        session: the session; its weights are changed only while this runs.
+        number: of the edit that wrote the fact.
+        fact: one of its facts.
+
+    Returns:
+        Number of the later edit and its fact; None if the fact was never said, or still is.
+
+    Raises:
+        SessionError: if there is no such edit, or another thread uses the model.
+    """
+
+    def said(state: int) -> bool:
+        with session.at(state):
+            return score(session.model, [(fact.text, fact.target)])[0].exact
+
+    if not said(number):
+        return None
+    own = session.history[number - 1]
+    for later in range(number + 1, session.applied + 1):
+        if not said(later):
+            entry = session.history[later - 1]
+            [batch] = [b for b in own.batches if any(f.id == fact.id for f in b.facts)]
+            facts = [f for b in entry.batches for f in b.facts]
+            near = torch.cat([_nearness(batch, fact, b) for b in entry.batches])
+            return later, facts[int(near.argmax())]
+    return None
+
+
+def _nearness(own: Batch, fact: Fact, other: Batch) -> torch.Tensor:
+    """Cosine of each key of another batch with a fact's, mean over the layers, (n,)."""
+    column = [f.id for f in own.facts].index(fact.id)
+    total = torch.zeros(len(other.facts))
+    for layer, keys in other.keys.items():
+        key = own.keys[layer][:, column].float()
+        total += torch.nn.functional.cosine_similarity(keys.float(), key[:, None], dim=0)
+    return total / len(other.keys)

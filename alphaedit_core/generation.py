@@ -1,0 +1,289 @@
+"""What a model says next, token by token, with how sure it is and what else it considered."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import DynamicCache
+
+from .completions import closing_tokens
+from .errors import InputError, SessionError
+from .forward import ending_before, run_model
+from .models import EditableModel
+from .progress import Monitor
+from .prompts import encode
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+#: What decoders write for bytes that are not (yet) a character.
+_BROKEN = "\ufffd"
+#: Tokens of the prompt that decide how the first new one is spelled.
+_CONTEXT = 8
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to draw tokens; the same seed draws alike from equal probabilities.
+
+    Attributes:
+        seed: of the generator, which is on the CPU whatever the model runs on.
+        temperature: logits are divided by it.
+        top_p: only the likeliest tokens whose probabilities together reach this are drawn (nucleus
+            sampling, Holtzman et al. 2020); 1 for all.
+
+    Raises:
+        InputError: if a number is out of its range.
+    """
+
+    seed: int = 0
+    temperature: float = 1.0
+    top_p: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise InputError(
+                f"temperature {self.temperature} is not above 0; for the likeliest tokens, do "
+                "without sampling"
+            )
+        if not 0 < self.top_p <= 1:
+            raise InputError(f"top-p {self.top_p} is not above 0 and at most 1; give 1 for all")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A token that a model considered.
+
+    Attributes:
+        token: its id.
+        text: what it adds to the text; "" where it is only a part of a character.
+        probability: under the model's own distribution, whatever the temperature.
+        rank: its place among all tokens, 1 for the likeliest.
+        part: its bytes, where it is only a part of a character.
+    """
+
+    token: int
+    text: str
+    probability: float
+    rank: int
+    part: bytes = b""
+
+    @property
+    def label(self) -> str:
+        """Its text, or what else names it: the bytes in hexadecimal, its id."""
+        if self.text:
+            return self.text
+        return f"<{self.part.hex(' ').upper()}>" if self.part else f"#{self.token}"
+
+
+@dataclass(frozen=True)
+class TokenStep(Choice):
+    """A token that a model said, with what else it considered there.
+
+    Attributes:
+        top: the likeliest tokens at this place, the likeliest first.
+    """
+
+    top: tuple[Choice, ...] = ()
+
+
+def text_of(steps: Sequence[TokenStep]) -> str:
+    """The text that tokens make together; of a character that was not finished there is nothing."""
+    return "".join(step.text for step in steps)
+
+
+@torch.no_grad()
+def continuation(
+    model: EditableModel,
+    prompt: str | Sequence[int],
+    tokens: int = 12,
+    sampling: Sampling | None = None,
+    top: int = 5,
+    monitor: Monitor | None = None,
+) -> list[TokenStep]:
+    """How a model goes on after a prompt.
+
+    Args:
+        model: the model, as it stands.
+        prompt: a text, or token ids (:func:`chat_ids` makes some).
+        tokens: new tokens at most; a closing token ends the text earlier and is left out.
+        sampling: None for the likeliest token each time, whatever the model's own settings say.
+        top: how many of the likeliest tokens to note at each place.
+        monitor: what to report to; asked after every token whether to stop.
+
+    Raises:
+        InputError: if the prompt has no token, or prompt and new tokens are more than the model
+            has positions for.
+        SessionError: if the model's output is not a number.
+        Cancelled: if cancelled.
+    """
+    monitor = monitor or Monitor(show=None)
+    ids = encode(model.tokenizer, prompt)[0] if isinstance(prompt, str) else list(prompt)
+    _check_room(model, len(ids), tokens)
+    ends = set(closing_tokens(model))
+    spelling = _Spelling(model.tokenizer, ids)
+    generator = torch.Generator().manual_seed(sampling.seed) if sampling else None
+    seen, growing = 0, DynamicCache()
+    steps: list[TokenStep] = []
+    with monitor.stage("continuation", tokens, "token"):
+        while len(steps) < tokens:
+            logits = _next_logits(model, ids, seen, growing)
+            token = int(logits.argmax()) if sampling is None else _draw(logits, sampling, generator)
+            if token in ends:
+                break
+            steps.append(_step(token, logits, top, spelling))
+            seen, ids = seen + len(ids), [token]
+            monitor.advance()
+    return steps
+
+
+def has_chat(model: EditableModel) -> bool:
+    """Whether the tokenizer knows how a conversation is written."""
+    return bool(getattr(model.tokenizer, "chat_template", None))
+
+
+def chat_ids(model: EditableModel, prompt: str) -> list[int]:
+    """Token ids of a conversation: the prompt as the user's message, and the answer's beginning.
+
+    Raises:
+        InputError: if the tokenizer has no chat template, or it refuses the message.
+    """
+    if not has_chat(model):
+        raise InputError(f'the tokenizer of "{model.name}" has no chat template; ask without chat')
+    try:
+        written: Any = model.tokenizer.apply_chat_template(
+            [{"role": "user", "content": prompt}],
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+        )
+    except Exception as error:  # templates are programs that come with the model
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f'the chat template of "{model.name}" does not take this prompt ({reason}); ask '
+            "without chat"
+        ) from error
+    return list(written["input_ids"])
+
+
+# -- one step --------------------------------------------------------------------------------------
+
+
+def _check_room(model: EditableModel, prompt: int, tokens: int) -> None:
+    if not prompt:
+        raise InputError("the prompt has no token; type some text")
+    room = getattr(model.model.config.get_text_config(), "max_position_embeddings", None)
+    if isinstance(room, int) and prompt + tokens > room:
+        raise InputError(
+            f"prompt and new tokens are {prompt} + {tokens} tokens, but the model has positions "
+            f"for {room}; shorten one of them"
+        )
+
+
+def _next_logits(
+    model: EditableModel, ids: Sequence[int], seen: int, growing: DynamicCache
+) -> Tensor:
+    """Logits after ``ids``, which follow ``seen`` cached tokens: (vocabulary,), on the CPU."""
+    row = torch.tensor([list(ids)], device=model.device)
+    positions = torch.arange(seen, seen + len(ids), device=model.device)[None]
+    with ending_before(model, model.layers) as last:
+        run_model(model, row, positions=positions, cache=growing)
+    logits = model.anatomy.logits(last[0][:, -1])[0].cpu().double()
+    if bool(logits.isnan().any()):
+        raise SessionError("the model's output is no number any more; undo the last edit")
+    return logits
+
+
+def _draw(logits: Tensor, sampling: Sampling, generator: torch.Generator | None) -> int:
+    # The largest is taken off first, so that no temperature is so low that numbers overflow.
+    chances = ((logits - logits.max()) / sampling.temperature).softmax(dim=0)
+    if sampling.top_p < 1:
+        ordered, order = chances.sort(descending=True, stable=True)
+        beyond = order[ordered.cumsum(0) - ordered >= sampling.top_p]
+        chances[beyond] = 0.0
+    return int(torch.multinomial(chances, 1, generator=generator))
+
+
+def _step(token: int, logits: Tensor, top: int, spelling: _Spelling) -> TokenStep:
+    chances = logits.softmax(dim=0)
+    best = logits.topk(min(top, len(logits))).indices.tolist()
+    best.sort(key=lambda other: (-float(logits[other]), other))
+    considered = tuple(
+        Choice(other, text, float(chances[other]), rank, part)
+        for rank, other in enumerate(best, 1)
+        for text, part in [spelling.of(other)]
+    )
+    text, part = spelling.of(token)
+    spelling.take(token)
+    rank = 1 + int((logits > logits[token]).sum())
+    return TokenStep(token, text, float(chances[token]), rank, part, considered)
+
+
+class _Spelling:
+    """Tokens as the text that they add where they stand.
+
+    A token alone may be spelled otherwise (tokenizers take the first space of a text away), and
+    one character may take several tokens. So a token's text is what the decoded text grows by.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, ids: Sequence[int]) -> None:
+        self._tokenizer = tokenizer
+        start = max(0, len(ids) - _CONTEXT)
+        while start and self._decode(ids[start:]).startswith(_BROKEN):
+            start -= 1
+        self._known = list(ids[start:])
+        self._written = self._decode(self._known)
+        #: Tokens of a character that is not finished.
+        self._open: list[int] = []
+
+    def of(self, token: int) -> tuple[str, bytes]:
+        """What a token would add: its text, or its bytes where they are part of a character."""
+        whole = self._decode([*self._known, *self._open, token])
+        if whole.endswith(_BROKEN):
+            return "", _bytes_of(self._tokenizer, token)
+        if whole.startswith(self._written):
+            return whole[len(self._written) :], b""
+        return self._decode([token]), b""
+
+    def take(self, token: int) -> None:
+        """Go on behind a token."""
+        self._open.append(token)
+        whole = self._decode([*self._known, *self._open])
+        if not whole.endswith(_BROKEN):
+            self._known += self._open
+            self._written, self._open = whole, []
+
+    def _decode(self, ids: Sequence[int]) -> str:
+        return str(
+            self._tokenizer.decode(
+                list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False
+            )
+        )
+
+
+def _bytes_of(tokenizer: PreTrainedTokenizerFast, token: int) -> bytes:
+    """The bytes of a token that is no whole character; none if they cannot be told."""
+    piece = str(tokenizer.convert_ids_to_tokens(token) or "")
+    if re.fullmatch(r"<0x[0-9A-F]{2}>", piece):
+        return bytes.fromhex(piece[3:5])
+    table = _byte_characters()
+    return bytes(table[c] for c in piece) if all(c in table for c in piece) else b""
+
+
+@cache
+def _byte_characters() -> dict[str, int]:
+    """Bytes by the characters that stand for them in byte-level tokenizers (GPT-2, 2019).
+
+    Bytes that print stand for themselves, all others for the characters from 256 on.
+    """
+    prints = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in prints]
+    return {chr(byte): byte for byte in prints} | {
+        chr(256 + place): byte for place, byte in enumerate(others)
+    }

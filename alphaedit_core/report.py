@@ -1,0 +1,262 @@
+"""A session as one HTML file that can be sent to someone, and as a piece of a model card.
+
+The page holds everything itself, pictures too, and forbids its reader's browser to fetch anything
+(a Content-Security-Policy in its head). It is readable on paper, in light and in dark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+from . import __version__
+from .export import facts_in_model, markdown_cell, portable_name
+from .ledger import Entry
+from .nullspace import Spectrum
+from .pictures import spectrum_html, trace_html
+from .probes import KINDS, ProbeRow, aggregate
+from .results import HEADINGS, Outcome, html_table
+from .session import EditSession
+
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+_STYLE = """
+:root {
+  color-scheme: light dark;
+  --ink: #1f1f1f; --quiet: #5b5b5b; --paper: #ffffff; --line: #cccccc;
+}
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e8e8e8; --quiet: #ababab; --paper: #161616; --line: #4a4a4a; }
+}
+body {
+  max-width: 62rem; margin: 2rem auto; padding: 0 1rem;
+  color: var(--ink); background: var(--paper);
+  font: 16px/1.5 system-ui, sans-serif; overflow-wrap: anywhere;
+}
+h1 { font-size: 1.6rem; }
+h2 { font-size: 1.25rem; margin-top: 2.2rem; }
+h3 { font-size: 1rem; }
+.quiet, summary { color: var(--quiet); }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; margin: 0.6rem 0; font-variant-numeric: tabular-nums; }
+th, td {
+  border-bottom: 1px solid var(--line); padding: 0.25rem 0.9rem 0.25rem 0;
+  vertical-align: top; text-align: left; overflow-wrap: break-word;
+}
+th { font-weight: 600; color: var(--quiet); }
+img { display: block; margin: 0.6rem 0; max-width: 100%; }
+"""
+
+
+def report_html(
+    session: EditSession,
+    spectra: Mapping[int, Spectrum] | None = None,
+    probes: Sequence[ProbeRow] | None = None,
+) -> str:
+    """One self-contained HTML page about a session's applied edits; nothing is computed for it.
+
+    Args:
+        session: the session.
+        spectra: of the edited layers; None for those the session knows.
+        probes: rows about paraphrases and neighbours to show; None for no such part.
+
+    Returns:
+        The page: model and settings, before and after of every applied edit with the curves of its
+        search, the spectra, the probes, and the history.
+    """
+    spectra = session.known_spectra if spectra is None else spectra
+    name = portable_name(session.model.name)
+    title = f"Edits of {name}"
+    parts = [
+        f"<h1>{escape(title)}</h1>",
+        f"<p>{escape(_summary(session))}</p>",
+        _edits(session),
+        _spectra(session, spectra or {}),
+        "" if probes is None else _probes(probes),
+        f"<h2>History</h2>{_scroll(session.history._repr_html_())}",
+        _settings(session, name),
+    ]
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<link rel="icon" href="data:,"><title>{escape(title)}</title>'
+        f"<style>{_STYLE}</style></head>\n<body>\n" + "\n".join(parts) + "\n</body></html>\n"
+    )
+
+
+def model_card(session: EditSession) -> str:
+    """Markdown for the card of an edited model: what was changed, how, and what it says now."""
+    hyperparameters, manifest = session.hyperparameters, session.manifest()
+    layers = ", ".join(map(str, hyperparameters.layers))
+    latest = _latest(session)
+    written = sum(outcome.written for outcome in latest)
+    rows = [
+        f"| {markdown_cell(outcome.fact.text)} | {markdown_cell(outcome.fact.target)} "
+        f"| {_moved(outcome)} | {_word(outcome)} |"
+        for outcome in latest
+    ]
+    table = ["| prompt | new target | P(new) right after | outcome |", "|---|---|---|---|", *rows]
+    made = manifest["made_with"]
+    lines = [
+        "## Edited facts",
+        "",
+        f"The MLP down-projections of blocks {layers} of `{portable_name(manifest['model'])}` "
+        f"(weights `{manifest['fingerprint']}`, {manifest['dtype']}) were changed with "
+        f"{session.editor}; all other weights are the original ones. {written} of "
+        f"{len(latest)} facts are written.",
+        "",
+        *(table if rows else ["No edit is applied."]),
+        "",
+        f"- Threshold of the null space: {hyperparameters.threshold}; ridge: "
+        f"{hyperparameters.ridge:g}; seed: {hyperparameters.seed}",
+        f"- Digest of the edited weights: `{_digest(session)}`",
+        f"- Made with AlphaEdit workbench {__version__}, torch {made['torch']}, transformers "
+        f"{made['transformers']}",
+        "- Only the facts above were checked. What else the model says of their subjects may have "
+        "changed, and what follows from a fact is not written with it.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+# -- parts of the page -----------------------------------------------------------------------------
+
+
+def _summary(session: EditSession) -> str:
+    entries = _applied(session)
+    if not entries:
+        return "No edit is applied: these are the original weights."
+    count = sum(len(entry.facts) for entry in entries)
+    written = sum(entry.result.written for entry in entries)
+    edits = f"{len(entries)} edit{'' if len(entries) == 1 else 's'}"
+    facts = f"{written} of {count} fact{'' if count == 1 else 's'} written"
+    return f"{edits} applied with {session.editor}: {facts}."
+
+
+def _edits(session: EditSession) -> str:
+    parts = []
+    for number, entry in enumerate(_applied(session), start=1):
+        named = f": {entry.title}" if entry.title else ""
+        rows = [
+            (*row, _word(outcome))
+            for row, outcome in zip(entry.result.rows(), entry.result.outcomes, strict=True)
+        ]
+        made = f"{entry.created}, threshold {entry.hyperparameters.threshold}"
+        parts.append(
+            f"<h2>Edit {number}{escape(named)}</h2>"
+            f'<p class="quiet">{escape(made)}; {escape(entry.result.summary())}</p>'
+            + _scroll(html_table((*HEADINGS, "outcome"), rows))
+            + "<h3>Search for the target values</h3>"
+            + trace_html([outcome.trace for outcome in entry.result.outcomes])
+        )
+    return "".join(parts)
+
+
+def _spectra(session: EditSession, spectra: Mapping[int, Spectrum]) -> str:
+    entries = _applied(session)
+    used = entries[-1].hyperparameters if entries else session.hyperparameters
+    if not spectra:
+        return "<h2>Null space</h2><p>The spectra have not been made in this session.</p>"
+    pictures = (_scroll(spectrum_html(spectra[layer], used.threshold)) for layer in sorted(spectra))
+    return (
+        "<h2>Null space</h2><p>Eigenvalues of the second moment of each edited layer's keys over "
+        "ordinary text. An edit writes only into directions under the threshold.</p>"
+        + "".join(pictures)
+    )
+
+
+def _probes(rows: Sequence[ProbeRow]) -> str:
+    counts = aggregate(rows)
+    shares = [(kind, f"{counts[kind][0]} of {counts[kind][1]}") for kind in KINDS]
+    cells = [
+        (
+            row.probe.kind,
+            row.probe.prompt,
+            f"{row.before.text.strip()} {row.before.probability:.2f}",
+            f"{row.after.text.strip()} {row.after.probability:.2f}",
+            f"{row.before.new.probability:.3f} → {row.after.new.probability:.3f}",
+            row.result,
+        )
+        for row in rows
+    ]
+    headings = ("kind", "prompt", "before", "after", "P(new)", "result")
+    return (
+        "<h2>Paraphrases and neighbours</h2>"
+        + html_table(("kind", "passed"), shares)
+        + _scroll(html_table(headings, cells))
+    )
+
+
+def _settings(session: EditSession, name: str) -> str:
+    manifest = session.manifest()
+    statistics = manifest["statistics"] or {}
+    made = manifest["made_with"]
+    rows = [
+        ("model", name),
+        ("fingerprint of the original weights", manifest["fingerprint"]),
+        ("digest of the edited weights", _digest(session)),
+        ("dtype", manifest["dtype"]),
+        ("editor", manifest["editor"]),
+        ("text of the statistics", portable_name(str(statistics.get("text", "not made")))),
+        ("tokens of the statistics", str(statistics.get("tokens", "not made"))),
+        *((f"made with: {key}", str(value)) for key, value in made.items()),
+    ]
+    fields = session.hyperparameters.to_dict()
+    fields["text"] = portable_name(fields["text"])
+    settings = [(key, str(value)) for key, value in fields.items()]
+    contexts = [(text,) for text in manifest["contexts"] or ()]
+    differing = [
+        (f"edit {number}", key, str(value))
+        for number, entry in enumerate(_applied(session), start=1)
+        for key, value in _differing(entry, fields).items()
+    ]
+    return (
+        "<h2>Model and settings</h2>"
+        + _scroll(html_table(("", ""), rows))
+        + "<h3>Hyperparameters</h3>"
+        + _scroll(html_table(("hyperparameter", "value"), settings))
+        + (html_table(("made with another", "", "value"), differing) if differing else "")
+        + (html_table(("contexts before prompts",), contexts) if contexts else "")
+    )
+
+
+def _differing(entry: Entry, present: Mapping[str, Any]) -> dict[str, Any]:
+    fields = entry.hyperparameters.to_dict()
+    fields["text"] = portable_name(fields["text"])
+    return {key: value for key, value in fields.items() if value != present[key]}
+
+
+def _scroll(html: str) -> str:
+    return f'<div class="scroll">{html}</div>'
+
+
+# -- what is said ----------------------------------------------------------------------------------
+
+
+def _applied(session: EditSession) -> list[Entry]:
+    return list(session.history[: session.applied])
+
+
+def _digest(session: EditSession) -> str:
+    """Of the edited weights in the present state, as the history has it."""
+    entries = _applied(session)
+    return entries[-1].digest if entries else "none: the original weights"
+
+
+def _latest(session: EditSession) -> list[Outcome]:
+    """One outcome for each fact in the model; of corrections of the same thing only the last."""
+    outcomes = {
+        outcome.fact.slot: outcome
+        for entry in _applied(session)
+        for outcome in entry.result.outcomes
+    }
+    return [outcomes[fact.slot] for fact in facts_in_model(session)]
+
+
+def _moved(outcome: Outcome) -> str:
+    return f"{outcome.before.new.probability:.3f} → {outcome.after.new.probability:.3f}"
+
+
+def _word(outcome: Outcome) -> str:
+    return "written" if outcome.written else "not written"

@@ -1,0 +1,269 @@
+"""A session as something that can be run or read elsewhere: a Python script, or one JSON object.
+
+The script needs nothing of the notebook. It loads the model, makes every edit that is applied
+again, in order and in the same batches, and says after each whether the weights are, bit for bit,
+those that were recorded. They are on the same machine with the same versions and number of
+threads; elsewhere the last bits of sums may differ, which the script says and goes on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from . import __version__
+from .facts import Fact
+from .hyperparameters import HyperParameters
+from .ledger import Entry
+from .session import EditSession
+
+SCHEMA = "alphaedit record 1"
+"""Name and version of the layout of :func:`to_record`."""
+
+_WIDTH = 100
+
+#: A call or list: what stands before, its parts, what stands after; or source as it is.
+_Node = str | tuple[str, Sequence["_Node"], str]
+
+
+def to_python(session: EditSession, facts: Sequence[Fact] | None = None) -> str:
+    """Python source that makes a session's applied edits again, without any widget.
+
+    Args:
+        session: the session; nothing is computed for it.
+        facts: facts that are not applied yet, to be written last; None for none.
+
+    Returns:
+        A script of ASCII and printable characters only: texts of facts are Python literals.
+    """
+    entries = session.history[: session.applied]
+    manifest = session.manifest()
+    first = entries[0].hyperparameters if entries else session.hyperparameters
+    parts = [_head(session, manifest), _loading(manifest), _session(session, manifest, first)]
+    if entries:
+        parts.append(_CHECK)
+    present = first
+    for number, entry in enumerate(entries, start=1):
+        parts.append(_edit(number, entry, present))
+        present = entry.hyperparameters
+    if facts:
+        changes = _changes(present, session.hyperparameters)
+        edit: _Node = ("session.edit(", [_facts(facts)], ")")
+        parts.append(f"# Not applied yet.\n{changes}result = {_render(edit)}\nprint(result)")
+    return "\n\n".join(parts) + "\n"
+
+
+def to_record(session: EditSession, facts: Sequence[Fact] | None = None) -> dict[str, Any]:
+    """A session as one object ready for JSON: everything but the tensors.
+
+    Args:
+        session: the session; nothing is computed for it.
+        facts: facts that are not applied yet.
+
+    Returns:
+        ``schema``, what :meth:`EditSession.manifest` has (model, hyperparameters, versions …),
+        ``seeds``, ``applied``, ``edits`` (also undone ones, with facts, batches and outcomes), and
+        ``drafts``.
+    """
+    edits = [
+        _edit_record(entry, number <= session.applied)
+        for number, entry in enumerate(session.history, start=1)
+    ]
+    numbers = [session.hyperparameters, *(entry.hyperparameters for entry in session.history)]
+    return {
+        "schema": SCHEMA,
+        **session.manifest(),
+        "seeds": sorted({hyperparameters.seed for hyperparameters in numbers}),
+        "applied": session.applied,
+        "edits": edits,
+        "drafts": [fact.to_dict() for fact in facts or ()],
+    }
+
+
+def _edit_record(entry: Entry, applied: bool) -> dict[str, Any]:
+    outcomes = [
+        {
+            "fact": outcome.fact.to_dict(),
+            "written": outcome.written,
+            "before": dataclasses.asdict(outcome.before),
+            "after": dataclasses.asdict(outcome.after),
+        }
+        for outcome in entry.result.outcomes
+    ]
+    return {
+        "title": entry.title,
+        "created": entry.created,
+        "applied": applied,
+        "weights_digest": entry.digest,
+        "hyperparameters": entry.hyperparameters.to_dict(),
+        "batches": [len(batch.facts) for batch in entry.batches],
+        "plans": [batch.plan for batch in entry.batches],
+        "outcomes": outcomes,
+    }
+
+
+# -- the parts of the script -----------------------------------------------------------------------
+
+_CHECK = '''
+def check(recorded: str) -> None:
+    """Say whether the weights are those that were recorded, bit for bit."""
+    here = session.weights_digest()
+    if here == recorded:
+        print(f"edit {session.applied}: the recorded weights, bit for bit ({here})")
+    else:
+        print(f"edit {session.applied}: weights {here}, recorded were {recorded}; the last bits "
+              "differ with the machine, the versions and the number of threads")
+'''
+
+
+def _head(session: EditSession, manifest: dict[str, Any]) -> str:
+    made = manifest["made_with"]
+    count = session.applied
+    where = ", ".join(
+        f"{name} {made[name]}" for name in ("torch", "transformers", "python", "machine", "device")
+    )
+    lines = [
+        f"# Makes {count} edit{'' if count == 1 else 's'} of {_comment(manifest['model'])} again.",
+        f"# Written by AlphaEdit workbench {__version__}; recorded with",
+        f"# {_comment(where)}.",
+        "",
+        "from alphaedit_core import EditSession, Fact, HyperParameters, load_model",
+    ]
+    if session.model.device.type == "cpu":
+        lines[4:4] = ["import torch", ""]
+        threads = f"torch.set_num_threads({made['threads']})"
+        lines += ["", f"{threads}  # the last bits of sums depend on it"]
+    return "\n".join(lines)
+
+
+def _loading(manifest: dict[str, Any]) -> str:
+    device = manifest["made_with"]["device"]
+    loading: _Node = (
+        "load_model(",
+        [
+            _text(manifest["model"]),
+            f"device={_text(device)}",
+            f"dtype={_text(manifest['dtype'])}",
+        ],
+        ")",
+    )
+    return (
+        f"model = {_render(loading)}\n"
+        f"if model.fingerprint != {_text(manifest['fingerprint'])}:\n"
+        '    print("these are not the weights that were recorded, so results will differ")'
+    )
+
+
+def _session(session: EditSession, manifest: dict[str, Any], first: HyperParameters) -> str:
+    fields = [
+        f"{field.name}={_literal(getattr(first, field.name))}"
+        for field in dataclasses.fields(HyperParameters)
+    ]
+    arguments: list[_Node] = [
+        "model",
+        f"editor={_text(manifest['editor'])}",
+        ("hyperparameters=HyperParameters(", fields, ")"),
+    ]
+    contexts = _contexts(session, manifest)
+    comment = "# The contexts are sampled from the model with the seed.\n"
+    if contexts is not None:
+        comment = ""
+        arguments.append(("contexts=[", [_text(text) for text in contexts], "]"))
+    return f"{comment}session = {_render(('EditSession(', arguments, ')'))}"
+
+
+def _contexts(session: EditSession, manifest: dict[str, Any]) -> list[str] | None:
+    """The contexts of all edits, where one set was used for all and is still known."""
+
+    def sampling(hyperparameters: HyperParameters) -> tuple[int, int, int]:
+        return hyperparameters.seed, hyperparameters.context_tokens, hyperparameters.contexts
+
+    used = {sampling(entry.hyperparameters) for entry in session.history[: session.applied]}
+    same = used <= {sampling(session.hyperparameters)}
+    contexts: list[str] | None = manifest["contexts"]
+    return contexts if same else None
+
+
+def _edit(number: int, entry: Entry, present: HyperParameters) -> str:
+    title = f": {_comment(entry.title)}" if entry.title else ""
+    # All batches of an edit but the last have the same size.
+    size = len(entry.batches[0].facts)
+    edit: _Node = ("session.edit(", [_facts(entry.facts), f"batch_size={size}"], ")")
+    return (
+        f"# Edit {number}{title}\n"
+        f"{_changes(present, entry.hyperparameters)}{_render(edit)}\n"
+        f"check({_text(entry.digest)})"
+    )
+
+
+def _changes(present: HyperParameters, new: HyperParameters) -> str:
+    """The line that goes from some hyperparameters to others; "" if they are the same."""
+    changed = [
+        f"{field.name}={_literal(getattr(new, field.name))}"
+        for field in dataclasses.fields(HyperParameters)
+        if getattr(new, field.name) != getattr(present, field.name)
+    ]
+    if not changed:
+        return ""
+    call: _Node = ("session.hyperparameters.replace(", changed, ")")
+    return f"session.hyperparameters = {_render(call)}\n"
+
+
+def _facts(facts: Sequence[Fact]) -> _Node:
+    return ("[", [_fact(fact) for fact in facts], "]")
+
+
+def _fact(fact: Fact) -> _Node:
+    record = fact.to_dict()
+    arguments: list[_Node] = [_text(record.pop(name)) for name in ("subject", "prompt", "target")]
+    for name, value in record.items():
+        if isinstance(value, list):
+            arguments.append((f"{name}=[", [_text(text) for text in value], "]"))
+        else:
+            arguments.append(f"{name}={_text(value)}")
+    return ("Fact(", arguments, ")")
+
+
+# -- source ----------------------------------------------------------------------------------------
+
+
+def _render(node: _Node, depth: int = 0) -> str:
+    """Source of a node: on one line where there is room, else one part on each line."""
+    flat = _flat(node)
+    if isinstance(node, str) or 4 * depth + len(flat) + _MARGIN <= _WIDTH:
+        return flat
+    head, parts, tail = node
+    inner = "    " * (depth + 1)
+    lines = "".join(f"{inner}{_render(part, depth + 1)},\n" for part in parts)
+    return f"{head}\n{lines}{'    ' * depth}{tail}"
+
+
+#: Characters that a line may have before and after a node: an assignment, a comma.
+_MARGIN = 26
+
+
+def _flat(node: _Node) -> str:
+    if isinstance(node, str):
+        return node
+    head, parts, tail = node
+    return head + ", ".join(_flat(part) for part in parts) + tail
+
+
+def _literal(value: Any) -> str:
+    return _text(value) if isinstance(value, str) else repr(value)
+
+
+def _text(text: str) -> str:
+    """A string literal, in double quotes where that needs no escapes.
+
+    ``repr`` escapes all that does not print, so that no text can hide in the source.
+    """
+    literal = repr(text)
+    plain = literal.startswith("'") and '"' not in literal and "\\'" not in literal
+    return f'"{literal[1:-1]}"' if plain else literal
+
+
+def _comment(text: str) -> str:
+    """Text for one line of a comment: nothing in it ends the line or hides."""
+    return "".join(c if c.isprintable() else " " for c in " ".join(text.split()))

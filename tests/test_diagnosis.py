@@ -1,0 +1,146 @@
+"""Why a fact failed, in words, and which later edit wrote over it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from examples import CONTEXTS, FACTS, quiet, small
+from tiny import tiny_model
+
+from alphaedit_core import diagnosis
+from alphaedit_core import session as session_module
+from alphaedit_core.completions import complete
+from alphaedit_core.diagnosis import diagnose, lost_facts, overwritten_by
+from alphaedit_core.likelihood import Score
+from alphaedit_core.results import EditResult, Outcome, Seen
+from alphaedit_core.session import EditSession
+from alphaedit_core.targets import Trace
+
+SURE, LOST = Score(0.01, 0.99, True, 1), Score(3.0, 0.05, False, 7)
+FOUND = Trace([2.0, 0.1], [0.0, 0.0], [0.0, 0.0], [0.1, 0.9], [0.0, 0.4], False, True)
+
+
+def outcome(
+    after: Score, said: str = "London", trace: Trace = FOUND, left: float = 0.05
+) -> Outcome:
+    fact = FACTS[0]
+    return Outcome(fact, ("Rome", " in"), Seen("Paris", LOST, None), Seen(said, after, None),
+                   trace, left)  # fmt: skip
+
+
+def why(one: Outcome, batches: tuple[int, ...] = (0,)) -> str:
+    return diagnose(EditResult([one] * len(batches), [], list(batches), []), 0)
+
+
+def test_a_written_fact_needs_no_words() -> None:
+    assert why(outcome(SURE, "Rome in Italy")) == ""
+
+
+def test_the_tokenizer_writes_it_otherwise() -> None:
+    said = why(outcome(LOST, "rome in Italy, where"))
+    assert "not as the tokens “Rome” “ in”" in said and "tokenizer" in said
+
+
+def test_the_search_did_not_converge() -> None:
+    stuck = replace(FOUND, nll=[4.0, 3.0], probability=[0.02, 0.05], converged=False)
+    said = why(outcome(LOST, trace=stuck))
+    assert "did not converge: loss 3.00 and P(target) 0.05 after 2 evaluations" in said
+    assert "steps" in said and "clamp_factor" not in said
+    assert "clamp_factor" in why(outcome(LOST, trace=replace(stuck, clamped=True)))
+
+
+def test_the_write_fell_short() -> None:
+    assert "fell short: 80% of the wanted change" in why(outcome(LOST, left=0.8))
+
+
+def test_a_later_batch_of_the_same_edit() -> None:
+    assert "later batch" in why(outcome(LOST), (0, 1))
+    assert "later batch" not in why(outcome(LOST), (0, 0))
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EditSession]:
+    """Three edits of one fact each."""
+    folder = tmp_path_factory.mktemp("diagnosis")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
+        patch.setattr(
+            session_module, "complete", lambda *a, **k: complete(*a, **{**k, "tokens": 2})
+        )
+        made = EditSession(
+            tiny_model("llama"), hyperparameters=small(folder), contexts=CONTEXTS[:1]
+        )
+        for facts in (FACTS[:1], FACTS[1:3], FACTS[3:]):
+            made.edit(facts, monitor=quiet())
+        yield made
+
+
+def test_the_edit_that_wrote_over_it(session: EditSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which states still say the fact is made up; which fact is nearest is computed here again."""
+
+    def lost_from(state: int | None) -> None:
+        digests = {}
+        for number in range(session.applied + 1):
+            with session.at(number):
+                digests[session.weights_digest()] = number
+
+        def scored(*_: object, **__: object) -> list[Score]:
+            now = digests[session.weights_digest()]
+            return [LOST if now == 0 or (state is not None and now >= state) else SURE]
+
+        monkeypatch.setattr(diagnosis, "score", scored)
+
+    before = session.weights_digest()
+    lost_from(None)
+    assert overwritten_by(session, 1, FACTS[0]) is None
+    lost_from(3)
+    assert overwritten_by(session, 1, FACTS[0]) == (3, FACTS[3])
+    lost_from(2)
+    found = overwritten_by(session, 1, FACTS[0])
+    assert found is not None and found[0] == 2
+    own, [batch] = session.history[0].batches[0], session.history[1].batches
+    cosines = [
+        sum(
+            float((own.keys[layer][:, 0] @ batch.keys[layer][:, i])
+                  / own.keys[layer][:, 0].norm() / batch.keys[layer][:, i].norm())
+            for layer in (0, 1)
+        )
+        for i in (0, 1)
+    ]  # fmt: skip
+    assert found[1] == batch.facts[0 if cosines[0] > cosines[1] else 1]
+    lost_from(1)
+    assert overwritten_by(session, 1, FACTS[0]) is None  # never said
+    assert session.weights_digest() == before
+
+
+def test_facts_that_were_lost(session: EditSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first fact goes with edit 2; one that was never said, or was corrected, is not lost."""
+    fact, digests = FACTS[0], {}
+    for number in range(session.applied + 1):
+        with session.at(number):
+            digests[session.weights_digest()] = number
+
+    def scored(_: object, pairs: list[tuple[str, str]], **__: object) -> list[Score]:
+        now = digests[session.weights_digest()]
+        return [LOST if text == fact.text and now >= 2 else SURE for text, _ in pairs]
+
+    monkeypatch.setattr(diagnosis, "score", scored)
+    said = [
+        replace(o, after=replace(o.after, new=SURE)) for o in session.history[0].result.outcomes
+    ]
+    first = session.history[0]
+    monkeypatch.setattr(
+        session, "_entries",
+        [replace(first, result=replace(first.result, outcomes=said)), *session.history[1:]],
+    )  # fmt: skip
+    [lost] = lost_facts(session, quiet())
+    assert (lost.edit, lost.fact) == (1, fact) and lost.by is not None and lost.by[0] == 2
+    assert "overwritten by edit 2" in str(lost)
+    unsaid = [replace(o, after=replace(o.after, new=LOST)) for o in said]
+    monkeypatch.setattr(
+        session, "_entries",
+        [replace(first, result=replace(first.result, outcomes=unsaid)), *session.history[1:]],
+    )  # fmt: skip
+    assert lost_facts(session, quiet()) == []

@@ -1,0 +1,355 @@
+"""Drift: every number against a plain computation, exact zeros, and a model left as it was."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from examples import CONTEXTS, FACTS, quiet, small
+from tiny import WINDOW, prose, tiny_model
+
+from alphaedit_core import drift as drift_module
+from alphaedit_core import session as session_module
+from alphaedit_core.completions import complete
+from alphaedit_core.drift import (
+    BANDS,
+    PROBE,
+    WINDOWS,
+    Drift,
+    Drifts,
+    compare_outputs,
+    default_probe,
+    measure,
+    neighbours_of,
+    outside_share,
+    weight_changes,
+)
+from alphaedit_core.drift_pictures import columns, drift_html, limits, reason
+from alphaedit_core.errors import Cancelled, InputError, SessionError
+from alphaedit_core.facts import Fact
+from alphaedit_core.progress import Monitor
+from alphaedit_core.prompts import encode
+from alphaedit_core.session import EditSession
+from alphaedit_core.statistics import pack
+
+NEIGHBOURS = (
+    "The Louvre is in the city of",
+    "Rome is the capital of",
+    "Tokyo is in",
+    "Berlin is the capital of",
+)
+A = Fact("Eiffel Tower", "{} is in the city of", "Rome in Italy", "Paris", neighbours=NEIGHBOURS)
+B = FACTS[1]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("drift")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
+        patch.setattr(session_module, "complete", partial(complete, tokens=2))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def probe(place: Path) -> str:
+    file = place / "probe.txt"
+    file.write_text(prose(800, seed=7), encoding="utf-8")
+    return str(file)
+
+
+def new_session(place: Path, layout: str = "llama", **changes: object) -> EditSession:
+    """Of little ridge and many steps: its edits leave a mark even on so small a model."""
+    hp = small(place, **{"ridge": 0.01, "steps": 12, "clamp_factor": 3.0, **changes})
+    return EditSession(tiny_model(layout), hyperparameters=hp, contexts=CONTEXTS[:1])
+
+
+@pytest.fixture(scope="module")
+def session(place: Path) -> EditSession:
+    """Two edits, nothing undone; tests leave it so."""
+    made = new_session(place, "gpt2")
+    made.edit([A], monitor=quiet())
+    made.edit([B], monitor=quiet())
+    return made
+
+
+@torch.no_grad()
+def plain(session: EditSession, number: int, rows: list[list[int]]) -> torch.Tensor:
+    """Log-probabilities by the whole model's own forward pass, (rows, tokens, vocabulary)."""
+    with session.at(number):
+        return session.model.model(input_ids=torch.tensor(rows)).logits.log_softmax(dim=-1)
+
+
+def test_numbers_on_text_are_those_of_the_plain_model(session: EditSession, probe: str) -> None:
+    measured = measure(session, 2, quiet(), probe)
+    text = [Path(probe).read_text(encoding="utf-8")]
+    rows = list(pack(text, session.model, WINDOW, WINDOWS * WINDOW))
+    assert len(rows) == WINDOWS
+    p, q = (plain(session, number, rows)[:, :-1] for number in (0, 2))
+    kl = (p.exp() * (p - q)).sum(dim=-1).mean()
+    assert measured.kl == pytest.approx(float(kl), rel=1e-3)
+    assert measured.kl > 1e-3, "the edit must be seen"
+    differing = (p.argmax(-1) != q.argmax(-1)).float().mean()
+    assert measured.disagreement == pytest.approx(float(differing), abs=1e-6)
+    labels = torch.tensor(rows)[:, 1:, None]
+    before, after = (float((-x.gather(2, labels)).mean().exp()) for x in (p, q))
+    assert measured.perplexity_before == pytest.approx(before, rel=1e-5)
+    assert measured.perplexity_after == pytest.approx(after, rel=1e-5)
+    assert measured.perplexity_change == pytest.approx(after / before - 1, rel=1e-3)
+
+
+@pytest.mark.parametrize("layout", ["llama", "gpt2"])
+def test_weights_are_compared_as_they_are_in_the_model(place: Path, layout: str) -> None:
+    session = new_session(place, layout)
+    original = {n: session.model.anatomy.matrix(n).clone() for n in (0, 1)}
+    for fact in (A, B):
+        session.edit([fact], monitor=quiet())
+    found = weight_changes(session.history.entries)
+    assert set(found) == {0, 1}
+    for layer, matrix in original.items():
+        change = session.model.anatomy.matrix(layer) - matrix
+        assert found[layer] == pytest.approx(float(change.norm() / matrix.norm()), rel=1e-4)
+
+
+def test_more_facts_than_rows_give_the_same_norm(session: EditSession) -> None:
+    """The other way to take the norm, for many facts."""
+    entries = session.history.entries
+    many = [dataclasses.replace(e, batches=e.batches * 40) for e in entries]
+    joined = drift_module._joined(many, 0)
+    assert joined.left.shape[1] > len(joined.left)
+    assert drift_module._norm(joined) == pytest.approx(joined.norm, rel=1e-5)
+    assert joined.norm == pytest.approx(40 * drift_module._joined(entries, 0).norm, rel=1e-5)
+
+
+def test_neighbours_count_whose_next_token_changed(session: EditSession, probe: str) -> None:
+    measured = measure(session, 2, quiet(), probe)
+
+    def tops(number: int) -> list[int]:
+        rows = [encode(session.model.tokenizer, prompt)[0] for prompt in NEIGHBOURS]
+        return [int(plain(session, number, [row])[0, -1].argmax()) for row in rows]
+
+    changed = sum(a != b for a, b in zip(tops(0), tops(2), strict=True))
+    assert measured.neighbours == 4
+    assert measured.neighbours_changed == changed / 4
+    assert measured.locality == 1 - changed / 4
+
+
+def test_a_changed_neighbour_is_counted(
+    session: EditSession, probe: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([[1, 2, 3, 4], [1, 2, 9, 4]])
+    monkeypatch.setattr(drift_module, "_next_tokens", lambda *_: next(answers))
+    measured = measure(session, 1, quiet(), probe)
+    assert (measured.neighbours_changed, measured.locality) == (0.25, 0.75)
+
+
+def test_a_neighbour_that_is_itself_edited_is_not_asked(session: EditSession) -> None:
+    entry = session.history[0]
+    louvre = Fact("The Louvre", "{} is in the city of", "Rome")
+    other = dataclasses.replace(
+        entry, batches=[dataclasses.replace(entry.batches[0], facts=[louvre])]
+    )
+    assert neighbours_of([entry]) == list(NEIGHBOURS)
+    assert neighbours_of([entry, entry]) == list(NEIGHBOURS)
+    assert neighbours_of([entry, other]) == list(NEIGHBOURS[1:])
+
+
+def test_a_projected_update_stays_in_the_null_space(session: EditSession, probe: str) -> None:
+    outside = measure(session, 2, quiet(), probe).outside
+    assert outside is not None and outside < 1e-5
+
+
+def test_what_lies_outside_another_space_is_the_dense_share(session: EditSession) -> None:
+    spectra = session.spectra(quiet())
+    narrow = [
+        dataclasses.replace(e, hyperparameters=e.hyperparameters.replace(threshold="rank:8"))
+        for e in session.history
+    ]
+    whole = left = 0.0
+    for layer, spectrum in spectra.items():
+        kept = spectrum.vectors(spectrum.size - 8, spectrum.size).double()
+        change = sum(
+            batch.changes[layer].left.double() @ batch.changes[layer].right.double().T
+            for entry in session.history
+            for batch in entry.batches
+        )
+        assert isinstance(change, torch.Tensor)
+        whole += float(change.norm()) ** 2
+        left += float((change - change @ kept @ kept.T).norm()) ** 2
+    expected = (left / whole) ** 0.5
+    assert 0.05 < expected < 1
+    assert outside_share(narrow, spectra) == pytest.approx(expected, rel=1e-4)
+
+
+def test_each_edit_is_held_to_its_own_threshold(session: EditSession) -> None:
+    first, second = session.history
+    hp = second.hyperparameters.replace(threshold="rank:8")
+    mixed = [first, dataclasses.replace(second, hyperparameters=hp)]
+    spectra = session.spectra(quiet())
+    alone = outside_share(mixed[1:], spectra)
+    assert 0 < outside_share(mixed, spectra) < alone
+
+
+def test_without_an_edit_every_number_is_exactly_zero(place: Path, probe: str) -> None:
+    session = new_session(place)
+    for found in (measure(session, 0, quiet(), probe), Drifts(session, probe).known(0)):
+        assert found is not None
+        assert found.weights == {0: 0.0, 1: 0.0}
+        for column in columns([0, 1]):
+            assert column.value(found) == 0.0
+        assert (found.band, found.locality) == ("ok", 1.0)
+    hidden = torch.randn(100, session.model.anatomy.hidden_size)
+    labels = torch.randint(0, 300, (100,))
+    kl, differing, before, after = compare_outputs(session.model, hidden, hidden, labels)
+    assert (kl, differing, before - after) == (0.0, 0.0, 0.0)
+
+
+def test_an_undone_edit_can_be_measured_and_the_model_stays(
+    place: Path, probe: str, session: EditSession
+) -> None:
+    own = new_session(place, "gpt2")
+    own.edit([A], monitor=quiet())
+    own.edit([B], monitor=quiet())
+    own.restore(0)
+    digest, applied = own.weights_digest(), own.applied
+    measured = measure(own, 2, quiet(), probe)
+    assert (own.weights_digest(), own.applied) == (digest, applied)
+    assert measured == measure(session, 2, quiet(), probe)
+
+
+def test_a_state_is_measured_once(
+    session: EditSession, probe: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drifts = Drifts(session, probe)
+    assert drifts.known(1) is None
+    calls: list[int] = []
+    original = drift_module._outputs
+
+    def counted(*args: object) -> torch.Tensor:
+        calls.append(1)
+        return original(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(drift_module, "_outputs", counted)
+    first = drifts.measure(1, quiet())
+    assert len(calls) == 2
+    session.undo()
+    session.redo()
+    assert drifts.measure(1, quiet()) is first is drifts.known(1)
+    assert len(calls) == 2
+    drifts.measure(2, quiet())
+    assert len(calls) == 3, "the unedited model is read once"
+    session.rename(1, "A")
+    try:
+        assert drifts.known(1) is first
+    finally:
+        session.rename(1, "")
+
+
+def test_new_neighbours_are_measured_anew(place: Path, probe: str) -> None:
+    session = new_session(place)
+    drifts = Drifts(session, probe)
+    session.edit([A.changed(neighbours=[])], monitor=quiet())
+    digest = session.weights_digest()
+    assert drifts.measure(1, quiet()).neighbours_changed is None
+    session.undo()
+    session.edit([A], monitor=quiet())
+    assert session.weights_digest() == digest
+    assert drifts.known(1) is None
+    assert drifts.measure(1, quiet()).neighbours == 4
+
+
+def test_cancel_stops_and_changes_nothing(session: EditSession, probe: str) -> None:
+    digest, stop, drifts = session.weights_digest(), threading.Event(), Drifts(session, probe)
+
+    def show(stage: object, *, closed: bool) -> None:
+        if getattr(stage, "done", 0) >= WINDOWS + 2:  # inside state 1
+            stop.set()
+
+    with pytest.raises(Cancelled):
+        drifts.measure(1, Monitor(show, stop))
+    assert session.weights_digest() == digest
+    assert drifts.known(1) is None
+    drifts.measure(1, quiet())
+
+
+def test_what_cannot_be_measured_is_refused(session: EditSession, tmp_path: Path) -> None:
+    for number in (-1, 3):
+        with pytest.raises(SessionError, match="no state"):
+            measure(session, number, quiet())
+    short = tmp_path / "short.txt"
+    short.write_text("Rome is old.", encoding="utf-8")
+    with pytest.raises(InputError, match=r"short\.txt.*shorter than one window of 64 tokens"):
+        measure(session, 1, quiet(), short)
+
+
+def test_the_probe_is_set_aside_unless_the_text_is_a_file(place: Path) -> None:
+    session = new_session(place)
+    assert default_probe(session) == str(place / "text.txt")
+    assert Drifts(session).probe == default_probe(session)
+    for text in ("wikipedia-sample", "self", "hf:somebody/something"):
+        session.hyperparameters = session.hyperparameters.replace(text=text)
+        assert default_probe(session) == PROBE
+
+
+def test_other_statistics_than_the_edits_had_are_not_used(place: Path, probe: str) -> None:
+    session = new_session(place)
+    session.edit([B], monitor=quiet())
+    session.hyperparameters = session.hyperparameters.replace(tokens=512)
+    assert measure(session, 1, quiet(), probe).outside is None
+
+
+def a_drift(**fields: object) -> Drift:
+    plain = Drift({3: 0.01, 4: 0.02}, 0.001, 0.01, 40.0, 40.4, 10, 0.0, 0.0)
+    return dataclasses.replace(plain, **fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("weights", lambda v: {"weights": {3: 0.0, 4: v}}),
+        ("kl", lambda v: {"kl": v}),
+        ("disagreement", lambda v: {"disagreement": v}),
+        ("perplexity", lambda v: {"perplexity_after": 40.0 * (1 + v) + 1e-9}),
+        ("neighbours", lambda v: {"neighbours_changed": v}),
+    ],
+)
+def test_every_number_has_its_bands(name: str, fields: object) -> None:
+    assert callable(fields)
+    assert a_drift().band == "ok"
+    watch, bad = BANDS[name]
+    for value, word in ((0.9 * watch, "ok"), (watch, "watch"), (bad, "bad"), (float("nan"), "bad")):
+        drift = a_drift(**fields(value))
+        assert (drift.bands[name], drift.band) == (word, word)
+    shown = 100 if name != "kl" else 1
+    assert limits(name) == (shown * watch, shown * bad)
+
+
+def test_the_reason_names_what_is_worst() -> None:
+    assert reason(a_drift()) == "ok"
+    drift = a_drift(kl=0.1, disagreement=0.3)
+    assert reason(drift) == "bad: next token differs"
+    assert "neighbours" not in a_drift(neighbours_changed=None).bands
+
+
+def test_columns_are_in_the_unit_of_their_heading() -> None:
+    drift = a_drift(outside=None, neighbours_changed=None)
+    cells = {column.heading: column.text(drift) for column in columns([3, 4])}
+    assert cells["|ΔW|/|W| layer 4, %"] == "2.000"
+    assert cells["KL, nats"] == "0.00100"
+    assert cells["perplexity change, %"] == "1.000"
+    assert cells["neighbours changed, %"] == cells["outside the null space, %"] == "n/a"
+    assert columns([3])[0].text(None) == "–"
+    assert columns([3])[0].written(-1e-9) == "0.000"
+
+
+def test_the_static_picture_says_the_same_in_words() -> None:
+    html = drift_html({0: Drift.unchanged([3, 4]), 1: a_drift(), 2: a_drift(kl=0.3)}, 1)
+    assert "2 (undone)" in html and "bad: KL" in html
+    assert "which the last is 1" in html and "next token differs 1.00 %" in html
+    assert 'src="data:image/svg+xml' in html
+    assert html == drift_html({0: Drift.unchanged([3, 4]), 1: a_drift(), 2: a_drift(kl=0.3)}, 1)
