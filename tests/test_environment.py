@@ -126,7 +126,7 @@ def test_whatever_is_imported_is_declared(folder: str, extras: set[str]) -> None
 
 def imported_names(folder: Path) -> set[str]:
     """Top-level names that the modules below ``folder`` import from outside this project."""
-    found = set()
+    found, own = set(), {path.stem for path in folder.rglob("*.py")}
     for path in folder.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
@@ -136,7 +136,7 @@ def imported_names(folder: Path) -> set[str]:
     return {
         name
         for name in found - sys.stdlib_module_names
-        if not (ROOT / name).exists() and not (folder / f"{name}.py").exists()
+        if not (ROOT / name).exists() and name not in own
     }
 
 

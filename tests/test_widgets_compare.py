@@ -1,0 +1,556 @@
+"""Before and after without a browser: what is filled, marked, rated, followed and refused."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+from html import unescape
+from pathlib import Path
+
+import pytest
+import torch
+from examples import CONTEXTS, FACTS, quiet, small
+from tiny import tiny_model, tiny_tokenizer
+
+from alphaedit_core import comparison as comparison_module
+from alphaedit_core import session as session_module
+from alphaedit_core.comparison import Answer, Comparison, HistoryPoint, Question, Ratings, compare
+from alphaedit_core.completions import complete
+from alphaedit_core.errors import Cancelled, InputError, SessionError
+from alphaedit_core.facts import Fact
+from alphaedit_core.generation import Sampling, TokenStep, continuation
+from alphaedit_core.history_picture import history_html, history_svg
+from alphaedit_core.likelihood import Score, score
+from alphaedit_core.progress import Monitor
+from alphaedit_core.session import EditSession
+from widgets.chips import Chips, chance, visible
+from widgets.compare import ComparePanel
+from widgets.state import State
+
+#: Its subject ends the prompt, so that even a tiny random model can be made to say it.
+FACT = Fact("Newton", "The old mechanics of {}", "Rome", "Japan")
+OTHER = FACTS[3]
+TEMPLATE = (
+    "{% for m in messages %}<s>{{ m.content }}{% endfor %}"
+    "{% if add_generation_prompt %}<s>{% endif %}"
+)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("compare")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
+        patch.setattr(
+            session_module, "complete", lambda *a, **k: complete(*a, **{**k, "tokens": 2})
+        )
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def edited(place: Path) -> EditSession:
+    """Two edits, of which the first is written so that the model says it."""
+    session = fresh(place)
+    session.edit([FACT], monitor=quiet())
+    session.edit([OTHER], monitor=quiet())
+    session.restore(1)
+    assert session.history[0].result.written == 1
+    return session
+
+
+def fresh(place: Path, chat: bool = False) -> EditSession:
+    tokenizer = tiny_tokenizer(bos=True)
+    tokenizer.chat_template = TEMPLATE if chat else None
+    model = tiny_model("llama", tokenizer)
+    # A random model likes to end its texts at once.
+    tokenizer.eos_token = model.model.generation_config.eos_token_id = None
+    return EditSession(
+        model,
+        hyperparameters=small(place, layers=(1, 2), clamp_factor=5.0, ridge=0.1, steps=25),
+        contexts=CONTEXTS[:1],
+    )
+
+
+@pytest.fixture
+def panel(edited: EditSession) -> Iterator[ComparePanel]:
+    edited.restore(1)
+    made = ComparePanel(edited)
+    made.state.facts = (FACT, OTHER)
+    yield made
+    made.state.make_way()
+    edited.restore(1)
+
+
+def wait(state: State) -> None:
+    """Until nothing runs any more."""
+    while state.busy:
+        assert state.job is not None and state.job.wait(20)
+
+
+def words_of(html: str) -> str:
+    return unescape(re.sub(r"<[^>]+>", "", html))
+
+
+def said(html: str, testid: str) -> str:
+    found = re.search(rf'data-testid="{testid}"[^>]*>([^<]*)<', html)
+    assert found, f"{testid} is not there"
+    return unescape(found[1])
+
+
+# -- asking ----------------------------------------------------------------------------------------
+
+
+def test_before_and_after_are_one_model_with_the_weights_of_two_states(
+    panel: ComparePanel,
+) -> None:
+    session, digest = panel.session, panel.session.weights_digest()
+    panel.compare(block=True)
+    assert session.weights_digest() == digest
+    assert panel.after == continuation(session.model, FACT.text, 12)
+    with session.at(0):
+        assert panel.before == continuation(session.model, FACT.text, 12)
+    assert panel.before != panel.after
+    assert "Before: 0 original" in words_of(panel.columns[0].heading.value)
+    assert words_of(panel.columns[1].heading.value) == "After: 1" == panel.columns[1].chips.label
+
+
+def test_an_edited_prompt_begins_with_its_new_target(panel: ComparePanel) -> None:
+    panel.compare(block=True)
+    model = panel.session.model
+    assert FACT.target.startswith(panel.after[0].text.strip())
+    html = panel._ratings.value
+    assert float(said(html, "delta-new")) > 0
+    new = score(model, [(FACT.text, FACT.target)])[0]
+    old = score(model, [(FACT.text, FACT.target_true or "")])[0]
+    assert float(said(html, "p-new-after")) == pytest.approx(new.probability, abs=1e-4)
+    with panel.session.at(0):
+        new_before = score(model, [(FACT.text, FACT.target)])[0]
+        old_before = score(model, [(FACT.text, FACT.target_true or "")])[0]
+    assert float(said(html, "p-new-before")) == pytest.approx(new_before.probability, abs=1e-4)
+    change = old.probability - old_before.probability
+    assert float(said(html, "delta-old")) == pytest.approx(change, abs=1e-4)
+    assert said(html, "rank-new") == f"{new_before.rank:,} → {new.rank:,}"
+    assert new.rank == 1 < new_before.rank
+
+
+def test_without_edits_nothing_differs(place: Path) -> None:
+    panel = ComparePanel(fresh(place))
+    panel.state.facts = (FACT, OTHER)
+    panel.compare(block=True)
+    assert panel.before == panel.after
+    assert said(panel._headline.value, "no-difference") == "no difference"
+    assert {chip["mark"] for column in panel.columns for chip in column.chips.chips} == {""}
+    assert said(panel._ratings.value, "delta-new") == "0"
+    assert panel.difference is not None and panel.difference.none
+    assert words_of(panel.columns[1].heading.value) == "After: 0 original"
+
+
+def test_marks_are_of_tokens_or_words_and_can_be_turned_round(panel: ComparePanel) -> None:
+    panel.compare(block=True)
+    difference = panel.difference
+    assert difference is not None and not difference.none
+
+    def marks() -> list[list[str]]:
+        return [[chip["mark"] for chip in column.chips.chips] for column in panel.columns]
+
+    assert marks() == [
+        ["removed" if flag else "" for flag in difference.before],
+        ["added" if flag else "" for flag in difference.after],
+    ]
+    assert "added" in marks()[1] and said(panel._headline.value, "difference") == str(difference)
+    panel.marks = "Matches"
+    assert marks() == [
+        ["" if flag else "same" for flag in flags]
+        for flags in (difference.before, difference.after)
+    ]
+    panel.marks, panel.unit = "Diffs", "words"
+    assert {mark for row in marks() for mark in row} == {""}
+    assert "<ins" in panel.columns[1].text.value and "<del" in panel.columns[0].text.value
+    assert panel.difference == panel.comparison.by_words  # type: ignore[union-attr]
+    panel.unit = "tokens"
+    assert "<ins" not in panel.columns[1].text.value and "added" in marks()[1]
+
+
+def test_own_text_sampling_and_number_of_tokens(panel: ComparePanel) -> None:
+    panel.compare(block=True)
+    standing = panel._standing
+    assert standing.value == ""
+    panel._prompt.value = "You know that Tokyo is in"
+    assert panel.prompt == panel.state.prompt == "You know that Tokyo is in"
+    assert "press Compare" in standing.value
+    panel.tokens, panel.sampling = 4, Sampling(seed=3, temperature=0.8, top_p=0.9)
+    assert panel.sampling == Sampling(3, 0.8, 0.9)
+    panel.compare(block=True)
+    expected = continuation(panel.session.model, panel.prompt, 4, panel.sampling)
+    assert panel.after == expected and len(panel.after) <= 4
+    assert standing.value == ""
+    panel.sampling = None
+    assert panel.sampling is None
+    panel.reset_button.click()
+    assert panel.prompt == FACT.text == panel._prompt.value
+    panel._prompt.value = ""
+    assert panel.prompt == FACT.text == panel._prompt.value
+
+
+def test_the_selected_fact_is_named_and_asked_about(panel: ComparePanel) -> None:
+    assert said(panel._selected.value, "selected") == f"selected: {FACT.subject}"
+    panel.prompt = "something of one's own"
+    panel.state.selected = 1
+    assert said(panel._selected.value, "selected") == f"selected: {OTHER.subject}"
+    assert panel.prompt == OTHER.text == panel._prompt.value
+    assert panel.question.new == OTHER.target and panel.question.old == OTHER.target_true
+    panel.state.prompt = "a paraphrase"
+    assert panel._prompt.value == "a paraphrase"
+
+
+def test_without_a_prompt_it_is_refused_in_words(edited: EditSession) -> None:
+    panel = ComparePanel(edited)
+    assert said(panel._selected.value, "selected") == "selected: none"
+    with pytest.raises(InputError, match="select a fact"):
+        panel.compare()
+    panel.compare_button.click()
+    assert "select a fact" in panel.state.notice
+    panel.prompt = "Rome is"
+    with pytest.raises(InputError, match="no target"):
+        panel.through_history()
+    panel.compare(block=True)
+    assert panel.after and panel._ratings.value == ""
+    with pytest.raises(InputError, match="new tokens"):
+        Question("x", 0)
+
+
+def test_a_button_does_what_the_method_does(panel: ComparePanel) -> None:
+    panel.compare_button.click()
+    job = panel.state.job
+    assert job is not None and job.wait(20) and job.state == "done" and panel.after
+    panel.history_button.click()
+    wait(panel.state)
+    assert len(panel.history) == 2
+
+
+# -- filling by itself -----------------------------------------------------------------------------
+
+
+def test_after_an_edit_both_columns_fill_by_themselves(place: Path) -> None:
+    session = fresh(place)
+    state = State(session)
+    state.facts = (FACT, OTHER)
+    panel = ComparePanel(state)
+    panel.opened()
+    assert not state.busy and not panel.after  # nothing has changed, so nothing is asked
+    state.start(
+        "edit",
+        lambda monitor: session.edit([FACT], monitor=monitor),
+        lambda _: state.touch(),
+        block=True,
+    )
+    wait(state)
+    assert panel.comparison is not None
+    assert (panel.comparison.before.number, panel.comparison.after.number) == (0, 1)
+    assert panel.after == continuation(session.model, FACT.text, 12)
+    session.undo()
+    state.touch()
+    wait(state)
+    assert panel.comparison.after.number == 0 and panel.before == panel.after
+    assert state.failure is None
+
+
+def test_a_panel_that_has_not_been_shown_waits_until_it_is(edited: EditSession) -> None:
+    panel = ComparePanel(edited)
+    panel.state.facts = (FACT, OTHER)
+    edited.restore(2)
+    panel.state.touch()
+    assert not panel.state.busy and panel.comparison is None
+    panel.opened()
+    wait(panel.state)
+    assert panel.comparison is not None and panel.comparison.after.number == 2
+    edited.restore(1)
+
+
+def test_another_reference_changes_heading_and_changes(panel: ComparePanel) -> None:
+    panel.compare(block=True)
+    change = said(panel._ratings.value, "delta-new")
+    panel.state.reference = 2
+    wait(panel.state)
+    assert words_of(panel.columns[0].heading.value) == "Before: 2"
+    assert said(panel._ratings.value, "delta-new") != change
+    panel.session.rename(2, "the <b>capital</b>")
+    panel.state.touch()
+    wait(panel.state)
+    assert words_of(panel.columns[0].heading.value) == "Before: 2 the <b>capital</b>"
+    panel.session.rename(2, "")
+
+
+def test_filling_makes_way_for_a_job_and_for_a_cell(
+    panel: ComparePanel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is wanted next has the model at once; the columns follow afterwards."""
+    panel.compare(block=True)
+    entered = threading.Event()
+    real = comparison_module.continuation
+
+    def slow(*args: object, monitor: Monitor, **kwargs: object) -> list[TokenStep]:
+        entered.set()
+        while True:  # until it is stopped
+            monitor.check()
+
+    monkeypatch.setattr(comparison_module, "continuation", slow)
+    digest = panel.session.weights_digest()
+    panel.state.reference = 2
+    assert entered.wait(5) and panel.state.busy and not panel.state.engaged
+    assert not panel.compare_button.disabled
+    panel.session.restore(2)  # as a cell would, without asking the panel
+    panel.session.restore(1)
+    assert panel.session.weights_digest() == digest
+    wait(panel.state)
+    assert panel.comparison is not None and panel.comparison.before.number == 0
+    assert "follow" in panel._standing.value and panel.state.failure is None
+
+    entered.clear()
+    panel.state.touch()
+    assert entered.wait(5)
+    monkeypatch.setattr(comparison_module, "continuation", real)
+    panel.state.start("other work", lambda _: None, block=True)
+    wait(panel.state)
+    assert panel.comparison.before.number == 2 and panel._standing.value == ""
+
+
+def test_what_fails_by_itself_is_told_once(
+    panel: ComparePanel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    panel.compare(block=True)
+    calls: list[int] = []
+
+    def broken(*args: object, **kwargs: object) -> None:
+        calls.append(1)
+        raise ValueError("of no use")
+
+    monkeypatch.setattr(comparison_module, "continuation", broken)
+    panel.state.reference = 2
+    wait(panel.state)
+    assert panel.state.failure is not None and panel.state.failure.message == "of no use"
+    assert len(calls) == 1
+    assert panel.session.weights_digest() == panel.session.history[0].digest
+
+
+def test_cancel_leaves_weights_and_columns(
+    panel: ComparePanel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    panel.compare(block=True)
+    shown, digest = panel.comparison, panel.session.weights_digest()
+    panel.prompt = "Rome is"
+
+    def cancelled(*args: object, monitor: Monitor, **kwargs: object) -> None:
+        panel.state.cancel()
+        monitor.check()
+
+    monkeypatch.setattr(comparison_module, "continuation", cancelled)
+    with pytest.raises(Cancelled):
+        panel.compare(block=True)
+    assert panel.comparison is shown and panel.session.weights_digest() == digest
+
+
+def test_only_work_that_can_be_stopped_is_stopped(edited: EditSession) -> None:
+    model = edited.model
+    entered, stop = threading.Event(), threading.Event()
+
+    def hold(stoppable: bool) -> None:
+        with model.in_use(stop.set if stoppable else None), model.in_use():
+            entered.set()
+            stop.wait(5)
+
+    for stoppable in (True, False):
+        entered.clear(), stop.clear()
+        thread = threading.Thread(target=hold, args=(stoppable,))
+        thread.start()
+        assert entered.wait(5)
+        if stoppable:
+            with model.in_use():
+                assert stop.is_set()
+        else:
+            with pytest.raises(SessionError, match="busy"), model.in_use():
+                pass
+        stop.set()
+        thread.join(5)
+
+
+def test_answers_of_equal_weights_are_used_again(
+    edited: EditSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    question = Question(FACT.text, 3, new=FACT.target)
+    first = compare(edited, question, 0, monitor=quiet())
+    known = [(question, first.before), (question, first.after)]
+    monkeypatch.setattr(comparison_module, "continuation", None)  # would fail if it were called
+    again = compare(edited, question, 1, known, quiet())
+    assert again.before == again.after == first.after
+    with pytest.raises(TypeError):
+        compare(edited, Question(FACT.text, 4), 0, known, quiet())
+
+
+# -- chat ------------------------------------------------------------------------------------------
+
+
+def test_chat_is_offered_where_the_tokenizer_has_a_template(panel: ComparePanel) -> None:
+    assert panel.settings._chat.layout.display == "none" and not panel.chat
+    with pytest.raises(InputError, match="no chat template"):
+        panel.chat = True
+
+
+def test_a_fact_right_as_text_and_wrong_in_chat_is_shown_as_such(place: Path) -> None:
+    session = fresh(place, chat=True)
+    panel = ComparePanel(session)
+    panel.state.facts = (FACT, OTHER)
+    assert panel.settings._chat.layout.display == ""
+    session.edit([FACT], monitor=quiet())
+    panel.compare(block=True)
+    assert panel._chat_check.value == ""
+    panel.chat = True
+    panel.compare(block=True)
+    found = panel.comparison
+    assert found is not None and found.after.ratings.as_text is not None
+    assert found.after.ratings.as_text.exact and found.after.ratings.new is not None
+    ids = session.model.tokenizer(f"<s>{FACT.text}<s>", add_special_tokens=False)["input_ids"]
+    assert panel.after == continuation(session.model, ids, 12)
+    words = said(panel._chat_check.value, "chat-check")
+    assert words.startswith("as text: new target is the first choice; in chat: it is")
+    wrong = not (found.after.ratings.new.exact or found.after.names(FACT.target))
+    assert ("it is not, and the answer does not name it" in words) == wrong
+    assert ("ae-warning" in panel._chat_check.value) == wrong
+
+
+@pytest.mark.parametrize(
+    ("exact", "text", "ending", "look"),
+    [
+        (True, "Rome", "in chat: it is", "ae-ok"),
+        (False, "It is in ROME.", "it is not, but the answer names it", "ae-ok"),
+        (False, "in Romeo", "it is not, and the answer does not name it", "ae-warning"),
+    ],
+)
+def test_words_about_chat(
+    panel: ComparePanel, exact: bool, text: str, ending: str, look: str
+) -> None:
+    answer = Answer(
+        1,
+        "d",
+        (TokenStep(1, text, 0.5, 1),),
+        Ratings(Score(1.0, 0.4, exact, 1), None, Score(0.1, 0.9, True, 1)),
+    )
+    question = Question("x", 1, chat=True, new="Rome", old=None)
+    panel._show(Comparison(question, answer, answer), panel._now())
+    assert said(panel._chat_check.value, "chat-check").endswith(ending)
+    assert look in panel._chat_check.value
+
+
+# -- through the history ---------------------------------------------------------------------------
+
+
+def test_probabilities_through_the_history(panel: ComparePanel) -> None:
+    panel.session.restore(2)
+    panel.state.touch()
+    digest = panel.session.weights_digest()
+    panel.through_history(block=True)
+    assert panel.session.weights_digest() == digest
+    assert [point.number for point in panel.history] == [0, 1, 2]
+    for point in panel.history:
+        with panel.session.at(point.number):
+            assert point.new == score(panel.session.model, [(FACT.text, FACT.target)])[0]
+    html = panel._through.value
+    assert "data:image/svg+xml" in html and 'data-testid="targets-through-history"' in html
+    assert len(re.findall("<tr>", html)) == 4
+    panel.session.restore(1)
+    panel.state.touch()
+    assert panel.history == [] and panel._through.value == ""
+
+
+def test_the_picture_says_what_it_shows_and_is_the_same_each_time() -> None:
+    points = [
+        HistoryPoint(number, Score(1.0, new, False, 3), Score(1.0, 1 - new, False, 1))
+        for number, new in enumerate((0.001, 0.9))
+    ]
+    html = history_html(points, "$x_<b>$", "Paris")
+    assert "0.001 at first and 0.900 now" in html and "<b>" not in html
+    assert "$x_&lt;b&gt;$" in history_svg(points, "$x_<b>$", "Paris")
+    assert history_svg(points, "a") == history_svg(points, "a")
+    alone = [HistoryPoint(0, points[0].new, None)]
+    assert "old" not in history_html(alone, "a")
+
+
+# -- texts and places without a kernel -------------------------------------------------------------
+
+
+def test_what_cannot_be_seen_is_marked() -> None:
+    assert visible(" Rome\n\t") == "·Rome↵⇥"
+    assert visible("東京") == "東京" and visible(" हिन्दी") == "·हिन्दी"
+    assert visible("\u0301x") == "◌\u0301x"
+    assert visible("\u200d") == "<U+200D>" and visible("👩\u200d🚀") == "👩\u200d🚀"
+    assert visible("a\u202eb\x07") == "a<U+202E>b<U+0007>"
+    assert (chance(0.934), chance(0.0001), chance(1.0)) == ("0.93", "<0.01", "1.00")
+
+
+def test_a_list_of_a_chip_has_token_probability_and_rank(panel: ComparePanel) -> None:
+    panel.compare(block=True)
+    for steps, chips in (
+        (panel.before, panel.columns[0].chips),
+        (panel.after, panel.columns[1].chips),
+    ):
+        assert len(chips.chips) == len(steps)
+        for step, chip in zip(steps, chips.chips, strict=True):
+            assert chip["text"] == visible(step.label) and chip["chance"] == chance(
+                step.probability
+            )
+            assert [row[2] for row in chip["top"]] == ["1", "2", "3", "4", "5"]
+            assert chip["top"][0] == [
+                visible(step.top[0].label), chance(step.top[0].probability, 4), "1",
+            ]  # fmt: skip
+
+
+def test_texts_of_models_and_people_are_never_markup(place: Path) -> None:
+    evil = "<img src=x onerror=alert(1)>"
+    step = TokenStep(1, evil, 0.5, 1)
+    answer = Answer(0, "", (step,), Ratings(None, None))
+    panel = ComparePanel(fresh(place))
+    fact = Fact(evil, "{} is", f"new {evil}", f"old {evil}")
+    panel.state.facts = (fact,)
+    one = Score(1.0, 0.4, False, 1)
+    rated = Answer(0, "", (step,), Ratings(one, one, one))
+    question = Question(fact.text, 1, chat=True, new=fact.target, old=fact.target_true)
+    panel._show(Comparison(question, rated, answer), panel._now())
+    panel._show(Comparison(question, rated, rated), panel._now())
+    panel.unit = "words"
+    panel._points = question, [HistoryPoint(0, one, one)]
+    panel._draw_history()
+    pages = [
+        panel._selected, panel._ratings, panel._chat_check, panel._through, panel._headline,
+        *(column.text for column in panel.columns),
+        *(column.heading for column in panel.columns),
+    ]  # fmt: skip
+    html = "".join(page.value for page in pages) + panel.static_html()
+    assert "&lt;img" in html and "<img src=x" not in html
+    script = Chips._esm if isinstance(Chips._esm, str) else str(Chips._esm)
+    assert "innerHTML" not in script
+
+
+def test_places_without_a_kernel(panel: ComparePanel) -> None:
+    assert "not asked yet" in repr(panel)
+    panel.compare(block=True)
+    panel.through_history(block=True)
+    assert repr(panel) == panel.summary() and "\n" not in repr(panel)
+    assert "before 0: " in repr(panel) and "after 1: " in repr(panel)
+    assert re.search(r"P\(new target\) 0\.\d\d → [01]\.\d\d", repr(panel))
+    html = panel._repr_mimebundle_()["text/html"]
+    assert "<table" in html and 'alt="Probability of the targets' in html
+    assert html == panel.static_html()
+
+
+def test_controls_have_names_and_one_model_is_in_memory(panel: ComparePanel) -> None:
+    settings = panel.settings
+    for widget in (
+        panel._prompt, settings._tokens, settings._sampling, settings._seed,
+        settings._temperature, settings._top_p, settings._chat, panel._marks, panel._unit,
+    ):  # fmt: skip
+        assert widget.description
+    ids = {id(p) for p in panel.session.model.model.parameters()}
+    panel.compare(block=True)
+    assert {id(p) for p in panel.session.model.model.parameters()} == ids
+    assert not torch.is_grad_enabled() or panel.after

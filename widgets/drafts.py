@@ -1,0 +1,142 @@
+"""A fact as it is being typed: it may still be wrong, and says what it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from alphaedit_core.errors import InputError
+from alphaedit_core.facts import REQUIRED, SLOT, Fact, check_facts, shown
+
+#: What a draft can be.
+DRAFT, READY, APPLIED, FAILED = "draft", "ready", "applied", "failed"
+
+
+@dataclass(frozen=True)
+class Draft:
+    """One row of the facts table.
+
+    Attributes:
+        subject, prompt, target, target_true: as typed.
+        group: a word of the user's own to tell facts apart.
+        paraphrases, neighbours: as a :class:`Fact` has them.
+        relation: as a :class:`Fact` has it.
+        id: the id that a file gave the fact, or "".
+    """
+
+    subject: str = ""
+    prompt: str = ""
+    target: str = ""
+    target_true: str = ""
+    group: str = ""
+    paraphrases: tuple[str, ...] = ()
+    neighbours: tuple[str, ...] = ()
+    relation: str | None = None
+    id: str = ""
+
+    @classmethod
+    def of(cls, fact: Fact, group: str = "") -> Draft:
+        """The draft that says what a fact says."""
+        record = fact.to_dict()
+        return cls(
+            fact.subject,
+            fact.prompt,
+            fact.target,
+            fact.target_true or "",
+            group,
+            tuple(fact.paraphrases),
+            tuple(fact.neighbours),
+            fact.relation,
+            record.get("id", ""),
+        )
+
+    @property
+    def blank(self) -> bool:
+        """Whether nothing has been typed."""
+        return not (self.subject.strip() or self.prompt.strip() or self.target.strip())
+
+    @property
+    def need(self) -> str:
+        """What it needs before it is a fact, as words after "needs"; "" for nothing."""
+        return self._checked if isinstance(self._checked, str) else ""
+
+    def fact(self) -> Fact:
+        """The fact that it is.
+
+        Raises:
+            InputError: if it is none yet; says what it needs.
+        """
+        if isinstance(self._checked, str):
+            raise InputError(f"needs {self._checked}")
+        return self._checked
+
+    @cached_property
+    def _checked(self) -> Fact | str:
+        """The fact that it is, or what it needs; a draft never changes, so it is found once."""
+        for name in REQUIRED:
+            if not getattr(self, name).strip():
+                return f"a {name}"
+        places = self.prompt.count(SLOT)
+        if places == 0:
+            subject = self.subject.strip()
+            where = f"{shown(subject)} stands" if subject in self.prompt else "the subject stands"
+            return f"{SLOT} in the prompt, where {where}"
+        if places > 1:
+            return f"one {SLOT} in the prompt, not {places}"
+        try:
+            return Fact(
+                self.subject,
+                self.prompt,
+                self.target,
+                self.target_true.strip() or None,
+                self.paraphrases,
+                self.neighbours,
+                self.relation,
+                self.id,
+            )
+        except InputError as error:
+            return f"a change: {error}"
+
+    def typed(self, **fields: Any) -> Draft:
+        """With fields changed by hand.
+
+        Where that makes it another fact, the id that a file gave the old one no longer counts. A
+        new subject takes the old one's place in paraphrases.
+        """
+        if all(getattr(self, name) == fields.get(name, getattr(self, name)) for name in REQUIRED):
+            return replace(self, **fields)
+        changed = replace(self, **({"id": ""} | fields))
+        old, new = self.subject.strip(), changed.subject.strip()
+        if old and new and old != new and "paraphrases" not in fields:
+            renamed = tuple(text.replace(old, new) for text in self.paraphrases)
+            changed = replace(changed, paraphrases=renamed)
+        return changed
+
+
+def needs(drafts: Sequence[Draft]) -> list[str]:
+    """What each draft still needs before it can be edited, "" for those that are ready."""
+    found: list[str] = []
+    slots: dict[tuple[str, str], int] = {}
+    ids: dict[str, int] = {}
+    for number, draft in enumerate(drafts, 1):
+        if need := draft.need:
+            found.append(need)
+            continue
+        fact = draft.fact()
+        if fact.slot in slots:
+            same = slots[fact.slot]
+            found.append(f"another subject or prompt, it is about the same as row {same}")
+        elif fact.id in ids:
+            found.append(f"an id of its own, row {ids[fact.id]} is {shown(fact.id)} too")
+        else:
+            slots[fact.slot] = ids[fact.id] = number
+            found.append("")
+    return found
+
+
+def ready(drafts: Sequence[Draft]) -> list[Fact]:
+    """The facts of all drafts that need nothing more."""
+    facts = [draft.fact() for draft, need in zip(drafts, needs(drafts), strict=True) if not need]
+    return check_facts(facts) if facts else []

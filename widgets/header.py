@@ -1,0 +1,175 @@
+"""The line on top: which model, how many edits, what runs now, and what went wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from html import escape
+from typing import Any
+
+import ipywidgets as W
+import psutil
+import torch
+
+from alphaedit_core.memory import free_memory
+from alphaedit_core.models import PACKAGED, EditableModel, load_model
+from alphaedit_core.session import EditSession
+
+from .panel import Panel, button, row, text
+from .state import State
+
+_DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+class HeaderPanel(Panel):
+    """State of the session, progress with Cancel, errors that stay, and the choice of the model.
+
+    Args:
+        source: the session, or a shared state.
+        loaded: given the new session when another model has been loaded; None for no choice.
+    """
+
+    name = "header"
+    title = "Session"
+
+    def __init__(
+        self,
+        source: EditSession | State,
+        loaded: Callable[[EditSession], None] | None = None,
+    ) -> None:
+        super().__init__(source)
+        self._loaded = loaded
+        self._line, self._progress, self._notice, self._alert = (W.HTML() for _ in range(4))
+        self.cancel = button("Cancel", "cancel", lambda *_: self.state.cancel(), style="warning")
+        self.dismiss = button("Dismiss", "dismiss", self._dismiss)
+        self._trouble = row(self._alert, self.dismiss)
+        self._working = row(self._progress, self.cancel)
+        rows: list[W.Widget] = [self._line, self._working, self._notice, self._trouble]
+        if loaded is not None:
+            rows.append(self._choice())
+        self.show(*rows)
+        self.state.observe(self._job_moved, ["ticks", "job"])
+        self.state.observe(self._update, ["revision"])
+        self.state.observe(self._said, ["notice"])
+        self.state.observe(self._failed, ["failure"])
+        self._update()
+        self._job_moved()
+        self._said()
+        self._failed()
+
+    def summary(self) -> str:
+        return f"HeaderPanel: {self._words()}"
+
+    # -- what is shown ---------------------------------------------------------------------------
+
+    def _words(self) -> str:
+        model = self.session.model
+        dtype = str(model.dtype).removeprefix("torch.")
+        return (
+            f"{model.name} · {dtype} · {model.device} · {self.session.editor} · "
+            f"edits: {self.session.applied}"
+        )
+
+    def _update(self, *_: Any) -> None:
+        status = self.state.status
+        self._line.value = (
+            '<p data-testid="session" role="status" class="ae-big">'
+            f"{escape(self._words())} · "
+            f'<span data-testid="status" class="ae-pill">{escape(status)}</span></p>'
+            f'<p class="ae-quiet" data-testid="memory">{escape(_memory(self.session.model))}</p>'
+        )
+
+    def _job_moved(self, *_: Any) -> None:
+        job = self.state.job
+        running = self.state.busy and job is not None
+        self._working.layout.display = "" if running else "none"
+        self.cancel.disabled = not running
+        if running and job is not None:
+            stage = job.stage
+            parts = [stage.name if stage else "", job.where, job.time_left]
+            parts += [stage.note if stage else ""]
+            total = stage.total if stage else None
+            filled = f' value="{stage.done / total:.3f}"' if stage and total else ""
+            said = ", ".join(part for part in parts if part)
+            self._progress.value = (
+                f'<progress aria-label="{escape(job.name)}" max="1"{filled}></progress> '
+                f'<span data-testid="progress">{escape(said)}</span>'
+            )
+        else:
+            self._progress.value = ""
+        if self._shown_status != self.state.status:
+            self._shown_status = self.state.status
+            self._update()
+
+    _shown_status = ""
+
+    def _said(self, *_: Any) -> None:
+        self._notice.layout.display = "" if self.state.notice else "none"
+        self._notice.value = text("notice", self.state.notice, tag="p")
+
+    def _failed(self, *_: Any) -> None:
+        failure = self.state.failure
+        self._trouble.layout.display = "none" if failure is None else ""
+        if failure is None:
+            self._alert.value = ""
+            return
+        self._alert.value = (
+            f'<div role="alert" data-testid="alert"><strong>{escape(failure.job)} failed: '
+            f"{escape(failure.kind)}</strong>: {escape(failure.message)}"
+            f"<details><summary>Details</summary><pre>{escape(failure.details)}</pre></details>"
+            "</div>"
+        )
+
+    def _dismiss(self, *_: Any) -> None:
+        self.state.failure = None
+
+    # -- another model ---------------------------------------------------------------------------
+
+    def _choice(self) -> W.Widget:
+        self.model = W.Combobox(
+            description="Model",
+            value=self.session.model.name,
+            options=list(PACKAGED),
+            ensure_option=False,
+            tooltip="a packaged model, a hub id, a folder or a .gguf file",
+            continuous_update=False,
+        )
+        devices = ["auto", "cpu"]
+        devices += [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+        devices += ["mps"] if torch.backends.mps.is_available() else []
+        self.device = W.Dropdown(description="Device", options=devices)
+        self.dtype = W.Dropdown(description="Dtype", options=_DTYPES)
+        self.load = button("Load model", "load", self.guarded("load model", self.load_chosen))
+        box = W.Accordion([row(self.model, self.device, self.dtype, self.load)], titles=["Model"])
+        self.state.observe(self._lock_choice, ["ticks"])
+        return box
+
+    def _lock_choice(self, *_: Any) -> None:
+        self.load.disabled = self.state.engaged
+
+    def load_chosen(self, block: bool = False) -> None:
+        """Load the chosen model in the background and open a new session on it."""
+        name, device, dtype = self.model.value.strip(), self.device.value, self.dtype.value
+
+        def done(model: EditableModel) -> None:
+            self.session.close()
+            session = EditSession(model, editor=self.session.editor)
+            assert self._loaded is not None
+            self._loaded(session)
+
+        self.state.start(
+            "load model",
+            lambda monitor: load_model(name, device, dtype, monitor=monitor),
+            done,
+            block=block,
+        )
+
+
+def _memory(model: EditableModel) -> str:
+    """What is used and free where the model is."""
+    gigabyte = 1e9
+    if model.device.type == "cuda":
+        used = torch.cuda.memory_allocated(model.device)
+    else:
+        used = psutil.Process().memory_info().rss
+    free = free_memory(model.device)
+    return f"memory: {used / gigabyte:.1f} GB used, {free / gigabyte:.1f} GB free"

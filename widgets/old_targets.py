@@ -1,0 +1,83 @@
+"""What the unedited model says after a prompt: the old target, where the user has named none."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import takewhile
+
+from alphaedit_core.completions import complete
+from alphaedit_core.progress import Monitor
+from alphaedit_core.session import EditSession
+
+from .drafts import Draft
+
+#: Prompts between two looks at the cancel button.
+_AT_ONCE = 16
+#: Words of a name at most.
+_WORDS = 4
+#: What may stand around a word and does not belong to it.
+_MARKS = ".,;:!?…()[]{}<>\"“”„‘’'«»*_—–-。、，：；！？（）「」『』"
+#: Names of scripts, as Unicode names begin, that are written without spaces between words.
+_NO_SPACES = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")
+
+
+def old_targets(session: EditSession, prompts: Sequence[str], monitor: Monitor) -> list[str]:
+    """The first word or name that the unedited model says after each prompt, greedily.
+
+    Args:
+        session: the session; its model has its present weights again afterwards.
+        prompts: complete prompts.
+        monitor: what to report to.
+
+    Returns:
+        One text for each prompt; "" where the model says no word.
+
+    Raises:
+        SessionError: if another thread uses the model.
+        Cancelled: if cancelled.
+    """
+    words: list[str] = []
+    with monitor.stage("old targets", len(prompts), "prompt"), session.at(0):
+        for first in range(0, len(prompts), _AT_ONCE):
+            part = prompts[first : first + _AT_ONCE]
+            words += [first_words(text) for text in complete(session.model, part, monitor=monitor)]
+            monitor.advance(len(part))
+    return words
+
+
+def first_words(text: str) -> str:
+    """The word a continuation begins with, or the whole name where it is one: ``New York City``.
+
+    A name is up to four words that all begin with a capital and have no punctuation between them.
+    Of a script without spaces it is what comes before the script changes, as from kanji to kana.
+    """
+    line = text.strip().partition("\n")[0].lstrip(_MARKS + " ")
+    if not line:
+        return ""
+    for script in _NO_SPACES:
+        if run := _run(line, script):
+            return run
+    taken: list[str] = []
+    for word in line.split()[:_WORDS]:
+        bare = word.strip(_MARKS)
+        if not bare or (taken and not (bare[0].isupper() and word[0] == bare[0])):
+            break
+        taken.append(bare)
+        if not bare[0].isupper() or not word.endswith(bare):
+            break
+    return " ".join(taken)
+
+
+def open_prompt(draft: Draft) -> str | None:
+    """The complete prompt of a draft without an old target; None if it has one, or no prompt."""
+    if draft.target_true.strip():
+        return None
+    whole = draft if draft.target.strip() else replace(draft, target="?")
+    return None if whole.need else whole.fact().text
+
+
+def _run(line: str, script: str) -> str:
+    """The characters of one script that a line begins with."""
+    return "".join(takewhile(lambda letter: unicodedata.name(letter, "").startswith(script), line))

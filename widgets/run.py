@@ -1,0 +1,348 @@
+"""Run an edit: what it will do, live curves, what it did, and why a fact failed."""
+
+from __future__ import annotations
+
+from html import escape
+from math import sqrt
+from typing import Any
+
+import ipywidgets as W
+
+from alphaedit_core.diagnosis import Lost, diagnose, lost_facts
+from alphaedit_core.errors import AlphaEditError
+from alphaedit_core.facts import Fact
+from alphaedit_core.nullspace import Threshold
+from alphaedit_core.results import EditResult
+from alphaedit_core.session import EditSession
+from alphaedit_core.targets import Trace
+
+from .jobs import Job
+from .panel import Panel, button, row, table, text
+from .run_figure import RunFigure
+from .state import State
+
+#: The stages of an edit, in their order, and what each does in words.
+_STAGES = {
+    "statistics": "measure ordinary text (once for a model)",
+    "null space": "find the null space of each layer",
+    "before": "ask the model what it says now",
+    "target values": "search what the last edited block must say",
+    "keys and update": "read the keys, write the projected update layer by layer",
+    "after": "ask the model again",
+}
+
+
+class RunPanel(Panel):
+    """Run and Cancel, the stages, live curves, and the outcome of every fact.
+
+    Attributes:
+        batch_size: facts written together; a box on the screen.
+        run: see :meth:`run`.
+    """
+
+    name = "run"
+    title = "Edit"
+
+    def __init__(self, source: EditSession | State) -> None:
+        super().__init__(source)
+        self.figure: RunFigure | None = None
+        self._shown: list[Trace] = []
+        self._names: list[str] = []
+        self._preflight, self._step, self._stages, self._outcome = (W.HTML() for _ in range(4))
+        self._batch_size = W.BoundedIntText(
+            100, min=1, max=100_000, description="Facts at once",
+            style={"description_width": "initial"}, layout=W.Layout(width="170px"),
+        )  # fmt: skip
+        self._only = W.Dropdown(
+            description="Curves of", options=[("all facts", -1)], value=-1,
+            style={"description_width": "initial"}, layout=W.Layout(width="280px"),
+        )  # fmt: skip
+        self.run_button = button(
+            "Run the edit", "run", self.guarded("edit", self.run), style="primary"
+        )
+        self.cancel_button = button("Cancel", "cancel-run", lambda *_: self.state.cancel())
+        self.check_button = button(
+            "Do earlier facts still hold?", "check", self.guarded("check", self.check)
+        )
+        self._lost = W.HTML()
+        self._place = W.VBox()
+        self.show(
+            W.HTML(
+                "<h3>Edit</h3><p class='ae-quiet'>Writes all ready facts into the model, into the "
+                "directions that ordinary text hardly uses. Undo in History takes it back.</p>"
+            ),
+            self._preflight,
+            row(self.run_button, self.cancel_button, self._batch_size, self._step),
+            self._stages,
+            row(self._only),
+            self._place,
+            self._outcome,
+            row(self.check_button, self._lost),
+        )
+        self._only.observe(lambda _: self._draw(), "value")
+        self.state.observe(self._ready_changed, ["drafts", "threshold_changes", "revision"])
+        self.state.observe(self._job_moved, ["ticks"])
+        self.state.observe(lambda _: self._show_result(), ["revision"])
+        self._job_moved()
+        self._show_result()
+
+    # -- from Python -----------------------------------------------------------------------------
+
+    @property
+    def batch_size(self) -> int:
+        """Facts that are written together."""
+        return int(self._batch_size.value)
+
+    @batch_size.setter
+    def batch_size(self, value: int) -> None:
+        self._batch_size.value = value
+
+    @property
+    def result(self) -> EditResult | None:
+        """What the last applied edit did."""
+        return self.session.last_result
+
+    def run(self, block: bool = False) -> Job[EditResult] | None:
+        """Write all ready facts; a second call while one runs does nothing.
+
+        Args:
+            block: wait until the edit has ended, and raise what it raised.
+
+        Raises:
+            AlphaEditError: if there is no ready fact or the threshold cannot be used.
+        """
+        if self.state.engaged and not block:
+            return None
+        if problem := self.problem():
+            raise AlphaEditError(problem)
+        facts, session, size = self.state.facts, self.session, self.batch_size
+        self.opened()
+        return self.state.start(
+            "edit",
+            lambda monitor: session.edit(facts, size, monitor),
+            self._done,
+            block=block,
+        )
+
+    def check(self, block: bool = False) -> Job[list[Lost]]:
+        """Look for facts of applied edits that the model no longer says, and what undid them."""
+        session = self.session
+        return self.state.start(
+            "check", lambda monitor: lost_facts(session, monitor), self._checked, block=block
+        )
+
+    def _checked(self, lost: list[Lost]) -> None:
+        count = sum(len(entry.facts) for entry in self.session.history[: self.session.applied])
+        items = "".join(f"<li>{escape(str(one))}</li>" for one in lost)
+        said = f"of {count} facts written, {len(lost)} are no longer said" if lost else (
+            f"of {count} facts, all that were written are still said"
+        )  # fmt: skip
+        self._lost.value = text("lost", said) + (f"<ul>{items}</ul>" if items else "")
+
+    def problem(self) -> str:
+        """Why an edit cannot run now, in a sentence; "" if it can."""
+        if not self.state.facts:
+            return "no fact is ready; enter one under Facts"
+        unready = len(self.state.drafts) - len(self.state.facts)
+        blank = sum(draft.blank for draft in self.state.drafts)
+        if unready > blank:
+            return f"{unready - blank} rows under Facts still need something; mend or delete them"
+        for spectrum in (self.session.known_spectra or {}).values():
+            if warning := spectrum.warning(Threshold.parse(self.state.threshold)):
+                return warning
+        return ""
+
+    def summary(self) -> str:
+        result = self.result
+        done = "no edit yet" if result is None else f"{result.written} of {len(result.outcomes)}"
+        return f"RunPanel({len(self.state.facts)} facts ready, written: {done})"
+
+    def static_html(self) -> str:
+        return self.result._repr_html_() if self.result else super().static_html()
+
+    def opened(self) -> None:
+        if self.figure is None:
+            self.figure = RunFigure()
+            self._place.children = (self.figure,)
+            self._draw()
+
+    # -- before ----------------------------------------------------------------------------------
+
+    def _ready_changed(self, *_: Any) -> None:
+        hp = self.session.hyperparameters
+        facts, problem = self.state.facts, self.problem()
+        layers = f"{hp.layers[0]}–{hp.layers[-1]}" if len(hp.layers) > 1 else str(hp.layers[0])
+        words = (
+            f"{len(facts)} {'fact' if len(facts) == 1 else 'facts'} ready · layers {layers} · "
+            f"threshold {hp.threshold} · ridge {hp.ridge:g} · about {self._memory(len(facts))} MB "
+            "for a moment"
+        )
+        undone = len(self.session.history) - self.session.applied
+        lost = f"the edit drops {undone} undone, which could then no longer be redone"
+        self._preflight.value = "".join(
+            [
+                text("preflight", words, tag="p"),
+                f'<p class="ae-warning" data-testid="problem">{escape(problem)}</p>'
+                * bool(problem),
+                f'<p class="ae-warning" data-testid="drops">{escape(lost)}</p>' * bool(undone),
+            ]
+        )
+        self.run_button.disabled = self.state.engaged or bool(problem)
+        self.check_button.disabled = self.state.engaged or not self.session.applied
+
+    def _memory(self, facts: int) -> int:
+        """Megabytes that an edit needs beside the model: what autograd keeps, and the bases."""
+        anatomy, hp = self.session.model.anatomy, self.session.hyperparameters
+        tokens = min(1024, 40 * facts)
+        kept = tokens * self.session.model.layers * (16 * anatomy.hidden_size
+                                                     + 5 * anatomy.inner_size) * 4  # fmt: skip
+        bases = len(hp.layers) * anatomy.inner_size**2 * 2
+        return round((kept + bases) / 1e6)
+
+    # -- while it runs ---------------------------------------------------------------------------
+
+    def _job_moved(self, *_: Any) -> None:
+        job = self.state.job
+        mine = job is not None and job.name == "edit"
+        running = self.state.busy and mine
+        self._ready_changed()
+        self.cancel_button.disabled = not running
+        if job is None or not mine:
+            return
+        if running:
+            said = f"step {job.where.partition(' ')[2]}" if _searching(job) else job.where
+            words = f"{said}{', ' if job.time_left else ''}{job.time_left}"
+        elif job.state == "cancelled":
+            words = f"cancelled at {job.where}; the weights are as before"
+        else:
+            words = job.state
+        self._step.value = text("run-state", words, tag="span")
+        self._stages.value = _stage_list(job)
+        traces = _traces(job)
+        if traces is not self._shown and traces:
+            self._shown = traces
+            self._name([f.subject for f in self._facts_of(len(traces))])
+        if traces and running:
+            self._draw()
+
+    def _facts_of(self, count: int) -> list[Fact]:
+        return self.state.facts[:count] if len(self.state.facts) >= count else []
+
+    def _name(self, names: list[str]) -> None:
+        if not names:
+            names = [f"fact {i + 1}" for i in range(len(self._shown))]
+        self._names = names
+        self._only.options = [("all facts", -1), *((name, i) for i, name in enumerate(names))]
+        self._only.value = -1
+
+    def _draw(self) -> None:
+        if self.figure is not None and self._shown:
+            only = self._only.value if 0 <= self._only.value < len(self._shown) else None
+            self.figure.draw(self._shown, self._names, only)
+
+    # -- after -----------------------------------------------------------------------------------
+
+    def _done(self, result: EditResult) -> None:
+        self.state.notice = summary(result)
+        self.state.touch()
+
+    def _show_result(self) -> None:
+        result = self.result
+        self._lost.value = ""
+        if result is None:
+            self._outcome.value = ""
+            return
+        self._shown = [outcome.trace for outcome in result.outcomes]
+        self._name([outcome.fact.subject for outcome in result.outcomes])
+        self._draw()
+        self._outcome.value = (
+            text("run-summary", summary(result), tag="p")
+            + _facts_table(result)
+            + _layers_table(result)
+        )
+
+
+def summary(result: EditResult) -> str:
+    """What an edit did, in a sentence."""
+    count = len(result.outcomes)
+    first = sum(outcome.after.new.rank == 1 for outcome in result.outcomes)
+    writes = [write for batch in result.writes for write in batch]
+    norm = sqrt(sum(write.update_norm**2 for write in writes))
+    free = sqrt(sum(write.unprojected_norm**2 for write in writes))
+    share = sqrt(sum(write.surviving_norm**2 for write in writes)) / free if free else 0.0
+    seconds = sum(result.seconds.values())
+    return (
+        f"{result.written} of {count} facts written: target is now the top token for {first}; "
+        f"update norm {norm:.3f}; share of the unprojected update's norm that survives: "
+        f"{share:.0%}; {seconds:.1f} s"
+    )
+
+
+def _searching(job: Job[Any]) -> bool:
+    return job.stage is not None and job.stage.name == "target values"
+
+
+def _traces(job: Job[Any]) -> list[Trace]:
+    """Traces of the last search of a job, growing while it runs."""
+    found = [s.detail for s in job.stages if s.name == "target values" and s.detail]
+    return found[-1] if found else []
+
+
+def _stage_list(job: Job[Any]) -> str:
+    """The stages of an edit as a list: done with its seconds, running, or to come."""
+    done = {stage.name: stage for stage in job.stages}
+    items = []
+    for name, words in _STAGES.items():
+        stage = done.get(name)
+        if stage is None:
+            if name in {"statistics", "null space"}:
+                continue  # from the cache, or not needed again
+            state = "to come"
+        elif stage is job.stage and job.state == "running":
+            state = "running"
+        else:
+            state = "done" if stage is not job.stage or job.state == "done" else job.state
+        items.append(
+            f'<li data-state="{escape(state)}"><span>{escape(name)}</span> '
+            f'<span class="ae-quiet">{escape(words)}: {escape(state)}</span></li>'
+        )
+    return f'<ol class="ae-stages" data-testid="stages">{"".join(items)}</ol>'
+
+
+def _facts_table(result: EditResult) -> str:
+    rows = []
+    for index, outcome in enumerate(result.outcomes):
+        new = f"{outcome.before.new.probability:.3f} → {outcome.after.new.probability:.3f}"
+        rows.append(
+            (
+                outcome.fact.text,
+                outcome.fact.target,
+                new,
+                str(len(outcome.trace.nll)),
+                f"{outcome.residual_left:.0%}",
+                "written" if outcome.written else f"failed: {diagnose(result, index)}",
+            )
+        )
+    headings = ("prompt", "target", "P(target)", "steps", "left unwritten", "outcome")
+    return table(headings, rows, "outcomes", "What became of each fact")
+
+
+def _layers_table(result: EditResult) -> str:
+    rows = [
+        (
+            str(number),
+            str(write.layer),
+            f"{write.unprojected_norm:.3f}",
+            f"{write.surviving_norm:.3f}",
+            f"{write.update_norm:.3f}",
+            f"{write.update_norm / write.weight_norm:.2%}",
+            f"{sum(write.kept) / len(write.kept):.0%}",
+        )
+        for number, batch in enumerate(result.writes, start=1)
+        for write in batch
+    ]
+    headings = (
+        "batch", "layer", "norm without projection", "of that in the null space", "norm written",
+        "of the weight's norm", "key energy kept",
+    )  # fmt: skip
+    return table(headings, rows, "layer-writes", "What each layer wrote")

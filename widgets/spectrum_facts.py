@@ -1,0 +1,67 @@
+"""What a threshold leaves of the facts' keys: a table of shares by layer, and what that means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+
+from alphaedit_core.facts import Fact
+
+#: A layer where less than this share of a key survives can hardly write the fact.
+LEAST = 0.05
+#: Facts whose keys are read, and rows that are shown, at most.
+MOST_FACTS, _ROWS = 200, 50
+
+
+def verdict(shares: Mapping[int, float]) -> str:
+    """In words, whether a fact can be written with such shares of its key by layer."""
+    lacking = [layer for layer, share in shares.items() if share < LEAST]
+    if not lacking:
+        return "can be written"
+    if len(lacking) == len(shares):
+        return (
+            "cannot be written: its key lies almost wholly outside the kept space (under "
+            f"{LEAST:.0%} inside); raise the threshold"
+        )
+    layers = ", ".join(map(str, lacking))
+    return (
+        f"hardly in layer{'s' if len(lacking) > 1 else ''} {layers}: under {LEAST:.0%} of its key "
+        "survives there"
+    )
+
+
+def facts_table(
+    facts: Sequence[Fact], shares: Mapping[int, Sequence[float]], selected: Fact | None = None
+) -> str:
+    """Shares of each fact's key that survive, by layer, as an HTML table.
+
+    Args:
+        facts: n facts.
+        shares: by layer, one number for each fact, 0 to 1.
+        selected: the fact that is marked.
+    """
+    layers = sorted(shares)
+    head = "".join(f'<th scope="col">layer {layer}</th>' for layer in layers)
+    rows = []
+    for place, fact in enumerate(facts[:_ROWS]):
+        own = {layer: shares[layer][place] for layer in layers}
+        cells = "".join(
+            f'<td class="ae-number">{share:.1%}<span class="ae-bar" aria-hidden="true">'
+            f'<span style="width: {share:.0%}"></span></span></td>'
+            for share in own.values()
+        )
+        words = verdict(own)
+        state = "ae-ok" if words == "can be written" else "ae-warning"
+        rows.append(
+            f"<tr{' aria-current=true' if fact == selected else ''}>"
+            f'<th scope="row" dir="auto">{escape(fact.subject)}</th>{cells}'
+            f'<td><span class="{state}">{escape(words)}</span></td></tr>'
+        )
+    more = len(facts) - len(rows)
+    caption = "Share of each fact's key that survives the projection, |P k|² / |k|²"
+    return (
+        f'<div class="ae-scroll"><table class="ae-table ae-survival" data-testid="survival">'
+        f"<caption>{caption}</caption><thead><tr><th scope='col'>fact</th>{head}"
+        f"<th scope='col'>in words</th></tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+        + (f'<p class="ae-quiet">{more} more facts are not shown.</p>' if more else "")
+    )

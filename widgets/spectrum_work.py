@@ -1,0 +1,87 @@
+"""The work behind the spectrum screen, done in a job: getting spectra, reading the facts' keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from alphaedit_core.errors import AlphaEditError, Cancelled
+from alphaedit_core.facts import Fact
+from alphaedit_core.nullspace import Spectrum, spectrum_file
+from alphaedit_core.progress import Monitor
+from alphaedit_core.results import EditResult
+from alphaedit_core.session import EditSession
+from alphaedit_core.statistics import cached_checksums
+from alphaedit_core.survival import Survival, fact_keys, survival
+
+CACHED, COLLECTED = "from cache", "collected now"
+
+
+@dataclass(frozen=True, eq=False)
+class Gathered:
+    """What has been found out for the screen.
+
+    Attributes:
+        source: where the spectra are from, in words.
+        survival: shares of the facts' keys; None where none were read.
+        spectra: those that the shares are of.
+        edit: result of the edit that was applied last when the keys were read, None for none.
+    """
+
+    source: str = CACHED
+    survival: Survival | None = None
+    spectra: Mapping[int, Spectrum] | None = None
+    edit: EditResult | None = None
+
+
+def gather(
+    session: EditSession,
+    facts: Sequence[Fact],
+    before: Gathered,
+    monitor: Monitor,
+    *,
+    collect: bool,
+) -> Gathered:
+    """Get the spectra, and then the keys of the facts on the model as it stands.
+
+    Args:
+        session: the session.
+        facts: the facts.
+        before: what was found out before.
+        monitor: what to report to.
+        collect: whether statistics may be collected; otherwise only the cache is read.
+    """
+    if session.known_spectra is None:
+        if not collect and not in_cache(session, monitor):
+            return before
+        session.spectra(monitor)
+        before = replace(before, source=COLLECTED if "statistics" in monitor.seconds else CACHED)
+    known = session.known_spectra
+    assert known is not None
+    if not facts:
+        return replace(before, survival=None)
+    with session.model.in_use():
+        keys = fact_keys(session.model, facts, session.contexts, sorted(known), monitor)
+        edit = session.last_result
+    return Gathered(before.source, survival(facts, keys, known, monitor), known, edit)
+
+
+def stale(gathered: Gathered, session: EditSession, facts: Sequence[Fact]) -> bool:
+    """Whether the keys that were read are not those of these facts on the model as it stands."""
+    read = gathered.survival.facts if gathered.survival is not None else ()
+    if tuple(facts) != read:
+        return bool(facts)
+    same = gathered.spectra is session.known_spectra and gathered.edit is session.last_result
+    return bool(facts) and not same
+
+
+def in_cache(session: EditSession, monitor: Monitor) -> bool:
+    """Whether the spectra of all edited layers can be had without any computing."""
+    hp = session.hyperparameters
+    try:
+        found = cached_checksums(session.model, hp.text, hp.layers, hp.tokens, monitor=monitor)
+    except Cancelled:
+        raise
+    except (AlphaEditError, OSError):  # the text is missing: collecting will say so
+        return False
+    return found is not None and all(spectrum_file(name).is_file() for name in found.values())

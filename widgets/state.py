@@ -1,0 +1,178 @@
+"""What only the screen knows: drafts, what is selected, the running job. Panels are views of it.
+
+All panels of one workbench share one :class:`State`. It uses no widgets, so what a panel does can
+be done, and tested, without any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import traitlets as T
+
+from alphaedit_core.drift import Drifts
+from alphaedit_core.facts import Fact
+from alphaedit_core.nullspace import Threshold
+from alphaedit_core.progress import Monitor
+from alphaedit_core.session import EditSession
+
+from .drafts import Draft, ready
+from .jobs import Failure, Job, Worker
+
+R = TypeVar("R")
+
+
+class State(T.HasTraits):
+    """What all panels of a workbench share.
+
+    Args:
+        session: the session that is looked at.
+
+    Attributes:
+        drifts: the drift of the session's states, as far as it has been measured.
+    """
+
+    session = T.Instance(EditSession)
+    #: Rows of the facts table.
+    drafts: Any = T.Tuple(default_value=())
+    #: The selected row, from 0; -1 for none.
+    selected = T.Int(-1)
+    #: The layer that is looked at.
+    layer = T.Int()
+    #: Grows with every change of the threshold.
+    threshold_changes = T.Int(0)
+    #: State of the history that "before" means.
+    reference = T.Int(0)
+    #: Grows whenever the weights or the history have changed.
+    revision = T.Int(0)
+    #: Grows whenever the drift of a state has been measured.
+    measured = T.Int(0)
+    #: The running or last job, and a number that grows with everything it tells.
+    job: Any = T.Instance(Job, allow_none=True)
+    ticks = T.Int(0)
+    #: The text that Compare is to look at, where it is not the selected fact's own.
+    prompt = T.Unicode("")
+    #: What failed last, until it is dismissed.
+    failure: Any = T.Instance(Failure, allow_none=True)
+    #: The last thing worth saying, in words.
+    notice = T.Unicode("")
+
+    def __init__(self, session: EditSession) -> None:
+        layers = session.hyperparameters.layers
+        super().__init__(session=session, layer=layers[len(layers) // 2])
+        self.drifts = Drifts(session)
+        self._worker = Worker(self._follow)
+
+    @classmethod
+    def of(cls, source: EditSession | State) -> State:
+        """A state as it is, or a new one for a session."""
+        return source if isinstance(source, State) else cls(source)
+
+    # -- facts -----------------------------------------------------------------------------------
+
+    @property
+    def facts(self) -> list[Fact]:
+        """All facts that are ready to be written."""
+        return ready(self.drafts)
+
+    @facts.setter
+    def facts(self, facts: Sequence[Fact]) -> None:
+        self.drafts = tuple(Draft.of(fact) for fact in facts)
+        self.selected = 0 if self.drafts else -1
+
+    @property
+    def fact(self) -> Fact | None:
+        """The selected fact, or None if there is none or it is not ready."""
+        if not 0 <= self.selected < len(self.drafts):
+            return None
+        found = ready([self.drafts[self.selected]])
+        return found[0] if found else None
+
+    @T.observe("drafts")
+    def _keep_selection(self, change: Any) -> None:
+        if self.selected >= len(change["new"]):
+            self.selected = len(change["new"]) - 1
+
+    # -- the threshold ---------------------------------------------------------------------------
+
+    @property
+    def threshold(self) -> str:
+        """Where the kept space ends, as the next edit will use it: ``0.02``, ``energy:0.1`` …"""
+        return self.session.hyperparameters.threshold
+
+    @threshold.setter
+    def threshold(self, value: float | str | Threshold) -> None:
+        new = str(Threshold.parse(value))
+        hp = self.session.hyperparameters
+        if new != hp.threshold:
+            self.session.hyperparameters = hp.replace(threshold=new)
+            self.threshold_changes += 1
+
+    # -- work ------------------------------------------------------------------------------------
+
+    @property
+    def busy(self) -> bool:
+        """Whether a job runs."""
+        return self._worker.running
+
+    @property
+    def status(self) -> str:
+        """``ready``, or ``running:`` and what."""
+        return f"running: {self.job.name}" if self.busy and self.job else "ready"
+
+    def start(
+        self,
+        name: str,
+        work: Callable[[Monitor], R],
+        done: Callable[[R], None] = lambda _: None,
+        *,
+        block: bool = False,
+        ended: Callable[[Job[R]], None] = lambda _: None,
+        background: bool = False,
+    ) -> Job[R]:
+        """Start a job; see :meth:`Worker.start`. A failure is kept until it is dismissed.
+
+        A job in the background is stopped when another is started; ``busy`` is True while it runs,
+        ``engaged`` is not.
+        """
+        self.make_way()
+        if not background:
+            self.failure = None
+        return self._worker.start(name, work, done, block=block, ended=ended, background=background)
+
+    def make_way(self) -> None:
+        """Stop a job that runs in the background, if one does, and wait until it has ended."""
+        # Its end may have let the next one of its kind begin.
+        while self.busy and (job := self._worker.job) is not None and job.background:
+            job.cancel()
+            if not job.wait(10):
+                return
+
+    @property
+    def engaged(self) -> bool:
+        """Whether a job runs that does not make way for others."""
+        job = self._worker.job
+        return self.busy and job is not None and not job.background
+
+    def cancel(self) -> None:
+        """Ask the running job to stop."""
+        if self.job is not None:
+            self.job.cancel()
+
+    def touch(self) -> None:
+        """Tell every panel that weights or history have changed."""
+        self.reference = min(self.reference, len(self.session.history))
+        self.revision += 1
+
+    def report(self, job: str, error: BaseException) -> None:
+        """Show an exception of something that was not a job."""
+        self.failure = Failure.of(job, error)
+
+    def _follow(self, job: Job[Any]) -> None:
+        self.job = job
+        if job.state == "failed":
+            self.failure = job.failure
+        elif job.state == "cancelled" and not job.background:
+            self.notice = f"{job.name}: cancelled at {job.where}; nothing was changed"
+        self.ticks += 1

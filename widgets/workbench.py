@@ -1,0 +1,134 @@
+"""The workbench: all panels over one session, in tabs under one header."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import ipywidgets as W
+
+from alphaedit_core.facts import Fact
+from alphaedit_core.session import EditSession
+
+from .compare import ComparePanel
+from .drift import DriftPanel
+from .export import ExportPanel
+from .facts import FactsPanel
+from .header import HeaderPanel
+from .history import HistoryPanel
+from .jobs import Job
+from .panel import Panel
+from .probes import ProbesPanel
+from .run import RunPanel
+from .spectrum import SpectrumPanel
+from .state import State
+
+
+class Workbench(Panel):
+    """Enter facts, look at the null space, edit, compare, take back, export: one cell does all.
+
+    Example:
+        >>> wb = Workbench(EditSession(load_model()))  # doctest: +SKIP
+        >>> wb.facts = example_facts()[:3]  # doctest: +SKIP
+        >>> wb.spectrum.threshold = 0.01  # doctest: +SKIP
+        >>> wb.edit.run(block=True)  # doctest: +SKIP
+        >>> wb  # doctest: +SKIP
+
+    Everything on the screen can be read and set from the next cell; what needs a click there is a
+    method here.
+
+    Attributes:
+        header, facts_panel, spectrum, edit, compare, probes, drift, history, export: the panels.
+    """
+
+    name = "workbench"
+    title = "Workbench"
+
+    def __init__(self, source: EditSession | State) -> None:
+        super().__init__(source)
+        self.tabs = W.Tab()
+        self._fill()
+        self.tabs.observe(lambda _: self._open(), "selected_index")
+
+    def _fill(self) -> None:
+        """Make all panels for the session of the state."""
+        state = self.state
+        self.header = HeaderPanel(state, loaded=self.take)
+        self.facts_panel = FactsPanel(state)
+        self.spectrum = SpectrumPanel(state)
+        self.edit = RunPanel(state)
+        self.compare = ComparePanel(state)
+        self.probes = ProbesPanel(state)
+        self.drift = DriftPanel(state)
+        self.history = HistoryPanel(state)
+        self.export = ExportPanel(state, loaded=self.take)
+        self.panels: tuple[Panel, ...] = (
+            self.facts_panel, self.spectrum, self.edit, self.compare, self.probes, self.drift,
+            self.history, self.export,
+        )  # fmt: skip
+        self.tabs.children = self.panels
+        self.tabs.titles = [panel.title for panel in self.panels]
+        self.show(self.header, self.tabs)
+
+    def take(self, session: EditSession) -> None:
+        """Show another session instead; facts that were entered stay."""
+        drafts, old = self.state.drafts, self.panels
+        self.state = State(session)
+        self.state.drafts, self.state.selected = drafts, 0 if drafts else -1
+        self._fill()
+        self.tabs.selected_index = 0
+        for panel in old:
+            panel.close()
+
+    # -- from the next cell ----------------------------------------------------------------------
+
+    @property
+    def facts(self) -> list[Fact]:
+        """The facts that are ready to be written."""
+        return self.state.facts
+
+    @facts.setter
+    def facts(self, facts: Sequence[Fact]) -> None:
+        self.state.facts = facts
+
+    @property
+    def selected(self) -> int:
+        """The selected row of the facts, from 0; -1 for none."""
+        return int(self.state.selected)
+
+    @selected.setter
+    def selected(self, index: int) -> None:
+        self.state.selected = index
+
+    @property
+    def job(self) -> Job[Any] | None:
+        """The running or last job."""
+        return self.state.job
+
+    # -- showing ---------------------------------------------------------------------------------
+
+    def turn_to(self, title: str) -> None:
+        """Turn to a tab.
+
+        Raises:
+            ValueError: if there is none of this title.
+        """
+        self.tabs.selected_index = [panel.title for panel in self.panels].index(title)
+
+    def opened(self) -> None:
+        self._open()
+
+    def _open(self) -> None:
+        if self.tabs.selected_index is not None:
+            self.panels[self.tabs.selected_index].opened()
+
+    def summary(self) -> str:
+        hp = self.session.hyperparameters
+        return (
+            f"Workbench({self.session.model.name}, {self.session.editor}, layers {hp.layers[0]}–"
+            f"{hp.layers[-1]}, threshold {hp.threshold}, facts: {len(self.facts)}, "
+            f"edits: {self.session.applied})"
+        )
+
+    def static_html(self) -> str:
+        return "".join(panel.static_html() for panel in (self.header, *self.panels))
