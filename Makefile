@@ -18,7 +18,8 @@ ALLOW_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install fetch workbench test test-unit test-notebooks lint bench clean
+.PHONY: help install fetch workbench app test test-unit test-notebooks test-browser screenshots \
+	lint bench clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,14 +34,25 @@ workbench: fetch ## open the workbench in JupyterLab (BROWSER=no: print the addr
 		--ServerApp.port_retries=50 --ServerApp.answer_yes=True \
 		$(NO_BROWSER) $(ALLOW_ROOT) $(WORKBENCH_ARGS)
 
-test: test-unit test-notebooks ## run all tests
+app: fetch ## serve the workbench as a page of its own, without cells (Voila)
+	JUPYTER_PATH=tools/jupyter $(BIN)/voila notebooks/workbench.ipynb --template=offline \
+		--Voila.ip=127.0.0.1 --token \
+		$(NO_BROWSER) $(WORKBENCH_ARGS)
+
+test: test-unit test-notebooks test-browser ## run all tests
 
 test-unit: fetch ## run the tests of the packages
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --ignore=tests/browser $(PYTEST_ARGS)
 
 test-notebooks: fetch ## run the notebooks and compare their outputs with the stored ones
 	$(BIN)/python -m pytest notebooks --nbval --nbval-current-env --nbval-cell-timeout=300 \
 		--nbval-sanitize-with tests/nbval_sanitize.cfg $(PYTEST_ARGS)
+
+test-browser: fetch ## drive the workbench in a headless Chromium, where there is one
+	$(BIN)/python -m pytest tests/browser $(PYTEST_ARGS)
+
+screenshots: fetch ## take the pictures of the README anew (needs a Chromium)
+	SHOTS=docs $(BIN)/python -m pytest tests/browser/test_pictures.py $(PYTEST_ARGS)
 
 lint: $(INSTALLED) ## check style, types and notebooks
 	$(BIN)/ruff check .

@@ -1,0 +1,511 @@
+"""The workbench in JupyterLab, on the real default model, as a person uses it.
+
+The tests share one page and go on where the one before ended: an edit takes seconds, so each is
+made once. The numbers in brackets name the criteria of the screens. Where a criterion gives a time,
+a test allows several times as much: it is to find what hangs, not a machine that is busy.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from pathlib import Path
+
+import pytest
+from pages import Page, expect
+
+NAME = "workbench.ipynb"
+SETUP = """
+from alphaedit_core import EditSession, Fact, example_facts, load_model
+from widgets import Workbench
+
+session = EditSession(load_model())
+session.spectra()
+wb = Workbench(session)
+"""
+#: An edit, from the click to its end, on two cores that do other things beside.
+EDIT = 120_000
+
+
+@pytest.fixture(scope="module")
+def wb(notebook: Page) -> Page:
+    """The workbench, shown."""
+    notebook.write(NAME, SETUP, "wb")
+    notebook.open(NAME)
+    notebook.command("application:toggle-left-area")
+    notebook.run_all()
+    notebook.page.get_by_label("Subject 1", exact=True).first.wait_for(timeout=120_000)
+    return notebook
+
+
+def ready(wb: Page, timeout: float = EDIT) -> None:
+    expect(wb.said("status")).to_have_text("ready", timeout=timeout)
+
+
+def eventually(wb: Page, condition: str, seconds: float = 20) -> None:
+    """Wait until something is true in the kernel."""
+    end = time.monotonic() + seconds
+    while wb.python(f"print({condition})") != "True":
+        assert time.monotonic() < end, f"never: {condition}"
+        time.sleep(0.2)
+
+
+def test_the_header(wb: Page) -> None:
+    """[S0.1]"""
+    said = wb.said("session").text_content()
+    assert "smollm2-135m · float32 · cpu · alphaedit · edits: 0" in said
+    ready(wb)
+    assert "GB free" in wb.said("memory").text_content()
+
+
+def test_a_fact_is_typed(wb: Page) -> None:
+    """[S1.1, S1.2, S1.3, S1.6]"""
+    page = wb.page
+    page.get_by_label("Subject 1", exact=True).fill("Eiffel Tower")
+    page.get_by_label("Prompt 1", exact=True).fill("Eiffel Tower is located in the city of")
+    page.get_by_label("Target 1", exact=True).fill("Dnipro")
+    page.locator("button.ae-add").click()
+    expect(wb.said("fact-status")).to_contain_text("needs: {} in the prompt")
+    assert wb.python("print(len(wb.facts))") == "0"
+    page.get_by_label("Prompt 1", exact=True).fill("{} is located in the city of")
+    page.locator("button.ae-add").click()  # typing and then at once a click
+    expect(wb.said("fact-status")).to_have_text("ready")
+    assert wb.python("print(len(wb.facts), wb.facts[0].target)") == "1 Dnipro"
+    assert wb.said("fact-tokens").text_content().count("·") >= 1
+    expect(wb.said("selected")).to_have_text("selected: Eiffel Tower")
+    wb.tab("Compare")
+    expect(wb.said("selected")).to_have_text("selected: Eiffel Tower")
+    wb.tab("Spectrum")
+    expect(wb.said("selected")).to_have_text("selected: Eiffel Tower")
+
+
+def test_lines_are_pasted(wb: Page) -> None:
+    """[S1.5]"""
+    wb.tab("Facts")
+    page = wb.page
+    page.locator("button.ae-paste").click()
+    lines = ["A\t{} is a\tb", "B\tno slot\tb", "C\t{} is a\tb"]
+    page.get_by_label("Rows to add").fill("\n".join(lines))
+    page.locator("button.ae-add-pasted").click()
+    expect(wb.said("facts-message")).to_contain_text("line 2")
+    assert wb.python("print(len(wb.state.drafts))") == "1"
+    good = "\n".join([lines[0], lines[2], "D\t{} is a\tb"])
+    page.get_by_label("Rows to add").fill(good)
+    # ipywidgets holds a value back while it awaits an earlier answer.
+    eventually(wb, f"wb.facts_panel.paste_area.value == {good!r}")
+    page.locator("button.ae-add-pasted").click()
+    print(
+        wb.said("facts-message").text_content(),
+        wb.python("print(wb.state.drafts, repr(wb.facts_panel.paste_area.value))"),
+    )
+    expect(page.locator('[data-testid="fact-row"]:visible')).to_have_count(5)
+    assert wb.python("print(len(wb.facts))") == "4"
+
+
+def test_the_spectrum_is_the_sessions(wb: Page) -> None:
+    """[S2.1, S2.3, S2.6, S2.9]"""
+    wb.python("wb.facts = example_facts()[:2]")
+    wb.tab("Spectrum")
+    expect(wb.said("source")).to_contain_text("from cache", timeout=60_000)
+    for layer in (5, 7):
+        wb.page.get_by_label("Layer", exact=True).select_option(label=f"layer {layer}")
+        rank = wb.python(
+            f"s = session.spectra()[{layer}]; print((s.eigenvalues < 0.02).sum(), s.size)"
+        )
+        expect(wb.said("rank")).to_have_text("null-space rank {} / {}".format(*rank.split()))
+        leak = wb.python(f"print(f'{{session.spectra()[{layer}].leakage(0.02):.4f}}')")
+        expect(wb.said("leakage")).to_contain_text(leak)
+        expect(wb.page.locator(".ae-spectrum .gtitle").first).to_contain_text(f"Layer {layer}")
+    expect(wb.said("survival")).to_contain_text("Eiffel Tower", timeout=60_000)
+
+
+def test_the_threshold_moves_by_box_slider_reset_and_cell(wb: Page) -> None:
+    """[S2.2, S2.3, S2.4, S2.5]"""
+    page = wb.page
+    box = page.get_by_label("Threshold", exact=True)
+    slider = page.get_by_label("Threshold slider")
+    ranks = []
+    for value in ("0.005", "0.01", "0.02", "0.05", "0.2"):
+        box.fill(value)
+        box.press("Enter")
+        rank = wb.python(f"print((session.spectra()[7].eigenvalues < {value}).sum())")
+        start = time.monotonic()
+        expect(wb.said("rank")).to_contain_text(f"rank {rank} /")
+        assert time.monotonic() - start < 3
+        ranks.append(int(rank))
+        assert wb.python("print(session.hyperparameters.threshold)") == value
+    assert ranks == sorted(ranks) and ranks[0] < ranks[-1]
+    box.fill("0.02")
+    box.press("Enter")
+    expect(wb.said("rank")).to_contain_text(f"rank {ranks[2]} /")
+    before = wb.said("rank").text_content()
+    slider.focus()
+    page.keyboard.press("ArrowLeft")
+    expect(wb.said("rank")).not_to_have_text(before)
+    same = wb.python(
+        "import math; p = wb.spectrum; "
+        "print(abs(p.figure.figure.layout.shapes[0].y0 - p.controls.slider.value) < 1e-9, "
+        "abs(math.log10(p.threshold) - p.controls.slider.value) < 1e-5)"
+    )
+    assert same == "True True"
+    page.locator("button.ae-reset").click()
+    expect(box).to_have_value("0.02")
+    wb.python("wb.spectrum.threshold = 0.01")
+    expect(box).to_have_value("0.01")
+    wb.python("wb.spectrum.threshold = 0.02")
+    expect(box).to_have_value("0.02")
+
+
+def test_a_threshold_that_keeps_nothing_disables_the_edit(wb: Page) -> None:
+    """[S2.7]"""
+    wb.python("wb.state.threshold = 'rank:0'")
+    expect(wb.said("warning")).to_contain_text("nothing can be written")
+    wb.tab("Edit")
+    expect(wb.page.locator("button.ae-run")).to_be_disabled()
+    wb.python("wb.spectrum.threshold = 0.02")
+    expect(wb.page.locator("button.ae-run")).to_be_enabled()
+
+
+def test_cancel_leaves_the_weights(wb: Page) -> None:
+    """[S3.1, S3.2, S3.4, S3.6, S0.2]"""
+    page = wb.page
+    digest = wb.python("print(session.weights_digest())")
+    page.locator("button.ae-run").click()
+    expect(wb.said("status")).to_have_text("running: edit", timeout=5_000)
+    expect(page.locator("button.ae-run")).to_be_disabled()
+    expect(wb.said("run-state")).to_contain_text(re.compile(r"step [2-9] / 25"), timeout=60_000)
+    start = time.monotonic()
+    assert wb.python("print(1)") == "1"
+    assert time.monotonic() - start < 5
+    page.locator("button.ae-cancel-run").click()
+    expect(wb.said("run-state")).to_contain_text("cancelled at step", timeout=10_000)
+    ready(wb)
+    assert wb.python("print(session.weights_digest(), session.applied)") == f"{digest} 0"
+    expect(page.locator("button.ae-run")).to_be_enabled()
+
+
+def test_an_edit(wb: Page) -> None:
+    """[S3.2, S3.3, S3.7, S4.1, S4.2, S6.1]"""
+    page = wb.page
+    page.locator("button.ae-run").click()
+    seen = set()
+    expect(wb.said("status")).to_have_text("running: edit", timeout=5_000)
+    for _ in range(EDIT // 200):
+        text = wb.said("run-state").text_content()
+        seen.add(text)
+        if text == "done":
+            break
+        time.sleep(0.2)
+    assert len({text for text in seen if text.startswith("step")}) >= 3
+    expect(wb.said("run-summary")).to_contain_text("2 of 2 facts written", timeout=10_000)
+    expect(wb.said("session")).to_contain_text("edits: 1")
+    ends = wb.python(
+        "t = [o.trace for o in session.last_result.outcomes]; f = wb.edit.figure.figure; "
+        "print([len(x.probability) for x in t] == [len(d.y) for d in f.data[3:5]], "
+        "[x.probability[-1] for x in t] == [d.y[-1] for d in f.data[3:5]])"
+    )
+    assert ends == "True True"
+    wb.shot("edit")
+    wb.tab("Facts")
+    expect(wb.said("fact-status")).to_have_text("applied")
+
+
+def test_before_and_after(wb: Page) -> None:
+    """[S4.1, S4.2, S4.4, S4.5, S4.7]"""
+    page = wb.page
+    wb.tab("Compare")
+    ready(wb)
+    if not page.locator('[data-testid="delta-new"]').count():
+        page.locator("button.ae-compare-run").click()
+    expect(wb.said("delta-new")).to_contain_text("+", timeout=60_000)
+    expect(wb.said("heading-before")).to_contain_text("Before: 0 original")
+    expect(wb.said("heading-after")).to_contain_text("After: 1")
+    chips = page.locator('[data-testid="chip"]:visible')
+    words = chips.locator(".ae-chip-text").all_text_contents()
+    assert "·Rome" in words and "·Paris" in words
+    assert page.locator(".ae-compare ins, .ae-compare del").count() > 0
+    chips.first.focus()
+    top = page.locator('[data-testid="top"]:visible').first
+    expect(top).to_be_visible()
+    assert len(re.findall(r"\d\.\d+|\d+ ?%", top.inner_text())) >= 5
+    page.keyboard.press("Enter")
+    page.keyboard.press("Escape")
+    wb.shot("compare")
+
+
+def test_another_reference(wb: Page) -> None:
+    """[S4.3, S4.8]"""
+    wb.python("wb.state.reference = 1; wb.compare.compare()")
+    expect(wb.said("heading-before")).to_contain_text("Before: 1", timeout=30_000)
+    expect(wb.said("no-difference")).to_contain_text("no difference", timeout=30_000)
+    ready(wb)
+    assert wb.page.locator(".ae-compare ins:visible, .ae-compare del:visible").count() == 0
+    wb.python("wb.state.reference = 0")
+
+
+def test_what_fails_stays_until_it_is_dismissed(wb: Page) -> None:
+    """[S0.3, S3.5]"""
+    page = wb.page
+    digest = wb.python("print(session.weights_digest())")
+    wb.python(
+        "import alphaedit_core.session as core; kept = core._result; "
+        "core._result = lambda *a: 1 / 0; wb.facts = example_facts()[2:3]; "
+        "wb.session.hyperparameters = wb.session.hyperparameters.replace(steps=2)"
+    )
+    wb.tab("Edit")
+    page.locator("button.ae-run").click()
+    expect(wb.said("alert")).to_contain_text("edit failed: ZeroDivisionError", timeout=EDIT)
+    page.wait_for_timeout(5_000)
+    expect(wb.said("alert")).to_be_visible()
+    page.locator("button.ae-dismiss").click()
+    expect(page.locator('[data-testid="alert"]')).to_have_count(0)
+    wb.python(
+        "core._result = kept; wb.facts = example_facts()[:2]; "
+        "wb.session.hyperparameters = wb.session.hyperparameters.replace(steps=25)"
+    )
+    assert wb.python("print(session.weights_digest(), session.applied)") == f"{digest} 1"
+    expect(page.locator("button.ae-run")).to_be_enabled()
+    wb.tab("Compare")
+
+
+def test_a_text_from_the_model_is_never_markup(wb: Page) -> None:
+    """[S4.6]"""
+    page = wb.page
+    wb.python("wb.state.prompt = '<img src=x onerror=\"window.__pwned=1\"> The'")
+    page.locator("button.ae-compare-run").click()
+    ready(wb)
+    wb.python("wb.facts = [Fact('<img src=x onerror=\"window.__pwned=1\">', '{} is in', 'Rome')]")
+    for title in ("Facts", "Spectrum", "Edit", "Compare", "Probes", "History", "Export"):
+        wb.tab(title)
+        page.wait_for_timeout(300)
+    assert page.evaluate("window.__pwned") is None
+    wb.python("wb.facts = example_facts()[:2]; wb.state.prompt = ''")
+
+
+def test_undo_and_redo_bit_for_bit(wb: Page) -> None:
+    """[S5.1, S5.2, S5.3, S5.4]"""
+    page = wb.page
+    wb.tab("History")
+    ready(wb)
+    edited = wb.python("print(session.weights_digest())")
+    table = wb.said("history-table")
+    expect(table.locator("tbody tr").first).to_contain_text("current")
+    start = time.monotonic()
+    page.locator("button.ae-undo").click()
+    expect(wb.said("session")).to_contain_text("edits: 0")
+    assert time.monotonic() - start < 5
+    assert wb.python("print(session.weights_digest())") != edited
+    expect(page.locator("button.ae-undo")).to_be_disabled()
+    expect(wb.said("redo-warning")).to_contain_text("1 undone edit")
+    page.locator("button.ae-redo").click()
+    expect(wb.said("session")).to_contain_text("edits: 1")
+    ready(wb)
+    assert wb.python("print(session.weights_digest())") == edited
+
+
+def test_clear_asks_first(wb: Page) -> None:
+    """[S5.5]"""
+    page = wb.page
+    clear = page.locator(".ae-history button.ae-clear")
+    keep = page.locator("button.ae-confirm-no")
+    clear.click()
+    expect(keep).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(keep).to_be_hidden()
+    clear.focus()
+    page.keyboard.press("Enter")
+    expect(keep).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(keep).to_be_hidden()
+    assert wb.python("print(session.applied)") == "1"
+
+
+def test_probes(wb: Page) -> None:
+    """[S7.1, S7.5]"""
+    page = wb.page
+    wb.tab("Probes")
+    ready(wb)
+    page.locator("button.ae-measure-probes").click()
+    expect(wb.said("agg-reliability")).to_contain_text("1 of 1", timeout=60_000)
+    ready(wb)
+    counts = json.loads(
+        wb.python(
+            "import json; k = {}\n"
+            "for row in wb.probes.rows: k.setdefault(row.probe.kind, []).append(row.passed)\n"
+            "print(json.dumps({a: [sum(b), len(b)] for a, b in k.items()}))"
+        )
+    )
+    for kind, (passed, count) in counts.items():
+        expect(wb.said(f"agg-{kind}")).to_contain_text(f"{passed} of {count}")
+    wb.said("probes").locator("tbody tr").nth(1).click()
+    prompt = wb.python("print(wb.state.prompt)")
+    assert prompt and prompt in wb.said("probes").inner_text()
+
+
+def test_drift_is_measured(wb: Page) -> None:
+    """[S6.1, S6.2, S6.3]"""
+    wb.tab("Drift")
+    ready(wb)
+    expect(wb.said("drift-band")).to_contain_text("edit 1 has not been measured")
+    wb.page.locator(".ae-drift button.ae-measure").click()
+    expect(wb.said("drift-band")).to_contain_text(re.compile("ok|watch|bad"), timeout=60_000)
+    rows = wb.said("drift-table").locator("tbody tr")
+    expect(rows).to_have_count(2)
+    same = wb.python(
+        "d = wb.drift.drifts[1]; f = wb.drift.figure.figure; "
+        "print(any(len(t.y) == 2 and t.y[0] == 0 and abs(t.y[1] - d.kl) < 1e-9 for t in f.data))"
+    )
+    assert same == "True"
+
+
+def test_a_session_is_downloaded(wb: Page) -> None:
+    """[S8.1]"""
+    wb.tab("Export")
+    with wb.page.expect_download(timeout=30_000) as waiting:
+        wb.page.locator("button.ae-download-json").click()
+    content = json.loads(waiting.value.path().read_text(encoding="utf-8"))
+    text = json.dumps(content)
+    for part in ("smollm2-135m", "hyperparameters", "seed", "torch", "schema"):
+        assert part in text
+
+
+def test_the_report_stands_alone(wb: Page, tmp_path: Path) -> None:
+    """[S8.3]"""
+    with wb.page.expect_download(timeout=60_000) as waiting:
+        wb.page.locator("button.ae-download-report").click()
+    file = tmp_path / "report.html"
+    waiting.value.save_as(file)
+    page = wb.page.context.new_page()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(file.as_uri())
+    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+    expect(page.locator("img[alt*='layer']").first).to_be_visible()
+    expect(page.locator("table").filter(has_text="Eiffel Tower").first).to_be_visible()
+    wb.shot("report")
+    page.close()
+
+
+def test_all_is_there_after_save_and_reload(wb: Page) -> None:
+    """[S0.4, S2.6, S5.7]"""
+    page = wb.page
+    wb.tab("Spectrum")
+    ready(wb)
+    wb.python("wb.spectrum.threshold = 0.05; wb.spectrum.layer = 6")
+    expect(page.locator(".ae-spectrum .gtitle").first).to_contain_text("Layer 6")
+    said = [wb.said(name).text_content() for name in ("session", "rank", "leakage")]
+    title = page.locator(".ae-spectrum .gtitle").first.text_content()
+    wb.command("docmanager:save")
+    page.reload(wait_until="domcontentloaded")
+    wb.ready()
+    expect(wb.said("session")).to_have_text(said[0], timeout=60_000)
+    expect(wb.said("rank")).to_have_text(said[1])
+    expect(wb.said("leakage")).to_have_text(said[2])
+    expect(page.locator(".ae-spectrum .gtitle").first).to_have_text(title)
+    wb.python("wb.spectrum.threshold = 0.02")
+    expect(wb.said("rank")).to_contain_text("rank")
+
+
+@pytest.mark.parametrize("theme", ["JupyterLab Dark", "JupyterLab Light"])
+def test_contrast(wb: Page, theme: str) -> None:
+    """[S9.2] Writing against the page's background is at least 4.5 to 1."""
+    page = wb.page
+    wb.command("apputils:change-theme", {"theme": theme})
+    page.wait_for_timeout(1_500)
+    ratio = """() => {
+        const light = text => {
+            const [r, g, b] = text.match(/[\\d.]+/g).map(Number).map(v => v / 255)
+                .map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+            return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+        };
+        const probe = document.createElement('i');
+        probe.style.color = 'var(--jp-layout-color0)';
+        document.body.append(probe);
+        const paper = light(getComputedStyle(probe).color);
+        probe.remove();
+        const kinds = ['.ae-panel .ae-quiet', '.ae-panel h3', '.ae-panel .ae-big'];
+        const found = kinds.map(k => getComputedStyle(document.querySelector(k)).color);
+        const tick = document.querySelector('.ae-figure .xtick text');
+        if (tick) found.push(getComputedStyle(tick).fill);
+        return found.map(c => {
+            const [a, b] = [light(c), paper].sort((x, y) => y - x);
+            return (a + 0.05) / (b + 0.05);
+        });
+    }"""
+    assert min(page.evaluate(ratio)) >= 4.5
+    for title in ("Facts", "Spectrum", "Edit", "Compare", "Probes", "Drift", "History", "Export"):
+        wb.tab(title)
+        page.wait_for_timeout(700)
+        wb.shot(f"{theme.split()[-1].lower()}-{title.lower()}")
+
+
+@pytest.mark.parametrize("width", [900, 700])
+def test_nothing_is_cut_off_in_a_narrow_window(wb: Page, width: int) -> None:
+    """[S4.9, S9.3]"""
+    page = wb.page
+    page.set_viewport_size({"width": width, "height": 1000})
+    page.wait_for_timeout(500)
+    over = {}
+    for title in ("Facts", "Spectrum", "Edit", "Compare", "Probes", "Drift", "History", "Export"):
+        wb.tab(title)
+        page.wait_for_timeout(500)
+        wb.shot(f"narrow-{width}-{title.lower()}")
+        over[title] = page.evaluate(
+            """() => {
+                const box = document.querySelector('.ae-workbench');
+                const right = box.getBoundingClientRect().right + 2;
+                return [...box.querySelectorAll('button, input, select, textarea')]
+                    .filter(e => e.offsetParent && !e.closest('.ae-scroll, .modebar'))
+                    .filter(e => e.getBoundingClientRect().right > right)
+                    .map(e => e.getAttribute('aria-label') || e.textContent || e.className);
+            }"""
+        )
+    page.set_viewport_size({"width": 1280, "height": 1000})
+    assert {title: names for title, names in over.items() if names} == {}
+
+
+def test_every_control_has_a_name(wb: Page) -> None:
+    """[S9.1]"""
+    for title in ("Facts", "Spectrum", "Edit", "Compare", "Probes", "Drift", "History", "Export"):
+        wb.tab(title)
+        wb.page.wait_for_timeout(300)
+        tree = wb.page.locator(".ae-workbench").first.aria_snapshot()
+        bare = re.findall(
+            r"^\s*- (?:slider|textbox|combobox|checkbox|spinbutton|button)(?: \[[^\]]*\])*:?$",
+            tree,
+            re.M,
+        )
+        assert bare == [], f"{title}: {bare}"
+
+
+def test_at_most_three_figures_are_alive(wb: Page) -> None:
+    """[S9.8]"""
+    count = wb.python(
+        "import gc, plotly.graph_objects as go; "
+        "print(sum(isinstance(o, go.FigureWidget) for o in gc.get_objects()))"
+    )
+    assert int(count) <= 3
+
+
+def test_the_kernel_is_idle_when_nothing_is_done(wb: Page) -> None:
+    ready(wb)
+    spent = wb.python(
+        "import time, psutil; p = psutil.Process(); a = sum(p.cpu_times()[:2]); time.sleep(3); "
+        "print(sum(p.cpu_times()[:2]) - a)"
+    )
+    assert float(spent) < 0.3
+
+
+def test_nothing_left_the_machine_and_nothing_broke(wb: Page) -> None:
+    """[S0.5]"""
+    assert wb.outside == []
+    assert wb.errors == []
+
+
+def test_a_restarted_kernel_is_seen(wb: Page) -> None:
+    """[S0.4]"""
+    page = wb.page
+    page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.restartKernel()")
+    gone = page.locator(".ae-workbench .jupyter-widgets-disconnected")
+    gone.first.wait_for(state="attached", timeout=10_000)
