@@ -8,6 +8,7 @@ notebook). A caller who wants silence gives ``Monitor(show=None)``.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -17,6 +18,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from .errors import Cancelled
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -97,6 +100,12 @@ class TqdmDisplay:
         if self._bar is not None:
             # Work may end early, as a search does; a bar short of its total would stay, in red.
             self._bar.total = self._bar.n
+            widget = getattr(self._bar, "container", None)
+            if widget is not None:
+                # In a notebook the bar is hidden, not destroyed: of a widget that is gone, a page
+                # that is loaded again says "Error displaying widget".
+                self._bar.leave = True
+                widget.layout.display = "none"
             self._bar.close()
         self._bar = self._stage = None
 
@@ -110,6 +119,7 @@ class Monitor:
 
     Attributes:
         seconds: wall-clock seconds spent in each stage so far, by name.
+        warnings: what a person should know of how the work went, in words, in order.
     """
 
     def __init__(
@@ -121,6 +131,12 @@ class Monitor:
         self._cancelled = cancel.is_set if isinstance(cancel, threading.Event) else cancel
         self._stage: Stage | None = None
         self.seconds: dict[str, float] = {}
+        self.warnings: list[str] = []
+
+    def warn(self, words: str) -> None:
+        """Note, and log, something that a person should know; the work goes on."""
+        log.warning("%s", words)
+        self.warnings.append(words)
 
     def check(self) -> None:
         """Stop here if the work was cancelled.

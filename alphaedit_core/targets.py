@@ -19,7 +19,6 @@ only attention sees.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -35,8 +34,6 @@ from .models import EditableModel
 from .progress import Monitor
 from .prompts import Request
 from .suffixes import Suffixes
-
-log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -205,7 +202,10 @@ def find_targets(
             smaller = plan.halved()
             if smaller is None:
                 raise
-            log.warning("out of memory with %d tokens at once; trying half", plan.tokens)
+            monitor.warn(
+                f"out of memory with {plan.tokens} tokens at once; the search begins again with "
+                f"{smaller.tokens}"
+            )
             plan = smaller
 
 

@@ -116,3 +116,31 @@ def test_silence(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyP
     with Monitor().stage("reading"):
         pass
     assert capsys.readouterr() == ("", "")
+
+
+def test_what_a_person_should_know_is_kept_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    monitor = Monitor(show=None)
+    monitor.warn("out of memory with 128 tokens at once")
+    assert monitor.warnings == ["out of memory with 128 tokens at once"]
+    assert "128 tokens" in caplog.text
+
+
+def test_the_bar_of_a_notebook_is_hidden_not_destroyed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A widget that is gone shows as an error on a page that is loaded again."""
+    from tqdm import notebook
+
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    monkeypatch.setattr("tqdm.auto.tqdm", notebook.tqdm)
+    monkeypatch.setattr(notebook, "display", lambda *_: None)
+    bars: list[notebook.tqdm] = []
+    kept = notebook.tqdm.__init__
+
+    def noting(self: notebook.tqdm, *args: object, **options: object) -> None:
+        bars.append(self)
+        kept(self, *args, **options)
+
+    monkeypatch.setattr(notebook.tqdm, "__init__", noting)
+    with Monitor().stage("reading", total=3):
+        assert bars[0].container.layout.display is None
+    assert bars[0].container.comm is not None, "its model is still there"
+    assert bars[0].container.layout.display == "none"

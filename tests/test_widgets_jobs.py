@@ -10,6 +10,7 @@ from tiny import tiny_model
 from alphaedit_core.errors import Cancelled, SessionError
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session import EditSession
+from widgets.header import HeaderPanel
 from widgets.state import State
 
 
@@ -66,6 +67,25 @@ def test_a_failure_stays_until_the_next_job(state: State) -> None:
     assert state.job is not None and state.job.state == "failed" and not state.busy
     state.start("count", lambda _: None, block=True)
     assert state.failure is None
+
+
+def test_what_a_person_should_know_of_a_job_is_said(state: State) -> None:
+    header = HeaderPanel(state)
+    told: list[str] = []
+
+    def work(monitor: Monitor) -> None:
+        with monitor.stage("search", 2):
+            monitor.warn("out of memory with 64 tokens at once")
+            told.append(header._progress.value)
+            monitor.advance()
+            with monitor.stage("again", 1):  # a new stage is told of at once
+                told.append(header._progress.value)
+
+    state.start(
+        "edit", work, lambda _: setattr(state, "notice", "3 of 3 facts written"), block=True
+    )
+    assert "out of memory" in told[1]
+    assert state.notice == "3 of 3 facts written; out of memory with 64 tokens at once"
 
 
 def test_what_follows_a_job_may_start_the_next(state: State) -> None:

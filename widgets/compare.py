@@ -276,7 +276,8 @@ class ComparePanel(Panel):
             W.HTML(
                 "<h3>Before and after</h3><p class='ae-quiet'>What the same model says with the "
                 "weights of two states of its history. The darker a token, the likelier it was; "
-                "the number is its probability.</p>"
+                "the number is its probability. Hover or focus a token to see what else the model "
+                "considered there; click or Enter keeps the list, Escape lets it go.</p>"
             ),
             self._selected,
             self._prompt,

@@ -31,7 +31,7 @@ class Column(W.VBox):
         self.heading, self.text = W.HTML(), W.HTML()
         self.chips = Chips(side, side.lower())
         self.chips.note = "not asked yet"
-        super().__init__([self.heading, self.chips, self.text])
+        super().__init__([self.heading, self.text, self.chips])
         self.add_class("ae-column")
 
     def name(self, state: str) -> None:

@@ -86,7 +86,7 @@ class HeaderPanel(Panel):
         if running and job is not None:
             stage = job.stage
             parts = [stage.name if stage else "", job.where, job.time_left]
-            parts += [stage.note if stage else ""]
+            parts += [stage.note if stage else "", *job.warnings]
             total = stage.total if stage else None
             filled = f' value="{stage.done / total:.3f}"' if stage and total else ""
             said = ", ".join(part for part in parts if part)

@@ -58,11 +58,13 @@ class Job(Generic[T]):
         result: what the work returned, once it is done.
         failure: what ended it, if it failed.
         background: whether it makes way for any other work.
+        warnings: what a person should know of how it went, in words.
     """
 
     name: str
     background: bool = False
     state: str = "running"
+    warnings: list[str] = field(default_factory=list)
     stages: list[Stage] = field(default_factory=list)
     stage: Stage | None = None
     result: T | None = None
@@ -145,8 +147,10 @@ class Worker:
         errors: list[BaseException] = []
 
         def run() -> None:
+            monitor = Monitor(_Throttled(job, self._changed), job._cancel)
+            job.warnings = monitor.warnings  # they are read while the work goes on
             try:
-                job.result = work(Monitor(_Throttled(job, self._changed), job._cancel))
+                job.result = work(monitor)
                 done(job.result)
                 job.state = "done"
             except Cancelled as error:

@@ -175,4 +175,6 @@ class State(T.HasTraits):
             self.failure = job.failure
         elif job.state == "cancelled" and not job.background:
             self.notice = f"{job.name}: cancelled at {job.where}; nothing was changed"
+        elif job.state == "done" and job.warnings and not job.background:
+            self.notice = "; ".join([*filter(None, [self.notice]), *job.warnings])
         self.ticks += 1

@@ -1,9 +1,7 @@
 // Tokens as buttons. Hover or focus shows what else the model considered; click or Enter keeps it
-// shown, Escape lets go. Texts are set as text, never as markup.
+// shown, Escape lets go. With none of these, the list is that of the first marked token, else of the
+// first: there the edit shows. Texts are set as text, never as markup.
 
-const HINT =
-  "Hover or focus a token to see what else the model considered. Click or Enter keeps the list, " +
-  "Escape lets it go.";
 const MARKS = {
   added: { tag: "ins", sign: "+", word: "added" },
   removed: { tag: "del", sign: "−", word: "removed" },
@@ -106,15 +104,19 @@ function render({ model, el }) {
     return all;
   }
 
+  function first() {
+    return Math.max(0, model.get("chips").findIndex((token) => MARKS[token.mark]));
+  }
+
   function drawList() {
     const at = shown();
-    const token = model.get("chips")[at];
+    const token = model.get("chips")[at >= 0 ? at : first()];
     buttons.forEach((button, index) => {
       button.setAttribute("aria-expanded", String(index === at));
       button.classList.toggle("ae-pinned", index === model.get("pinned"));
     });
     list.hidden = !buttons.length;
-    list.replaceChildren(token ? table(token) : made("p", "ae-quiet", HINT));
+    list.replaceChildren(...(token ? [table(token)] : []));
   }
 
   function draw() {
