@@ -82,6 +82,22 @@ class Anatomy:
         assert isinstance(weight, Tensor)
         return weight.T if isinstance(module, Conv1D) else weight
 
+    def attention(self, layer: int) -> nn.Module:
+        """The module of a block that mixes tokens, whose output joins the residual stream.
+
+        Raises:
+            StructureError: if there is not exactly one.
+        """
+        block = self.blocks[layer]
+        found = [child for child in block.children() if _mixes_tokens(child)]
+        if len(found) != 1:
+            saw = ", ".join(type(child).__name__ for child in block.children())
+            raise StructureError(
+                f"block {layer}: looked for one module that takes an attention mask, saw {saw}; "
+                "use an editor that does not search in the attention"
+            )
+        return found[0]
+
     def weight_name(self, layer: int) -> str:
         """Name of the down-projection's weight in the model's state dict."""
         return f"{self.places.blocks}.{layer}.{self.places.down_projection}.weight"

@@ -9,45 +9,51 @@ Eq. 14). With ``M = [K_p, K]`` (d_in x m) and ``B = P M`` the same X is
 because ``P X = X`` and ``B (lambda I + B^T B)^-1 = (lambda I + B B^T)^-1 B``. One Cholesky as large
 as the number of earlier facts replaces the large LU; what must be kept of them is their part of B
 and its Gram matrix. Where m outgrows d_in, the second form is the smaller one and is used.
+
+MEMIT's ``R K^T (lambda C + K K^T)^-1`` (Meng et al. 2023, Eq. 14) is the same with
+``B = C^(-1/2) M`` and one more factor of ``C^(-1/2)``. So all that an editor has to say is its
+metric ``G = H H^T``: :class:`Metric`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-#: Rows of B that are brought to float64 at a time.
-_CHUNK = 1024
+from .changes import LowRank, gram_matrix, in_float64
 
 
-class LowRank(NamedTuple):
-    """A change of a weight, ``left @ right.T``.
-
-    Attributes:
-        left: (d_out, n), float32.
-        right: (d_in, n), float32.
-    """
-
-    left: Tensor
-    right: Tensor
+class Metric(Protocol):
+    """``G = H H^T``, by which the closed form measures keys."""
 
     @property
-    def norm(self) -> float:
-        """Frobenius norm, without forming the product."""
-        # In float64: where columns cancel each other, the sum is far smaller than its terms.
-        gram = _product(self.left, self.left) * _product(self.right, self.right)
-        return float(gram.sum().clamp_min(0).sqrt())
+    def width(self) -> int:
+        """Number of coordinates, H's columns."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where H is."""
+        ...
+
+    def half(self, keys: Tensor) -> Tensor:
+        """``H^T keys`` for columns (d_in, n): (width, n), in their dtype."""
+        ...
+
+    def back(self, coordinates: Tensor) -> Tensor:
+        """``H coordinates`` for columns that :meth:`half` gave: (d_in, n)."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
 class EarlierKeys:
-    """The projected keys of facts written before, and their Gram matrix.
+    """The keys of facts written before, in a metric's coordinates, and their Gram matrix.
 
     Attributes:
-        columns: ``P K_p``, (d_in, m), float32.
+        columns: ``H^T K_p``, (width, m), float32; for a projector that is ``P K_p``.
         gram: its Gram matrix, (m, m), float64, on the device that solves.
     """
 
@@ -56,20 +62,20 @@ class EarlierKeys:
 
     @classmethod
     def none(cls, size: int, device: torch.device | str = "cpu") -> EarlierKeys:
-        """No earlier facts, for keys of ``size`` numbers."""
+        """No earlier facts, for ``size`` coordinates."""
         columns = torch.zeros(size, 0, device=device)
-        return cls(columns, _solver(columns).new_zeros(0, 0))
+        return cls(columns, in_float64(columns).new_zeros(0, 0))
 
     def __len__(self) -> int:
         return self.columns.shape[1]
 
     def joined(self, new: Tensor) -> EarlierKeys:
-        """These and more projected keys (d_in, n); only the new part of the Gram is computed."""
+        """These and more columns (width, n); only the new part of the Gram is computed."""
         m, size = len(self), len(self) + new.shape[1]
-        across = _product(self.columns, new)
+        across = gram_matrix(self.columns, new)
         gram = self.gram.new_empty(size, size)
         gram[:m, :m], gram[:m, m:] = self.gram, across
-        gram[m:, :m], gram[m:, m:] = across.T, _product(new, new)
+        gram[m:, :m], gram[m:, m:] = across.T, gram_matrix(new, new)
         return EarlierKeys(torch.cat([self.columns, new], dim=1), gram)
 
     def only(self, kept: list[int]) -> EarlierKeys:
@@ -81,30 +87,46 @@ class EarlierKeys:
         )
 
 
+def closed_form(
+    keys: Tensor, residual: Tensor, metric: Metric, mu: float, earlier: EarlierKeys
+) -> LowRank:
+    """``dW = [0, R] (mu I + M^T G M)^-1 M^T G`` with ``M = [K_p, K]``.
+
+    Args:
+        keys: K, (d_in, n), float32.
+        residual: R, what each output is to be moved by, (d_out, n), float32.
+        metric: G.
+        mu: above 0.
+        earlier: K_p in the metric's coordinates.
+    """
+    solved = ridge_update(metric.half(keys), residual, mu, earlier)
+    return LowRank(solved.left, metric.back(solved.right))
+
+
 def ridge_update(
     projected: Tensor, residual: Tensor, ridge: float, earlier: EarlierKeys
 ) -> LowRank:
     """The update that moves the outputs for new keys by ``residual`` and spares earlier ones.
 
     Args:
-        projected: ``P K`` of the new facts, (d_in, n), float32.
+        projected: ``H^T K`` of the new facts, (width, n), float32.
         residual: R, what each output still lacks, (d_out, n), float32.
         ridge: lambda > 0.
-        earlier: projected keys of earlier facts.
+        earlier: the same of earlier facts.
 
     Returns:
         ``dW = R Y^T B^T`` as a pair of thin matrices, where Y holds the columns of
         ``(lambda I + B^T B)^-1`` that belong to the new facts.
     """
     if len(earlier) + projected.shape[1] > len(projected):
-        everything = _solver(torch.cat([earlier.columns, projected], dim=1))
+        everything = in_float64(torch.cat([earlier.columns, projected], dim=1))
         factor = _factor(everything @ everything.T, ridge)
-        return LowRank(residual, torch.cholesky_solve(_solver(projected), factor).to(projected))
+        return LowRank(residual, torch.cholesky_solve(in_float64(projected), factor).to(projected))
     # By blocks, B = [earlier, new]: Y = [-E S^-1; S^-1], where E writes the new keys in terms of
     # the earlier ones, and S is the system of what that leaves of the new ones (Schur complement).
-    across = _product(earlier.columns, projected)
+    across = gram_matrix(earlier.columns, projected)
     explained = _solve(earlier.gram, ridge, across)
-    left = _product(projected, projected) - across.T @ explained
+    left = gram_matrix(projected, projected) - across.T @ explained
     y = torch.cholesky_inverse(_factor(left, ridge))
     old = earlier.columns.to(projected)  # none at all are float32, whatever the model
     right = projected @ y.to(projected) - old @ (explained @ y).to(projected)
@@ -124,16 +146,3 @@ def _factor(system: Tensor, ridge: float) -> Tensor:
     # Columns first, as LAPACK reads a matrix: so the factor needs no memory of its own.
     factor = system.T
     return torch.linalg.cholesky(factor, out=factor)
-
-
-def _product(a: Tensor, b: Tensor) -> Tensor:
-    """``a^T b`` in float64, without a float64 copy of either."""
-    total = _solver(a[:0]).new_zeros(a.shape[1], b.shape[1])
-    for top in range(0, len(a), _CHUNK):
-        total += _solver(a[top : top + _CHUNK]).T @ _solver(b[top : top + _CHUNK])
-    return total
-
-
-def _solver(tensor: Tensor) -> Tensor:
-    """In float64, on the CPU where the device has none (MPS)."""
-    return (tensor.cpu() if tensor.device.type == "mps" else tensor).double()

@@ -78,7 +78,7 @@ def _not_converged(outcome: Outcome) -> str:
 
 
 def _fell_short(outcome: Outcome) -> str:
-    if outcome.residual_left <= _SHORT:
+    if outcome.residual_left is None or outcome.residual_left <= _SHORT:
         return ""
     return (
         f"the write fell short: {outcome.residual_left:.0%} of the wanted change of the hidden "

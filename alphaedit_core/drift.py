@@ -19,12 +19,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .closed_form import LowRank
+from .changes import Change, projected, total_change
 from .errors import FetchError, InputError, SessionError
 from .forward import by_length, pad_rows, record
 from .ledger import Entry
 from .models import EditableModel
-from .nullspace import Projector, Spectrum
+from .nullspace import Spectrum
 from .progress import Monitor
 from .prompts import encode
 from .session import EditSession
@@ -290,7 +290,10 @@ def weight_changes(entries: Sequence[Entry]) -> dict[int, float]:
         for batch in entry.result.writes
         for write in batch
     }
-    return {layer: _norm(_joined(entries, layer)) / norm for layer, norm in originals.items()}
+    return {
+        layer: total_change([change for _, change in changes]).norm / originals[layer]
+        for layer, changes in _by_layer(entries).items()
+    }
 
 
 def outside_share(entries: Sequence[Entry], spectra: Mapping[int, Spectrum]) -> float:
@@ -306,19 +309,14 @@ def outside_share(entries: Sequence[Entry], spectra: Mapping[int, Spectrum]) -> 
         CorruptFileError: if a file of eigenvectors cannot be read.
     """
     whole = left = 0.0
-    for layer in sorted({layer for e in entries for b in e.batches for layer in b.changes}):
-        whole += _norm(_joined(entries, layer)) ** 2
-        projectors: dict[str, Projector] = {}
-        parts = []
-        for entry in entries:
-            threshold = entry.hyperparameters.threshold
-            if threshold not in projectors:
-                projectors[threshold] = spectra[layer].projector(threshold)
-            for batch in entry.batches:
-                change = batch.changes[layer]
-                kept = projectors[threshold](change.right)
-                parts.append(LowRank(change.left, change.right - kept))
-        left += _norm(_side_by_side(parts)) ** 2
+    for layer, changes in _by_layer(entries).items():
+        whole += total_change([change for _, change in changes]).norm ** 2
+        outside: list[Change] = []
+        for threshold in dict.fromkeys(threshold for threshold, _ in changes):
+            projector = spectra[layer].projector(threshold)
+            own = total_change([change for other, change in changes if other == threshold])
+            outside.append(projected(own, lambda x, p=projector: x - p(x)))  # type: ignore[misc]
+        left += total_change(outside).norm ** 2
     return math.sqrt(left / whole) if whole else 0.0
 
 
@@ -384,24 +382,14 @@ def _next_tokens(model: EditableModel, prompts: Sequence[str], monitor: Monitor)
     return found
 
 
-def _joined(entries: Sequence[Entry], layer: int) -> LowRank:
-    """The sum of all changes of a layer."""
-    return _side_by_side([batch.changes[layer] for entry in entries for batch in entry.batches])
-
-
-def _side_by_side(changes: Sequence[LowRank]) -> LowRank:
-    """The sum of changes, as one pair."""
-    return LowRank(
-        torch.cat([change.left for change in changes], dim=1),
-        torch.cat([change.right for change in changes], dim=1),
-    )
-
-
-def _norm(change: LowRank) -> float:
-    """Frobenius norm, by the smaller way: n x n products, or the matrix itself."""
-    if change.left.shape[1] > len(change.left):
-        return float((change.left @ change.right.T).norm())
-    return change.norm
+def _by_layer(entries: Sequence[Entry]) -> dict[int, list[tuple[str, Change]]]:
+    """All changes of each layer in order, each with the threshold of its edit."""
+    found: dict[int, list[tuple[str, Change]]] = {}
+    for entry in entries:
+        for batch in entry.batches:
+            for layer, change in batch.changes.items():
+                found.setdefault(layer, []).append((entry.hyperparameters.threshold, change))
+    return dict(sorted(found.items()))
 
 
 def _key(entry: Entry) -> object:

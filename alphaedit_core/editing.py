@@ -1,18 +1,21 @@
 """One batch of facts written into a model: targets, then layer by layer keys and update.
 
-Fang et al. 2025, section 3.3, over the layer loop of MEMIT (Meng et al. 2023, algorithm 1).
+Fang et al. 2025, section 3.3, over the layer loop of MEMIT (Meng et al. 2023, algorithm 1). Editors
+that train a weight take the place of both.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from .closed_form import EarlierKeys, LowRank
-from .editors import Editor
+from .changes import Change, Dense, laid_out, projected
+from .closed_form import EarlierKeys, Metric
+from .editors import Editor, Tuner, Work
 from .hyperparameters import HyperParameters
 from .keys import SubjectStates
 from .memory import BatchPlan
@@ -20,8 +23,24 @@ from .models import EditableModel
 from .nullspace import Projector
 from .progress import Monitor
 from .prompts import Request
-from .targets import Trace, find_targets
+from .targets import Targets, Trace, find_targets
+from .tuning import tune
 from .weights import EditedWeights
+
+
+@dataclass(frozen=True, eq=False)
+class Space:
+    """What the statistics of one layer give an edit.
+
+    Attributes:
+        projector: P at the threshold, whether the edit uses it or not.
+        metric: G.
+        free: G with the projection off.
+    """
+
+    projector: Projector
+    metric: Metric
+    free: Metric
 
 
 @dataclass(frozen=True)
@@ -31,13 +50,14 @@ class LayerWrite:
     Attributes:
         layer: index of the block.
         update_norm: Frobenius norm of the change of the weight.
-        unprojected_norm: the norm that the same keys and residuals would have given with P = I and
-            no earlier keys.
+        unprojected_norm: the norm that the same keys and residuals would have given with no
+            projection and no earlier keys; of an editor that trains, the norm of what it did.
         surviving_norm: the norm that would be left of that update if it were projected afterwards.
         weight_norm: norm of the original weight.
         key_norm: norm of each fact's key, n numbers.
         kept: share of each key's squared norm that survives the projection, n numbers.
-        residual: norm of what each output still lacked before this layer wrote, n numbers.
+        residual: norm of what each output still lacked before this layer wrote, n numbers; none
+            where nothing was searched for.
     """
 
     layer: int
@@ -60,17 +80,20 @@ class BatchWrite:
             when its keys are read, so these are also the keys on the edited model, as the next
             batch needs them.
         writes: figures per layer.
-        traces: the search for each fact's target value.
-        residual_left: ``|z - h| / |z - h0|`` of each fact after the last layer.
+        traces: the search for each fact's target value, or its training.
+        residual_left: ``|z - h| / |z - h0|`` of each fact after the last layer; none where nothing
+            was searched for.
         plan: how many tokens went through the blocks together.
+        targets: the target values that were written; None where nothing was searched for.
     """
 
-    changes: dict[int, LowRank]
+    changes: dict[int, Change]
     keys: dict[int, Tensor]
     writes: list[LayerWrite]
     traces: list[Trace]
-    residual_left: list[float]
+    residual_left: list[float | None]
     plan: BatchPlan
+    targets: Targets | None = None
 
 
 def write_batch(
@@ -79,10 +102,11 @@ def write_batch(
     editor: Editor,
     requests: Sequence[Request],
     earlier: Mapping[int, EarlierKeys],
-    projectors: Mapping[int, Projector],
+    spaces: Mapping[int, Space],
     hyperparameters: HyperParameters,
     plan: BatchPlan,
     monitor: Monitor,
+    targets: Targets | None = None,
 ) -> BatchWrite:
     """Write a batch of facts into the model.
 
@@ -93,56 +117,124 @@ def write_batch(
         weights: its edited weights.
         editor: what to solve.
         requests: n facts as tokens.
-        earlier: projected keys of earlier facts, by layer.
-        projectors: P by layer.
+        earlier: keys of earlier facts in the metrics' coordinates, by layer.
+        spaces: projector and metrics by layer.
         hyperparameters: layers, search and ridge.
         plan: how many tokens go through the blocks together.
         monitor: what to report to.
+        targets: of these requests, where they are known; None to search for them.
     """
-    layers = hyperparameters.layers
-    targets = find_targets(model, requests, hyperparameters, plan, monitor)
+    if isinstance(editor, Tuner):
+        return _train(model, weights, editor, requests, spaces, hyperparameters, plan, monitor)
+    assert editor.place is not None
+    layers, in_mlp = hyperparameters.layers, editor.place != "block"
+    if targets is None:
+        targets = find_targets(model, requests, hyperparameters, plan, monitor, editor.place)
     with monitor.stage("keys and update", len(layers), "layer") as stage:
         states = SubjectStates(model, requests, layers, targets.plan, monitor)
-        changes: dict[int, LowRank] = {}
+        changes: dict[int, Change] = {}
         all_keys: dict[int, Tensor] = {}
         writes: list[LayerWrite] = []
         stage.detail = writes
         for index, layer in enumerate(layers):
-            keys, state = states.read(layer)
-            lacking = (targets.z - state).T
-            residual = lacking / (len(layers) - index)
-            projector = projectors[layer]
-            solved = editor.update(keys, residual, earlier[layer], projector, hyperparameters)
+            read, space = states.read(layer), spaces[layer]
+            lacking = (targets.z - (read.mlp if in_mlp else read.state)).T
+            everything = Projector.identity(space.projector.size, space.projector.device)
+            work = Work(
+                read.keys,
+                read.bare,
+                read.mean,
+                lacking,
+                len(layers) - index,
+                weights.master(layer),
+                partial(weights.largest, layer),
+                space.metric,
+                space.projector if hyperparameters.projection else everything,
+                earlier[layer],
+                hyperparameters,
+            )
             # As it will lie in memory when it comes from a file: the bits of sums can depend on it.
-            own = torch.contiguous_format
-            change = LowRank(
-                solved.left.clone(memory_format=own), solved.right.clone(memory_format=own)
+            change = laid_out(editor.update(work))
+            free = change
+            if hyperparameters.projection or len(work.earlier):
+                none = EarlierKeys.none(space.free.width, space.free.device)
+                free = editor.update(
+                    replace(
+                        work,
+                        metric=space.free,
+                        projector=everything,
+                        earlier=none,
+                        hyperparameters=hyperparameters.replace(projection=False),
+                    )
+                )
+            writes.append(
+                _figures(layer, change, free, space, weights, read.keys, lacking.norm(dim=0))
             )
             weights.add(layer, change)
-            changes[layer], all_keys[layer] = change, keys
-            free = _unprojected(editor, keys, residual, hyperparameters)
-            writes.append(
-                LayerWrite(
-                    layer,
-                    change.norm,
-                    free.norm,
-                    LowRank(free.left, projector(free.right)).norm,
-                    weights.original_norm(layer),
-                    keys.norm(dim=0).tolist(),
-                    (projector(keys).norm(dim=0) / keys.norm(dim=0)).square().tolist(),
-                    lacking.norm(dim=0).tolist(),
-                )
-            )
+            changes[layer], all_keys[layer] = change, read.keys
             monitor.advance()
-        left = (targets.z - states.end()).norm(dim=1)
+        end = states.end()
+        left = (targets.z - (end.mlp if in_mlp else end.state)).norm(dim=1)
         wanted = (targets.z - targets.h0).norm(dim=1).clamp_min(torch.finfo(left.dtype).tiny)
-    residual_left = (left / wanted).tolist()
-    return BatchWrite(changes, all_keys, writes, targets.traces, residual_left, targets.plan)
+    residual_left: list[float | None] = (left / wanted).tolist()
+    return BatchWrite(
+        changes, all_keys, writes, targets.traces, residual_left, targets.plan, targets
+    )
 
 
-def _unprojected(
-    editor: Editor, keys: Tensor, residual: Tensor, hyperparameters: HyperParameters
-) -> LowRank:
-    size = len(keys)
-    none, everything = EarlierKeys.none(size, keys.device), Projector.identity(size, keys.device)
-    return editor.update(keys, residual, none, everything, hyperparameters)
+def _train(
+    model: EditableModel,
+    weights: EditedWeights,
+    editor: Tuner,
+    requests: Sequence[Request],
+    spaces: Mapping[int, Space],
+    hp: HyperParameters,
+    plan: BatchPlan,
+    monitor: Monitor,
+) -> BatchWrite:
+    """The same by an editor that trains the layers, one after another."""
+    changes: dict[int, Change] = {}
+    all_keys: dict[int, Tensor] = {}
+    writes: list[LayerWrite] = []
+    traces: list[Trace] = []
+    for layer in hp.layers:
+        space = spaces[layer]
+        keys = SubjectStates(model, requests, [layer], plan, monitor).read(layer).keys
+        matrix, traces = tune(
+            model,
+            requests,
+            layer,
+            lambda change, space=space: editor.constrain(change, space.projector, hp),  # type: ignore[misc]
+            hp,
+            plan,
+            monitor,
+        )
+        change = laid_out(Dense(matrix))
+        nothing = keys.new_zeros(0)
+        writes.append(_figures(layer, change, change, space, weights, keys, nothing))
+        weights.add(layer, change)
+        changes[layer], all_keys[layer] = change, keys
+    unknown: list[float | None] = [None] * len(requests)
+    return BatchWrite(changes, all_keys, writes, traces, unknown, plan)
+
+
+def _figures(
+    layer: int,
+    change: Change,
+    free: Change,
+    space: Space,
+    weights: EditedWeights,
+    keys: Tensor,
+    lacking: Tensor,
+) -> LayerWrite:
+    kept = space.projector(keys).norm(dim=0) / keys.norm(dim=0)
+    return LayerWrite(
+        layer,
+        change.norm,
+        free.norm,
+        projected(free, space.projector).norm,
+        weights.original_norm(layer),
+        keys.norm(dim=0).tolist(),
+        kept.square().tolist(),
+        lacking.tolist(),
+    )

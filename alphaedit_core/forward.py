@@ -182,6 +182,14 @@ def tap(module: nn.Module, read: Callable[[Tensor], None]) -> Iterator[None]:
 
 
 @contextmanager
+def tap_output(module: nn.Module) -> Iterator[list[Tensor]]:
+    """The list receives the output of ``module`` at every call inside the block."""
+    seen: list[Tensor] = []
+    with _hooked([module.register_forward_hook(lambda _module, _args, out: seen.append(out))]):
+        yield seen
+
+
+@contextmanager
 def _hooked(hooks: Sequence[Any]) -> Iterator[None]:
     try:
         yield

@@ -36,12 +36,27 @@ class HyperParameters:
     """Weight of ``|delta| / |h|^2`` in the loss (``v_weight_decay``)."""
     kl_factor: float = 0.0625
     """Weight of the KL term that holds what ``{subject} is a`` says."""
+    editor: str = "alphaedit"
+    """What solves for the change of a weight."""
+    projection: bool = True
+    """Whether the change stays inside the null space."""
+    previous_keys: bool = True
+    """Whether the facts written before are spared (the term K_p K_p^T)."""
     ridge: float = 10.0
     """lambda in ``(lambda I + ...)``; ``L2`` in the released code, 1 in the paper's Eq. 14."""
     threshold: str = "0.02"
     """Where the kept space ends: ``0.02``, ``energy:0.1`` or ``rank:1000``."""
     covariance_weight: float = 15_000.0
-    """MEMIT's weight on C (``mom2_update_weight``); AlphaEdit does not read it."""
+    """MEMIT's weight on C (``mom2_update_weight``), also PMET's, EMMET's, RECT's and PRUNE's;
+    AlphaEdit does not read it."""
+    emmet_weight: float = 0.1
+    """EMMET's mu, in units of the weight on C; with 1 it is MEMIT."""
+    kept_share: float = 0.4
+    """RECT: share of a matrix's entries that change."""
+    step_size: float = 5e-4
+    """FT and FT-L: Adam's step for the weight."""
+    norm_constraint: float = 5e-4
+    """FT-L: furthest that an entry of the weight may move."""
     contexts: int = 5
     """Number of texts of the model's own that stand before the prompt, 0 to 5."""
     context_tokens: int = 10
@@ -63,11 +78,15 @@ class HyperParameters:
         """
         from .nullspace import Threshold
 
-        positive = ("steps", "learning_rate", "clamp_factor", "ridge", "context_tokens")
+        positive = (
+            "steps", "learning_rate", "clamp_factor", "ridge", "context_tokens", "kept_share",
+            "step_size", "norm_constraint",
+        )  # fmt: skip
         for name in positive:
             if not 0 < getattr(self, name) < math.inf:
                 raise InputError(f"{name} {getattr(self, name)} is not positive; give more than 0")
-        for name in ("loss_stop", "weight_decay", "kl_factor", "covariance_weight", "contexts"):
+        counted = ("loss_stop", "weight_decay", "kl_factor", "covariance_weight", "emmet_weight")
+        for name in (*counted, "contexts"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise InputError(f"{name} {getattr(self, name)} is negative; give 0 or more")
         if self.tokens is not None and self.tokens < 1:
@@ -78,9 +97,19 @@ class HyperParameters:
             raise InputError(
                 f"layers {list(self.layers)} are not ascending block indices; give for example 5-9"
             )
+        if self.kept_share > 1:
+            raise InputError(f"kept_share {self.kept_share} is more than all; give at most 1")
         if self.contexts > 5:
             raise InputError(f"contexts {self.contexts} is more than there are; give 0 to 5")
         Threshold.parse(self.threshold)
+
+    @property
+    def method(self) -> str:
+        """Editor and both switches, as every table states them."""
+        switches = (("projection", self.projection), ("previous keys", self.previous_keys))
+        return ", ".join(
+            [self.editor, *(f"{name} {'on' if on else 'off'}" for name, on in switches)]
+        )
 
     def replace(self, **changes: Any) -> HyperParameters:
         """A copy with some fields changed.
@@ -140,6 +169,12 @@ def _typed(name: str, value: Any) -> Any:
         if isinstance(value, list | tuple) and all(type(item) is int for item in value):
             return tuple(value)
         raise InputError(f"field layers: {value!r} is not a list of block indices; give 5-9")
+    if hints[name] is bool:
+        words = {"true": True, "on": True, "yes": True, "false": False, "off": False, "no": False}
+        known = value if isinstance(value, bool) else words.get(str(value).lower())
+        if known is None:
+            raise InputError(f"field {name}: {value!r} is neither true nor false; give one")
+        return known
     kinds = hints[name].__args__ if isinstance(hints[name], types.UnionType) else (hints[name],)
     if (value is None or value == "none") and type(None) in kinds:
         return None
@@ -185,8 +220,28 @@ _PRESETS: dict[Shape, tuple[str, dict[str, Any]]] = {
 }
 
 
+#: What other editors' published settings say of a single model, by the name they look under.
+_PER_EDITOR: dict[Shape, dict[str, dict[str, Any]]] = {
+    Shape("gpt2", 48, 1600): {
+        "rome": {"layers": (17,)},
+        "ft": {"layers": (1,)},
+        "ft-l": {"layers": (0,), "norm_constraint": 5e-4},
+    },
+    Shape("gptj", 28, 4096): {
+        "rome": {"layers": (5,)},
+        "ft": {"layers": (21,)},
+        "ft-l": {"layers": (0,), "norm_constraint": 5e-5},
+    },
+    Shape("llama", 32, 4096): {
+        "rome": {"layers": (5,), "steps": 25, "weight_decay": 1e-3},
+        "ft": {"layers": (21,)},
+        "ft-l": {"layers": (21,)},
+    },
+}
+
+
 def preset_for(model_type: str, layers: int, hidden_size: int) -> HyperParameters:
-    """The published hyperparameters of a model, or ones derived from its shape.
+    """The published hyperparameters of a model for AlphaEdit, or ones derived from its shape.
 
     Derived ones edit five blocks (fewer in a small model) at the relative depth of the presets,
     with the larger learning rate for narrow models; ``origin`` says that they are derived.
@@ -204,6 +259,26 @@ def preset_for(model_type: str, layers: int, hidden_size: int) -> HyperParameter
         learning_rate=0.5 if hidden_size <= 1600 else 0.1,
         origin=f"derived from the shape ({layers} blocks, hidden {hidden_size}); no preset known",
     )
+
+
+def single_layer(preset: HyperParameters, shape: Shape, name: str) -> dict[str, Any]:
+    """What an editor of one layer is set to in a model: its layer, and whatever else is published.
+
+    Args:
+        preset: the model's preset.
+        shape: the model's.
+        name: ``rome``, ``ft`` or ``ft-l``.
+
+    Returns:
+        Fields; for a model of which nothing is published the middle one of the preset's layers, and
+        for training two thirds of the depth.
+    """
+    known = _PER_EDITOR.get(shape, {}).get(name)
+    if known is not None:
+        return known
+    if name == "rome":
+        return {"layers": (preset.layers[len(preset.layers) // 2],)}
+    return {"layers": (min(round(shape.layers * 2 / 3), shape.layers - 1),)}
 
 
 def presets() -> list[HyperParameters]:

@@ -6,28 +6,28 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from .closed_form import EarlierKeys
+from .closed_form import EarlierKeys, Metric
 from .facts import Fact
-from .nullspace import Projector
 
 
 class KeyMemory:
-    """Projected keys of earlier facts by layer.
+    """Keys of earlier facts by layer, in the coordinates of the editor's metric.
 
     When the same thing is edited again, the keys of the earlier edit leave: the old fact must not
     be protected against its own correction. The memory is a function of the batches alone, in
     order, so making it anew after an undo gives the same bits as never having made the edit.
 
     Args:
-        projectors: P by layer.
+        metrics: G by layer.
+        kept: False to keep none, for an edit that does not spare earlier facts.
     """
 
-    def __init__(self, projectors: Mapping[int, Projector]) -> None:
-        self._projectors = projectors
+    def __init__(self, metrics: Mapping[int, Metric], kept: bool = True) -> None:
+        self._metrics, self._kept = metrics, kept
         self._facts: list[Fact] = []
         self.by_layer = {
-            layer: EarlierKeys.none(projector.size, projector.basis.device)
-            for layer, projector in projectors.items()
+            layer: EarlierKeys.none(metric.width, metric.device)
+            for layer, metric in metrics.items()
         }
 
     def __len__(self) -> int:
@@ -48,9 +48,11 @@ class KeyMemory:
 
     def add(self, facts: Sequence[Fact], keys: Mapping[int, Tensor]) -> None:
         """Take in the keys (d_in, n) of facts that have been written."""
-        for layer, projector in self._projectors.items():
-            own = keys[layer].to(projector.basis.device)
-            self.by_layer[layer] = self.by_layer[layer].joined(projector(own))
+        if not self._kept:
+            return
+        for layer, metric in self._metrics.items():
+            own = keys[layer].to(metric.device)
+            self.by_layer[layer] = self.by_layer[layer].joined(metric.half(own))
         self._facts += facts
 
 

@@ -9,16 +9,48 @@ model nothing later can matter.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from .forward import Recording, by_length, pad_rows, proceed, record, tap
+from .forward import Recording, by_length, pad_rows, proceed, record, tap, tap_output
 from .memory import BatchPlan
 from .models import EditableModel
 from .progress import Monitor
 from .prompts import Request
+
+
+class LayerReading(NamedTuple):
+    """What is read at one layer, float32 or better.
+
+    Attributes:
+        keys: one key per fact, (d_in, n): one half the bare prompt's, one half the contexts'.
+        state: output of the last edited block for the bare prompts, (n, hidden_size).
+        bare: keys of the bare prompts alone, (d_in, n).
+        mean: mean of all prompts' keys, each weighing alike, (d_in, n).
+        mlp: output of the last edited block's down-projection for the bare prompts.
+    """
+
+    keys: Tensor
+    state: Tensor
+    bare: Tensor
+    mean: Tensor
+    mlp: Tensor
+
+
+class LayerEnd(NamedTuple):
+    """What the last edited block puts out for the bare prompts, (n, hidden_size).
+
+    Attributes:
+        state: the block's output.
+        mlp: its down-projection's.
+    """
+
+    state: Tensor
+    mlp: Tensor
 
 
 class SubjectStates:
@@ -59,15 +91,11 @@ class SubjectStates:
                 )
 
     @torch.no_grad()
-    def read(self, layer: int) -> tuple[Tensor, Tensor]:
-        """Keys at a layer and the state they lead to, on the model as it is now.
-
-        Returns:
-            The keys (d_in, n) and the outputs of the last edited block for the bare prompts
-            (n, hidden_size), both float32 or better.
-        """
+    def read(self, layer: int) -> LayerReading:
+        """Keys at a layer and what they lead to, on the model as it is now."""
         keys: list[Tensor] = []
         states: list[Tensor] = []
+        outputs: list[Tensor] = []
         for group, recording in zip(self._groups, self._passes, strict=True):
             at_end = self._reader(group)
             # The blocks before this layer will not change any more: keep the pass at its input.
@@ -82,28 +110,38 @@ class SubjectStates:
             recording.calls, recording.start = recording.calls[steps:], layer
             seen: list[Tensor] = []
             with tap(self._model.anatomy.down_projections[layer], seen.append):
-                states.append(at_end(self._run(recording)))
+                state, output = self._run(recording)
+            states.append(at_end(state))
+            outputs.append(at_end(output))
             # Some architectures hand over (rows * tokens, d_in): OPT.
-            rows, tokens, _ = recording.entry.shape
-            keys.append(at_end(seen[0].view(rows, tokens, -1)))
-        # Laid out as they are when a session is loaded: the last bits of later products can depend
-        # on how a matrix lies in memory (for contiguous() one column lies well in any way).
-        average = self._average(self._ordered(keys)).T.clone(memory_format=torch.contiguous_format)
-        return average, self._bare(self._ordered(states))
+            keys.append(at_end(seen[0].view(*recording.entry.shape[:2], -1)))
+        own = self._ordered(keys)
+        return LayerReading(
+            _columns(self._average(own)),
+            self._bare(self._ordered(states)),
+            _columns(self._bare(own)),
+            _columns(self._mean(own)),
+            self._bare(self._ordered(outputs)),
+        )
 
     @torch.no_grad()
-    def end(self) -> Tensor:
-        """Output of the last edited block for the bare prompts, (n, hidden_size), once more."""
-        states = [
-            self._reader(group)(self._run(recording))
-            for group, recording in zip(self._groups, self._passes, strict=True)
-        ]
-        return self._bare(self._ordered(states))
+    def end(self) -> LayerEnd:
+        """What the last edited block and its MLP put out for the bare prompts, once more."""
+        states: list[Tensor] = []
+        outputs: list[Tensor] = []
+        for group, recording in zip(self._groups, self._passes, strict=True):
+            state, output = self._run(recording)
+            states.append(self._reader(group)(state))
+            outputs.append(self._reader(group)(output))
+        return LayerEnd(self._bare(self._ordered(states)), self._bare(self._ordered(outputs)))
 
-    def _run(self, recording: Recording) -> Tensor:
-        return proceed(
-            self._model, recording.entry, recording.calls, recording.start, self._monitor.check
-        )
+    def _run(self, recording: Recording) -> tuple[Tensor, Tensor]:
+        """Outputs of the last edited block and of its down-projection, (rows, tokens, hidden)."""
+        with tap_output(self._model.anatomy.down_projections[self._last]) as seen:
+            state = proceed(
+                self._model, recording.entry, recording.calls, recording.start, self._monitor.check
+            )
+        return state, seen[0].view_as(state)
 
     def _reader(self, group: Tensor) -> Callable[[Tensor], Tensor]:
         """Takes the value at each row's last real token out of (rows, tokens, width)."""
@@ -129,6 +167,14 @@ class SubjectStates:
             index += len(request.rows)
         return values[starts]
 
+    def _mean(self, values: Tensor) -> Tensor:
+        """All prompts of a fact alike, (n, width)."""
+        means, index = [], 0
+        for request in self._requests:
+            means.append(values[index : index + len(request.rows)].mean(dim=0))
+            index += len(request.rows)
+        return torch.stack(means)
+
     def _average(self, values: Tensor) -> Tensor:
         """One half for the bare prompt, the other half shared by the contexts, (n, width)."""
         means, index = [], 0
@@ -137,3 +183,29 @@ class SubjectStates:
             index += len(request.rows)
             means.append(own[0] if len(own) == 1 else (own[0] + own[1:].mean(dim=0)) / 2)
         return torch.stack(means)
+
+
+@torch.no_grad()
+def mlp_outputs(
+    model: EditableModel,
+    requests: Sequence[Request],
+    layer: int,
+    plan: BatchPlan,
+    monitor: Monitor,
+) -> Tensor:
+    """What a down-projection puts out at the subjects' last tokens of the bare prompts.
+
+    Returns:
+        (n, hidden_size), float32 or better.
+    """
+    bare = [dataclasses.replace(request, rows=request.rows[:1]) for request in requests]
+    return SubjectStates(model, bare, [layer], plan, monitor).end().mlp
+
+
+def _columns(values: Tensor) -> Tensor:
+    """(n, width) as (width, n).
+
+    Laid out as they are when a session is loaded: the last bits of later products can depend on how
+    a matrix lies in memory (for contiguous() one column lies well in any way).
+    """
+    return values.T.clone(memory_format=torch.contiguous_format)

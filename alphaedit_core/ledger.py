@@ -18,7 +18,7 @@ from typing import Any
 
 from torch import Tensor
 
-from .closed_form import LowRank
+from .changes import Change, change_from, kind_of, tensors_of
 from .errors import CorruptFileError, InputError, SessionError
 from .facts import Fact
 from .files import read_json, sha256_of_file, write_atomic, write_json_atomic
@@ -26,7 +26,7 @@ from .hyperparameters import HyperParameters
 from .results import EditResult
 from .tensor_files import load_tensors, save_tensors, tensor_digest
 
-FORMAT = "alphaedit session 2"
+FORMAT = "alphaedit session 3"
 _MANIFEST = "session.json"
 _OURS = re.compile(r"session\.json|entry-[0-9a-f]{16}\.(json|safetensors)|\.[0-9a-f]{12}\..*")
 
@@ -43,7 +43,7 @@ class Batch:
     """
 
     facts: list[Fact]
-    changes: dict[int, LowRank]
+    changes: dict[int, Change]
     keys: dict[int, Tensor]
     plan: int
 
@@ -189,7 +189,11 @@ def _write_entry(folder: Path, entry: Entry) -> dict[str, str]:
         "hyperparameters": entry.hyperparameters.to_dict(),
         "result": entry.result.to_dict(),
         "batches": [
-            {"facts": [fact.to_dict() for fact in batch.facts], "plan": batch.plan}
+            {
+                "facts": [fact.to_dict() for fact in batch.facts],
+                "plan": batch.plan,
+                "changes": {str(n): kind_of(change) for n, change in batch.changes.items()},
+            }
             for batch in entry.batches
         ],
         "tensors": _described(tensors),
@@ -207,12 +211,11 @@ def _write_entry(folder: Path, entry: Entry) -> dict[str, str]:
 
 
 def _tensors(entry: Entry) -> dict[str, Tensor]:
-    named = {}
+    named: dict[str, Tensor] = {}
     for number, batch in enumerate(entry.batches):
         for layer, change in batch.changes.items():
-            named[f"{number}.{layer}.left"] = change.left
-            named[f"{number}.{layer}.right"] = change.right
-            named[f"{number}.{layer}.keys"] = batch.keys[layer]
+            parts = tensors_of(change) | {"keys": batch.keys[layer]}
+            named |= {f"{number}.{layer}.{name}": tensor for name, tensor in parts.items()}
     return named
 
 
@@ -237,21 +240,15 @@ def _read_entry(folder: Path, named: dict[str, str]) -> Entry:
         raise CorruptFileError(f"{beside}: damaged, or of another edit; take a copy")
     batches = []
     for number, batch in enumerate(record["batches"]):
-        prefix = f"{number}."
-        layers = sorted({int(n.split(".")[1]) for n in tensors if n.startswith(prefix)})
-        batches.append(
-            Batch(
-                [Fact.from_dict(fact) for fact in batch["facts"]],
-                {
-                    layer: LowRank(
-                        tensors[f"{prefix}{layer}.left"], tensors[f"{prefix}{layer}.right"]
-                    )
-                    for layer in layers
-                },
-                {layer: tensors[f"{prefix}{layer}.keys"] for layer in layers},
-                batch["plan"],
-            )
-        )
+        changes: dict[int, Change] = {}
+        keys: dict[int, Tensor] = {}
+        for layer, kind in batch["changes"].items():
+            prefix = f"{number}.{layer}."
+            own = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+            keys[int(layer)] = own.pop("keys")
+            changes[int(layer)] = change_from(kind, own)
+        facts = [Fact.from_dict(fact) for fact in batch["facts"]]
+        batches.append(Batch(facts, changes, keys, batch["plan"]))
     return Entry(
         record["created"],
         batches,

@@ -37,6 +37,8 @@ Rule = Literal["absolute", "energy", "rank"]
 _MASSIVE_MOST = 5
 #: … and they are massive if the next eigenvalue is smaller by at least this factor.
 _MASSIVE_RATIO = 10.0
+#: What float32 rounds off, relative to the largest eigenvalue.
+_ROUNDING = float(np.finfo(np.float32).eps)
 
 
 @dataclass(frozen=True)
@@ -206,6 +208,22 @@ class Spectrum:
             return Projector(self.vectors(dropped, self.size).to(device), kept=True)
         return Projector(self.vectors(0, dropped).to(device), kept=False)
 
+    def inverse(
+        self, threshold: float | str | Threshold | None, device: torch.device | str = "cpu"
+    ) -> InverseMoment:
+        """``C^-1``, or with a threshold ``U Lambda^-1 U^T`` over the kept directions alone.
+
+        Raises:
+            CorruptFileError: if the file of eigenvectors cannot be read.
+        """
+        dropped = 0 if threshold is None else self.size - self.rank(threshold)
+        # What is smaller than the rounding of C in float32 is not known, and may be negative.
+        least = max(_ROUNDING * float(self._positive[0]), float(np.finfo(np.float32).tiny))
+        values = torch.from_numpy(np.maximum(self.eigenvalues[dropped:], least))
+        return InverseMoment(
+            self.vectors(dropped, self.size).to(device), values.rsqrt().float().to(device)
+        )
+
     def warning(self, threshold: float | str | Threshold) -> str:
         """A sentence where the kept space is empty or everything, else ""."""
         rank = self.rank(threshold)
@@ -264,6 +282,24 @@ class Projector:
         """Dimension of the kept space."""
         return self.basis.shape[1] if self.kept else self.size - self.basis.shape[1]
 
+    @property
+    def width(self) -> int:
+        """Numbers of a projected vector: it is one of d_in numbers again."""
+        return self.size
+
+    @property
+    def device(self) -> torch.device:
+        """Where the basis is."""
+        return self.basis.device
+
+    def half(self, keys: Tensor) -> Tensor:
+        """``P keys``: as a metric, ``P = P P^T``."""
+        return self(keys)
+
+    def back(self, coordinates: Tensor) -> Tensor:
+        """The coordinates as they are: ``P P = P``."""
+        return coordinates
+
     def __call__(self, vectors: Tensor) -> Tensor:
         """``P vectors`` for columns (d_in, n), in their dtype."""
         basis = self.basis.to(vectors.dtype)
@@ -274,6 +310,38 @@ class Projector:
     def identity(cls, size: int, device: torch.device | str = "cpu") -> Projector:
         """P = I: no projection at all."""
         return cls(torch.zeros(size, 0, device=device), kept=False)
+
+
+@dataclass(frozen=True, eq=False)
+class InverseMoment:
+    """``U Lambda^-1 U^T``, the inverse of C over some or all of its eigenvectors.
+
+    Attributes:
+        basis: U, (d_in, r), float32, orthonormal columns.
+        scale: ``Lambda^(-1/2)``, (r,), float32.
+    """
+
+    basis: Tensor
+    scale: Tensor
+
+    @property
+    def width(self) -> int:
+        """r."""
+        return self.basis.shape[1]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the basis is."""
+        return self.basis.device
+
+    def half(self, keys: Tensor) -> Tensor:
+        """``Lambda^(-1/2) U^T keys`` for columns (d_in, n): (r, n), in their dtype."""
+        return self.scale.to(keys.dtype)[:, None] * (self.basis.to(keys.dtype).T @ keys)
+
+    def back(self, coordinates: Tensor) -> Tensor:
+        """``U Lambda^(-1/2) coordinates`` for columns (r, n): (d_in, n)."""
+        scale = self.scale.to(coordinates.dtype)[:, None]
+        return self.basis.to(coordinates.dtype) @ (scale * coordinates)
 
 
 def spectra(

@@ -38,7 +38,8 @@ class Outcome:
         before: what the model said before the edit.
         after: what it says after the whole edit.
         trace: the search for the target value.
-        residual_left: share of the wanted change of the hidden state that was not written.
+        residual_left: share of the wanted change of the hidden state that was not written; None
+            where the editor searches for no such change.
         note: what a person should know about how the fact was read, or "".
     """
 
@@ -47,7 +48,7 @@ class Outcome:
     before: Seen
     after: Seen
     trace: Trace
-    residual_left: float
+    residual_left: float | None
     note: str = ""
 
     @property

@@ -8,6 +8,7 @@ weights that were there before.
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 import platform
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,26 +22,27 @@ import transformers
 
 from . import __version__, ledger
 from .cache import contexts_dir
-from .closed_form import LowRank
+from .changes import Change, Pruned, laid_out
 from .completions import complete
 from .contexts import sample_contexts
-from .editing import BatchWrite, write_batch
-from .editors import editor_named
+from .editing import BatchWrite, Space, write_batch
+from .editors import Editor, Tuner, editor_class
 from .errors import CorruptFileError, FingerprintError, InputError, SessionError
 from .facts import Fact, check_facts
 from .files import read_json, write_json_atomic
 from .history import History
-from .hyperparameters import HyperParameters, preset_for
+from .hyperparameters import HyperParameters, Shape, preset_for, single_layer
 from .key_memory import KeyMemory
 from .ledger import Batch, Entry
 from .likelihood import score
 from .memory import BatchPlan, plan_batches
 from .models import EditableModel, load_model
-from .nullspace import Projector, Spectrum, Threshold, spectra
+from .nullspace import Spectrum, Threshold, spectra
 from .progress import Monitor
 from .prompts import Request, prepare
 from .results import EditResult, Outcome, Seen
 from .statistics import collect_statistics
+from .targets import Targets
 from .weights import EditedWeights
 
 log = logging.getLogger(__name__)
@@ -54,9 +56,11 @@ class EditSession:
 
     Args:
         model: the model, unedited.
-        editor: name of the editor.
-        hyperparameters: None for the model's preset, or one derived from its shape.
+        editor: name of the editor; None for AlphaEdit, or what the hyperparameters name.
+        hyperparameters: None for the editor's in this model; see :func:`default_hyperparameters`.
         contexts: texts to put before prompts; None to sample the model's own.
+        targets: where target values are kept for other sessions, and taken from: two editors that
+            search alike for the same facts in the same weights then search once. None for neither.
 
     Attributes:
         model: the model.
@@ -64,19 +68,27 @@ class EditSession:
 
     Raises:
         SessionError: if another session has edits in this model.
-        InputError: if the editor or a layer does not exist.
+        InputError: if the editor or a layer does not exist, or the hyperparameters are another
+            editor's.
     """
 
     def __init__(
         self,
         model: EditableModel,
-        editor: str = "alphaedit",
+        editor: str | None = None,
         hyperparameters: HyperParameters | None = None,
         contexts: Sequence[str] | None = None,
+        targets: dict[str, Targets] | None = None,
     ) -> None:
-        self._hyperparameters = hyperparameters or default_hyperparameters(model)
-        _check_layers(model, self._hyperparameters)
-        self._editor = editor_named(editor)
+        if hyperparameters is None:
+            hyperparameters = default_hyperparameters(model, editor or "alphaedit")
+        elif editor not in (None, hyperparameters.editor):
+            raise InputError(
+                f'editor "{editor}" is not the hyperparameters\' own, "{hyperparameters.editor}"; '
+                "give one of the two, or default_hyperparameters(model, editor)"
+            )
+        self._hyperparameters = hyperparameters
+        self._editor = _checked(model, hyperparameters)
         self._applied: int = 0
         holder = model.holder
         if isinstance(holder, EditSession) and holder._applied:
@@ -88,9 +100,10 @@ class EditSession:
         self._weights = EditedWeights(model, self.hyperparameters.layers)
         self._entries: list[Entry] = []
         self._contexts = None if contexts is None else tuple(contexts)
+        self._targets = targets
         self._spectra: dict[int, Spectrum] | None = None
         self._statistics: dict[str, Any] | None = None
-        self._projectors: dict[int, Projector] | None = None
+        self._spaces: dict[int, Space] | None = None
         self._memory: KeyMemory | None = None
         model.holder = self
 
@@ -101,7 +114,8 @@ class EditSession:
         """The numbers that the next edit uses; each edit keeps those it was made with.
 
         Raises:
-            InputError: if a layer that is set does not exist.
+            InputError: if a layer or editor that is set does not exist, or a switch means nothing
+                for the editor.
             SessionError: if other layers are set while the session has edits.
         """
         return self._hyperparameters
@@ -109,7 +123,7 @@ class EditSession:
     @hyperparameters.setter
     def hyperparameters(self, new: HyperParameters) -> None:
         old = self._hyperparameters
-        _check_layers(self.model, new)
+        editor = _checked(self.model, new)
         with self.model.in_use():
             self._require_held()
             if new.layers != old.layers:
@@ -121,15 +135,16 @@ class EditSession:
                 self._weights = EditedWeights(self.model, new.layers)
             if (new.layers, new.text, new.tokens) != (old.layers, old.text, old.tokens):
                 self._spectra = None
-            if self._spectra is None or new.threshold != old.threshold:
-                self._projectors = self._memory = None
+            used = ("threshold", "editor", "projection", "previous_keys")
+            if self._spectra is None or any(getattr(new, n) != getattr(old, n) for n in used):
+                self._spaces = self._memory = None
             if (new.seed, new.context_tokens, new.contexts) != (
                 old.seed,
                 old.context_tokens,
                 old.contexts,
             ):
                 self._contexts = None
-            self._hyperparameters = new
+            self._hyperparameters, self._editor = new, editor
 
     @property
     def applied(self) -> int:
@@ -138,8 +153,8 @@ class EditSession:
 
     @property
     def editor(self) -> str:
-        """Name of the editor."""
-        return self._editor.name
+        """Name of the editor that the next edit uses."""
+        return self._hyperparameters.editor
 
     @property
     def history(self) -> History:
@@ -372,7 +387,7 @@ class EditSession:
                 "the model that the session was made with"
             )
         hyperparameters = HyperParameters.from_dict(manifest["hyperparameters"])
-        session = cls(model, manifest["editor"], hyperparameters, manifest["contexts"])
+        session = cls(model, None, hyperparameters, manifest["contexts"])
         session._statistics, session._entries = manifest["statistics"], entries
         session.restore(applied)
         if applied and session.weights_digest() != entries[applied - 1].digest:
@@ -394,18 +409,25 @@ class EditSession:
 
     def _edit(self, facts: Sequence[Fact], batch_size: int, monitor: Monitor) -> EditResult:
         already = dict(monitor.seconds)
-        projectors = self._prepared(monitor)
+        spaces = self._prepared(monitor)
         requests = prepare(self.model, facts, self.contexts, self.hyperparameters.layers[-1])
         with monitor.stage("before", len(facts), "fact"):
             before = observe(self.model, facts, monitor)
         plan = plan_batches(self.model)
         writes: list[BatchWrite] = []
-        parts = [requests[i : i + batch_size] for i in range(0, len(requests), batch_size)]
+        size = min(batch_size, self._editor.at_once or batch_size)
+        parts = [requests[i : i + size] for i in range(0, len(requests), size)]
         try:
+            if self._editor.on_unpruned:
+                self._weights.make(_changes(self._batches(self._applied), pruned=False))
             for part in parts:
-                written = self._write(part, projectors, plan, monitor)
+                written = self._write(part, spaces, plan, monitor)
                 writes.append(written)
                 plan = written.plan
+            new = [_kept(part, written) for part, written in zip(parts, writes, strict=True)]
+            everything = [*self._batches(self._applied), *new]
+            if _any_pruned(everything):  # of their sum, which has grown
+                self._weights.make(_changes(everything))
             with monitor.stage("after", len(facts), "fact"):
                 after = observe(self.model, facts, monitor)
             seconds = {
@@ -415,7 +437,7 @@ class EditSession:
             }
             entry = Entry(
                 datetime.now(UTC).isoformat(timespec="seconds"),
-                [_kept(part, written) for part, written in zip(parts, writes, strict=True)],
+                new,
                 _result(self.model, parts, writes, before, after, seconds),
                 self.weights_digest(),
                 self.hyperparameters,
@@ -435,52 +457,75 @@ class EditSession:
         if not isinstance(number, int) or not 0 <= number <= len(self._entries):
             raise SessionError(f"there is no state {number}; give 0 to {len(self._entries)}")
 
-    def _prepared(self, monitor: Monitor) -> dict[int, Projector]:
-        """Projectors by layer, made once, and the keys of all applied facts."""
-        if self._projectors is None:
-            threshold = Threshold.parse(self.hyperparameters.threshold)
+    def _prepared(self, monitor: Monitor) -> dict[int, Space]:
+        """Projectors and metrics by layer, made once, and the keys of all applied facts."""
+        hp = self.hyperparameters
+        if self._spaces is None:
+            threshold = Threshold.parse(hp.threshold)
             found = self.spectra(monitor)
-            for spectrum in found.values():
+            for spectrum in found.values() if hp.projection else ():
                 if spectrum.rank(threshold) == 0:
                     raise SessionError(spectrum.warning(threshold))
                 if spectrum.warning(threshold):
                     log.warning(spectrum.warning(threshold))
-            self._projectors = {
-                layer: spectrum.projector(threshold, self.model.device)
+            self._spaces = {
+                layer: _space(self._editor, spectrum, hp, self.model.device)
                 for layer, spectrum in found.items()
             }
         if self._memory is None:
-            memory = KeyMemory(self._projectors)
-            for entry in self._entries[: self._applied]:
-                for batch in entry.batches:
-                    memory.make_room(batch.facts)
-                    memory.add(batch.facts, batch.keys)
+            metrics = {layer: space.metric for layer, space in self._spaces.items()}
+            memory = KeyMemory(metrics, kept=hp.previous_keys)
+            for batch in self._batches(self._applied):
+                memory.make_room(batch.facts)
+                memory.add(batch.facts, batch.keys)
             self._memory = memory
-        return self._projectors
+        return self._spaces
 
     def _write(
         self,
         requests: Sequence[Request],
-        projectors: Mapping[int, Projector],
+        spaces: Mapping[int, Space],
         plan: BatchPlan,
         monitor: Monitor,
     ) -> BatchWrite:
         assert self._memory is not None
         facts = [request.fact for request in requests]
         self._memory.make_room(facts)
+        key = self._search_key(facts) if self._targets is not None else ""
         written = write_batch(
             self.model,
             self._weights,
             self._editor,
             requests,
             self._memory.by_layer,
-            projectors,
+            spaces,
             self.hyperparameters,
             plan,
             monitor,
+            self._targets.get(key) if self._targets is not None else None,
         )
+        if self._targets is not None and written.targets is not None:
+            self._targets[key] = written.targets
         self._memory.add(facts, written.keys)
         return written
+
+    def _search_key(self, facts: Sequence[Fact]) -> str:
+        """What target values depend on: weights, facts, contexts, and the search itself."""
+        hp = self.hyperparameters.to_dict()
+        names = ("steps", "learning_rate", "loss_stop", "clamp_factor", "weight_decay", "kl_factor")
+        search = {name: hp[name] for name in names} | {"last": self.hyperparameters.layers[-1]}
+        weights = {n: self._weights.layer_digest(n) for n in self._weights.changed}
+        return json.dumps(
+            [
+                self.model.fingerprint, weights, self._editor.place, search, self.contexts,
+                [fact.to_dict() for fact in facts],
+            ],
+            sort_keys=True,
+        )  # fmt: skip
+
+    def _batches(self, number: int) -> list[Batch]:
+        """All batches of the first so many edits."""
+        return [batch for entry in self._entries[:number] for batch in entry.batches]
 
     def _make(self) -> None:
         """Make weights anew from the applied edits; the keys follow when they are needed."""
@@ -488,12 +533,49 @@ class EditSession:
         self._memory = None
 
     def _make_weights(self, number: int) -> None:
-        changes: dict[int, list[LowRank]] = {layer: [] for layer in self._weights.layers}
-        for entry in self._entries[:number]:
-            for batch in entry.batches:
-                for layer, change in batch.changes.items():
-                    changes[layer].append(change)
-        self._weights.make(changes)
+        self._weights.make(_changes(self._batches(number)))
+
+
+def _changes(batches: Sequence[Batch], pruned: bool = True) -> dict[int, list[Change]]:
+    """The changes of each layer in order; with ``pruned`` false those of PRUNE as updates."""
+    found: dict[int, list[Change]] = {}
+    for batch in batches:
+        for layer, change in batch.changes.items():
+            as_is = isinstance(change, Pruned) and not pruned
+            found.setdefault(layer, []).append(change.unpruned if as_is else change)  # type: ignore[union-attr]
+    return found
+
+
+def _any_pruned(batches: Sequence[Batch]) -> bool:
+    return any(isinstance(change, Pruned) for b in batches for change in b.changes.values())
+
+
+def _space(editor: Editor, spectrum: Spectrum, hp: HyperParameters, device: torch.device) -> Space:
+    metric = editor.metric(spectrum, hp, device)
+    free = (
+        editor.metric(spectrum, hp.replace(projection=False), device) if hp.projection else metric
+    )
+    return Space(spectrum.projector(hp.threshold, device), metric, free)
+
+
+def _checked(model: EditableModel, hp: HyperParameters) -> Editor:
+    """The editor of hyperparameters that can be used with a model.
+
+    Raises:
+        InputError: naming what cannot.
+    """
+    editor = editor_class(hp.editor)
+    if hp.previous_keys and editor.previous_keys is None:
+        raise InputError(
+            f"previous_keys means nothing for the editor {hp.editor}, which has no term for the "
+            "facts written before; leave it off"
+        )
+    if issubclass(editor, Tuner) and len(hp.layers) > 1:
+        raise InputError(
+            f"the editor {hp.editor} trains one layer, not {list(hp.layers)}; give one"
+        )
+    _check_layers(model, hp)
+    return editor()
 
 
 def _check_layers(model: EditableModel, hp: HyperParameters) -> None:
@@ -504,10 +586,24 @@ def _check_layers(model: EditableModel, hp: HyperParameters) -> None:
         )
 
 
-def default_hyperparameters(model: EditableModel) -> HyperParameters:
-    """The preset of a model, or hyperparameters derived from its shape."""
+def default_hyperparameters(model: EditableModel, editor: str = "alphaedit") -> HyperParameters:
+    """An editor's hyperparameters in a model: the published ones, or derived from its shape.
+
+    Raises:
+        InputError: if there is no such editor.
+    """
     config = model.model.config.get_text_config()
-    return preset_for(config.model_type, model.layers, model.anatomy.hidden_size)
+    shape = Shape(config.model_type, model.layers, model.anatomy.hidden_size)
+    preset, own = preset_for(*dataclasses.astuple(shape)), editor_class(editor)
+    fields = dict(own.settings(preset))
+    if own.preset:
+        fields |= single_layer(preset, shape, own.preset)
+    return preset.replace(
+        editor=editor,
+        projection=own.projection,
+        previous_keys=bool(own.previous_keys),
+        **fields,
+    )
 
 
 def observe(model: EditableModel, facts: Sequence[Fact], monitor: Monitor) -> list[Seen]:
@@ -545,7 +641,7 @@ def _kept(requests: Sequence[Request], written: BatchWrite) -> Batch:
     """What a session keeps of a batch; on the CPU, where there is room for it."""
     return Batch(
         [request.fact for request in requests],
-        {n: LowRank(c.left.cpu(), c.right.cpu()) for n, c in written.changes.items()},
+        {layer: laid_out(change, "cpu") for layer, change in written.changes.items()},
         {layer: keys.cpu() for layer, keys in written.keys.items()},
         written.plan.tokens,
     )

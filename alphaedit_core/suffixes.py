@@ -53,19 +53,26 @@ class Suffixes:
             self.order += members
         self._lay_out()
 
-    def run(self, hidden: Tensor, check: Callable[[], None]) -> Tensor:
-        """Output of the last block for the flat sequence (tokens, hidden_size)."""
+    def run(self, hidden: Tensor, check: Callable[[], None], stop: int | None = None) -> Tensor:
+        """Output of the last block, or of block ``stop`` - 1, for the flat sequence.
+
+        Args:
+            hidden: input of block ``start``, (tokens, hidden_size).
+            check: called between blocks.
+            stop: None to run all blocks.
+        """
+        count = None if stop is None else stop - self._start
         if self._packed is None:
             outputs, first = [], 0
             for group in self._groups:
                 last = first + group.rows * group.length
                 own = hidden[first:last].view(group.rows, group.length, -1)
-                out = proceed(self._model, own, group.calls, self._start, check)
+                out = proceed(self._model, own, group.calls[:count], self._start, check)
                 outputs.append(out.flatten(0, 1))
                 first = last
             return torch.cat(outputs)
         with packed(self._model.model, [group.packed(self._start) for group in self._groups]):
-            return proceed(self._model, hidden[None], self._packed, self._start, check)[0]
+            return proceed(self._model, hidden[None], self._packed[:count], self._start, check)[0]
 
     def keep(self, rows: Tensor) -> Tensor:
         """Drop all rows but these (ascending indices into ``order``).

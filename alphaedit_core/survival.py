@@ -102,7 +102,7 @@ def fact_keys(
     """
     requests = prepare(model, facts, contexts, layers[-1])
     states = SubjectStates(model, requests, layers, plan_batches(model), monitor or Monitor())
-    return {layer: states.read(layer)[0] for layer in layers}
+    return {layer: states.read(layer).keys for layer in layers}
 
 
 def shares_by_rank(spectrum: Spectrum, keys: Tensor, monitor: Monitor | None = None) -> np.ndarray:

@@ -5,6 +5,10 @@ subject's last token, is found with Adam (Meng et al. 2022, ROME, section 3.1; M
 loss as the released AlphaEdit code has it). ``z = h0 + delta`` is what the down-projections shall
 then produce.
 
+What h0 is, the editor says (:data:`Place`): the block's output (MEMIT, AlphaEdit), or the MLP's
+(ROME), which is another length to measure delta by. PMET moves the outputs of the attention and of
+the MLP together (Li et al. 2024, section 4.1) and keeps the MLP's.
+
 What does not depend on delta is computed once and reused, so that a step costs only what it must:
 
 - blocks up to the last edited one, and in later blocks all tokens before the subject's last one
@@ -19,9 +23,10 @@ only attention sees.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -29,11 +34,16 @@ from torch.nn import functional as F
 
 from .errors import SessionError
 from .hyperparameters import HyperParameters
+from .keys import mlp_outputs
 from .memory import BatchPlan
 from .models import EditableModel
 from .progress import Monitor
 from .prompts import Request
 from .suffixes import Suffixes
+
+#: What delta is added to: the last edited block's output, its MLP's, or its attention's and its
+#: MLP's at once.
+Place = Literal["block", "mlp", "attention and mlp"]
 
 
 @dataclass
@@ -45,7 +55,7 @@ class Trace:
         kl: KL divergence from the distribution before, times its factor.
         decay: penalty on the length of delta, times its factor.
         probability: mean over the rows of the geometric mean of the target tokens' probabilities.
-        delta: norm of delta relative to the hidden state's.
+        delta: norm of delta relative to that of what it is added to (of PMET's two, the MLP's).
         clamped: True if delta was last cut back to its longest allowed length.
         converged: True if the loss came under ``loss_stop``.
     """
@@ -69,7 +79,7 @@ class Targets:
     """Target values of a batch.
 
     Attributes:
-        z: (n, hidden_size), float32: the wanted output of the last edited block.
+        z: (n, hidden_size), float32: the wanted output of the last edited block, or of its MLP.
         h0: the output before, at the same place.
         traces: one per fact.
         plan: the plan that was used; smaller than the one given where memory ran out.
@@ -89,9 +99,16 @@ class _Rows:
     """
 
     def __init__(
-        self, model: EditableModel, texts: Sequence[_Text], requests: Sequence[Request], start: int
+        self,
+        model: EditableModel,
+        texts: Sequence[_Text],
+        requests: Sequence[Request],
+        last: int,
+        place: Place,
     ) -> None:
-        self._model = model
+        self._model, self._last, self._place = model, last, place
+        # PMET's search runs the last edited block itself: its attention changes what its MLP reads.
+        start = last if place == "attention and mlp" else last + 1
         self._suffixes = Suffixes(model, [text.cut(requests) for text in texts], start)
         self._texts = [texts[index] for index in self._suffixes.order]
         self._requests = requests
@@ -128,8 +145,52 @@ class _Rows:
         self.bare = indices([i for i, text in enumerate(self._texts) if text.row == 0])
 
     def states(self, rows: Tensor) -> Tensor:
-        """Input of the first block run, at the subject's last token of some rows."""
-        return self._suffixes.entry[self._suffixes.starts[rows]]
+        """What delta is added to, at the subject's last token of some rows: (rows, parts, hidden).
+
+        For the MLP alone this is the block's output, of which its own output is not known here.
+        """
+        if self._place != "attention and mlp":
+            return self._suffixes.entry[self._suffixes.starts[rows]][:, None]
+        nothing = self._suffixes.entry.new_zeros(len(rows), 2, self._suffixes.entry.shape[1])
+        with self._moved(nothing, rows) as seen:
+            self._suffixes.run(self._suffixes.entry, lambda: None, self._last + 1)
+        at = self._suffixes.starts[rows]
+        return torch.stack([torch.cat(seen[part])[at] for part in (0, 1)], dim=1)
+
+    @contextmanager
+    def _moved(self, delta: Tensor, rows: Tensor) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
+        """While open, attention and MLP of the last edited block give delta (rows, 2, hidden) more.
+
+        What both put out without it is noted, (tokens, hidden) by group.
+        """
+        flat = self._suffixes.entry
+        fields = [
+            torch.zeros_like(flat).index_add(
+                0, self._suffixes.starts[rows], delta[:, part].to(flat.dtype)
+            )
+            for part in (0, 1)
+        ]
+        done = [0, 0]
+        seen: tuple[list[Tensor], list[Tensor]] = ([], [])
+
+        def adding(part: int) -> Callable[..., Any]:
+            def add(_module: Any, _args: Any, out: Any) -> Any:
+                own = out[0] if isinstance(out, tuple) else out
+                first, done[part] = done[part], done[part] + own.numel() // own.shape[-1]
+                seen[part].append(own.detach().reshape(-1, own.shape[-1]))
+                moved = own + fields[part][first : done[part]].view_as(own)
+                return (moved, *out[1:]) if isinstance(out, tuple) else moved
+
+            return add
+
+        anatomy = self._model.anatomy
+        modules = anatomy.attention(self._last), anatomy.down_projections[self._last]
+        hooks = [m.register_forward_hook(adding(part)) for part, m in enumerate(modules)]
+        try:
+            yield seen
+        finally:
+            for hook in hooks:
+                hook.remove()
 
     def keep(self, rows: Tensor) -> None:
         """Drop all rows but these (ascending indices)."""
@@ -142,10 +203,14 @@ class _Rows:
 
     def losses(self, delta: Tensor, check: Callable[[], None]) -> tuple[Tensor, Tensor]:
         """Mean negative log-likelihood of each worded row, and KL(now || before) of each other."""
-        hidden = self._suffixes.entry.index_add(
-            0, self._suffixes.starts, delta[self.facts].to(self._suffixes.entry.dtype)
-        )
-        out = self._suffixes.run(hidden, check)
+        entry, own = self._suffixes.entry, delta[self.facts]
+        if self._place == "attention and mlp":
+            every = torch.arange(len(self.facts), device=entry.device)
+            with self._moved(own, every):
+                out = self._suffixes.run(entry, check)
+        else:
+            hidden = entry.index_add(0, self._suffixes.starts, own[:, 0].to(entry.dtype))
+            out = self._suffixes.run(hidden, check)
         logits = self._model.anatomy.logits
         each = F.cross_entropy(logits(out[self._places]), self._labels, reduction="none")
         total = each.new_zeros(len(self.facts)).index_add(0, self._row_of, each)
@@ -177,6 +242,7 @@ def find_targets(
     hyperparameters: HyperParameters,
     plan: BatchPlan,
     monitor: Monitor | None = None,
+    place: Place = "block",
 ) -> Targets:
     """Target values for all facts at once, on the model as it stands.
 
@@ -188,16 +254,18 @@ def find_targets(
         hyperparameters: layers, steps and the loss.
         plan: how many tokens go through the blocks together.
         monitor: what to report to; it is asked between blocks whether to stop.
+        place: what delta is added to.
 
     Raises:
         Cancelled: if cancelled; nothing was changed.
+        StructureError: if the place is the attention's, and a block has none as a module.
         SessionError: if a target value is not finite (the model overflows); names the fact.
         torch.OutOfMemoryError: if not even the smallest plan fits.
     """
     monitor = monitor or Monitor()
     while True:
         try:
-            return _search(model, requests, hyperparameters, plan, monitor)
+            return _search(model, requests, hyperparameters, plan, monitor, place)
         except torch.OutOfMemoryError:
             smaller = plan.halved()
             if smaller is None:
@@ -215,11 +283,17 @@ def _search(
     hp: HyperParameters,
     plan: BatchPlan,
     monitor: Monitor,
+    place: Place,
 ) -> Targets:
     with monitor.stage("target values", hp.steps, "step") as stage:
+        last = hp.layers[-1]
         with torch.no_grad():
-            batches = _micro_batches(model, requests, hp.layers[-1] + 1, plan, monitor)
-        search = _Search(_first_states(batches, len(requests)), hp)
+            batches = _micro_batches(model, requests, last, place, plan, monitor)
+            if place == "mlp":
+                h0 = mlp_outputs(model, requests, last, plan, monitor)[:, None]
+            else:
+                h0 = _first_states(batches, len(requests))
+        search = _Search(h0, hp)
         stage.detail = search.traces
         for step in range(hp.steps):
             search.evaluate(batches, monitor, learn=step + 1 < hp.steps)
@@ -234,13 +308,14 @@ def _search(
                     f'fact "{request.fact.text}": the search for its target value left the finite '
                     "numbers; lower learning_rate, or load the model in float32"
                 )
-        return Targets(z, search.h0, search.traces, plan)
+        return Targets(z, search.h0[:, -1], search.traces, plan)
 
 
 def _micro_batches(
     model: EditableModel,
     requests: Sequence[Request],
-    start: int,
+    last: int,
+    place: Place,
     plan: BatchPlan,
     monitor: Monitor,
 ) -> list[_Rows]:
@@ -259,15 +334,15 @@ def _micro_batches(
     made = []
     for texts in batches:
         monitor.check()
-        made.append(_Rows(model, texts, requests, start))
+        made.append(_Rows(model, texts, requests, last, place))
     return made
 
 
 def _first_states(batches: Sequence[_Rows], count: int) -> Tensor:
-    """h0 of every fact, (n, hidden): the state at the subject's end in the bare prompt."""
+    """h0 of every fact, (n, parts, hidden): at the subject's end in the bare prompt."""
     states = torch.cat([batch.states(batch.bare) for batch in batches])
     facts = torch.cat([batch.facts[batch.bare] for batch in batches])
-    h0 = states.new_zeros(count, states.shape[1], dtype=_wide(states.dtype))
+    h0 = states.new_zeros(count, *states.shape[1:], dtype=_wide(states.dtype))
     h0[facts] = states.to(h0.dtype)
     return h0
 
@@ -290,7 +365,13 @@ def _without_converged(batches: Sequence[_Rows], active: Tensor) -> list[_Rows]:
 
 
 class _Search:
-    """Adam on the changes of all facts, which take part until they converge."""
+    """Adam on the changes of all facts, which take part until they converge.
+
+    Args:
+        h0: what delta is added to, (n, parts, hidden); each part has a delta, decay and clamp of
+            its own.
+        hp: steps and the loss.
+    """
 
     def __init__(self, h0: Tensor, hp: HyperParameters) -> None:
         self.h0, self.hp = h0, hp
@@ -307,7 +388,7 @@ class _Search:
         keep the delta that was evaluated.
         """
         hp, count = self.hp, len(self.h0)
-        nll, kl, probability, rows = (torch.zeros_like(self.h0[:, 0]) for _ in range(4))
+        nll, kl, probability, rows = (torch.zeros_like(self.h0[:, 0, 0]) for _ in range(4))
         for batch in batches:
             rows += torch.bincount(batch.facts[batch.worded], minlength=count)
         self.adam.zero_grad()
@@ -322,14 +403,15 @@ class _Search:
             nll.index_add_(0, worded, row_nll / rows[worded])
             probability.index_add_(0, worded, (-row_nll).exp() / rows[worded])
             kl.index_add_(0, essence, row_kl.detach())
-        length = self.h0.norm(dim=1)
+        length = self.h0.norm(dim=2)
         with torch.set_grad_enabled(learn):
-            decay = hp.weight_decay * self.delta.norm(dim=1) / length**2
+            decay = (hp.weight_decay * self.delta.norm(dim=2) / length**2).sum(dim=1)
         if learn:
             decay.sum().backward()
         decay = decay.detach()
         converged = self.active & (nll + kl + decay < hp.loss_stop)
-        self._note(nll, kl, decay, probability, self.delta.detach().norm(dim=1) / length)
+        moved = self.delta.detach().norm(dim=2) / length
+        self._note(nll, kl, decay, probability, moved[:, -1])
         done = converged if learn else self.active.clone()
         self.final[done] = self.delta.detach()[done]
         for index in range(count):
@@ -341,11 +423,11 @@ class _Search:
 
     def _clamp(self, longest: Tensor) -> None:
         with torch.no_grad():
-            length = self.delta.norm(dim=1)
+            length = self.delta.norm(dim=2)
             over = length > longest
             self.delta[over] *= (longest / length)[over, None]
             for index in self.active.nonzero()[:, 0].tolist():
-                self.traces[index].clamped = bool(over[index])
+                self.traces[index].clamped = bool(over[index].any())
 
     def _note(self, *columns: Tensor) -> None:
         active = self.active.nonzero()[:, 0].tolist()
@@ -361,4 +443,5 @@ class _Search:
         return f"loss {sum(last) / len(last):.2f}, {int((~self.active).sum())} of {len(last)} done"
 
     def z(self) -> Tensor:
-        return self.h0 + self.final
+        """What is to be written, (n, hidden): of several parts the last."""
+        return (self.h0 + self.final)[:, -1]

@@ -7,25 +7,15 @@ weight's dtype. That, and nothing less, makes undo exact.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 
 import torch
 from torch import Tensor
 
-from .closed_form import LowRank
+from .changes import Change, compose, in_float64
 from .models import EditableModel
 from .tensor_files import tensor_digest
-
-
-def compose(master: Tensor, changes: Iterable[LowRank]) -> Tensor:
-    """Add changes to a float32 matrix (d_out, d_in) in place, in order, and return it.
-
-    Adding some changes now and the rest later gives the same bits as adding all at once.
-    """
-    for change in changes:
-        master.addmm_(change.left.to(master), change.right.to(master).T)
-    return master
 
 
 class EditedWeights:
@@ -41,17 +31,19 @@ class EditedWeights:
         _ = model.fingerprint  # is taken at the first call, so while the weights are unedited
         self._originals = {layer: model.anatomy.matrix(layer).clone() for layer in layers}
         self._masters = {layer: self._wide(original) for layer, original in self._originals.items()}
+        self._largest: dict[int, float] = {}
 
     @property
     def layers(self) -> list[int]:
         """The edited blocks."""
         return list(self._originals)
 
-    def add(self, layer: int, change: LowRank) -> None:
-        """Write one more change into a layer."""
-        self._put(layer, compose(self._masters[layer], [change]))
+    def add(self, layer: int, change: Change) -> None:
+        """Write one more change into a layer; one that is pruned in the end, as it is for now."""
+        change.add_to(self._masters[layer])
+        self._put(layer, self._masters[layer])
 
-    def make(self, changes: Mapping[int, Sequence[LowRank]]) -> None:
+    def make(self, changes: Mapping[int, Sequence[Change]]) -> None:
         """Make all weights anew from the originals and these changes by layer."""
         for layer, original in self._originals.items():
             self._masters[layer] = compose(self._wide(original), changes.get(layer, ()))
@@ -60,6 +52,17 @@ class EditedWeights:
     def restore(self) -> None:
         """Put the originals back."""
         self.make({})
+
+    def master(self, layer: int) -> Tensor:
+        """The weight as it stands, before it is rounded to the weight's dtype: (d_out, d_in)."""
+        return self._masters[layer]
+
+    def largest(self, layer: int) -> float:
+        """The largest singular value of the original matrix; computed once."""
+        if layer not in self._largest:
+            original = in_float64(self._originals[layer])
+            self._largest[layer] = float(torch.linalg.matrix_norm(original, 2))
+        return self._largest[layer]
 
     def original_norm(self, layer: int) -> float:
         """Frobenius norm of the original matrix."""
@@ -73,8 +76,18 @@ class EditedWeights:
         """Digest of the edited matrices as they are in the model now, 32 hex digits."""
         total = blake2b(digest_size=16)
         for layer in self._originals:
-            total.update(tensor_digest(self._model.anatomy.matrix(layer)).encode())
+            total.update(self.layer_digest(layer).encode())
         return total.hexdigest()
+
+    def layer_digest(self, layer: int) -> str:
+        """Digest of one matrix as it is in the model now."""
+        return tensor_digest(self._model.anatomy.matrix(layer))
+
+    @property
+    def changed(self) -> list[int]:
+        """The layers whose matrix is not the original now."""
+        matrix = self._model.anatomy.matrix
+        return [n for n, original in self._originals.items() if not matrix(n).equal(original)]
 
     @staticmethod
     def _wide(original: Tensor) -> Tensor:

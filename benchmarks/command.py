@@ -19,8 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from alphaedit_core.closed_form import EarlierKeys
-from alphaedit_core.editors import AlphaEdit
+from alphaedit_core.closed_form import EarlierKeys, closed_form
 from alphaedit_core.errors import AlphaEditError
 from alphaedit_core.fact_files import write_facts
 from alphaedit_core.facts import Fact
@@ -267,13 +266,13 @@ def _check(
     states = SubjectStates(model, some, hp.layers, plan_batches(model), Monitor(show=None))
     key_far = state_far = update_far = 0.0
     for layer in hp.layers:
-        keys, state = states.read(layer)
+        keys, state = states.read(layer)[:2]
         plain_keys = torch.stack([plain_key(model, request, layer) for request in some], dim=1)
         plain_states = torch.stack([plain_state(model, r, hp.layers[-1]) for r in some])
         projector = projectors[layer]
         residual = state.T
         none = EarlierKeys.none(len(keys), keys.device)
-        change = AlphaEdit().update(keys, residual, none, projector, hp)
+        change = closed_form(keys, residual, projector, hp.ridge, none)
         plain = plain_update(
             keys, residual, dense(projector), hp.ridge, keys.new_zeros(len(keys), len(keys))
         )

@@ -24,8 +24,7 @@ import psutil
 import torch
 from torch import Tensor
 
-from alphaedit_core.closed_form import EarlierKeys
-from alphaedit_core.editors import AlphaEdit
+from alphaedit_core.closed_form import EarlierKeys, closed_form
 from alphaedit_core.errors import AlphaEditError
 from alphaedit_core.hyperparameters import HyperParameters
 from alphaedit_core.nullspace import Projector
@@ -167,7 +166,7 @@ def _library(case: Case) -> tuple[Measured, Tensor]:
     earlier = EarlierKeys.none(case.d_in).joined(projector(_earlier(case)))
     hp = HyperParameters(layers=(0,), ridge=case.ridge)
     change, seconds, peak = _watched(
-        lambda: AlphaEdit().update(keys, residual, earlier, projector, hp)
+        lambda: closed_form(keys, residual, projector, hp.ridge, earlier)
     )
     state = earlier.columns.nbytes + earlier.gram.nbytes
     measured = Measured(seconds, peak - at_start, state, basis.nbytes)

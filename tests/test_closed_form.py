@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from alphaedit_core.closed_form import EarlierKeys, LowRank, ridge_update
+from alphaedit_core.changes import LowRank
+from alphaedit_core.closed_form import EarlierKeys, ridge_update
 from alphaedit_core.nullspace import Projector
 
 

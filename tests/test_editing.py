@@ -11,8 +11,8 @@ from tiny import tiny_model
 from torch import Tensor
 
 from alphaedit_core.closed_form import EarlierKeys
-from alphaedit_core.editing import BatchWrite, write_batch
-from alphaedit_core.editors import editor_named
+from alphaedit_core.editing import BatchWrite, Space, write_batch
+from alphaedit_core.editors import editor_class
 from alphaedit_core.hyperparameters import HyperParameters
 from alphaedit_core.memory import BatchPlan
 from alphaedit_core.models import EditableModel
@@ -44,10 +44,14 @@ class Case:
             for layer, projector in self.projectors.items()
         }
         weights = EditedWeights(self.model, HP.layers)
-        editor = editor_named("alphaedit")
+        editor = editor_class("alphaedit")()
         plan = BatchPlan(4096)
+        spaces = {
+            layer: Space(projector, projector, Projector.identity(INNER))
+            for layer, projector in self.projectors.items()
+        }
         return write_batch(
-            self.model, weights, editor, self.requests, keys, self.projectors, HP, plan, quiet()
+            self.model, weights, editor, self.requests, keys, spaces, HP, plan, quiet()
         )
 
 

@@ -69,16 +69,16 @@ def test_keys_and_states_while_the_weights_change(layout: str, tokens: int) -> N
     requests = prepare(model, FACTS, CONTEXTS, last_layer=2)
     states = SubjectStates(model, requests, layers, BatchPlan(tokens), quiet)
     for layer in layers:
-        keys, outputs = states.read(layer)
+        keys, outputs = states.read(layer)[:2]
         wanted_keys, wanted_outputs = expected(model, requests, layer, 2)
         torch.testing.assert_close(keys, wanted_keys, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(outputs, wanted_outputs, rtol=1e-4, atol=1e-4)
         matrix = model.anatomy.matrix(layer)
         matrix += torch.randn(matrix.shape) / 3
     torch.testing.assert_close(
-        states.end(), expected(model, requests, 2, 2)[1], rtol=1e-4, atol=1e-4
+        states.end().state, expected(model, requests, 2, 2)[1], rtol=1e-4, atol=1e-4
     )
-    assert not torch.allclose(states.end(), outputs, rtol=1e-2)
+    assert not torch.allclose(states.end().state, outputs, rtol=1e-2)
 
 
 def test_layers_may_be_left_out_between_and_behind() -> None:
@@ -86,7 +86,7 @@ def test_layers_may_be_left_out_between_and_behind() -> None:
     requests = prepare(model, FACTS, (), last_layer=3)
     states = SubjectStates(model, requests, [1, 3], BatchPlan(256), quiet)
     for layer in (1, 3):
-        keys, outputs = states.read(layer)
+        keys, outputs = states.read(layer)[:2]
         wanted_keys, wanted_outputs = expected(model, requests, layer, 3)
         torch.testing.assert_close(keys, wanted_keys, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(outputs, wanted_outputs, rtol=1e-4, atol=1e-4)
@@ -95,23 +95,23 @@ def test_layers_may_be_left_out_between_and_behind() -> None:
 def test_the_bare_prompt_weighs_one_half() -> None:
     model = tiny_model("llama")
     (request,) = prepare(model, FACTS[:1], CONTEXTS, last_layer=1)
-    keys, _ = SubjectStates(model, [request], [1], BatchPlan(256), quiet).read(1)
+    keys = SubjectStates(model, [request], [1], BatchPlan(256), quiet).read(1).keys
     own = torch.stack([plain(model, row, 1, 1)[0] for row in request.rows])
     weights = torch.tensor([1 / 2, 1 / 4, 1 / 4])
     torch.testing.assert_close(keys[:, 0], weights @ own, rtol=1e-4, atol=1e-5)
     (bare,) = prepare(model, FACTS[:1], (), last_layer=1)
-    alone, _ = SubjectStates(model, [bare], [1], BatchPlan(256), quiet).read(1)
+    alone = SubjectStates(model, [bare], [1], BatchPlan(256), quiet).read(1).keys
     torch.testing.assert_close(alone[:, 0], own[0], rtol=1e-4, atol=1e-5)
 
 
 def test_shapes_and_dtypes() -> None:
     model = tiny_model("gpt2", dtype=torch.bfloat16)
     requests = prepare(model, FACTS, CONTEXTS, last_layer=1)
-    keys, states = SubjectStates(model, requests, [1], BatchPlan(64), quiet).read(1)
+    keys, states = SubjectStates(model, requests, [1], BatchPlan(64), quiet).read(1)[:2]
     assert keys.shape == (48, 4) and states.shape == (4, 32)
     assert keys.dtype == states.dtype == torch.float32
     wide = tiny_model("gpt2", dtype=torch.float64)
-    keys, states = SubjectStates(wide, requests, [1], BatchPlan(64), quiet).read(1)
+    keys, states = SubjectStates(wide, requests, [1], BatchPlan(64), quiet).read(1)[:2]
     assert keys.dtype == states.dtype == torch.float64
 
 
@@ -122,7 +122,7 @@ def test_both_padding_sides_give_the_same_keys(layout: str) -> None:
         model = tiny_model(layout, tiny_tokenizer(padding_side=side))
         requests = prepare(model, FACTS, CONTEXTS, last_layer=1)
         states = SubjectStates(model, requests, [0, 1], BatchPlan(256), quiet)
-        found.append((*states.read(0), *states.read(1), states.end()))
+        found.append((*states.read(0), *states.read(1), *states.end()))
     assert all(torch.equal(left, right) for left, right in zip(*found, strict=True))
 
 

@@ -278,15 +278,17 @@ def test_loss_and_gradient_of_the_default_model(default_model: EditableModel) ->
     requests = prepare(default_model, facts, contexts, 9)
     plain = [plain_target(default_model, request, hp) for request in requests]
     with torch.no_grad():
-        rows = targets_module._micro_batches(default_model, requests, 10, BatchPlan(64), quiet())
+        rows = targets_module._micro_batches(
+            default_model, requests, 9, "block", BatchPlan(64), quiet()
+        )
         h0 = targets_module._first_states(rows, len(requests))
     search = targets_module._Search(h0, hp)
     for step in range(hp.steps - 1):
         with torch.no_grad():
-            search.delta.copy_(torch.stack([one.deltas[step] for one in plain]))
+            search.delta.copy_(torch.stack([one.deltas[step] for one in plain])[:, None])
         search.evaluate(rows, quiet(), learn=True)
         assert search.delta.grad is not None
         for index, one in enumerate(plain):
             assert search.traces[index].loss[step] == pytest.approx(sum(one.losses[step]), rel=1e-4)
-            gap = search.delta.grad[index] - one.gradients[step]
+            gap = search.delta.grad[index, 0] - one.gradients[step]
             assert float(gap.norm() / one.gradients[step].norm()) < 1e-4

@@ -6,9 +6,9 @@ import pytest
 import torch
 from tiny import HIDDEN, INNER, tiny_model
 
-from alphaedit_core.closed_form import LowRank
+from alphaedit_core.changes import LowRank, compose
 from alphaedit_core.models import EditableModel, fingerprint
-from alphaedit_core.weights import EditedWeights, compose
+from alphaedit_core.weights import EditedWeights
 
 LAYERS = (0, 2)
 CASES = [

@@ -9,6 +9,7 @@ from typing import Any
 
 import ipywidgets as W
 
+from alphaedit_core.changes import tensors_of
 from alphaedit_core.drift import Drift
 from alphaedit_core.drift_pictures import columns
 from alphaedit_core.errors import InputError, SessionError
@@ -315,8 +316,7 @@ class HistoryPanel(Panel):
             return "no edit is stored"
         size = sum(_bytes(entry) for entry in entries) / 1e6
         return (
-            f"stored: {size:.2f} MB for {_edits(len(entries))} (low-rank changes and keys, beside "
-            "the model)"
+            f"stored: {size:.2f} MB for {_edits(len(entries))} (changes and keys, beside the model)"
         )
 
     def _label(self, number: int) -> str:
@@ -432,7 +432,7 @@ def _bytes(entry: Entry) -> int:
         tensor.nbytes
         for batch in entry.batches
         for layer, change in batch.changes.items()
-        for tensor in (change.left, change.right, batch.keys[layer])
+        for tensor in (*tensors_of(change).values(), batch.keys[layer])
     )
 
 

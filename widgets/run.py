@@ -319,7 +319,7 @@ def _facts_table(result: EditResult) -> str:
                 outcome.fact.target,
                 new,
                 str(len(outcome.trace.nll)),
-                f"{outcome.residual_left:.0%}",
+                "n/a" if outcome.residual_left is None else f"{outcome.residual_left:.0%}",
                 "written" if outcome.written else f"failed: {diagnose(result, index)}",
             )
         )

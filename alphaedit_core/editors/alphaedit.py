@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from torch import Tensor
-
-from alphaedit_core.closed_form import EarlierKeys, LowRank, ridge_update
+from alphaedit_core.changes import Change
+from alphaedit_core.closed_form import Metric, closed_form
 from alphaedit_core.hyperparameters import HyperParameters
-from alphaedit_core.nullspace import Projector
+from alphaedit_core.nullspace import Projector, Spectrum
+
+from .base import Editor, Work
 
 
-class AlphaEdit:
+class AlphaEdit(Editor):
     """``dW = R K^T P (K_p K_p^T P + K K^T P + lambda I)^-1``."""
 
-    name: ClassVar[str] = "alphaedit"
+    name = "alphaedit"
+    about = (
+        "Writes only into directions that ordinary text hardly uses, and spares the facts written "
+        "before."
+    )
+    source = "Fang et al. 2025, Eq. 14"
+    projection: ClassVar[bool] = True
+    previous_keys: ClassVar[bool | None] = True
 
-    def update(
-        self,
-        keys: Tensor,
-        residual: Tensor,
-        earlier: EarlierKeys,
-        projector: Projector,
-        hyperparameters: HyperParameters,
-    ) -> LowRank:
-        """See :class:`~alphaedit_core.editors.base.Editor`."""
-        return ridge_update(projector(keys), residual, hyperparameters.ridge, earlier)
+    def metric(self, spectrum: Spectrum, hyperparameters: HyperParameters, device: Any) -> Metric:
+        """G = P, or I where the projection is off: C plays no part but for P."""
+        if hyperparameters.projection:
+            return spectrum.projector(hyperparameters.threshold, device)
+        return Projector.identity(spectrum.size, device)
+
+    def update(self, work: Work) -> Change:
+        """The residual is shared alike by the layers that are left."""
+        residual = work.lacking / work.layers_left
+        return closed_form(
+            work.keys, residual, work.metric, work.hyperparameters.ridge, work.earlier
+        )

@@ -1,36 +1,121 @@
-"""What every editor is: a name and an update."""
+"""What every editor is: a name, what its method is as published, and an update.
+
+The closed forms of the family are one form (method and notation: Gupta et al. 2024 for the unity of
+ROME, MEMIT and EMMET; Fang et al. 2025 for P):
+
+    dW = [0, R] (mu I + M^T G M)^-1 M^T G,        M = [K_p, K] or K alone
+
+with a *metric* G: ``P`` for AlphaEdit, ``C^-1`` for the others, and with the projection switched on
+``C^-1`` inside the kept space. So an editor says which G, which mu, how the residual is shared
+among the layers, and for which value it searches.
+"""
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from torch import Tensor
 
-from alphaedit_core.closed_form import EarlierKeys, LowRank
+from alphaedit_core.changes import Change
+from alphaedit_core.closed_form import EarlierKeys, Metric
 from alphaedit_core.hyperparameters import HyperParameters
-from alphaedit_core.nullspace import Projector
+from alphaedit_core.nullspace import Projector, Spectrum
+from alphaedit_core.targets import Place
 
 
-class Editor(Protocol):
-    """Solves for the change of one layer."""
+@dataclass(frozen=True, eq=False)
+class Work:
+    """One layer of one batch, as an editor is given it.
+
+    Attributes:
+        keys: K, (d_in, n), float32: the bare prompt's key weighs one half, those behind contexts
+            share the other half (Meng et al. 2023, Eq. 19).
+        bare: keys of the bare prompts alone, (d_in, n).
+        mean: mean over all prompts of a fact, each weighing alike, (d_in, n).
+        lacking: what the output still lacks, Z - h, (d_out, n).
+        layers_left: edited layers from this one on; 1 for the last.
+        weight: W as it stands, (d_out, d_in), float32.
+        largest: gives the largest singular value of W as it was before the first edit.
+        metric: G.
+        projector: P; the identity where the projection is off.
+        earlier: keys of the facts written before, in G's coordinates; none where they are off.
+        hyperparameters: ridge and whatever else the editor reads.
+    """
+
+    keys: Tensor
+    bare: Tensor
+    mean: Tensor
+    lacking: Tensor
+    layers_left: int
+    weight: Tensor
+    largest: Callable[[], float]
+    metric: Metric
+    projector: Projector
+    earlier: EarlierKeys
+    hyperparameters: HyperParameters
+
+
+class Editor(ABC):
+    """Solves for the change of one layer. One file, one class, and it appears everywhere.
+
+    Attributes:
+        name: what it is called in the API, the command and the workbench.
+        about: one sentence on what it does.
+        source: the paper and its equation.
+        projection: whether the published method projects.
+        previous_keys: whether the published method spares the facts written before; None where
+            that means nothing.
+        preset: under which name the models' presets have settings of its own (such as a single
+            layer); "" for none.
+        at_once: facts that are written together at most; 0 for as many as asked for.
+        place: what the target value is added to in the search; None for an editor that trains.
+        on_unpruned: whether an edit begins on the weights as they were before pruning.
+    """
 
     name: ClassVar[str]
+    about: ClassVar[str]
+    source: ClassVar[str]
+    projection: ClassVar[bool] = False
+    previous_keys: ClassVar[bool | None] = False
+    preset: ClassVar[str] = ""
+    at_once: ClassVar[int] = 0
+    place: ClassVar[Place | None] = "block"
+    on_unpruned: ClassVar[bool] = False
 
-    def update(
-        self,
-        keys: Tensor,
-        residual: Tensor,
-        earlier: EarlierKeys,
-        projector: Projector,
-        hyperparameters: HyperParameters,
-    ) -> LowRank:
-        """The change of one layer's weight.
+    @classmethod
+    def settings(cls, preset: HyperParameters) -> Mapping[str, Any]:
+        """Published hyperparameters that differ from those of the model's preset."""
+        return {}
 
-        Args:
-            keys: K, (d_in, n), float32.
-            residual: R, this layer's share of what the outputs lack, (d_out, n), float32.
-            earlier: projected keys of the facts written before.
-            projector: P.
-            hyperparameters: ridge and whatever else the editor reads.
-        """
-        ...
+    def metric(self, spectrum: Spectrum, hyperparameters: HyperParameters, device: Any) -> Metric:
+        """G of one layer: the inverse of C, inside the kept space where the projection is on."""
+        kept = hyperparameters.threshold if hyperparameters.projection else None
+        return spectrum.inverse(kept, device)
+
+    @abstractmethod
+    def update(self, work: Work) -> Change:
+        """The change of one layer's weight."""
+
+
+class Tuner(Editor):
+    """An editor that trains one layer's weight; it constrains each step instead of solving.
+
+    Attributes:
+        place: None, nothing is searched for.
+    """
+
+    place: ClassVar[Place | None] = None
+    previous_keys: ClassVar[bool | None] = None
+
+    def update(self, work: Work) -> Change:
+        """Not asked: the change comes out of the training."""
+        raise TypeError(f"{self.name} trains; it has no update in closed form")
+
+    @abstractmethod
+    def constrain(
+        self, change: Tensor, projector: Projector, hyperparameters: HyperParameters
+    ) -> Tensor:
+        """The change (d_out, d_in) after a step of Adam, as far as it is allowed."""

@@ -1,0 +1,28 @@
+"""EMMET: equality-constrained mass model editing (Gupta et al., EMNLP 2024, Eq. 9)."""
+
+from __future__ import annotations
+
+from alphaedit_core.changes import LowRank
+from alphaedit_core.closed_form import closed_form
+
+from .base import Editor, Work
+
+
+class Emmet(Editor):
+    """``dW = R (K^T C^-1 K + mu I)^-1 K^T C^-1``: ROME's equality for many facts at once.
+
+    C is scaled by MEMIT's weight, so mu counts in units of it: with ``emmet_weight`` = 1 this is
+    MEMIT.
+    """
+
+    name = "emmet"
+    about = "Asks for every fact exactly, as ROME does for one, and only then spares ordinary text."
+    source = "Gupta et al. 2024, Eq. 9"
+    preset = "rome"
+
+    def update(self, work: Work) -> LowRank:
+        """The residual is shared alike by the layers that are left; as published there is one."""
+        residual = work.lacking / work.layers_left
+        hp = work.hyperparameters
+        mu = hp.emmet_weight * hp.covariance_weight
+        return closed_form(work.keys, residual, work.metric, mu, work.earlier)

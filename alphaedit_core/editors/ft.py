@@ -1,0 +1,43 @@
+"""FT and FT-L: fine-tuning of one layer's down-projection (Zhu et al. 2020; Meng et al. 2022)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from alphaedit_core.hyperparameters import HyperParameters
+from alphaedit_core.nullspace import Projector
+
+from .base import Tuner
+
+
+class Ft(Tuner):
+    """Adam on W with the loss ``-log p(target)``, mean over the facts."""
+
+    name = "ft"
+    about = "Trains one layer on the facts, without a thought for anything else."
+    source = "Meng et al. 2022, appendix E.1"
+    preset: ClassVar[str] = "ft"
+
+    def constrain(
+        self, change: Tensor, projector: Projector, hyperparameters: HyperParameters
+    ) -> Tensor:
+        """Projected, if that is on: the step, not the gradient, which Adam would scale again."""
+        return projector(change.T).T if hyperparameters.projection else change
+
+
+class FtL(Ft):
+    """The same with every entry held within ``norm_constraint`` of where it was."""
+
+    name = "ft-l"
+    about = "Trains one layer on the facts, and lets no entry of it move further than a bound."
+    source = "Zhu et al. 2020, Eq. 5; Meng et al. 2022, appendix E.1"
+    preset: ClassVar[str] = "ft-l"
+
+    def constrain(
+        self, change: Tensor, projector: Projector, hyperparameters: HyperParameters
+    ) -> Tensor:
+        """Clamped, then projected."""
+        most = hyperparameters.norm_constraint
+        return super().constrain(change.clamp(-most, most), projector, hyperparameters)

@@ -1,0 +1,24 @@
+"""MEMIT: mass-editing memory in a transformer (Meng et al., ICLR 2023, Eq. 14)."""
+
+from __future__ import annotations
+
+from alphaedit_core.changes import LowRank
+from alphaedit_core.closed_form import closed_form
+
+from .base import Editor, Work
+
+
+class Memit(Editor):
+    """``dW = R K^T (lambda C + K K^T)^-1``, that is G = C^-1 and mu = lambda."""
+
+    name = "memit"
+    about = (
+        "Spares ordinary text in proportion to how much it uses a direction, weighed by one number."
+    )
+    source = "Meng et al. 2023, Eq. 14"
+
+    def update(self, work: Work) -> LowRank:
+        """The residual is shared alike by the layers that are left."""
+        residual = work.lacking / work.layers_left
+        weight = work.hyperparameters.covariance_weight
+        return closed_form(work.keys, residual, work.metric, weight, work.earlier)

@@ -1,0 +1,31 @@
+"""PRUNE: perturbation restraint on the upper bound for editing (Ma et al., ICLR 2025, Eq. 7)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+
+from alphaedit_core.changes import Change, Pruned
+
+from .base import Work
+from .memit import Memit
+
+
+class Prune(Memit):
+    """MEMIT's updates, whose *sum* is added after its large singular values were brought down.
+
+    Later batches are made on the sum as it is; what the model is left with is the original weight
+    and the pruned sum. (The released comparison adds a pruned update on top of the unpruned one.)
+    """
+
+    name = "prune"
+    about = "MEMIT, with the large singular values of all updates together brought down."
+    source = "Ma et al. 2025, Eq. 7, over MEMIT"
+    on_unpruned: ClassVar[bool] = True
+
+    def update(self, work: Work) -> Change:  # type: ignore[override]
+        """The update of MEMIT; :func:`~alphaedit_core.changes.compose` prunes the sum."""
+        solved = super().update(work)
+        largest = torch.tensor(work.largest(), dtype=torch.float64)
+        return Pruned(solved.left, solved.right, largest)

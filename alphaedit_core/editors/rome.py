@@ -1,0 +1,61 @@
+"""ROME: rank-one model editing (Meng et al. 2022, Eq. 2), and R-ROME (Gupta et al. 2024)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from alphaedit_core.changes import LowRank
+from alphaedit_core.hyperparameters import HyperParameters
+from alphaedit_core.targets import Place
+
+from .base import Editor, Work
+
+
+class Rome(Editor):
+    """``dW = ((v* - W k_b) / (k_b^T u)) u^T`` with ``u = C^-1 k``, one fact at a time.
+
+    As in the released code, u is of k, the mean over the prompts with and without contexts, but the
+    rest of the bare prompt's key k_b.
+    """
+
+    name = "rome"
+    about = "Writes one fact at a time, exactly, into one layer."
+    source = "Meng et al. 2022, Eq. 2"
+    preset = "rome"
+    previous_keys: ClassVar[bool | None] = None
+    at_once = 1
+    place: ClassVar[Place | None] = "mlp"
+
+    @classmethod
+    def settings(cls, preset: HyperParameters) -> Mapping[str, Any]:
+        """Of the released GPT-2 XL and GPT-J."""
+        return {"steps": 20, "learning_rate": 0.5, "clamp_factor": 4.0}
+
+    def update(self, work: Work) -> LowRank:
+        """``lacking`` is v* - W k_b: the search starts from what the bare prompt gives."""
+        return rank_one(work, work.mean, work.bare, work.lacking)
+
+
+class RRome(Rome):
+    """ROME with the mean over the prompts as the one key in all places.
+
+    That the released ROME mixes two keys is what makes single edits destroy a model.
+    """
+
+    name = "r-rome"
+    about = "ROME with one and the same key in all places, which keeps single edits from exploding."
+    source = "Gupta et al. 2024 (R-ROME), Eq. 3"
+
+    def update(self, work: Work) -> LowRank:
+        """v* - W k is what the bare prompt lacks, and what the mean key gives otherwise."""
+        lacking = work.lacking + work.weight @ (work.bare - work.mean)
+        return rank_one(work, work.mean, work.mean, lacking)
+
+
+def rank_one(work: Work, key: Tensor, asked: Tensor, lacking: Tensor) -> LowRank:
+    """``(lacking / (asked^T u)) u^T`` with ``u = G key``; all of one column."""
+    u = work.metric.back(work.metric.half(key))
+    return LowRank(lacking / (asked * u).sum(dim=0), u)

@@ -1,0 +1,103 @@
+"""What projection, previous keys and the ridge each do in sequential editing, one at a time.
+
+    python -m benchmarks.ablation RECORDS.json --text TEXT.txt --results benchmarks/ablation.jsonl
+
+Every setting edits the unedited model with the same facts in the same batches, and is measured after
+40 and after all of them. A line is written as soon as it is known, so a run that was stopped goes on
+where it was; settings that stand in the file already are left out. ``--only`` names some of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from alphaedit_core import EditableModel, EditSession, Fact, Monitor, load_model, read_facts
+from alphaedit_core.hyperparameters import HyperParameters
+from alphaedit_core.session import default_hyperparameters
+from alphaedit_core.targets import Targets
+
+from .quality import measures
+
+#: Facts after which a setting is measured for the first time.
+EARLY = 40
+BATCH = 20
+
+
+def settings(model: EditableModel) -> Iterator[HyperParameters]:
+    """All settings, those first that answer most."""
+    alphaedit = default_hyperparameters(model)
+    memit = default_hyperparameters(model, "memit")
+    for projection, previous in ((True, True), (False, True), (True, False), (False, False)):
+        yield alphaedit.replace(projection=projection, previous_keys=previous)
+        yield memit.replace(projection=projection, previous_keys=previous)
+    for ridge in (1.0, 100.0):
+        for projection, previous in ((True, True), (False, True), (True, False), (False, False)):
+            yield alphaedit.replace(projection=projection, previous_keys=previous, ridge=ridge)
+
+
+def named(hp: HyperParameters) -> str:
+    """A setting in words."""
+    number = f"ridge {hp.ridge:g}" if hp.editor == "alphaedit" else f"λ {hp.covariance_weight:g}"
+    return f"{hp.method}, {number}, threshold {hp.threshold}"
+
+
+def run(
+    model: EditableModel,
+    hp: HyperParameters,
+    facts: list[Fact],
+    text: str,
+    shared: dict[str, Targets],
+) -> dict[str, Any]:
+    """One setting: measures after the first ``EARLY`` facts, and after all on all of them."""
+    session = EditSession(model, hyperparameters=hp, targets=shared)
+    found: dict[str, Any] = {"setting": named(hp), "hyperparameters": hp.to_dict(), "after": {}}
+    start = time.perf_counter()
+    try:
+        for first in range(0, len(facts), BATCH):
+            session.edit(facts[first : first + BATCH], BATCH, Monitor(None))
+            done = min(first + BATCH, len(facts))
+            if done in (EARLY, len(facts)):
+                found["after"][str(done)] = measures(model, facts[:done], text) | {
+                    "first": measures(model, facts[:EARLY], None)
+                }
+            # Of the first batch only: later ones begin on weights that no other setting has.
+            while len(shared) > 1:
+                shared.popitem()
+        found["seconds"] = time.perf_counter() - start
+    finally:
+        session.close()
+    return found
+
+
+def main() -> None:
+    """Run what is not in the file of results yet."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("records", help="CounterFact records, or a facts file")
+    parser.add_argument("--text", required=True, help="running text for the perplexity")
+    parser.add_argument("--results", type=Path, required=True, help="file of JSON lines")
+    parser.add_argument("--edits", type=int, default=300)
+    parser.add_argument("--only", help="settings whose words contain this")
+    arguments = parser.parse_args()
+    model, text = load_model(), Path(arguments.text).read_text("utf-8")
+    facts = read_facts(arguments.records, limit=arguments.edits)
+    known = set()
+    if arguments.results.exists():
+        lines = arguments.results.read_text("utf-8").splitlines()
+        known = {json.loads(line)["setting"] for line in lines}
+    shared: dict[str, Targets] = {}
+    for hp in settings(model):
+        if named(hp) in known or (arguments.only and arguments.only not in named(hp)):
+            continue
+        print(named(hp), flush=True)
+        line = json.dumps(run(model, hp, facts, text, shared), ensure_ascii=False)
+        with arguments.results.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+
+if __name__ == "__main__":
+    main()
