@@ -39,6 +39,7 @@ _HOMES = {
     "StructureError": "errors",
     "Threshold": "nullspace",
     "collect_statistics": "statistics",
+    "compare_editors": "rivals",
     "complete": "completions",
     "default_hyperparameters": "session",
     "example_facts": "fact_files",
@@ -79,6 +80,7 @@ if TYPE_CHECKING:
     from .nullspace import Projector, Spectrum, Threshold, spectra, spectrum
     from .progress import Monitor
     from .results import EditResult
+    from .rivals import compare_editors
     from .session import EditSession, default_hyperparameters
     from .statistics import collect_statistics
     from .statistics_files import KeyStatistics, export_statistics, import_statistics

@@ -109,6 +109,7 @@ def _record(session: EditSession) -> dict[str, Any]:
         "fingerprint": edited.fingerprint,
         "dtype": str(edited.dtype).removeprefix("torch."),
         "editor": session.editor,
+        "method": session.hyperparameters.method,
         "hyperparameters": hyperparameters,
         "weights_digest": session.weights_digest(),
         "facts": [fact.to_dict() for fact in facts_in_model(session)],
@@ -130,7 +131,7 @@ def _card(record: dict[str, Any], name: str, facts: list[Fact]) -> str:
     return (
         f"# {name}\n\n"
         f"`{record['model']}` (weights `{record['fingerprint']}`) with {count} edited in by "
-        f"{record['editor']}, AlphaEdit workbench {record['alphaedit']}. Changed are the MLP "
+        f"{record['method']}, AlphaEdit workbench {record['alphaedit']}. Changed are the MLP "
         f"down-projections of blocks {layers}; `{MARKER}` holds facts and hyperparameters in full. "
         "The licence is that of the original model.\n\n"
         "| prompt | now says |\n|---|---|\n"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from .ledger import Entry
 from .results import html_table, text_table
 
-_HEADINGS = ("", "edit", "time (UTC)", "facts", "written", "first fact")
+_HEADINGS = ("", "edit", "time (UTC)", "facts", "written", "method", "first fact")
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class History(Sequence[Entry]):
     def rows(self) -> list[tuple[str, ...]]:
         """One row per state, newest first, the present one marked."""
         rows: list[tuple[str, ...]] = [
-            ("current" if self.applied == 0 else "", "0", "", "", "", "original")
+            ("current" if self.applied == 0 else "", "0", "", "", "", "", "original")
         ]
         for number, entry in enumerate(self.entries, start=1):
             mark = "current" if number == self.applied else ""
@@ -49,6 +49,7 @@ class History(Sequence[Entry]):
                     entry.created.replace("+00:00", "").replace("T", " "),
                     str(len(facts)),
                     f"{entry.result.written} of {len(facts)}",
+                    entry.hyperparameters.method,
                     first + more,
                 )
             )

@@ -105,11 +105,9 @@ class HyperParameters:
 
     @property
     def method(self) -> str:
-        """Editor and both switches, as every table states them."""
-        switches = (("projection", self.projection), ("previous keys", self.previous_keys))
-        return ", ".join(
-            [self.editor, *(f"{name} {'on' if on else 'off'}" for name, on in switches)]
-        )
+        """Editor and both switches, as every table states them: ``memit +projection …``."""
+        switches = (("projection", self.projection), ("previous-keys", self.previous_keys))
+        return " ".join([self.editor, *(f"{'+' if on else '-'}{name}" for name, on in switches)])
 
     def replace(self, **changes: Any) -> HyperParameters:
         """A copy with some fields changed.

@@ -104,7 +104,7 @@ def model_card(session: EditSession) -> str:
         "",
         f"The MLP down-projections of blocks {layers} of `{portable_name(manifest['model'])}` "
         f"(weights `{manifest['fingerprint']}`, {manifest['dtype']}) were changed with "
-        f"{session.editor}; all other weights are the original ones. {written} of "
+        f"{_methods(session)}; all other weights are the original ones. {written} of "
         f"{len(latest)} facts are written.",
         "",
         *(table if rows else ["No edit is applied."]),
@@ -131,7 +131,7 @@ def _summary(session: EditSession) -> str:
     written = sum(entry.result.written for entry in entries)
     edits = f"{len(entries)} edit{'' if len(entries) == 1 else 's'}"
     facts = f"{written} of {count} fact{'' if count == 1 else 's'} written"
-    return f"{edits} applied with {session.editor}: {facts}."
+    return f"{edits} applied with {_methods(session)}: {facts}."
 
 
 def _edits(session: EditSession) -> str:
@@ -142,7 +142,8 @@ def _edits(session: EditSession) -> str:
             (*row, _word(outcome))
             for row, outcome in zip(entry.result.rows(), entry.result.outcomes, strict=True)
         ]
-        made = f"{entry.created}, threshold {entry.hyperparameters.threshold}"
+        hp = entry.hyperparameters
+        made = f"{entry.created}, {hp.method}, threshold {hp.threshold}"
         parts.append(
             f"<h2>Edit {number}{escape(named)}</h2>"
             f'<p class="quiet">{escape(made)}; {escape(entry.result.summary())}</p>'
@@ -197,7 +198,7 @@ def _settings(session: EditSession, name: str) -> str:
         ("fingerprint of the original weights", manifest["fingerprint"]),
         ("digest of the edited weights", _digest(session)),
         ("dtype", manifest["dtype"]),
-        ("editor", manifest["editor"]),
+        ("method", _methods(session)),
         ("text of the statistics", portable_name(str(statistics.get("text", "not made")))),
         ("tokens of the statistics", str(statistics.get("tokens", "not made"))),
         *((f"made with: {key}", str(value)) for key, value in made.items()),
@@ -236,6 +237,12 @@ def _scroll(html: str) -> str:
 
 def _applied(session: EditSession) -> list[Entry]:
     return list(session.history[: session.applied])
+
+
+def _methods(session: EditSession) -> str:
+    """Editors and switches of the applied edits, each once."""
+    used = [entry.hyperparameters.method for entry in _applied(session)]
+    return " and ".join(dict.fromkeys(used or [session.hyperparameters.method]))
 
 
 def _digest(session: EditSession) -> str:

@@ -162,7 +162,6 @@ def _session(session: EditSession, manifest: dict[str, Any], first: HyperParamet
     ]
     arguments: list[_Node] = [
         "model",
-        f"editor={_text(manifest['editor'])}",
         ("hyperparameters=HyperParameters(", fields, ")"),
     ]
     contexts = _contexts(session, manifest)

@@ -318,6 +318,22 @@ class EditSession:
         named = dataclasses.replace(self._entries[number - 1], title=" ".join(title.split()))
         self._entries[number - 1] = named
 
+    @contextmanager
+    def lent(self) -> Iterator[EditableModel]:
+        """While this is open, other sessions may edit the model, which is unedited to begin with.
+
+        They have to be closed before this ends; then everything is as before.
+
+        Raises:
+            SessionError: if another thread uses the model.
+        """
+        with self.at(0):
+            self.model.holder = None
+            try:
+                yield self.model
+            finally:
+                self.model.holder = self
+
     def close(self) -> None:
         """Put the unedited weights back and let go of the model; the session can still be saved."""
         with self.model.in_use():

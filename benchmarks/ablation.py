@@ -2,9 +2,9 @@
 
     python -m benchmarks.ablation RECORDS.json --text TEXT.txt --results benchmarks/ablation.jsonl
 
-Every setting edits the unedited model with the same facts in the same batches, and is measured after
-40 and after all of them. A line is written as soon as it is known, so a run that was stopped goes on
-where it was; settings that stand in the file already are left out. ``--only`` names some of them.
+Every setting edits the unedited model with the same facts in the same batches, and is measured
+after 40 and after all of them. A line is written as soon as it is known, so a run that was stopped
+goes on where it was; settings that stand in the file already are left out. ``--only`` names some.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import argparse
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from alphaedit_core import EditableModel, EditSession, Fact, Monitor, load_model, read_facts
 from alphaedit_core.hyperparameters import HyperParameters
+from alphaedit_core.measures import measure
 from alphaedit_core.session import default_hyperparameters
 from alphaedit_core.targets import Targets
-
-from .quality import measures
 
 #: Facts after which a setting is measured for the first time.
 EARLY = 40
@@ -56,14 +56,14 @@ def run(
     """One setting: measures after the first ``EARLY`` facts, and after all on all of them."""
     session = EditSession(model, hyperparameters=hp, targets=shared)
     found: dict[str, Any] = {"setting": named(hp), "hyperparameters": hp.to_dict(), "after": {}}
-    start = time.perf_counter()
+    start, quiet = time.perf_counter(), Monitor(None)
     try:
         for first in range(0, len(facts), BATCH):
-            session.edit(facts[first : first + BATCH], BATCH, Monitor(None))
+            session.edit(facts[first : first + BATCH], BATCH, quiet)
             done = min(first + BATCH, len(facts))
             if done in (EARLY, len(facts)):
-                found["after"][str(done)] = measures(model, facts[:done], text) | {
-                    "first": measures(model, facts[:EARLY], None)
+                found["after"][str(done)] = asdict(measure(model, facts[:done], text, quiet)) | {
+                    "first": asdict(measure(model, facts[:EARLY], None, quiet))
                 }
             # Of the first batch only: later ones begin on weights that no other setting has.
             while len(shared) > 1:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from commands import Workplace
@@ -19,12 +20,15 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from alphaedit_core import __version__
 from alphaedit_core.cli import main, output
 from alphaedit_core.completions import complete
+from alphaedit_core.editors import editors
 from alphaedit_core.hyperparameters import HyperParameters
 from alphaedit_core.models import EditableModel, load_model
 from alphaedit_core.session import EditSession
 
 COMMANDS = (
     "edit",
+    "editors",
+    "compare",
     "statistics",
     "spectrum",
     "complete",
@@ -67,6 +71,53 @@ class TestHelp:
             [sys.executable, "-m", "alphaedit_core", "--version"], capture_output=True, text=True
         )
         assert (ran.returncode, ran.stdout) == (0, f"alphaedit {__version__}\n")
+
+
+class TestEditors:
+    def test_the_list(self, place: Workplace) -> None:
+        listed = place.run("editors", "--json").json["editors"]
+        assert [one["name"] for one in listed] == list(editors())
+        assert listed[0]["projection"] is True and listed[1]["projection"] is False
+        out = place.run("editors").out
+        for name in editors():
+            assert f"\n{name} " in out
+
+    def test_an_edit_by_another_editor_with_the_projection(self, place: Workplace) -> None:
+        report = place.edit(place.facts, "--editor", "memit", "--projection", "--json").json
+        assert report["hyperparameters"]["editor"] == report["editor"] == "memit"
+        assert report["hyperparameters"]["projection"] is True
+        words = place.edit(place.facts, "--editor", "memit", "--no-projection", "--previous-keys")
+        assert "memit -projection +previous-keys on" in words.out
+
+    def test_a_session_keeps_its_editor(self, place: Workplace) -> None:
+        folder = place.folder / "s"
+        place.edit(place.facts, "--session", folder, "--editor", "memit")
+        again = place.facts_file("more.json", FACTS[0].changed(target="Berlin"))
+        report = place.run("edit", again, "--session", folder, "--json").json
+        assert report["editor"] == "memit"
+        told = place.run("history", "--session", folder)
+        assert told.out.count("memit") == 2
+        edits = place.run("history", "--session", folder, "--json").json["edits"]
+        assert {edit["method"] for edit in edits} == {report_method(report)}
+        refused = place.run("edit", again, "--session", folder, "--editor", "alphaedit")
+        assert refused.code == 2 and "its editor is memit, not alphaedit" in refused.err
+
+    def test_several_at_once(self, place: Workplace) -> None:
+        given = ("compare", place.facts, "--model", place.model, "--config", place.config)
+        text = place.folder / "text.txt"
+        ran = place.run(*given, "--editors", "memit, memit+projection", "--perplexity", text)
+        rows = [line.split()[0] for line in ran.out.splitlines()[2:]]
+        assert (ran.code, rows) == (0, ["unedited", "memit", "memit"])
+        report = place.run(*given, "--editors", "memit,alphaedit-projection", "--json").json
+        methods = [rival["method"] for rival in report["rivals"]]
+        assert methods == [
+            "memit -projection -previous-keys", "alphaedit -projection +previous-keys",
+        ]  # fmt: skip
+        assert report["before"]["efficacy"] is not None
+
+
+def report_method(report: dict[str, Any]) -> str:
+    return HyperParameters.from_dict(report["hyperparameters"]).method
 
 
 class TestEdit:

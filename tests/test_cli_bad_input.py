@@ -159,6 +159,31 @@ class TestSettings:
         for part in parts:
             assert part in line
 
+    def test_editor(self, unloadable: Workplace) -> None:
+        line = refused(unloadable, "edit", "examples", "--editor", "nope")
+        assert line.startswith('--editor: editor "nope" does not exist; give one of alphaedit')
+
+    @pytest.mark.parametrize(
+        ("given", "message"),
+        [
+            ("nope", 'editor "nope" does not exist; give one of alphaedit'),
+            (" , ", "names none; give alphaedit,memit"),
+            ("rome+previous-keys", "previous keys mean nothing for rome; leave them out"),
+        ],
+    )
+    def test_editors_to_compare(self, place: Workplace, given: str, message: str) -> None:
+        line = refused(place, "compare", place.facts, "--model", place.model, "--editors", given)
+        assert message in line
+
+    def test_a_switch_that_means_nothing(self, place: Workplace) -> None:
+        more = ("--editor", "rome", "--previous-keys", "--set", "layers=1")
+        line = refused(place, "edit", place.facts, "--model", place.model, *more)
+        assert "previous_keys means nothing for the editor rome" in line
+
+    def test_the_text_of_the_perplexity(self, unloadable: Workplace) -> None:
+        line = refused(unloadable, "compare", "examples", "--perplexity", "none.txt")
+        assert line.startswith("--perplexity none.txt: cannot be read")
+
     @pytest.mark.parametrize("seed", ["x", "-1", str(1 << 63)])
     def test_seed(self, unloadable: Workplace, seed: str) -> None:
         line = refused(unloadable, "edit", "examples", f"--seed={seed}")

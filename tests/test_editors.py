@@ -482,7 +482,7 @@ def test_another_editor_in_the_same_session(place: Path) -> None:
     session.edit(FACTS[1:2], monitor=quiet())
     methods = [entry.hyperparameters.method for entry in session.history]
     assert methods == [
-        "alphaedit, projection on, previous keys on", "memit, projection on, previous keys on",
+        "alphaedit +projection +previous-keys", "memit +projection +previous-keys",
     ]  # fmt: skip
     session.undo()
     session.redo()

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from functools import cache
@@ -58,7 +62,7 @@ def test_every_subcommand_is_shown() -> None:
     shown = {words[0] for words in commands("alphaedit")}
     assert shown == {
         *("edit", "complete", "history", "undo", "redo"),
-        *("statistics", "spectrum", "models", "fetch"),
+        *("editors", "compare", "statistics", "spectrum", "models", "fetch"),
     }
     with pytest.raises(InputError):
         _parser().parse_args(["edti", "examples"])
@@ -110,8 +114,56 @@ def test_every_import_of_the_python_blocks_exists() -> None:
     for block in blocks("python"):
         for node in ast.walk(ast.parse(block)):
             if isinstance(node, ast.ImportFrom):
+                home = "alphaedit_core.editors." if node.level else ""  # of the new editor's file
                 for name in node.names:
-                    assert getattr(import_module(node.module or ""), name.name)
+                    assert getattr(import_module(f"{home}{node.module}"), name.name)
+
+
+def test_the_new_editor_of_the_readme_appears_everywhere(tmp_path: Path) -> None:
+    """One file in the folder of editors, and API, command, workbench and comparison have it."""
+    [code] = [block for block in blocks("python") if "class Ridge" in block]
+    assert len([line for line in code.splitlines() if line.strip()]) <= 20
+    for package in ("alphaedit_core", "widgets"):
+        shutil.copytree(ROOT / package, tmp_path / package)
+    (tmp_path / "alphaedit_core/editors/ridge.py").write_text(code, encoding="utf-8")
+    (tmp_path / "try.py").write_text(
+        """
+import sys
+from pathlib import Path
+
+sys.path.insert(0, sys.argv[1])
+from examples import CONTEXTS, FACTS, quiet, small
+from tiny import tiny_model
+
+from alphaedit_core import EditSession, compare_editors
+from alphaedit_core.cli import main
+from widgets import EditorsPanel, RunPanel
+
+hp = small(Path(sys.argv[2]), editor="ridge", previous_keys=False)
+for projection in (True, False):
+    model = tiny_model("llama")
+    session = EditSession(model, hyperparameters=hp.replace(projection=projection),
+                          contexts=CONTEXTS[:1])
+    session.edit(FACTS, monitor=quiet())
+    assert session.history[0].hyperparameters.editor == "ridge"
+    session.undo()
+contest = compare_editors(session, FACTS, [hp, hp.replace(editor="memit")], monitor=quiet())
+assert contest.rows()[1][0] == "ridge +projection -previous-keys"
+assert "ridge" in RunPanel(session).method.editor.options
+assert "ridge" in EditorsPanel(session).controls[0].editor.options
+assert main(["editors"]) == 0
+""",
+        encoding="utf-8",
+    )
+    ran = subprocess.run(
+        [sys.executable, "try.py", str(ROOT / "tests"), str(tmp_path)],
+        cwd=tmp_path,
+        env=os.environ | {"ALPHAEDIT_CACHE": str(tmp_path / "cache")},
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert re.search("^ridge .*The smallest change", ran.stdout, re.MULTILINE)
 
 
 def test_the_first_lines_do_what_is_shown_below_them() -> None:
@@ -136,7 +188,8 @@ def words_of(table: str) -> list[list[str]]:
 
 def test_the_longer_lines_run_too() -> None:
     space: dict[str, Any] = {"__name__": "readme"}
-    exec(compile(blocks("python")[-1], "README.md", "exec"), space)
+    [code] = [block for block in blocks("python") if "collect_statistics" in block]
+    exec(compile(code, "README.md", "exec"), space)
     assert space["session"].last_result is space["result"]
     assert space["result"].written == len(space["facts"])
     assert space["spectrum"].leakage("energy:0.2") == pytest.approx(0.2, abs=0.001)
@@ -148,7 +201,10 @@ def test_every_link_leads_somewhere() -> None:
     local = [link for link in links if not link.startswith("https://")]
     assert {"docs/compare.png", "notebooks/workbench.ipynb"} <= set(local)
     for link in local:
-        assert (ROOT / link).is_file(), link
+        file, _, heading = link.partition("#")
+        assert (ROOT / file).is_file(), link
+        titles = re.findall(r"^#+ (.*)$", (ROOT / file).read_text("utf-8") if heading else "", re.M)
+        assert not heading or heading in [title.lower() for title in titles], link
     for alt in re.findall(r"!\[([^]]*)\]", README):
         assert len(alt) > 40, "a picture says in words what it shows"
     for picture in (ROOT / "docs").glob("*.png"):

@@ -91,8 +91,9 @@ def test_the_history_marks_where_the_model_stands(session: EditSession) -> None:
         ("", "0"),
     ]
     assert [row[3] for row in rows] == ["1", "1", "3", ""]
-    assert rows[2][5] == f"{FACTS[0].text} → {FACTS[0].target} and 2 more"
-    assert rows[3][5] == "original"
+    assert rows[2][6] == f"{FACTS[0].text} → {FACTS[0].target} and 2 more"
+    assert rows[3][6] == "original"
+    assert rows[2][5] == "alphaedit +projection +previous-keys"
     text = repr(session.history)
     assert len(text.splitlines()) == 2 + 4
     assert FACTS[3].text in text

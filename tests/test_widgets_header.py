@@ -39,11 +39,14 @@ def words(html: str) -> str:
 def test_the_line_on_top(state: State) -> None:
     header = HeaderPanel(state)
     assert words(header._line.value).startswith(
-        "tiny llama · float32 · cpu · alphaedit · edits: 0 · ready memory: "
+        "tiny llama · float32 · cpu · alphaedit +projection +previous-keys · edits: 0 · ready "
+        "memory: "
     )
     assert header._alert.value == header._progress.value == words(header._notice.value) == ""
     assert header._working.layout.display == header._notice.layout.display == "none"
-    assert repr(header) == "HeaderPanel: tiny llama · float32 · cpu · alphaedit · edits: 0"
+    assert repr(header) == (
+        "HeaderPanel: tiny llama · float32 · cpu · alphaedit +projection +previous-keys · edits: 0"
+    )
 
 
 def test_a_running_job_is_named_and_can_be_cancelled(state: State) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 _HOMES = {
     "ComparePanel": "compare",
     "DriftPanel": "drift",
+    "EditorsPanel": "editors",
     "ExportPanel": "export",
     "FactsPanel": "facts",
     "HeaderPanel": "header",
@@ -33,6 +34,7 @@ __all__ = [*_HOMES]
 if TYPE_CHECKING:
     from .compare import ComparePanel
     from .drift import DriftPanel
+    from .editors import EditorsPanel
     from .export import ExportPanel
     from .facts import FactsPanel
     from .header import HeaderPanel

@@ -48,7 +48,7 @@ class HeaderPanel(Panel):
             rows.append(self._choice())
         self.show(*rows)
         self.state.observe(self._job_moved, ["ticks", "job"])
-        self.state.observe(self._update, ["revision"])
+        self.state.observe(self._update, ["revision", "method_changes"])
         self.state.observe(self._said, ["notice"])
         self.state.observe(self._failed, ["failure"])
         self._update()
@@ -65,7 +65,7 @@ class HeaderPanel(Panel):
         model = self.session.model
         dtype = str(model.dtype).removeprefix("torch.")
         return (
-            f"{model.name} · {dtype} · {model.device} · {self.session.editor} · "
+            f"{model.name} · {dtype} · {model.device} · {self.session.hyperparameters.method} · "
             f"edits: {self.session.applied}"
         )
 
@@ -152,7 +152,7 @@ class HeaderPanel(Panel):
 
         def done(model: EditableModel) -> None:
             self.session.close()
-            session = EditSession(model, editor=self.session.editor)
+            session = EditSession(model)
             assert self._loaded is not None
             self._loaded(session)
 

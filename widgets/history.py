@@ -25,8 +25,8 @@ from .parts import Table
 from .state import State
 
 _HEADINGS = (
-    "state", "edit", "facts", "written", "threshold", "layers", "time (UTC)", "|ΔW|/|W|, %",
-    "KL, nats", "drift",
+    "state", "edit", "facts", "written", "method", "threshold", "layers", "time (UTC)",
+    "|ΔW|/|W|, %", "KL, nats", "drift",
 )  # fmt: skip
 #: Facts that a comparison lists at most.
 _COMPARED = 200
@@ -404,15 +404,16 @@ def said(entries: Sequence[Entry]) -> dict[tuple[str, str], Fact]:
 
 
 def _cells(entry: Entry | None) -> tuple[str, ...]:
-    """Facts, written, threshold, layers and time of an edit."""
+    """Facts, written, method, threshold, layers and time of an edit."""
     if entry is None:
-        return ("",) * 5
+        return ("",) * 6
     count, hp = len(entry.facts), entry.hyperparameters
     first, last = hp.layers[0], hp.layers[-1]
     together = last - first + 1 == len(hp.layers) > 1
     return (
         str(count),
         f"{entry.result.written} of {count}",
+        hp.method,
         hp.threshold,
         f"{first}–{last}" if together else ", ".join(map(str, hp.layers)),
         entry.created.replace("+00:00", "").replace("T", " "),

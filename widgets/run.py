@@ -9,14 +9,17 @@ from typing import Any
 import ipywidgets as W
 
 from alphaedit_core.diagnosis import Lost, diagnose, lost_facts
+from alphaedit_core.editors import Tuner, editor_class
 from alphaedit_core.errors import AlphaEditError
 from alphaedit_core.facts import Fact
+from alphaedit_core.hyperparameters import HyperParameters
 from alphaedit_core.nullspace import Threshold
 from alphaedit_core.results import EditResult
 from alphaedit_core.session import EditSession
 from alphaedit_core.targets import Trace
 
 from .jobs import Job
+from .method_controls import MethodControls
 from .panel import Panel, button, row, table, text
 from .run_figure import RunFigure
 from .state import State
@@ -27,9 +30,12 @@ _STAGES = {
     "null space": "find the null space of each layer",
     "before": "ask the model what it says now",
     "target values": "search what the last edited block must say",
-    "keys and update": "read the keys, write the projected update layer by layer",
+    "training": "train the weight on the facts",
+    "keys and update": "read the keys, write the update layer by layer",
     "after": "ask the model again",
 }
+#: Stages that have a curve for every fact.
+_SEARCHES = ("target values", "training")
 
 
 class RunPanel(Panel):
@@ -53,6 +59,7 @@ class RunPanel(Panel):
             100, min=1, max=100_000, description="Facts at once",
             style={"description_width": "initial"}, layout=W.Layout(width="170px"),
         )  # fmt: skip
+        self.method = MethodControls("Editor", self._method_chosen)
         self._only = W.Dropdown(
             description="Curves of", options=[("all facts", -1)], value=-1,
             style={"description_width": "initial"}, layout=W.Layout(width="280px"),
@@ -68,9 +75,10 @@ class RunPanel(Panel):
         self._place = W.VBox()
         self.show(
             W.HTML(
-                "<h3>Edit</h3><p class='ae-quiet'>Writes all ready facts into the model, into the "
-                "directions that ordinary text hardly uses. Undo in History takes it back.</p>"
+                "<h3>Edit</h3><p class='ae-quiet'>Writes all ready facts into the model. Undo in "
+                "History takes it back.</p>"
             ),
+            self.method,
             self._preflight,
             row(self.run_button, self.cancel_button, self._batch_size, self._step),
             self._stages,
@@ -80,7 +88,9 @@ class RunPanel(Panel):
             row(self.check_button, self._lost),
         )
         self._only.observe(lambda _: self._draw(), "value")
-        self.state.observe(self._ready_changed, ["drafts", "threshold_changes", "revision"])
+        self.state.observe(
+            self._ready_changed, ["drafts", "threshold_changes", "method_changes", "revision"]
+        )
         self.state.observe(self._job_moved, ["ticks"])
         self.state.observe(lambda _: self._show_result(), ["revision"])
         self._job_moved()
@@ -147,7 +157,8 @@ class RunPanel(Panel):
         blank = sum(draft.blank for draft in self.state.drafts)
         if unready > blank:
             return f"{unready - blank} rows under Facts still need something; mend or delete them"
-        for spectrum in (self.session.known_spectra or {}).values():
+        known = self.session.known_spectra or {}
+        for spectrum in known.values() if self.session.hyperparameters.projection else ():
             if warning := spectrum.warning(Threshold.parse(self.state.threshold)):
                 return warning
         return ""
@@ -174,7 +185,7 @@ class RunPanel(Panel):
         layers = f"{hp.layers[0]}–{hp.layers[-1]}" if len(hp.layers) > 1 else str(hp.layers[0])
         words = (
             f"{len(facts)} {'fact' if len(facts) == 1 else 'facts'} ready · layers {layers} · "
-            f"threshold {hp.threshold} · ridge {hp.ridge:g} · about {self._memory(len(facts))} MB "
+            f"threshold {hp.threshold} · {_weight(hp)}about {self._memory(len(facts))} MB "
             "for a moment"
         )
         undone = len(self.session.history) - self.session.applied
@@ -187,8 +198,14 @@ class RunPanel(Panel):
                 f'<p class="ae-warning" data-testid="drops">{escape(lost)}</p>' * bool(undone),
             ]
         )
+        self.method.set(hp)
+        self.method.lock(self.state.engaged)
         self.run_button.disabled = self.state.engaged or bool(problem)
         self.check_button.disabled = self.state.engaged or not self.session.applied
+
+    def _method_chosen(self, name: str, value: Any) -> None:
+        self.guarded("method", lambda: self.state.set_method(name, value))()
+        self._ready_changed()
 
     def _memory(self, facts: int) -> int:
         """Megabytes that an edit needs beside the model: what autograd keeps, and the bases."""
@@ -217,7 +234,8 @@ class RunPanel(Panel):
         else:
             words = job.state
         self._step.value = text("run-state", words, tag="span")
-        self._stages.value = _stage_list(job)
+        trains = issubclass(editor_class(self.session.editor), Tuner)
+        self._stages.value = _stage_list(job, trains)
         traces = _traces(job)
         if traces is not self._shown and traces:
             self._shown = traces
@@ -262,6 +280,14 @@ class RunPanel(Panel):
         )
 
 
+def _weight(hp: HyperParameters) -> str:
+    """The number that weighs facts against everything else, where the editor has one."""
+    if hp.editor == "alphaedit":
+        return f"ridge {hp.ridge:g} · "
+    covariance = ("memit", "pmet", "emmet", "rect", "prune")
+    return f"weight on C {hp.covariance_weight:g} · " if hp.editor in covariance else ""
+
+
 def summary(result: EditResult) -> str:
     """What an edit did, in a sentence."""
     count = len(result.outcomes)
@@ -279,24 +305,26 @@ def summary(result: EditResult) -> str:
 
 
 def _searching(job: Job[Any]) -> bool:
-    return job.stage is not None and job.stage.name == "target values"
+    return job.stage is not None and job.stage.name in _SEARCHES
 
 
 def _traces(job: Job[Any]) -> list[Trace]:
     """Traces of the last search of a job, growing while it runs."""
-    found = [s.detail for s in job.stages if s.name == "target values" and s.detail]
+    found = [s.detail for s in job.stages if s.name in _SEARCHES and s.detail]
     return found[-1] if found else []
 
 
-def _stage_list(job: Job[Any]) -> str:
-    """The stages of an edit as a list: done with its seconds, running, or to come."""
+def _stage_list(job: Job[Any], trains: bool) -> str:
+    """The stages of an edit as a list: done, running, or to come; of one that trains, its own."""
     done = {stage.name: stage for stage in job.stages}
+    trains = "training" in done or (trains and "target values" not in done)
+    others = {"target values", "keys and update"} if trains else {"training"}
     items = []
     for name, words in _STAGES.items():
         stage = done.get(name)
         if stage is None:
-            if name in {"statistics", "null space"}:
-                continue  # from the cache, or not needed again
+            if name in {"statistics", "null space"} | others:
+                continue  # from the cache, or not needed
             state = "to come"
         elif stage is job.stage and job.state == "running":
             state = "running"

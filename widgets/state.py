@@ -13,9 +13,10 @@ import traitlets as T
 
 from alphaedit_core.drift import Drifts
 from alphaedit_core.facts import Fact
+from alphaedit_core.hyperparameters import HyperParameters
 from alphaedit_core.nullspace import Threshold
 from alphaedit_core.progress import Monitor
-from alphaedit_core.session import EditSession
+from alphaedit_core.session import EditSession, default_hyperparameters
 
 from .drafts import Draft, ready
 from .jobs import Failure, Job, Worker
@@ -42,6 +43,8 @@ class State(T.HasTraits):
     layer = T.Int()
     #: Grows with every change of the threshold.
     threshold_changes = T.Int(0)
+    #: Grows with every change of the editor or its switches.
+    method_changes = T.Int(0)
     #: State of the history that "before" means.
     reference = T.Int(0)
     #: Grows whenever the weights or the history have changed.
@@ -108,6 +111,23 @@ class State(T.HasTraits):
         if new != hp.threshold:
             self.session.hyperparameters = hp.replace(threshold=new)
             self.threshold_changes += 1
+
+    # -- the method ------------------------------------------------------------------------------
+
+    def set_method(self, name: str, value: str | bool) -> None:
+        """Change ``editor``, ``projection`` or ``previous_keys`` of the next edit.
+
+        Another editor brings its published settings for this model; threshold, text and seed stay.
+
+        Raises:
+            InputError: if there is no such editor, or the switch means nothing for it.
+            SessionError: if the editor edits other layers and the session has edits.
+        """
+        hp = self.session.hyperparameters
+        new = method_changed(self.session, hp, name, value)
+        if new != hp:
+            self.session.hyperparameters = new
+            self.method_changes += 1
 
     # -- work ------------------------------------------------------------------------------------
 
@@ -178,3 +198,23 @@ class State(T.HasTraits):
         elif job.state == "done" and job.warnings and not job.background:
             self.notice = "; ".join([*filter(None, [self.notice]), *job.warnings])
         self.ticks += 1
+
+
+#: What stays as it was set when another editor is chosen.
+_KEPT = ("threshold", "text", "tokens", "seed", "contexts", "context_tokens")
+
+
+def method_changed(
+    session: EditSession, hp: HyperParameters, name: str, value: str | bool
+) -> HyperParameters:
+    """Hyperparameters with another ``editor``, ``projection`` or ``previous_keys``.
+
+    Raises:
+        InputError: if there is no such editor.
+    """
+    if name != "editor":
+        return hp.replace(**{name: value})
+    if value == hp.editor:
+        return hp
+    new = default_hyperparameters(session.model, str(value))
+    return new.replace(**{kept: getattr(hp, kept) for kept in _KEPT})

@@ -12,6 +12,7 @@ from alphaedit_core.session import EditSession
 
 from .compare import ComparePanel
 from .drift import DriftPanel
+from .editors import EditorsPanel
 from .export import ExportPanel
 from .facts import FactsPanel
 from .header import HeaderPanel
@@ -38,7 +39,8 @@ class Workbench(Panel):
     method here.
 
     Attributes:
-        header, facts_panel, spectrum, edit, compare, probes, drift, history, export: the panels.
+        header, facts_panel, spectrum, edit, compare, probes, drift, history, editors, export: the
+            panels.
     """
 
     name = "workbench"
@@ -61,10 +63,11 @@ class Workbench(Panel):
         self.probes = ProbesPanel(state)
         self.drift = DriftPanel(state)
         self.history = HistoryPanel(state)
+        self.editors = EditorsPanel(state)
         self.export = ExportPanel(state, loaded=self.take)
         self.panels: tuple[Panel, ...] = (
             self.facts_panel, self.spectrum, self.edit, self.compare, self.probes, self.drift,
-            self.history, self.export,
+            self.history, self.editors, self.export,
         )  # fmt: skip
         self.tabs.children = self.panels
         self.tabs.titles = [panel.title for panel in self.panels]
@@ -125,7 +128,7 @@ class Workbench(Panel):
     def summary(self) -> str:
         hp = self.session.hyperparameters
         return (
-            f"Workbench({self.session.model.name}, {self.session.editor}, layers {hp.layers[0]}–"
+            f"Workbench({self.session.model.name}, {hp.method}, layers {hp.layers[0]}–"
             f"{hp.layers[-1]}, threshold {hp.threshold}, facts: {len(self.facts)}, "
             f"edits: {self.session.applied})"
         )

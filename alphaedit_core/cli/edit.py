@@ -142,7 +142,7 @@ def _begin(arguments: argparse.Namespace, asked: dict[str, Any], monitor: Monito
     from alphaedit_core.session import EditSession, default_hyperparameters
 
     model = options.load(arguments, monitor)
-    preset = default_hyperparameters(model)
+    preset = default_hyperparameters(model, asked.get("editor", "alphaedit"))
     return EditSession(model, hyperparameters=settings.applied_to(preset, asked))
 
 
@@ -183,7 +183,7 @@ def _show(session: EditSession, result: EditResult, folder: Path | None, out: Pa
     from alphaedit_core.results import HEADINGS, text_table
 
     print(text_table(HEADINGS, output.fitted(HEADINGS, result.rows())))
-    print(f"\n{result.summary()}, {session.editor} on {session.model.name}")
+    print(f"\n{result.summary()}, {session.hyperparameters.method} on {session.model.name}")
     for outcome in result.outcomes:
         if outcome.note:
             print(f"note: {outcome.fact.text}: {outcome.note}")

@@ -94,6 +94,7 @@ class _Saved:
                     "created": entry.created,
                     "applied": number <= self.edits.applied,
                     "written": entry.result.written,
+                    "method": entry.hyperparameters.method,
                     "facts": [fact.to_dict() for fact in entry.facts],
                     "weights_digest": entry.digest,
                 }

@@ -1,4 +1,4 @@
-"""``--config``, ``--set`` and ``--seed``: changes of hyperparameters, checked before any work."""
+"""``--editor``, its switches, ``--config``, ``--set`` and ``--seed``, checked before any work."""
 
 from __future__ import annotations
 
@@ -15,7 +15,25 @@ if TYPE_CHECKING:
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Declare the three."""
+    """Declare them."""
+    parser.add_argument(
+        "--editor", metavar="NAME", help="what solves for the change (alphaedit); see editors"
+    )
+    parser.add_argument(
+        "--projection",
+        action=argparse.BooleanOptionalAction,
+        help="stay inside the null space (as the editor was published)",
+    )
+    parser.add_argument(
+        "--previous-keys",
+        action=argparse.BooleanOptionalAction,
+        help="spare the facts written before (as the editor was published)",
+    )
+    add_changes(parser)
+
+
+def add_changes(parser: argparse.ArgumentParser) -> None:
+    """Declare those that are not about the editor."""
     parser.add_argument("--seed", metavar="S", help="seed of everything sampled (0)")
     parser.add_argument(
         "--config", metavar="FILE", help="JSON object of hyperparameters, on top of the preset"
@@ -30,7 +48,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def changes(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What the three ask for, by field; ``--set`` before ``--seed`` before ``--config``.
+    """What they ask for, by field; ``--set`` before the others before ``--config``.
 
     Raises:
         InputError: for a file that cannot be read, a field that does not exist or a value that
@@ -40,6 +58,10 @@ def changes(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.config is not None:
         for name, value in _read(Path(arguments.config)).items():
             asked[name] = _checked(f"config {arguments.config}", name, value)
+    for name in ("editor", "projection", "previous_keys"):
+        given = getattr(arguments, name, None)
+        if given is not None:
+            asked[name] = _checked(f"--{name.replace('_', '-')}", name, given)
     if arguments.seed is not None:
         asked["seed"] = _checked("--seed", "seed", arguments.seed)
     for text in arguments.set:
@@ -80,6 +102,10 @@ def _checked(source: str, name: str, value: Any) -> Any:
 
     try:
         valid = getattr(HyperParameters(layers=(0,)).replace(**{name: value}), name)
+        if name == "editor":
+            from alphaedit_core.editors import editor_class
+
+            editor_class(valid)
         if name == "text" and valid != "self":
             open_text(valid)
             return str(Path(valid).resolve()) if Path(valid).is_file() else valid

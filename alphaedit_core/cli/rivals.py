@@ -1,0 +1,106 @@
+"""``alphaedit editors`` and ``alphaedit compare``: which editors there are, and several at once."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from alphaedit_core.errors import InputError
+from alphaedit_core.fact_files import read_facts
+from alphaedit_core.progress import Monitor
+
+from . import options, output, settings
+
+
+def add(commands: options.Commands) -> None:
+    """Declare the subcommands."""
+    parser = commands.add_parser(
+        "editors", help="list the editors", description="List the editors and what each does."
+    )
+    options.add_json(parser)
+    parser.set_defaults(run=editors)
+    parser = commands.add_parser(
+        "compare",
+        help="write the same facts with several editors",
+        description="Write the same facts into the unedited model with several editors and measure "
+        "each. Nothing is kept.",
+    )
+    parser.add_argument("facts", metavar="FACTS", help='a JSON, JSONL or CSV file, or "examples"')
+    parser.add_argument(
+        "--editors",
+        metavar="LIST",
+        default="alphaedit,memit",
+        help="separated by commas, each with its switches where they are not as published: "
+        "memit+projection,alphaedit-previous-keys (alphaedit,memit)",
+    )
+    options.add_model(parser)
+    parser.add_argument(
+        "--batch-size",
+        metavar="N",
+        type=options.positive,
+        default=100,
+        help="facts that are written together (100)",
+    )
+    parser.add_argument(
+        "--limit", metavar="N", type=options.positive, help="use only the first N facts"
+    )
+    parser.add_argument("--perplexity", metavar="FILE", help="measure perplexity on this text, too")
+    settings.add_changes(parser)
+    options.add_json(parser)
+    parser.set_defaults(run=compare)
+
+
+def editors(arguments: argparse.Namespace, monitor: Monitor) -> None:
+    """List them in their order."""
+    from alphaedit_core.editors import editors as known
+    from alphaedit_core.results import text_table
+
+    if arguments.json:
+        fields = ("name", "about", "source", "projection", "previous_keys")
+        listed = [{name: getattr(editor, name) for name in fields} for editor in known().values()]
+        output.show_json({"editors": listed})
+        return
+    said = {True: "on", False: "off", None: "n/a"}
+    headings = ("editor", "projection", "previous keys", "what it does")
+    rows = [
+        (editor.name, said[editor.projection], said[editor.previous_keys], editor.about)
+        for editor in known().values()
+    ]
+    print(text_table(headings, output.fitted(headings, rows)))
+
+
+def compare(arguments: argparse.Namespace, monitor: Monitor) -> None:
+    """Compare. Whatever can be refused without the model is refused before it is loaded."""
+    facts = read_facts(arguments.facts, arguments.limit)
+    asked = settings.changes(arguments)
+    text = None if arguments.perplexity is None else _text(Path(arguments.perplexity))
+    names = [name.strip() for name in arguments.editors.split(",") if name.strip()]
+    if not names:
+        raise InputError(f'--editors "{arguments.editors}" names none; give alphaedit,memit')
+    model = options.load(arguments, monitor)
+    from alphaedit_core.rivals import compare_editors, parse_method
+    from alphaedit_core.session import EditSession
+
+    # The list says which editors, whatever a file of hyperparameters was written for.
+    given = {n: v for n, v in asked.items() if n not in ("editor", "projection", "previous_keys")}
+    methods = [settings.applied_to(parse_method(name, model), given) for name in names]
+    session = EditSession(model, hyperparameters=methods[0])
+    options.text_ready(session.hyperparameters.text, model, monitor)
+    contest = compare_editors(session, facts, methods, arguments.batch_size, text, monitor)
+    if arguments.json:
+        output.show_json(contest.to_dict())
+    else:
+        print(contest)
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text("utf-8")
+    except OSError as error:
+        raise InputError(
+            f"--perplexity {file}: cannot be read ({error.strerror}); give a text file"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"--perplexity {file}: not UTF-8 at byte {error.start}; save it in UTF-8"
+        ) from None

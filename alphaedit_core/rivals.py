@@ -1,0 +1,164 @@
+"""Editors side by side: the same facts, written into the same unedited model by each.
+
+Target values are searched once where editors search alike, and everything is as it was afterwards.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from .editors import editor_class
+from .errors import InputError
+from .facts import Fact, check_facts
+from .hyperparameters import HyperParameters
+from .measures import Measures, measure
+from .models import EditableModel
+from .progress import Monitor
+from .results import EditResult, html_table, text_table
+from .session import EditSession, default_hyperparameters
+from .targets import Targets
+
+_METHOD = re.compile(r"(?P<name>.+?)(?P<switches>(?:[+-](?:projection|previous-keys))*)")
+_HEADINGS = (
+    "method", "efficacy", "generalisation", "specificity", "exact", "perplexity", "seconds",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Rival:
+    """What one editor made of the facts.
+
+    Attributes:
+        hyperparameters: what it was run with.
+        result: the edit.
+        after: measures of the edited model.
+        seconds: of the edit; a search that another editor had done already costs nothing here.
+    """
+
+    hyperparameters: HyperParameters
+    result: EditResult
+    after: Measures
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Several editors on the same facts.
+
+    Attributes:
+        facts: the facts.
+        before: measures of the unedited model.
+        rivals: one for each editor, in the order asked for.
+    """
+
+    facts: Sequence[Fact]
+    before: Measures
+    rivals: Sequence[Rival]
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """The table: the unedited model, then each editor."""
+        rows = [("unedited", *_cells(self.before), "")]
+        for rival in self.rivals:
+            cells = _cells(rival.after)
+            rows.append((rival.hyperparameters.method, *cells, f"{rival.seconds:.1f}"))
+        return rows
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the results of single facts, ready for JSON."""
+        return {
+            "facts": [fact.to_dict() for fact in self.facts],
+            "before": asdict(self.before),
+            "rivals": [
+                {
+                    "method": rival.hyperparameters.method,
+                    "hyperparameters": rival.hyperparameters.to_dict(),
+                    "written": rival.result.written,
+                    "after": asdict(rival.after),
+                    "seconds": rival.seconds,
+                }
+                for rival in self.rivals
+            ],
+        }
+
+    def __repr__(self) -> str:
+        return text_table(_HEADINGS, self.rows())
+
+    def _repr_html_(self) -> str:
+        return html_table(_HEADINGS, self.rows())
+
+
+def parse_method(text: str, model: EditableModel) -> HyperParameters:
+    """The hyperparameters of ``memit``, ``memit+projection`` or ``alphaedit-previous-keys``.
+
+    Raises:
+        InputError: if there is no such editor, or a switch means nothing for it.
+    """
+    found = _METHOD.fullmatch("".join(text.split()))
+    if found is None:
+        raise InputError(f'method "{text}" is not understood; give for example memit+projection')
+    hp = default_hyperparameters(model, found["name"])
+    for sign, name in re.findall(r"([+-])(projection|previous-keys)", found["switches"]):
+        if name == "previous-keys" and editor_class(hp.editor).previous_keys is None:
+            raise InputError(
+                f'method "{text}": previous keys mean nothing for {hp.editor}; leave them out'
+            )
+        hp = hp.replace(**{name.replace("-", "_"): sign == "+"})
+    return hp
+
+
+def compare_editors(
+    session: EditSession,
+    facts: Sequence[Fact],
+    methods: Sequence[HyperParameters | str],
+    batch_size: int = 100,
+    text: str | None = None,
+    monitor: Monitor | None = None,
+) -> Contest:
+    """Write facts into the unedited model by each of several editors, and measure each.
+
+    Args:
+        session: whose model is lent; its own edits are put back afterwards, bit for bit.
+        facts: the facts.
+        methods: hyperparameters, or methods in words as :func:`parse_method` takes them.
+        batch_size: facts that are written together.
+        text: running text for the perplexity; None for none.
+        monitor: what to report to.
+
+    Raises:
+        InputError: if the facts or a method cannot be used, before any work.
+        SessionError: if another thread uses the model.
+        Cancelled: if cancelled; everything is as before.
+    """
+    monitor, facts = monitor or Monitor(), check_facts(facts)
+    wanted = [
+        parse_method(method, session.model) if isinstance(method, str) else method
+        for method in methods
+    ]
+    if not wanted:
+        raise InputError("no editor is named; give at least one")
+    contexts, shared = session.contexts, dict[str, Targets]()
+    rivals: list[Rival] = []
+    with monitor.stage("editors", len(wanted), "editor"), session.lent() as model:
+        before = measure(model, facts, text, monitor)
+        for hp in wanted:
+            monitor.check()
+            own = EditSession(model, None, hp, contexts, shared)
+            try:
+                start = time.perf_counter()
+                result = own.edit(facts, batch_size, monitor)
+                seconds = time.perf_counter() - start
+                rivals.append(Rival(hp, result, measure(model, facts, text, monitor), seconds))
+            finally:
+                own.close()
+            monitor.advance()
+    return Contest(facts, before, rivals)
+
+
+def _cells(measures: Measures) -> tuple[str, ...]:
+    values = (measures.efficacy, measures.generalisation, measures.specificity, measures.exact)
+    read = "" if measures.perplexity is None else f"{measures.perplexity:.2f}"
+    return (*("n/a" if value is None else f"{value:.1f}" for value in values), read)

@@ -1,0 +1,161 @@
+"""Choosing an editor and its switches, and two editors side by side, without a browser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+from examples import CONTEXTS, FACTS, quiet, small
+from tiny import tiny_model
+
+from alphaedit_core import session as session_module
+from alphaedit_core.completions import complete
+from alphaedit_core.editors import editor_class, editors
+from alphaedit_core.errors import AlphaEditError
+from alphaedit_core.session import EditSession
+from widgets.editors import EditorsPanel
+from widgets.history import HistoryPanel
+from widgets.run import RunPanel
+from widgets.state import State
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("editors")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
+        patch.setattr(session_module, "complete", partial(complete, tokens=2))
+        yield folder
+
+
+@pytest.fixture
+def state(place: Path) -> State:
+    made = State(
+        EditSession(tiny_model("llama"), hyperparameters=small(place), contexts=CONTEXTS[:1])
+    )
+    made.facts = FACTS[:2]
+    return made
+
+
+# -- the next edit's editor ------------------------------------------------------------------------
+
+
+def test_every_editor_can_be_chosen_and_says_what_it_does(state: State) -> None:
+    panel = RunPanel(state)
+    assert list(panel.method.editor.options) == list(editors())
+    for name, editor in editors().items():
+        panel.method.editor.value = name
+        said = panel.method._about.value
+        assert state.session.editor == name, state.notice  # other layers, too: there are no edits
+        assert editor.about.replace("'", "&#x27;") in said and editor.source in said
+        assert "as published" in said and state.session.hyperparameters.method in said
+        hidden = panel.method.previous_keys.layout.display == "none"
+        assert hidden is (editor.previous_keys is None)
+        assert panel.method.projection.value is editor.projection
+
+
+def test_the_switches_are_the_sessions(state: State) -> None:
+    panel = RunPanel(state)
+    panel.method.projection.value = False
+    assert state.session.hyperparameters.projection is False
+    assert "not as published: alphaedit -projection +previous-keys" in panel.method._about.value
+    state.set_method("projection", True)
+    assert panel.method.projection.value is True
+    panel.method.editor.value = "memit"
+    hp = state.session.hyperparameters
+    assert (hp.editor, hp.projection, hp.previous_keys) == ("memit", False, False)
+    assert (hp.threshold, hp.tokens) == ("rank:30", 1024)
+    assert "weight on C" in panel._preflight.value and "ridge" not in panel._preflight.value
+
+
+def test_an_editor_of_other_layers_is_refused_in_words_where_there_are_edits(state: State) -> None:
+    panel = RunPanel(state)
+    panel.run(block=True)
+    before = state.session.hyperparameters
+    panel.method.editor.value = "rome"
+    assert "layers cannot change" in state.notice
+    assert state.session.hyperparameters == before
+    assert panel.method.editor.value == "alphaedit"
+
+
+@pytest.mark.parametrize("name", ["memit", "ft", "rome"])
+def test_an_edit_by_another_editor(state: State, name: str) -> None:
+    panel, history = RunPanel(state), HistoryPanel(state)
+    panel.method.editor.value = name
+    panel.run(block=True)
+    assert state.session.history[0].hyperparameters.editor == name
+    stages = panel._stages.value
+    assert ("training" in stages) is (name == "ft")
+    assert ("target values" in stages) is (name != "ft")
+    assert ("n/a" in panel._outcome.value) is (name == "ft"), "nothing was searched for"
+    assert state.session.hyperparameters.method in history.static_html()
+
+
+def test_without_projection_no_null_space_is_needed(state: State) -> None:
+    panel = RunPanel(state)
+    state.session.spectra(quiet())
+    state.threshold = "rank:0"
+    assert panel.run_button.disabled and "nothing can be written" in panel.problem()
+    panel.method.projection.value = False
+    assert not panel.run_button.disabled and panel.problem() == ""
+    panel.run(block=True)
+    assert state.session.applied == 1
+
+
+# -- side by side ----------------------------------------------------------------------------------
+
+
+def test_two_editors_side_by_side(state: State) -> None:
+    state.session.edit(FACTS[3:], monitor=quiet())
+    digest = state.session.weights_digest()
+    panel = EditorsPanel(state)
+    assert [hp.editor for hp in panel.methods] == ["alphaedit", "memit"]
+    assert panel.contest is None and "not compared yet" in panel.summary()
+    panel._with_text.value = False
+    panel.controls[1].projection.value = True
+    panel.compare(block=True)
+    contest = panel.contest
+    assert contest is not None and len(contest.rivals) == 2
+    assert [rival.hyperparameters for rival in contest.rivals] == list(panel.methods)
+    for row in contest.rows():
+        assert all(cell in panel._shown.value for cell in row)
+    assert "memit +projection -previous-keys" in panel._shown.value
+    assert contest.rivals[0].hyperparameters.method in panel.static_html()
+    assert state.session.weights_digest() == digest and state.session.applied == 1
+
+
+def test_perplexity_is_of_the_text_that_drift_reads(state: State) -> None:
+    panel = EditorsPanel(state)
+    panel.compare(block=True)
+    assert panel.contest is not None and panel.contest.before.perplexity is not None
+
+
+def test_a_comparison_can_be_cancelled(state: State) -> None:
+    digest = state.session.weights_digest()
+    panel = EditorsPanel(state)
+    job = panel.compare()
+    state.cancel()
+    assert job.wait(20) and job.state in ("cancelled", "done")
+    if job.state == "cancelled":
+        assert "the weights are as before" in panel._status.value and panel.contest is None
+    assert state.session.weights_digest() == digest
+    assert not panel.run_button.disabled and panel.cancel_button.disabled
+
+
+def test_without_facts_there_is_nothing_to_compare(state: State) -> None:
+    panel = EditorsPanel(state)
+    state.facts = []
+    assert panel.run_button.disabled
+    with pytest.raises(AlphaEditError, match="no fact is ready"):
+        panel.compare()
+
+
+def test_methods_are_set_from_the_next_cell(state: State) -> None:
+    panel = EditorsPanel(state)
+    one, other = panel.methods
+    panel.methods = other, one.replace(projection=False)
+    assert panel.controls[0].editor.value == "memit"
+    assert panel.controls[1].projection.value is False
+    assert editor_class(panel.methods[0].editor).name == "memit"

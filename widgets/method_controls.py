@@ -1,0 +1,73 @@
+"""Which editor, and its two switches, with a sentence on what each does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from html import escape
+from typing import Any
+
+import ipywidgets as W
+
+from alphaedit_core.editors import editor_class, editors
+from alphaedit_core.hyperparameters import HyperParameters
+
+from .panel import row
+
+_PROJECTION = "Projection: the change stays inside the null space"
+_PREVIOUS = "Previous keys: facts written before are spared"
+
+
+class MethodControls(W.VBox):
+    """A choice of editor and switches. It holds nothing: what is chosen is told, and shown by set.
+
+    Args:
+        label: name of the choice of the editor.
+        chosen: given what was changed: ``editor``, ``projection`` or ``previous_keys``.
+    """
+
+    def __init__(self, label: str, chosen: Callable[[str, Any], object]) -> None:
+        self._chosen = chosen
+        self._filling = False
+        named = {"style": {"description_width": "initial"}}
+        self.editor = W.Dropdown(
+            description=label, options=list(editors()), layout=W.Layout(width="230px"), **named
+        )
+        self.projection, self.previous_keys = (
+            W.Checkbox(description=words, indent=False, layout=W.Layout(width="auto"), **named)
+            for words in (_PROJECTION, _PREVIOUS)
+        )
+        self._about = W.HTML()
+        super().__init__([row(self.editor, self.projection, self.previous_keys), self._about])
+        self.add_class("ae-method")
+        for name in ("editor", "projection", "previous_keys"):
+            getattr(self, name).observe(
+                lambda change, name=name: self._moved(name, change), "value"
+            )
+
+    def set(self, hp: HyperParameters) -> None:
+        """Show a method."""
+        editor = editor_class(hp.editor)
+        self._filling = True
+        try:
+            self.editor.value = hp.editor
+            self.projection.value = hp.projection
+            self.previous_keys.value = hp.previous_keys
+        finally:
+            self._filling = False
+        self.previous_keys.layout.display = "none" if editor.previous_keys is None else ""
+        same = hp.projection is editor.projection
+        same = same and hp.previous_keys is bool(editor.previous_keys)
+        as_published = "as published" if same else "not as published"
+        self._about.value = (
+            f'<p class="ae-quiet" data-testid="method">{escape(editor.about)} '
+            f"({escape(editor.source)}; {as_published}: {escape(hp.method)})</p>"
+        )
+
+    def lock(self, locked: bool) -> None:
+        """Let nothing be chosen while the session is at work."""
+        for widget in (self.editor, self.projection, self.previous_keys):
+            widget.disabled = locked
+
+    def _moved(self, name: str, change: Any) -> None:
+        if not self._filling:
+            self._chosen(name, change["new"])
