@@ -117,6 +117,7 @@ def compare_editors(
     batch_size: int = 100,
     text: str | None = None,
     monitor: Monitor | None = None,
+    targets: dict[str, Targets] | None = None,
 ) -> Contest:
     """Write facts into the unedited model by each of several editors, and measure each.
 
@@ -127,6 +128,8 @@ def compare_editors(
         batch_size: facts that are written together.
         text: running text for the perplexity; None for none.
         monitor: what to report to.
+        targets: where target values are kept for later comparisons, and taken from; None for this
+            one alone.
 
     Raises:
         InputError: if the facts or a method cannot be used, before any work.
@@ -140,7 +143,7 @@ def compare_editors(
     ]
     if not wanted:
         raise InputError("no editor is named; give at least one")
-    contexts, shared = session.contexts, dict[str, Targets]()
+    contexts, shared = session.contexts, {} if targets is None else targets
     rivals: list[Rival] = []
     with monitor.stage("editors", len(wanted), "editor"), session.lent() as model:
         before = measure(model, facts, text, monitor)

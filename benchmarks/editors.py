@@ -1,24 +1,29 @@
 """Every editor on the same facts in one batch, as published, and with its projection switched.
 
-python -m benchmarks.editors RECORDS.json --text TEXT.txt --output benchmarks/RESULTS.md
+    python -m benchmarks.editors RECORDS.json --text TEXT.txt --results FILE.jsonl
+
+A line is written for every row as soon as it is known, and a run that was stopped goes on where it
+was; ``--output`` makes the table of the file.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from alphaedit_core import EditSession, Monitor, load_model, read_facts
 from alphaedit_core.editors import editor_class, editors
-from alphaedit_core.facts import Fact
 from alphaedit_core.hyperparameters import HyperParameters
-from alphaedit_core.measures import Measures
 from alphaedit_core.models import EditableModel
 from alphaedit_core.rivals import compare_editors
 from alphaedit_core.session import default_hyperparameters
+from alphaedit_core.targets import Targets
 
-from .machine import Machine, this_machine
+from .machine import this_machine
 from .report import Report, keep
 
 _COLUMNS = (
@@ -36,37 +41,22 @@ def methods(model: EditableModel, names: Sequence[str]) -> list[HyperParameters]
     return found
 
 
-def benchmark(
-    model: EditableModel,
-    facts: Sequence[Fact],
-    text: str | None,
-    names: Sequence[str],
-    session: EditSession | None = None,
-) -> Report:
-    """The table.
-
-    Args:
-        model: the model, unedited.
-        facts: the facts, all in one batch.
-        text: for the perplexity; None for none.
-        names: of the editors.
-        session: whose model and contexts are used; None for a new one.
-    """
-    session = session or EditSession(model)
-    wanted = methods(model, names)
-    contest = compare_editors(session, facts, wanted, len(facts), text, Monitor(None))
+def table(rows: Sequence[dict[str, Any]], facts: int) -> Report:
+    """The rows of a file of results as a report."""
     report = Report("editors", "Editors", columns=_COLUMNS)
-    report.rows.append(("unedited", "", "", *_cells(contest.before), ""))
-    for rival in contest.rivals:
-        hp = rival.hyperparameters
+    for row in rows:
+        if row["hyperparameters"] is None:
+            report.rows.append(("unedited", "", "", *_cells(row["after"]), ""))
+            continue
+        hp = HyperParameters.from_dict(row["hyperparameters"])
         published = hp.projection is editor_class(hp.editor).projection
         switched = f"{'on' if hp.projection else 'off'}{' (as published)' if published else ''}"
         layers = f"{hp.layers[0]}–{hp.layers[-1]}" if len(hp.layers) > 1 else str(hp.layers[0])
-        cells = _cells(rival.after)
-        report.rows.append((hp.editor, switched, layers, *cells, f"{rival.seconds:.1f}"))
+        cells = (*_cells(row["after"]), f"{row['seconds']:.1f}")
+        report.rows.append((hp.editor, switched, layers, *cells))
     report.notes = [
-        f"{len(facts)} facts in one batch (ROME: one at a time), each row from the unedited model; "
-        "all × 100 but the perplexity and the seconds.",
+        f"{facts} facts in one batch (ROME: one at a time), each row from the unedited model; all "
+        "× 100 but the perplexity and the seconds.",
         "A search is made once for editors that search alike, by the first of them: the seconds of "
         "the others are those of the rest.",
         "Settings as published, scaled to this model where they are per model; layers of editors "
@@ -75,25 +65,53 @@ def benchmark(
     return report
 
 
-def _cells(found: Measures) -> tuple[str, ...]:
-    shares = (found.efficacy, found.generalisation, found.specificity, found.exact)
-    read = "" if found.perplexity is None else f"{found.perplexity:.2f}"
-    return (*("n/a" if share is None else f"{share:.1f}" for share in shares), read)
+def _cells(after: dict[str, float | None]) -> tuple[str, ...]:
+    names = ("efficacy", "generalisation", "specificity", "exact")
+    read = after["perplexity"]
+    return (
+        *("n/a" if after[name] is None else f"{after[name]:.1f}" for name in names),
+        "" if read is None else f"{read:.2f}",
+    )
 
 
 def main() -> None:
-    """Run, show, and keep."""
+    """Run what is not in the file of results yet, and make the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("records", help="CounterFact records, or a facts file")
     parser.add_argument("--text", help="running text for the perplexity")
     parser.add_argument("--facts", type=int, default=40)
     parser.add_argument("--editors", default=",".join(editors()), help="separated by commas")
+    parser.add_argument("--results", type=Path, required=True, help="file of JSON lines")
     parser.add_argument("--output", type=Path, help="Markdown file to keep the table in")
     arguments = parser.parse_args()
     text = Path(arguments.text).read_text("utf-8") if arguments.text else None
     facts = read_facts(arguments.records, limit=arguments.facts)
-    report = benchmark(load_model(), facts, text, arguments.editors.split(","))
-    machine: Machine = this_machine()
+    lines = []
+    if arguments.results.exists():
+        lines = [json.loads(line) for line in arguments.results.read_text("utf-8").splitlines()]
+    known = {line["method"] for line in lines}
+    model, shared = load_model(), dict[str, Targets]()
+    session = EditSession(model)
+    for hp in methods(model, arguments.editors.split(",")):
+        if hp.method in known:
+            continue
+        found = compare_editors(session, facts, [hp], len(facts), text, Monitor(None), shared)
+        [rival] = found.rivals
+        new: list[dict[str, Any]] = [
+            {
+                "method": hp.method,
+                "hyperparameters": hp.to_dict(),
+                "after": asdict(rival.after),
+                "seconds": rival.seconds,
+            }
+        ]
+        if not lines:
+            new.insert(0, {"method": "", "hyperparameters": None, "after": asdict(found.before)})
+        lines += new
+        with arguments.results.open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in new)
+    machine = this_machine()
+    report = table(lines, len(facts))
     print(report.markdown(machine))
     if arguments.output is not None:
         keep(report, machine, arguments.output)
