@@ -24,6 +24,9 @@ session = EditSession(load_model())
 session.spectra()
 wb = Workbench(session)
 """
+TITLES = (
+    "Facts", "Spectrum", "Edit", "Compare", "Probes", "Drift", "History", "Editors", "Export",
+)  # fmt: skip
 #: An edit, from the click to its end, on two cores that do other things beside.
 EDIT = 120_000
 
@@ -167,6 +170,19 @@ def test_a_threshold_that_keeps_nothing_disables_the_edit(wb: Page) -> None:
     expect(wb.page.locator("button.ae-run")).to_be_enabled()
 
 
+def test_an_editor_is_chosen_with_its_switches(wb: Page) -> None:
+    page = wb.page
+    wb.tab("Edit")
+    page.get_by_label("Editor", exact=True).select_option("memit")
+    expect(wb.said("method")).to_contain_text("as published: memit -projection -previous-keys")
+    expect(wb.said("session")).to_contain_text("memit -projection -previous-keys")
+    page.get_by_label("Projection: the change stays inside the null space").first.check()
+    expect(wb.said("method")).to_contain_text("not as published: memit +projection")
+    assert wb.python("print(session.hyperparameters.method)") == "memit +projection -previous-keys"
+    wb.python("wb.state.set_method('editor', 'alphaedit')")
+    expect(wb.said("method")).to_contain_text("as published: alphaedit")
+
+
 def test_cancel_leaves_the_weights(wb: Page) -> None:
     """[S3.1, S3.2, S3.4, S3.6, S0.2]"""
     page = wb.page
@@ -277,7 +293,7 @@ def test_a_text_from_the_model_is_never_markup(wb: Page) -> None:
     page.locator("button.ae-compare-run").click()
     ready(wb)
     wb.python("wb.facts = [Fact('<img src=x onerror=\"window.__pwned=1\">', '{} is in', 'Rome')]")
-    for title in ("Facts", "Spectrum", "Edit", "Compare", "Probes", "History", "Export"):
+    for title in ("Facts", "Spectrum", "Edit", "Compare", "Probes", "History", "Editors", "Export"):
         wb.tab(title)
         page.wait_for_timeout(300)
     assert page.evaluate("window.__pwned") is None
@@ -360,6 +376,24 @@ def test_drift_is_measured(wb: Page) -> None:
     assert same == "True"
 
 
+def test_two_editors_side_by_side(wb: Page) -> None:
+    """Each from the unedited model; the session's own edit is there again afterwards."""
+    page = wb.page
+    digest = wb.python("print(session.weights_digest())")
+    wb.tab("Editors")
+    ready(wb)
+    expect(page.get_by_label("First editor", exact=True)).to_have_value("alphaedit")
+    page.get_by_label("Second editor", exact=True).select_option("memit")
+    page.locator("button.ae-compare-editors").click()
+    table = wb.said("contest")
+    expect(table).to_contain_text("memit -projection -previous-keys", timeout=EDIT)
+    expect(table.locator("tbody tr")).to_have_count(3)
+    expect(wb.said("contest-facts")).to_contain_text("written")
+    ready(wb)
+    assert wb.python("print(session.weights_digest(), session.applied)") == f"{digest} 1"
+    wb.shot("editors")
+
+
 def test_a_session_is_downloaded(wb: Page) -> None:
     """[S8.1]"""
     wb.tab("Export")
@@ -436,7 +470,7 @@ def test_contrast(wb: Page, theme: str) -> None:
         });
     }"""
     assert min(page.evaluate(ratio)) >= 4.5
-    for title in ("Facts", "Spectrum", "Edit", "Compare", "Probes", "Drift", "History", "Export"):
+    for title in TITLES:
         wb.tab(title)
         page.wait_for_timeout(700)
         wb.shot(f"{theme.split()[-1].lower()}-{title.lower()}")
@@ -449,7 +483,7 @@ def test_nothing_is_cut_off_in_a_narrow_window(wb: Page, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 1000})
     page.wait_for_timeout(500)
     over = {}
-    for title in ("Facts", "Spectrum", "Edit", "Compare", "Probes", "Drift", "History", "Export"):
+    for title in TITLES:
         wb.tab(title)
         page.wait_for_timeout(500)
         wb.shot(f"narrow-{width}-{title.lower()}")
@@ -469,7 +503,7 @@ def test_nothing_is_cut_off_in_a_narrow_window(wb: Page, width: int) -> None:
 
 def test_every_control_has_a_name(wb: Page) -> None:
     """[S9.1]"""
-    for title in ("Facts", "Spectrum", "Edit", "Compare", "Probes", "Drift", "History", "Export"):
+    for title in TITLES:
         wb.tab(title)
         wb.page.wait_for_timeout(300)
         tree = wb.page.locator(".ae-workbench").first.aria_snapshot()

@@ -1,0 +1,90 @@
+"""How the editors' formulas nest: a picture in which every arrow is one term that is added."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .pictures import BLUE, GREEN, GREY, VERMILLION, _image, _svg
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: Places of the boxes (columns and rows, from the bottom), what stands in them, and their colour.
+_BOXES: dict[str, tuple[float, float, str, str]] = {
+    "ridge": (0.0, 1.0, "ridge regression\n$G = I$", GREY),
+    "AlphaEdit": (1.0, 2.0, "AlphaEdit\n$G = P$,  $M = [K_p, K]$", VERMILLION),
+    "MEMIT": (1.0, 1.0, "MEMIT\n$G = C^{-1}$,  $\\mu = \\lambda$", BLUE),
+    "PRUNE": (1.0, 0.0, "PRUNE\nlog of large $\\sigma(\\Sigma\\,\\Delta W)$", GREEN),
+    "EMMET": (2.0, 2.0, "EMMET\n$\\mu$ small, one layer", BLUE),
+    "PMET": (2.0, 1.0, "PMET\nattention searched too", BLUE),
+    "RECT": (2.0, 0.0, "RECT\nlargest $|\\Delta W / W|$", GREEN),
+    "ROME": (3.0, 2.0, "ROME, R-ROME\n$\\mu = 0$, MLP searched", BLUE),
+    "FT": (0.0, 0.0, "FT, FT-L\nAdam, no closed form", GREY),
+}
+_ARROWS = (
+    ("ridge", "AlphaEdit", "+ $P$, $K_p$"),
+    ("ridge", "MEMIT", "+ $C$"),
+    ("MEMIT", "EMMET", "equality"),
+    ("EMMET", "ROME", "n = 1"),
+    ("MEMIT", "PMET", "search"),
+    ("MEMIT", "RECT", "mask"),
+    ("MEMIT", "PRUNE", "sum"),
+)
+#: Half the width and height of a box.
+_HALF = (0.36, 0.24)
+_ALT = (
+    "How the formulas nest. Ridge regression of the residuals on the keys is the root. With the "
+    "metric C to the minus one it is MEMIT, with the projector P and the earlier keys it is "
+    "AlphaEdit. MEMIT with a small mu in one layer is EMMET, with one fact and mu = 0 that is "
+    "ROME. MEMIT with another search and another share is PMET; RECT keeps some entries of MEMIT's "
+    "change, PRUNE brings down the singular values of the sum of its changes. FT and FT-L train "
+    "the weight."
+)
+
+
+def family_html() -> str:
+    """The picture, with a text that says the same."""
+    return _image(family_svg(), _ALT)
+
+
+def family_svg() -> str:
+    """Boxes for the editors; an arrow names what is added."""
+
+    def draw(figure: Figure) -> None:
+        axes: Any = figure.subplots()
+        axes.set_axis_off()
+        axes.set_xlim(-0.5, 3.5)
+        axes.set_ylim(-0.4, 3.0)
+        axes.text(
+            1.5, 2.75, r"$\Delta W = [0, R]\,(\mu I + M^T G M)^{-1} M^T G$", ha="center",
+            fontsize=14,
+        )  # fmt: skip
+        for column, level, words, colour in _BOXES.values():
+            axes.text(
+                column, level, words, ha="center", va="center", fontsize=10, linespacing=1.5,
+                bbox={"boxstyle": "round,pad=0.5", "facecolor": "none", "edgecolor": colour},
+            )  # fmt: skip
+        for first, second, words in _ARROWS:
+            start, end = _BOXES[first][:2], _BOXES[second][:2]
+            axes.annotate(
+                "", _edge(end, start), _edge(start, end),
+                arrowprops={"arrowstyle": "->", "color": GREY, "linewidth": 1.3},
+            )  # fmt: skip
+            across, up = ((a + b) / 2 for a, b in zip(start, end, strict=True))
+            upright = start[0] == end[0]
+            axes.text(
+                across + 0.04 * upright, up + 0.05 * (not upright), words,
+                ha="left" if start[1] > end[1] else "right" if start[1] < end[1] else "center",
+                va="center" if upright else "bottom", fontsize=9,
+            )  # fmt: skip
+
+    return _svg(10.0, 4.2, draw)
+
+
+def _edge(box: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
+    """Where the line from the middle of a box to another one leaves it."""
+    dx, dy = other[0] - box[0], other[1] - box[1]
+    share = min(
+        _HALF[0] / abs(dx) if dx else float("inf"), _HALF[1] / abs(dy) if dy else float("inf")
+    )
+    return box[0] + share * dx, box[1] + share * dy
