@@ -68,18 +68,25 @@ def score_ids(
     plan: BatchPlan | None = None,
     monitor: Monitor | None = None,
 ) -> list[Score]:
-    """:func:`score` for prompts and targets that are token ids already, neither of them empty."""
+    """:func:`score` for prompts and targets that are token ids already, neither of them empty.
+
+    What is fed of a pair is all but the target's last token: pairs that are alike in that, as those
+    of one prompt with two targets of one token, go through the model once.
+    """
     monitor = monitor or Monitor(show=None)
     plan = plan or plan_batches(model)
-    rows = [[*prompt, *target[:-1]] for prompt, target in pairs]
-    targets = [target for _, target in pairs]
+    askers: dict[tuple[int, ...], list[int]] = {}
+    for index, (prompt, target) in enumerate(pairs):
+        askers.setdefault((*prompt, *target[:-1]), []).append(index)
+    rows, targets = list(askers), [target for _, target in pairs]
     scores: list[Score | None] = [None] * len(pairs)
-    for group in by_length([len(row) for row in rows], 4 * plan.tokens) if rows else []:
+    for group_of_rows in by_length([len(row) for row in rows], 4 * plan.tokens) if rows else []:
         monitor.check()
-        padded = pad_rows([rows[i] for i in group], model.device)
+        padded = pad_rows([rows[r] for r in group_of_rows], model.device)
         hidden = record(model, padded, model.layers, model.layers).entry
-        where = [(n, len(rows[i]) - len(targets[i]) + t) for n, i in enumerate(group)
-                 for t in range(len(targets[i]))]  # fmt: skip
+        asked = [(n, i) for n, r in enumerate(group_of_rows) for i in askers[rows[r]]]
+        group = [i for _, i in asked]
+        where = [(n, len(pairs[i][0]) - 1 + t) for n, i in asked for t in range(len(targets[i]))]
         labels = torch.tensor([t for i in group for t in targets[i]], device=model.device)
         picked = hidden[[n for n, _ in where], [t for _, t in where]]
         logits = model.anatomy.logits(picked)

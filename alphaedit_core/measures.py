@@ -58,13 +58,14 @@ def measure(
             asked.append(("efficacy", index, fact.text, True))
             asked += [("generalisation", index, prompt, True) for prompt in fact.paraphrases]
             asked += [("specificity", index, prompt, False) for prompt in fact.neighbours]
-    with monitor.stage("measures", 3, "part"):
-        said = score(model, [(fact.text, fact.target) for fact in facts], monitor=monitor)
-        monitor.advance()
-        new = score(model, [(p, facts[i].target) for _, i, p, _ in asked], monitor=monitor)
-        true = score(
-            model, [(p, facts[i].target_true or "") for _, i, p, _ in asked], monitor=monitor
-        )
+    with monitor.stage("measures", 2, "part"):
+        # All at once: a prompt that is asked for several targets is read once.
+        pairs = [(fact.text, fact.target) for fact in facts]
+        pairs += [(prompt, facts[i].target) for _, i, prompt, _ in asked]
+        pairs += [(prompt, facts[i].target_true or "") for _, i, prompt, _ in asked]
+        scores = score(model, pairs, monitor=monitor)
+        said, rest = scores[: len(facts)], scores[len(facts) :]
+        new, true = rest[: len(asked)], rest[len(asked) :]
         monitor.advance()
         read = None if text is None else perplexity(model, text, monitor)
         monitor.advance()

@@ -10,8 +10,9 @@ from examples import quiet
 from tiny import CORPUS, KINDS, prose, tiny_model, tiny_tokenizer
 from torch import Tensor
 
+from alphaedit_core import likelihood
 from alphaedit_core.errors import Cancelled, InputError
-from alphaedit_core.likelihood import Score, perplexity, score
+from alphaedit_core.likelihood import Score, perplexity, score, score_ids
 from alphaedit_core.memory import BatchPlan
 from alphaedit_core.models import EditableModel
 from alphaedit_core.progress import Monitor
@@ -145,3 +146,24 @@ def test_both_can_be_cancelled() -> None:
     with pytest.raises(Cancelled):
         perplexity(model, prose(400), monitor=monitor)
     assert len(score(model, PAIRS, monitor=quiet())) == len(PAIRS)
+
+
+def test_what_is_fed_alike_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A prompt with several targets of one token, a pair twice, and a text cut in two ways."""
+    model = tiny_model("llama", dtype=torch.float64)
+    prompt = encode(model.tokenizer, "Rome is the capital of")[0]
+    pairs = [(prompt, (7,)), (prompt, (9,)), (prompt, (7, 8)), (prompt, (7,))]
+    pairs += [(prompt[:-1], (prompt[-1], 5)), ([*prompt, 7], (3,))]
+    fed: list[int] = []
+    kept = likelihood.pad_rows
+
+    def counting(rows: list[tuple[int, ...]], device: torch.device) -> Tensor:
+        fed.append(len(rows))
+        return kept(rows, device)
+
+    alone = [score_ids(model, [pair])[0] for pair in pairs]
+    monkeypatch.setattr(likelihood, "pad_rows", counting)
+    together = score_ids(model, pairs)
+    assert sum(fed) == 2
+    for one, expected in zip(together, alone, strict=True):
+        assert_close(one, expected)
