@@ -66,6 +66,12 @@ def _not_converged(outcome: Outcome) -> str:
     trace = outcome.trace
     if trace.converged or trace.probability[-1] >= _FOUND:
         return ""
+    if outcome.residual_left is None:  # nothing was searched for: the weight was trained
+        return (
+            f"its training did not converge: loss {trace.loss[-1]:.2f} and P(target) "
+            f"{trace.probability[-1]:.2f} after {len(trace.nll)} evaluations, so raise steps or "
+            "step_size"
+        )
     clamp = (
         "; its change was cut back to the longest allowed, so raise clamp_factor"
         if trace.clamped

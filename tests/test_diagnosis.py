@@ -49,6 +49,8 @@ def test_the_search_did_not_converge() -> None:
     assert "did not converge: loss 3.00 and P(target) 0.05 after 2 evaluations" in said
     assert "steps" in said and "clamp_factor" not in said
     assert "clamp_factor" in why(outcome(LOST, trace=replace(stuck, clamped=True)))
+    trained = why(replace(outcome(LOST, trace=stuck), residual_left=None))
+    assert "its training did not converge: loss 3.00" in trained and "step_size" in trained
 
 
 def test_the_write_fell_short() -> None:

@@ -265,7 +265,9 @@ class SpectrumPanel(Panel):
         self._view.observe(self._paint, "value")
         self._index.observe(self._paint, "value")
         state = self.state
-        state.observe(self._paint, ["layer", "threshold_changes", "revision", "session"])
+        state.observe(
+            self._paint, ["layer", "threshold_changes", "method_changes", "revision", "session"]
+        )
         state.observe(self._facts_changed, ["drafts", "selected"])
         state.observe(self._job_moved, ["ticks"])
 
