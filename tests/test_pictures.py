@@ -13,8 +13,11 @@ import matplotlib
 import numpy as np
 import pytest
 
+from alphaedit_core import family_picture
 from alphaedit_core.editing import LayerWrite
+from alphaedit_core.editors import editors
 from alphaedit_core.facts import Fact
+from alphaedit_core.family_picture import family_html
 from alphaedit_core.likelihood import Score
 from alphaedit_core.nullspace import Spectrum
 from alphaedit_core.pictures import spectrum_html, spectrum_svg, trace_html, trace_svg
@@ -232,3 +235,22 @@ def test_a_result_of_many_facts_says_what_it_leaves_out() -> None:
     seen = Seeing(a_result(facts)._repr_html_())
     assert "… and 30 more" in seen.text
     assert "Tower 99 is in" in seen.cells and "Tower 100 is in" not in seen.cells
+
+
+def test_the_family_names_every_editor_and_its_arrows_touch_boxes() -> None:
+    html = family_html()
+    written = "".join(words for _, _, words, _ in family_picture._BOXES.values())
+    words = re.sub(r"[^a-z]", "", written.lower())
+    alt = html.partition('alt="')[2].partition('"')[0]
+    for name in {name.partition("-")[0] if name == "rect-rome" else name for name in editors()}:
+        assert name.replace("-", "") in words, name
+        assert name.replace("-", "").upper() in re.sub(r"[^A-Z]", "", alt.upper()), name
+    for first, second, _ in family_picture._ARROWS:
+        start, end = family_picture._BOXES[first][:2], family_picture._BOXES[second][:2]
+        for box, other in ((start, end), (end, start)):
+            edge = family_picture._edge(box, other)
+            across, up = (abs(a - b) for a, b in zip(edge, box, strict=True))
+            wide, high = family_picture._HALF
+            assert across <= wide + 1e-9 and up <= high + 1e-9
+            assert across == pytest.approx(wide) or up == pytest.approx(high)
+    assert family_html() == html
