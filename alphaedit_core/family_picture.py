@@ -35,10 +35,10 @@ _HALF = (0.36, 0.24)
 _ALT = (
     "How the formulas nest. Ridge regression of the residuals on the keys is the root. With the "
     "metric C to the minus one it is MEMIT, with the projector P and the earlier keys it is "
-    "AlphaEdit. MEMIT with a small mu in one layer is EMMET, with one fact and mu = 0 that is "
-    "ROME. MEMIT with another search and another share is PMET; RECT keeps some entries of MEMIT's "
-    "change, PRUNE brings down the singular values of the sum of its changes. FT and FT-L train "
-    "the weight."
+    "AlphaEdit. MEMIT with a small mu in one layer is EMMET; with one fact and mu = 0 that is "
+    "ROME, and R-ROME where one key stands in all places. MEMIT with another search and another "
+    "share is PMET; RECT keeps some entries of MEMIT's change, PRUNE brings down the singular "
+    "values of the sum of its changes. FT and FT-L train the weight."
 )
 
 
