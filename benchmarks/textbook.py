@@ -18,6 +18,7 @@ from alphaedit_core.hyperparameters import HyperParameters
 from alphaedit_core.models import EditableModel
 from alphaedit_core.nullspace import Projector
 from alphaedit_core.prompts import Request
+from alphaedit_core.targets import Place
 
 
 @dataclass
@@ -38,7 +39,11 @@ class PlainTarget:
 
 
 def plain_target(
-    model: EditableModel, request: Request, hp: HyperParameters, start: Tensor | None = None
+    model: EditableModel,
+    request: Request,
+    hp: HyperParameters,
+    start: Tensor | None = None,
+    place: Place = "block",
 ) -> PlainTarget:
     """Target value of one fact by running the whole model on all its prompts at every step.
 
@@ -47,30 +52,49 @@ def plain_target(
         request: the fact.
         hp: the hyperparameters.
         start: delta to begin with; None for zero.
+        place: what delta is measured by and added to. In the stream it is the same whether delta is
+            added to the MLP's output or to the block's; to the attention and the MLP there are two.
+
+    Returns:
+        Of two deltas, z is the MLP's; ``deltas`` and ``gradients`` have both, (2, hidden_size).
     """
-    block = model.anatomy.blocks[hp.layers[-1]]
+    last, anatomy = hp.layers[-1], model.anatomy
+    block, down = anatomy.blocks[last], anatomy.down_projections[last]
+    both = place == "attention and mlp"
+    #: Modules that delta is added to, and those whose output it is measured by.
+    added = [anatomy.attention(last), down] if both else [block]
+    measured = added if both else [down if place == "mlp" else block]
     rows = [row.ids + request.target[:-1] for row in request.rows] + [request.essence.ids]
     places = [row.subject for row in request.rows] + [request.essence.subject]
     ids = pad_rows(rows, model.device)
     wide = torch.promote_types(model.dtype, torch.float32)
-    delta = torch.zeros(model.anatomy.hidden_size, dtype=wide, device=model.device)
+    shape = (len(added), anatomy.hidden_size)
+    delta = torch.zeros(shape, dtype=wide, device=model.device)
     if start is not None:
         delta += start
     delta.requires_grad_(True)
-    first: list[Tensor] = []
+    first: dict[int, Tensor] = {}
 
-    def add_delta(_module: object, _args: object, out: Tensor | tuple[Tensor, ...]) -> object:
+    def note(part: int, out: Tensor | tuple[Tensor, ...]) -> None:
         hidden = out[0] if isinstance(out, tuple) else out
-        if not first:
-            first.append(hidden[0, places[0]].detach().to(wide))
-        hidden = hidden.clone()
-        hidden[range(len(rows)), places] += delta.to(hidden.dtype)
-        return (hidden, *out[1:]) if isinstance(out, tuple) else hidden
+        at = hidden.view(*ids.shape, -1)[0, places[0]]
+        first.setdefault(part, at.detach().to(wide))
+
+    def add_delta(part: int, out: Tensor | tuple[Tensor, ...]) -> object:
+        hidden = out[0] if isinstance(out, tuple) else out
+        moved = hidden.clone().view(*ids.shape, -1)
+        moved[range(len(rows)), places] += delta[part].to(hidden.dtype)
+        moved = moved.view_as(hidden)
+        return (moved, *out[1:]) if isinstance(out, tuple) else moved
 
     adam = torch.optim.Adam([delta], lr=hp.learning_rate, betas=(0.9, 0.999))
     before: Tensor | None = None
     result = PlainTarget(torch.empty(0), [], [], [])
-    hook = block.register_forward_hook(add_delta)  # type: ignore[arg-type]
+    hooks = [
+        module.register_forward_hook(lambda _module, _args, out, p=p, do=do: do(p, out))
+        for modules, do in ((measured, note), (added, add_delta))
+        for p, module in enumerate(modules)
+    ]
     try:
         for step in range(hp.steps):
             adam.zero_grad()
@@ -85,8 +109,10 @@ def plain_target(
             now = log_probabilities[-1, places[-1]]
             before = now.detach() if before is None else before
             kl = hp.kl_factor * (now.exp() * (now - before)).sum()
-            length = first[0].norm()
-            decay = hp.weight_decay * delta.norm() / length**2
+            lengths = [first[part].norm() for part in range(len(added))]
+            decay = nll.new_zeros(())
+            for own, length in zip(delta, lengths, strict=True):
+                decay = decay + hp.weight_decay * own.norm() / length**2
             loss = nll + kl + decay
             result.losses.append((nll.item(), kl.item(), decay.item()))
             result.deltas.append(delta.detach().clone())
@@ -97,12 +123,16 @@ def plain_target(
             result.gradients.append(delta.grad.clone())
             adam.step()
             with torch.no_grad():
-                longest = hp.clamp_factor * length
-                if delta.norm() > longest:
-                    delta *= longest / delta.norm()
+                for own, length in zip(delta, lengths, strict=True):
+                    if own.norm() > hp.clamp_factor * length:
+                        own *= hp.clamp_factor * length / own.norm()
     finally:
-        hook.remove()
-    result.z = first[0] + delta.detach()
+        for hook in hooks:
+            hook.remove()
+    result.z = first[len(added) - 1] + delta.detach()[-1]
+    if not both:
+        result.deltas = [own[0] for own in result.deltas]
+        result.gradients = [own[0] for own in result.gradients]
     return result
 
 

@@ -16,7 +16,7 @@ from alphaedit_core.errors import CorruptFileError, InputError
 from alphaedit_core.nullspace import Projector, Spectrum, Threshold, spectra, spectrum
 from alphaedit_core.progress import Monitor
 from alphaedit_core.statistics_files import KeyStatistics, LayerStatistics, Recipe
-from alphaedit_core.tensor_files import load_tensors
+from alphaedit_core.tensor_files import load_tensors, save_tensors
 
 
 def by_hand(*eigenvalues: float) -> Spectrum:
@@ -295,3 +295,32 @@ def test_spectra_of_all_layers(cache: Path) -> None:
     assert list(found) == [3, 5] and found[5].layer == 5
     assert not np.array_equal(found[3].vectors(0, 1), found[5].vectors(0, 1))
     assert "null space" in monitor.seconds
+
+
+@pytest.mark.parametrize("rank", [None, 5, 20])
+def test_the_inverse_of_the_moment_whole_and_inside_the_kept_space(
+    cache: Path, rank: int | None
+) -> None:
+    stats = statistics()
+    made = spectrum(stats, 3)
+    found = made.inverse(None if rank is None else f"rank:{rank}")
+    size = made.size
+    dense_metric = found.back(found.half(torch.eye(size, dtype=torch.float64)))
+    moment = stats[3].moment.double()
+    if rank is None:
+        wanted = torch.linalg.inv(moment)
+    else:
+        kept = made.vectors(size - rank, size).double()
+        wanted = kept @ torch.linalg.inv(kept.T @ moment @ kept) @ kept.T
+    assert found.width == (size if rank is None else rank)
+    assert float((dense_metric - wanted).norm() / wanted.norm()) < 1e-4
+
+
+def test_what_is_under_the_rounding_of_the_moment_is_not_divided_by(tmp_path: Path) -> None:
+    """Beside a massive direction small eigenvalues are noise, and may be negative."""
+    values = np.array([1000.0, 1.0, 1e-9, -1e-9])
+    file = tmp_path / "vectors.safetensors"
+    save_tensors(file, {"vectors": torch.eye(4)}, {})
+    scale = Spectrum(0, values, 10, file).inverse(None).scale
+    least = 1000.0 * float(np.finfo(np.float32).eps)
+    assert scale.tolist() == pytest.approx([1000**-0.5, 1.0, least**-0.5, least**-0.5], rel=1e-5)

@@ -21,7 +21,7 @@ from alphaedit_core.models import EditableModel
 from alphaedit_core.progress import Monitor
 from alphaedit_core.prompts import prepare
 from alphaedit_core.suffixes import Suffixes
-from alphaedit_core.targets import Targets, find_targets
+from alphaedit_core.targets import Place, Targets, find_targets
 from benchmarks.textbook import PlainTarget, plain_target
 
 HP = HyperParameters(layers=(0,), steps=6, learning_rate=0.3, loss_stop=0.0)
@@ -75,6 +75,26 @@ def test_all_steps_agree_with_the_plain_way(layout: str, wide_softmax: None) -> 
     under = [sum(one.losses[-1]) < hp.loss_stop for one in plain]
     assert [trace.converged for trace in found.traces] == under
     assert worst_gap(found, plain) < (1e-5 if layout in NARROW_ATTENTION else 1e-8)
+
+
+@pytest.mark.parametrize("place", ["mlp", "attention and mlp"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_other_places_agree_with_the_plain_way(
+    layout: str, place: Place, wide_softmax: None
+) -> None:
+    """delta measured by the MLP's output (ROME), and one each for attention and MLP (PMET)."""
+    model = double(layout)
+    requests = requests_of(model, last_layer=1)
+    # So that the clamp is met, and the decay of an MLP that puts out little is not all there is.
+    hp = HP.replace(layers=(1,), weight_decay=0.01, clamp_factor=0.3)
+    plain = [plain_target(model, request, hp, place=place) for request in requests]
+    found = find_targets(model, requests, hp, BatchPlan(32), quiet(), place)
+    assert any(trace.clamped for trace in found.traces)
+    assert worst_gap(found, plain) < (1e-5 if layout in NARROW_ATTENTION else 1e-8)
+    in_block = [plain_target(model, request, hp) for request in requests]
+    gaps = [float((a.z - b.z).norm()) for a, b in zip(plain, in_block, strict=True)]
+    assert min(gaps) > 1e-3, "the place makes a difference"
+    assert not any(block._forward_hooks for block in model.anatomy.blocks)
 
 
 @pytest.mark.parametrize("layout", ["gpt2", "gemma3"])
