@@ -29,14 +29,16 @@ BATCH = 20
 
 
 def settings(model: EditableModel) -> Iterator[HyperParameters]:
-    """All settings, those first that answer most."""
+    """All settings, those first that answer most: as published, then one switch at a time."""
     alphaedit = default_hyperparameters(model)
     memit = default_hyperparameters(model, "memit")
-    for projection, previous in ((True, True), (False, True), (True, False), (False, False)):
+    switches = ((True, True), (False, True), (True, False), (False, False))
+    for projection, previous in switches:
         yield alphaedit.replace(projection=projection, previous_keys=previous)
+    for projection, previous in reversed(switches):
         yield memit.replace(projection=projection, previous_keys=previous)
     for ridge in (1.0, 100.0):
-        for projection, previous in ((True, True), (False, True), (True, False), (False, False)):
+        for projection, previous in switches:
             yield alphaedit.replace(projection=projection, previous_keys=previous, ridge=ridge)
 
 
