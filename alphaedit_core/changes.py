@@ -252,16 +252,22 @@ def pruned_sum(updates: Sequence[Pruned]) -> Tensor:
     Returns:
         (d_out, d_in), float32.
     """
-    first = updates[0]
-    total = torch.zeros(len(first.left), len(first.right), device=first.left.device)
-    for update in updates:
-        update.add_to(total)
-    left, sigma, right = torch.linalg.svd(in_float64(total), full_matrices=False)
-    most = float(first.largest)
+    most = float(updates[0].largest)
+    left, right = (
+        torch.cat([in_float64(getattr(update, side)) for update in updates], dim=1)
+        for side in ("left", "right")
+    )
+    # The singular values of a product of thin matrices are those of the product of their R factors.
+    thin = left.shape[1] < min(len(left), len(right))
+    if thin:
+        (left, core_left), (right, core_right) = torch.linalg.qr(left), torch.linalg.qr(right)
+        core = core_left @ core_right.T
+    else:
+        core = left @ right.T
+    u, sigma, v = torch.linalg.svd(core, full_matrices=False)
     less = torch.where(sigma > most, sigma.clamp_min(most).log() - math.log(most) + most, sigma)
-    over = int((sigma > most).sum())  # they come first
-    change = (left[:, :over] * (sigma - less)[:over]) @ right[:over]
-    return total - change.to(total)
+    pruned = (u * less) @ v
+    return (left @ pruned @ right.T if thin else pruned).float()
 
 
 def gram_matrix(a: Tensor, b: Tensor) -> Tensor:

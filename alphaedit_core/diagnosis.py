@@ -44,8 +44,10 @@ def diagnose(result: EditResult, index: int) -> str:
             "its own write reached the target value, so a later batch of the same edit wrote over "
             "it; write it again, or use a larger batch size"
         )
+    trained = outcome.residual_left is None
+    done = "it was trained" if trained else "its target value was found and written"
     return (
-        "its target value was found and written, but the model does not carry it through this "
+        f"{done}, but the model does not carry it through this "
         f"prompt (P = {outcome.after.new.probability:.2f}); other facts of the same edit may share "
         "its key, or the last edited layer may be too late for it"
     )
@@ -88,8 +90,8 @@ def _fell_short(outcome: Outcome) -> str:
         return ""
     return (
         f"the write fell short: {outcome.residual_left:.0%} of the wanted change of the hidden "
-        "state is missing; lower ridge, raise the threshold, or look in the spectrum at how much "
-        "of its key the null space keeps"
+        "state is missing; lower ridge (or the weight on C), raise the threshold, or look in the "
+        "spectrum at how much of its key the null space keeps"
     )
 
 

@@ -13,9 +13,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from .changes import Change, Dense, laid_out, projected
+from .changes import Change, Dense, laid_out, projected, tensors_of
 from .closed_form import EarlierKeys, Metric
 from .editors import Editor, Tuner, Work
+from .errors import SessionError
 from .hyperparameters import HyperParameters
 from .keys import SubjectStates
 from .memory import BatchPlan
@@ -49,7 +50,7 @@ class LayerWrite:
 
     Attributes:
         layer: index of the block.
-        update_norm: Frobenius norm of the change of the weight.
+        update_norm: Frobenius norm of the change of the weight; of PRUNE, before pruning.
         unprojected_norm: the norm that the same keys and residuals would have given with no
             projection and no earlier keys; of an editor that trains, the norm of what it did.
         surviving_norm: the norm that would be left of that update if it were projected afterwards.
@@ -154,7 +155,7 @@ def write_batch(
                 hyperparameters,
             )
             # As it will lie in memory when it comes from a file: the bits of sums can depend on it.
-            change = laid_out(editor.update(work))
+            change = _finite(laid_out(editor.update(work)), editor, layer)
             free = change
             if hyperparameters.projection or len(work.earlier):
                 none = EarlierKeys.none(space.free.width, space.free.device)
@@ -200,7 +201,7 @@ def _train(
     for layer in hp.layers:
         space = spaces[layer]
         keys = SubjectStates(model, requests, [layer], plan, monitor).read(layer).keys
-        matrix, traces = tune(
+        matrix, traces, plan = tune(
             model,
             requests,
             layer,
@@ -209,13 +210,30 @@ def _train(
             plan,
             monitor,
         )
-        change = laid_out(Dense(matrix))
+        change = _finite(laid_out(Dense(matrix)), editor, layer)
         nothing = keys.new_zeros(0)
         writes.append(_figures(layer, change, change, space, weights, keys, nothing))
         weights.add(layer, change)
         changes[layer], all_keys[layer] = change, keys
     unknown: list[float | None] = [None] * len(requests)
     return BatchWrite(changes, all_keys, writes, traces, unknown, plan)
+
+
+def _finite(change: Change, editor: Editor, layer: int) -> Change:
+    """The change, if all of it are numbers.
+
+    Raises:
+        SessionError: if not; the model is then not written to.
+    """
+    if not all(bool(tensor.isfinite().all()) for tensor in tensors_of(change).values()):
+        remedy = (
+            "lower step_size" if isinstance(editor, Tuner) else "raise the weight on C or ridge"
+        )
+        raise SessionError(
+            f"layer {layer}: the change that {editor.name} made is not finite; {remedy}, or load "
+            "the model in float32"
+        )
+    return change
 
 
 def _figures(

@@ -100,16 +100,17 @@ def facts_in_model(session: EditSession) -> list[Fact]:
 
 
 def _record(session: EditSession) -> dict[str, Any]:
-    edited, hyperparameters = session.model, session.hyperparameters.to_dict()
+    applied = session.history[: session.applied]
+    last = applied[-1].hyperparameters if applied else session.hyperparameters
+    hyperparameters = last.to_dict()
     hyperparameters["text"] = portable_name(hyperparameters["text"])
     return {
         "format": FORMAT,
         "alphaedit": __version__,
-        "model": portable_name(edited.name),
-        "fingerprint": edited.fingerprint,
-        "dtype": str(edited.dtype).removeprefix("torch."),
-        "editor": session.editor,
-        "method": session.hyperparameters.method,
+        "model": portable_name(session.model.name),
+        "fingerprint": session.model.fingerprint,
+        "dtype": str(session.model.dtype).removeprefix("torch."),
+        "method": session.methods,
         "hyperparameters": hyperparameters,
         "weights_digest": session.weights_digest(),
         "facts": [fact.to_dict() for fact in facts_in_model(session)],

@@ -80,13 +80,12 @@ class HyperParameters:
 
         positive = (
             "steps", "learning_rate", "clamp_factor", "ridge", "context_tokens", "kept_share",
-            "step_size", "norm_constraint",
+            "step_size", "norm_constraint", "covariance_weight", "emmet_weight",
         )  # fmt: skip
         for name in positive:
             if not 0 < getattr(self, name) < math.inf:
                 raise InputError(f"{name} {getattr(self, name)} is not positive; give more than 0")
-        counted = ("loss_stop", "weight_decay", "kl_factor", "covariance_weight", "emmet_weight")
-        for name in (*counted, "contexts"):
+        for name in ("loss_stop", "weight_decay", "kl_factor", "contexts"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise InputError(f"{name} {getattr(self, name)} is negative; give 0 or more")
         if self.tokens is not None and self.tokens < 1:
@@ -222,16 +221,19 @@ _PRESETS: dict[Shape, tuple[str, dict[str, Any]]] = {
 _PER_EDITOR: dict[Shape, dict[str, dict[str, Any]]] = {
     Shape("gpt2", 48, 1600): {
         "rome": {"layers": (17,)},
+        "emmet": {"layers": (17,)},
         "ft": {"layers": (1,)},
         "ft-l": {"layers": (0,), "norm_constraint": 5e-4},
     },
     Shape("gptj", 28, 4096): {
         "rome": {"layers": (5,)},
+        "emmet": {"layers": (5,)},
         "ft": {"layers": (21,)},
         "ft-l": {"layers": (0,), "norm_constraint": 5e-5},
     },
     Shape("llama", 32, 4096): {
         "rome": {"layers": (5,), "steps": 25, "weight_decay": 1e-3},
+        "emmet": {"layers": (5,)},
         "ft": {"layers": (21,)},
         "ft-l": {"layers": (21,)},
     },
@@ -265,7 +267,7 @@ def single_layer(preset: HyperParameters, shape: Shape, name: str) -> dict[str, 
     Args:
         preset: the model's preset.
         shape: the model's.
-        name: ``rome``, ``ft`` or ``ft-l``.
+        name: ``rome``, ``emmet``, ``ft`` or ``ft-l``.
 
     Returns:
         Fields; for a model of which nothing is published the middle one of the preset's layers, and
@@ -274,9 +276,11 @@ def single_layer(preset: HyperParameters, shape: Shape, name: str) -> dict[str, 
     known = _PER_EDITOR.get(shape, {}).get(name)
     if known is not None:
         return known
-    if name == "rome":
-        return {"layers": (preset.layers[len(preset.layers) // 2],)}
-    return {"layers": (min(round(shape.layers * 2 / 3), shape.layers - 1),)}
+    if name in ("rome", "emmet"):
+        layer = preset.layers[len(preset.layers) // 2]
+    else:
+        layer = min(round(shape.layers * 2 / 3), shape.layers - 1)
+    return {"layers": (layer,), "origin": f"{preset.origin}; layer derived from the shape"}
 
 
 def presets() -> list[HyperParameters]:

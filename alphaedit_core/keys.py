@@ -9,7 +9,6 @@ model nothing later can matter.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -183,23 +182,6 @@ class SubjectStates:
             index += len(request.rows)
             means.append(own[0] if len(own) == 1 else (own[0] + own[1:].mean(dim=0)) / 2)
         return torch.stack(means)
-
-
-@torch.no_grad()
-def mlp_outputs(
-    model: EditableModel,
-    requests: Sequence[Request],
-    layer: int,
-    plan: BatchPlan,
-    monitor: Monitor,
-) -> Tensor:
-    """What a down-projection puts out at the subjects' last tokens of the bare prompts.
-
-    Returns:
-        (n, hidden_size), float32 or better.
-    """
-    bare = [dataclasses.replace(request, rows=request.rows[:1]) for request in requests]
-    return SubjectStates(model, bare, [layer], plan, monitor).end().mlp
 
 
 def _columns(values: Tensor) -> Tensor:

@@ -104,7 +104,7 @@ def model_card(session: EditSession) -> str:
         "",
         f"The MLP down-projections of blocks {layers} of `{portable_name(manifest['model'])}` "
         f"(weights `{manifest['fingerprint']}`, {manifest['dtype']}) were changed with "
-        f"{_methods(session)}; all other weights are the original ones. {written} of "
+        f"{session.methods}; all other weights are the original ones. {written} of "
         f"{len(latest)} facts are written.",
         "",
         *(table if rows else ["No edit is applied."]),
@@ -131,7 +131,7 @@ def _summary(session: EditSession) -> str:
     written = sum(entry.result.written for entry in entries)
     edits = f"{len(entries)} edit{'' if len(entries) == 1 else 's'}"
     facts = f"{written} of {count} fact{'' if count == 1 else 's'} written"
-    return f"{edits} applied with {_methods(session)}: {facts}."
+    return f"{edits} applied with {session.methods}: {facts}."
 
 
 def _edits(session: EditSession) -> str:
@@ -162,8 +162,8 @@ def _spectra(session: EditSession, spectra: Mapping[int, Spectrum]) -> str:
     pictures = (_scroll(spectrum_html(spectra[layer], used.threshold)) for layer in sorted(spectra))
     return (
         "<h2>Null space</h2><p>Eigenvalues of the second moment of each edited layer's keys over "
-        "ordinary text. An edit writes only into directions under the threshold.</p>"
-        + "".join(pictures)
+        "ordinary text. With the projection on, an edit writes only into directions under the "
+        "threshold.</p>" + "".join(pictures)
     )
 
 
@@ -198,7 +198,7 @@ def _settings(session: EditSession, name: str) -> str:
         ("fingerprint of the original weights", manifest["fingerprint"]),
         ("digest of the edited weights", _digest(session)),
         ("dtype", manifest["dtype"]),
-        ("method", _methods(session)),
+        ("method", session.methods),
         ("text of the statistics", portable_name(str(statistics.get("text", "not made")))),
         ("tokens of the statistics", str(statistics.get("tokens", "not made"))),
         *((f"made with: {key}", str(value)) for key, value in made.items()),
@@ -237,12 +237,6 @@ def _scroll(html: str) -> str:
 
 def _applied(session: EditSession) -> list[Entry]:
     return list(session.history[: session.applied])
-
-
-def _methods(session: EditSession) -> str:
-    """Editors and switches of the applied edits, each once."""
-    used = [entry.hyperparameters.method for entry in _applied(session)]
-    return " and ".join(dict.fromkeys(used or [session.hyperparameters.method]))
 
 
 def _digest(session: EditSession) -> str:

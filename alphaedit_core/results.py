@@ -172,7 +172,7 @@ def _write_row(number: int, write: LayerWrite) -> tuple[str, ...]:
         f"{write.update_norm / write.weight_norm:.2%} of |W|",
         f"{write.unprojected_norm / write.weight_norm:.2%} of |W|",
         f"{sum(write.kept) / len(write.kept):.1%} of |k|²",
-        f"{sum(write.residual) / len(write.residual):.2f}",
+        f"{sum(write.residual) / len(write.residual):.2f}" if write.residual else "n/a",
     )
 
 

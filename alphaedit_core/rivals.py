@@ -19,7 +19,7 @@ from .measures import Measures, measure
 from .models import EditableModel
 from .progress import Monitor
 from .results import EditResult, html_table, text_table
-from .session import EditSession, default_hyperparameters
+from .session import EditSession, checked_editor, default_hyperparameters
 from .targets import Targets
 
 _METHOD = re.compile(r"(?P<name>.+?)(?P<switches>(?:[+-](?:projection|previous-keys))*)")
@@ -36,7 +36,8 @@ class Rival:
         hyperparameters: what it was run with.
         result: the edit.
         after: measures of the edited model.
-        seconds: of the edit; a search that another editor had done already costs nothing here.
+        seconds: of the edit with what the model says before and after, the statistics left out; a
+            search that another editor had done already costs nothing here.
     """
 
     hyperparameters: HyperParameters
@@ -97,17 +98,29 @@ def parse_method(text: str, model: EditableModel) -> HyperParameters:
     Raises:
         InputError: if there is no such editor, or a switch means nothing for it.
     """
+    name, switches = check_method(text)
+    return default_hyperparameters(model, name).replace(**switches)
+
+
+def check_method(text: str) -> tuple[str, dict[str, bool]]:
+    """Name and switches of a method in words; needs no model.
+
+    Raises:
+        InputError: if there is no such editor, or a switch means nothing for it.
+    """
     found = _METHOD.fullmatch("".join(text.split()))
     if found is None:
         raise InputError(f'method "{text}" is not understood; give for example memit+projection')
-    hp = default_hyperparameters(model, found["name"])
-    for sign, name in re.findall(r"([+-])(projection|previous-keys)", found["switches"]):
-        if name == "previous-keys" and editor_class(hp.editor).previous_keys is None:
-            raise InputError(
-                f'method "{text}": previous keys mean nothing for {hp.editor}; leave them out'
-            )
-        hp = hp.replace(**{name.replace("-", "_"): sign == "+"})
-    return hp
+    editor = editor_class(found["name"])
+    switches = {
+        name.replace("-", "_"): sign == "+"
+        for sign, name in re.findall(r"([+-])(projection|previous-keys)", found["switches"])
+    }
+    if switches.get("previous_keys") and editor.previous_keys is None:
+        raise InputError(
+            f'method "{text}": previous keys mean nothing for {editor.name}; leave them out'
+        )
+    return editor.name, switches
 
 
 def compare_editors(
@@ -143,6 +156,8 @@ def compare_editors(
     ]
     if not wanted:
         raise InputError("no editor is named; give at least one")
+    for hp in wanted:
+        checked_editor(session.model, hp)
     contexts, shared = session.contexts, {} if targets is None else targets
     rivals: list[Rival] = []
     with monitor.stage("editors", len(wanted), "editor"), session.lent() as model:
@@ -151,6 +166,7 @@ def compare_editors(
             monitor.check()
             own = EditSession(model, None, hp, contexts, shared)
             try:
+                own.spectra(monitor)  # from the cache or not, they are no part of the edit
                 start = time.perf_counter()
                 result = own.edit(facts, batch_size, monitor)
                 seconds = time.perf_counter() - start

@@ -26,7 +26,7 @@ from .changes import Change, Pruned, laid_out
 from .completions import complete
 from .contexts import sample_contexts
 from .editing import BatchWrite, Space, write_batch
-from .editors import Editor, Tuner, editor_class
+from .editors import Editor, editor_class
 from .errors import CorruptFileError, FingerprintError, InputError, SessionError
 from .facts import Fact, check_facts
 from .files import read_json, write_json_atomic
@@ -37,7 +37,7 @@ from .ledger import Batch, Entry
 from .likelihood import score
 from .memory import BatchPlan, plan_batches
 from .models import EditableModel, load_model
-from .nullspace import Spectrum, Threshold, spectra
+from .nullspace import Bases, Spectrum, Threshold, spectra
 from .progress import Monitor
 from .prompts import Request, prepare
 from .results import EditResult, Outcome, Seen
@@ -88,16 +88,11 @@ class EditSession:
                 "give one of the two, or default_hyperparameters(model, editor)"
             )
         self._hyperparameters = hyperparameters
-        self._editor = _checked(model, hyperparameters)
+        self._editor = checked_editor(model, hyperparameters)
         self._applied: int = 0
-        holder = model.holder
-        if isinstance(holder, EditSession) and holder._applied:
-            raise SessionError(
-                f"the model holds {holder._applied} edits of another session; close() that first"
-            )
-        model.fingerprint  # noqa: B018 - taken now, while the weights are the original ones
         self.model = model
-        self._weights = EditedWeights(model, self.hyperparameters.layers)
+        with model.in_use():  # another session may be at work in the model that it was lent
+            self._take(model)
         self._entries: list[Entry] = []
         self._contexts = None if contexts is None else tuple(contexts)
         self._targets = targets
@@ -105,6 +100,16 @@ class EditSession:
         self._statistics: dict[str, Any] | None = None
         self._spaces: dict[int, Space] | None = None
         self._memory: KeyMemory | None = None
+
+    def _take(self, model: EditableModel) -> None:
+        """Become the session of a model, whose weights are the original ones now."""
+        holder = model.holder
+        if isinstance(holder, EditSession) and holder._applied:
+            raise SessionError(
+                f"the model holds {holder._applied} edits of another session; close() that first"
+            )
+        model.fingerprint  # noqa: B018 - taken now, while the weights are the original ones
+        self._weights = EditedWeights(model, self.hyperparameters.layers)
         model.holder = self
 
     # -- looking ---------------------------------------------------------------------------------
@@ -123,7 +128,7 @@ class EditSession:
     @hyperparameters.setter
     def hyperparameters(self, new: HyperParameters) -> None:
         old = self._hyperparameters
-        editor = _checked(self.model, new)
+        editor = checked_editor(self.model, new)
         with self.model.in_use():
             self._require_held()
             if new.layers != old.layers:
@@ -135,8 +140,7 @@ class EditSession:
                 self._weights = EditedWeights(self.model, new.layers)
             if (new.layers, new.text, new.tokens) != (old.layers, old.text, old.tokens):
                 self._spectra = None
-            used = ("threshold", "editor", "projection", "previous_keys")
-            if self._spectra is None or any(getattr(new, n) != getattr(old, n) for n in used):
+            if new != old:  # an editor may make its metric of any of them
                 self._spaces = self._memory = None
             if (new.seed, new.context_tokens, new.contexts) != (
                 old.seed,
@@ -155,6 +159,12 @@ class EditSession:
     def editor(self) -> str:
         """Name of the editor that the next edit uses."""
         return self._hyperparameters.editor
+
+    @property
+    def methods(self) -> str:
+        """Methods of the applied edits, each once; the next edit's where none is applied."""
+        used = [entry.hyperparameters.method for entry in self._entries[: self._applied]]
+        return " and ".join(dict.fromkeys(used or [self.hyperparameters.method]))
 
     @property
     def history(self) -> History:
@@ -212,7 +222,8 @@ class EditSession:
     def at(self, number: int) -> Iterator[None]:
         """While this is open, the model has the weights after so many edits; 0 is the unedited one.
 
-        Nothing is computed anew but sums of matrices, and afterwards everything is as before.
+        Nothing is computed anew but sums of matrices (and PRUNE's singular values), and afterwards
+        everything is as before.
 
         Raises:
             SessionError: if there are not so many edits, or another thread uses the model.
@@ -567,14 +578,13 @@ def _any_pruned(batches: Sequence[Batch]) -> bool:
 
 
 def _space(editor: Editor, spectrum: Spectrum, hp: HyperParameters, device: torch.device) -> Space:
-    metric = editor.metric(spectrum, hp, device)
-    free = (
-        editor.metric(spectrum, hp.replace(projection=False), device) if hp.projection else metric
-    )
-    return Space(spectrum.projector(hp.threshold, device), metric, free)
+    bases = Bases(spectrum, device)
+    metric = editor.metric(bases, hp)
+    free = editor.metric(bases, hp.replace(projection=False)) if hp.projection else metric
+    return Space(bases.projector(hp.threshold), metric, free)
 
 
-def _checked(model: EditableModel, hp: HyperParameters) -> Editor:
+def checked_editor(model: EditableModel, hp: HyperParameters) -> Editor:
     """The editor of hyperparameters that can be used with a model.
 
     Raises:
@@ -586,9 +596,9 @@ def _checked(model: EditableModel, hp: HyperParameters) -> Editor:
             f"previous_keys means nothing for the editor {hp.editor}, which has no term for the "
             "facts written before; leave it off"
         )
-    if issubclass(editor, Tuner) and len(hp.layers) > 1:
+    if editor.one_layer and len(hp.layers) > 1:
         raise InputError(
-            f"the editor {hp.editor} trains one layer, not {list(hp.layers)}; give one"
+            f"the editor {hp.editor} writes into one layer, not {list(hp.layers)}; give one"
         )
     _check_layers(model, hp)
     return editor()

@@ -29,12 +29,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .errors import SessionError
 from .hyperparameters import HyperParameters
-from .keys import mlp_outputs
 from .memory import BatchPlan
 from .models import EditableModel
 from .progress import Monitor
@@ -106,9 +105,11 @@ class _Rows:
         last: int,
         place: Place,
     ) -> None:
-        self._model, self._last, self._place = model, last, place
-        # PMET's search runs the last edited block itself: its attention changes what its MLP reads.
-        start = last if place == "attention and mlp" else last + 1
+        self._model, self._last = model, last
+        #: Modules inside the last edited block whose output delta is added to; none for the
+        #: block's own output, after which the search begins.
+        self._moved_modules = _modules(model, last, place)
+        start = last if self._moved_modules else last + 1
         self._suffixes = Suffixes(model, [text.cut(requests) for text in texts], start)
         self._texts = [texts[index] for index in self._suffixes.order]
         self._requests = requests
@@ -145,33 +146,31 @@ class _Rows:
         self.bare = indices([i for i, text in enumerate(self._texts) if text.row == 0])
 
     def states(self, rows: Tensor) -> Tensor:
-        """What delta is added to, at the subject's last token of some rows: (rows, parts, hidden).
-
-        For the MLP alone this is the block's output, of which its own output is not known here.
-        """
-        if self._place != "attention and mlp":
-            return self._suffixes.entry[self._suffixes.starts[rows]][:, None]
-        nothing = self._suffixes.entry.new_zeros(len(rows), 2, self._suffixes.entry.shape[1])
+        """What delta is added to, at the subject's last token of rows: (rows, parts, hidden)."""
+        entry, at = self._suffixes.entry, self._suffixes.starts[rows]
+        if not self._moved_modules:
+            return entry[at][:, None]
+        nothing = entry.new_zeros(len(rows), len(self._moved_modules), entry.shape[1])
         with self._moved(nothing, rows) as seen:
-            self._suffixes.run(self._suffixes.entry, lambda: None, self._last + 1)
-        at = self._suffixes.starts[rows]
-        return torch.stack([torch.cat(seen[part])[at] for part in (0, 1)], dim=1)
+            self._suffixes.run(entry, lambda: None, self._last + 1)
+        return torch.stack([torch.cat(part)[at] for part in seen], dim=1)
 
     @contextmanager
-    def _moved(self, delta: Tensor, rows: Tensor) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
-        """While open, attention and MLP of the last edited block give delta (rows, 2, hidden) more.
+    def _moved(self, delta: Tensor, rows: Tensor) -> Iterator[list[list[Tensor]]]:
+        """While open, the moved modules give delta (rows, parts, hidden) more.
 
-        What both put out without it is noted, (tokens, hidden) by group.
+        What each puts out without it is noted, (tokens, hidden) by group.
         """
         flat = self._suffixes.entry
+        parts = range(len(self._moved_modules))
         fields = [
             torch.zeros_like(flat).index_add(
                 0, self._suffixes.starts[rows], delta[:, part].to(flat.dtype)
             )
-            for part in (0, 1)
+            for part in parts
         ]
-        done = [0, 0]
-        seen: tuple[list[Tensor], list[Tensor]] = ([], [])
+        done = [0 for _ in parts]
+        seen: list[list[Tensor]] = [[] for _ in parts]
 
         def adding(part: int) -> Callable[..., Any]:
             def add(_module: Any, _args: Any, out: Any) -> Any:
@@ -183,9 +182,10 @@ class _Rows:
 
             return add
 
-        anatomy = self._model.anatomy
-        modules = anatomy.attention(self._last), anatomy.down_projections[self._last]
-        hooks = [m.register_forward_hook(adding(part)) for part, m in enumerate(modules)]
+        hooks = [
+            module.register_forward_hook(adding(part))
+            for part, module in enumerate(self._moved_modules)
+        ]
         try:
             yield seen
         finally:
@@ -204,7 +204,7 @@ class _Rows:
     def losses(self, delta: Tensor, check: Callable[[], None]) -> tuple[Tensor, Tensor]:
         """Mean negative log-likelihood of each worded row, and KL(now || before) of each other."""
         entry, own = self._suffixes.entry, delta[self.facts]
-        if self._place == "attention and mlp":
+        if self._moved_modules:
             every = torch.arange(len(self.facts), device=entry.device)
             with self._moved(own, every):
                 out = self._suffixes.run(entry, check)
@@ -219,6 +219,14 @@ class _Rows:
         if self._before is None:  # the first evaluation has delta = 0
             self._before = now.detach()
         return nll, (now.exp() * (now - self._before)).sum(dim=-1)
+
+
+def _modules(model: EditableModel, layer: int, place: Place) -> list[nn.Module]:
+    """The modules of a block whose outputs are moved; none where it is the block's own."""
+    mlp = model.anatomy.down_projections[layer]
+    if place == "attention and mlp":
+        return [model.anatomy.attention(layer), mlp]
+    return [mlp] if place == "mlp" else []
 
 
 class _Text(NamedTuple):
@@ -289,10 +297,7 @@ def _search(
         last = hp.layers[-1]
         with torch.no_grad():
             batches = _micro_batches(model, requests, last, place, plan, monitor)
-            if place == "mlp":
-                h0 = mlp_outputs(model, requests, last, plan, monitor)[:, None]
-            else:
-                h0 = _first_states(batches, len(requests))
+            h0 = _first_states(batches, len(requests))
         search = _Search(h0, hp)
         stage.detail = search.traces
         for step in range(hp.steps):

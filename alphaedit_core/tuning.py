@@ -29,7 +29,7 @@ def tune(
     hp: HyperParameters,
     plan: BatchPlan,
     monitor: Monitor,
-) -> tuple[Tensor, list[Trace]]:
+) -> tuple[Tensor, list[Trace], BatchPlan]:
     """The change of a layer's weight that makes the model say the targets; no weight is changed.
 
     The loss is the mean over the facts of the mean negative log-likelihood of the target's tokens
@@ -45,9 +45,39 @@ def tune(
         plan: how many tokens go through the blocks together.
         monitor: what to report to; asked between blocks whether to stop.
 
+    Where memory runs out the training starts again with half as many tokens at once.
+
     Returns:
-        The change (d_out, d_in), float32 or better, and what happened to each fact.
+        The change (d_out, d_in), float32 or better, what happened to each fact, and the plan that
+        was used.
+
+    Raises:
+        Cancelled: if cancelled.
+        torch.OutOfMemoryError: if not even the smallest plan fits.
     """
+    while True:
+        try:
+            return *_train(model, requests, layer, constrain, hp, plan, monitor), plan
+        except torch.OutOfMemoryError:
+            smaller = plan.halved()
+            if smaller is None:
+                raise
+            monitor.warn(
+                f"out of memory with {plan.tokens} tokens at once; the training begins again with "
+                f"{smaller.tokens}"
+            )
+            plan = smaller
+
+
+def _train(
+    model: EditableModel,
+    requests: Sequence[Request],
+    layer: int,
+    constrain: Callable[[Tensor], Tensor],
+    hp: HyperParameters,
+    plan: BatchPlan,
+    monitor: Monitor,
+) -> tuple[Tensor, list[Trace]]:
     matrix = model.anatomy.matrix(layer)
     wide = torch.promote_types(matrix.dtype, torch.float32)
     delta = torch.zeros(matrix.shape, dtype=wide, device=matrix.device, requires_grad=True)

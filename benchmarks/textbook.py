@@ -52,8 +52,7 @@ def plain_target(
         request: the fact.
         hp: the hyperparameters.
         start: delta to begin with; None for zero.
-        place: what delta is measured by and added to. In the stream it is the same whether delta is
-            added to the MLP's output or to the block's; to the attention and the MLP there are two.
+        place: what delta is added to, and measured by; for attention and MLP there are two.
 
     Returns:
         Of two deltas, z is the MLP's; ``deltas`` and ``gradients`` have both, (2, hidden_size).
@@ -61,39 +60,32 @@ def plain_target(
     last, anatomy = hp.layers[-1], model.anatomy
     block, down = anatomy.blocks[last], anatomy.down_projections[last]
     both = place == "attention and mlp"
-    #: Modules that delta is added to, and those whose output it is measured by.
-    added = [anatomy.attention(last), down] if both else [block]
-    measured = added if both else [down if place == "mlp" else block]
+    moved = [anatomy.attention(last), down] if both else [down if place == "mlp" else block]
     rows = [row.ids + request.target[:-1] for row in request.rows] + [request.essence.ids]
     places = [row.subject for row in request.rows] + [request.essence.subject]
     ids = pad_rows(rows, model.device)
     wide = torch.promote_types(model.dtype, torch.float32)
-    shape = (len(added), anatomy.hidden_size)
+    shape = (len(moved), anatomy.hidden_size)
     delta = torch.zeros(shape, dtype=wide, device=model.device)
     if start is not None:
         delta += start
     delta.requires_grad_(True)
     first: dict[int, Tensor] = {}
 
-    def note(part: int, out: Tensor | tuple[Tensor, ...]) -> None:
-        hidden = out[0] if isinstance(out, tuple) else out
-        at = hidden.view(*ids.shape, -1)[0, places[0]]
-        first.setdefault(part, at.detach().to(wide))
-
     def add_delta(part: int, out: Tensor | tuple[Tensor, ...]) -> object:
         hidden = out[0] if isinstance(out, tuple) else out
-        moved = hidden.clone().view(*ids.shape, -1)
-        moved[range(len(rows)), places] += delta[part].to(hidden.dtype)
-        moved = moved.view_as(hidden)
-        return (moved, *out[1:]) if isinstance(out, tuple) else moved
+        changed = hidden.clone().view(*ids.shape, -1)
+        first.setdefault(part, changed[0, places[0]].detach().to(wide).clone())
+        changed[range(len(rows)), places] += delta[part].to(hidden.dtype)
+        changed = changed.view_as(hidden)
+        return (changed, *out[1:]) if isinstance(out, tuple) else changed
 
     adam = torch.optim.Adam([delta], lr=hp.learning_rate, betas=(0.9, 0.999))
     before: Tensor | None = None
     result = PlainTarget(torch.empty(0), [], [], [])
     hooks = [
-        module.register_forward_hook(lambda _module, _args, out, p=p, do=do: do(p, out))
-        for modules, do in ((measured, note), (added, add_delta))
-        for p, module in enumerate(modules)
+        module.register_forward_hook(lambda _module, _args, out, part=part: add_delta(part, out))
+        for part, module in enumerate(moved)
     ]
     try:
         for step in range(hp.steps):
@@ -109,7 +101,7 @@ def plain_target(
             now = log_probabilities[-1, places[-1]]
             before = now.detach() if before is None else before
             kl = hp.kl_factor * (now.exp() * (now - before)).sum()
-            lengths = [first[part].norm() for part in range(len(added))]
+            lengths = [first[part].norm() for part in range(len(moved))]
             decay = nll.new_zeros(())
             for own, length in zip(delta, lengths, strict=True):
                 decay = decay + hp.weight_decay * own.norm() / length**2
@@ -129,7 +121,7 @@ def plain_target(
     finally:
         for hook in hooks:
             hook.remove()
-    result.z = first[len(added) - 1] + delta.detach()[-1]
+    result.z = first[len(moved) - 1] + delta.detach()[-1]
     if not both:
         result.deltas = [own[0] for own in result.deltas]
         result.gradients = [own[0] for own in result.gradients]

@@ -171,14 +171,17 @@ class TestSettings:
             ("rome+previous-keys", "previous keys mean nothing for rome; leave them out"),
         ],
     )
-    def test_editors_to_compare(self, place: Workplace, given: str, message: str) -> None:
-        line = refused(place, "compare", place.facts, "--model", place.model, "--editors", given)
+    def test_editors_to_compare(self, unloadable: Workplace, given: str, message: str) -> None:
+        line = refused(unloadable, "compare", "examples", "--editors", given)
         assert message in line
 
-    def test_a_switch_that_means_nothing(self, place: Workplace) -> None:
-        more = ("--editor", "rome", "--previous-keys", "--set", "layers=1")
-        line = refused(place, "edit", place.facts, "--model", place.model, *more)
-        assert "previous_keys means nothing for the editor rome" in line
+    def test_an_editor_is_not_set_beside_the_list(self, unloadable: Workplace) -> None:
+        line = refused(unloadable, "compare", "examples", "--set", "projection=false")
+        assert line == '--set "projection=false": say it in --editors, as in memit+projection'
+
+    def test_a_switch_that_means_nothing(self, unloadable: Workplace) -> None:
+        line = refused(unloadable, "edit", "examples", "--editor", "rome", "--previous-keys")
+        assert line == "--previous-keys: means nothing for the editor rome; leave it out"
 
     def test_the_text_of_the_perplexity(self, unloadable: Workplace) -> None:
         line = refused(unloadable, "compare", "examples", "--perplexity", "none.txt")

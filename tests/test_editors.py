@@ -21,7 +21,7 @@ from alphaedit_core.changes import Dense, LowRank, Pruned, Sparse, dense
 from alphaedit_core.closed_form import EarlierKeys
 from alphaedit_core.completions import complete
 from alphaedit_core.editors import Tuner, Work, editor_class, editors, register
-from alphaedit_core.errors import Cancelled, InputError
+from alphaedit_core.errors import Cancelled, InputError, SessionError
 from alphaedit_core.hyperparameters import HyperParameters
 from alphaedit_core.nullspace import InverseMoment, Projector
 from alphaedit_core.progress import Monitor
@@ -277,6 +277,7 @@ def test_an_edit_moves_the_targets_and_is_taken_back_bit_for_bit(
     session = new_session(place, name, layout)
     original = session.weights_digest()
     first = session.edit(FACTS[:2], monitor=quiet())
+    assert "facts written" in first._repr_html_() and "facts written" in repr(first)
     digests = [original, session.weights_digest()]
     session.edit(FACTS[2:], batch_size=1, monitor=quiet())
     digests.append(session.weights_digest())
@@ -400,6 +401,14 @@ def test_prune_prunes_the_sum_and_goes_on_from_what_was_not_pruned(place: Path) 
     assert alike.weights_digest() == session.weights_digest()
 
 
+def test_what_is_not_finite_is_refused_and_nothing_is_written(place: Path) -> None:
+    session = new_session(place, "ft", step_size=1e30, steps=3)
+    digest = session.weights_digest()
+    with pytest.raises(SessionError, match="layer 1: the change that ft made is not finite; lower"):
+        session.edit(FACTS, monitor=quiet())
+    assert session.weights_digest() == digest and session.applied == 0
+
+
 def test_two_editors_search_once_for_the_same_facts(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -454,7 +463,11 @@ def test_the_published_method_is_the_default(name: str) -> None:
     [
         ({"editor": "nope"}, 'editor "nope" does not exist; give one of alphaedit, memit'),
         ({"editor": "rome", "previous_keys": True}, "previous_keys means nothing for the editor"),
-        ({"editor": "ft", "previous_keys": False}, "trains one layer, not [0, 1]; give one"),
+        ({"editor": "rome", "previous_keys": False}, "rome writes into one layer, not [0, 1]"),
+        (
+            {"editor": "ft", "previous_keys": False},
+            "ft writes into one layer, not [0, 1]; give one",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_by_name(

@@ -12,6 +12,7 @@ import pytest
 from examples import CONTEXTS, FACTS, quiet, small
 from tiny import prose, tiny_model
 
+from alphaedit_core import rivals
 from alphaedit_core import session as session_module
 from alphaedit_core.completions import complete
 from alphaedit_core.errors import Cancelled, InputError
@@ -171,8 +172,16 @@ def test_a_method_in_words(text: str, editor: str, projection: bool, previous: b
     model = tiny_model("llama")
     hp = parse_method(text, model)
     assert (hp.editor, hp.projection, hp.previous_keys) == (editor, projection, previous)
-    if editor not in ("r-rome", "ft-l"):
-        assert parse_method(hp.method, model) == hp
+    assert parse_method(hp.method, model) == hp, "what every table prints is understood"
+
+
+def test_a_method_that_cannot_be_is_refused_before_any_work(
+    session: EditSession, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rivals, "measure", lambda *_: pytest.fail("work was begun"))
+    bad = small(place, editor="rome", previous_keys=False)  # two layers
+    with pytest.raises(InputError, match=r"rome writes into one layer, not \[0, 1\]; give one"):
+        compare_editors(session, TOLD, [*methods(place, "memit"), bad], monitor=quiet())
 
 
 @pytest.mark.parametrize(

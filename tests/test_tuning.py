@@ -73,7 +73,7 @@ def test_training_is_that_of_the_plain_way(layout: str, tokens: int) -> None:
     requests = prepare(model, FACTS, (), LAYER)
     expected, losses = plain(model, requests, HP, as_it_is)
     before = model.anatomy.matrix(LAYER).clone()
-    change, traces = tune(model, requests, LAYER, as_it_is, HP, BatchPlan(tokens), quiet())
+    change, traces, _ = tune(model, requests, LAYER, as_it_is, HP, BatchPlan(tokens), quiet())
     allowed = 1e-4 if layout in NARROW_ATTENTION else 1e-8
     assert float((change - expected).abs().max()) < allowed
     for trace, own in zip(traces, losses, strict=True):
@@ -93,7 +93,7 @@ def test_it_ends_when_the_loss_is_low_enough() -> None:
     assert means == sorted(means, reverse=True)
     hp = HP.replace(loss_stop=(means[2] + means[3]) / 2)
     expected, _ = plain(model, requests, hp, as_it_is)
-    change, traces = tune(model, requests, LAYER, as_it_is, hp, BatchPlan(4096), quiet())
+    change, traces, _ = tune(model, requests, LAYER, as_it_is, hp, BatchPlan(4096), quiet())
     assert [len(trace.nll) for trace in traces] == [4] * len(FACTS)
     assert float((change - expected).abs().max()) < 1e-8
 
@@ -117,7 +117,7 @@ def test_every_step_is_constrained(name: str, projection: bool) -> None:
 
     editor = editor_class(name)()
     assert isinstance(editor, Tuner)
-    change, _ = tune(
+    change, _, _ = tune(
         model, requests, LAYER, lambda c: editor.constrain(c, projector, hp), hp,
         BatchPlan(4096), quiet(),
     )  # fmt: skip
@@ -135,7 +135,7 @@ def test_padding_side_and_narrow_weights() -> None:
     for side in ("left", "right"):
         model = tiny_model("llama", tiny_tokenizer(padding_side=side), dtype=torch.bfloat16)
         requests = prepare(model, FACTS, (), LAYER)
-        change, traces = tune(model, requests, LAYER, as_it_is, HP, BatchPlan(64), quiet())
+        change, traces, _ = tune(model, requests, LAYER, as_it_is, HP, BatchPlan(64), quiet())
         assert change.dtype == torch.float32
         found.append((change, [trace.nll for trace in traces]))
     assert torch.equal(found[0][0], found[1][0]) and found[0][1] == found[1][1]

@@ -126,6 +126,28 @@ def test_two_editors_side_by_side(state: State) -> None:
     assert state.session.weights_digest() == digest and state.session.applied == 1
 
 
+def test_threshold_and_seed_are_the_sessions(state: State) -> None:
+    panel = EditorsPanel(state)
+    state.threshold = "rank:5"
+    assert [hp.threshold for hp in panel.methods] == ["rank:5", "rank:5"]
+    assert (
+        "threshold rank:5" in panel._settings.value and "100 facts at once" in panel._settings.value
+    )
+
+
+def test_curves_are_called_by_the_facts_of_their_search(state: State) -> None:
+    """ROME searches for one fact after another."""
+    panel = RunPanel(state)
+    panel.opened()
+    panel.method.editor.value = "rome"
+    named: list[list[str]] = []
+    kept = panel._name
+    panel._name = lambda names: (named.append(names), kept(names))[1]  # type: ignore[method-assign]
+    panel.run(block=True)
+    while_it_ran = [names for names in named if len(names) == 1]
+    assert while_it_ran == [[FACTS[0].subject], [FACTS[1].subject]]
+
+
 def test_perplexity_is_of_the_text_that_drift_reads(state: State) -> None:
     panel = EditorsPanel(state)
     panel.compare(block=True)

@@ -17,10 +17,12 @@ from alphaedit_core.session import EditSession
 from alphaedit_core.texts import open_text
 
 from .jobs import Job
-from .method_controls import MethodControls
+from .method_controls import MethodControls, settings_words
 from .panel import Panel, button, row, table, text
-from .state import State, method_changed
+from .state import State, method_changed, settled
 
+#: Facts that are written together.
+_BATCH = 100
 #: Characters of the text that is set aside which the perplexity is read from.
 _PROBE = 20_000
 _MEASURES = (
@@ -61,7 +63,7 @@ class EditorsPanel(Panel):
             style="primary",
         )  # fmt: skip
         self.cancel_button = button("Cancel", "cancel-editors", lambda *_: self.state.cancel())
-        self._status, self._shown = W.HTML(), W.HTML()
+        self._settings, self._status, self._shown = W.HTML(), W.HTML(), W.HTML()
         meanings = "".join(
             f"<li><strong>{name}</strong>: {words}</li>" for name, words in _MEASURES
         )
@@ -72,6 +74,7 @@ class EditorsPanel(Panel):
                 "both. Nothing of it stays: your own edits are put back.</p>"
             ),
             *self.controls,
+            self._settings,
             row(self.run_button, self.cancel_button, self._with_text, self._status),
             self._shown,
             W.HTML(
@@ -79,6 +82,7 @@ class EditorsPanel(Panel):
             ),
         )
         self.state.observe(self._job_moved, ["ticks", "drafts"])
+        self.state.observe(self._say_settings, ["threshold_changes", "method_changes"])
         for place in (0, 1):
             self._set(place, self._methods[place])
         self._job_moved()
@@ -87,8 +91,9 @@ class EditorsPanel(Panel):
 
     @property
     def methods(self) -> tuple[HyperParameters, HyperParameters]:
-        """Hyperparameters of both editors."""
-        return self._methods[0], self._methods[1]
+        """Hyperparameters of both editors; threshold, text and seed are the session's."""
+        first, second = (settled(hp, self.session.hyperparameters) for hp in self._methods)
+        return first, second
 
     @methods.setter
     def methods(self, methods: tuple[HyperParameters, HyperParameters]) -> None:
@@ -117,7 +122,7 @@ class EditorsPanel(Panel):
 
         def work(monitor: Monitor) -> Contest:
             read = _probe(session, monitor) if with_text else None
-            return compare_editors(session, facts, methods, 100, read, monitor)
+            return compare_editors(session, facts, methods, _BATCH, read, monitor)
 
         return self.state.start("editors", work, self._done, block=block)
 
@@ -142,6 +147,13 @@ class EditorsPanel(Panel):
     def _set(self, place: int, hp: HyperParameters) -> None:
         self._methods[place] = hp
         self.controls[place].set(hp)
+        self._say_settings()
+
+    def _say_settings(self, *_: Any) -> None:
+        words = " · ".join(f"{hp.editor}: {settings_words(hp)}" for hp in self.methods)
+        self._settings.value = text(
+            "editors-settings", f"{words} · {_BATCH} facts at once", tag="p"
+        )
 
     def _job_moved(self, *_: Any) -> None:
         engaged, job = self.state.engaged, self.state.job

@@ -12,14 +12,14 @@ from alphaedit_core.diagnosis import Lost, diagnose, lost_facts
 from alphaedit_core.editors import Tuner, editor_class
 from alphaedit_core.errors import AlphaEditError
 from alphaedit_core.facts import Fact
-from alphaedit_core.hyperparameters import HyperParameters
 from alphaedit_core.nullspace import Threshold
+from alphaedit_core.progress import Stage
 from alphaedit_core.results import EditResult
 from alphaedit_core.session import EditSession
 from alphaedit_core.targets import Trace
 
 from .jobs import Job
-from .method_controls import MethodControls
+from .method_controls import MethodControls, settings_words
 from .panel import Panel, button, row, table, text
 from .run_figure import RunFigure
 from .state import State
@@ -182,10 +182,9 @@ class RunPanel(Panel):
     def _ready_changed(self, *_: Any) -> None:
         hp = self.session.hyperparameters
         facts, problem = self.state.facts, self.problem()
-        layers = f"{hp.layers[0]}–{hp.layers[-1]}" if len(hp.layers) > 1 else str(hp.layers[0])
         words = (
-            f"{len(facts)} {'fact' if len(facts) == 1 else 'facts'} ready · layers {layers} · "
-            f"threshold {hp.threshold} · {_weight(hp)}about {self._memory(len(facts))} MB "
+            f"{len(facts)} {'fact' if len(facts) == 1 else 'facts'} ready · {settings_words(hp)} · "
+            f"about {self._memory(len(facts))} MB "
             "for a moment"
         )
         undone = len(self.session.history) - self.session.applied
@@ -213,7 +212,9 @@ class RunPanel(Panel):
         tokens = min(1024, 40 * facts)
         kept = tokens * self.session.model.layers * (16 * anatomy.hidden_size
                                                      + 5 * anatomy.inner_size) * 4  # fmt: skip
-        bases = len(hp.layers) * anatomy.inner_size**2 * 2
+        # The projector's basis is at most half of all directions; C^-1 needs them all.
+        half = hp.editor == "alphaedit" or issubclass(editor_class(hp.editor), Tuner)
+        bases = len(hp.layers) * anatomy.inner_size**2 * (2 if half else 6)
         return round((kept + bases) / 1e6)
 
     # -- while it runs ---------------------------------------------------------------------------
@@ -239,12 +240,14 @@ class RunPanel(Panel):
         traces = _traces(job)
         if traces is not self._shown and traces:
             self._shown = traces
-            self._name([f.subject for f in self._facts_of(len(traces))])
+            self._name([f.subject for f in self._facts_of(job, len(traces))])
         if traces and running:
             self._draw()
 
-    def _facts_of(self, count: int) -> list[Fact]:
-        return self.state.facts[:count] if len(self.state.facts) >= count else []
+    def _facts_of(self, job: Job[Any], count: int) -> list[Fact]:
+        """The facts of the search that runs, which those of earlier batches precede."""
+        before = sum(len(stage.detail) for stage in _searches(job)[:-1])
+        return self.state.facts[before : before + count]
 
     def _name(self, names: list[str]) -> None:
         if not names:
@@ -261,8 +264,12 @@ class RunPanel(Panel):
     # -- after -----------------------------------------------------------------------------------
 
     def _done(self, result: EditResult) -> None:
-        self.state.notice = summary(result)
+        self.state.notice = summary(result, self._projected())
         self.state.touch()
+
+    def _projected(self) -> bool:
+        """Whether the last applied edit stayed inside the null space."""
+        return bool(self.session.history[self.session.applied - 1].hyperparameters.projection)
 
     def _show_result(self) -> None:
         result = self.result
@@ -274,22 +281,19 @@ class RunPanel(Panel):
         self._name([outcome.fact.subject for outcome in result.outcomes])
         self._draw()
         self._outcome.value = (
-            text("run-summary", summary(result), tag="p")
+            text("run-summary", summary(result, self._projected()), tag="p")
             + _facts_table(result)
             + _layers_table(result)
         )
 
 
-def _weight(hp: HyperParameters) -> str:
-    """The number that weighs facts against everything else, where the editor has one."""
-    if hp.editor == "alphaedit":
-        return f"ridge {hp.ridge:g} · "
-    covariance = ("memit", "pmet", "emmet", "rect", "prune")
-    return f"weight on C {hp.covariance_weight:g} · " if hp.editor in covariance else ""
+def summary(result: EditResult, projected: bool = True) -> str:
+    """What an edit did, in a sentence.
 
-
-def summary(result: EditResult) -> str:
-    """What an edit did, in a sentence."""
+    Args:
+        result: the edit.
+        projected: whether it stayed inside the null space.
+    """
     count = len(result.outcomes)
     first = sum(outcome.after.new.rank == 1 for outcome in result.outcomes)
     writes = [write for batch in result.writes for write in batch]
@@ -297,10 +301,14 @@ def summary(result: EditResult) -> str:
     free = sqrt(sum(write.unprojected_norm**2 for write in writes))
     share = sqrt(sum(write.surviving_norm**2 for write in writes)) / free if free else 0.0
     seconds = sum(result.seconds.values())
+    whose = (
+        "share of the unprojected update's norm that survives"
+        if projected
+        else "share of its norm that a projection would leave"
+    )
     return (
         f"{result.written} of {count} facts written: target is now the top token for {first}; "
-        f"update norm {norm:.3f}; share of the unprojected update's norm that survives: "
-        f"{share:.0%}; {seconds:.1f} s"
+        f"update norm {norm:.3f}; {whose}: {share:.0%}; {seconds:.1f} s"
     )
 
 
@@ -310,8 +318,13 @@ def _searching(job: Job[Any]) -> bool:
 
 def _traces(job: Job[Any]) -> list[Trace]:
     """Traces of the last search of a job, growing while it runs."""
-    found = [s.detail for s in job.stages if s.name in _SEARCHES and s.detail]
-    return found[-1] if found else []
+    found = _searches(job)
+    return found[-1].detail if found else []
+
+
+def _searches(job: Job[Any]) -> list[Stage]:
+    """The stages of a job that have traces, in order."""
+    return [stage for stage in job.stages if stage.name in _SEARCHES and stage.detail]
 
 
 def _stage_list(job: Job[Any], trains: bool) -> str:
@@ -370,7 +383,8 @@ def _layers_table(result: EditResult) -> str:
         for write in batch
     ]
     headings = (
-        "batch", "layer", "norm without projection", "of that in the null space", "norm written",
+        "batch", "layer", "norm without projection and previous keys", "of that in the null space",
+        "norm written",
         "of the weight's norm", "key energy kept",
     )  # fmt: skip
     return table(headings, rows, "layer-writes", "What each layer wrote")

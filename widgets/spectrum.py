@@ -244,8 +244,8 @@ class SpectrumPanel(Panel):
         self.show(
             W.HTML(
                 "<h3>Spectrum</h3><p class='ae-quiet'>How strongly ordinary text uses each "
-                "direction of a layer's keys. An edit may only use the directions under the "
-                "threshold: the null space.</p>"
+                "direction of a layer's keys. With the projection on, an edit may only use the "
+                "directions under the threshold: the null space.</p>"
             ),
             row(self.collect_button, self.cancel_button, self._source),
             self._progress,

@@ -216,5 +216,9 @@ def method_changed(
         return hp.replace(**{name: value})
     if value == hp.editor:
         return hp
-    new = default_hyperparameters(session.model, str(value))
-    return new.replace(**{kept: getattr(hp, kept) for kept in _KEPT})
+    return settled(default_hyperparameters(session.model, str(value)), hp)
+
+
+def settled(hp: HyperParameters, present: HyperParameters) -> HyperParameters:
+    """Hyperparameters with those of others that belong to no editor: threshold, text, seed …"""
+    return hp.replace(**{kept: getattr(present, kept) for kept in _KEPT})

@@ -77,12 +77,18 @@ def compare(arguments: argparse.Namespace, monitor: Monitor) -> None:
     names = [name.strip() for name in arguments.editors.split(",") if name.strip()]
     if not names:
         raise InputError(f'--editors "{arguments.editors}" names none; give alphaedit,memit')
-    model = options.load(arguments, monitor)
-    from alphaedit_core.rivals import compare_editors, parse_method
+    from alphaedit_core.rivals import check_method, compare_editors, parse_method
     from alphaedit_core.session import EditSession
 
+    for name in names:
+        check_method(name)
+    listed = ("editor", "projection", "previous_keys")
+    for setting in arguments.set:
+        if setting.partition("=")[0].strip() in listed:
+            raise InputError(f'--set "{setting}": say it in --editors, as in memit+projection')
+    model = options.load(arguments, monitor)
     # The list says which editors, whatever a file of hyperparameters was written for.
-    given = {n: v for n, v in asked.items() if n not in ("editor", "projection", "previous_keys")}
+    given = {name: value for name, value in asked.items() if name not in listed}
     methods = [settings.applied_to(parse_method(name, model), given) for name in names]
     session = EditSession(model, hyperparameters=methods[0])
     options.text_ready(session.hyperparameters.text, model, monitor)

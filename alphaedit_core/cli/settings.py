@@ -62,6 +62,12 @@ def changes(arguments: argparse.Namespace) -> dict[str, Any]:
         given = getattr(arguments, name, None)
         if given is not None:
             asked[name] = _checked(f"--{name.replace('_', '-')}", name, given)
+    if asked.get("previous_keys"):
+        from alphaedit_core.editors import editor_class
+
+        name = asked.get("editor", "alphaedit")
+        if editor_class(name).previous_keys is None:
+            raise InputError(f"--previous-keys: means nothing for the editor {name}; leave it out")
     if arguments.seed is not None:
         asked["seed"] = _checked("--seed", "seed", arguments.seed)
     for text in arguments.set:

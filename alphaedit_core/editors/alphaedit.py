@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from alphaedit_core.changes import Change
 from alphaedit_core.closed_form import Metric, closed_form
 from alphaedit_core.hyperparameters import HyperParameters
-from alphaedit_core.nullspace import Projector, Spectrum
+from alphaedit_core.nullspace import Bases
 
 from .base import Editor, Work
 
@@ -24,11 +24,10 @@ class AlphaEdit(Editor):
     projection: ClassVar[bool] = True
     previous_keys: ClassVar[bool | None] = True
 
-    def metric(self, spectrum: Spectrum, hyperparameters: HyperParameters, device: Any) -> Metric:
+    def metric(self, bases: Bases, hyperparameters: HyperParameters) -> Metric:
         """G = P, or I where the projection is off: C plays no part but for P."""
-        if hyperparameters.projection:
-            return spectrum.projector(hyperparameters.threshold, device)
-        return Projector.identity(spectrum.size, device)
+        kept = hyperparameters.threshold
+        return bases.projector(kept) if hyperparameters.projection else bases.identity()
 
     def update(self, work: Work) -> Change:
         """The residual is shared alike by the layers that are left."""

@@ -22,7 +22,7 @@ from torch import Tensor
 from alphaedit_core.changes import Change
 from alphaedit_core.closed_form import EarlierKeys, Metric
 from alphaedit_core.hyperparameters import HyperParameters
-from alphaedit_core.nullspace import Projector, Spectrum
+from alphaedit_core.nullspace import Bases, Projector
 from alphaedit_core.targets import Place
 
 
@@ -70,6 +70,7 @@ class Editor(ABC):
             that means nothing.
         preset: under which name the models' presets have settings of its own (such as a single
             layer); "" for none.
+        one_layer: whether it can write into a single layer only.
         at_once: facts that are written together at most; 0 for as many as asked for.
         place: what the target value is added to in the search; None for an editor that trains.
         on_unpruned: whether an edit begins on the weights as they were before pruning.
@@ -81,6 +82,7 @@ class Editor(ABC):
     projection: ClassVar[bool] = False
     previous_keys: ClassVar[bool | None] = False
     preset: ClassVar[str] = ""
+    one_layer: ClassVar[bool] = False
     at_once: ClassVar[int] = 0
     place: ClassVar[Place | None] = "block"
     on_unpruned: ClassVar[bool] = False
@@ -90,10 +92,9 @@ class Editor(ABC):
         """Published hyperparameters that differ from those of the model's preset."""
         return {}
 
-    def metric(self, spectrum: Spectrum, hyperparameters: HyperParameters, device: Any) -> Metric:
+    def metric(self, bases: Bases, hyperparameters: HyperParameters) -> Metric:
         """G of one layer: the inverse of C, inside the kept space where the projection is on."""
-        kept = hyperparameters.threshold if hyperparameters.projection else None
-        return spectrum.inverse(kept, device)
+        return bases.inverse(hyperparameters.threshold if hyperparameters.projection else None)
 
     @abstractmethod
     def update(self, work: Work) -> Change:
@@ -109,6 +110,11 @@ class Tuner(Editor):
 
     place: ClassVar[Place | None] = None
     previous_keys: ClassVar[bool | None] = None
+    one_layer: ClassVar[bool] = True
+
+    def metric(self, bases: Bases, hyperparameters: HyperParameters) -> Metric:
+        """None is used: I."""
+        return bases.identity()
 
     def update(self, work: Work) -> Change:
         """Not asked: the change comes out of the training."""

@@ -18,7 +18,7 @@ class Emmet(Editor):
     name = "emmet"
     about = "Asks for every fact exactly, as ROME does for one, and only then spares ordinary text."
     source = "Gupta et al. 2024, Eq. 9"
-    preset = "rome"
+    preset = "emmet"
 
     def update(self, work: Work) -> LowRank:
         """The residual is shared alike by the layers that are left; as published there is one."""

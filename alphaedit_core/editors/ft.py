@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -20,6 +21,11 @@ class Ft(Tuner):
     source = "Meng et al. 2022, appendix E.1"
     preset: ClassVar[str] = "ft"
 
+    @classmethod
+    def settings(cls, preset: HyperParameters) -> Mapping[str, Any]:
+        """As published for all models; the released code stops at a loss of 0.01."""
+        return {"steps": 25, "loss_stop": 0.01}
+
     def constrain(
         self, change: Tensor, projector: Projector, hyperparameters: HyperParameters
     ) -> Tensor:
@@ -28,10 +34,12 @@ class Ft(Tuner):
 
 
 class FtL(Ft):
-    """The same with every entry held within ``norm_constraint`` of where it was."""
+    """The same with every entry held within ``norm_constraint`` of where the batch found it."""
 
     name = "ft-l"
-    about = "Trains one layer on the facts, and lets no entry of it move further than a bound."
+    about = (
+        "Trains one layer on the facts; in one batch no entry of it may move further than a bound."
+    )
     source = "Zhu et al. 2020, Eq. 5; Meng et al. 2022, appendix E.1"
     preset: ClassVar[str] = "ft-l"
 

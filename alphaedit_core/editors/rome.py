@@ -18,7 +18,8 @@ class Rome(Editor):
     """``dW = ((v* - W k_b) / (k_b^T u)) u^T`` with ``u = C^-1 k``, one fact at a time.
 
     As in the released code, u is of k, the mean over the prompts with and without contexts, but the
-    rest of the bare prompt's key k_b.
+    rest of the bare prompt's key k_b. (There are twenty contexts there, and as many as
+    ``contexts`` says here; without any this is R-ROME.)
     """
 
     name = "rome"
@@ -26,6 +27,7 @@ class Rome(Editor):
     source = "Meng et al. 2022, Eq. 2"
     preset = "rome"
     previous_keys: ClassVar[bool | None] = None
+    one_layer: ClassVar[bool] = True
     at_once = 1
     place: ClassVar[Place | None] = "mlp"
 
