@@ -402,7 +402,9 @@ def test_prune_prunes_the_sum_and_goes_on_from_what_was_not_pruned(place: Path) 
 
 
 def test_what_is_not_finite_is_refused_and_nothing_is_written(place: Path) -> None:
-    session = new_session(place, "ft", step_size=1e30, steps=3)
+    hp = settings(place, "ft", step_size=1e5, steps=4)
+    session = EditSession(tiny_model("llama", dtype=torch.float16), hyperparameters=hp,
+                          contexts=CONTEXTS[:1])  # fmt: skip
     digest = session.weights_digest()
     with pytest.raises(SessionError, match="layer 1: the change that ft made is not finite; lower"):
         session.edit(FACTS, monitor=quiet())

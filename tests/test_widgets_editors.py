@@ -146,6 +146,7 @@ def test_curves_are_called_by_the_facts_of_their_search(state: State) -> None:
     panel.run(block=True)
     while_it_ran = [names for names in named if len(names) == 1]
     assert while_it_ran == [[FACTS[0].subject], [FACTS[1].subject]]
+    assert panel._names == [fact.subject for fact in FACTS[:2]], "at last all are shown"
 
 
 def test_perplexity_is_of_the_text_that_drift_reads(state: State) -> None:

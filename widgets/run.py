@@ -237,11 +237,12 @@ class RunPanel(Panel):
         self._step.value = text("run-state", words, tag="span")
         trains = issubclass(editor_class(self.session.editor), Tuner)
         self._stages.value = _stage_list(job, trains)
-        traces = _traces(job)
+        # Once it has ended, the result of all batches is shown.
+        traces = _traces(job) if running else []
         if traces is not self._shown and traces:
             self._shown = traces
             self._name([f.subject for f in self._facts_of(job, len(traces))])
-        if traces and running:
+        if traces:
             self._draw()
 
     def _facts_of(self, job: Job[Any], count: int) -> list[Fact]:
