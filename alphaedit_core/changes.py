@@ -190,9 +190,9 @@ def laid_out(change: Change, device: torch.device | str | None = None) -> Change
 
 
 def dense(change: Change) -> Tensor:
-    """A change as a matrix (d_out, d_in), float32; a pruned one counts as the update that it is."""
-    first = next(iter(tensors_of(change).values()))
-    whole = torch.zeros(change.size, device=first.device)
+    """A change as a matrix (d_out, d_in); a pruned one counts as the update that it is."""
+    like = next(tensor for tensor in tensors_of(change).values() if tensor.is_floating_point())
+    whole = like.new_zeros(change.size)
     change.add_to(whole)
     return whole
 
