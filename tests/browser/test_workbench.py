@@ -57,7 +57,7 @@ def eventually(wb: Page, condition: str, seconds: float = 20) -> None:
 def test_the_header(wb: Page) -> None:
     """[S0.1]"""
     said = wb.said("session").text_content()
-    assert "smollm2-135m · float32 · cpu · alphaedit · edits: 0" in said
+    assert "smollm2-135m · float32 · cpu · alphaedit +projection +previous-keys · edits: 0" in said
     ready(wb)
     assert "GB free" in wb.said("memory").text_content()
 
