@@ -4,7 +4,8 @@
 
 Every setting edits the unedited model with the same facts in the same batches, and is measured
 after 40 and after all of them. A line is written as soon as it is known, so a run that was stopped
-goes on where it was; settings that stand in the file already are left out. ``--only`` names some.
+goes on where it was; settings that stand in the file already are left out. ``--only`` names some,
+and ``--output`` makes the table of what the file holds.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,9 @@ from alphaedit_core.hyperparameters import HyperParameters
 from alphaedit_core.measures import measure
 from alphaedit_core.session import default_hyperparameters
 from alphaedit_core.targets import Targets
+
+from .machine import this_machine
+from .report import Report, keep
 
 #: Facts after which a setting is measured for the first time.
 EARLY = 40
@@ -76,6 +80,29 @@ def run(
     return found
 
 
+def table(lines: Sequence[dict[str, Any]]) -> Report:
+    """What a file of results holds, as a report."""
+    measured = ("efficacy", "generalisation", "specificity", "exact", "perplexity")
+    counts = sorted({int(count) for line in lines for count in line["after"]})
+    report = Report("ablation", "Projection, previous keys and λ in sequence")
+    report.columns = (
+        "setting", "edits", *measured[:3], "rewrite exact", "perplexity", "exact, first 40",
+    )  # fmt: skip
+    for line in lines:
+        hp = HyperParameters.from_dict(line["hyperparameters"])
+        for count in counts:
+            found = line["after"][str(count)]
+            numbers = [f"{found[name]:.1f}" for name in measured[:4]]
+            cells = (*numbers, f"{found['perplexity']:.2f}", f"{found['first']['exact']:.1f}")
+            report.rows.append((named(hp), str(count), *cells))
+    report.notes = [
+        f"Batches of {BATCH} CounterFact records, one after another; measured on all facts written "
+        "so far, the last column on the first 40 alone.",
+        "Settings that are not here have not been run yet.",
+    ]
+    return report
+
+
 def main() -> None:
     """Run what is not in the file of results yet."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -83,7 +110,8 @@ def main() -> None:
     parser.add_argument("--text", required=True, help="running text for the perplexity")
     parser.add_argument("--results", type=Path, required=True, help="file of JSON lines")
     parser.add_argument("--edits", type=int, default=300)
-    parser.add_argument("--only", help="settings whose words contain this")
+    parser.add_argument("--only", help="settings whose words contain this; none to run nothing")
+    parser.add_argument("--output", type=Path, help="Markdown file to keep the table in")
     arguments = parser.parse_args()
     model, text = load_model(), Path(arguments.text).read_text("utf-8")
     facts = read_facts(arguments.records, limit=arguments.edits)
@@ -99,6 +127,9 @@ def main() -> None:
         line = json.dumps(run(model, hp, facts, text, shared), ensure_ascii=False)
         with arguments.results.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
+    if arguments.output is not None:
+        lines = arguments.results.read_text("utf-8").splitlines()
+        keep(table([json.loads(line) for line in lines]), this_machine(), arguments.output)
 
 
 if __name__ == "__main__":
