@@ -26,23 +26,13 @@ def add(commands: options.Commands) -> None:
         description="Write facts into a model and show what it said before and says now.",
         epilog="Without --session or --save-model nothing is kept.",
     )
-    parser.add_argument("facts", metavar="FACTS", help='a JSON, JSONL or CSV file, or "examples"')
+    options.add_facts(parser)
     options.add_model(parser)
     parser.add_argument(
         "--session", metavar="DIR", help="keep the session here; continue it if it is there"
     )
     parser.add_argument(
         "--save-model", metavar="OUT", help="write the edited model as a Hugging Face directory"
-    )
-    parser.add_argument(
-        "--batch-size",
-        metavar="N",
-        type=options.positive,
-        default=100,
-        help="facts that are written together (100)",
-    )
-    parser.add_argument(
-        "--limit", metavar="N", type=options.positive, help="use only the first N facts"
     )
     settings.add(parser)
     options.add_json(parser)

@@ -56,6 +56,19 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object instead")
 
 
+def add_facts(parser: argparse.ArgumentParser) -> None:
+    """``FACTS``, ``--batch-size`` and ``--limit``."""
+    parser.add_argument("facts", metavar="FACTS", help='a JSON, JSONL or CSV file, or "examples"')
+    parser.add_argument(
+        "--batch-size",
+        metavar="N",
+        type=positive,
+        default=100,
+        help="facts that are written together (100)",
+    )
+    parser.add_argument("--limit", metavar="N", type=positive, help="use only the first N facts")
+
+
 def add_model(parser: argparse.ArgumentParser) -> None:
     """``--model``, ``--device`` and ``--dtype``."""
     parser.add_argument(

@@ -25,7 +25,7 @@ def add(commands: options.Commands) -> None:
         description="Write the same facts into the unedited model with several editors and measure "
         "each. Nothing is kept.",
     )
-    parser.add_argument("facts", metavar="FACTS", help='a JSON, JSONL or CSV file, or "examples"')
+    options.add_facts(parser)
     parser.add_argument(
         "--editors",
         metavar="LIST",
@@ -34,16 +34,6 @@ def add(commands: options.Commands) -> None:
         "memit+projection,alphaedit-previous-keys (alphaedit,memit)",
     )
     options.add_model(parser)
-    parser.add_argument(
-        "--batch-size",
-        metavar="N",
-        type=options.positive,
-        default=100,
-        help="facts that are written together (100)",
-    )
-    parser.add_argument(
-        "--limit", metavar="N", type=options.positive, help="use only the first N facts"
-    )
     parser.add_argument("--perplexity", metavar="FILE", help="measure perplexity on this text, too")
     settings.add_changes(parser)
     options.add_json(parser)
