@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,6 +28,7 @@ class Score:
         nll: mean negative log-likelihood of the target's tokens (nats).
         probability: ``exp(-nll)``, the geometric mean of their probabilities.
         exact: True if every token of the target is the most likely one at its place.
+        correct: share of the target's tokens that are, from 0 to 1.
         rank: place of the target's first token among all tokens, 1 for the most likely.
     """
 
@@ -34,6 +36,7 @@ class Score:
     probability: float
     exact: bool
     rank: int
+    correct: float = math.nan
 
 
 @using_model
@@ -103,6 +106,7 @@ def score_ids(
                 float(torch.tensor(-nll).exp()),
                 all(rank == 1 for rank in ranks[start:stop]),
                 ranks[start],
+                sum(rank == 1 for rank in ranks[start:stop]) / (stop - start),
             )
             start = stop
     return [one for one in scores if one is not None]

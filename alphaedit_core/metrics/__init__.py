@@ -1,0 +1,1 @@
+"""Metrics of edits, each one short file; see :mod:`.base`."""

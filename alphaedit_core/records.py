@@ -1,0 +1,87 @@
+"""A record of a data set: facts to write, and the questions by which the result is judged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .facts import Fact
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A prompt, and what is right or wrong after it.
+
+    Attributes:
+        kind: what it asks for, with the data set's own name for the part after a slash:
+            ``locality/Forgetfulness``, ``portability/Reasoning``, ``multi-hop``, ``generation``,
+            ``essay/coupled``.
+        prompt: the complete prompt; the answer follows after it.
+        answers: texts each of which is right, the published one first; none where the text that
+            the model goes on with is judged as a whole.
+        wrong: texts that must not be said.
+    """
+
+    kind: str
+    prompt: str
+    answers: tuple[str, ...] = ()
+    wrong: tuple[str, ...] = ()
+
+    @property
+    def group(self) -> str:
+        """The kind without the data set's own name for the part."""
+        return self.kind.partition("/")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Facts that belong together, with the probes of what they should and should not change.
+
+    A fact's own paraphrases and neighbours stay in the fact; what no :class:`Fact` can hold stands
+    in the probes.
+
+    Attributes:
+        dataset: name of the data set, as :func:`~.datasets.dataset` knows it.
+        name: what messages call it: ``case 12`` or ``record 3``.
+        facts: at least one; several where a case needs several rewrites (MQuAKE).
+        probes: what else is asked.
+    """
+
+    dataset: str
+    name: str
+    facts: tuple[Fact, ...]
+    probes: tuple[Probe, ...] = ()
+
+    def asked(self, group: str) -> list[Probe]:
+        """The probes of one group."""
+        return [probe for probe in self.probes if probe.group == group]
+
+
+@dataclass(frozen=True, slots=True)
+class Distinct:
+    """Records of which no two say something of the same thing.
+
+    Attributes:
+        records: those that are kept, in order.
+        left_out: those that came after another about the same subject and prompt.
+    """
+
+    records: list[Record]
+    left_out: list[Record]
+
+
+def distinct(records: Sequence[Record]) -> Distinct:
+    """Of records with a fact about the same subject and prompt (:attr:`Fact.slot`) the first.
+
+    A batch cannot hold two of them: they would be written against each other.
+    """
+    seen: set[tuple[str, str]] = set()
+    found = Distinct([], [])
+    for record in records:
+        slots = {fact.slot for fact in record.facts}
+        if seen & slots or len(slots) < len(record.facts):
+            found.left_out.append(record)
+        else:
+            seen |= slots
+            found.records.append(record)
+    return found
