@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -28,7 +27,7 @@ class Score:
         nll: mean negative log-likelihood of the target's tokens (nats).
         probability: ``exp(-nll)``, the geometric mean of their probabilities.
         exact: True if every token of the target is the most likely one at its place.
-        correct: share of the target's tokens that are, from 0 to 1.
+        correct: share of the target's tokens that are, from 0 to 1; None where it was not noted.
         rank: place of the target's first token among all tokens, 1 for the most likely.
     """
 
@@ -36,7 +35,7 @@ class Score:
     probability: float
     exact: bool
     rank: int
-    correct: float = math.nan
+    correct: float | None = None
 
 
 @using_model
