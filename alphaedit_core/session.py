@@ -249,6 +249,15 @@ class EditSession:
         with self.model.in_use():
             return self._weights.digest()
 
+    def moved(self) -> dict[int, float]:
+        """How far each edited matrix is from the original: ``|W - W0| / |W0|`` (Frobenius)."""
+        with self.model.in_use():
+            self._require_held()
+            return {
+                layer: self._weights.distance(layer) / self._weights.original_norm(layer)
+                for layer in self._weights.layers
+            }
+
     # -- editing ---------------------------------------------------------------------------------
 
     def edit(
@@ -368,7 +377,7 @@ class EditSession:
             "hyperparameters": self.hyperparameters.to_dict(),
             "contexts": None if self._contexts is None else list(self._contexts),
             "statistics": self._statistics,
-            "made_with": _surroundings(self.model),
+            "made_with": surroundings(self.model),
         }
 
     def save(self, folder: str | Path) -> None:
@@ -421,7 +430,7 @@ class EditSession:
             log.warning(
                 "the weights differ in their last bits from those saved: made with %s, here %s",
                 manifest["made_with"],
-                _surroundings(model),
+                surroundings(model),
             )
         return session
 
@@ -702,7 +711,7 @@ def _result(
     return EditResult(outcomes, [written.writes for written in writes], batches, plans, seconds)
 
 
-def _surroundings(model: EditableModel) -> dict[str, Any]:
+def surroundings(model: EditableModel) -> dict[str, Any]:
     """What the last bits of a result depend on besides its inputs."""
     return {
         "alphaedit": __version__,

@@ -1,0 +1,136 @@
+"""``alphaedit experiment``: a data set written batch after batch by several editors."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from alphaedit_core.errors import InputError
+from alphaedit_core.progress import Monitor
+
+from . import options, output, settings
+
+if TYPE_CHECKING:
+    from alphaedit_core.experiment import Probes
+
+
+def add(commands: options.Commands) -> None:
+    """Declare the subcommand."""
+    parser = commands.add_parser(
+        "experiment",
+        help="edit with a whole data set, batch after batch, and measure along the way",
+        description="Write the records of a data set into the unedited model, batch after batch, "
+        "with one editor after another, and measure what that did. A run that was stopped goes on "
+        "where it was when the same command is given again.",
+    )
+    parser.add_argument("--dataset", metavar="NAME", required=True, help="see alphaedit datasets")
+    parser.add_argument(
+        "--path", metavar="FILE", help="the data set's file (fetched from its publisher)"
+    )
+    parser.add_argument(
+        "--edits", metavar="N", type=options.positive, default=2000, help="records in all (2000)"
+    )
+    parser.add_argument(
+        "--batch-size",
+        metavar="N",
+        type=options.positive,
+        default=100,
+        help="records that are written together (100)",
+    )
+    parser.add_argument(
+        "--editor",
+        metavar="LIST",
+        default="alphaedit",
+        help="separated by commas, each with its switches where they are not as published: "
+        "alphaedit,memit+previous-keys (alphaedit)",
+    )
+    parser.add_argument(
+        "--evaluate-every",
+        metavar="N",
+        type=options.positive,
+        help="measure after so many records, too (at the end alone)",
+    )
+    parser.add_argument("--metrics", metavar="LIST", help="see alphaedit metrics (the data set's)")
+    parser.add_argument(
+        "--compat",
+        choices=("paper", "easyedit"),
+        default="paper",
+        help="whose definition where the two differ (paper)",
+    )
+    parser.add_argument("--perplexity", metavar="FILE", help="measure perplexity on this text, too")
+    parser.add_argument(
+        "--ability", metavar="FOLDER", help="measure general ability on these tasks, too"
+    )
+    parser.add_argument(
+        "--items", metavar="N", type=options.positive, default=30, help="items of each task (30)"
+    )
+    parser.add_argument(
+        "--references", metavar="FILE", help="reference texts by target, for the consistency"
+    )
+    parser.add_argument(
+        "--output", metavar="DIR", default="experiment", help="kept here (experiment)"
+    )
+    options.add_model(parser)
+    settings.add_changes(parser)
+    options.add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
+    """Run. Whatever can be refused without the model is refused before it is loaded."""
+    from alphaedit_core.datasets import read_records
+    from alphaedit_core.rivals import check_method, parse_method
+
+    names = [name.strip() for name in arguments.editor.split(",") if name.strip()]
+    if not names:
+        raise InputError(f'--editor "{arguments.editor}" names none; give alphaedit,memit')
+    for name in names:
+        check_method(name)
+    asked = settings.changes(arguments)
+    records = read_records(arguments.path, arguments.dataset, limit=arguments.edits)
+    probes = _probes(arguments)
+    folder = Path(arguments.output).expanduser()
+    options.check_writable("--output", folder)
+
+    from alphaedit_core.experiment import Plan, run_experiment
+    from alphaedit_core.experiment_report import experiment_html
+
+    model = options.load(arguments, monitor)
+    listed = ("editor", "projection", "previous_keys")
+    given = {name: value for name, value in asked.items() if name not in listed}
+    methods = tuple(settings.applied_to(parse_method(name, model), given) for name in names)
+    plan = Plan(
+        methods,
+        arguments.edits,
+        arguments.batch_size,
+        arguments.evaluate_every,
+        tuple(arguments.metrics.split(",")) if arguments.metrics else (),
+        arguments.compat,
+        seed=methods[0].seed,
+    )
+    options.text_ready(methods[0].text, model, monitor)
+    findings = run_experiment(model, records, plan, folder, probes, monitor)
+    from alphaedit_core.files import write_atomic
+
+    report = folder / "report.html"
+    write_atomic(report, experiment_html(findings))
+    if arguments.json:
+        output.show_json(findings.to_dict())
+    else:
+        print(findings)
+        print(f"report: {report}")
+
+
+def _probes(arguments: argparse.Namespace) -> Probes:
+    """What is to be measured beside the metrics, read and checked."""
+    from alphaedit_core.ability import read_tasks
+    from alphaedit_core.experiment import Probes
+    from alphaedit_core.files import read_json
+
+    text = None
+    if arguments.perplexity is not None:
+        text = options.text_file("--perplexity", Path(arguments.perplexity))
+    tasks = () if arguments.ability is None else read_tasks(arguments.ability, arguments.items)
+    references = None if arguments.references is None else read_json(arguments.references)
+    return Probes(text, tasks, references)

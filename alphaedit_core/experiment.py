@@ -1,0 +1,465 @@
+"""Sequential experiments: the records of a data set written batch after batch, and what that did.
+
+Every method starts from the unedited model and writes the same records in the same order. After
+each batch the session is saved, and after each evaluation a line is written, so that an experiment
+that was stopped, by whatever, goes on where it was and ends with the same numbers: the weights come
+from the saved changes bit for bit, and every random draw hangs on the seed and on what is drawn for
+alone.
+
+A folder holds ``experiment.json`` (what is run on what), ``points.jsonl`` (a line per evaluation),
+and a session per method.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from .ability import Task, measure_ability
+from .datasets import Records
+from .errors import CorruptFileError, InputError
+from .evaluation import evaluate
+from .files import read_json, write_atomic, write_json_atomic
+from .hyperparameters import HyperParameters
+from .likelihood import perplexity
+from .metrics import metrics_for
+from .models import EditableModel
+from .progress import Monitor
+from .records import Record, distinct
+from .session import EditSession, checked_editor, surroundings
+
+FORMAT = "alphaedit experiment 1"
+UNEDITED = "unedited"
+_MANIFEST, _POINTS = "experiment.json", "points.jsonl"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an experiment runs.
+
+    Attributes:
+        methods: hyperparameters of each method, in the order they are run.
+        edits: records written in all; all of the data set's if it has fewer.
+        batch_size: records written together.
+        evaluate_every: records after which the model is measured on everything written so far,
+            a multiple of ``batch_size``; None for the end alone.
+        metrics: names of metrics; none for the data set's own.
+        compat: whose definition where papers and toolkits differ, see :mod:`.metrics`.
+        shots: examples before each item of the general ability.
+        seed: of the texts that metrics have written.
+    """
+
+    methods: tuple[HyperParameters, ...]
+    edits: int = 2000
+    batch_size: int = 100
+    evaluate_every: int | None = None
+    metrics: tuple[str, ...] = ()
+    compat: str = "paper"
+    shots: int = 4
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be run, by name.
+
+        Raises:
+            InputError: if a value is out of range, or two methods are the same.
+        """
+        if not self.methods:
+            raise InputError("no editor is named; give at least one")
+        for name in ("edits", "batch_size", "evaluate_every"):
+            value = getattr(self, name)
+            if value is not None and (type(value) is not int or value < 1):
+                raise InputError(f"{name} {value!r} is not a whole number above 0; give 1 or more")
+        if self.evaluate_every is not None and self.evaluate_every % self.batch_size:
+            raise InputError(
+                f"evaluate_every {self.evaluate_every} is not a multiple of batch_size "
+                f"{self.batch_size}; give for example {self.batch_size}"
+            )
+        for place, hp in enumerate(self.methods):
+            if hp in self.methods[:place]:
+                raise InputError(f'method "{hp.method}" is named twice; leave one out')
+
+    def names(self) -> list[str]:
+        """What each method is called: numbered where two differ in hyperparameters alone."""
+        methods = [hp.method for hp in self.methods]
+        return [
+            name if methods.count(name) == 1 else f"{name} ({methods[: place + 1].count(name)})"
+            for place, name in enumerate(methods)
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, ready for JSON."""
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return values | {
+            "methods": [hp.to_dict() for hp in self.methods],
+            "metrics": list(self.metrics),
+        }
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Plan:
+        """The inverse of :meth:`to_dict`."""
+        methods = tuple(HyperParameters.from_dict(hp) for hp in fields["methods"])
+        return cls(**{**fields, "methods": methods, "metrics": tuple(fields["metrics"])})
+
+
+@dataclass(frozen=True)
+class Probes:
+    """What is measured beside the records' own metrics, all of it optional.
+
+    Attributes:
+        text: running text for the perplexity.
+        tasks: tasks of general ability.
+        references: texts that share the new attribute, by target, for the consistency.
+    """
+
+    text: str | None = None
+    tasks: Sequence[Task] = ()
+    references: Mapping[str, Sequence[str]] | None = None
+
+    def digest(self) -> dict[str, str | None]:
+        """SHA-256 of each, by name."""
+        whole = {
+            "text": self.text,
+            "tasks": [asdict(task) for task in self.tasks] or None,
+            "references": self.references,
+        }
+        return {
+            name: None if held is None else sha256(json.dumps(held).encode()).hexdigest()
+            for name, held in whole.items()
+        }
+
+
+@dataclass(frozen=True)
+class Point:
+    """What one method's model made of the records after so many edits.
+
+    Attributes:
+        method: its name, or ``unedited``.
+        edits: records written so far; for the unedited model those that it was asked about.
+        values: means over the records, by metric; None where no record has a value.
+        errors: standard errors of these.
+        retention: by metric the mean over each earlier batch, in order.
+        perplexity: of the running text; None without one.
+        ability: accuracy and F1 of each task, by task.
+        weights: ``|W - W0| / |W0|`` by layer.
+        seconds: spent writing, since the point before, and measuring.
+    """
+
+    method: str
+    edits: int
+    values: Mapping[str, float | None]
+    errors: Mapping[str, float | None]
+    retention: Mapping[str, Sequence[float | None]]
+    perplexity: float | None
+    ability: Mapping[str, Mapping[str, float]]
+    weights: Mapping[str, float]
+    seconds: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What an experiment has found so far.
+
+    Attributes:
+        folder: where it is kept.
+        manifest: ``experiment.json``.
+        points: in the order they were found.
+    """
+
+    folder: Path
+    manifest: Mapping[str, Any]
+    points: list[Point] = field(default_factory=list)
+
+    @property
+    def plan(self) -> Plan:
+        """What is run."""
+        return Plan.from_dict(self.manifest["plan"])
+
+    @property
+    def complete(self) -> bool:
+        """Whether every method has been measured after all records."""
+        last = len(self.manifest["records"]["names"])
+        found = {(point.method, point.edits) for point in self.points}
+        return all((name, last) in found for name in (UNEDITED, *self.plan.names()))
+
+    def of(self, method: str) -> list[Point]:
+        """The points of one method, by number of edits."""
+        return sorted((p for p in self.points if p.method == method), key=lambda p: p.edits)
+
+    def last(self) -> dict[str, Point]:
+        """The last point of each method that has one, the unedited model first."""
+        found = {name: self.of(name) for name in (UNEDITED, *self.plan.names())}
+        return {name: points[-1] for name, points in found.items() if points}
+
+
+def run_experiment(
+    model: EditableModel,
+    records: Records,
+    plan: Plan,
+    folder: str | Path,
+    probes: Probes | None = None,
+    monitor: Monitor | None = None,
+) -> Findings:
+    """Run an experiment, or go on with the one that the folder holds.
+
+    Args:
+        model: the model, unedited; it is unedited again afterwards.
+        records: the data set, see :func:`~.datasets.read_records`.
+        plan: what to run.
+        folder: where everything is kept; made if it does not exist.
+        probes: what else to measure.
+        monitor: what to report to.
+
+    Returns:
+        What was found, also by earlier runs.
+
+    Raises:
+        InputError: if the folder holds something else or another experiment, or a method or metric
+            cannot be used; nothing was done.
+        SessionError: if a session has edits in the model.
+        Cancelled: if cancelled; the next call goes on after the last batch that was written.
+    """
+    monitor, probes, place = monitor or Monitor(), probes or Probes(), Path(folder)
+    for hp in plan.methods:
+        checked_editor(model, hp)
+    metrics = list(plan.metrics) or [metric.name for metric in metrics_for(records.dataset)]
+    batches, left_out = batched(records.records[: plan.edits], plan.batch_size)
+    written = [record for batch in batches for record in batch]
+    findings = _opened(place, _manifest(model, records, plan, written, left_out, probes))
+    work = _Work(model, findings, batches, metrics, probes, monitor)
+    with monitor.stage("experiment", len(batches) * len(plan.methods), "batch"):
+        work.unedited()
+        for name, hp in zip(plan.names(), plan.methods, strict=True):
+            work.method(name, hp)
+    return findings
+
+
+def load_experiment(folder: str | Path) -> Findings:
+    """What an experiment has found so far; needs no model.
+
+    Raises:
+        InputError: if the folder holds none.
+        CorruptFileError: if a file of it is damaged.
+    """
+    place = Path(folder)
+    if not (place / _MANIFEST).is_file():
+        raise InputError(f"experiment {place}: holds none; give a folder that has one")
+    manifest = read_json(place / _MANIFEST)
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise CorruptFileError(f"{place / _MANIFEST}: not an experiment of this version")
+    return Findings(place, manifest, list(_points(place / _POINTS)))
+
+
+def batched(records: Sequence[Record], size: int) -> tuple[list[list[Record]], list[Record]]:
+    """Batches of records, and the records left out: those about the same as one of their batch."""
+    batches: list[list[Record]] = []
+    left_out: list[Record] = []
+    for start in range(0, len(records), size):
+        found = distinct(records[start : start + size])
+        batches.append(found.records)
+        left_out += found.left_out
+    return batches, left_out
+
+
+def session_folder(folder: Path, place: int, method: str) -> Path:
+    """Where the session of a method is kept."""
+    return folder / f"{place:02}-{re.sub('[^a-z0-9+-]+', '-', method.lower()).strip('-')}"
+
+
+class _Work:
+    """One run of an experiment over one model."""
+
+    def __init__(
+        self,
+        model: EditableModel,
+        findings: Findings,
+        batches: list[list[Record]],
+        metrics: Sequence[str],
+        probes: Probes,
+        monitor: Monitor,
+    ) -> None:
+        self._model, self._findings, self._batches = model, findings, batches
+        self._metrics, self._probes, self._monitor = metrics, probes, monitor
+        self._plan = findings.plan
+
+    def unedited(self) -> None:
+        """Measure the model as it is, on all records."""
+        if not self._has(UNEDITED, sum(map(len, self._batches))):
+            self._measure(UNEDITED, len(self._batches), {}, 0.0)
+
+    def method(self, name: str, hp: HyperParameters) -> None:
+        """Write all batches by one method, measuring where that is due."""
+        place = self._plan.names().index(name) + 1
+        folder = session_folder(self._findings.folder, place, name)
+        last = sum(map(len, self._batches))
+        if self._has(name, last):
+            self._monitor.advance(len(self._batches))
+            return
+        if (folder / "session.json").exists():
+            session = EditSession.load(folder, self._model, monitor=self._monitor)
+        else:
+            session = EditSession(self._model, None, hp)
+        spent = 0.0
+        try:
+            self._monitor.advance(session.applied)
+            for number in range(session.applied, len(self._batches) + 1):
+                if number and self._due(number) and not self._has(name, self._edits(number)):
+                    self._measure(name, number, session.moved(), spent)
+                    spent = 0.0
+                if number == len(self._batches):
+                    break
+                facts = [fact for record in self._batches[number] for fact in record.facts]
+                start = time.perf_counter()
+                session.edit(facts, len(facts), self._monitor)
+                spent += time.perf_counter() - start
+                session.save(folder)
+                self._monitor.advance()
+        finally:
+            session.close()
+
+    def _edits(self, number: int) -> int:
+        return sum(map(len, self._batches[:number]))
+
+    def _due(self, number: int) -> bool:
+        every = self._plan.evaluate_every
+        records = number * self._plan.batch_size
+        return number == len(self._batches) or (every is not None and records % every == 0)
+
+    def _has(self, name: str, edits: int) -> bool:
+        return any(p.method == name and p.edits == edits for p in self._findings.points)
+
+    def _measure(self, name: str, number: int, weights: Mapping[int, float], spent: float) -> None:
+        """Measure the model as it stands on the records of the first batches, and keep that."""
+        model, monitor, plan, probes = self._model, self._monitor, self._plan, self._probes
+        batches, start = self._batches[:number], time.perf_counter()
+        records = [record for batch in batches for record in batch]
+        found = evaluate(
+            model,
+            records,
+            self._metrics,
+            monitor=monitor,
+            seed=plan.seed,
+            compat=plan.compat,
+            references=probes.references,
+        )
+        read = None if probes.text is None else perplexity(model, probes.text, monitor)
+        ability: dict[str, dict[str, float]] = {}
+        if probes.tasks:
+            measured = measure_ability(model, probes.tasks, shots=plan.shots, monitor=monitor)
+            ability = {task.name: {"accuracy": task.accuracy, "f1": task.f1} for task in measured}
+        ends = [sum(map(len, batches[: place + 1])) for place in range(number)]
+        starts = [0, *ends[:-1]]
+        point = Point(
+            name,
+            len(records),
+            {name: result.mean for name, result in found.results.items()},
+            {name: result.error for name, result in found.results.items()},
+            {
+                name: [_mean(result.values[a:b]) for a, b in zip(starts, ends, strict=True)]
+                for name, result in found.results.items()
+                if result.values
+            },
+            read,
+            ability,
+            {str(layer): moved for layer, moved in weights.items()},
+            {"writing": spent, "measuring": time.perf_counter() - start},
+        )
+        with open(self._findings.folder / _POINTS, "a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(point), ensure_ascii=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self._findings.points.append(point)
+
+
+def _manifest(
+    model: EditableModel,
+    records: Records,
+    plan: Plan,
+    written: Sequence[Record],
+    left_out: Sequence[Record],
+    probes: Probes,
+) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "plan": plan.to_dict(),
+        "records": {
+            "dataset": records.dataset,
+            "source": str(records.source.name),
+            "sha256": records.sha256,
+            "names": [record.name for record in written],
+            "left_out": [record.name for record in left_out],
+        },
+        "probes": probes.digest(),
+        "model": {
+            "name": model.name,
+            "fingerprint": model.fingerprint,
+            "dtype": str(model.dtype).removeprefix("torch."),
+        },
+        "made_with": surroundings(model),
+    }
+
+
+def _opened(place: Path, manifest: dict[str, Any]) -> Findings:
+    """The folder with this experiment in it, begun or continued.
+
+    Raises:
+        InputError: if it holds something else; names the first thing that differs.
+    """
+    if not (place / _MANIFEST).exists():
+        if place.exists() and (not place.is_dir() or any(place.iterdir())):
+            raise InputError(f"experiment {place}: exists and is none; give a new folder")
+        place.mkdir(parents=True, exist_ok=True)
+        write_json_atomic(place / _MANIFEST, manifest)
+        return Findings(place, manifest)
+    findings = load_experiment(place)
+    for part in ("plan", "records", "probes", "model"):
+        kept, asked = findings.manifest[part], json.loads(json.dumps(manifest[part]))
+        for name, value in kept.items():
+            if asked.get(name) != value:
+                raise InputError(
+                    f"experiment {place}: was begun with another {name} of its {part} "
+                    f"({_short(value)}, not {_short(asked.get(name))}); leave that as it was, or "
+                    "give a new folder"
+                )
+    _mend(place / _POINTS)
+    return findings
+
+
+def _points(file: Path) -> Iterator[Point]:
+    """The whole lines of a file; a last one that was cut off by a kill is passed over."""
+    if not file.exists():
+        return
+    lines = file.read_text("utf-8").split("\n")
+    for number, line in enumerate(lines, 1):
+        try:
+            yield Point(**json.loads(line))
+        except (ValueError, TypeError):
+            if line and number < len(lines):
+                raise CorruptFileError(f"{file}: line {number} is damaged; remove it") from None
+
+
+def _mend(file: Path) -> None:
+    """Cut off a last line that has no end, so that the next one begins on its own."""
+    with suppress(FileNotFoundError):
+        content = file.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]
+        if whole != content:
+            write_atomic(file, whole)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "…"
