@@ -28,13 +28,14 @@ from .datasets import Records
 from .errors import CorruptFileError, InputError
 from .evaluation import evaluate
 from .files import read_json, write_atomic, write_json_atomic
-from .hyperparameters import HyperParameters
+from .hyperparameters import HyperParameters, model_name
 from .likelihood import perplexity
 from .metrics import metrics_for
 from .models import EditableModel
 from .progress import Monitor
 from .records import Record, distinct
-from .session import EditSession, checked_editor, surroundings
+from .results import html_table
+from .session import EditSession, checked_editor, shape_of, surroundings
 
 FORMAT = "alphaedit experiment 1"
 UNEDITED = "unedited"
@@ -182,6 +183,25 @@ class Findings:
     def plan(self) -> Plan:
         """What is run."""
         return Plan.from_dict(self.manifest["plan"])
+
+    @property
+    def metrics(self) -> list[str]:
+        """Names of the metrics, in the order they were measured."""
+        return list(dict.fromkeys(name for point in self.points for name in point.values))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, ready for JSON."""
+        return {"manifest": dict(self.manifest), "points": [asdict(p) for p in self.points]}
+
+    def __repr__(self) -> str:
+        from .experiment_report import experiment_text
+
+        return experiment_text(self)
+
+    def _repr_html_(self) -> str:
+        from .experiment_report import paper_table
+
+        return html_table(*paper_table(self))
 
     @property
     def complete(self) -> bool:
@@ -402,6 +422,7 @@ def _manifest(
             "name": model.name,
             "fingerprint": model.fingerprint,
             "dtype": str(model.dtype).removeprefix("torch."),
+            "preset": model_name(shape_of(model)),
         },
         "made_with": surroundings(model),
     }

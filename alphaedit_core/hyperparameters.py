@@ -261,6 +261,11 @@ def preset_for(model_type: str, layers: int, hidden_size: int) -> HyperParameter
     )
 
 
+def model_name(shape: Shape) -> str | None:
+    """What the model of a preset is called; None for a shape without one."""
+    return _PRESETS[shape][0] if shape in _PRESETS else None
+
+
 def single_layer(preset: HyperParameters, shape: Shape, name: str) -> dict[str, Any]:
     """What an editor of one layer is set to in a model: its layer, and whatever else is published.
 

@@ -1,8 +1,4 @@
-"""A session as one HTML file that can be sent to someone, and as a piece of a model card.
-
-The page holds everything itself, pictures too, and forbids its reader's browser to fetch anything
-(a Content-Security-Policy in its head). It is readable on paper, in light and in dark.
-"""
+"""A session as one HTML file that can be sent to someone, and as a piece of a model card."""
 
 from __future__ import annotations
 
@@ -14,40 +10,11 @@ from . import __version__
 from .export import facts_in_model, markdown_cell, portable_name
 from .ledger import Entry
 from .nullspace import Spectrum
+from .page import page, scroll
 from .pictures import spectrum_html, trace_html
 from .probes import KINDS, ProbeRow, aggregate
 from .results import HEADINGS, Outcome, html_table
 from .session import EditSession
-
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-
-_STYLE = """
-:root {
-  color-scheme: light dark;
-  --ink: #1f1f1f; --quiet: #5b5b5b; --paper: #ffffff; --line: #cccccc;
-}
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e8e8e8; --quiet: #ababab; --paper: #161616; --line: #4a4a4a; }
-}
-body {
-  max-width: 62rem; margin: 2rem auto; padding: 0 1rem;
-  color: var(--ink); background: var(--paper);
-  font: 16px/1.5 system-ui, sans-serif; overflow-wrap: anywhere;
-}
-h1 { font-size: 1.6rem; }
-h2 { font-size: 1.25rem; margin-top: 2.2rem; }
-h3 { font-size: 1rem; }
-.quiet, summary { color: var(--quiet); }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; margin: 0.6rem 0; font-variant-numeric: tabular-nums; }
-th, td {
-  border-bottom: 1px solid var(--line); padding: 0.25rem 0.9rem 0.25rem 0;
-  vertical-align: top; text-align: left; overflow-wrap: break-word;
-}
-th { font-weight: 600; color: var(--quiet); }
-img { display: block; margin: 0.6rem 0; max-width: 100%; }
-"""
-
 
 def report_html(
     session: EditSession,
@@ -74,16 +41,10 @@ def report_html(
         _edits(session),
         _spectra(session, spectra or {}),
         "" if probes is None else _probes(probes),
-        f"<h2>History</h2>{_scroll(session.history._repr_html_())}",
+        f"<h2>History</h2>{scroll(session.history._repr_html_())}",
         _settings(session, name),
     ]
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<link rel="icon" href="data:,"><title>{escape(title)}</title>'
-        f"<style>{_STYLE}</style></head>\n<body>\n" + "\n".join(parts) + "\n</body></html>\n"
-    )
+    return page(title, parts)
 
 
 def model_card(session: EditSession) -> str:
@@ -147,7 +108,7 @@ def _edits(session: EditSession) -> str:
         parts.append(
             f"<h2>Edit {number}{escape(named)}</h2>"
             f'<p class="quiet">{escape(made)}; {escape(entry.result.summary())}</p>'
-            + _scroll(html_table((*HEADINGS, "outcome"), rows))
+            + scroll(html_table((*HEADINGS, "outcome"), rows))
             + "<h3>Search for the target values</h3>"
             + trace_html([outcome.trace for outcome in entry.result.outcomes])
         )
@@ -159,7 +120,7 @@ def _spectra(session: EditSession, spectra: Mapping[int, Spectrum]) -> str:
     used = entries[-1].hyperparameters if entries else session.hyperparameters
     if not spectra:
         return "<h2>Null space</h2><p>The spectra have not been made in this session.</p>"
-    pictures = (_scroll(spectrum_html(spectra[layer], used.threshold)) for layer in sorted(spectra))
+    pictures = (scroll(spectrum_html(spectra[layer], used.threshold)) for layer in sorted(spectra))
     return (
         "<h2>Null space</h2><p>Eigenvalues of the second moment of each edited layer's keys over "
         "ordinary text. With the projection on, an edit writes only into directions under the "
@@ -185,7 +146,7 @@ def _probes(rows: Sequence[ProbeRow]) -> str:
     return (
         "<h2>Paraphrases and neighbours</h2>"
         + html_table(("kind", "passed"), shares)
-        + _scroll(html_table(headings, cells))
+        + scroll(html_table(headings, cells))
     )
 
 
@@ -214,9 +175,9 @@ def _settings(session: EditSession, name: str) -> str:
     ]
     return (
         "<h2>Model and settings</h2>"
-        + _scroll(html_table(("", ""), rows))
+        + scroll(html_table(("", ""), rows))
         + "<h3>Hyperparameters</h3>"
-        + _scroll(html_table(("hyperparameter", "value"), settings))
+        + scroll(html_table(("hyperparameter", "value"), settings))
         + (html_table(("made with another", "", "value"), differing) if differing else "")
         + (html_table(("contexts before prompts",), contexts) if contexts else "")
     )
@@ -226,10 +187,6 @@ def _differing(entry: Entry, present: Mapping[str, Any]) -> dict[str, Any]:
     fields = entry.hyperparameters.to_dict()
     fields["text"] = portable_name(fields["text"])
     return {key: value for key, value in fields.items() if value != present[key]}
-
-
-def _scroll(html: str) -> str:
-    return f'<div class="scroll">{html}</div>'
 
 
 # -- what is said ----------------------------------------------------------------------------------

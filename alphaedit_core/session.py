@@ -627,8 +627,7 @@ def default_hyperparameters(model: EditableModel, editor: str = "alphaedit") -> 
     Raises:
         InputError: if there is no such editor.
     """
-    config = model.model.config.get_text_config()
-    shape = Shape(config.model_type, model.layers, model.anatomy.hidden_size)
+    shape = shape_of(model)
     preset, own = preset_for(*dataclasses.astuple(shape)), editor_class(editor)
     fields = dict(own.settings(preset))
     if own.preset:
@@ -639,6 +638,12 @@ def default_hyperparameters(model: EditableModel, editor: str = "alphaedit") -> 
         previous_keys=bool(own.previous_keys),
         **fields,
     )
+
+
+def shape_of(model: EditableModel) -> Shape:
+    """By which presets know the model."""
+    config = model.model.config.get_text_config()
+    return Shape(config.model_type, model.layers, model.anatomy.hidden_size)
 
 
 def observe(model: EditableModel, facts: Sequence[Fact], monitor: Monitor) -> list[Seen]:

@@ -175,3 +175,21 @@ def text_ready(spec: str, model: EditableModel, monitor: Monitor) -> None:
     source = open_text(spec, model, monitor)
     if isinstance(source, WikipediaSample):
         next(source.documents())
+
+
+def text_file(option: str, file: Path) -> str:
+    """What a text file holds.
+
+    Raises:
+        InputError: if it cannot be read, naming the option.
+    """
+    try:
+        return file.read_text("utf-8")
+    except OSError as error:
+        raise InputError(
+            f"{option} {file}: cannot be read ({error.strerror}); give a text file"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{option} {file}: not UTF-8 at byte {error.start}; save it in UTF-8"
+        ) from None

@@ -63,7 +63,7 @@ def compare(arguments: argparse.Namespace, monitor: Monitor) -> None:
     """Compare. Whatever can be refused without the model is refused before it is loaded."""
     facts = read_facts(arguments.facts, arguments.limit)
     asked = settings.changes(arguments)
-    text = None if arguments.perplexity is None else _text(Path(arguments.perplexity))
+    text = None if arguments.perplexity is None else options.text_file("--perplexity", Path(arguments.perplexity))
     names = [name.strip() for name in arguments.editors.split(",") if name.strip()]
     if not names:
         raise InputError(f'--editors "{arguments.editors}" names none; give alphaedit,memit')
@@ -87,16 +87,3 @@ def compare(arguments: argparse.Namespace, monitor: Monitor) -> None:
         output.show_json(contest.to_dict())
     else:
         print(contest)
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text("utf-8")
-    except OSError as error:
-        raise InputError(
-            f"--perplexity {file}: cannot be read ({error.strerror}); give a text file"
-        ) from None
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"--perplexity {file}: not UTF-8 at byte {error.start}; save it in UTF-8"
-        ) from None

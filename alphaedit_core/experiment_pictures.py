@@ -1,0 +1,129 @@
+"""Pictures of an experiment: every measure over the edits, and what is left of each batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from math import ceil
+from typing import TYPE_CHECKING
+
+from .pictures import BLUE, GREEN, GREY, VERMILLION, _image, _svg
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from .experiment import Findings, Point
+
+#: A colour and a stroke for each method; more than these cannot be told apart.
+_STROKES = tuple(
+    (colour, dashes)
+    for dashes in ("-", (0, (5, 1.5)), (0, (1, 1.2)))
+    for colour in (VERMILLION, BLUE, GREEN, GREY)
+)
+_COLUMNS = 3
+
+
+def curves_html(findings: Findings) -> str:
+    """Every measure over the edits, a line for each method, with a text that says the last."""
+    series = _series(findings)
+    if not series:
+        return ""
+    said = [
+        f"{measure}: " + ", ".join(f"{name} {values[-1][1]:.4g}" for name, values in lines.items())
+        for measure, lines in series.items()
+    ]
+    return _image(
+        _panels(series, "edits"), f"Measures over the edits; at the last point {'; '.join(said)}."
+    )
+
+
+def retention_html(findings: Findings, measures: Sequence[str]) -> str:
+    """What is left of every batch after the last edit, a line for each method.
+
+    Args:
+        findings: what was found.
+        measures: metrics to show.
+    """
+    series: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for measure in measures:
+        for name, point in findings.last().items():
+            left = point.retention.get(measure, ())
+            values = [(n, value) for n, value in enumerate(left, 1) if value is not None]
+            if values and point.weights:
+                series.setdefault(measure, {})[name] = values
+    if not series:
+        return ""
+    said = [
+        f"{measure}, first and last batch: "
+        + ", ".join(f"{name} {v[0][1]:.1f} and {v[-1][1]:.1f}" for name, v in lines.items())
+        for measure, lines in series.items()
+    ]
+    return _image(
+        _panels(series, "batch, in the order they were written"),
+        f"What is left of every batch after the last edit. {'; '.join(said)}.",
+    )
+
+
+def _series(findings: Findings) -> dict[str, dict[str, list[tuple[float, float]]]]:
+    """By measure and method the number of edits and the value of every point that has one."""
+    unedited = findings.last().get("unedited")
+    measures: dict[str, Callable[[Point], float | None]] = {}
+    for name in findings.metrics:
+        measures[name] = lambda point, name=name: point.values.get(name)  # type: ignore[misc]
+    measures["perplexity"] = lambda point: point.perplexity
+    for task in sorted({task for point in findings.points for task in point.ability}):
+        measures[f"{task}, F1"] = lambda point, task=task: point.ability.get(task, {}).get("f1")  # type: ignore[misc]
+    measures["|ΔW| / |W|, mean of layers"] = lambda point: (
+        sum(point.weights.values()) / len(point.weights) if point.weights else None
+    )
+    series: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for measure, read in measures.items():
+        lines: dict[str, list[tuple[float, float]]] = {}
+        for name in findings.plan.names():
+            points = [(p.edits, read(p)) for p in findings.of(name)]
+            values = [(float(n), value) for n, value in points if value is not None]
+            if values:
+                lines[name] = values
+        start = read(unedited) if unedited is not None else None
+        if start is not None and lines:
+            # The unedited model was asked about all records: a line across, not a start.
+            last = max(n for values in lines.values() for n, _ in values)
+            lines["unedited"] = [(0.0, start), (last, start)]
+        if lines:
+            series[measure] = lines
+    return series
+
+
+def _panels(series: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], x: str) -> str:
+    names = list(dict.fromkeys(name for lines in series.values() for name in lines))
+    methods = [name for name in names if name != "unedited"]
+    rows = ceil(len(series) / _COLUMNS)
+
+    def draw(figure: Figure) -> None:
+        panels = figure.subplots(rows, min(_COLUMNS, len(series)), squeeze=False).flat
+        for axes in panels[len(series) :]:
+            axes.set_axis_off()
+        for axes, (measure, lines) in zip(panels, series.items(), strict=False):
+            for name, values in lines.items():
+                if name == "unedited":
+                    axes.plot(*zip(*values, strict=True), color=GREY, linewidth=0.9, label=name)
+                    continue
+                colour, dashes = _STROKES[methods.index(name) % len(_STROKES)]
+                dot = "o" if len(values) == 1 else None
+                axes.plot(
+                    *zip(*values, strict=True), color=colour, linestyle=dashes, marker=dot,
+                    label=name,
+                )  # fmt: skip
+            axes.set_title(measure)
+            axes.set_xlabel(x)
+            highest = max(value for values in lines.values() for _, value in values)
+            lowest = min(value for values in lines.values() for _, value in values)
+            if measure == "perplexity" and highest > 10 * lowest > 0:
+                axes.set_yscale("log")
+        seen = {
+            label: handle
+            for axes in figure.axes
+            for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+        }
+        figure.legend(seen.values(), seen.keys(), loc="outside lower left", ncols=3)
+
+    return _svg(10.5, 2.4 * rows + 0.5, draw)

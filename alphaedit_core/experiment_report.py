@@ -1,0 +1,122 @@
+"""An experiment as one HTML page, in the layout of the paper's table, and as a table of text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from html import escape
+from typing import TYPE_CHECKING
+
+from .export import portable_name
+from .metrics import metrics
+from .page import page, scroll
+from .published import BATCH, COLUMNS, EDITS, published
+from .results import html_table, text_table
+
+if TYPE_CHECKING:
+    from .experiment import Findings, Point
+
+
+def experiment_html(findings: Findings) -> str:
+    """One self-contained page: the table, curves, what is left of each batch, and definitions."""
+    from .experiment_pictures import curves_html, retention_html
+
+    manifest, plan = findings.manifest, findings.plan
+    records = manifest["records"]
+    title = f"{len(records['names'])} sequential edits of {portable_name(manifest['model']['name'])}"
+    headings, rows = paper_table(findings)
+    left_out = len(records["left_out"])
+    said = (
+        f"{records['dataset']}, {len(records['names'])} records in batches of {plan.batch_size}. "
+        + (f"{left_out} more were about the same as one of their batch. " if left_out else "")
+        + ("" if findings.complete else "Not complete yet. ")
+    )
+    held = [name for name in ("efficacy", "exact", "zsre_efficacy") if name in findings.metrics]
+    parts = [
+        f"<h1>{escape(title)}</h1><p>{escape(said)}</p>",
+        f"<h2>In the paper's layout</h2>{scroll(html_table(headings, rows))}",
+        '<p class="quiet">Mean over the records ± standard error. '
+        f"Rows of the paper, where it has this model, are after {EDITS:,} edits in batches of "
+        f"{BATCH}.</p>",
+        f"<h2>Everything measured</h2>{scroll(html_table(*whole_table(findings)))}",
+        f"<h2>Over the edits</h2>{curves_html(findings)}",
+        f"<h2>What is left of every batch</h2>{retention_html(findings, held)}",
+        f"<h2>What the numbers are</h2>{scroll(html_table(*cards(findings.metrics)))}",
+        "<h2>Settings</h2><details><summary>Everything that the numbers depend on</summary>"
+        f"<pre>{escape(json.dumps(dict(manifest), indent=1, ensure_ascii=False))}</pre></details>",
+    ]
+    return page(title, parts)
+
+
+def paper_table(findings: Findings) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Headings and rows of the paper's table, with the paper's own rows where it has the model."""
+    dataset = findings.manifest["records"]["dataset"]
+    wanted = [name for name in COLUMNS.get(dataset, ()) if name in findings.metrics]
+    columns = wanted or list(findings.metrics)
+    rows = [
+        (name, str(point.edits if name != "unedited" else 0), *_cells(point, columns))
+        for name, point in findings.last().items()
+    ]
+    model = findings.manifest["model"].get("preset") or ""
+    places = [COLUMNS[dataset].index(name) for name in wanted]
+    for method, values in published(model, dataset).items():
+        rows.append(
+            (
+                f"{method}, as published on {model}",
+                str(0 if method == "unedited" else EDITS),
+                *(f"{values[place]:.2f}" for place in places),
+            )
+        )
+    return ("method", "edits", *columns), rows
+
+
+def whole_table(findings: Findings) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Headings and rows of everything that was measured, a row for every point."""
+    names = findings.metrics
+    tasks = sorted({task for point in findings.points for task in point.ability})
+    rows = []
+    for method in ("unedited", *findings.plan.names()):
+        for point in findings.of(method):
+            weights = list(point.weights.values())
+            rows.append(
+                (
+                    method,
+                    str(point.edits if weights else 0),
+                    *_cells(point, names),
+                    "" if point.perplexity is None else f"{point.perplexity:.2f}",
+                    *(_number(point.ability.get(task, {}).get("f1")) for task in tasks),
+                    f"{sum(weights) / len(weights):.3f}" if weights else "",
+                    f"{point.seconds['writing']:.0f}" if weights else "",
+                    f"{point.seconds['measuring']:.0f}",
+                )
+            )
+    ability = (f"{task}, F1" for task in tasks)
+    ends = ("|ΔW| / |W|", "seconds writing", "seconds measuring")
+    return ("method", "edits", *names, "perplexity", *ability, *ends), rows
+
+
+def experiment_text(findings: Findings) -> str:
+    """The paper's table for a terminal."""
+    return text_table(*paper_table(findings))
+
+
+def cards(names: Iterable[str]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Headings and rows of what metrics are."""
+    known = metrics()
+    rows = [
+        (name, card.formula, card.direction, card.unit, card.source, card.note)
+        for name, card in ((name, known[name]) for name in names)
+    ]
+    return ("metric", "formula", "better", "unit", "source", "note"), rows
+
+
+def _cells(point: Point, names: Iterable[str]) -> list[str]:
+    cells = []
+    for name in names:
+        value, error = point.values.get(name), point.errors.get(name)
+        cells.append(_number(value) + (f" ± {error:.1f}" if value is not None and error else ""))
+    return cells
+
+
+def _number(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.1f}"
