@@ -278,6 +278,15 @@ def load_experiment(folder: str | Path) -> Findings:
     return Findings(place, manifest, list(_points(place / _POINTS)))
 
 
+def save_report(findings: Findings) -> Path:
+    """Write ``report.html`` into the experiment's folder, one page that needs no network."""
+    from .experiment_report import experiment_html
+
+    place = findings.folder / "report.html"
+    write_atomic(place, experiment_html(findings))
+    return place
+
+
 def batched(records: Sequence[Record], size: int) -> tuple[list[list[Record]], list[Record]]:
     """Batches of records, and the records left out: those about the same as one of their batch."""
     batches: list[list[Record]] = []

@@ -31,7 +31,6 @@ def experiment_html(findings: Findings) -> str:
         + (f"{left_out} more were about the same as one of their batch. " if left_out else "")
         + ("" if findings.complete else "Not complete yet. ")
     )
-    held = [name for name in ("efficacy", "exact", "zsre_efficacy") if name in findings.metrics]
     parts = [
         f"<h1>{escape(title)}</h1><p>{escape(said)}</p>",
         f"<h2>In the paper's layout</h2>{scroll(html_table(headings, rows))}",
@@ -40,7 +39,7 @@ def experiment_html(findings: Findings) -> str:
         f"{BATCH}.</p>",
         f"<h2>Everything measured</h2>{scroll(html_table(*whole_table(findings)))}",
         f"<h2>Over the edits</h2>{curves_html(findings)}",
-        f"<h2>What is left of every batch</h2>{retention_html(findings, held)}",
+        f"<h2>What is left of every batch</h2>{retention_html(findings, held(findings))}",
         f"<h2>What the numbers are</h2>{scroll(html_table(*cards(findings.metrics)))}",
         "<h2>Settings</h2><details><summary>Everything that the numbers depend on</summary>"
         f"<pre>{escape(json.dumps(dict(manifest), indent=1, ensure_ascii=False))}</pre></details>",
@@ -98,6 +97,12 @@ def whole_table(findings: Findings) -> tuple[tuple[str, ...], list[tuple[str, ..
 def experiment_text(findings: Findings) -> str:
     """The paper's table for a terminal."""
     return text_table(*paper_table(findings))
+
+
+def held(findings: Findings) -> list[str]:
+    """The metrics that say whether what was written is still there."""
+    wanted = ("efficacy", "efficacy_accuracy", "zsre_efficacy", "edit_success", "multi_hop")
+    return [name for name in wanted if name in findings.metrics]
 
 
 def cards(names: Iterable[str]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:

@@ -13,6 +13,7 @@ from alphaedit_core.session import EditSession
 from .compare import ComparePanel
 from .drift import DriftPanel
 from .editors import EditorsPanel
+from .experiment import ExperimentPanel
 from .export import ExportPanel
 from .facts import FactsPanel
 from .header import HeaderPanel
@@ -39,8 +40,8 @@ class Workbench(Panel):
     method here.
 
     Attributes:
-        header, facts_panel, spectrum, edit, compare, probes, drift, history, editors, export: the
-            panels.
+        header, facts_panel, spectrum, edit, compare, probes, drift, history, editors, experiment,
+            export: the panels.
     """
 
     name = "workbench"
@@ -64,10 +65,11 @@ class Workbench(Panel):
         self.drift = DriftPanel(state)
         self.history = HistoryPanel(state)
         self.editors = EditorsPanel(state)
+        self.experiment = ExperimentPanel(state)
         self.export = ExportPanel(state, loaded=self.take)
         self.panels: tuple[Panel, ...] = (
             self.facts_panel, self.spectrum, self.edit, self.compare, self.probes, self.drift,
-            self.history, self.editors, self.export,
+            self.history, self.editors, self.experiment, self.export,
         )  # fmt: skip
         self.tabs.children = self.panels
         self.tabs.titles = [panel.title for panel in self.panels]

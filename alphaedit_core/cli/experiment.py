@@ -93,8 +93,7 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     folder = Path(arguments.output).expanduser()
     options.check_writable("--output", folder)
 
-    from alphaedit_core.experiment import Plan, run_experiment
-    from alphaedit_core.experiment_report import experiment_html
+    from alphaedit_core.experiment import Plan, run_experiment, save_report
 
     model = options.load(arguments, monitor)
     listed = ("editor", "projection", "previous_keys")
@@ -111,10 +110,7 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     )
     options.text_ready(methods[0].text, model, monitor)
     findings = run_experiment(model, records, plan, folder, probes, monitor)
-    from alphaedit_core.files import write_atomic
-
-    report = folder / "report.html"
-    write_atomic(report, experiment_html(findings))
+    report = save_report(findings)
     if arguments.json:
         output.show_json(findings.to_dict())
     else:

@@ -1,0 +1,236 @@
+"""An experiment: a whole data set, batch after batch, by one editor after another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as W
+
+from alphaedit_core.ability import read_tasks
+from alphaedit_core.datasets import datasets, read_records
+from alphaedit_core.errors import InputError
+from alphaedit_core.experiment import (
+    Findings,
+    Plan,
+    Probes,
+    load_experiment,
+    run_experiment,
+    save_report,
+)
+from alphaedit_core.experiment_pictures import curves_html, retention_html
+from alphaedit_core.experiment_report import cards, held, paper_table, whole_table
+from alphaedit_core.hyperparameters import HyperParameters
+from alphaedit_core.progress import Monitor
+from alphaedit_core.results import html_table
+from alphaedit_core.rivals import parse_method
+from alphaedit_core.session import EditSession
+
+from .jobs import Job
+from .panel import Panel, button, row, table, text
+from .state import State, settled
+
+_WIDE = {"layout": W.Layout(width="460px"), "style": {"description_width": "170px"}}
+_NARROW = {"layout": W.Layout(width="260px"), "style": {"description_width": "170px"}}
+_ITEMS = 30
+
+
+class ExperimentPanel(Panel):
+    """Runs an experiment in the unedited model, or goes on with one; the session's edits stay.
+
+    Every field is a widget whose ``value`` can be set from the next cell.
+
+    Attributes:
+        dataset, path, edits, batch_size, evaluate_every, editors, perplexity, ability, folder: the
+            fields, as ``alphaedit experiment`` has them.
+        findings: what has been found; None before anything was run or opened.
+    """
+
+    name = "experiment"
+    title = "Experiment"
+
+    def __init__(self, source: EditSession | State) -> None:
+        super().__init__(source)
+        self.findings: Findings | None = None
+        self.dataset = W.Dropdown(description="Data set", options=list(datasets()), **_WIDE)
+        self.path = W.Text(description="File", placeholder="counterfact.json", **_WIDE)
+        self.edits, self.batch_size, self.evaluate_every = (
+            W.BoundedIntText(value, min=low, max=1_000_000, description=words, **_NARROW)
+            for value, low, words in (
+                (100, 1, "Records in all"),
+                (20, 1, "Records in a batch"),
+                (0, 0, "Measure after every"),
+            )
+        )
+        self.editors = W.Text(
+            self.session.hyperparameters.editor, description="Editors", **_WIDE,
+            tooltip="separated by commas: alphaedit, memit +previous-keys",
+        )  # fmt: skip
+        self.perplexity = W.Text(description="Text for perplexity", placeholder="none", **_WIDE)
+        self.ability = W.Text(
+            description="Tasks of general ability", placeholder="none (a folder of JSON)", **_WIDE
+        )
+        self.folder = W.Text("experiment", description="Kept in the folder", **_WIDE)
+        self.run_button = button(
+            "Run the experiment", "run-experiment", self.guarded("experiment", self.run),
+            style="primary", help="goes on with what the folder holds",
+        )  # fmt: skip
+        self.cancel_button = button("Cancel", "cancel-experiment", lambda *_: self.state.cancel())
+        self.open_button = button(
+            "Show what the folder holds", "open-experiment", self.guarded("experiment", self.open)
+        )
+        self._about, self._status, self._shown = W.HTML(), W.HTML(), W.HTML()
+        self.show(
+            W.HTML(
+                "<h3>Sequential experiment</h3><p class='ae-quiet'>Writes the records of a data "
+                "set into the unedited model, batch after batch, with one editor after another, "
+                "and measures what that did. It goes on where it was stopped; your own edits are "
+                "put back.</p>"
+            ),
+            self.dataset,
+            self._about,
+            self.path,
+            row(self.edits, self.batch_size, self.evaluate_every),
+            self.editors,
+            W.HTML(
+                "<p class='ae-quiet'>Editors are separated by commas, each with its switches where "
+                "they are not as published: <code>alphaedit, memit +previous-keys</code>. Measured "
+                "is at the end, and after every so many records where that is not 0.</p>"
+            ),
+            self.perplexity,
+            self.ability,
+            self.folder,
+            row(self.run_button, self.cancel_button, self.open_button, self._status),
+            self._shown,
+        )
+        self.dataset.observe(lambda _: self._say_dataset(), "value")
+        self.state.observe(self._job_moved, ["ticks"])
+        self._say_dataset()
+        self._job_moved()
+
+    # -- from Python -----------------------------------------------------------------------------
+
+    @property
+    def methods(self) -> tuple[HyperParameters, ...]:
+        """Hyperparameters of the editors; threshold, text and seed are the session's.
+
+        Raises:
+            InputError: if there is no such editor, or none is named.
+        """
+        present, model = self.session.hyperparameters, self.session.model
+        names = [name.strip() for name in self.editors.value.split(",") if name.strip()]
+        if not names:
+            raise InputError('field "Editors" names none; give for example alphaedit, memit')
+        return tuple(settled(parse_method(name, model), present) for name in names)
+
+    def run(self, block: bool = False) -> Job[Findings]:
+        """Run the experiment, or go on with it.
+
+        Args:
+            block: wait until it is done, and raise what it raised.
+
+        Raises:
+            InputError: if a field cannot be used; nothing was started.
+            SessionError: if another job runs.
+        """
+        plan = Plan(
+            self.methods,
+            self.edits.value,
+            self.batch_size.value,
+            self.evaluate_every.value or None,
+            seed=self.session.hyperparameters.seed,
+        )
+        if not self.path.value.strip():
+            raise InputError('field "File" is empty; give the path of the data set\'s file')
+        records = read_records(
+            Path(self.path.value.strip()).expanduser(), self.dataset.value, limit=plan.edits
+        )
+        if not self.folder.value.strip():
+            raise InputError('field "Kept in the folder" is empty; give a folder')
+        folder = Path(self.folder.value.strip()).expanduser()
+        probes = Probes(_text(self.perplexity.value), _tasks(self.ability.value))
+        session = self.session
+
+        def work(monitor: Monitor) -> Findings:
+            with session.lent() as model:
+                found = run_experiment(model, records, plan, folder, probes, monitor)
+            save_report(found)
+            return found
+
+        return self.state.start("experiment", work, self._show_found, block=block)
+
+    def open(self) -> Findings:
+        """Show what the folder holds.
+
+        Raises:
+            InputError: if it holds no experiment.
+        """
+        found = load_experiment(Path(self.folder.value.strip()).expanduser())
+        self._show_found(found)
+        return found
+
+    def summary(self) -> str:
+        if self.findings is None:
+            return f"ExperimentPanel({self.dataset.value}: nothing run yet)"
+        word = "complete" if self.findings.complete else "not complete"
+        return f"ExperimentPanel({', '.join(self.findings.plan.names())}: {word})"
+
+    def static_html(self) -> str:
+        if self.findings is None:
+            return super().static_html()
+        return html_table(*paper_table(self.findings)) + curves_html(self.findings)
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _say_dataset(self) -> None:
+        chosen = datasets()[self.dataset.value]
+        words = f"{chosen.about} ({chosen.source})"
+        self._about.value = f"<p class='ae-quiet'>{text('dataset', words, role='', tag='span')}</p>"
+
+    def _job_moved(self, *_: Any) -> None:
+        engaged, job = self.state.engaged, self.state.job
+        self.run_button.disabled = engaged
+        mine = job is not None and job.name == "experiment"
+        self.cancel_button.disabled = not (mine and self.state.busy)
+        if mine and job is not None:
+            words = job.state
+            if self.state.busy:
+                whole = next((stage for stage in job.stages if stage.name == "experiment"), None)
+                batches = "" if whole is None else f"batch {whole.done:.0f} / {whole.total:.0f}"
+                words = ", ".join(filter(None, [batches, job.where, job.time_left]))
+            elif job.state == "cancelled":
+                words = "cancelled; run it again to go on"
+            self._status.value = text("experiment-state", words, tag="span")
+
+    def _show_found(self, findings: Findings) -> None:
+        self.findings = findings
+        word = "" if findings.complete else " Not complete yet: run it to go on."
+        where = text("experiment-folder", f"Kept in {findings.folder}.{word}", tag="p")
+        self._shown.value = (
+            where
+            + table(*paper_table(findings), "experiment-table", "In the layout of the paper")
+            + curves_html(findings)
+            + retention_html(findings, held(findings))
+            + "<details><summary>Everything measured</summary>"
+            + table(*whole_table(findings), "experiment-whole")
+            + "</details><details><summary>What the numbers are</summary>"
+            + table(*cards(findings.metrics), "experiment-cards")
+            + "</details>"
+        )
+
+
+def _text(name: str) -> str | None:
+    """The text of a file, or None where none is named."""
+    if not name.strip():
+        return None
+    try:
+        return Path(name.strip()).expanduser().read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f'field "Text for perplexity": {name.strip()} cannot be read ({error}); give a text '
+            "file in UTF-8"
+        ) from None
+
+
+def _tasks(name: str) -> Any:
+    return read_tasks(Path(name.strip()).expanduser(), _ITEMS) if name.strip() else ()
