@@ -1,0 +1,290 @@
+"""Sequential experiments: what they measure, that they go on where they were killed, the report."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+from examples import FACTS, quiet, small
+from killed_experiments import killed_experiment, run_here
+from tiny import prose, tiny_model
+
+from alphaedit_core import session as session_module
+from alphaedit_core.completions import complete
+from alphaedit_core.datasets import Records, read_records
+from alphaedit_core.errors import Cancelled, CorruptFileError, InputError
+from alphaedit_core.evaluation import evaluate
+from alphaedit_core.experiment import (
+    Findings,
+    Plan,
+    Point,
+    Probes,
+    batched,
+    load_experiment,
+    run_experiment,
+    save_report,
+)
+from alphaedit_core.likelihood import perplexity
+from alphaedit_core.models import EditableModel
+from alphaedit_core.progress import Monitor, Stage
+from alphaedit_core.published import COLUMNS, published
+from alphaedit_core.session import EditSession
+
+METRICS = ("efficacy", "generalisation", "efficacy_accuracy")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("experiments")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
+        patch.setattr(session_module, "complete", partial(complete, tokens=2))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def model(place: Path) -> EditableModel:
+    return tiny_model("llama")
+
+
+@pytest.fixture(scope="module")
+def file(place: Path) -> Path:
+    """Four CounterFact records."""
+    targets = ("Rome", "Japan", "Tokyo", "Paris")
+    true = ("Paris", "England", "Kyoto", "Berlin")
+    records = [
+        {
+            "case_id": number,
+            "requested_rewrite": {
+                "subject": fact.subject,
+                "prompt": fact.prompt,
+                "target_new": {"str": new},
+                "target_true": {"str": old},
+            },
+            "paraphrase_prompts": [f"One says that {fact.subject} is"],
+            "neighborhood_prompts": ["The old city of", "You know that"],
+            "attribute_prompts": [],
+            "generation_prompts": [f"{fact.subject} is"],
+        }
+        for number, (fact, new, old) in enumerate(zip(FACTS, targets, true, strict=True))
+    ]
+    path = place / "records.json"
+    path.write_text(json.dumps(records), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def whole(file: Path, place: Path) -> Findings:
+    """The experiment, run without a break."""
+    return run_here(file, place / "whole", place, quiet())
+
+
+def numbers(points: list[Point]) -> list[dict[str, object]]:
+    """Everything but the seconds."""
+    return [{**vars(point), "seconds": None} for point in points]
+
+
+# -- what is measured ------------------------------------------------------------------------------
+
+
+def test_the_points_are_those_of_a_plain_loop(
+    whole: Findings, model: EditableModel, file: Path, place: Path
+) -> None:
+    records = read_records(file, "counterfact").records
+    assert [(p.method, p.edits) for p in whole.points] == [
+        ("unedited", 4),
+        *(("alphaedit +projection +previous-keys", n) for n in (2, 4)),
+        *(("memit +projection +previous-keys", n) for n in (2, 4)),
+    ]
+    assert whole.complete
+    for hp, name in zip(whole.plan.methods, whole.plan.names(), strict=True):
+        session = EditSession(model, hyperparameters=hp)
+        for number, record in enumerate(records, 1):
+            session.edit(record.facts, monitor=quiet())
+            if number % 2 == 0:
+                found = evaluate(model, records[:number], METRICS, monitor=quiet())
+                point = next(p for p in whole.of(name) if p.edits == number)
+                for metric in METRICS:
+                    assert point.values[metric] == pytest.approx(found.results[metric].mean)
+                    each = point.retention[metric]
+                    assert each == pytest.approx(found.results[metric].values)
+                assert point.weights == {str(n): moved for n, moved in session.moved().items()}
+        session.close()
+
+
+def test_the_unedited_model_is_asked_about_all_records(
+    whole: Findings, model: EditableModel, file: Path
+) -> None:
+    found = evaluate(model, read_records(file, "counterfact").records, METRICS, monitor=quiet())
+    point = whole.points[0]
+    assert point.values == {name: found.results[name].mean for name in METRICS}
+    assert point.weights == {}
+
+
+def test_perplexity_and_the_edited_weights_are_of_the_same_state(
+    model: EditableModel, file: Path, place: Path
+) -> None:
+    text = prose(900)
+    plan = Plan((small(place),), 2, 2, metrics=("efficacy",))
+    records = read_records(file, "counterfact")
+    fingerprint = EditSession(model, hyperparameters=small(place)).weights_digest()
+    found = run_experiment(model, records, plan, place / "read", Probes(text), quiet())
+    session = EditSession(model, hyperparameters=small(place))
+    assert session.weights_digest() == fingerprint  # unedited again
+    assert found.points[0].perplexity == pytest.approx(perplexity(model, text))
+    session.edit([fact for record in records.records[:2] for fact in record.facts], monitor=quiet())
+    assert found.points[1].perplexity == pytest.approx(perplexity(model, text))
+    assert found.points[1].perplexity != found.points[0].perplexity
+    session.close()
+
+
+def test_of_two_records_about_the_same_thing_in_a_batch_the_first_is_written(file: Path) -> None:
+    records = read_records(file, "counterfact").records
+    batches, left_out = batched([records[0], records[1], records[0], records[0]], 3)
+    assert batches == [records[:2], [records[0]]]
+    assert left_out == [records[0]]
+
+
+# -- stopped and continued -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("moment", [3, 60, 170, 300, 420])
+def test_after_a_kill_it_ends_with_the_same_numbers(
+    moment: int, whole: Findings, file: Path, place: Path
+) -> None:
+    folder = place / f"killed-{moment}"
+    assert killed_experiment(file, folder, place, moment)
+    before = load_experiment(folder).points if (folder / "experiment.json").exists() else []
+    again = run_here(file, folder, place, quiet())
+    assert numbers(again.points) == numbers(whole.points)
+    assert numbers(again.points[: len(before)]) == numbers(before)
+    assert numbers(load_experiment(folder).points) == numbers(whole.points)
+
+
+def test_a_kill_at_the_moments_above_is_early_and_late(file: Path, place: Path) -> None:
+    counts = [0]
+
+    def show(stage: Stage, *, closed: bool) -> None:
+        counts[0] += 1
+
+    run_here(file, place / "counted", place, Monitor(show))
+    assert counts[0] > 430
+
+
+def test_a_line_cut_off_by_a_kill_is_found_again(whole: Findings, file: Path, place: Path) -> None:
+    folder = place / "cut"
+    run_here(file, folder, place, quiet())
+    points = folder / "points.jsonl"
+    points.write_bytes(points.read_bytes()[:-20])
+    assert len(load_experiment(folder).points) == len(whole.points) - 1
+    assert numbers(run_here(file, folder, place, quiet()).points) == numbers(whole.points)
+    lines = points.read_text("utf-8").splitlines()
+    lines[1] = lines[1][:-9]
+    points.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    with pytest.raises(CorruptFileError, match="line 2 is damaged"):
+        load_experiment(folder)
+
+
+def test_cancelled_and_continued(
+    whole: Findings, model: EditableModel, file: Path, place: Path
+) -> None:
+    folder = place / "cancelled"
+    done: list[float] = []
+
+    def show(stage: Stage, *, closed: bool) -> None:
+        if stage.name == "experiment":
+            done.append(stage.done)
+
+    with pytest.raises(Cancelled):
+        run_here(file, folder, place, Monitor(show, lambda: bool(done) and done[-1] >= 3))
+    assert not load_experiment(folder).complete
+    assert numbers(run_here(file, folder, place, quiet()).points) == numbers(whole.points)
+
+
+def test_a_finished_experiment_is_not_run_again(whole: Findings, file: Path, place: Path) -> None:
+    written = (whole.folder / "points.jsonl").read_bytes()
+    again = run_here(file, whole.folder, place, quiet())
+    assert again.points == whole.points
+    assert (whole.folder / "points.jsonl").read_bytes() == written
+
+
+# -- refused ---------------------------------------------------------------------------------------
+
+
+def test_another_plan_or_other_records_are_refused_by_name(
+    whole: Findings, model: EditableModel, file: Path, place: Path
+) -> None:
+    records, plan = read_records(file, "counterfact"), whole.plan
+    for changed, word in (
+        (Plan(plan.methods, 4, 2, 2, METRICS), "batch_size"),
+        (Plan(plan.methods, 4, 1, 1, METRICS), "evaluate_every"),
+        (Plan(plan.methods[:1], 4, 1, 2, METRICS), "methods"),
+    ):
+        with pytest.raises(InputError, match=f"another {word} of its plan"):
+            run_experiment(model, records, changed, whole.folder, monitor=quiet())
+    shorter = Records(records.records[:3], [], records.dataset, records.source)
+    with pytest.raises(InputError, match="another names of its records"):
+        run_experiment(model, shorter, plan, whole.folder, monitor=quiet())
+    with pytest.raises(InputError, match="another text of its probes"):
+        run_experiment(model, records, plan, whole.folder, Probes(prose(900)), quiet())
+    assert load_experiment(whole.folder).points == whole.points
+
+
+def test_a_folder_of_something_else_is_refused(
+    model: EditableModel, file: Path, place: Path
+) -> None:
+    folder = place / "foreign"
+    folder.mkdir()
+    (folder / "mine.txt").write_text("mine")
+    plan = Plan((small(place),), 2, 2, metrics=("efficacy",))
+    with pytest.raises(InputError, match="exists and is none"):
+        run_experiment(model, read_records(file, "counterfact"), plan, folder, monitor=quiet())
+    assert [path.name for path in folder.iterdir()] == ["mine.txt"]
+    with pytest.raises(InputError, match="holds none"):
+        load_experiment(folder)
+
+
+def test_what_cannot_be_run_is_refused(place: Path) -> None:
+    hp = small(place)
+    with pytest.raises(InputError, match="no editor is named"):
+        Plan(())
+    with pytest.raises(InputError, match="named twice"):
+        Plan((hp, hp))
+    with pytest.raises(InputError, match="evaluate_every 30 is not a multiple of batch_size 20"):
+        Plan((hp,), 100, 20, 30)
+    with pytest.raises(InputError, match="edits 0 is not a whole number above 0"):
+        Plan((hp,), 0)
+    assert Plan((hp, hp.replace(ridge=3.0))).names() == [f"{hp.method} (1)", f"{hp.method} (2)"]
+
+
+# -- shown -----------------------------------------------------------------------------------------
+
+
+def test_the_report_is_one_page_that_needs_no_network(whole: Findings) -> None:
+    page = save_report(whole).read_text("utf-8")
+    assert "default-src 'none'" in page
+    assert not re.search(r'(?:src|href)="(?!data:)', page)
+    for name in (*whole.plan.names(), *METRICS, "unedited"):
+        assert name in page, name
+    alts = re.findall('<img alt="(.*?)"', page)
+    assert len(alts) == 2 and "efficacy" in alts[0]
+    for point in whole.points[1:]:
+        assert f"{point.values['efficacy']:.1f}" in page
+
+
+def test_the_published_rows_stand_beside_the_models_of_the_paper(whole: Findings) -> None:
+    assert "as published" not in repr(whole)  # a tiny model is none of them
+    manifest = json.loads(json.dumps(dict(whole.manifest)))
+    manifest["model"]["preset"] = "GPT-J 6B"
+    beside = Findings(whole.folder, manifest, whole.points)
+    row = next(line for line in repr(beside).splitlines() if line.startswith("alphaedit, as pub"))
+    assert row.split()[-3:] == ["2000", "99.75", "96.38"]
+    for model in ("Llama-3 8B", "GPT-J 6B", "GPT-2 XL"):
+        for dataset, columns in COLUMNS.items():
+            rows = published(model, dataset)
+            assert len(rows) == 9 and {len(row) for row in rows.values()} == {len(columns)}
+    assert published("SmolLM2-135M", "counterfact") == {} == published("GPT-J 6B", "mquake-cf")
