@@ -328,8 +328,8 @@ def _prompt(value: object, subject: str) -> str:
     return prompt
 
 
-def checked_texts(field: str, value: object) -> tuple[str, ...]:
-    """``value`` as the texts of ``field``.
+def checked_texts(field: str, value: object, one: str = "") -> tuple[str, ...]:
+    """``value`` as the texts of ``field``, of which messages call each ``one``.
 
     Raises:
         InputError: if it is no list of texts as :func:`checked_text` takes them.
@@ -338,7 +338,7 @@ def checked_texts(field: str, value: object) -> tuple[str, ...]:
         raise InputError(f"{field} {shown(value)} is one text; give a list: [{shown(value)}]")
     if not isinstance(value, Sequence):
         raise InputError(f"{field} {shown(value)} is {kind(value)}; give a list of texts")
-    one = field.removesuffix("s")
+    one = one or field.removesuffix("s")
     return tuple(checked_text(f"{one} {number}:", text) for number, text in enumerate(value, 1))
 
 
