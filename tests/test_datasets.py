@@ -419,6 +419,20 @@ def test_a_limit_counts_what_can_be_used(tmp_path: Path) -> None:
             read_records(file, "zsre", limit=limit)  # type: ignore[arg-type]
 
 
+def test_reading_is_told_and_cancelled(tmp_path: Path) -> None:
+    file = write(tmp_path / "zsre.json", ZSRE, ABSENT, ZSRE, ZSRE)
+    seen: list[float] = []
+
+    def show(stage: Stage, *, closed: bool) -> None:
+        assert (stage.name, stage.unit, stage.total) == ("reading zsRE", "record", 3)
+        seen.append(stage.done)
+
+    read_records(file, "zsre", limit=3, monitor=Monitor(show=show))
+    assert seen == [0, 1, 2, 3, 3]
+    with pytest.raises(Cancelled):
+        read_records(file, "zsre", monitor=Monitor(show=None, cancel=lambda: len(seen) == 5))
+
+
 def test_a_data_set_that_was_made_before(tmp_path: Path) -> None:
     file = write(tmp_path / "zsre.json", ZSRE)
     reader = dataset("zsre", target="alt")

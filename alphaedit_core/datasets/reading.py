@@ -155,7 +155,9 @@ def read_records(
     with within(file):
         content = file_content(file)
         source = Source(file, hashlib.sha256(content).hexdigest())
-        records, left_out = _read(reader, records_of(file, decoded(content)), limit, strict)
+        labelled = records_of(file, decoded(content))
+        with monitor.stage(f"reading {reader.title}", total=limit, unit="record"):
+            records, left_out = _read(reader, labelled, limit, strict, monitor)
     if left_out:
         first = left_out[0]
         monitor.warn(
@@ -166,7 +168,11 @@ def read_records(
 
 
 def _read(
-    reader: Dataset, labelled: Iterator[tuple[str, object]], limit: int | None, strict: bool
+    reader: Dataset,
+    labelled: Iterator[tuple[str, object]],
+    limit: int | None,
+    strict: bool,
+    monitor: Monitor,
 ) -> tuple[list[Record], list[LeftOut]]:
     records: list[Record] = []
     left_out: list[LeftOut] = []
@@ -180,6 +186,9 @@ def _read(
             if strict:
                 raise InputError(f"{name}: {error}") from None
             left_out.append(LeftOut(name, str(error)))
+            monitor.check()
+        else:
+            monitor.advance()
         if len(records) == limit:
             break
     if not records:
