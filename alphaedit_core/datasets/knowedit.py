@@ -20,7 +20,7 @@ _ASKED = (
 class _KnowEdit(Dataset):
     """What the four have in common; a record is ``subject``, ``prompt`` and ``target_new``."""
 
-    source = "Zhang et al. 2024, section 4"
+    source = "Zhang et al. 2024"
     licence = "MIT"
     publisher = "the data set zjunlp/KnowEdit on Hugging Face, folder benchmark"
     layout = (

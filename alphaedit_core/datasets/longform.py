@@ -14,7 +14,7 @@ class LongForm(Dataset):
     name = "longform"
     title = "LEME (long-form evaluation), zsRE"
     about = "A false answer to be written; essays that should keep to it and not contradict it."
-    source = "Rosati et al. 2024, section 3"
+    source = "Rosati et al. 2024"
     licence = "MIT"
     publisher = (
         "the repository of its authors, named in arXiv:2402.09394, where it is called "
