@@ -33,7 +33,9 @@ _HOMES = {
     "KeyStatistics": "statistics_files",
     "Monitor": "progress",
     "Places": "anatomy",
+    "Probe": "records",
     "Projector": "nullspace",
+    "Record": "records",
     "SessionError": "errors",
     "Spectrum": "nullspace",
     "StructureError": "errors",
@@ -48,6 +50,7 @@ _HOMES = {
     "load_model": "models",
     "perplexity": "likelihood",
     "read_facts": "fact_files",
+    "read_records": "datasets",
     "score": "likelihood",
     "spectra": "nullspace",
     "spectrum": "nullspace",
@@ -62,6 +65,7 @@ __all__ = ["__version__", *_HOMES]
 if TYPE_CHECKING:
     from .anatomy import Places
     from .completions import complete
+    from .datasets import read_records
     from .errors import (
         AlphaEditError,
         Cancelled,
@@ -79,6 +83,7 @@ if TYPE_CHECKING:
     from .models import EditableModel, load_model, wrap
     from .nullspace import Projector, Spectrum, Threshold, spectra, spectrum
     from .progress import Monitor
+    from .records import Probe, Record
     from .results import EditResult
     from .rivals import compare_editors
     from .session import EditSession, default_hyperparameters

@@ -31,6 +31,11 @@ def texts_dir() -> Path:
     return _subfolder("texts")
 
 
+def datasets_dir() -> Path:
+    """Published data sets and their checksums."""
+    return _subfolder("datasets")
+
+
 def statistics_dir() -> Path:
     """Second moments of keys and their checkpoints."""
     return _subfolder("statistics")

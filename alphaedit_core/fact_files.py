@@ -28,12 +28,15 @@ from typing import Any
 from .errors import InputError
 from .facts import FIELDS, REQUIRED, Fact, check_facts, kind, shown
 from .files import write_atomic
+from .record_files import check_limit, decoded, file_content, json_records, jsonl_records
 
 EXAMPLES = "examples"
 """The name under which :func:`read_facts` knows the packaged facts."""
 
 CELL_SEPARATOR = " | "
 """What stands between the texts of one CSV cell."""
+
+_REMEDY = f'correct the path, or give "{EXAMPLES}" for the packaged facts'
 
 _FROM_REWRITE = {
     "subject": "subject",
@@ -61,11 +64,11 @@ def read_facts(path: str | Path, limit: int | None = None) -> list[Fact]:
         InputError: one line with file, record, field, value and remedy, if the file cannot be read,
             is not of its format, holds no facts, or holds one that is not valid.
     """
-    _check_limit(limit)
+    check_limit(limit)
     if path == EXAMPLES:
         return example_facts()[:limit]
     try:
-        content = _content(Path(path))
+        content = file_content(Path(path), _REMEDY)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     return facts_from_bytes(content, path, limit)
@@ -85,11 +88,11 @@ def facts_from_bytes(content: bytes, name: str | Path, limit: int | None = None)
     Raises:
         InputError: as :func:`read_facts`.
     """
-    _check_limit(limit)
+    check_limit(limit)
     path = Path(name)
     labels, facts = [], []
     try:
-        text = _decoded(content)
+        text = decoded(content, "fact")
         for label, record in islice(_records_of(path, text), limit):
             labels.append(label)
             try:
@@ -204,82 +207,20 @@ def _counterfact_fields(record: Mapping[str, Any]) -> dict[str, Any]:
     return fields | prompts
 
 
-def _check_limit(limit: object) -> None:
-    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
-        raise InputError(f"limit {shown(limit)} is not a whole number above 0; give 1 or more")
-
-
-def _content(path: Path) -> bytes:
-    """What a file holds."""
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise InputError(
-            f'there is no such file; correct the path, or give "{EXAMPLES}" for the packaged facts'
-        ) from None
-    except IsADirectoryError:
-        raise InputError("this is a folder; name a file in it") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"the file cannot be read ({error}); name another") from None
-
-
-def _decoded(content: bytes) -> str:
-    """A text in UTF-8, without its byte order mark."""
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise InputError(
-            f"not UTF-8 at byte {error.start} (line {line}); save the file in UTF-8"
-        ) from None
-    text = text.removeprefix("\ufeff")
-    if not text.strip():
-        raise InputError("the file is empty; put at least one fact into it")
-    return text
-
-
 def _records_of(path: Path, text: str) -> Iterator[tuple[str, object]]:
     """The records of a file, each with what messages call it: "fact 3" or "line 3"."""
     readers: dict[str, Callable[[str], Iterator[tuple[str, object]]]] = {
-        ".json": _json_records,
-        ".jsonl": _jsonl_records,
-        ".ndjson": _jsonl_records,
+        ".json": _json_facts,
+        ".jsonl": jsonl_records,
+        ".ndjson": jsonl_records,
         ".csv": _csv_records,
     }
-    by_content = {"[": _json_records, "{": _jsonl_records}.get(text.lstrip()[0], _csv_records)
+    by_content = {"[": _json_facts, "{": jsonl_records}.get(text.lstrip()[0], _csv_records)
     return readers.get(path.suffix.lower(), by_content)(text)
 
 
-def _json_records(text: str) -> Iterator[tuple[str, object]]:
-    records = _parsed(text)
-    if isinstance(records, dict):
-        raise InputError("the file holds one object; put it into a list: [{...}]")
-    if not isinstance(records, list):
-        raise InputError(f"the file holds {kind(records)}; write a list: [{{...}}]")
-    if not records:
-        raise InputError("the list of facts is empty; put at least one into it")
-    return ((f"fact {number}", record) for number, record in enumerate(records, 1))
-
-
-def _jsonl_records(text: str) -> Iterator[tuple[str, object]]:
-    # Only "\n" ends a line: str.splitlines would cut at separators that JSON allows inside a text.
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            yield f"line {number}", _parsed(line, number)
-
-
-def _parsed(text: str, line: int | None = None) -> object:
-    """What JSON ``text`` says; ``line`` is its number where it is one line of a file."""
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f"not valid JSON at line {line or error.lineno}, column {error.colno} ({error.msg}); "
-            "correct it there"
-        ) from None
-    except (ValueError, RecursionError) as error:
-        where = f" in line {line}" if line else ""
-        raise InputError(f"JSON that cannot be read{where} ({error}); correct it") from None
+def _json_facts(text: str) -> Iterator[tuple[str, object]]:
+    return json_records(text, "fact")
 
 
 def _csv_records(text: str) -> Iterator[tuple[str, object]]:

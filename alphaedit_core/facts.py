@@ -69,21 +69,21 @@ class Fact:
     id: str = ""
 
     def __post_init__(self) -> None:
-        subject = _text("subject", self.subject)
+        subject = checked_text("subject", self.subject)
         cleaned: dict[str, Any] = {
             "subject": subject,
             "prompt": _prompt(self.prompt, subject),
-            "target": _text("target", self.target),
+            "target": checked_text("target", self.target),
             "paraphrases": tuple(
-                _fill(text, subject) for text in _texts("paraphrases", self.paraphrases)
+                _fill(text, subject) for text in checked_texts("paraphrases", self.paraphrases)
             ),
             "neighbours": _neighbours(self.neighbours),
         }
         for name in ("target_true", "relation"):
             value = getattr(self, name)
-            cleaned[name] = None if value is None else _text(name, value)
+            cleaned[name] = None if value is None else checked_text(name, value)
         key = (cleaned["subject"], cleaned["prompt"], cleaned["target"])
-        cleaned["id"] = _content_id(*key) if self.id == "" else _text("id", self.id)
+        cleaned["id"] = _content_id(*key) if self.id == "" else checked_text("id", self.id)
         for name, value in cleaned.items():
             object.__setattr__(self, name, value)
 
@@ -105,7 +105,7 @@ class Fact:
         Two facts with the same slot are statements about the same thing; the later one corrects
         the earlier.
         """
-        return _fold(self.subject), _fold(self.prompt)
+        return folded(self.subject), folded(self.prompt)
 
     def changed(self, **fields: Any) -> Fact:
         """A copy with some fields replaced.
@@ -223,7 +223,7 @@ def check_facts(facts: Sequence[Fact], labels: Sequence[str] | None = None) -> l
             raise InputError(f"{label}: {shown(fact)} is {kind(fact)}; make it a Fact(...)")
         if fact.slot in by_slot:
             first_label, first = by_slot[fact.slot]
-            if _fold(first.target) != _fold(fact.target):
+            if folded(first.target) != folded(fact.target):
                 raise InputError(
                     f"{first_label} and {label}: both are about {shown(fact.text)}, with the "
                     f"targets {shown(first.target)} and {shown(fact.target)}; keep one of them, or "
@@ -287,13 +287,19 @@ def kind(value: object) -> str:
     return f"of the type {type(value).__name__}"
 
 
-def _text(field: str, value: object) -> str:
-    """``value`` as the text of ``field``: a string, stripped, composed, and not blank."""
+def checked_text(field: str, value: object) -> str:
+    """``value`` as the text of ``field``: a string, stripped, composed, and not blank.
+
+    Raises:
+        InputError: if it is none; the message begins with ``field``.
+    """
     if not isinstance(value, str):
         plain = isinstance(value, (bool, int, float))
         remedy = f'write "{json.dumps(value)}"' if plain else "give a text"
         raise InputError(f"{field} {shown(value)} is not a text; {remedy}")
     text = unicodedata.normalize("NFC", value.strip())
+    if text and text.isascii() and text.isprintable():  # nearly every text of a large file
+        return text
     # A zero-width space or a lone direction mark is a text with nothing to see in it.
     categories = {unicodedata.category(character) for character in text}
     if categories <= {"Zs", "Zl", "Zp", "Cc", "Cf"}:
@@ -305,7 +311,7 @@ def _text(field: str, value: object) -> str:
 
 def _prompt(value: object, subject: str) -> str:
     """The prompt, with exactly one place for the subject."""
-    prompt = _text("prompt", value)
+    prompt = checked_text("prompt", value)
     places = prompt.count(SLOT)
     if places == 0:
         remedy = (
@@ -322,14 +328,18 @@ def _prompt(value: object, subject: str) -> str:
     return prompt
 
 
-def _texts(field: str, value: object) -> tuple[str, ...]:
-    """``value`` as the texts of ``field``."""
+def checked_texts(field: str, value: object, one: str = "") -> tuple[str, ...]:
+    """``value`` as the texts of ``field``, of which messages call each ``one``.
+
+    Raises:
+        InputError: if it is no list of texts as :func:`checked_text` takes them.
+    """
     if isinstance(value, str):
         raise InputError(f"{field} {shown(value)} is one text; give a list: [{shown(value)}]")
     if not isinstance(value, Sequence):
         raise InputError(f"{field} {shown(value)} is {kind(value)}; give a list of texts")
-    one = field.removesuffix("s")
-    return tuple(_text(f"{one} {number}:", text) for number, text in enumerate(value, 1))
+    one = one or field.removesuffix("s")
+    return tuple(checked_text(f"{one} {number}:", text) for number, text in enumerate(value, 1))
 
 
 def _fill(text: str, subject: str) -> str:
@@ -342,7 +352,7 @@ def _fill(text: str, subject: str) -> str:
 
 def _neighbours(value: object) -> tuple[str, ...]:
     """The neighbours, complete as they stand: they are about other subjects."""
-    texts = _texts("neighbours", value)
+    texts = checked_texts("neighbours", value)
     for number, text in enumerate(texts, 1):
         if SLOT in text:
             raise InputError(
@@ -352,7 +362,7 @@ def _neighbours(value: object) -> tuple[str, ...]:
     return texts
 
 
-def _fold(text: str) -> str:
+def folded(text: str) -> str:
     """``text`` without differences of case, of composition and of white space."""
     decomposed = unicodedata.normalize("NFD", text).casefold()
     return " ".join(unicodedata.normalize("NFC", decomposed).split())

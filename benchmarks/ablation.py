@@ -53,7 +53,9 @@ def setting(words: str, model: EditableModel) -> HyperParameters:
     """A setting in words: a method, then fields as ``name=value``."""
     parts = words.split()
     fields = dict(part.split("=", 1) for part in parts if "=" in part)
-    return parse_method(" ".join(part for part in parts if "=" not in part), model).replace(**fields)
+    return parse_method(" ".join(part for part in parts if "=" not in part), model).replace(
+        **fields
+    )
 
 
 def named(hp: HyperParameters, model: EditableModel) -> str:

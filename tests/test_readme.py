@@ -23,6 +23,7 @@ import pytest
 import alphaedit_core
 from alphaedit_core import EditResult, EditSession, HyperParameters, Spectrum, export
 from alphaedit_core.cli import _parser
+from alphaedit_core.datasets import datasets
 from alphaedit_core.errors import InputError
 from alphaedit_core.fact_files import read_facts
 
@@ -62,7 +63,7 @@ def test_every_subcommand_is_shown() -> None:
     shown = {words[0] for words in commands("alphaedit")}
     assert shown == {
         *("edit", "complete", "history", "undo", "redo"),
-        *("editors", "compare", "statistics", "spectrum", "models", "fetch"),
+        *("editors", "compare", "datasets", "statistics", "spectrum", "models", "fetch"),
     }
     with pytest.raises(InputError):
         _parser().parse_args(["edti", "examples"])
@@ -108,6 +109,12 @@ def test_every_name_exists() -> None:
         assert name in alphaedit_core.__all__, name
     for name in re.findall(r"\| `(\w+)` \|$", section("Which λ is which"), re.MULTILINE):
         assert name in HyperParameters.__dataclass_fields__, name
+
+
+def test_every_data_set_is_named() -> None:
+    table = [line for line in section("Data sets").splitlines() if line.startswith("| `")]
+    named = [name for line in table for name in re.findall(r"`([\w-]+)`", line.split("|")[1])]
+    assert named == list(datasets())
 
 
 def test_every_import_of_the_python_blocks_exists() -> None:

@@ -1,0 +1,90 @@
+"""KnowEdit: four collections in nearly one layout, asked for portability and locality."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from alphaedit_core.facts import Fact, checked_text
+from alphaedit_core.records import Record
+
+from .base import Dataset
+from .fields import Raw, answers, other_than, questions, slotted, text
+
+_FOLDER = "https://huggingface.co/datasets/zjunlp/KnowEdit/resolve/main/benchmark"
+_ASKED = (
+    'portability and locality: each question a probe such as "portability/Reasoning", right with '
+    "any name in its ground_truth; one whose ground_truth is empty is not asked."
+)
+
+
+class _KnowEdit(Dataset):
+    """What the four have in common; a record is ``subject``, ``prompt`` and ``target_new``."""
+
+    source = "Zhang et al. 2024"
+    licence = "MIT"
+    publisher = "the data set zjunlp/KnowEdit on Hugging Face, folder benchmark"
+    layout = (
+        "subject, prompt, target_new: the fact, with {} at the subject's first place in prompt; "
+        "ground_truth, where there is one: its true target; rephrase_prompt or rephrase, where "
+        f"there is one: its paraphrase. {_ASKED}"
+    )
+
+    #: Under which names the published file has subject, prompt and target.
+    named: ClassVar[tuple[str, str, str]] = ("subject", "prompt", "target_new")
+
+    def record(self, raw: Raw, name: str) -> Record:
+        subject_field, prompt_field, target_field = self.named
+        prompt, subject = slotted(text(raw, prompt_field), text(raw, subject_field), prompt_field)
+        target = text(raw, target_field)
+        fact = Fact(
+            subject,
+            prompt,
+            target,
+            target_true=next(iter(other_than(answers(raw, "ground_truth"), [target])), None),
+            paraphrases=[
+                checked_text(field, raw[field])
+                for field in ("rephrase_prompt", "rephrase")
+                if raw.get(field) not in (None, "")
+            ],
+        )
+        portability, no_answer = questions(raw, "portability")
+        locality, none_either = questions(raw, "locality")
+        return Record(
+            self.name, name, (fact,), (*portability, *locality), (*no_answer, *none_either)
+        )
+
+
+class WikiCounterFact(_KnowEdit):
+    name = "knowedit-wiki-counterfact"
+    title = "KnowEdit WikiData-counterfact"
+    about = "Counterfactual statements about entities of Wikidata."
+    address = f"{_FOLDER}/wiki_counterfact/test_cf.json"
+
+
+class WikiRecent(_KnowEdit):
+    name = "knowedit-wiki-recent"
+    title = "KnowEdit WikiData-recent"
+    about = "Statements that came into Wikidata after the models were trained."
+    address = f"{_FOLDER}/wiki_recent/recent_test.json"
+
+
+class KnowEditZsRE(_KnowEdit):
+    name = "knowedit-zsre"
+    title = "KnowEdit zsRE"
+    about = (
+        "Questions of zsRE with a false answer to be written, and questions that follow from it."
+    )
+    address = f"{_FOLDER}/ZsRE/ZsRE-test-all.json"
+
+
+class WikiBio(_KnowEdit):
+    name = "knowedit-wikibio"
+    title = "KnowEdit WikiBio"
+    about = "Sentences of biographies that a model made up, to be replaced by the true ones."
+    licence = "MIT; texts of Wikipedia, CC BY-SA 3.0"
+    address = f"{_FOLDER}/WikiBio/wikibio-test-all.json"
+    layout = (
+        "concept, text, labels: subject, prompt and target of the fact, with {} at the subject's "
+        f"first place in text. {_ASKED}"
+    )
+    named = ("concept", "text", "labels")

@@ -1,0 +1,96 @@
+"""LEME: essays about an edited subject, and about another that is coupled with it."""
+
+from __future__ import annotations
+
+from alphaedit_core.errors import InputError
+from alphaedit_core.facts import Fact
+from alphaedit_core.records import Probe, Record
+
+from .base import Dataset
+from .fields import Raw, as_object, given, objects, other_than, questions, slotted, text, within
+
+
+class LongForm(Dataset):
+    name = "longform"
+    title = "LEME (long-form evaluation), zsRE"
+    about = "A false answer to be written; essays that should keep to it and not contradict it."
+    source = "Rosati et al. 2024"
+    licence = "MIT"
+    publisher = (
+        "the repository of its authors, named in arXiv:2402.09394, where it is called "
+        "zsre_mend_eval_with_coupled_entities.json"
+    )
+    layout = (
+        "Two forms are read. EasyEdit's requests: subject, prompt, target_new: the fact; "
+        "target_neg: its true target; rephrase_prompt: its paraphrase; leme_inputs.subject_prompt "
+        'and .coupled_prompt: probes "essay/subject" and "essay/coupled", right with the new '
+        "target, wrong with the old one; locality and portability: probes. The published file: "
+        "src, alt, answers[0], rephrase, loc and loc_ans in their places, and the essays' prompts "
+        "made of coupled_prompts_and_properties, with its first coupled entity, as EasyEdit does. "
+        "What is known of the entities otherwise (ground truths by property) is not read."
+    )
+
+    def record(self, raw: Raw, name: str) -> Record:
+        request = _request(raw) if "coupled_prompts_and_properties" in raw else raw
+        prompt, subject = slotted(text(request, "prompt"), text(request, "subject"))
+        target, old = text(request, "target_new"), text(request, "target_neg")
+        wrong = other_than([old], [target])
+        fact = Fact(
+            subject,
+            prompt,
+            target,
+            target_true=next(iter(wrong), None),
+            paraphrases=[text(request, "rephrase_prompt")],
+        )
+        essays = as_object("leme_inputs", given(request, "leme_inputs"))
+        with within("leme_inputs"):
+            asked = [
+                Probe(f"essay/{part}", text(essays, f"{part}_prompt"), (fact.target,), wrong)
+                for part in ("subject", "coupled")
+            ]
+        portability, no_answer = questions(request, "portability")
+        locality, none_either = questions(request, "locality")
+        return Record(
+            self.name,
+            name,
+            (fact,),
+            (*asked, *portability, *locality),
+            (*no_answer, *none_either),
+        )
+
+
+def _request(raw: Raw) -> Raw:
+    """A record of the published file as EasyEdit's request."""
+    subject, place = text(raw, "subject"), "coupled_prompts_and_properties"
+    properties = as_object(place, raw[place])
+    with within(place):
+        own = as_object("subject_entity", given(properties, "subject_entity"))
+        coupled = objects(properties, "coupled_entities")
+        if not coupled:
+            raise InputError("coupled_entities is empty; give at least one")
+        entity = text(coupled[0], "entity")
+        essays = {
+            "subject_prompt": _essay(text(own, "coupled_prompt"), entity, subject),
+            "coupled_prompt": _essay(text(coupled[0], "coupled_prompt"), subject, entity),
+        }
+    answers = given(raw, "answers")
+    if not isinstance(answers, list) or not answers:
+        raise InputError("answers are missing; give a list with the true answer first")
+    return {
+        "subject": subject,
+        "prompt": given(raw, "src"),
+        "target_new": given(raw, "alt"),
+        "target_neg": answers[0],
+        "rephrase_prompt": given(raw, "rephrase"),
+        "locality": {
+            "neighborhood": {
+                "prompt": given(raw, "loc"),
+                "ground_truth": given(raw, "loc_ans"),
+            }
+        },
+        "leme_inputs": essays,
+    }
+
+
+def _essay(task: str, other: str, about: str) -> str:
+    return f"{task}\n-relationship to {other}\n\n{about}"

@@ -1,0 +1,49 @@
+"""zsRE: questions about relations, in the split that MEND is evaluated on."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from alphaedit_core.errors import InputError
+from alphaedit_core.facts import Fact
+from alphaedit_core.records import Probe, Record
+
+from .base import Dataset
+from .fields import Raw, other_than, slotted, text, texts
+
+
+class ZsRE(Dataset):
+    name = "zsre"
+    title = "zsRE"
+    about = "Questions with an answer to be written, a rephrased one, and an unrelated question."
+    source = "Levy et al. 2017; split and wording of Mitchell et al. 2022 (MEND)"
+    licence = "as its authors say; unrelated questions of Natural Questions, CC BY-SA 3.0"
+    address = "https://memit.baulab.info/data/dsets/zsre_mend_eval.json"
+    publisher = "the projects ROME and MEMIT, memit.baulab.info"
+    layout = (
+        "subject, src: the fact, with {} at the subject's first place in src; rephrase: its "
+        'paraphrase; loc, loc_ans: a probe "locality", with a question mark at its end as in '
+        "MEMIT. Option target: the fact's target is answers[0], the true answer, as in the runs of "
+        "MEMIT and AlphaEdit (true), or alt, a false one, as in EasyEdit's; then answers[0] is the "
+        "true target (alt)."
+    )
+    options: ClassVar = {"target": ("true", "alt")}
+
+    def record(self, raw: Raw, name: str) -> Record:
+        prompt, subject = slotted(text(raw, "src"), text(raw, "subject"), "src")
+        answers = texts(raw, "answers")
+        if not answers:
+            raise InputError("answers are missing; give a list with the true answer first")
+        target = answers[0] if self.chosen["target"] == "true" else text(raw, "alt")
+        fact = Fact(
+            subject,
+            prompt,
+            target,
+            target_true=next(iter(other_than(answers[:1], [target])), None),
+            paraphrases=[text(raw, "rephrase")],
+        )
+        question = text(raw, "loc")
+        if not question.endswith("?"):
+            question += "?"
+        probe = Probe("locality", question, (text(raw, "loc_ans"),))
+        return Record(self.name, name, (fact,), (probe,))
