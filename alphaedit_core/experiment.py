@@ -250,7 +250,7 @@ def run_experiment(
     monitor, probes, place = monitor or Monitor(), probes or Probes(), Path(folder)
     for hp in plan.methods:
         checked_editor(model, hp)
-    metrics = list(plan.metrics) or [metric.name for metric in metrics_for(records.dataset)]
+    metrics = list(plan.metrics) or [metric.name for metric in metrics_for(records.dataset.name)]
     batches, left_out = batched(records.records[: plan.edits], plan.batch_size)
     written = [record for batch in batches for record in batch]
     findings = _opened(place, _manifest(model, records, plan, written, left_out, probes))
@@ -420,9 +420,10 @@ def _manifest(
         "format": FORMAT,
         "plan": plan.to_dict(),
         "records": {
-            "dataset": records.dataset,
-            "source": str(records.source.name),
-            "sha256": records.sha256,
+            "dataset": records.dataset.name,
+            "options": dict(records.dataset.chosen),
+            "file": records.source.file.name,
+            "sha256": records.source.sha256,
             "names": [record.name for record in written],
             "left_out": [record.name for record in left_out],
         },

@@ -226,7 +226,7 @@ def test_another_plan_or_other_records_are_refused_by_name(
     ):
         with pytest.raises(InputError, match=f"another {word} of its plan"):
             run_experiment(model, records, changed, whole.folder, monitor=quiet())
-    shorter = Records(records.records[:3], [], records.dataset, records.source)
+    shorter = Records(records.dataset, records.source, records.records[:3], [])
     with pytest.raises(InputError, match="another names of its records"):
         run_experiment(model, shorter, plan, whole.folder, monitor=quiet())
     with pytest.raises(InputError, match="another text of its probes"):

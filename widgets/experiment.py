@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ class ExperimentPanel(Panel):
         super().__init__(source)
         self.findings: Findings | None = None
         self.dataset = W.Dropdown(description="Data set", options=list(datasets()), **_WIDE)
-        self.path = W.Text(description="File", placeholder="counterfact.json", **_WIDE)
+        self.path = W.Text(description="File", placeholder="the published one, fetched", **_WIDE)
         self.edits, self.batch_size, self.evaluate_every = (
             W.BoundedIntText(value, min=low, max=1_000_000, description=words, **_NARROW)
             for value, low, words in (
@@ -140,11 +141,12 @@ class ExperimentPanel(Panel):
             self.evaluate_every.value or None,
             seed=self.session.hyperparameters.seed,
         )
-        if not self.path.value.strip():
-            raise InputError('field "File" is empty; give the path of the data set\'s file')
-        records = read_records(
-            Path(self.path.value.strip()).expanduser(), self.dataset.value, limit=plan.edits
-        )
+        # Without a file the published one is meant, which is fetched as part of the job.
+        name = self.path.value.strip()
+        path = Path(name).expanduser() if name else None
+        silent = Monitor(show=None)
+        read = partial(read_records, path, self.dataset.value, plan.edits, fetch=True)
+        known = None if path is None else read(monitor=silent)  # refused now if it cannot be used
         if not self.folder.value.strip():
             raise InputError('field "Kept in the folder" is empty; give a folder')
         folder = Path(self.folder.value.strip()).expanduser()
@@ -152,6 +154,7 @@ class ExperimentPanel(Panel):
         session = self.session
 
         def work(monitor: Monitor) -> Findings:
+            records = read(monitor=monitor) if known is None else known
             with session.lent() as model:
                 found = run_experiment(model, records, plan, folder, probes, monitor)
             save_report(found)
@@ -184,7 +187,7 @@ class ExperimentPanel(Panel):
 
     def _say_dataset(self) -> None:
         chosen = datasets()[self.dataset.value]
-        words = f"{chosen.about} ({chosen.source})"
+        words = f"{chosen.title}: {chosen.about} ({chosen.source})"
         self._about.value = f"<p class='ae-quiet'>{text('dataset', words, role='', tag='span')}</p>"
 
     def _job_moved(self, *_: Any) -> None:

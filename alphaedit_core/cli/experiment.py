@@ -88,7 +88,9 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     for name in names:
         check_method(name)
     asked = settings.changes(arguments)
-    records = read_records(arguments.path, arguments.dataset, limit=arguments.edits)
+    records = read_records(
+        arguments.path, arguments.dataset, arguments.edits, fetch=True, monitor=monitor
+    )
     probes = _probes(arguments)
     folder = Path(arguments.output).expanduser()
     options.check_writable("--output", folder)
