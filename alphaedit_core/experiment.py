@@ -30,7 +30,7 @@ from .evaluation import evaluate
 from .files import read_json, write_atomic, write_json_atomic
 from .hyperparameters import HyperParameters, model_name
 from .likelihood import perplexity
-from .metrics import metrics_for
+from .metrics import Compat, metric_class, metrics_for
 from .models import EditableModel
 from .progress import Monitor
 from .records import Record, distinct
@@ -63,7 +63,7 @@ class Plan:
     batch_size: int = 100
     evaluate_every: int | None = None
     metrics: tuple[str, ...] = ()
-    compat: str = "paper"
+    compat: Compat = "paper"
     shots: int = 4
     seed: int = 0
 
@@ -250,7 +250,9 @@ def run_experiment(
     monitor, probes, place = monitor or Monitor(), probes or Probes(), Path(folder)
     for hp in plan.methods:
         checked_editor(model, hp)
-    metrics = list(plan.metrics) or [metric.name for metric in metrics_for(records.dataset.name)]
+    for name in plan.metrics:
+        metric_class(name)
+    metrics = list(plan.metrics) or list(metrics_for(records.dataset.name, plan.compat))
     batches, left_out = batched(records.records[: plan.edits], plan.batch_size)
     written = [record for batch in batches for record in batch]
     findings = _opened(place, _manifest(model, records, plan, written, left_out, probes))

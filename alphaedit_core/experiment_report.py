@@ -101,7 +101,7 @@ def experiment_text(findings: Findings) -> str:
 
 def held(findings: Findings) -> list[str]:
     """The metrics that say whether what was written is still there."""
-    wanted = ("efficacy", "efficacy_accuracy", "zsre_efficacy", "edit_success", "multi_hop")
+    wanted = ("efficacy", "efficacy_accuracy", "rewrite_acc", "multi_hop")
     return [name for name in wanted if name in findings.metrics]
 
 

@@ -13,7 +13,7 @@ EDITS, BATCH = 2000, 100
 #: Columns of the table by data set: metrics of :mod:`.metrics`.
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "counterfact": ("efficacy", "generalisation", "specificity", "fluency", "consistency"),
-    "zsre": ("zsre_efficacy", "zsre_generalisation", "zsre_specificity"),
+    "zsre": ("rewrite_acc", "rephrase_acc", "neighborhood_acc"),
 }
 
 _ROWS: Mapping[str, Mapping[str, str]] = {
