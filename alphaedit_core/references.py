@@ -61,7 +61,9 @@ def read_references(path: str | Path) -> References:
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 at byte {error.start}; save it in UTF-8") from None
     except json.JSONDecodeError as error:
-        raise InputError(f"{path}: not JSON (line {error.lineno}: {error.msg}); {_LAYOUT}") from None
+        raise InputError(
+            f"{path}: not JSON (line {error.lineno}: {error.msg}); {_LAYOUT}"
+        ) from None
     if not isinstance(content, dict):
         raise InputError(f"{path}: holds {kind(content)}; {_LAYOUT}")
     known: dict[str, dict[str, list[str]]] = {}

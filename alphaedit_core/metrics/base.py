@@ -130,9 +130,12 @@ class Metric(Card):
 
     Attributes:
         needs: what a record has to have, as it follows "no record has".
+        compares: whether it compares with the unedited model. Then it asks where that was not asked
+            yet, too: its answers may be those of the unedited model.
     """
 
     needs: ClassVar[str] = "anything that it asks for"
+    compares: ClassVar[bool] = False
 
     def __init__(self, given: Given | None = None) -> None:
         self.given = given or Given()

@@ -16,6 +16,7 @@ class _Unchanged(Metric):
     """What the model would say in place of each token of the answer, before and after."""
 
     needs = "neighbours or locality questions with an answer"
+    compares = True
 
     @property
     def lacking(self) -> str:
