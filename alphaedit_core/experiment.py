@@ -26,14 +26,15 @@ from typing import Any
 from .ability import Task, measure_ability
 from .datasets import Records
 from .errors import CorruptFileError, InputError
-from .evaluation import evaluate
+from .evaluation import Evaluation, evaluate
 from .files import read_json, write_atomic, write_json_atomic
 from .hyperparameters import HyperParameters, model_name
 from .likelihood import perplexity
-from .metrics import Compat, metric_class, metrics_for
+from .metrics import Compat, Metric, metric_class, metrics_for
 from .models import EditableModel
 from .progress import Monitor
 from .records import Record, distinct
+from .references import References
 from .results import html_table
 from .session import EditSession, checked_editor, shape_of, surroundings
 
@@ -54,7 +55,6 @@ class Plan:
             a multiple of ``batch_size``; None for the end alone.
         metrics: names of metrics; none for the data set's own.
         compat: whose definition where papers and toolkits differ, see :mod:`.metrics`.
-        shots: examples before each item of the general ability.
         seed: of the texts that metrics have written.
     """
 
@@ -64,7 +64,6 @@ class Plan:
     evaluate_every: int | None = None
     metrics: tuple[str, ...] = ()
     compat: Compat = "paper"
-    shots: int = 4
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -123,14 +122,14 @@ class Probes:
 
     text: str | None = None
     tasks: Sequence[Task] = ()
-    references: Mapping[str, Sequence[str]] | None = None
+    references: References | None = None
 
     def digest(self) -> dict[str, str | None]:
         """SHA-256 of each, by name."""
         whole = {
             "text": self.text,
             "tasks": [asdict(task) for task in self.tasks] or None,
-            "references": self.references,
+            "references": None if self.references is None else self.references.texts(),
         }
         return {
             name: None if held is None else sha256(json.dumps(held).encode()).hexdigest()
@@ -320,11 +319,19 @@ class _Work:
         self._model, self._findings, self._batches = model, findings, batches
         self._metrics, self._probes, self._monitor = metrics, probes, monitor
         self._plan = findings.plan
+        self._before: Evaluation | None = None
 
     def unedited(self) -> None:
-        """Measure the model as it is, on all records."""
-        if not self._has(UNEDITED, sum(map(len, self._batches))):
+        """Measure the model as it is, on all records; once more where metrics compare with it."""
+        records = [record for batch in self._batches for record in batch]
+        if not self._has(UNEDITED, len(records)):
             self._measure(UNEDITED, len(self._batches), {}, 0.0)
+        elif not self._findings.complete:
+            compare = [name for name in self._metrics if _compares(name)]
+            if compare:
+                self._before = evaluate(
+                    self._model, records, compare, self._monitor, self._plan.seed
+                )
 
     def method(self, name: str, hp: HyperParameters) -> None:
         """Write all batches by one method, measuring where that is due."""
@@ -380,23 +387,26 @@ class _Work:
             seed=plan.seed,
             compat=plan.compat,
             references=probes.references,
+            before=self._before,
         )
+        if name == UNEDITED:
+            self._before = found
         read = None if probes.text is None else perplexity(model, probes.text, monitor)
         ability: dict[str, dict[str, float]] = {}
         if probes.tasks:
-            measured = measure_ability(model, probes.tasks, shots=plan.shots, monitor=monitor)
-            ability = {task.name: {"accuracy": task.accuracy, "f1": task.f1} for task in measured}
+            each = measure_ability(model, probes.tasks, monitor).tasks
+            ability = {one.task: {"accuracy": one.accuracy, "f1": one.f1} for one in each}
         ends = [sum(map(len, batches[: place + 1])) for place in range(number)]
         starts = [0, *ends[:-1]]
         point = Point(
             name,
             len(records),
-            {name: result.mean for name, result in found.results.items()},
-            {name: result.error for name, result in found.results.items()},
+            {name: one.mean for name, one in found.measured.items()},
+            {name: one.error for name, one in found.measured.items()},
             {
-                name: [_mean(result.values[a:b]) for a, b in zip(starts, ends, strict=True)]
-                for name, result in found.results.items()
-                if result.values
+                name: [_mean(one.values[a:b]) for a, b in zip(starts, ends, strict=True)]
+                for name, one in found.measured.items()
+                if one.values
             },
             read,
             ability,
@@ -486,6 +496,11 @@ def _mend(file: Path) -> None:
         whole = content[: content.rfind(b"\n") + 1]
         if whole != content:
             write_atomic(file, whole)
+
+
+def _compares(metric: str) -> bool:
+    found = metric_class(metric)
+    return issubclass(found, Metric) and found.compares
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

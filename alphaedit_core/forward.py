@@ -73,11 +73,12 @@ def pad_rows(rows: Sequence[Sequence[int]], device: torch.device) -> Tensor:
     return ids.to(device)
 
 
-def by_length(lengths: Sequence[int], token_limit: int) -> list[list[int]]:
+def by_length(lengths: Sequence[int], token_limit: int, slack: int = 0) -> list[list[int]]:
     """Indices in groups of similar length, each of at most ``token_limit`` tokens with padding.
 
     A row joins the group of the next longer one only while the padding this costs stays under a
-    sixteenth of the group, so that hardly any work is spent on padding.
+    sixteenth of the group, or ``slack`` tokens if that is more, so that hardly any work is spent on
+    padding.
     """
     groups: list[list[int]] = []
     longest = total = 0
@@ -85,7 +86,7 @@ def by_length(lengths: Sequence[int], token_limit: int) -> list[list[int]]:
         size = lengths[index]
         if groups:
             padded = longest * (len(groups[-1]) + 1)
-            if padded <= token_limit and (padded - total - size) * 16 <= padded:
+            if padded <= token_limit and padded - total - size <= max(padded / 16, slack):
                 groups[-1].append(index)
                 total += size
                 continue

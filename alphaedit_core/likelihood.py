@@ -1,22 +1,27 @@
-"""How likely a model finds a text: many prompts in one pass, logits only where they are read."""
+"""How likely a model finds a text: what texts share is read once, logits only where needed."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from .errors import InputError
-from .forward import by_length, pad_rows, record
+from .forward import record
 from .memory import BatchPlan, plan_batches
 from .models import EditableModel, using_model
+from .prefixes import last_states, shared_beginnings
 from .progress import Monitor
 from .prompts import encode, target_ids
 
 #: Windows and their length for the perplexity.
 _WINDOWS, _WINDOW = 12, 256
+#: Targets whose ranks are counted together: each takes as much memory as its logits do again.
+_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -38,8 +43,20 @@ class Score:
     correct: float | None = None
 
 
+@dataclass(frozen=True)
+class Rating:
+    """A score, and what the model would have said in place of each of the target's tokens.
+
+    Attributes:
+        score: the score.
+        said: token ids, as many as the target has.
+    """
+
+    score: Score
+    said: tuple[int, ...]
+
+
 @using_model
-@torch.no_grad()
 def score(
     model: EditableModel,
     pairs: Sequence[tuple[str, str]],
@@ -48,67 +65,179 @@ def score(
 ) -> list[Score]:
     """Scores of (prompt, target) pairs, the target as it follows the prompt in running text.
 
-    Rows are grouped by length, so hardly anything is padded, and padding changes nothing.
-
     Args:
         model: the model, as it stands.
         pairs: prompts and targets.
         plan: how many tokens go through the blocks together (four times as many as with gradients).
         monitor: asked between groups whether to stop.
     """
-    tokens = [
-        (encode(model.tokenizer, prompt)[0], target_ids(model.tokenizer, prompt, target))
-        for prompt, target in pairs
-    ]
-    return score_ids(model, tokens, plan, monitor)
+    return [rating.score for rating in rate(model, pairs, plan, monitor)]
 
 
-@torch.no_grad()
+@using_model
+def rate(
+    model: EditableModel,
+    pairs: Sequence[tuple[str, str]],
+    plan: BatchPlan | None = None,
+    monitor: Monitor | None = None,
+    done: Callable[[int], None] = lambda _: None,
+) -> list[Rating]:
+    """:func:`score`, with what the model would have said; ``done`` hears of pairs that are rated.
+
+    Raises:
+        InputError: if a prompt or a target has no token.
+    """
+    tokens = []
+    for prompt, target in pairs:
+        ids = encode(model.tokenizer, prompt)[0] if prompt and target else []
+        own = target_ids(model.tokenizer, prompt, target) if ids else ()
+        if not own:
+            raise InputError(
+                f'"{prompt}" with the target "{target}": one of them has no token in this model; '
+                "leave it out"
+            )
+        tokens.append((ids, own))
+    return _rate(model, tokens, plan, monitor, done)
+
+
 def score_ids(
     model: EditableModel,
     pairs: Sequence[tuple[Sequence[int], Sequence[int]]],
     plan: BatchPlan | None = None,
     monitor: Monitor | None = None,
 ) -> list[Score]:
-    """:func:`score` for prompts and targets that are token ids already, neither of them empty.
+    """:func:`score` for prompts and targets that are token ids already, neither of them empty."""
+    return [rating.score for rating in _rate(model, pairs, plan, monitor)]
 
-    What is fed of a pair is all but the target's last token: pairs that are alike in that, as those
-    of one prompt with two targets of one token, go through the model once.
+
+@torch.no_grad()
+def _rate(
+    model: EditableModel,
+    pairs: Sequence[tuple[Sequence[int], Sequence[int]]],
+    plan: BatchPlan | None = None,
+    monitor: Monitor | None = None,
+    done: Callable[[int], None] = lambda _: None,
+) -> list[Rating]:
+    """What is alike is computed once.
+
+    What is fed of a pair is all but the target's last token. A text with which another one begins,
+    as those of one prompt with two targets do, is read where it stands in that one; beginnings that
+    many share go through the model once (:func:`~.prefixes.last_states`); and logits are made once
+    for each place where anything is read.
     """
     monitor = monitor or Monitor(show=None)
-    plan = plan or plan_batches(model)
-    askers: dict[tuple[int, ...], list[int]] = {}
-    for index, (prompt, target) in enumerate(pairs):
-        askers.setdefault((*prompt, *target[:-1]), []).append(index)
-    rows, targets = list(askers), [target for _, target in pairs]
-    scores: list[Score | None] = [None] * len(pairs)
-    for group_of_rows in by_length([len(row) for row in rows], 4 * plan.tokens) if rows else []:
-        monitor.check()
-        padded = pad_rows([rows[r] for r in group_of_rows], model.device)
-        hidden = record(model, padded, model.layers, model.layers).entry
-        asked = [(n, i) for n, r in enumerate(group_of_rows) for i in askers[rows[r]]]
-        group = [i for _, i in asked]
-        where = [(n, len(pairs[i][0]) - 1 + t) for n, i in asked for t in range(len(targets[i]))]
-        labels = torch.tensor([t for i in group for t in targets[i]], device=model.device)
-        picked = hidden[[n for n, _ in where], [t for _, t in where]]
-        logits = model.anatomy.logits(picked)
-        own = logits.gather(1, labels[:, None])
-        each = F.cross_entropy(logits, labels, reduction="none").tolist()
-        # Counted so that a logit that is not a number comes last, not first.
-        ranks = (1 + (~(logits <= own)).sum(dim=1)).tolist()
-        start = 0
-        for i in group:
-            stop = start + len(targets[i])
-            nll = sum(each[start:stop]) / (stop - start)
-            scores[i] = Score(
-                nll,
-                float(torch.tensor(-nll).exp()),
-                all(rank == 1 for rank in ranks[start:stop]),
-                ranks[start],
-                sum(rank == 1 for rank in ranks[start:stop]) / (stop - start),
-            )
-            start = stop
-    return [one for one in scores if one is not None]
+    limit = 4 * (plan or plan_batches(model)).tokens
+    fed = [(*prompt, *target[:-1]) for prompt, target in pairs]
+    rows, row_of = _longest(fed)
+    askers: list[list[int]] = [[] for _ in rows]
+    for index, row in enumerate(row_of):
+        askers[row].append(index)
+    ratings: dict[int, Rating] = {}
+    for first, last in _portions([len(row) for row in rows], 2 * limit):
+        portion = rows[first:last]
+        reads = [min(len(pairs[i][0]) for i in own) - 1 for own in askers[first:last]]
+        cuts = _cuts(portion, reads)
+        for members, hidden in last_states(model, portion, cuts, limit):
+            monitor.check()
+            asked = [(n, i) for n, m in enumerate(members) for i in askers[first + m]]
+            begins = [len(pairs[i][0]) - 1 - cuts[members[n]] for n, i in asked]
+            group = [(i, pairs[i][1]) for _, i in asked]
+            places = [
+                (n, begin + t)
+                for (n, _), begin, (_, target) in zip(asked, begins, group, strict=True)
+                for t in range(len(target))
+            ]
+            ratings |= _read(model, hidden, places, group)
+            done(len(group))
+    return [ratings[index] for index in range(len(pairs))]
+
+
+def _longest(
+    texts: Sequence[tuple[int, ...]],
+) -> tuple[list[tuple[int, ...]], list[int]]:
+    """The texts that no other one begins with, in order of their tokens; and each one's among them.
+
+    In that order a text stands right before those that begin with it.
+    """
+    kept: list[tuple[int, ...]] = []
+    place: dict[tuple[int, ...], int] = {}
+    for text in sorted(set(texts), reverse=True):
+        if not kept or kept[-1][: len(text)] != text:
+            kept.append(text)
+        place[text] = len(kept) - 1
+    return kept[::-1], [len(kept) - 1 - place[text] for text in texts]
+
+
+def _portions(lengths: Sequence[int], limit: int) -> Iterator[tuple[int, int]]:
+    """First and last of neighbours that are together about ``limit`` long."""
+    first = total = 0
+    for index, length in enumerate(lengths):
+        if total and total + length > limit:
+            yield first, index
+            first, total = index, 0
+        total += length
+    if total:
+        yield first, len(lengths)
+
+
+def _cuts(rows: Sequence[tuple[int, ...]], reads: Sequence[int]) -> list[int]:
+    """Lengths of the rows' shared beginnings, cut where the first of those that share one is read.
+
+    Args:
+        rows: token ids.
+        reads: the first place of each row that is read.
+    """
+    begins = [row[:cut] for row, cut in zip(rows, shared_beginnings(rows), strict=True)]
+    ends: dict[tuple[int, ...], int] = {}
+    for begin, read in zip(begins, reads, strict=True):
+        ends[begin] = min(ends.get(begin, len(begin)), read)
+    return [ends[begin] for begin in begins]
+
+
+def _read(
+    model: EditableModel,
+    hidden: Tensor,
+    places: Sequence[tuple[int, int]],
+    group: Sequence[tuple[int, Sequence[int]]],
+) -> dict[int, Rating]:
+    """Ratings of some pairs, by index.
+
+    Args:
+        model: the model.
+        hidden: outputs of the last block, (rows, tokens, hidden_size).
+        places: row and token where each target's tokens are read, one target after the other.
+        group: indices of the pairs, and their targets.
+    """
+    device = hidden.device
+    distinct = {place: n for n, place in enumerate(dict.fromkeys(places))}
+    logits = model.anatomy.logits(hidden[[n for n, _ in distinct], [t for _, t in distinct]])
+    best = logits.max(dim=1)
+    at = torch.tensor([distinct[place] for place in places], device=device)
+    labels = torch.tensor([t for _, target in group for t in target], device=device)
+    own = logits[at, labels]
+    each = (logits.logsumexp(dim=1)[at] - own).tolist()
+    # Asked so that a logit that is not a number is never the first choice.
+    right, said = (own >= best.values[at]).tolist(), best.indices[at].tolist()
+    starts = [0, *accumulate(len(target) for _, target in group)]
+    first = torch.tensor(starts[:-1], device=device)
+    # Counted so that a logit that is not a number comes last, not first.
+    ranks = [
+        1 + int(n)
+        for part in first.split(_AT_ONCE)
+        for n in (~(logits[at[part]] <= own[part][:, None])).sum(dim=1).tolist()
+    ]
+    found = {}
+    for (index, _), rank, start, stop in zip(group, ranks, starts, starts[1:], strict=False):
+        nll = sum(each[start:stop]) / (stop - start)
+        score = Score(
+            nll,
+            float(torch.tensor(-nll).exp()),
+            all(right[start:stop]),
+            rank,
+            sum(right[start:stop]) / (stop - start),
+        )
+        found[index] = Rating(score, tuple(said[start:stop]))
+    return found
 
 
 @using_model

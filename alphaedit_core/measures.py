@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .evaluation import evaluate
 from .facts import Fact
-from .likelihood import perplexity, score
+from .likelihood import perplexity
+from .metrics.exact import EfficacyAccuracy
+from .metrics.likelier import Efficacy, Generalisation, Specificity
 from .models import EditableModel
 from .progress import Monitor
+from .records import Record
+
+#: What the measures are; the perplexity is measured by itself.
+METRICS = (Efficacy, Generalisation, Specificity, EfficacyAccuracy)
 
 
 @dataclass(frozen=True)
@@ -51,32 +58,13 @@ def measure(
     Raises:
         Cancelled: if cancelled.
     """
-    monitor = monitor or Monitor()
-    asked: list[tuple[str, int, str, bool]] = []  # measure, fact, prompt, whether new is wanted
-    for index, fact in enumerate(facts):
-        if fact.target_true is not None:
-            asked.append(("efficacy", index, fact.text, True))
-            asked += [("generalisation", index, prompt, True) for prompt in fact.paraphrases]
-            asked += [("specificity", index, prompt, False) for prompt in fact.neighbours]
-    with monitor.stage("measures", 2, "part"):
-        # All at once: a prompt that is asked for several targets is read once.
-        pairs = [(fact.text, fact.target) for fact in facts]
-        pairs += [(prompt, facts[i].target) for _, i, prompt, _ in asked]
-        pairs += [(prompt, facts[i].target_true or "") for _, i, prompt, _ in asked]
-        scores = score(model, pairs, monitor=monitor)
-        said, rest = scores[: len(facts)], scores[len(facts) :]
-        new, true = rest[: len(asked)], rest[len(asked) :]
-        monitor.advance()
-        read = None if text is None else perplexity(model, text, monitor)
-        monitor.advance()
-    hits: dict[str, dict[int, list[bool]]] = {}
-    for (name, index, _, wants_new), a, b in zip(asked, new, true, strict=True):
-        hit = a.nll < b.nll if wants_new else b.nll < a.nll
-        hits.setdefault(name, {}).setdefault(index, []).append(hit)
-
-    def mean(name: str) -> float | None:
-        own = hits.get(name, {}).values()
-        return 100 * sum(sum(h) / len(h) for h in own) / len(own) if own else None
-
-    exact = 100 * sum(one.exact for one in said) / len(said)
-    return Measures(mean("efficacy"), mean("generalisation"), mean("specificity"), exact, read)
+    records = [Record("facts", f"fact {n}", (fact,)) for n, fact in enumerate(facts, 1)]
+    found = evaluate(model, records, METRICS, monitor)
+    read = None if text is None else perplexity(model, text, monitor)
+    return Measures(
+        found[Efficacy.name].mean,
+        found[Generalisation.name].mean,
+        found[Specificity.name].mean,
+        found[EfficacyAccuracy.name].mean or 0.0,
+        read,
+    )

@@ -1,13 +1,14 @@
 """Attention keys and values of the fixed beginnings of many rows, each shared one computed once.
 
-The rows of a batch begin alike: every fact is written behind the same few contexts, and a prompt
-that opens with its subject opens like the text of the KL term. So the beginnings that save most are
-found first and go through the model alone; what follows them in each row then attends to them.
+The rows of a batch begin alike: every fact is written behind the same few contexts, a prompt that
+opens with its subject opens like the text of the KL term, and neighbours are asked in the same
+words. So the beginnings that save most are found first and go through the model alone; what follows
+them in each row then attends to them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import takewhile
@@ -19,6 +20,9 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from .forward import by_length, ending_before, pad_rows, run_model
 from .models import EditableModel
+
+#: Padding that a pass may hold in any case: fewer passes are worth it.
+_SLACK = 32
 
 
 class Prefixes:
@@ -70,6 +74,53 @@ class Prefixes:
             for layer, pair in zip(layers, part.layers, strict=True):
                 layer.fill(len(rows), longest, to, *(tensor[source] for tensor in pair))
         return joined
+
+
+@torch.no_grad()
+def last_states(
+    model: EditableModel, rows: Sequence[Sequence[int]], cuts: Sequence[int], token_limit: int
+) -> Iterator[tuple[list[int], Tensor]]:
+    """Outputs of the last block for what follows each row's beginning.
+
+    Args:
+        model: the model.
+        rows: token ids of each row; something follows each beginning.
+        cuts: length of each row's beginning; beginnings that are alike are computed once.
+        token_limit: tokens in one forward pass, the beginnings' counted too.
+
+    Yields:
+        Some rows' indices, and (rows, tokens, hidden_size), padded behind; every row once.
+    """
+    begins = sorted({tuple(row[:cut]) for row, cut in zip(rows, cuts, strict=True)})
+    place = {begin: i for i, begin in enumerate(begins)}
+    begin_of = [place[tuple(row[:cut])] for row, cut in zip(rows, cuts, strict=True)]
+    begun = _begun(model, begins, token_limit)
+    rests = [row[cut:] for row, cut in zip(rows, cuts, strict=True)]
+    for members in by_length([len(rest) for rest in rests], token_limit, _SLACK):
+        # Beginnings of like length together, and no more of them than fit.
+        members.sort(key=lambda i: cuts[i])
+        size = max(1, token_limit // max(len(rows[i]) for i in members))
+        for first in range(0, len(members), size):
+            part = members[first : first + size]
+            before = begun.select(torch.tensor([begin_of[i] for i in part], device=model.device))
+            yield part, _pass(model, before, [rests[i] for i in part])[0]
+
+
+def _begun(model: EditableModel, begins: Sequence[Sequence[int]], token_limit: int) -> _Cached:
+    """Keys and values of some texts, in their order."""
+    parts = []
+    for members in by_length([len(begin) for begin in begins], token_limit, _SLACK):
+        nothing = _nothing(len(members), model.device)
+        parts.append((members, _extend(model, nothing, [begins[i] for i in members])))
+    if len(parts) == 1 and parts[0][0] == list(range(len(begins))):
+        return parts[0][1]
+    lengths = torch.tensor([len(begin) for begin in begins], device=model.device)
+    layers = [_FrozenLayer() for _ in range(model.layers)]
+    for members, part in parts:
+        to = torch.tensor(members, device=model.device)
+        for layer, pair in zip(layers, part.layers, strict=False):
+            layer.fill(len(begins), int(lengths.max()), to, *pair)
+    return _Cached(lengths, [_tensors(layer) for layer in layers if layer.keys is not None])
 
 
 def shared_beginnings(rows: Sequence[Sequence[int]]) -> list[int]:
@@ -150,24 +201,11 @@ def _nothing(rows: int, device: torch.device) -> _Cached:
 def _extend(model: EditableModel, before: _Cached, texts: Sequence[Sequence[int]]) -> _Cached:
     """The cached rows with one more text behind each."""
     device = model.device
-    ids = pad_rows(texts, device)
     new = torch.tensor([len(text) for text in texts], device=device)
-    longest, begun = ids.shape[1], int(before.lengths.max())
+    longest, begun = int(new.max()), int(before.lengths.max())
     if not longest:
         return before
-    seen = torch.ones(len(ids), begun + longest, dtype=torch.long, device=device)
-    # Padding behind a text counts as seen: no real token sees it, and it must see something.
-    seen[:, :begun] = torch.arange(begun, device=device) >= begun - before.lengths[:, None]
-    growing = DynamicCache()
-    growing.layers = [_layer(keys, values) for keys, values in before.layers]
-    with ending_before(model, model.layers):
-        run_model(
-            model,
-            ids,
-            positions=before.lengths[:, None] + torch.arange(longest, device=device),
-            mask=None if bool(seen.all()) else seen,
-            cache=growing,
-        )
+    _, growing = _pass(model, before, texts)
     layers = [_tensors(layer) for layer in growing.layers]
     if bool((new != longest).any()):
         # What padding behind a text came to moves to the front.
@@ -176,6 +214,34 @@ def _extend(model: EditableModel, before: _Cached, texts: Sequence[Sequence[int]
         layers = [(keys.take_along_dim(order, 2), values.take_along_dim(order, 2))
                   for keys, values in layers]  # fmt: skip
     return _Cached(before.lengths + new, layers)
+
+
+def _pass(
+    model: EditableModel, before: _Cached, texts: Sequence[Sequence[int]]
+) -> tuple[Tensor, DynamicCache]:
+    """One forward pass over one more text behind each cached row.
+
+    Returns:
+        The last block's output, (rows, longest text, hidden_size), and the keys and values with
+        those of the texts, padded behind.
+    """
+    device = model.device
+    ids = pad_rows(texts, device)
+    longest, begun = ids.shape[1], int(before.lengths.max())
+    seen = torch.ones(len(ids), begun + longest, dtype=torch.long, device=device)
+    # Padding behind a text counts as seen: no real token sees it, and it must see something.
+    seen[:, :begun] = torch.arange(begun, device=device) >= begun - before.lengths[:, None]
+    growing = DynamicCache()
+    growing.layers = [_layer(keys, values) for keys, values in before.layers]
+    with ending_before(model, model.layers) as end:
+        run_model(
+            model,
+            ids,
+            positions=before.lengths[:, None] + torch.arange(longest, device=device),
+            mask=None if bool(seen.all()) else seen,
+            cache=growing,
+        )
+    return end[0], growing
 
 
 def _layer(keys: Tensor, values: Tensor) -> DynamicLayer:

@@ -95,7 +95,7 @@ def target_ids(tokenizer: PreTrainedTokenizerFast, prompt: str, target: str) -> 
     a neutral anchor, which is then taken off (some tokenizers put a space before any first word,
     others do not, and so neither matters).
     """
-    space = not (_spaceless(prompt[-1]) or _spaceless(target[0]))
+    space = not (spaceless(prompt[-1]) or spaceless(target[0]))
     anchor = "x" if space else "."
     text = anchor + (" " if space else "") + target
     head = tokenizer(anchor, add_special_tokens=False)["input_ids"]
@@ -105,7 +105,8 @@ def target_ids(tokenizer: PreTrainedTokenizerFast, prompt: str, target: str) -> 
     return tuple(tokenizer(text[len(anchor) :], add_special_tokens=False)["input_ids"])
 
 
-def _spaceless(character: str) -> bool:
+def spaceless(character: str) -> bool:
+    """Whether a character belongs to a script that is written without spaces between words."""
     return unicodedata.name(character, "").startswith(_NO_SPACES)
 
 

@@ -109,9 +109,9 @@ def test_the_points_are_those_of_a_plain_loop(
                 found = evaluate(model, records[:number], METRICS, monitor=quiet())
                 point = next(p for p in whole.of(name) if p.edits == number)
                 for metric in METRICS:
-                    assert point.values[metric] == pytest.approx(found.results[metric].mean)
+                    assert point.values[metric] == pytest.approx(found.measured[metric].mean)
                     each = point.retention[metric]
-                    assert each == pytest.approx(found.results[metric].values)
+                    assert each == pytest.approx(found.measured[metric].values)
                 assert point.weights == {str(n): moved for n, moved in session.moved().items()}
         session.close()
 
@@ -121,7 +121,7 @@ def test_the_unedited_model_is_asked_about_all_records(
 ) -> None:
     found = evaluate(model, read_records(file, "counterfact").records, METRICS, monitor=quiet())
     point = whole.points[0]
-    assert point.values == {name: found.results[name].mean for name in METRICS}
+    assert point.values == {name: found.measured[name].mean for name in METRICS}
     assert point.weights == {}
 
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
+from functools import cache
+from typing import Any
 
 import pytest
 import torch
 from examples import quiet
+from hypothesis import given
+from hypothesis import strategies as st
 from tiny import CORPUS, KINDS, prose, tiny_model, tiny_tokenizer
 from torch import Tensor
 
-from alphaedit_core import likelihood
+from alphaedit_core import prefixes
 from alphaedit_core.errors import Cancelled, InputError
-from alphaedit_core.likelihood import Score, perplexity, score, score_ids
+from alphaedit_core.likelihood import Score, perplexity, rate, score, score_ids
 from alphaedit_core.memory import BatchPlan
 from alphaedit_core.models import EditableModel
 from alphaedit_core.progress import Monitor
@@ -149,21 +153,73 @@ def test_both_can_be_cancelled() -> None:
 
 
 def test_what_is_fed_alike_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A prompt with several targets of one token, a pair twice, and a text cut in two ways."""
+    """A prompt with several targets, a pair twice, a text cut in two ways, a shared beginning."""
     model = tiny_model("llama", dtype=torch.float64)
     prompt = encode(model.tokenizer, "Rome is the capital of")[0]
     pairs = [(prompt, (7,)), (prompt, (9,)), (prompt, (7, 8)), (prompt, (7,))]
     pairs += [(prompt[:-1], (prompt[-1], 5)), ([*prompt, 7], (3,))]
-    fed: list[int] = []
-    kept = likelihood.pad_rows
+    pairs += [([*prompt[:-1], n], (n,)) for n in (30, 31)]
+    fed = 0
+    kept = prefixes.run_model
 
-    def counting(rows: list[tuple[int, ...]], device: torch.device) -> Tensor:
-        fed.append(len(rows))
-        return kept(rows, device)
+    def counting(model: EditableModel, ids: Tensor, **kwargs: Any) -> None:
+        nonlocal fed
+        fed += ids.numel()
+        kept(model, ids, **kwargs)
 
     alone = [score_ids(model, [pair])[0] for pair in pairs]
-    monkeypatch.setattr(likelihood, "pad_rows", counting)
+    monkeypatch.setattr(prefixes, "run_model", counting)
     together = score_ids(model, pairs)
-    assert sum(fed) == 2
+    # One text is cut before the prompt's second last token, so the shared beginning ends there. Of
+    # three rests of 3, 2 and 2 tokens the shorter ones are padded.
+    assert fed == len(prompt) - 2 + 3 * 3
     for one, expected in zip(together, alone, strict=True):
         assert_close(one, expected)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.lists(st.integers(3, 5), min_size=1, max_size=5),
+            st.lists(st.integers(3, 5), min_size=1, max_size=3),
+        ),
+        max_size=12,
+    ),
+    st.integers(1, 40),
+)
+def test_pairs_of_any_kind_are_scored_as_if_alone(
+    pairs: list[tuple[list[int], list[int]]], tokens: int
+) -> None:
+    model = double_llama()
+    found = score_ids(model, pairs, BatchPlan(tokens))
+    for one, (prompt, target) in zip(found, pairs, strict=True):
+        logits = logits_of(model, [*prompt, *target])[len(prompt) - 1 : -1]
+        own = logits.log_softmax(dim=-1)[range(len(target)), target]
+        right = (logits.argmax(dim=-1) == torch.tensor(target)).tolist()
+        assert one.nll == pytest.approx(-float(own.mean()), abs=1e-9)
+        assert one.correct == pytest.approx(sum(right) / len(target))
+        assert one.exact == all(right)
+        assert one.rank == 1 + int((logits[0] > logits[0, target[0]]).sum())
+
+
+@cache
+def double_llama() -> EditableModel:
+    return tiny_model("llama", dtype=torch.float64)
+
+
+def test_what_would_have_been_said() -> None:
+    model = double_llama()
+    for rating, (prompt, target) in zip(rate(model, PAIRS), PAIRS, strict=True):
+        ids, _ = encode(model.tokenizer, prompt)
+        goal = list(target_ids(model.tokenizer, prompt, target))
+        given = logits_of(model, ids + goal)[len(ids) - 1 : -1]
+        assert list(rating.said) == given.argmax(dim=-1).tolist()
+        hits = [a == b for a, b in zip(rating.said, goal, strict=True)]
+        assert rating.score.correct == sum(hits) / len(hits)
+        assert rating.score.exact == all(hits)
+    assert [one.score for one in rate(model, PAIRS)] == score(model, PAIRS)
+
+
+def test_a_prompt_without_a_token_is_refused() -> None:
+    with pytest.raises(InputError, match="no token"):
+        score(tiny_model(), [("", "Rome")])

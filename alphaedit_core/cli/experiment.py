@@ -124,11 +124,11 @@ def _probes(arguments: argparse.Namespace) -> Probes:
     """What is to be measured beside the metrics, read and checked."""
     from alphaedit_core.ability import read_tasks
     from alphaedit_core.experiment import Probes
-    from alphaedit_core.files import read_json
+    from alphaedit_core.references import read_references
 
     text = None
     if arguments.perplexity is not None:
         text = options.text_file("--perplexity", Path(arguments.perplexity))
     tasks = () if arguments.ability is None else read_tasks(arguments.ability, arguments.items)
-    references = None if arguments.references is None else read_json(arguments.references)
+    references = None if arguments.references is None else read_references(arguments.references)
     return Probes(text, tasks, references)

@@ -1,1 +1,127 @@
-"""Metrics of edits, each one short file; see :mod:`.base`."""
+"""Metrics of edits, each one short file; see :mod:`.base`.
+
+All files of this folder are read, so that a new metric is found by being there; :func:`register`
+takes one that lives elsewhere.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from inspect import isabstract
+from pkgutil import iter_modules
+from typing import get_args
+
+from alphaedit_core.errors import InputError
+
+from .base import (
+    Answer,
+    Ask,
+    Card,
+    Compat,
+    Derived,
+    Direction,
+    Given,
+    Guessed,
+    Metric,
+    Rated,
+    Written,
+)
+
+_METRICS: dict[str, type[Card]] = {}
+
+#: In the order in which they are listed; others follow by name.
+_ORDER = (
+    "efficacy", "generalisation", "specificity", "score", "efficacy_accuracy",
+    "generalisation_accuracy", "specificity_accuracy", "rewrite_acc", "rephrase_acc",
+    "neighborhood_acc", "portability", "portability_acc", "locality", "locality_acc", "multi_hop",
+    "multi_hop_tokens", "essay_new", "essay_no_old", "essay_coupled_new", "essay_coupled_no_old",
+    "said_first", "said", "said_in_chat", "fluency", "consistency",
+)  # fmt: skip
+
+
+def register(metric: type[Card]) -> type[Card]:
+    """Make a metric known by its name, to the API and the command.
+
+    Raises:
+        InputError: if another metric has the name, or a part of what it must say is missing.
+    """
+    for field in ("name", "title", "formula", "source"):
+        if not isinstance(getattr(metric, field, None), str):
+            raise InputError(f"metric {metric.__name__}: has no {field}; set it to a text")
+    known = _METRICS.get(metric.name)
+    if known is not None and known is not metric:
+        raise InputError(f'metric "{metric.name}" exists already; give the new one another name')
+    _METRICS[metric.name] = metric
+    return metric
+
+
+def metrics() -> dict[str, type[Card]]:
+    """All metrics by name."""
+    places = {name: place for place, name in enumerate(_ORDER)}
+    return dict(sorted(_METRICS.items(), key=lambda item: (places.get(item[0], 99), item[0])))
+
+
+def metric_class(name: str) -> type[Card]:
+    """A metric by its name.
+
+    Raises:
+        InputError: if there is none of that name.
+    """
+    if name not in _METRICS:
+        raise InputError(f'metric "{name}" does not exist; give some of {", ".join(metrics())}')
+    return _METRICS[name]
+
+
+def metrics_for(dataset: str, compat: Compat = "paper") -> dict[str, type[Card]]:
+    """The usual metrics of a data set.
+
+    Args:
+        dataset: its name, or one that begins with it and a hyphen.
+        compat: by whose definitions, where the papers and EasyEdit differ.
+
+    Raises:
+        InputError: if there are none for it, or the definitions are nobody's.
+    """
+    if compat not in get_args(Compat):
+        raise InputError(f'compat "{compat}" is not known; give paper or easyedit')
+    # Of "knowedit-wiki-recent" those of "knowedit" are meant.
+    names = {dataset, dataset.partition("-")[0]}
+    wanted = names | {f"{name}:{compat}" for name in names}
+    found = {n: metric for n, metric in metrics().items() if wanted & set(metric.default_for)}
+    if not found:
+        known = {name.partition(":")[0] for m in _METRICS.values() for name in m.default_for}
+        raise InputError(
+            f'there are no usual metrics for a data set "{dataset}"; name some (--metrics), or '
+            f"give one of {', '.join(sorted(known))}"
+        )
+    return found
+
+
+def _find() -> None:
+    for module in iter_modules(__path__):
+        found = import_module(f"{__name__}.{module.name}")
+        for value in vars(found).values():
+            own = isinstance(value, type) and value.__module__ == found.__name__
+            if own and issubclass(value, Card) and "name" in vars(value) and not isabstract(value):
+                register(value)
+
+
+_find()
+
+__all__ = [
+    "Answer",
+    "Ask",
+    "Card",
+    "Compat",
+    "Derived",
+    "Direction",
+    "Given",
+    "Guessed",
+    "Metric",
+    "Rated",
+    "Written",
+    "metric_class",
+    "metrics",
+    "metrics_for",
+    "register",
+]

@@ -8,19 +8,38 @@ and the answers are handed back. So a new metric is one short file, and as fast 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from alphaedit_core.likelihood import Score
 from alphaedit_core.records import Record
+from alphaedit_core.references import References
 
 Direction = Literal["higher", "lower"]
+
+#: Where the papers and EasyEdit define a number differently: whose definitions count.
+Compat = Literal["paper", "easyedit"]
 
 
 @dataclass(frozen=True, slots=True)
 class Rated:
     """How likely is a target after a prompt? Answered by a :class:`~.likelihood.Score`.
+
+    Attributes:
+        prompt: the prompt.
+        target: the target, as it follows the prompt in running text.
+    """
+
+    prompt: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Guessed:
+    """What is the likeliest token in place of each of a target's? Answered by token ids.
+
+    The target's own tokens are given one by one, as in :class:`Rated`.
 
     Attributes:
         prompt: the prompt.
@@ -38,9 +57,11 @@ class Written:
     Attributes:
         prompt: the prompt.
         tokens: length in tokens; of the new text, or with the prompt where ``whole`` is set.
-        whole: whether the prompt counts.
+        whole: whether the prompt counts. Such a text has that length whatever is in it; any other
+            ends before a closing token.
         top_k: tokens that are drawn from at each place; 1 for the likeliest one.
         chat: whether the prompt is put as a user's message in the model's chat template.
+        draw: which of several texts after the same prompt; each is drawn by itself.
     """
 
     prompt: str
@@ -48,14 +69,30 @@ class Written:
     whole: bool = False
     top_k: int = 1
     chat: bool = False
+    draw: int = 0
 
 
-Ask = Rated | Written
-Answer = Score | str
+Ask = Rated | Guessed | Written
+Answer = Score | tuple[int, ...] | str
 
 
-class Metric(ABC):
-    """One number about a model's answers.
+@dataclass(frozen=True)
+class Given:
+    """What metrics go by beside the model's answers.
+
+    Attributes:
+        references: texts to compare with; None for none.
+        before: what the unedited model answered; None where it was not asked.
+        chat: whether the model has a chat template.
+    """
+
+    references: References | None = None
+    before: Mapping[Ask, Answer] | None = None
+    chat: bool = False
+
+
+class Card(ABC):
+    """What a reader has to know of a number.
 
     Attributes:
         name: what tables and JSON call it, such as ``efficacy_accuracy``.
@@ -65,6 +102,8 @@ class Metric(ABC):
         direction: which way is better.
         unit: what the number is: percent of records, bits times 100.
         note: what it does not say, or where others define it otherwise; "" for nothing.
+        default_for: data sets of which it is one of the usual numbers, by their names; with
+            ``:paper`` or ``:easyedit`` behind where it is only by one's definitions.
     """
 
     name: ClassVar[str]
@@ -74,6 +113,37 @@ class Metric(ABC):
     direction: ClassVar[Direction] = "higher"
     unit: ClassVar[str] = "% of records, mean within each first"
     note: ClassVar[str] = ""
+    default_for: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def card(cls) -> dict[str, str]:
+        """All but the data sets, ready for JSON."""
+        fields = ("name", "title", "formula", "source", "direction", "unit", "note")
+        return {field: getattr(cls, field) for field in fields}
+
+
+class Metric(Card):
+    """One number about a model's answers.
+
+    Args:
+        given: what else it goes by; None for nothing.
+
+    Attributes:
+        needs: what a record has to have, as it follows "no record has".
+        compares: whether it compares with the unedited model. Then it asks where that was not asked
+            yet, too: its answers may be those of the unedited model.
+    """
+
+    needs: ClassVar[str] = "anything that it asks for"
+    compares: ClassVar[bool] = False
+
+    def __init__(self, given: Given | None = None) -> None:
+        self.given = given or Given()
+
+    @property
+    def lacking(self) -> str:
+        """What it cannot do without and was not given, with the remedy; "" for nothing."""
+        return ""
 
     @abstractmethod
     def asks(self, record: Record) -> list[Ask]:
@@ -85,3 +155,32 @@ class Metric(ABC):
 
         The mean over all records that have a value is the metric's.
         """
+
+
+class Derived(Card):
+    """A number that is made from the means of others, not from records.
+
+    Attributes:
+        of: names of those others.
+    """
+
+    of: ClassVar[tuple[str, ...]]
+
+    @abstractmethod
+    def combine(self, means: Sequence[float]) -> float:
+        """The number, of means in the order of :attr:`of`."""
+
+
+def percent(hits: Sequence[float]) -> float | None:
+    """The mean of numbers from 0 to 1, times 100; None of none."""
+    return 100 * sum(hits) / len(hits) if hits else None
+
+
+def scores(answers: Sequence[Answer]) -> list[Score]:
+    """Answers to :class:`Rated`."""
+    return [answer for answer in answers if isinstance(answer, Score)]
+
+
+def texts(answers: Sequence[Answer]) -> list[str]:
+    """Answers to :class:`Written`."""
+    return [answer for answer in answers if isinstance(answer, str)]

@@ -1,0 +1,271 @@
+"""Metrics of one state of a model: what all of them ask is asked together, each question once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from typing import Any
+
+from .errors import InputError
+from .generation import has_chat
+from .likelihood import rate
+from .metrics import (
+    Answer,
+    Ask,
+    Card,
+    Compat,
+    Derived,
+    Given,
+    Guessed,
+    Metric,
+    Rated,
+    Written,
+    metric_class,
+    metrics_for,
+)
+from .models import EditableModel, using_model
+from .progress import Monitor
+from .records import Record
+from .references import References
+from .results import html_table, text_table
+from .writing import write
+
+_HEADINGS = ("metric", "mean", "± error", "records", "better", "unit")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One metric's number.
+
+    Attributes:
+        metric: what the number is.
+        values: one for each record, None where the record has none; empty for a number that is made
+            from others.
+        mean: of those that are; None if none is.
+        error: standard error of the mean; None of fewer than two values.
+        reason: why there is no mean, or "".
+    """
+
+    metric: type[Card]
+    values: Sequence[float | None]
+    mean: float | None
+    error: float | None = None
+    reason: str = ""
+
+    @property
+    def count(self) -> int:
+        """Records that have a value."""
+        return sum(value is not None for value in self.values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The card and the numbers, ready for JSON."""
+        return {
+            **self.metric.card(),
+            "mean": self.mean,
+            "standard_error": self.error,
+            "n": self.count,
+            "reason": self.reason,
+            "values": list(self.values),
+        }
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What metrics say of a model.
+
+    Attributes:
+        records: what it was asked about.
+        measured: by the metrics' names.
+        compat: by whose definitions the metrics were chosen.
+        seed: of the texts.
+        answers: everything that the model was asked, with its answers.
+    """
+
+    records: Sequence[Record]
+    measured: Mapping[str, Measured]
+    compat: Compat = "paper"
+    seed: int = 0
+    answers: Mapping[Ask, Answer] = field(default_factory=dict, repr=False)
+
+    def __getitem__(self, name: str) -> Measured:
+        return self.measured[name]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All numbers with their cards, ready for JSON; of the answers nothing."""
+        return {
+            "datasets": sorted({record.dataset for record in self.records}),
+            "records": [record.name for record in self.records],
+            "compat": self.compat,
+            "seed": self.seed,
+            "metrics": {name: one.to_dict() for name, one in self.measured.items()},
+        }
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """The table, a metric a row."""
+        return [_row(one) for one in self.measured.values()]
+
+    def reasons(self) -> list[str]:
+        """Why metrics have no number, a line each."""
+        return [f"{name}: {one.reason}" for name, one in self.measured.items() if one.reason]
+
+    def __repr__(self) -> str:
+        return "\n".join([text_table(_HEADINGS, self.rows()), *self.reasons()])
+
+    def _repr_html_(self) -> str:
+        return (
+            html_table(_HEADINGS, self.rows())
+            + "".join(f"<p>{escape(reason)}</p>" for reason in self.reasons())
+            + "<details><summary>What the numbers are</summary>"
+            + cards_html([one.metric for one in self.measured.values()])
+            + "</details>"
+        )
+
+
+@using_model
+def evaluate(
+    model: EditableModel,
+    records: Sequence[Record],
+    metrics: Sequence[str | type[Card]] | None = None,
+    monitor: Monitor | None = None,
+    seed: int = 0,
+    compat: Compat = "paper",
+    references: References | None = None,
+    before: Evaluation | None = None,
+) -> Evaluation:
+    """Measure a model as it stands.
+
+    Args:
+        model: the model.
+        records: at least one.
+        metrics: names or classes; None for the usual ones of the records' data sets. Those that
+            others are made from are measured, too.
+        monitor: what to report to.
+        seed: of the texts that are drawn.
+        compat: by whose definitions the usual ones are chosen.
+        references: texts that consistency compares with.
+        before: the same records with the unedited model, for the metrics that compare with it.
+
+    Raises:
+        InputError: if there is no record, or no such metric.
+        Cancelled: if cancelled.
+    """
+    monitor = monitor or Monitor()
+    if not records:
+        raise InputError("there are no records; give at least one")
+    classes = chosen(records, metrics, compat)
+    given = Given(references, None if before is None else before.answers, has_chat(model))
+    makers = {name: metric(given) for name, metric in classes.items() if issubclass(metric, Metric)}
+    asked = {
+        name: [metric.asks(record) for record in records]
+        for name, metric in makers.items()
+        if metric.compares or not metric.lacking
+    }
+    asks = [ask for own in asked.values() for part in own for ask in part]
+    answers = _ask(model, asks, seed, monitor)
+    measured: dict[str, Measured] = {}
+    for name, metric in makers.items():
+        values: list[float | None] = [None] * len(records)
+        if not metric.lacking:
+            values = [
+                metric.value(record, [answers[ask] for ask in own]) if own else None
+                for record, own in zip(records, asked[name], strict=True)
+            ]
+        reason = metric.lacking or f"no record has {metric.needs}"
+        measured[name] = _mean(type(metric), values, reason)
+    for name, derived in classes.items():
+        if issubclass(derived, Derived):
+            measured[name] = _derived(derived, measured)
+    # In the order in which they were asked for.
+    return Evaluation(list(records), {n: measured[n] for n in classes}, compat, seed, answers)
+
+
+def chosen(
+    records: Sequence[Record],
+    metrics: Sequence[str | type[Card]] | None = None,
+    compat: Compat = "paper",
+) -> dict[str, type[Card]]:
+    """The metrics that :func:`evaluate` measures, by name.
+
+    Raises:
+        InputError: if one does not exist, or a data set has no usual ones.
+    """
+    found: dict[str, type[Card]] = {}
+    if metrics is None:
+        for dataset in dict.fromkeys(record.dataset for record in records):
+            found |= metrics_for(dataset, compat)
+        return found
+    for metric in metrics:
+        own = metric_class(metric) if isinstance(metric, str) else metric
+        if issubclass(own, Derived):
+            found |= {name: metric_class(name) for name in own.of}
+        found[own.name] = own
+    if not found:
+        raise InputError("no metric is named; give at least one")
+    return found
+
+
+def _ask(
+    model: EditableModel, asks: Sequence[Ask], seed: int, monitor: Monitor
+) -> dict[Ask, Answer]:
+    """Answers to questions, each of them asked once."""
+    distinct = dict.fromkeys(asks)
+    rated = [ask for ask in distinct if isinstance(ask, Rated | Guessed)]
+    written = [ask for ask in distinct if isinstance(ask, Written)]
+    found: dict[Ask, Answer] = {}
+    if rated:
+        # What is likely and what is likeliest come of the same pass.
+        pairs = list(dict.fromkeys((ask.prompt, ask.target) for ask in rated))
+        with monitor.stage("likelihoods", len(pairs), "target"):
+            ratings = dict(zip(pairs, rate(model, pairs, None, monitor, monitor.advance),
+                               strict=True))  # fmt: skip
+        for ask in rated:
+            rating = ratings[ask.prompt, ask.target]
+            found[ask] = rating.score if isinstance(ask, Rated) else rating.said
+    if written:
+        with monitor.stage("texts", len(written), "text"):
+            texts = write(model, written, seed, None, monitor, monitor.advance)
+        found |= zip(written, texts, strict=True)
+    return found
+
+
+def _mean(metric: type[Card], values: Sequence[float | None], reason: str) -> Measured:
+    known = [value for value in values if value is not None]
+    if not known:
+        return Measured(metric, values, None, None, reason)
+    n, mean = len(known), sum(known) / len(known)
+    squares = sum((value - mean) ** 2 for value in known)
+    error = math.sqrt(squares / (n - 1) / n) if n > 1 else None
+    return Measured(metric, values, mean, error)
+
+
+def _derived(derived: type[Derived], measured: Mapping[str, Measured]) -> Measured:
+    means = [measured[name].mean for name in derived.of]
+    known = [mean for mean in means if mean is not None]
+    if len(known) < len(means):
+        missing = [name for name in derived.of if measured[name].mean is None]
+        return Measured(derived, (), None, None, f"there is no {' and no '.join(missing)}")
+    return Measured(derived, (), derived().combine(known))
+
+
+def _row(one: Measured) -> tuple[str, ...]:
+    metric = one.metric
+    mean = "none" if one.mean is None else f"{one.mean:.2f}"
+    error = "" if one.error is None else f"{one.error:.2f}"
+    count = str(one.count) if issubclass(metric, Metric) else ""
+    return (metric.name, mean, error, count, metric.direction, metric.unit)
+
+
+def cards_html(metrics: Sequence[type[Card]]) -> str:
+    """A list of what each metric is; all text is escaped."""
+    return "<dl>" + "".join(_card(metric.card()) for metric in metrics) + "</dl>"
+
+
+def _card(card: Mapping[str, str]) -> str:
+    lines = [("", card["formula"]), ("Unit", card["unit"]), ("Better", card["direction"]),
+             ("Source", card["source"]), ("Note", card["note"])]  # fmt: skip
+    told = "".join(
+        f"<dd>{escape(f'{name}: {text}' if name else text)}</dd>" for name, text in lines if text
+    )
+    return f"<dt><strong>{escape(card['title'])}</strong> ({escape(card['name'])})</dt>{told}"

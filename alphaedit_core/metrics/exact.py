@@ -1,0 +1,73 @@
+"""Accuracy: is every token of a target the model's first choice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from alphaedit_core.records import Record
+
+from . import questions
+from .base import Answer, Ask, Metric, Rated, percent, scores
+
+_NOTE = (
+    "Teacher-forced: each token is judged with the target's earlier tokens before it, whatever the "
+    "model itself would have said there."
+)
+
+
+class _Exact(Metric):
+    """A prompt counts where the whole target is what the model would choose."""
+
+    note = _NOTE
+
+    def pairs(self, record: Record) -> list[questions.Pair]:
+        """Prompts with their targets."""
+        raise NotImplementedError
+
+    def asks(self, record: Record) -> list[Ask]:
+        return [Rated(prompt, target) for prompt, target in self.pairs(record)]
+
+    def value(self, record: Record, answers: Sequence[Answer]) -> float | None:
+        return percent([score.exact for score in scores(answers)])
+
+
+class EfficacyAccuracy(_Exact):
+    """After the prompt of the edit."""
+
+    name = "efficacy_accuracy"
+    title = "Efficacy, accuracy"
+    formula = "every token of the new target is the argmax after the rewrite prompt"
+    source = "Yao et al. 2023, section 2 (reliability); KnowEdit's edit success, Zhang et al. 2024"
+    default_for = ("counterfact:paper", "knowedit:paper", "mquake", "longform")
+
+    def pairs(self, record: Record) -> list[questions.Pair]:
+        return questions.rewrites(record)
+
+
+class GeneralisationAccuracy(_Exact):
+    """After paraphrases."""
+
+    name = "generalisation_accuracy"
+    title = "Generalisation, accuracy"
+    formula = "every token of the new target is the argmax after each paraphrase"
+    source = "Yao et al. 2023, section 2 (generalization)"
+    needs = "paraphrases"
+    default_for = ("counterfact:paper", "longform")
+
+    def pairs(self, record: Record) -> list[questions.Pair]:
+        return questions.rephrases(record)
+
+
+class SpecificityAccuracy(_Exact):
+    """After prompts for which the true answer stays right."""
+
+    name = "specificity_accuracy"
+    title = "Specificity, accuracy"
+    formula = "every token of the true target is the argmax after each neighbourhood prompt"
+    source = "AlphaEdit's and MEMIT's released evaluation (neighborhood_prompts_correct)"
+    needs = "neighbours or locality questions with an answer"
+    note = _NOTE + " Low for a model that did not know the answers before any edit, too."
+    default_for = ("counterfact:paper",)
+
+    def pairs(self, record: Record) -> list[questions.Pair]:
+        return questions.unrelated(record)

@@ -1,0 +1,54 @@
+"""Fluency: how varied the words of generated texts are. A model that loops has little of it."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+from alphaedit_core.records import Record
+
+from . import questions
+from .base import Answer, Ask, Metric, texts
+
+
+class Fluency(Metric):
+    """Entropy of bigrams and trigrams."""
+
+    name = "fluency"
+    title = "Fluency"
+    formula = (
+        "1/3 H2 + 2/3 H3, the entropies (bits) of the bigrams and trigrams of prompt and "
+        "continuation, mean over the record's texts"
+    )
+    source = "Zhang et al. 2018; Meng et al. 2022 (ROME), section 3.4 (GE)"
+    unit = "bits × 100, mean over records"
+    note = (
+        f"Texts of {questions.LENGTH} tokens with the prompt, drawn from the {questions.TOP_K} "
+        "likeliest tokens, seeded, after the prompts for generation (else the facts' own). Words "
+        "by nltk's word_tokenize(preserve_line=True). EasyEdit prints it without the factor 100."
+    )
+    default_for = ("counterfact", "knowedit")
+
+    def asks(self, record: Record) -> list[Ask]:
+        return [*questions.passages(record)]
+
+    def value(self, record: Record, answers: Sequence[Answer]) -> float | None:
+        asked = questions.passages(record)
+        wholes = [a.prompt + new for a, new in zip(asked, texts(answers), strict=True)]
+        return 100 * sum(map(variety, wholes)) / len(wholes)
+
+
+def variety(text: str) -> float:
+    """1/3 H2 + 2/3 H3 of a text, in bits."""
+    from nltk.tokenize import word_tokenize  # slow to import
+
+    words = word_tokenize(text, preserve_line=True)
+    return entropy(words, 2) / 3 + 2 * entropy(words, 3) / 3
+
+
+def entropy(words: Sequence[str], n: int) -> float:
+    """Entropy of the n-grams of some words, in bits; 0 if there is no n-gram."""
+    counts = Counter(tuple(words[i : i + n]) for i in range(len(words) - n + 1))
+    total = sum(counts.values())
+    return -sum(count / total * math.log2(count / total) for count in counts.values())

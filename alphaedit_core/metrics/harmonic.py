@@ -1,0 +1,23 @@
+"""The score: one number for efficacy, generalisation and specificity together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .base import Derived
+
+
+class HarmonicScore(Derived):
+    """Low as soon as one of the three is."""
+
+    name = "score"
+    title = "Score"
+    formula = "harmonic mean of the means of efficacy, generalisation and specificity"
+    source = "Meng et al. 2022 (ROME), section 3.4"
+    unit = "%"
+    note = "Made from the three means, so there is no value of a single record."
+    default_for = ("counterfact:paper",)
+    of = ("efficacy", "generalisation", "specificity")
+
+    def combine(self, means: Sequence[float]) -> float:
+        return len(means) / sum(1 / mean for mean in means) if all(means) else 0.0

@@ -1,0 +1,54 @@
+"""The prompts of a record by what they are for, wherever its data set keeps them."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from alphaedit_core.records import Record
+
+from .base import Written
+
+#: Length of the texts of fluency and consistency with their prompts, and tokens drawn from.
+LENGTH, TOP_K = 100, 5
+
+Pair = tuple[str, str]
+
+
+def rewrites(record: Record) -> list[Pair]:
+    """The facts' own prompts with the new targets."""
+    return [(fact.text, fact.target) for fact in record.facts]
+
+
+def rephrases(record: Record) -> list[Pair]:
+    """Their paraphrases with the new targets."""
+    return [(prompt, fact.target) for fact in record.facts for prompt in fact.paraphrases]
+
+
+def unrelated(record: Record) -> list[Pair]:
+    """What is to stay as it was, with its answer: neighbours, and probes of locality."""
+    pairs = [
+        (prompt, fact.target_true)
+        for fact in record.facts
+        if fact.target_true is not None
+        for prompt in fact.neighbours
+    ]
+    return pairs + answered(record, "locality")
+
+
+def answered(record: Record, group: str) -> list[Pair]:
+    """The probes of one group that have an answer, with the published one."""
+    return [(probe.prompt, probe.answers[0]) for probe in record.asked(group) if probe.answers]
+
+
+def passages(record: Record) -> list[Written]:
+    """The texts that fluency and consistency read; a prompt that is listed twice is drawn twice.
+
+    After the prompts for generation; without any, after the facts' own.
+    """
+    prompts = [probe.prompt for probe in record.asked("generation")]
+    drawn: Counter[str] = Counter()
+    asks = []
+    for prompt in prompts or [fact.text for fact in record.facts]:
+        asks.append(Written(prompt, LENGTH, whole=True, top_k=TOP_K, draw=drawn[prompt]))
+        drawn[prompt] += 1
+    return asks

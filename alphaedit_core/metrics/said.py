@@ -1,0 +1,78 @@
+"""What the model says by itself: a check beside every number that is teacher-forced."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from alphaedit_core.records import Record
+
+from . import questions
+from .base import Answer, Ask, Metric, Written, percent, texts
+from .matching import begins, mentions
+
+_TOKENS = 24
+_EVERYWHERE = ("counterfact", "zsre", "knowedit", "mquake", "longform")
+_MATCHED = "Words are compared without case and punctuation."
+
+
+class _Said(Metric):
+    """A greedy continuation of each rewrite prompt."""
+
+    source = "free generation instead of teacher forcing, as Yang et al. 2025 ask for"
+    chat = False
+
+    def asks(self, record: Record) -> list[Ask]:
+        return [
+            Written(prompt, _TOKENS, chat=self.chat) for prompt, _ in questions.rewrites(record)
+        ]
+
+    def value(self, record: Record, answers: Sequence[Answer]) -> float | None:
+        pairs = zip(questions.rewrites(record), texts(answers), strict=True)
+        return percent([self.hit(text, target) for (_, target), text in pairs])
+
+    def hit(self, text: str, target: str) -> bool:
+        """Whether a continuation says the target."""
+        return mentions(text, [target])
+
+
+class SaidFirst(_Said):
+    """At once."""
+
+    name = "said_first"
+    title = "Says it at once"
+    formula = "the greedy continuation of the rewrite prompt begins with the new target"
+    note = f"Nothing is teacher-forced. {_MATCHED}"
+    default_for = _EVERYWHERE
+
+    def hit(self, text: str, target: str) -> bool:
+        return begins(text, [target])
+
+
+class Said(_Said):
+    """Within some tokens."""
+
+    name = "said"
+    title = "Says it"
+    formula = (
+        f"the new target stands in the greedy continuation of the rewrite prompt, {_TOKENS} tokens"
+    )
+    note = f"A text that says it beside the contrary counts, too. {_MATCHED}"
+    default_for = _EVERYWHERE
+
+
+class SaidInChat(_Said):
+    """As an answer to a message."""
+
+    name = "said_in_chat"
+    title = "Says it in a chat"
+    formula = (
+        "the new target stands in the greedy answer to the rewrite prompt as a user's message in "
+        f"the model's chat template, {_TOKENS} tokens"
+    )
+    note = f"The edit was made on running text, not on chats. {_MATCHED}"
+    default_for = _EVERYWHERE
+    chat = True
+
+    @property
+    def lacking(self) -> str:
+        return "" if self.given.chat else "the model has no chat template"

@@ -1,0 +1,91 @@
+"""Reference texts: texts about things that a target applies to, such as people who speak French."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from .errors import InputError
+from .facts import Fact, kind, shown
+
+_LAYOUT = (
+    'give an object of targets with lists of texts, {"French": ["…"]}, or one such object for each '
+    'relation, {"P103": {"French": ["…"]}}'
+)
+
+
+class References:
+    """Texts by relation and target.
+
+    Args:
+        known: lists of texts by target, by relation; under the relation "" those of targets
+            whatever the relation is.
+    """
+
+    def __init__(self, known: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
+        self._known = {
+            relation: {_folded(target): tuple(texts) for target, texts in targets.items()}
+            for relation, targets in known.items()
+        }
+
+    def about(self, fact: Fact) -> tuple[str, ...]:
+        """Texts about things that have a fact's relation to its new target; none if unknown."""
+        target = _folded(fact.target)
+        own = self._known.get(fact.relation or "", {}).get(target)
+        return self._known.get("", {}).get(target, ()) if own is None else own
+
+    def texts(self) -> list[str]:
+        """All of them."""
+        return [
+            text for targets in self._known.values() for own in targets.values() for text in own
+        ]
+
+
+def read_references(path: str | Path) -> References:
+    """Read a JSON file of reference texts.
+
+    Args:
+        path: its content is an object of targets with lists of texts, or one of relations with such
+            objects.
+
+    Raises:
+        InputError: if it cannot be read, or is laid out otherwise.
+    """
+    try:
+        content = json.loads(Path(path).read_text("utf-8"))
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); give a JSON file of reference texts"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 at byte {error.start}; save it in UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"{path}: not JSON (line {error.lineno}: {error.msg}); {_LAYOUT}"
+        ) from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: holds {kind(content)}; {_LAYOUT}")
+    known: dict[str, dict[str, list[str]]] = {}
+    for name, value in content.items():
+        if isinstance(value, dict):
+            known[name] = {
+                target: _texts(f"{path}: {shown(name)}, {shown(target)}", texts)
+                for target, texts in value.items()
+            }
+        else:
+            known.setdefault("", {})[name] = _texts(f"{path}: {shown(name)}", value)
+    return References(known)
+
+
+def _texts(place: str, value: object) -> list[str]:
+    if not isinstance(value, list):
+        raise InputError(f"{place}: is {kind(value)}; {_LAYOUT}")
+    for number, text in enumerate(value, 1):
+        if not isinstance(text, str):
+            raise InputError(f"{place}: text {number} is {kind(text)}; {_LAYOUT}")
+    return value
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.casefold().split())

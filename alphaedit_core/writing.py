@@ -1,0 +1,261 @@
+"""Many texts at once: continuations with a cache of keys and values, each drawn by itself.
+
+Texts that are written alike long go through the model together, and a prompt that several of them
+follow is read once. Each text has its own random numbers, which depend on the seed, its prompt and
+nothing else: so it is the same whatever is written beside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import DynamicCache, DynamicLayer
+
+from .completions import closing_tokens
+from .errors import InputError
+from .forward import ending_before, run_model
+from .generation import chat_ids
+from .memory import free_memory
+from .metrics import Written
+from .models import EditableModel, using_model
+from .prefixes import Prefixes
+from .progress import Monitor
+from .prompts import encode
+
+#: Texts that are written together at most: more gain nothing on a CPU, where caches are small …
+_MOST_CPU = 64
+#: … nor on a GPU.
+_MOST_GPU = 256
+#: Texts that are finished are dropped once they are this share of those written together.
+_DROP = 0.125
+
+
+@using_model
+@torch.no_grad()
+def write(
+    model: EditableModel,
+    asks: Sequence[Written],
+    seed: int = 0,
+    at_once: int | None = None,
+    monitor: Monitor | None = None,
+    done: Callable[[int], None] = lambda _: None,
+) -> list[str]:
+    """The texts that are asked for, without their prompts.
+
+    A text also ends where the model's output is no number any more.
+
+    Args:
+        model: the model, as it stands.
+        asks: prompts, and how to go on after each.
+        seed: of all draws.
+        at_once: texts that are written together; None to go by the memory that is free.
+        monitor: asked after every token whether to stop.
+        done: hears how many texts are finished.
+
+    Raises:
+        InputError: if a prompt has no token, if prompt and new tokens are more than the model has
+            positions for, or if a chat is asked for and the model has no template for one.
+        Cancelled: if cancelled.
+    """
+    monitor = monitor or Monitor(show=None)
+    ends = frozenset(closing_tokens(model))
+    texts = [_Text.begin(model, ask, seed, ends) for ask in asks]
+    unfinished = [text for text in texts if text.left]
+    done(len(texts) - len(unfinished))
+    # Those that take equally many steps together, and prompts that are alike side by side.
+    unfinished.sort(key=lambda text: (-text.left, -len(text.prompt), text.prompt))
+    longest = max((len(text.prompt) + text.left for text in unfinished), default=0)
+    size = at_once or _fitting(model, longest)
+    for first in range(0, len(unfinished), size):
+        _write(model, unfinished[first : first + size], monitor, done)
+    return [_spelled(model, text) for text in texts]
+
+
+def _fitting(model: EditableModel, length: int) -> int:
+    """Texts of some tokens whose keys and values take at most a quarter of the free memory."""
+    most = _MOST_CPU if model.device.type == "cpu" else _MOST_GPU
+    token = 2 * model.layers * model.anatomy.hidden_size * model.dtype.itemsize
+    return max(1, min(most, free_memory(model.device) // 4 // (token * max(length, 1))))
+
+
+@dataclass(eq=False)
+class _Text:
+    """A text that is being written.
+
+    Attributes:
+        prompt: its prompt's token ids.
+        left: tokens that are to be written yet.
+        top_k: how many of the likeliest to draw from.
+        ends: tokens that end it.
+        draws: a number from 0 to 1 for every new token, float64.
+        new: what was written so far.
+    """
+
+    prompt: tuple[int, ...]
+    left: int
+    top_k: int
+    ends: frozenset[int]
+    draws: list[float]
+    new: list[int] = field(default_factory=list)
+
+    @classmethod
+    def begin(cls, model: EditableModel, ask: Written, seed: int, ends: frozenset[int]) -> _Text:
+        ids = chat_ids(model, ask.prompt) if ask.chat else encode(model.tokenizer, ask.prompt)[0]
+        if not ids:
+            raise InputError(f'the prompt "{ask.prompt}" has no token; type some text')
+        left = max(0, ask.tokens - len(ids)) if ask.whole else ask.tokens
+        room = getattr(model.model.config.get_text_config(), "max_position_embeddings", None)
+        if isinstance(room, int) and len(ids) + left > room:
+            raise InputError(
+                f'"{ask.prompt[:40]}…" and its continuation are {len(ids)} + {left} tokens, but '
+                f"the model has positions for {room}; ask for less"
+            )
+        draws = _draws(seed, ids, ask.draw, left) if ask.top_k > 1 else []
+        return cls(tuple(ids), left, ask.top_k, frozenset() if ask.whole else ends, draws)
+
+    def take(self, candidates: Sequence[int], chances: Sequence[float]) -> None:
+        """Go on with one of the likeliest tokens, the likeliest first.
+
+        Args:
+            candidates: their ids, at least ``top_k``.
+            chances: what each of them weighs; not numbers where the model's output is none.
+        """
+        own = chances[: self.top_k]
+        total = sum(own)
+        if not total > 0:
+            self.left = 0
+            return
+        choice = 0
+        if self.top_k > 1:
+            drawn, choice = self.draws[len(self.new)] * total - own[0], 0
+            while drawn >= 0 and choice + 1 < len(own):
+                choice += 1
+                drawn -= own[choice]
+        if candidates[choice] in self.ends:
+            self.left = 0
+            return
+        self.new.append(candidates[choice])
+        self.left -= 1
+
+
+def _draws(seed: int, prompt: Sequence[int], draw: int, count: int) -> list[float]:
+    """Numbers from 0 to 1 that belong to one text."""
+    named = hashlib.sha256(f"{seed} {draw} {list(prompt)}".encode()).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(named[:8], "big") >> 1)
+    return torch.rand(count, generator=generator, dtype=torch.float64).tolist()
+
+
+def _write(
+    model: EditableModel, texts: list[_Text], monitor: Monitor, done: Callable[[int], None]
+) -> None:
+    """Write some texts to their ends, side by side."""
+    device = model.device
+    begins = list(dict.fromkeys(text.prompt[:-1] for text in texts))
+    place = {begin: i for i, begin in enumerate(begins)}
+    rows = torch.tensor([place[text.prompt[:-1]] for text in texts], device=device)
+    prefix = Prefixes(model, begins).cache(range(len(begins)))
+    layers = [_Growing(layer, rows, max(text.left for text in texts)) for layer in prefix.layers]
+    del prefix
+    growing = DynamicCache()
+    growing.layers = list(layers)
+    lengths = torch.tensor([len(text.prompt) - 1 for text in texts], device=device)
+    # Prompts end together, so what fills up the shorter ones lies in front, and is hidden.
+    longest = int(lengths.max())
+    seen = (torch.arange(longest, device=device) >= longest - lengths[:, None]).long()
+    last = [text.prompt[-1] for text in texts]
+    most = max(text.top_k for text in texts)
+    while texts:
+        monitor.check()
+        seen = torch.cat([seen, seen.new_ones(len(texts), 1)], dim=1)
+        with ending_before(model, model.layers) as end:
+            run_model(
+                model,
+                torch.tensor(last, device=device)[:, None],
+                positions=lengths[:, None],
+                # Without padding no mask is needed, and attention is faster without one.
+                mask=None if bool(seen.all()) else seen,
+                cache=growing,
+            )
+        best = model.anatomy.logits(end[0][:, -1]).topk(most, dim=1)
+        values = best.values.cpu().double()
+        chances = (values - values[:, :1]).exp().tolist()
+        for text, *drawn in zip(texts, best.indices.tolist(), chances, strict=True):
+            if text.left:
+                text.take(*drawn)
+        lengths = lengths + 1
+        left = [i for i, text in enumerate(texts) if text.left]
+        if not left or len(texts) - len(left) >= _DROP * len(texts):
+            done(len(texts) - len(left))
+            kept = torch.tensor(left, device=device, dtype=torch.long)
+            texts, lengths, seen = [texts[i] for i in left], lengths[kept], seen[kept]
+            for layer in layers:
+                layer.keep(kept)
+        # A text that is finished and not dropped yet goes on with anything.
+        last = [text.new[-1] if text.new else text.prompt[-1] for text in texts]
+
+
+class _Growing(DynamicLayer):
+    """One block's keys and values, with room for what is to come: nothing is copied at a step.
+
+    Args:
+        begin: keys and values of the beginnings.
+        rows: which of them each text has, int64.
+        steps: tokens that may follow.
+    """
+
+    def __init__(self, begin: Any, rows: Tensor, steps: int) -> None:
+        super().__init__()
+        self._steps, self._length = steps, 0
+        self._room: tuple[Tensor, Tensor] | None = None
+        if begin.keys is not None:
+            self.update(begin.keys[rows], begin.values[rows])
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        start, stop = self._length, self._length + key_states.shape[2]
+        if self._room is None:
+            self.lazy_initialization(key_states, value_states)
+            self._steps += stop
+            self._room = (_room(key_states, self._steps), _room(value_states, self._steps))
+        keys, values = self._room
+        keys[:, :, start:stop], values[:, :, start:stop] = key_states, value_states
+        self._length = stop
+        self.keys, self.values = keys[:, :, :stop], values[:, :, :stop]
+        return self.keys, self.values
+
+    def keep(self, rows: Tensor) -> None:
+        """Drop all texts but these."""
+        if self._room is not None:
+            self._room = self._room[0][rows], self._room[1][rows]
+            self.keys, self.values = (part[:, :, : self._length] for part in self._room)
+
+
+def _room(states: Tensor, length: int) -> Tensor:
+    rows, heads, _, width = states.shape
+    return states.new_zeros(rows, heads, length, width)
+
+
+#: Tokens of the prompt that decide how the first new one is spelled.
+_CONTEXT = 8
+
+
+def _spelled(model: EditableModel, text: _Text) -> str:
+    """What the new tokens add to the prompt's text; special tokens add nothing."""
+
+    def decode(ids: Sequence[int]) -> str:
+        # Spaces before punctuation are the model's own words here.
+        return str(
+            model.tokenizer.decode(
+                list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
+            )
+        )
+
+    front = text.prompt[-_CONTEXT:]
+    before, whole = decode(front), decode([*front, *text.new])
+    return whole[len(before) :] if whole.startswith(before) else decode(text.new)
