@@ -23,7 +23,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from .ability import Task, measure_ability
+from .ability import measure_ability
+from .ability_tasks import Task
 from .datasets import Records
 from .errors import CorruptFileError, InputError
 from .evaluation import Evaluation, evaluate

@@ -8,7 +8,7 @@ from typing import Any
 
 import ipywidgets as W
 
-from alphaedit_core.ability import read_tasks
+from alphaedit_core.ability_tasks import read_tasks
 from alphaedit_core.datasets import datasets, read_records
 from alphaedit_core.errors import InputError
 from alphaedit_core.experiment import (

@@ -66,6 +66,9 @@ def add(commands: options.Commands) -> None:
         "--items", metavar="N", type=options.positive, default=30, help="items of each task (30)"
     )
     parser.add_argument(
+        "--shots", metavar="N", type=int, default=4, help="answered examples before each item (4)"
+    )
+    parser.add_argument(
         "--references", metavar="FILE", help="reference texts by target, for the consistency"
     )
     parser.add_argument(
@@ -122,13 +125,13 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
 
 def _probes(arguments: argparse.Namespace) -> Probes:
     """What is to be measured beside the metrics, read and checked."""
-    from alphaedit_core.ability import read_tasks
+    from alphaedit_core.ability_tasks import read_tasks
     from alphaedit_core.experiment import Probes
     from alphaedit_core.references import read_references
 
     text = None
     if arguments.perplexity is not None:
         text = options.text_file("--perplexity", Path(arguments.perplexity))
-    tasks = () if arguments.ability is None else read_tasks(arguments.ability, arguments.items)
+    tasks = () if arguments.ability is None else read_tasks(arguments.ability, arguments.items, arguments.shots)
     references = None if arguments.references is None else read_references(arguments.references)
     return Probes(text, tasks, references)
