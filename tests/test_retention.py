@@ -1,4 +1,4 @@
-"""Retention: every cell against a session that goes no further, and against one prompt at a time."""
+"""Retention: every cell against a session that goes no further, one prompt at a time."""
 
 from __future__ import annotations
 
