@@ -14,20 +14,16 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from itertools import takewhile
 from typing import Any
 
 from .ability_tasks import Item, Task
 from .errors import InputError, SessionError
-from .likelihood import score_ids
+from .likelihood import score
 from .models import EditableModel, using_model
 from .progress import Monitor
 from .prompts import encode, target_ids
 from .results import html_table, text_table
 from .session import EditSession
-
-#: A shared beginning that is shorter is not worth computing by itself, in tokens.
-_SHORTEST = 16
 
 DEFINITIONS: Mapping[str, str] = {
     "accuracy": "share of the items whose right option is the likeliest one, %; higher is better. "
@@ -183,9 +179,8 @@ def measure_ability(
 ) -> Ability:
     """Ask a model, as it stands, all questions of some tasks.
 
-    Everything goes through the model together, and the examples of a task only once. Where a
-    question is too long for the model's window with all examples before it, the last ones are left
-    out.
+    Everything goes through the model together. Where a question is too long for the model's window
+    with all examples before it, the last ones are left out.
 
     Args:
         model: the model.
@@ -202,16 +197,18 @@ def measure_ability(
     for task in tasks:
         if not task.items:
             raise InputError(f'task "{task.name}" has no items; give at least one')
-    with monitor.stage("ability", 1, "pass"):
+    total = sum(len(item.options) for task in tasks for item in task.items)
+    with monitor.stage("ability", total, "option"):
         put = [[_put(model, task, item, monitor) for item in task.items] for task in tasks]
-        beginnings = [start for questions in put for start in _shared(questions)]
         asked = [one for questions in put for one in questions if one is not None]
-        pairs = [(one.ids, option) for one in asked for option in one.options]
-        scores = iter(score_ids(model, pairs, monitor=monitor, beginnings=beginnings))
+        # In one call: what prompts have in common, as the examples, need not be read twice.
+        pairs = [(one.prompt, option) for one in asked for option, _ in one.options]
+        scores = iter(score(model, pairs, monitor=monitor))
+        monitor.advance(total)
         found = []
         for task, questions in zip(tasks, put, strict=True):
             answers = [
-                None if one is None else likeliest([next(scores).nll * len(o) for o in one.options])
+                None if one is None else likeliest([next(scores).nll * n for _, n in one.options])
                 for one in questions
             ]
             found.append(
@@ -224,7 +221,6 @@ def measure_ability(
                     sum(one.shots for one in questions if one) / len(task.items),
                 )
             )
-        monitor.advance()
     return Ability(tuple(found))
 
 
@@ -282,16 +278,16 @@ def weighted_f1(labels: Sequence[int], answers: Sequence[int | None]) -> float:
 
 @dataclass(frozen=True)
 class _Put:
-    """An item as a model's tokens.
+    """An item as a model is asked it.
 
     Attributes:
-        ids: examples and question.
-        options: the options, as they follow.
+        prompt: examples and question.
+        options: the options, each with the number of its tokens as it follows.
         shots: examples that it has.
     """
 
-    ids: list[int]
-    options: list[tuple[int, ...]]
+    prompt: str
+    options: list[tuple[str, int]]
     shots: int
 
 
@@ -299,27 +295,13 @@ def _put(model: EditableModel, task: Task, item: Item, monitor: Monitor) -> _Put
     """An item with as many examples as fit; None where not even the question does."""
     monitor.check()
     room = getattr(model.model.config.get_text_config(), "max_position_embeddings", None)
-    options = [target_ids(model.tokenizer, item.question, option) for option in item.options]
-    if not all(options):
+    lengths = [len(target_ids(model.tokenizer, item.question, one)) for one in item.options]
+    if not all(lengths):
         return None
-    longest = max(map(len, options))
+    options = list(zip(item.options, lengths, strict=True))
     for shots in range(len(task.examples), -1, -1):
-        ids, _ = encode(model.tokenizer, task.prompt(item, shots))
-        if room is None or len(ids) + longest <= room:
-            return _Put(ids, options, shots)
+        prompt = task.prompt(item, shots)
+        ids, _ = encode(model.tokenizer, prompt)
+        if room is None or len(ids) + max(lengths) <= room:
+            return _Put(prompt, options, shots)
     return None
-
-
-def _shared(questions: Sequence[_Put | None]) -> list[list[int]]:
-    """What questions with equally many examples begin with, as far as it is all of theirs."""
-    found = []
-    put = [one for one in questions if one is not None]
-    for shots in sorted({one.shots for one in put}):
-        rows = [one.ids for one in put if one.shots == shots]
-        # Sorted, the first and the last row share what all of them share.
-        ends = zip(min(rows), max(rows), strict=False)
-        length = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], ends))
-        begin = rows[0][: min(length, *(len(row) - 1 for row in rows))]
-        if len(rows) > 1 and len(begin) >= _SHORTEST:
-            found.append(begin)
-    return found

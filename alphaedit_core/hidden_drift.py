@@ -97,8 +97,8 @@ class HiddenDrift:
 
     def __repr__(self) -> str:
         title = (
-            f"HiddenDrift: {len(self.prompts)} prompts, output of block {self.layer} after "
-            f"{self.number} edits against the unedited model"
+            f"HiddenDrift: {len(self.prompts)} prompts, output of block {self.layer} after edit "
+            f"{self.number} against the unedited model"
         )
         return f"{title}\n{text_table(('number', 'value'), self.rows())}"
 

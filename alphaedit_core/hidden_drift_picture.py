@@ -23,7 +23,7 @@ def words(drift: HiddenDrift) -> str:
     first, second = axis_titles(drift)
     return (
         f"Outputs of block {drift.layer} at the last token of {len(drift.prompts)} unrelated "
-        f"prompts, unedited and after {drift.number} edits, along the {first} and the {second} of "
+        f"prompts, unedited and after edit {drift.number}, along the {first} and the {second} of "
         f"the unedited ones. Their mean has moved by {drift.mean_shift:.2%} of their mean length, "
         f"each prompt's by {drift.prompt_shift:.2%} on average; mean cosine {drift.cosine:.4f}."
     )
@@ -45,7 +45,7 @@ def hidden_drift_svg(drift: HiddenDrift) -> str:
     """The two clouds one over the other, their means, and an arrow from one to the other."""
     clouds = (
         ("unedited", drift.before, BLUE, "o", "none"),
-        (f"after {drift.number} edits", drift.after, VERMILLION, "x", "full"),
+        (f"after edit {drift.number}", drift.after, VERMILLION, "x", "full"),
     )
 
     def draw(figure: Figure) -> None:

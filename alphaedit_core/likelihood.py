@@ -12,7 +12,6 @@ from .errors import InputError
 from .forward import by_length, pad_rows, record
 from .memory import BatchPlan, plan_batches
 from .models import EditableModel, using_model
-from .prefixes import Prefixes
 from .progress import Monitor
 from .prompts import encode, target_ids
 
@@ -70,20 +69,11 @@ def score_ids(
     pairs: Sequence[tuple[Sequence[int], Sequence[int]]],
     plan: BatchPlan | None = None,
     monitor: Monitor | None = None,
-    beginnings: Sequence[Sequence[int]] = (),
 ) -> list[Score]:
     """:func:`score` for prompts and targets that are token ids already, neither of them empty.
 
     What is fed of a pair is all but the target's last token: pairs that are alike in that, as those
     of one prompt with two targets of one token, go through the model once.
-
-    Args:
-        model: the model, as it stands.
-        pairs: prompts and targets.
-        plan: how many tokens go through the blocks together (four times as many as with gradients).
-        monitor: asked between groups whether to stop.
-        beginnings: what many prompts begin with, such as the same examples; the attention's keys
-            and values of each are computed once.
     """
     monitor = monitor or Monitor(show=None)
     plan = plan or plan_batches(model)
@@ -92,27 +82,13 @@ def score_ids(
         askers.setdefault((*prompt, *target[:-1]), []).append(index)
     rows, targets = list(askers), [target for _, target in pairs]
     scores: list[Score | None] = [None] * len(pairs)
-    begun = Prefixes(model, beginnings) if beginnings else None
-    # The last token of a prompt has to be fed in any case: what it leads to is read.
-    open_to = [min(len(pairs[i][0]) for i in askers[row]) - 1 for row in rows]
-    of = [_beginning(row[:most], beginnings) for row, most in zip(rows, open_to, strict=True)]
-    for which, group_of_rows in _groups(rows, of, 4 * plan.tokens):
+    for group_of_rows in by_length([len(row) for row in rows], 4 * plan.tokens) if rows else []:
         monitor.check()
-        cut = 0 if which is None else len(beginnings[which])
-        padded = pad_rows([rows[r][cut:] for r in group_of_rows], model.device)
-        if begun is None or which is None:
-            hidden = record(model, padded, model.layers, model.layers).entry
-        else:
-            places = cut + torch.arange(padded.shape[1], device=model.device).expand_as(padded)
-            cache = begun.cache([which] * len(padded))
-            recording = record(
-                model, padded, model.layers, model.layers, positions=places, cache=cache
-            )
-            hidden = recording.entry
+        padded = pad_rows([rows[r] for r in group_of_rows], model.device)
+        hidden = record(model, padded, model.layers, model.layers).entry
         asked = [(n, i) for n, r in enumerate(group_of_rows) for i in askers[rows[r]]]
         group = [i for _, i in asked]
-        first = [(n, i, len(pairs[i][0]) - 1 - cut) for n, i in asked]
-        where = [(n, at + t) for n, i, at in first for t in range(len(targets[i]))]
+        where = [(n, len(pairs[i][0]) - 1 + t) for n, i in asked for t in range(len(targets[i]))]
         labels = torch.tensor([t for i in group for t in targets[i]], device=model.device)
         picked = hidden[[n for n, _ in where], [t for _, t in where]]
         logits = model.anatomy.logits(picked)
@@ -133,24 +109,6 @@ def score_ids(
             )
             start = stop
     return [one for one in scores if one is not None]
-
-
-def _beginning(row: Sequence[int], beginnings: Sequence[Sequence[int]]) -> int | None:
-    """The longest beginning that a row has, by its index."""
-    fitting = [n for n, one in enumerate(beginnings) if one and tuple(row[: len(one)]) == (*one,)]
-    return max(fitting, key=lambda n: len(beginnings[n]), default=None)
-
-
-def _groups(
-    rows: Sequence[Sequence[int]], of: Sequence[int | None], token_limit: int
-) -> list[tuple[int | None, list[int]]]:
-    """Rows that go through the model together, with the beginning that all of them have."""
-    found: list[tuple[int | None, list[int]]] = []
-    for which in dict.fromkeys(of):
-        own = [r for r, one in enumerate(of) if one == which]
-        groups = by_length([len(rows[r]) for r in own], token_limit)
-        found += [(which, [own[i] for i in group]) for group in groups]
-    return found
 
 
 @using_model

@@ -51,8 +51,6 @@ class Prefixes:
     def cache(self, rows: Sequence[int]) -> DynamicCache:
         """Keys and values of some rows, frozen: later tokens see them but add nothing.
 
-        A row may be named several times, for texts that begin alike.
-
         Prefixes end together: where one is shorter than the others, what fills it up lies in front
         of it, so that distances in the cache are distances in the text (a sliding window goes by
         them). It is for the masks of later calls to hide it.
@@ -63,9 +61,9 @@ class Prefixes:
         joined.layers = list(layers)
         if not longest:
             return joined
+        place = {row: i for i, row in enumerate(rows)}
         for members, part in self._parts:
-            place = {row: i for i, row in enumerate(members)}
-            here = [(i, place[row]) for i, row in enumerate(rows) if row in place]
+            here = [(place[row], i) for i, row in enumerate(members) if row in place]
             if not here or not part.layers:
                 continue
             to, source = torch.tensor(here, device=self._model.device).T

@@ -1,7 +1,8 @@
-"""What all tests share: how Hypothesis runs, the real default model, and a cache of one's own."""
+"""What all tests share: how Hypothesis runs, the default model, a cache of one's own, samples."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -32,3 +33,12 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "cache"
     monkeypatch.setenv("ALPHAEDIT_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture(scope="session")
+def samples() -> Path:
+    """A folder with samples of published data sets, which the project itself does not hold."""
+    folder = os.environ.get("ALPHAEDIT_SAMPLES")
+    if not folder:
+        pytest.skip("no samples of published data sets: name their folder in ALPHAEDIT_SAMPLES")
+    return Path(folder)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -34,7 +33,7 @@ from alphaedit_core.ability import (
 from alphaedit_core.ability_tasks import NAMES, Item, Task, read_tasks
 from alphaedit_core.completions import complete
 from alphaedit_core.errors import Cancelled, InputError, SessionError
-from alphaedit_core.likelihood import score_ids
+from alphaedit_core.likelihood import score
 from alphaedit_core.models import EditableModel
 from alphaedit_core.progress import Monitor
 from alphaedit_core.prompts import encode, target_ids
@@ -280,25 +279,24 @@ def test_options_of_several_tokens_are_summed() -> None:
     assert one.title == "own" and one.chance == pytest.approx(100 / 3)
 
 
-def test_everything_goes_in_one_call_and_examples_once(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls: list[dict[str, Any]] = []
+def test_everything_goes_in_one_call(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[list[tuple[str, str]]] = []
 
-    def counted(model: Any, pairs: Any, **options: Any) -> Any:
-        calls.append({"pairs": pairs} | options)
-        return score_ids(model, pairs, **options)
+    def counted(model: Any, pairs: list[tuple[str, str]], **options: Any) -> Any:
+        calls.append(pairs)
+        return score(model, pairs, **options)
 
-    monkeypatch.setattr(ability_module, "score_ids", counted)
-    model, tasks = tiny_model(**LONG), read_tasks(folder, 5, 3)
-    measure_ability(model, tasks, quiet())
-    [call] = calls
-    assert len(call["pairs"]) == sum(len(item.options) for task in tasks for item in task.items)
-    assert len(call["beginnings"]) == len(tasks)
-    for task, begin in zip(tasks, call["beginnings"], strict=True):
-        ids, _ = encode(model.tokenizer, task.prompt(task.items[0]))
-        examples, _ = encode(model.tokenizer, "\n\n".join(e.answered for e in task.examples))
-        assert ids[: len(begin)] == begin and len(begin) > len(examples) - 3
+    monkeypatch.setattr(ability_module, "score", counted)
+    tasks = read_tasks(folder, 5, 3)
+    measure_ability(tiny_model(**LONG), tasks, quiet())
+    assert calls == [
+        [
+            (task.prompt(item), option)
+            for task in tasks
+            for item in task.items
+            for option in item.options
+        ]
+    ]
 
 
 def test_examples_are_left_out_where_there_is_no_room() -> None:
@@ -324,6 +322,16 @@ def test_a_model_that_says_nothing_answers_nothing(folder: Path) -> None:
     [one] = measure_ability(model, read_tasks(folder, 4, 0, ["mmlu"]), quiet()).tasks
     assert one.answers == (None,) * 4
     assert (one.accuracy, one.f1, one.unanswerable) == (0.0, 0.0, 100.0)
+
+
+def test_progress_counts_the_options(folder: Path) -> None:
+    stages: dict[str, tuple[float, float | None]] = {}
+
+    def show(stage: Any, *, closed: bool) -> None:
+        stages[stage.name] = (stage.done, stage.total)
+
+    measure_ability(tiny_model(**LONG), read_tasks(folder, 5, 1, ["rte", "mmlu"]), Monitor(show))
+    assert stages == {"ability": (5 * 2 + 5 * 4, 5 * 2 + 5 * 4)}
 
 
 def test_no_tasks_and_cancel(folder: Path) -> None:
@@ -481,23 +489,16 @@ class TestCommand:
 
 # -- data sets as they are published ---------------------------------------------------------------
 
-#: A folder with public data sets; tests that want it are skipped where there is none.
-DATA = os.environ.get("ALPHAEDIT_DATA", "")
 
-
-@pytest.mark.skipif(
-    not (Path(DATA) / "capability").is_dir() or not DATA,
-    reason="ALPHAEDIT_DATA names no folder with the samples of capability/*.json",
-)
-def test_published_files_are_read_whole() -> None:
-    tasks = read_tasks(Path(DATA) / "capability", limit=None)
+def test_published_files_are_read_whole(samples: Path) -> None:
+    tasks = read_tasks(samples / "capability", limit=None)
     assert {task.name for task in tasks} == set(NAMES)
     for task in tasks:
         assert len(task.items) >= 20 and len(task.examples) == 4
         assert len({item.label for item in task.items}) == len(task.items[0].options)
         assert not {i.question for i in task.items} & {i.question for i in task.examples}
     model = tiny_model(max_position_embeddings=2048, dtype=torch.float64)
-    some = read_tasks(Path(DATA) / "capability", limit=20, shots=1, names=["cola", "mmlu"])
+    some = read_tasks(samples / "capability", limit=20, shots=1, names=["cola", "mmlu"])
     for task, one in zip(some, measure_ability(model, some, quiet()).tasks, strict=True):
         sums = [plain(model, task.prompt(item), item.options) for item in task.items]
         assert list(one.answers) == [own.index(max(own)) for own in sums]

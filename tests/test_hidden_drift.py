@@ -227,7 +227,7 @@ def test_table_picture_and_json_say_the_same(session: EditSession) -> None:
         assert value in html and name in repr(found)
     assert "‖mean h&#x27; − mean h‖" in html and len(DEFINITIONS) == len(found.rows())
     [alt] = re.findall(r'<img alt="([^"]*)"', html)
-    assert f"moved by {found.mean_shift:.2%}" in alt and "after 2 edits" in alt
+    assert f"moved by {found.mean_shift:.2%}" in alt and "after edit 2" in alt
     assert html == found._repr_html_()
     told = json.loads(json.dumps(found.to_dict()))
     assert told["after"] == [list(point) for point in found.after]

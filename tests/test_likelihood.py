@@ -10,7 +10,7 @@ from examples import quiet
 from tiny import CORPUS, KINDS, prose, tiny_model, tiny_tokenizer
 from torch import Tensor
 
-from alphaedit_core import forward, likelihood, prefixes
+from alphaedit_core import likelihood
 from alphaedit_core.errors import Cancelled, InputError
 from alphaedit_core.likelihood import Score, perplexity, score, score_ids
 from alphaedit_core.memory import BatchPlan
@@ -167,43 +167,3 @@ def test_what_is_fed_alike_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None
     assert sum(fed) == 2
     for one, expected in zip(together, alone, strict=True):
         assert_close(one, expected)
-
-
-@pytest.mark.parametrize("tokens", [4, 4096])
-@pytest.mark.parametrize("layout", KINDS)
-def test_shared_beginnings_change_nothing(layout: str, tokens: int) -> None:
-    model = tiny_model(layout, dtype=torch.float64)
-    examples = [encode(model.tokenizer, text)[0] for text in (CORPUS[0], CORPUS[3][:30])]
-    pairs = [
-        ([*begin, *encode(model.tokenizer, prompt)[0]], target_ids(model.tokenizer, prompt, target))
-        for prompt, target in PAIRS
-        for begin in (examples[0][:12], [], examples[1])
-    ]
-    # A prompt that is a beginning itself, one that only the target makes as long, and a longer one.
-    pairs += [(examples[1], (7,)), (examples[1][:-1], (examples[1][-1], 3))]
-    beginnings = [examples[0][:12], examples[1], examples[1][:3], []]
-    alone = score_ids(model, pairs)
-    for found in (
-        score_ids(model, pairs, BatchPlan(tokens), beginnings=beginnings),
-        score_ids(model, pairs, BatchPlan(tokens), beginnings=[[1, 2, 3]]),
-    ):
-        for one, expected in zip(found, alone, strict=True):
-            assert_close(one, expected)
-    assert score_ids(model, [], beginnings=beginnings) == []
-
-
-def test_a_shared_beginning_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = tiny_model("llama", dtype=torch.float64)
-    fed = 0
-    kept = prefixes.run_model
-
-    def counted(own: EditableModel, ids: Tensor, **options: object) -> None:
-        nonlocal fed
-        fed += ids.numel()
-        kept(own, ids, **options)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(prefixes, "run_model", counted)
-    monkeypatch.setattr(forward, "run_model", counted)
-    begin = list(range(20, 40))
-    score_ids(model, [([*begin, n], (5,)) for n in range(60, 90)], beginnings=[begin])
-    assert fed == 20 + 30

@@ -7,6 +7,7 @@ from html import escape
 import ipywidgets as W
 import plotly.graph_objects as go
 
+from alphaedit_core.comparison import state_digest
 from alphaedit_core.hidden_drift import (
     DEFINITIONS,
     PROMPTS,
@@ -75,7 +76,7 @@ class HiddenStates(W.VBox):
     """
 
     def __init__(self, panel: Panel) -> None:
-        self._panel, self._state = panel, panel.state
+        self._state, self._digest = panel.state, ""
         self.found: HiddenDrift | None = None
         self.figure: HiddenFigure | None = None
         self.compare_button = button(
@@ -118,6 +119,7 @@ class HiddenStates(W.VBox):
 
         def work(monitor: Monitor) -> HiddenDrift:
             prompts = unrelated_prompts(session, probe=probe, monitor=monitor)
+            self._digest = state_digest(session, number)
             return hidden_drift(session, number, prompts, monitor)
 
         return self._state.start(_JOB, work, self._show, block=block)
@@ -132,13 +134,13 @@ class HiddenStates(W.VBox):
         self._say()
 
     def _say(self) -> None:
-        applied, found = self._state.session.applied, self.found
+        session, found = self._state.session, self.found
         if found is None:
             told = "not compared"
         else:
             told = f"After edit {found.number} the mean has moved by {found.mean_shift:.2%}."
-            if found.number != applied:
-                told += f" The present state is {applied}; compare again to see it."
+            if state_digest(session, session.applied) != self._digest:
+                told += " The present state is another one; compare again to see it."
         self._said.value = text("hidden-words", told, tag="p")
 
     def _job_moved(self, *_: object) -> None:
