@@ -48,9 +48,11 @@ _HOMES = {
     "export_statistics": "statistics_files",
     "import_statistics": "statistics_files",
     "load_model": "models",
+    "measure_ability": "ability",
     "perplexity": "likelihood",
     "read_facts": "fact_files",
     "read_records": "datasets",
+    "read_tasks": "ability_tasks",
     "score": "likelihood",
     "spectra": "nullspace",
     "spectrum": "nullspace",
@@ -63,6 +65,8 @@ __all__ = ["__version__", *_HOMES]
 # The same names again, for type checkers and editors.
 # ruff: noqa: F401
 if TYPE_CHECKING:
+    from .ability import measure_ability
+    from .ability_tasks import read_tasks
     from .anatomy import Places
     from .completions import complete
     from .datasets import read_records

@@ -2,12 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from torch import Tensor
 
 from .closed_form import EarlierKeys, Metric
 from .facts import Fact
+
+
+class Corrected:
+    """What facts say something of: another fact is ``in`` it if it is about the same thing.
+
+    That is the same subject and prompt (:attr:`Fact.slot`), or subject and relation id, by which
+    two differently worded facts are about the same thing.
+
+    Args:
+        facts: the later facts.
+    """
+
+    def __init__(self, facts: Iterable[Fact] = ()) -> None:
+        self._slots: set[tuple[str, str]] = set()
+        self._relations: set[tuple[str, str]] = set()
+        self.add(facts)
+
+    def add(self, facts: Iterable[Fact]) -> None:
+        """Take in more facts."""
+        for fact in facts:
+            self._slots.add(fact.slot)
+            if fact.relation is not None:
+                self._relations.add((fact.slot[0], fact.relation))
+
+    def __contains__(self, fact: Fact) -> bool:
+        if fact.slot in self._slots:
+            return True
+        return fact.relation is not None and (fact.slot[0], fact.relation) in self._relations
 
 
 class KeyMemory:
@@ -35,13 +63,8 @@ class KeyMemory:
 
     def make_room(self, facts: Sequence[Fact]) -> None:
         """Let go of the keys of earlier facts that say something else of the same thing."""
-        slots = {fact.slot for fact in facts}
-        relations = {_relation(fact) for fact in facts} - {None}
-        kept = [
-            index
-            for index, fact in enumerate(self._facts)
-            if fact.slot not in slots and _relation(fact) not in relations
-        ]
+        corrected = Corrected(facts)
+        kept = [index for index, fact in enumerate(self._facts) if fact not in corrected]
         if len(kept) < len(self._facts):
             self._facts = [self._facts[index] for index in kept]
             self.by_layer = {layer: keys.only(kept) for layer, keys in self.by_layer.items()}
@@ -54,8 +77,3 @@ class KeyMemory:
             own = keys[layer].to(metric.device)
             self.by_layer[layer] = self.by_layer[layer].joined(metric.half(own))
         self._facts += facts
-
-
-def _relation(fact: Fact) -> tuple[str, str] | None:
-    """Subject and relation id, by which two differently worded facts are about the same thing."""
-    return None if fact.relation is None else (fact.slot[0], fact.relation)

@@ -29,6 +29,8 @@ COMMANDS = (
     "edit",
     "editors",
     "compare",
+    "ability",
+    "retention",
     "statistics",
     "spectrum",
     "complete",

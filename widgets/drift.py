@@ -17,6 +17,7 @@ from alphaedit_core.session import EditSession
 from alphaedit_core.texts import TextSource
 
 from .drift_figure import DriftFigure
+from .hidden_drift import HiddenStates
 from .jobs import Job
 from .panel import Panel, button, row, table, text
 from .state import State
@@ -41,6 +42,7 @@ class DriftPanel(Panel):
 
     Attributes:
         figure: the charts, once the panel has been opened.
+        hidden: the section about hidden states.
     """
 
     name = "drift"
@@ -67,7 +69,7 @@ class DriftPanel(Panel):
             "Measure", "measure", self.guarded("measure drift", self.measure),
             help="measure every state that has not been measured",
         )  # fmt: skip
-        self._place = W.VBox()
+        self._place, self.hidden = W.VBox(), HiddenStates(self)
         self.show(
             W.HTML(
                 "<h3>Drift</h3><p class='ae-quiet'>How far the edits have moved the model on text "
@@ -78,6 +80,7 @@ class DriftPanel(Panel):
             self._place,
             self._table,
             W.HTML(self._meanings()),
+            self.hidden,
         )
         self._auto.observe(lambda _: self._measure_if_due(), "value")
         self.state.observe(self._changed, ["revision"])
@@ -128,7 +131,9 @@ class DriftPanel(Panel):
         return f"DriftPanel(edits: {len(self.session.history)}, measured: {measured}, now: {band})"
 
     def static_html(self) -> str:
-        return drift_html(self.drifts, self.session.applied)
+        found = self.hidden.found
+        hidden = "" if found is None else found._repr_html_()
+        return drift_html(self.drifts, self.session.applied) + hidden
 
     def opened(self) -> None:
         self._opened = True

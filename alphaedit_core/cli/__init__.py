@@ -19,11 +19,17 @@ from contextlib import suppress
 from alphaedit_core import __version__
 from alphaedit_core.errors import AlphaEditError, Cancelled
 
-from . import cached, complete, datasets, edit, experiment, rivals, sessions, spectrum, statistics
+from . import (
+    ability, cached, complete, datasets, edit, experiment, retention, rivals, sessions, spectrum,
+    statistics,
+)  # fmt: skip
 from .options import Parser
 from .output import complain, quiet_but_warnings, reporting
 
-_GROUPS = (edit, complete, sessions, rivals, datasets, experiment, statistics, spectrum, cached)
+_GROUPS = (
+    edit, complete, sessions, rivals, datasets, experiment, ability, retention, statistics,
+    spectrum, cached,
+)  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:

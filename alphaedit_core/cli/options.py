@@ -51,6 +51,36 @@ def positive(text: str) -> int:
     return number
 
 
+def whole(text: str) -> int:
+    """A whole number from 0, for ``type=``.
+
+    Raises:
+        argparse.ArgumentTypeError: if it is none.
+    """
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f'"{text}" is not a whole number; give 0 or more')
+    return int(text)
+
+
+def numbers(text: str) -> list[int]:
+    """States of a history for ``type=``: ``0,5,10`` or ``0-3``, each once, in order.
+
+    Raises:
+        argparse.ArgumentTypeError: if it is none.
+    """
+    found: set[int] = set()
+    for part in text.split(","):
+        first, dash, last = (piece.strip() for piece in part.partition("-"))
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise argparse.ArgumentTypeError(
+                f'"{text}" names no states; give numbers of edits such as 0,5,10 or 1-4'
+            )
+        found |= set(range(int(first), int(last or first) + 1))
+    if not found:
+        raise argparse.ArgumentTypeError(f'"{text}" names no states; give the smaller one first')
+    return sorted(found)
+
+
 def add_json(parser: argparse.ArgumentParser) -> None:
     """``--json``."""
     parser.add_argument("--json", action="store_true", help="print one JSON object instead")

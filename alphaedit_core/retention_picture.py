@@ -1,0 +1,111 @@
+"""Retention as a picture: every batch in every state, all facts together, and the weights."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .pictures import _STROKES, BLUE, GREY, VERMILLION, _image, _svg
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from .retention import Retention
+
+#: Batches and states up to which every cell of the map has its number written in it.
+_WRITTEN = 12
+
+
+def retention_html(retention: Retention) -> str:
+    """The picture with a text that says the same."""
+    return _image(retention_svg(retention), words(retention))
+
+
+def words(retention: Retention) -> str:
+    """What the picture shows, in two or three sentences."""
+    states, exact = retention.states, retention.matrix("exact")
+    first = (
+        f"What is left of {len(retention.batches)} batches in {len(states)} states, edits "
+        f"{states[0]} to {states[-1]}."
+    )
+    said = [
+        f"{name} {_percent(retention.overall(name)[0])} in the first of these states and "
+        f"{_percent(retention.overall(name)[-1])} in the last"
+        for name in ("efficacy", "exact")
+    ]
+    oldest = (
+        f"Of the first batch {_percent(exact[0][0])} of the facts were said exactly in the first "
+        f"of these states and {_percent(exact[0][-1])} in the last."
+    )
+    most = max(retention.weights[-1].values(), default=0.0)
+    return f"{first} All facts: {'; '.join(said)}. {oldest} Weights changed by at most {most:.1%}."
+
+
+def retention_svg(retention: Retention) -> str:
+    """A map of exact by batch and state, curves over the states, and the change of the weights."""
+    states, count = retention.states, len(retention.batches)
+    exact = retention.matrix("exact")
+
+    def draw(figure: Figure) -> None:
+        grid, curves, weights = figure.subplots(1, 3, width_ratios=(1.1, 1.3, 1.0)).flat
+        values = np.ma.masked_invalid(
+            np.array([[np.nan if one is None else one for one in row] for row in exact])
+        )
+        mesh = grid.pcolormesh(values, vmin=0, vmax=100, cmap="cividis")
+        if max(count, len(states)) <= _WRITTEN:
+            for row, column in np.argwhere(~np.ma.getmaskarray(values)):
+                share = values[row, column]
+                grid.text(
+                    column + 0.5, row + 0.5, f"{share:.0f}", ha="center", va="center", fontsize=7,
+                    color="black" if share > 55 else "white",
+                )  # fmt: skip
+        else:
+            figure.colorbar(mesh, ax=grid, label="exact, %")
+        grid.grid(False)
+        grid.invert_yaxis()
+        for axis, names in (
+            (grid.xaxis, [str(number) for number in states]),
+            (grid.yaxis, [str(name) for name in retention.batches]),
+        ):
+            step = 1 + len(names) // _WRITTEN
+            axis.set_ticks([n + 0.5 for n in range(0, len(names), step)], names[::step])
+        grid.set_title("exact, %, by batch", fontsize=8)
+        grid.set_ylabel("batch (edit.batch)")
+
+        lines = {
+            "all, efficacy": (retention.overall("efficacy"), BLUE, "-", "o"),
+            "all, exact": (retention.overall("exact"), VERMILLION, (0, (5, 1.5)), "s"),
+            "first batch, exact": (exact[0], GREY, (0, (1, 1.2)), "^"),
+        }
+        for name, (line, colour, dashes, mark) in lines.items():
+            known = [(n, one) for n, one in zip(states, line, strict=True) if one is not None]
+            curves.plot(
+                [n for n, _ in known], [one for _, one in known], color=colour, linestyle=dashes,
+                marker=mark, markersize=4, label=name,
+            )  # fmt: skip
+        curves.set_ylim(-3, 103)
+        curves.set_title("facts still held, %", fontsize=8)
+        curves.legend(fontsize=7, loc="lower left", labelspacing=0.2)
+
+        layers = sorted({layer for own in retention.weights for layer in own})
+        for place, layer in enumerate(layers):
+            named = place < len(_STROKES)
+            colour, dashes = _STROKES[place] if named else (GREY, "-")
+            weights.plot(
+                states, [100 * own.get(layer, 0.0) for own in retention.weights], color=colour,
+                linestyle=dashes, marker=".", label=f"layer {layer}" if named else None,
+            )  # fmt: skip
+        weights.set_ylim(bottom=0)
+        weights.set_title("|ΔW| / |W|, %", fontsize=8)
+        weights.legend(fontsize=7, loc="upper left", labelspacing=0.2)
+        for axes in (grid, curves, weights):
+            axes.set_xlabel("edits")
+        for axes in (curves, weights):
+            axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+
+    return _svg(11.0, 2.8, draw)
+
+
+def _percent(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.0f} %"

@@ -1,0 +1,301 @@
+"""Retention: every cell against a session that goes no further, one prompt at a time."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import threading
+from collections.abc import Iterator
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import Workplace
+from examples import CONTEXTS, FACTS, quiet, small
+from tiny import CORPUS, tiny_model
+
+from alphaedit_core import retention as retention_module
+from alphaedit_core import session as session_module
+from alphaedit_core.completions import complete
+from alphaedit_core.errors import Cancelled, InputError, SessionError
+from alphaedit_core.facts import Fact
+from alphaedit_core.key_memory import Corrected
+from alphaedit_core.likelihood import score
+from alphaedit_core.progress import Monitor
+from alphaedit_core.retention import BatchName, Kept, Retention, retention, standing
+from alphaedit_core.session import EditSession
+
+TOWER, NEWTON, TOKYO, GERMANY = FACTS
+MORE = [
+    Fact("The Louvre", "{} stands in", "Berlin", "Paris"),
+    Fact("Rome", "{} is the capital of", "Germany", "Italy"),
+]
+#: The tower again, with another target; the first statement of it no longer counts then.
+AGAIN = TOWER.changed(target="Berlin")
+
+
+@cache
+def said() -> list[Fact]:
+    """Facts that the tiny model says from the start; it is too small to be taught others."""
+    model, found = tiny_model("llama"), []
+    for word in dict.fromkeys(" ".join(CORPUS[:5]).split()):
+        for prompt in ("{} is", "{} and the", "I know that {}"):
+            text = prompt.replace("{}", word)
+            target = complete(model, [text], 1)[0].strip()
+            if target.isalpha() and score(model, [(text, target)])[0].exact:
+                found.append(Fact(word, prompt, target))
+    return found
+
+
+def edits() -> list[tuple[list[Fact], int]]:
+    """What each edit writes, and in batches of how many; the second has two."""
+    return [
+        ([TOWER, NEWTON, *said()[:4]], 6),
+        ([TOKYO, GERMANY, MORE[0], said()[4], MORE[1]], 4),
+        ([AGAIN], 1),
+    ]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("retention")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
+        patch.setattr(session_module, "complete", partial(complete, tokens=2))
+        yield folder
+
+
+def edited(place: Path, count: int) -> EditSession:
+    """A session of its own with the first so many edits; they hold, and hurt each other."""
+    hp = small(place, ridge=0.01, steps=12, clamp_factor=3.0, previous_keys=False)
+    session = EditSession(tiny_model("llama"), hyperparameters=hp, contexts=CONTEXTS[:1])
+    for facts, size in edits()[:count]:
+        session.edit(facts, size, quiet())
+    return session
+
+
+@pytest.fixture(scope="module")
+def session(place: Path) -> EditSession:
+    return edited(place, 3)
+
+
+@pytest.fixture(scope="module")
+def found(session: EditSession) -> Retention:
+    return retention(session, monitor=quiet())
+
+
+def plain(session: EditSession, facts: list[Fact]) -> Kept:
+    """One prompt and one target at a time, in the model as it stands."""
+    rated, exact = [], []
+    for fact in facts:
+        [new] = score(session.model, [(fact.text, fact.target)])
+        exact.append(new.exact)
+        if fact.target_true is not None:
+            [true] = score(session.model, [(fact.text, fact.target_true)])
+            rated.append(new.nll < true.nll)
+    return Kept(
+        len(facts), len(rated),
+        100 * sum(rated) / len(rated) if rated else None,
+        100 * sum(exact) / len(exact) if exact else None,
+    )  # fmt: skip
+
+
+def test_every_cell_is_that_of_a_session_that_ends_there(place: Path, found: Retention) -> None:
+    assert found.states == (1, 2, 3)
+    assert list(map(str, found.batches)) == ["1.1", "2.1", "2.2", "3.1"]
+    first, second, third = [NEWTON, *said()[:4]], [TOKYO, GERMANY, MORE[0], said()[4]], [MORE[1]]
+    counting = {
+        1: [[TOWER, *first]],
+        2: [[TOWER, *first], second, third],
+        3: [first, second, third, [AGAIN]],
+    }
+    values: set[float | None] = set()
+    for at, number in enumerate(found.states):
+        alone = edited(place, number)
+        expected = [plain(alone, facts) for facts in counting[number]]
+        column = [row[at] for row in found.cells]
+        assert column == expected + [None] * (4 - len(expected))
+        values |= {one.exact for one in expected}
+    assert len(values) > 1, "something must be held and something lost"
+
+
+def test_weights_are_those_in_the_model(session: EditSession, found: Retention) -> None:
+    with session.at(0):
+        original = {n: session.model.anatomy.matrix(n).clone() for n in (0, 1)}
+    for at, number in enumerate(found.states):
+        with session.at(number):
+            for layer, matrix in original.items():
+                change = session.model.anatomy.matrix(layer) - matrix
+                share = float(change.norm() / matrix.norm())
+                assert found.weights[at][layer] == pytest.approx(share, rel=1e-4)
+
+
+def test_each_prompt_and_target_is_asked_once_a_state(
+    session: EditSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[tuple[str, str]]] = []
+
+    def counted(model: Any, pairs: list[tuple[str, str]], **options: Any) -> Any:
+        asked.append(pairs)
+        return score(model, pairs, **options)
+
+    monkeypatch.setattr(retention_module, "score", counted)
+    retention(session, [2, 3], quiet())
+    assert [len(pairs) for pairs in asked] == [16, 16]
+    assert all(len(set(pairs)) == len(pairs) for pairs in asked)
+    assert (TOWER.text, TOWER.target) in asked[0]
+    assert (TOWER.text, TOWER.target) not in asked[1]
+
+
+def test_some_states_are_columns_of_all(session: EditSession, found: Retention) -> None:
+    some = retention(session, [3, 1, 3], quiet())
+    assert some.states == (1, 3)
+    assert some.cells == tuple((row[0], row[2]) for row in found.cells)
+    first = retention(session, [1], quiet())
+    assert (first.batches, first.cells) == (found.batches[:1], ((found.cells[0][0],),))
+
+
+def test_undone_edits_count_where_they_are_asked_for(place: Path, found: Retention) -> None:
+    session = edited(place, 3)
+    session.restore(1)
+    digest = session.weights_digest()
+    assert retention(session, monitor=quiet()).states == (1,)
+    assert retention(session, [1, 2, 3], quiet()) == found
+    assert (session.weights_digest(), session.applied) == (digest, 1)
+    session.restore(0)
+    with pytest.raises(SessionError, match="there is no edit"):
+        retention(session, monitor=quiet())
+    for states, message in (([0], "no state 0"), ([4], "no state 4 .* 1 to 3")):
+        with pytest.raises(SessionError, match=message):
+            retention(session, states, quiet())
+    with pytest.raises(InputError, match="no state is asked for"):
+        retention(session, [], quiet())
+
+
+def test_what_is_corrected() -> None:
+    born = Fact("Newton", "{} was born in", "Japan", relation="P19")
+    home = Fact("newton ", "The birthplace of {} is", "Italy", relation="P19")
+    other = Fact("Tokyo", "{} lies in", "Italy", relation="P19")
+    assert born in Corrected([home]) and born not in Corrected([other]) and born not in Corrected()
+    assert born.changed(relation=None) not in Corrected([home])
+    assert born.changed(relation=None) in Corrected([born.changed(subject=" NEWTON")])
+    assert standing([[born, other], [home], [], [other]]) == [[], [home], [], [other]]
+    assert standing([]) == []
+
+
+def a_kept(efficacy: float | None, exact: float | None, facts: int = 2, rated: int = 2) -> Kept:
+    return Kept(facts, rated, efficacy, exact)
+
+
+def made() -> Retention:
+    """Two batches in two states, the numbers put in by hand; the third batch has no facts left."""
+    return Retention(
+        (1, 4),
+        (BatchName(1, 1, 2), BatchName(3, 2, 4), BatchName(4, 1, 1)),
+        (
+            (a_kept(100.0, 50.0), a_kept(0.0, 0.0, 2, 1)),
+            (None, a_kept(50.0, 75.0, 4, 4)),
+            (None, a_kept(None, None, 0, 0)),
+        ),
+        ({3: 0.01, 4: 0.02}, {3: 0.1, 4: 0.05}),
+    )
+
+
+def test_all_facts_are_weighed_by_their_number() -> None:
+    assert made().overall("exact") == [50.0, pytest.approx((2 * 0 + 4 * 75) / 6)]
+    assert made().overall("efficacy") == [100.0, pytest.approx((1 * 0 + 4 * 50) / 5)]
+    assert made().matrix() == [[50.0, 0.0], [None, 75.0], [None, None]]
+    none = dataclasses.replace(made(), cells=((a_kept(None, None, 0, 0),) * 2,) * 3)
+    assert none.overall() == [None, None]
+
+
+def test_the_table_and_the_picture_say_the_numbers() -> None:
+    assert made().rows() == [
+        ("1.1", "2", "100 / 50", "0 / 0"),
+        ("3.2", "4", "", "50 / 75"),
+        ("4.1", "1", "", "n/a"),
+        ("all", "7", "100 / 50", "40 / 50"),
+        ("largest |ΔW| / |W|", "", "2.00%", "10.00%"),
+    ]
+    assert repr(made()).splitlines()[0].split("  ")[-1] == "after edit 4"
+    html = made()._repr_html_()
+    assert "NLL(new) &lt; NLL(true)" in html and "Meng et al. 2022" in html
+    alt = re.search(r'<img alt="([^"]*)"', html)
+    assert alt and "3 batches in 2 states, edits 1 to 4" in alt[1]
+    assert "exact 50 % in the first of these states and 50 % in the last" in alt[1]
+    assert "first batch 50 %" in alt[1] and "at most 10.0%" in alt[1]
+    assert html == made()._repr_html_()
+
+
+def test_many_states_are_cut_in_html_and_drawn_whole() -> None:
+    states = tuple(range(1, 31))
+    cells = tuple(
+        tuple(a_kept(100.0 - row, 90.0) if state > row else None for state in states)
+        for row in range(30)
+    )
+    names = tuple(BatchName(n, 1, 2) for n in states)
+    many = Retention(states, names, cells, tuple({0: 0.01 * n} for n in states))
+    html = many._repr_html_()
+    assert "the last 20 of 30 states" in html
+    assert "after edit 11<" in html and "after edit 10<" not in html
+    assert len(many.rows()[0]) == 32
+
+
+def test_json_has_no_number_that_is_none(found: Retention) -> None:
+    told = made().to_dict()
+    assert told["exact"] == {"matrix": made().matrix(), "all": [50.0, 50.0]}
+    assert told["facts"] == [[2, 2], [None, 4], [None, 0]] and told["rated"][0] == [2, 1]
+    assert told["batches"][1] == {"edit": 3, "batch": 2, "facts": 4}
+    assert told["weights"][1] == {"3": 0.1, "4": 0.05}
+    assert all(value == value for row in found.matrix("efficacy") for value in row)
+
+
+def test_cancel_stops_and_changes_nothing(session: EditSession) -> None:
+    digest, stop = session.weights_digest(), threading.Event()
+
+    def show(stage: Any, *, closed: bool) -> None:
+        if stage.name == "retention" and stage.done == 1:
+            stop.set()
+
+    with pytest.raises(Cancelled):
+        retention(session, monitor=Monitor(show, stop))
+    assert session.weights_digest() == digest
+
+
+class TestCommand:
+    @pytest.fixture
+    def place(self, tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]) -> Workplace:
+        return Workplace(tmp_path / "place", capsys)
+
+    def test_a_saved_session_is_asked(self, place: Workplace) -> None:
+        folder = place.folder / "s"
+        place.edit(place.facts_file("a.json", TOWER, NEWTON), "--session", folder)
+        place.run("edit", place.facts_file("b.json", TOKYO), "--session", folder)
+        loaded = EditSession.load(folder, monitor=quiet())
+        expected = retention(loaded, monitor=quiet())
+        told = place.run("retention", folder, "--json").json
+        assert told["exact"] == expected.to_dict()["exact"] and told["states"] == [1, 2]
+        assert told["session"] == str(folder) and "retention" in told["seconds"]
+        ran = place.run("retention", folder, "--states", "2")
+        assert (ran.code, ran.err) == (0, "")
+        assert ran.out.splitlines()[0].split("  ")[-1].strip() == "after edit 2"
+        assert "efficacy / exact" in ran.out
+
+    @pytest.mark.parametrize(
+        ("more", "message"),
+        [
+            (["--states", "3"], "there is no state 3 with facts; it has 1 edits, 1 applied"),
+            (["--states", "0"], "there is no state 0"),
+            (["--states", "2-1"], '"2-1" names no states'),
+            (["--states", "x"], '"x" names no states; give numbers of edits'),
+        ],
+    )
+    def test_states_that_are_not_there(
+        self, place: Workplace, more: list[str], message: str
+    ) -> None:
+        folder = place.folder / "s"
+        place.edit(place.facts_file("a.json", TOWER), "--session", folder)
+        ran = place.run("retention", folder, *more)
+        assert ran.code == 2 and message in ran.err and ran.err.count("\n") == 1
+        assert "holds no saved session" in place.run("retention", place.folder / "none").err
