@@ -47,7 +47,7 @@ def retention_html(findings: Findings, measures: Sequence[str]) -> str:
     for measure in measures:
         for name, point in findings.last().items():
             left = point.retention.get(measure, ())
-            values = [(n, value) for n, value in enumerate(left, 1) if value is not None]
+            values = [(float(n), value) for n, value in enumerate(left, 1) if value is not None]
             if values and point.weights:
                 series.setdefault(measure, {})[name] = values
     if not series:

@@ -23,7 +23,9 @@ def experiment_html(findings: Findings) -> str:
 
     manifest, plan = findings.manifest, findings.plan
     records = manifest["records"]
-    title = f"{len(records['names'])} sequential edits of {portable_name(manifest['model']['name'])}"
+    title = (
+        f"{len(records['names'])} sequential edits of {portable_name(manifest['model']['name'])}"
+    )
     headings, rows = paper_table(findings)
     left_out = len(records["left_out"])
     said = (
@@ -108,7 +110,7 @@ def held(findings: Findings) -> list[str]:
 def cards(names: Iterable[str]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Headings and rows of what metrics are."""
     known = metrics()
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (name, card.formula, card.direction, card.unit, card.source, card.note)
         for name, card in ((name, known[name]) for name in names)
     ]

@@ -1,7 +1,7 @@
 """Numbers that the paper prints, to be read beside one's own (Fang et al. 2025, Table 1).
 
 All are after 2,000 sequential edits in batches of 100. ROME on Llama-3 ran without its second
-moment there, and PRUNE's rows come from code that adds its change twice (see :mod:`.editors.prune`).
+moment there, and PRUNE's rows come from code that adds its change twice (:mod:`.editors.prune`).
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from .probes import KINDS, ProbeRow, aggregate
 from .results import HEADINGS, Outcome, html_table
 from .session import EditSession
 
+
 def report_html(
     session: EditSession,
     spectra: Mapping[int, Spectrum] | None = None,

@@ -30,7 +30,7 @@ def named(path: Path) -> str:
 
 def test_there_are_notebooks_and_they_are_clean(capsys: pytest.CaptureFixture[str]) -> None:
     assert [path.name for path in NOTEBOOKS] == [
-        "family.ipynb", "first_edit.ipynb", "workbench.ipynb",
+        "family.ipynb", "first_edit.ipynb", "reading_the_numbers.ipynb", "workbench.ipynb",
     ]  # fmt: skip
     assert main(["--check", str(ROOT / "notebooks")]) == 0, capsys.readouterr().out
 

@@ -20,7 +20,16 @@ from alphaedit_core import __version__
 from alphaedit_core.errors import AlphaEditError, Cancelled
 
 from . import (
-    ability, cached, complete, datasets, edit, experiment, retention, rivals, sessions, spectrum,
+    ability,
+    cached,
+    complete,
+    datasets,
+    edit,
+    experiment,
+    retention,
+    rivals,
+    sessions,
+    spectrum,
     statistics,
 )  # fmt: skip
 from .options import Parser

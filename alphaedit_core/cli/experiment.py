@@ -132,6 +132,10 @@ def _probes(arguments: argparse.Namespace) -> Probes:
     text = None
     if arguments.perplexity is not None:
         text = options.text_file("--perplexity", Path(arguments.perplexity))
-    tasks = () if arguments.ability is None else read_tasks(arguments.ability, arguments.items, arguments.shots)
+    tasks = (
+        ()
+        if arguments.ability is None
+        else read_tasks(arguments.ability, arguments.items, arguments.shots)
+    )
     references = None if arguments.references is None else read_references(arguments.references)
     return Probes(text, tasks, references)

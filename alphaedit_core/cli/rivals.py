@@ -63,7 +63,11 @@ def compare(arguments: argparse.Namespace, monitor: Monitor) -> None:
     """Compare. Whatever can be refused without the model is refused before it is loaded."""
     facts = read_facts(arguments.facts, arguments.limit)
     asked = settings.changes(arguments)
-    text = None if arguments.perplexity is None else options.text_file("--perplexity", Path(arguments.perplexity))
+    text = (
+        None
+        if arguments.perplexity is None
+        else options.text_file("--perplexity", Path(arguments.perplexity))
+    )
     names = [name.strip() for name in arguments.editors.split(",") if name.strip()]
     if not names:
         raise InputError(f'--editors "{arguments.editors}" names none; give alphaedit,memit')

@@ -87,8 +87,8 @@ def test_the_app(app: str, browser: Any) -> None:
     page.get_by_label("Subject 1", exact=True).wait_for(timeout=120_000)
     titles = page.get_by_role("tab").all_text_contents()
     assert titles == [
-        "Facts", "Spectrum", "Edit", "Compare", "Probes", "Drift", "History", "Editors", "Experiment",
-        "Export",
+        "Facts", "Spectrum", "Edit", "Compare", "Probes", "Drift", "History", "Editors",
+        "Experiment", "Export",
     ]  # fmt: skip
     page.get_by_role("tab", name="Edit", exact=True).click()
     page.locator("button.ae-run").click()

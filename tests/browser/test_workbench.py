@@ -26,7 +26,7 @@ wb = Workbench(session)
 """
 TITLES = (
     "Facts", "Spectrum", "Edit", "Compare", "Probes", "Drift", "History", "Editors", "Experiment",
-        "Export",
+    "Export",
 )  # fmt: skip
 #: An edit, from the click to its end, on two cores that do other things beside.
 EDIT = 120_000
@@ -294,8 +294,7 @@ def test_a_text_from_the_model_is_never_markup(wb: Page) -> None:
     page.locator("button.ae-compare-run").click()
     ready(wb)
     wb.python("wb.facts = [Fact('<img src=x onerror=\"window.__pwned=1\">', '{} is in', 'Rome')]")
-    for title in ("Facts", "Spectrum", "Edit", "Compare", "Probes", "History", "Editors", "Experiment",
-        "Export"):
+    for title in TITLES:
         wb.tab(title)
         page.wait_for_timeout(300)
     assert page.evaluate("window.__pwned") is None
