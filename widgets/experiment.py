@@ -78,7 +78,7 @@ class ExperimentPanel(Panel):
         )  # fmt: skip
         self.cancel_button = button("Cancel", "cancel-experiment", lambda *_: self.state.cancel())
         self.open_button = button(
-            "Show what the folder holds", "open-experiment", self.guarded("experiment", self.open)
+            "Show what the folder holds", "open-experiment", self.guarded("experiment", self.look)
         )
         self._about, self._status, self._shown = W.HTML(), W.HTML(), W.HTML()
         self.show(
@@ -162,7 +162,7 @@ class ExperimentPanel(Panel):
 
         return self.state.start("experiment", work, self._show_found, block=block)
 
-    def open(self) -> Findings:
+    def look(self) -> Findings:
         """Show what the folder holds.
 
         Raises:

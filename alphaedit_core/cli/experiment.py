@@ -40,6 +40,7 @@ def add(commands: options.Commands) -> None:
     )
     parser.add_argument(
         "--editor",
+        dest="methods",
         metavar="LIST",
         default="alphaedit",
         help="separated by commas, each with its switches where they are not as published: "
@@ -85,9 +86,9 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     from alphaedit_core.datasets import read_records
     from alphaedit_core.rivals import check_method, parse_method
 
-    names = [name.strip() for name in arguments.editor.split(",") if name.strip()]
+    names = [name.strip() for name in arguments.methods.split(",") if name.strip()]
     if not names:
-        raise InputError(f'--editor "{arguments.editor}" names none; give alphaedit,memit')
+        raise InputError(f'--editor "{arguments.methods}" names none; give alphaedit,memit')
     for name in names:
         check_method(name)
     asked = settings.changes(arguments)

@@ -1,0 +1,135 @@
+"""The workbench's page for experiments, without a browser."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+from examples import CONTEXTS, FACTS, quiet, small
+from tiny import prose, tiny_model
+
+from alphaedit_core import session as session_module
+from alphaedit_core.completions import complete
+from alphaedit_core.errors import InputError
+from alphaedit_core.experiment import load_experiment
+from alphaedit_core.session import EditSession
+from widgets.experiment import ExperimentPanel
+from widgets.state import State
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("experiment-panel")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
+        patch.setattr(session_module, "complete", partial(complete, tokens=2))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def file(place: Path) -> Path:
+    """Three zsRE records."""
+    records = [
+        {
+            "subject": fact.subject,
+            "src": fact.text,
+            "rephrase": f"What of {fact.subject}?",
+            "alt": "Berlin",
+            "answers": ["Rome"],
+            "loc": "nq question: where is the old city",
+            "loc_ans": "Paris",
+        }
+        for fact in FACTS[:3]
+    ]
+    path = place / "zsre.json"
+    path.write_text(json.dumps(records), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def panel(place: Path, file: Path, tmp_path: Path) -> ExperimentPanel:
+    session = EditSession(
+        tiny_model("llama"),
+        hyperparameters=small(place, contexts=1, context_tokens=2, layers=(0,)),
+        contexts=CONTEXTS[:1],
+    )
+    made = ExperimentPanel(State(session))
+    made.dataset.value, made.path.value = "zsre", str(file)
+    made.edits.value, made.batch_size.value, made.evaluate_every.value = 3, 1, 1
+    made.editors.value = "rome, rome +projection"
+    made.folder.value = str(tmp_path / "kept")
+    return made
+
+
+def test_it_runs_shows_and_leaves_the_session_as_it_was(
+    panel: ExperimentPanel, tmp_path: Path
+) -> None:
+    panel.session.edit(FACTS[:1], monitor=quiet())
+    digest = panel.session.weights_digest()
+    text = tmp_path / "read.txt"
+    text.write_text(prose(900), encoding="utf-8")
+    panel.perplexity.value = str(text)
+    job = panel.run(block=True)
+    assert job.state == "done" and panel.findings is not None and panel.findings.complete
+    assert panel.session.weights_digest() == digest
+    assert [p.edits for p in panel.findings.of("rome +projection -previous-keys")] == [1, 2, 3]
+    shown = panel._shown.value
+    for name in ("unedited", "rome -projection -previous-keys", "rewrite_acc", "perplexity"):
+        assert name in shown, name
+    assert "the new target&#x27;s tokens that are the argmax" in shown  # the metric's card
+    assert shown.count("<img alt=") == 2
+    assert Path(panel.folder.value, "report.html").is_file()
+    assert repr(panel).endswith(": complete)") and "<img alt=" in panel.static_html()
+
+
+def test_what_was_cancelled_goes_on(panel: ExperimentPanel) -> None:
+    kept = Path(panel.folder.value)
+
+    def cancel(_: object) -> None:
+        if (kept / "points.jsonl").exists() and len(load_experiment(kept).points) == 2:
+            panel.state.cancel()
+
+    panel.state.observe(cancel, "ticks")
+    job = panel.run()
+    assert job.wait(60) and job.state == "cancelled"
+    assert "run it again to go on" in panel._status.value
+    panel.state.unobserve(cancel, "ticks")
+    found = panel.look()
+    assert not found.complete and "Not complete yet" in panel._shown.value
+    assert len(found.points) < 7
+    panel.run(block=True)
+    assert panel.findings is not None
+    assert panel.findings.complete and len(panel.findings.points) == 7
+    assert panel.findings.points[: len(found.points)] == found.points
+
+
+def test_what_cannot_be_run_is_refused_before_anything_starts(panel: ExperimentPanel) -> None:
+    for field, value, words in (
+        ("path", "/nowhere.json", "no such file"),
+        ("editors", " , ", 'field "Editors" names none'),
+        ("editors", "rome, nobody", "nobody"),
+        ("folder", " ", "Kept in the folder"),
+        ("perplexity", "/nowhere.txt", "Text for perplexity"),
+        ("ability", "/nowhere", "nowhere"),
+    ):
+        widget = getattr(panel, field)
+        before, widget.value = widget.value, value
+        with pytest.raises(InputError, match=words):
+            panel.run()
+        widget.value = before
+    panel.evaluate_every.value, panel.batch_size.value = 3, 2
+    with pytest.raises(InputError, match="evaluate_every 3 is not a multiple of batch_size 2"):
+        panel.run()
+    assert panel.state.job is None and not Path(panel.folder.value).exists()
+
+
+def test_a_refusal_is_said_on_the_screen(panel: ExperimentPanel) -> None:
+    panel.path.value = "/nowhere.json"
+    panel.run_button.click()
+    assert "no such file" in panel.state.notice
+    panel.open_button.click()
+    assert "holds none" in panel.state.notice
+    assert repr(panel) == "ExperimentPanel(zsre: nothing run yet)"
