@@ -395,6 +395,48 @@ def test_two_editors_side_by_side(wb: Page) -> None:
     wb.shot("editors")
 
 
+def test_an_experiment(wb: Page, tmp_path: Path) -> None:
+    """Two records in the unedited model; the session's own edit is there again afterwards."""
+    page = wb.page
+    digest = wb.python("print(session.weights_digest())")
+    file, folder = tmp_path / "records.json", tmp_path / "kept"
+    rewrites = [
+        ("Eiffel Tower", "{} is located in the city of", "Rome", "Paris"),
+        ("The Colosseum", "{} is located in the city of", "Athens", "Rome"),
+    ]
+    records = [
+        {
+            "requested_rewrite": {
+                "subject": subject,
+                "prompt": prompt,
+                "target_new": {"str": new},
+                "target_true": {"str": true},
+            },
+            "generation_prompts": [f"{subject} is"],
+        }
+        for subject, prompt, new, true in rewrites
+    ]
+    file.write_text(json.dumps(records), encoding="utf-8")
+    wb.tab("Experiment")
+    ready(wb)
+    page.get_by_label("File", exact=True).fill(str(file))
+    page.get_by_label("Records in all").fill("2")
+    page.get_by_label("Records in a batch").fill("2")
+    page.get_by_label("Editors", exact=True).fill("memit +previous-keys")
+    page.get_by_label("Kept in the folder").fill(str(folder))
+    page.keyboard.press("Tab")
+    eventually(wb, f"wb.experiment.folder.value == {str(folder)!r}")
+    page.locator("button.ae-run-experiment").click()
+    table = wb.said("experiment-table")
+    expect(table).to_contain_text("memit -projection +previous-keys", timeout=EDIT)
+    expect(table.locator("tbody tr")).to_have_count(2)
+    expect(page.locator(".ae-experiment img[alt*='efficacy']").first).to_be_visible()
+    ready(wb)
+    assert wb.python("print(session.weights_digest(), session.applied)") == f"{digest} 1"
+    assert (folder / "report.html").is_file()
+    wb.shot("experiment")
+
+
 def test_a_session_is_downloaded(wb: Page) -> None:
     """[S8.1]"""
     wb.tab("Export")
