@@ -18,7 +18,7 @@ from typing import Any
 
 from .ability_tasks import Item, Task
 from .errors import InputError, SessionError
-from .likelihood import score
+from .likelihood import rate
 from .models import EditableModel, using_model
 from .progress import Monitor
 from .prompts import encode, target_ids
@@ -203,8 +203,8 @@ def measure_ability(
         asked = [one for questions in put for one in questions if one is not None]
         # In one call: what prompts have in common, as the examples, need not be read twice.
         pairs = [(one.prompt, option) for one in asked for option, _ in one.options]
-        scores = iter(score(model, pairs, monitor=monitor))
-        monitor.advance(total)
+        ratings = rate(model, pairs, monitor=monitor, done=monitor.advance)
+        scores = iter(rating.score for rating in ratings)
         found = []
         for task, questions in zip(tasks, put, strict=True):
             answers = [

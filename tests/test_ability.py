@@ -33,7 +33,7 @@ from alphaedit_core.ability import (
 from alphaedit_core.ability_tasks import NAMES, Item, Task, read_tasks
 from alphaedit_core.completions import complete
 from alphaedit_core.errors import Cancelled, InputError, SessionError
-from alphaedit_core.likelihood import score
+from alphaedit_core.likelihood import rate
 from alphaedit_core.models import EditableModel
 from alphaedit_core.progress import Monitor
 from alphaedit_core.prompts import encode, target_ids
@@ -284,9 +284,9 @@ def test_everything_goes_in_one_call(folder: Path, monkeypatch: pytest.MonkeyPat
 
     def counted(model: Any, pairs: list[tuple[str, str]], **options: Any) -> Any:
         calls.append(pairs)
-        return score(model, pairs, **options)
+        return rate(model, pairs, **options)
 
-    monkeypatch.setattr(ability_module, "score", counted)
+    monkeypatch.setattr(ability_module, "rate", counted)
     tasks = read_tasks(folder, 5, 3)
     measure_ability(tiny_model(**LONG), tasks, quiet())
     assert calls == [
