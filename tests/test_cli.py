@@ -29,6 +29,8 @@ COMMANDS = (
     "edit",
     "editors",
     "compare",
+    "evaluate",
+    "metrics",
     "statistics",
     "spectrum",
     "complete",

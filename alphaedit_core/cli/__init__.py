@@ -19,11 +19,11 @@ from contextlib import suppress
 from alphaedit_core import __version__
 from alphaedit_core.errors import AlphaEditError, Cancelled
 
-from . import cached, complete, edit, rivals, sessions, spectrum, statistics
+from . import cached, complete, edit, evaluate, rivals, sessions, spectrum, statistics
 from .options import Parser
 from .output import complain, quiet_but_warnings, reporting
 
-_GROUPS = (edit, complete, sessions, rivals, statistics, spectrum, cached)
+_GROUPS = (edit, complete, evaluate, sessions, rivals, statistics, spectrum, cached)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
