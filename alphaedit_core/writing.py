@@ -115,7 +115,7 @@ class _Text:
                 f'"{ask.prompt[:40]}…" and its continuation are {len(ids)} + {left} tokens, but '
                 f"the model has positions for {room}; ask for less"
             )
-        draws = _draws(seed, ids, ask.draw, left) if ask.top_k > 1 else []
+        draws = draws_of(seed, ids, ask.draw, left) if ask.top_k > 1 else []
         return cls(tuple(ids), left, ask.top_k, frozenset() if ask.whole else ends, draws)
 
     def take(self, candidates: Sequence[int], chances: Sequence[float]) -> None:
@@ -143,7 +143,7 @@ class _Text:
         self.left -= 1
 
 
-def _draws(seed: int, prompt: Sequence[int], draw: int, count: int) -> list[float]:
+def draws_of(seed: int, prompt: Sequence[int], draw: int, count: int) -> list[float]:
     """Numbers from 0 to 1 that belong to one text."""
     named = hashlib.sha256(f"{seed} {draw} {list(prompt)}".encode()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(named[:8], "big") >> 1)

@@ -12,7 +12,7 @@ from alphaedit_core.fact_files import example_facts, read_facts
 from alphaedit_core.facts import Fact
 from alphaedit_core.models import DEFAULT_MODEL, EditableModel, load_model
 
-from . import command, statistics, targets, update
+from . import command, evaluation, statistics, targets, update
 from .machine import Machine, this_machine
 from .report import Report, keep
 from .timing import say
@@ -50,6 +50,11 @@ def _command(arguments: argparse.Namespace, machine: Machine) -> Report:
     return command.benchmark(_model(arguments), _facts(arguments), machine, arguments.slow)
 
 
+def _evaluation(arguments: argparse.Namespace, machine: Machine) -> Report:
+    records = evaluation.records_of(_facts(arguments))
+    return evaluation.benchmark(_model(arguments), records, machine, arguments.slow)
+
+
 def _update(arguments: argparse.Namespace, machine: Machine) -> Report:
     case = update.Case(d_in=arguments.d_in, earlier=arguments.earlier)
     return update.benchmark(machine, case)
@@ -60,6 +65,7 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace, Machine], Report]] = {
     "statistics": _statistics,
     "update": _update,
     "targets": _targets,
+    "evaluation": _evaluation,
     "command": _command,
 }
 

@@ -33,6 +33,8 @@ COMMANDS = (
     "retention",
     "datasets",
     "experiment",
+    "evaluate",
+    "metrics",
     "statistics",
     "spectrum",
     "complete",

@@ -25,6 +25,7 @@ from . import (
     complete,
     datasets,
     edit,
+    evaluate,
     experiment,
     retention,
     rivals,
@@ -36,8 +37,8 @@ from .options import Parser
 from .output import complain, quiet_but_warnings, reporting
 
 _GROUPS = (
-    edit, complete, sessions, rivals, datasets, experiment, ability, retention, statistics,
-    spectrum, cached,
+    edit, complete, evaluate, sessions, rivals, datasets, experiment, ability, retention,
+    statistics, spectrum, cached,
 )  # fmt: skip
 
 

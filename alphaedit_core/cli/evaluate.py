@@ -1,0 +1,136 @@
+"""``alphaedit evaluate`` and ``alphaedit metrics``: how well edits hold, and what that means."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from alphaedit_core.errors import InputError
+from alphaedit_core.progress import Monitor
+
+from . import options, output
+
+if TYPE_CHECKING:
+    from alphaedit_core.evaluation import Evaluation
+    from alphaedit_core.records import Record
+    from alphaedit_core.references import References
+
+
+def add(commands: options.Commands) -> None:
+    """Declare the subcommands."""
+    parser = commands.add_parser(
+        "evaluate",
+        help="measure a model, or an edited one, on a data set",
+        description="Measure a model, or the edited model of a session, on the records of a data "
+        "set. With a session the unedited model is asked, too, where a metric compares with it.",
+    )
+    parser.add_argument("records", metavar="RECORDS", help="the data set's file, as published")
+    parser.add_argument("--dataset", metavar="NAME", required=True, help="which data set it is of")
+    parser.add_argument(
+        "--limit", metavar="N", type=options.positive, help="use only the first N records"
+    )
+    parser.add_argument(
+        "--metrics", metavar="LIST", help="separated by commas (the data set's usual ones)"
+    )
+    parser.add_argument(
+        "--compat",
+        choices=("paper", "easyedit"),
+        default="paper",
+        help="by whose definitions the usual metrics are chosen (paper)",
+    )
+    parser.add_argument(
+        "--references", metavar="FILE", help="a JSON file of reference texts, for consistency"
+    )
+    parser.add_argument(
+        "--seed", metavar="N", type=int, default=0, help="of the texts that are drawn (0)"
+    )
+    options.add_model(parser)
+    parser.add_argument("--session", metavar="DIR", help="with the edits of this session applied")
+    options.add_json(parser)
+    parser.set_defaults(run=run)
+    parser = commands.add_parser(
+        "metrics", help="list the metrics", description="List the metrics and what each is."
+    )
+    options.add_json(parser)
+    parser.set_defaults(run=listed)
+
+
+def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
+    """Evaluate. Whatever can be refused without the model is refused before it is loaded."""
+    from alphaedit_core.datasets import read_records
+    from alphaedit_core.evaluation import chosen
+    from alphaedit_core.references import read_references
+
+    names = None if arguments.metrics is None else _names(arguments.metrics)
+    if names is not None:
+        chosen([], names)
+    references = None
+    if arguments.references is not None:
+        references = read_references(Path(arguments.references).expanduser())
+    found = read_records(arguments.records, arguments.dataset, limit=arguments.limit)
+    chosen(found.records, names, arguments.compat)
+    evaluation, about = _evaluated(arguments, found.records, names, references, monitor)
+    if arguments.json:
+        about |= {"file": arguments.records, "left_out": len(found.left_out)}
+        output.show_json(about | evaluation.to_dict())
+    else:
+        print(output.clipped(str(evaluation)))
+        print("what each number is: alphaedit metrics")
+
+
+def _evaluated(
+    arguments: argparse.Namespace,
+    records: list[Record],
+    names: list[str] | None,
+    references: References | None,
+    monitor: Monitor,
+) -> tuple[Evaluation, dict[str, Any]]:
+    """The evaluation, and what was evaluated."""
+    from alphaedit_core.evaluation import chosen, evaluate
+    from alphaedit_core.metrics import Metric
+
+    seed, compat = arguments.seed, arguments.compat
+    if arguments.session is None:
+        model = options.load(arguments, monitor)
+        evaluation = evaluate(model, records, names, monitor, seed, compat, references)
+        return evaluation, {"model": model.name, "session": None, "edits": 0}
+    session = options.load_session(Path(arguments.session).expanduser(), arguments, monitor)
+    comparing = [
+        name
+        for name, metric in chosen(records, names, compat).items()
+        if issubclass(metric, Metric) and metric.compares
+    ]
+    before = None
+    if comparing:
+        with session.at(0):
+            before = evaluate(session.model, records, comparing, monitor, seed, compat)
+    evaluation = evaluate(session.model, records, names, monitor, seed, compat, references, before)
+    return evaluation, {
+        "model": session.model.name,
+        "session": arguments.session,
+        "edits": session.history.applied,
+    }
+
+
+def _names(given: str) -> list[str]:
+    names = [name.strip() for name in given.split(",") if name.strip()]
+    if not names:
+        raise InputError(f'--metrics "{given}" names none; see alphaedit metrics')
+    return names
+
+
+def listed(arguments: argparse.Namespace, monitor: Monitor) -> None:
+    """List them in their order, with all that is to be known of each."""
+    from alphaedit_core.metrics import metrics
+
+    cards = [metric.card() for metric in metrics().values()]
+    if arguments.json:
+        output.show_json({"metrics": cards})
+        return
+    for card in cards:
+        print(f"{card['name']}: {card['title']}")
+        for field in ("formula", "source", "unit", "note"):
+            if card[field]:
+                print(f"    {field + ':':9}{card[field]}")
+        print(f"    {'better:':9}{card['direction']}")
