@@ -63,7 +63,7 @@ def test_every_subcommand_is_shown() -> None:
     shown = {words[0] for words in commands("alphaedit")}
     assert shown == {
         *("edit", "complete", "history", "undo", "redo"),
-        *("ability", "retention", "experiment"),
+        *("ability", "retention", "experiment", "evaluate", "metrics"),
         *("editors", "compare", "datasets", "statistics", "spectrum", "models", "fetch"),
     }
     with pytest.raises(InputError):
