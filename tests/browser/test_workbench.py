@@ -398,7 +398,7 @@ def test_two_editors_side_by_side(wb: Page) -> None:
 def test_an_experiment(wb: Page, tmp_path: Path) -> None:
     """Two records in the unedited model; the session's own edit is there again afterwards."""
     page = wb.page
-    digest = wb.python("print(session.weights_digest())")
+    before = wb.python("print(session.weights_digest(), session.applied)")
     file, folder = tmp_path / "records.json", tmp_path / "kept"
     rewrites = [
         ("Eiffel Tower", "{} is located in the city of", "Rome", "Paris"),
@@ -432,7 +432,7 @@ def test_an_experiment(wb: Page, tmp_path: Path) -> None:
     expect(table.locator("tbody tr")).to_have_count(2)
     expect(page.locator(".ae-experiment img[alt*='efficacy']").first).to_be_visible()
     ready(wb)
-    assert wb.python("print(session.weights_digest(), session.applied)") == f"{digest} 1"
+    assert wb.python("print(session.weights_digest(), session.applied)") == before
     assert (folder / "report.html").is_file()
     wb.shot("experiment")
 
