@@ -5,7 +5,9 @@
 Every setting edits the unedited model with the same facts in the same batches, and is measured
 after 40 and after all of them. A line is written as soon as it is known, so a run that was stopped
 goes on where it was; settings that stand in the file already are left out. ``--only`` names some,
-and ``--output`` makes the table of what the file holds.
+``--output`` makes the table of what the file holds, and ``--setting`` runs settings of your own:
+
+    ... --setting "memit +projection +previous-keys covariance_weight=3000 layers=5-12"
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from typing import Any
 from alphaedit_core import EditableModel, EditSession, Fact, Monitor, load_model, read_facts
 from alphaedit_core.hyperparameters import HyperParameters
 from alphaedit_core.measures import measure
+from alphaedit_core.rivals import parse_method
 from alphaedit_core.session import default_hyperparameters
 from alphaedit_core.targets import Targets
 
@@ -46,10 +49,23 @@ def settings(model: EditableModel) -> Iterator[HyperParameters]:
             yield alphaedit.replace(projection=projection, previous_keys=previous, ridge=ridge)
 
 
-def named(hp: HyperParameters) -> str:
-    """A setting in words."""
-    number = f"ridge {hp.ridge:g}" if hp.editor == "alphaedit" else f"λ {hp.covariance_weight:g}"
-    return f"{hp.method}, {number}, threshold {hp.threshold}"
+def setting(words: str, model: EditableModel) -> HyperParameters:
+    """A setting in words: a method, then fields as ``name=value``."""
+    parts = words.split()
+    fields = dict(part.split("=", 1) for part in parts if "=" in part)
+    return parse_method(" ".join(part for part in parts if "=" not in part), model).replace(
+        **fields
+    )
+
+
+def named(hp: HyperParameters, model: EditableModel) -> str:
+    """A setting in words: its method, its λ, and what else is not the editor's own."""
+    own = default_hyperparameters(model, hp.editor).to_dict()
+    number = "ridge" if hp.editor == "alphaedit" else "covariance_weight"
+    said = ("editor", "projection", "previous_keys", "origin", number)
+    other = {k: v for k, v in hp.to_dict().items() if k not in said and own[k] != v}
+    words = [f"λ {getattr(hp, number):g}", *(f"{name}={value}" for name, value in other.items())]
+    return ", ".join([hp.method, *words]).replace("=[", "=").replace("]", "")
 
 
 def run(
@@ -61,7 +77,7 @@ def run(
 ) -> dict[str, Any]:
     """One setting: measures after the first ``EARLY`` facts, and after all on all of them."""
     session = EditSession(model, hyperparameters=hp, targets=shared)
-    found: dict[str, Any] = {"setting": named(hp), "hyperparameters": hp.to_dict(), "after": {}}
+    found: dict[str, Any] = {"hyperparameters": hp.to_dict(), "after": {}}
     start, quiet = time.perf_counter(), Monitor(None)
     try:
         for first in range(0, len(facts), BATCH):
@@ -80,27 +96,31 @@ def run(
     return found
 
 
-def table(lines: Sequence[dict[str, Any]]) -> Report:
+def table(lines: Sequence[dict[str, Any]], model: EditableModel) -> Report:
     """What a file of results holds, as a report."""
     measured = ("efficacy", "generalisation", "specificity", "exact", "perplexity")
-    counts = sorted({int(count) for line in lines for count in line["after"]})
     report = Report("ablation", "Projection, previous keys and λ in sequence")
     report.columns = (
         "setting", "edits", *measured[:3], "rewrite exact", "perplexity", "exact, first 40",
     )  # fmt: skip
     for line in lines:
         hp = HyperParameters.from_dict(line["hyperparameters"])
-        for count in counts:
-            found = line["after"][str(count)]
+        for count, found in line["after"].items():
             numbers = [f"{found[name]:.1f}" for name in measured[:4]]
             cells = (*numbers, f"{found['perplexity']:.2f}", f"{found['first']['exact']:.1f}")
-            report.rows.append((named(hp), str(count), *cells))
+            report.rows.append((named(hp, model), count, *cells))
     report.notes = [
         f"Batches of {BATCH} CounterFact records, one after another; measured on all facts written "
         "so far, the last column on the first 40 alone.",
         "Settings that are not here have not been run yet.",
     ]
     return report
+
+
+def stored(file: Path) -> list[dict[str, Any]]:
+    """What a file of results holds; nothing if there is none yet."""
+    lines = file.read_text("utf-8").splitlines() if file.exists() else []
+    return [json.loads(line) for line in lines]
 
 
 def main() -> None:
@@ -111,25 +131,26 @@ def main() -> None:
     parser.add_argument("--results", type=Path, required=True, help="file of JSON lines")
     parser.add_argument("--edits", type=int, default=300)
     parser.add_argument("--only", help="settings whose words contain this; none to run nothing")
+    parser.add_argument("--setting", action="append", help="a setting of your own; can be repeated")
     parser.add_argument("--output", type=Path, help="Markdown file to keep the table in")
     arguments = parser.parse_args()
     model, text = load_model(), Path(arguments.text).read_text("utf-8")
     facts = read_facts(arguments.records, limit=arguments.edits)
-    known = set()
-    if arguments.results.exists():
-        lines = arguments.results.read_text("utf-8").splitlines()
-        known = {json.loads(line)["setting"] for line in lines}
+    wanted = [setting(words, model) for words in arguments.setting or ()] or settings(model)
     shared: dict[str, Targets] = {}
-    for hp in settings(model):
-        if named(hp) in known or (arguments.only and arguments.only not in named(hp)):
+    for hp in wanted:
+        known = any(
+            line["hyperparameters"] == hp.to_dict() and str(len(facts)) in line["after"]
+            for line in stored(arguments.results)
+        )
+        if known or (arguments.only and arguments.only not in named(hp, model)):
             continue
-        print(named(hp), flush=True)
+        print(named(hp, model), flush=True)
         line = json.dumps(run(model, hp, facts, text, shared), ensure_ascii=False)
         with arguments.results.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
     if arguments.output is not None:
-        lines = arguments.results.read_text("utf-8").splitlines()
-        keep(table([json.loads(line) for line in lines]), this_machine(), arguments.output)
+        keep(table(stored(arguments.results), model), this_machine(), arguments.output)
 
 
 if __name__ == "__main__":
