@@ -142,6 +142,20 @@ def test_memit_is_equation_14(previous: bool, problem: Problem) -> None:
     assert close(solved("prune", problem, previous=previous), published)
 
 
+@pytest.mark.parametrize("previous", [False, True])
+@pytest.mark.parametrize("projection", [False, True])
+@given(problem=problems())
+def test_alphaedit_is_its_equation_14(previous: bool, projection: bool, problem: Problem) -> None:
+    """``R K^T P (K_p K_p^T P + K K^T P + lambda I)^-1``, with P = I where it is switched off."""
+    k, p, size = problem.keys, problem.earlier, len(problem.keys)
+    eye = torch.eye(size, dtype=torch.float64)
+    projector = problem.kept @ problem.kept.T if projection else eye
+    system = (k @ k.T + (p @ p.T if previous else 0)) @ projector + HP.ridge * eye
+    share = problem.lacking / problem.layers_left
+    published = torch.linalg.solve(system.T, (share @ k.T @ projector).T).T
+    assert close(solved("alphaedit", problem, projection, previous), published)
+
+
 @given(problem=problems())
 def test_pmet_shares_the_residual_by_roots(problem: Problem) -> None:
     k = problem.keys
@@ -340,15 +354,18 @@ def test_a_cancelled_edit_leaves_the_weights(place: Path, name: str) -> None:
     session = new_session(place, name)
     session.edit(FACTS[:1], monitor=quiet())
     digest = session.weights_digest()
-    calls = 0
+    before = [parameter.clone() for parameter in session.model.model.parameters()]
+    asked: list[bool] = []
 
     def late() -> bool:
-        nonlocal calls
-        calls += 1
-        return calls > 40
+        """Whether something has been written into the model."""
+        now = session.model.model.parameters()
+        asked.append(not all(map(torch.equal, before, now)))
+        return asked[-1]
 
     with pytest.raises(Cancelled):
         session.edit(FACTS[1:], monitor=Monitor(None, late))
+    assert asked[-1] and len(asked) > 1  # it had been written, and not at once
     assert session.weights_digest() == digest and session.applied == 1
 
 

@@ -22,6 +22,7 @@ from alphaedit_core.likelihood import Score
 from alphaedit_core.nullspace import Spectrum
 from alphaedit_core.pictures import spectrum_html, spectrum_svg, trace_html, trace_svg
 from alphaedit_core.results import EditResult, Outcome, Seen
+from alphaedit_core.sequence_picture import sequence_html, sequence_svg
 from alphaedit_core.targets import Trace
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -254,3 +255,22 @@ def test_the_family_names_every_editor_and_its_arrows_touch_boxes() -> None:
             assert across <= wide + 1e-9 and up <= high + 1e-9
             assert across == pytest.approx(wide) or up == pytest.approx(high)
     assert family_html() == html
+
+
+def test_a_sequence_says_its_numbers_after_the_most_edits() -> None:
+    def measures(perplexity: float) -> dict[str, float]:
+        numbers = {"efficacy": 99.7, "generalisation": 94.0, "specificity": 65.4, "exact": 93.7}
+        return numbers | {"perplexity": perplexity}
+
+    found = {
+        "alphaedit <b>": {40: measures(25.5), 300: measures(31.4)},
+        "memit": {40: measures(25.6), 300: measures(846.4)},
+    }
+    html = sequence_html(found)
+    alt = html.partition('alt="')[2].partition('"')[0]
+    assert alt.startswith("After 300 edits. alphaedit &lt;b&gt;: efficacy 99.7, ")
+    assert "perplexity 31.4" in alt and "perplexity 846.4" in alt and "25.5" not in alt
+    written = words(sequence_svg(found))
+    for said in ("alphaedit <b>", "memit", "after 40 edits", "after 300 edits", "perplexity ←"):
+        assert said in written, said
+    assert sequence_html(found) == html

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from examples import CONTEXTS, FACTS, quiet, small
 from tiny import tiny_model
 
+from alphaedit_core import rivals
 from alphaedit_core import session as session_module
 from alphaedit_core.completions import complete
 from alphaedit_core.editors import editor_class, editors
 from alphaedit_core.errors import AlphaEditError
+from alphaedit_core.measures import Measures, measure
 from alphaedit_core.session import EditSession
 from widgets.editors import EditorsPanel
 from widgets.history import HistoryPanel
@@ -155,14 +158,22 @@ def test_perplexity_is_of_the_text_that_drift_reads(state: State) -> None:
     assert panel.contest is not None and panel.contest.before.perplexity is not None
 
 
-def test_a_comparison_can_be_cancelled(state: State) -> None:
+def test_a_comparison_can_be_cancelled(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
     digest = state.session.weights_digest()
     panel = EditorsPanel(state)
+    edited: list[str] = []
+
+    def then_cancel(*arguments: Any) -> Measures:
+        measured = measure(*arguments)
+        if state.session.weights_digest() != digest:  # an editor has written
+            edited.append(state.session.weights_digest())
+            state.cancel()
+        return measured
+
+    monkeypatch.setattr(rivals, "measure", then_cancel)
     job = panel.compare()
-    state.cancel()
-    assert job.wait(20) and job.state in ("cancelled", "done")
-    if job.state == "cancelled":
-        assert "the weights are as before" in panel._status.value and panel.contest is None
+    assert job.wait(20) and job.state == "cancelled" and len(edited) == 1
+    assert "the weights are as before" in panel._status.value and panel.contest is None
     assert state.session.weights_digest() == digest
     assert not panel.run_button.disabled and panel.cancel_button.disabled
 
