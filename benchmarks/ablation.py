@@ -53,9 +53,8 @@ def setting(words: str, model: EditableModel) -> HyperParameters:
     """A setting in words: a method, then fields as ``name=value``."""
     parts = words.split()
     fields = dict(part.split("=", 1) for part in parts if "=" in part)
-    return parse_method(" ".join(part for part in parts if "=" not in part), model).replace(
-        **fields
-    )
+    method = " ".join(part for part in parts if "=" not in part)
+    return parse_method(method, model).replace(**fields)
 
 
 def named(hp: HyperParameters, model: EditableModel) -> str:
@@ -64,8 +63,10 @@ def named(hp: HyperParameters, model: EditableModel) -> str:
     number = "ridge" if hp.editor == "alphaedit" else "covariance_weight"
     said = ("editor", "projection", "previous_keys", "origin", number)
     other = {k: v for k, v in hp.to_dict().items() if k not in said and own[k] != v}
-    words = [f"λ {getattr(hp, number):g}", *(f"{name}={value}" for name, value in other.items())]
-    return ", ".join([hp.method, *words]).replace("=[", "=").replace("]", "")
+    if "layers" in other:
+        other["layers"] = f"{hp.layers[0]} to {hp.layers[-1]}"
+    words = [f"λ {getattr(hp, number):g}", *(f"{name} {value}" for name, value in other.items())]
+    return ", ".join([hp.method, *words])
 
 
 def run(
