@@ -7,13 +7,14 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_notebook, new_output
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from tools.fault_test import (
     FAULTS,
     ROOT,
     Fault,
     FaultError,
+    answered,
     broken,
     check,
     judged,
@@ -40,14 +41,19 @@ def root(tmp_path: Path) -> Path:
     return root
 
 
-def write_notebook(root: Path, stored: str) -> None:
+def write_notebook(root: Path, stored: str, answer: str = "2 + 2") -> None:
     says = "from maths import double, half\nprint(double(2) == 4)"
-    cells = [
+    asks = (
+        "answer = None\ndef check(x):\n    return 'right: yes' if x == 4 else 'wrong: no'\nprint(1)"
+    )
+    code = [
         new_code_cell("print('begins')", outputs=[new_output("stream", text="begins\n")]),
         new_code_cell(says, outputs=[new_output("stream", text=f"{stored}\n")]),
+        new_code_cell(asks, outputs=[new_output("stream", text="1\n")]),
     ]
-    for count, cell in enumerate(cells, start=1):
+    for count, cell in enumerate(code, start=1):
         cell.execution_count = count
+    cells = [*code, new_markdown_cell(f"<details>\n\n`answer = {answer}`\n</details>")]
     spec = {"display_name": "Python 3", "language": "python", "name": "python3"}
     notebook = new_notebook(cells=cells, metadata={"kernelspec": spec})
     nbformat.write(notebook, root / "notebooks" / "tiny.ipynb")
@@ -73,6 +79,15 @@ def test_a_notebook_that_fails_by_itself_proves_nothing(
     assert try_notebook("tiny.ipynb", root=root).note == "cell 1 fails without a fault"
     assert not prove([DOUBLE], root)
     assert "| double | twice is thrice | tiny.ipynb | BROKEN," in capsys.readouterr().out
+
+
+def test_an_answer_that_is_not_right_and_one_that_is_missing_are_noticed(root: Path) -> None:
+    write_notebook(root, "True", answer="5")
+    assert try_notebook("tiny.ipynb", root=root).note == "cell 3 fails without a fault"
+    notebook = nbformat.read(root / "notebooks" / "tiny.ipynb", as_version=4)
+    notebook["cells"].pop()
+    with pytest.raises(FaultError, match="an exercise without a folded answer"):
+        answered(notebook)
 
 
 def test_a_fault_fits_exactly_once() -> None:

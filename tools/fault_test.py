@@ -2,14 +2,16 @@
 
 Each fault is put into a copy of the working tree, where the notebook that is declared to catch it
 is run and compared with its stored outputs, as ``make test-notebooks`` does. Before that the
-notebook is run without a fault: only if that passes does a failure mean anything. A table says
-which faults were caught, and by which cell; the exit code is 1 if one was missed, if a notebook
-fails by itself, or if a fault no longer fits the code.
+notebook is run without a fault: only if that passes does a failure mean anything. In that run the
+exercises are answered with the answers folded under them, each of which must be called right. A
+table says which faults were caught, and by which cell; the exit code is 1 if one was missed, if a
+notebook fails by itself, or if a fault no longer fits the code.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import shutil
@@ -20,7 +22,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
+from typing import Any, Literal
 
 ROOT = Path(__file__).resolve().parents[1]
 #: What of the working tree plays no part in a notebook's run.
@@ -28,6 +30,9 @@ _LEFT_OUT = shutil.ignore_patterns(
     ".git", ".venv", "__pycache__", ".ipynb_checkpoints", ".*_cache", ".hypothesis", "*.egg-info",
     "build", "dist", "docs", "shots",
 )  # fmt: skip
+#: How an exercise begins, and what is folded under it.
+_EXERCISE = "answer = None\n"
+_FOLDED = re.compile(r"<details>.*?`answer = (.+?)`", re.DOTALL)
 #: pytest's exit code for tests that ran and failed.
 _FAILED = 1
 
@@ -207,15 +212,46 @@ def check(faults: Iterable[Fault], root: Path = ROOT) -> None:
         broken((root / fault.file).read_text(encoding="utf-8"), fault)
 
 
+def answered(notebook: dict[str, Any]) -> dict[str, Any]:
+    """A notebook in which every exercise is followed by a cell that tries its folded answer.
+
+    Raises:
+        FaultError: if nothing is folded under an exercise.
+    """
+    cells: list[dict[str, Any]] = []
+    following = [*notebook["cells"][1:], {"source": ""}]
+    for cell, after in zip(notebook["cells"], following, strict=True):
+        cells.append(cell)
+        if cell["cell_type"] != "code" or not "".join(cell["source"]).startswith(_EXERCISE):
+            continue
+        folded = _FOLDED.search("".join(after["source"]))
+        if folded is None:
+            raise FaultError(f"an exercise without a folded answer: {''.join(cell['source'])}")
+        cells.append(
+            {
+                "cell_type": "code",
+                "execution_count": 1,
+                "id": f"answer-to-{len(cells)}",
+                "metadata": {},
+                "outputs": [{"name": "stdout", "output_type": "stream", "text": "right\n"}],
+                "source": f"print(check({folded[1]}).split(':')[0])",
+            }
+        )
+    return notebook | {"cells": cells}
+
+
 def try_notebook(notebook: str, fault: Fault | None = None, root: Path = ROOT) -> Finding:
-    """Run a notebook in a copy of the tree, with a fault or without, and compare its outputs."""
+    """Run a notebook in a copy of the tree, with a fault or answered, and compare its outputs."""
     started = time.monotonic()
     with TemporaryDirectory(prefix="fault-test-") as folder:
         copy = Path(folder).resolve() / "tree"
         shutil.copytree(root, copy, ignore=_LEFT_OUT)
-        if fault is not None:
+        if fault is None:
+            file = copy / "notebooks" / notebook
+            file.write_text(json.dumps(answered(json.loads(file.read_text("utf-8")))), "utf-8")
+        else:
             file = copy / fault.file
-            file.write_text(broken(file.read_text("utf-8"), fault), encoding="utf-8")
+            file.write_text(broken(file.read_text("utf-8"), fault), "utf-8")
         run = subprocess.run(
             [
                 sys.executable, "-m", "pytest", f"notebooks/{notebook}", "-x", "-q",
