@@ -53,7 +53,7 @@ test-notebooks: fetch ## run the notebooks and compare their outputs with the st
 test-browser: fetch ## drive the workbench in a headless Chromium, where there is one
 	$(BIN)/python -m pytest tests/browser $(PYTEST_ARGS)
 
-fault-test: fetch ## break the core in one place at a time; a notebook must notice (an hour)
+fault-test: fetch ## break the core in one place at a time; a notebook must notice (ten minutes)
 	$(BIN)/python tools/fault_test.py $(FAULT_ARGS)
 
 screenshots: fetch ## take the pictures of the README anew (needs a Chromium)
