@@ -7,8 +7,10 @@ INSTALLED := $(VENV)/.installed
 
 # More flags for the tools behind the targets: make test-unit PYTEST_ARGS="-k undo".
 WORKBENCH_ARGS ?=
+FAULT_ARGS ?=
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+FAULT_ARGS ?=
 
 # A browser is opened where there is a screen, or where BROWSER names one; BROWSER=no opens none.
 # answer_yes: Ctrl-C ends the server without a question.
@@ -18,8 +20,8 @@ ALLOW_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install fetch workbench app test test-unit test-notebooks test-browser screenshots \
-	lint bench clean
+.PHONY: help install fetch workbench app test test-unit test-notebooks test-browser fault-test \
+	screenshots lint bench clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +52,9 @@ test-notebooks: fetch ## run the notebooks and compare their outputs with the st
 
 test-browser: fetch ## drive the workbench in a headless Chromium, where there is one
 	$(BIN)/python -m pytest tests/browser $(PYTEST_ARGS)
+
+fault-test: fetch ## break the core in one place at a time; a notebook must notice (ten minutes)
+	$(BIN)/python tools/fault_test.py $(FAULT_ARGS)
 
 screenshots: fetch ## take the pictures of the README anew (needs a Chromium)
 	SHOTS=docs $(BIN)/python -m pytest tests/browser/test_pictures.py $(PYTEST_ARGS)

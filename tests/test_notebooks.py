@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tools.clean_notebooks import WIDGET_VIEW, main
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+TUTORIALS = [path for path in NOTEBOOKS if path.name[:2].isdigit()]
 IGNORED = "nbval-ignore-output"
 
 Cell = Any
@@ -30,7 +32,9 @@ def named(path: Path) -> str:
 
 def test_there_are_notebooks_and_they_are_clean(capsys: pytest.CaptureFixture[str]) -> None:
     assert [path.name for path in NOTEBOOKS] == [
-        "family.ipynb", "first_edit.ipynb", "reading_the_numbers.ipynb", "workbench.ipynb",
+        "01_first_edit.ipynb", "02_keys_and_covariance.ipynb", "03_null_space.ipynb",
+        "04_one_edit_step_by_step.ipynb", "family.ipynb", "reading_the_numbers.ipynb",
+        "workbench.ipynb",
     ]  # fmt: skip
     assert main(["--check", str(ROOT / "notebooks")]) == 0, capsys.readouterr().out
 
@@ -66,18 +70,18 @@ def test_no_bar_and_no_widget_is_stored(path: Path) -> None:
             )
 
 
-def test_the_workbench_checks_what_it_claims() -> None:
-    """Every check that it prints is True, and those that catch a broken formula are there."""
-    path = ROOT / "notebooks" / "first_edit.ipynb"
-    printed = "".join(
+def printed_by(path: Path) -> str:
+    return "".join(
         output.text
         for cell in code_cells(path)
         for output in cell.outputs
         if output.output_type == "stream"
     )
-    checks = dict(line.rsplit(": ", 1) for line in printed.splitlines() if line.endswith("e"))
-    assert set(checks.values()) == {"True"}
-    for claim in (
+
+
+#: Without these a notebook would not see the faults that it is declared to catch.
+CLAIMS = {
+    "01_first_edit.ipynb": (
         "rank is the number of eigenvalues under the threshold",
         "leakage is their share of the sum",
         "the change is that of Eq. 14",
@@ -86,8 +90,81 @@ def test_the_workbench_checks_what_it_claims() -> None:
         "same weights",
         "the edited weights again",
         "edited again, from the folder",
-    ):
-        assert claim in checks
+    ),
+    "02_keys_and_covariance.ipynb": (
+        "C is the mean of k kᵀ",
+        "what one pass gives, a pass for each layer gives",
+        "the first token's key is the longest",
+    ),
+    "03_null_space.ipynb": (
+        "C = V Λ Vᵀ",
+        "rank is the number of eigenvalues under the threshold",
+        "an eigenvalue equal to the threshold is not under it",
+        "leakage is their share of the sum",
+        "P x = U Uᵀ x",
+        "ΔW P q = 0",
+        "text feels less with P than without",
+    ),
+    "04_one_edit_step_by_step.ipynb": (
+        "the library wrote with this key",
+        "the loss with the δ that was found is the search's own",
+        "layer 9: large and small form agree",
+        "the library's residual",
+        "the library's change",
+        "the library's change is the complete Eq. 14",
+        "A, B, undo, C is A, C, bit for bit",
+    ),
+}
+
+
+@pytest.mark.parametrize("path", TUTORIALS, ids=named)
+def test_a_tutorial_checks_what_it_claims(path: Path) -> None:
+    """Every check that it prints is True, and those that catch a broken formula are there."""
+    checks = [
+        line.strip().rsplit(": ", 1)
+        for line in printed_by(path).splitlines()
+        if line.endswith((": True", ": False"))
+    ]
+    assert {value for _, value in checks} == {"True"}
+    assert set(CLAIMS.get(path.name, ())) <= {claim for claim, _ in checks}
+
+
+@pytest.mark.parametrize("path", TUTORIALS, ids=named)
+def test_a_tutorial_says_what_it_teaches_and_how_long_it_takes(path: Path) -> None:
+    title = nbformat.read(path, as_version=4).cells[0].source
+    assert title.startswith("# ")
+    for part in ("**What you will learn.** ", "**How long it takes.** ", "**What comes before.** "):
+        assert title.count(part) == 1, part
+
+
+@pytest.mark.parametrize("path", TUTORIALS, ids=named)
+def test_exercises_are_unanswered_and_each_is_followed_by_a_folded_answer(path: Path) -> None:
+    cells = nbformat.read(path, as_version=4).cells
+    asked = [at for at, cell in enumerate(cells) if cell.source.startswith("answer = None\n")]
+    assert len(asked) >= 2
+    for at in asked:
+        [output] = cells[at].outputs
+        assert output.text == "not answered yet\n"
+        for word in ("def check(answer):", '"right', '"wrong'):
+            assert word in cells[at].source or word.replace('"', "'") in cells[at].source, word
+        folded = cells[at + 1].source
+        assert folded.startswith("<details><summary>An answer</summary>\n\n`answer = ")
+        ast.parse(folded.split("`")[1])
+
+
+def test_links_between_notebooks_lead_somewhere_and_the_map_names_all() -> None:
+    folder = ROOT / "notebooks"
+    texts = [
+        cell.source
+        for path in NOTEBOOKS
+        for cell in nbformat.read(path, as_version=4).cells
+        if cell.cell_type == "markdown"
+    ]
+    shown = (folder / "README.md").read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)]+)\)", "\n".join([shown, *texts]))
+    for link in links:
+        assert link.startswith("https://") or (folder / link.split("#")[0]).is_file(), link
+    assert [path.name for path in NOTEBOOKS] == re.findall(r"^\| \[([^]]+)\]", shown, re.MULTILINE)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=named)
