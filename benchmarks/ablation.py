@@ -33,6 +33,11 @@ from .report import Report, keep
 #: Facts after which a setting is measured for the first time.
 EARLY = 40
 BATCH = 20
+#: Sections of the file of results, and their titles.
+SECTIONS = {
+    "ablation": "Projection, previous keys and λ in sequence",
+    "candidates": "Looking for a setting that holds up better than published AlphaEdit",
+}
 
 
 def settings(model: EditableModel) -> Iterator[HyperParameters]:
@@ -97,10 +102,10 @@ def run(
     return found
 
 
-def table(lines: Sequence[dict[str, Any]], model: EditableModel) -> Report:
+def table(lines: Sequence[dict[str, Any]], model: EditableModel, section: str) -> Report:
     """What a file of results holds, as a report."""
     measured = ("efficacy", "generalisation", "specificity", "exact", "perplexity")
-    report = Report("ablation", "Projection, previous keys and λ in sequence")
+    report = Report(section, SECTIONS[section])
     report.columns = (
         "setting", "edits", *measured[:3], "rewrite exact", "perplexity", "exact, first 40",
     )  # fmt: skip
@@ -113,7 +118,9 @@ def table(lines: Sequence[dict[str, Any]], model: EditableModel) -> Report:
     report.notes = [
         f"Batches of {BATCH} CounterFact records, one after another; measured on all facts written "
         "so far, the last column on the first 40 alone.",
-        "Settings that are not here have not been run yet.",
+        "Means over facts: of 300, one near 99 has a standard error of at most 0.6, one near 94 of at "
+        "most 1.4, one near 65 of at most 2.8.",
+        *["Settings that are not here have not been run yet."] * (section == "ablation"),
     ]
     return report
 
@@ -134,6 +141,7 @@ def main() -> None:
     parser.add_argument("--only", help="settings whose words contain this; none to run nothing")
     parser.add_argument("--setting", action="append", help="a setting of your own; can be repeated")
     parser.add_argument("--output", type=Path, help="Markdown file to keep the table in")
+    parser.add_argument("--section", choices=SECTIONS, default="ablation", help="of that file")
     arguments = parser.parse_args()
     model, text = load_model(), Path(arguments.text).read_text("utf-8")
     facts = read_facts(arguments.records, limit=arguments.edits)
@@ -151,7 +159,11 @@ def main() -> None:
         with arguments.results.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
     if arguments.output is not None:
-        keep(table(stored(arguments.results), model), this_machine(), arguments.output)
+        keep(
+            table(stored(arguments.results), model, arguments.section),
+            this_machine(),
+            arguments.output,
+        )
 
 
 if __name__ == "__main__":
