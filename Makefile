@@ -7,7 +7,6 @@ INSTALLED := $(VENV)/.installed
 
 # More flags for the tools behind the targets: make test-unit PYTEST_ARGS="-k undo".
 WORKBENCH_ARGS ?=
-FAULT_ARGS ?=
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 FAULT_ARGS ?=

@@ -145,8 +145,8 @@ def test_exercises_are_unanswered_and_each_is_followed_by_a_folded_answer(path: 
     for at in asked:
         [output] = cells[at].outputs
         assert output.text == "not answered yet\n"
-        for word in ("def check(answer):", '"right', '"wrong'):
-            assert word in cells[at].source or word.replace('"', "'") in cells[at].source, word
+        for words in (r"^def check\(answer\):", "[\"']right", "[\"']wrong"):
+            assert re.search(words, cells[at].source, re.MULTILINE), words
         folded = cells[at + 1].source
         assert folded.startswith("<details><summary>An answer</summary>\n\n`answer = ")
         ast.parse(folded.split("`")[1])
