@@ -62,7 +62,7 @@ def test_every_subcommand_is_shown() -> None:
     shown = {words[0] for words in commands("alphaedit")}
     assert shown == {
         *("edit", "complete", "history", "undo", "redo"),
-        *("editors", "compare", "statistics", "spectrum", "models", "fetch"),
+        *("editors", "compare", "evaluate", "metrics", "statistics", "spectrum", "models", "fetch"),
     }
     with pytest.raises(InputError):
         _parser().parse_args(["edti", "examples"])
