@@ -25,10 +25,10 @@ class Fluency(Metric):
     unit = "bits × 100, mean over records"
     note = (
         f"Texts of {questions.LENGTH} tokens with the prompt, drawn from the {questions.TOP_K} "
-        "likeliest tokens, seeded, after the prompts for generation (else the facts' own). The text "
-        "after a prompt that is listed several times counts as often; the released evaluation "
-        "writes another each time, which has the same expectation. Words by nltk's "
-        "word_tokenize(preserve_line=True). EasyEdit prints it without the factor 100."
+        "likeliest tokens, seeded, after the prompts for generation (else the facts' own). A text "
+        "counts as often as its prompt is listed; the released evaluation writes another one each "
+        "time, which has the same expectation. Words by nltk's word_tokenize(preserve_line=True). "
+        "EasyEdit prints it without the factor 100."
     )
     default_for = ("counterfact", "knowedit")
 
