@@ -25,6 +25,7 @@ _HOMES = {
     "EditResult": "results",
     "EditSession": "session",
     "EditableModel": "models",
+    "Evaluation": "evaluation",
     "Fact": "facts",
     "FetchError": "errors",
     "FingerprintError": "errors",
@@ -44,6 +45,7 @@ _HOMES = {
     "compare_editors": "rivals",
     "complete": "completions",
     "default_hyperparameters": "session",
+    "evaluate": "evaluation",
     "example_facts": "fact_files",
     "export_statistics": "statistics_files",
     "import_statistics": "statistics_files",
@@ -80,6 +82,7 @@ if TYPE_CHECKING:
         SessionError,
         StructureError,
     )
+    from .evaluation import Evaluation, evaluate
     from .fact_files import example_facts, read_facts, write_facts
     from .facts import Fact
     from .hyperparameters import HyperParameters

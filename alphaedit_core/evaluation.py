@@ -214,6 +214,10 @@ def _ask(
     rated = [ask for ask in distinct if isinstance(ask, Rated | Guessed)]
     written = [ask for ask in distinct if isinstance(ask, Written)]
     found: dict[Ask, Answer] = {}
+    if written:  # first, because that is where a prompt may turn out to be too long
+        with monitor.stage("texts", len(written), "text"):
+            texts = write(model, written, seed, None, monitor, monitor.advance)
+        found |= zip(written, texts, strict=True)
     if rated:
         # What is likely and what is likeliest come of the same pass.
         pairs = list(dict.fromkeys((ask.prompt, ask.target) for ask in rated))
@@ -223,10 +227,6 @@ def _ask(
         for ask in rated:
             rating = ratings[ask.prompt, ask.target]
             found[ask] = rating.score if isinstance(ask, Rated) else rating.said
-    if written:
-        with monitor.stage("texts", len(written), "text"):
-            texts = write(model, written, seed, None, monitor, monitor.advance)
-        found |= zip(written, texts, strict=True)
     return found
 
 

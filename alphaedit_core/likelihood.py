@@ -133,7 +133,7 @@ def _rate(
     for index, row in enumerate(row_of):
         askers[row].append(index)
     ratings: dict[int, Rating] = {}
-    for first, last in _portions([len(row) for row in rows], 2 * limit):
+    for first, last in _portions([len(row) for row in rows], limit):
         portion = rows[first:last]
         reads = [min(len(pairs[i][0]) for i in own) - 1 for own in askers[first:last]]
         cuts = _cuts(portion, reads)

@@ -8,6 +8,7 @@ them in each row then attends to them.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -23,6 +24,8 @@ from .models import EditableModel
 
 #: Padding that a pass may hold in any case: fewer passes are worth it.
 _SLACK = 32
+#: Bits of the length of beginnings that are held together with all shorter ones.
+_SHORT = 5
 
 
 class Prefixes:
@@ -91,19 +94,23 @@ def last_states(
     Yields:
         Some rows' indices, and (rows, tokens, hidden_size), padded behind; every row once.
     """
-    begins = sorted({tuple(row[:cut]) for row, cut in zip(rows, cuts, strict=True)})
-    place = {begin: i for i, begin in enumerate(begins)}
-    begin_of = [place[tuple(row[:cut])] for row, cut in zip(rows, cuts, strict=True)]
-    begun = _begun(model, begins, token_limit)
-    rests = [row[cut:] for row, cut in zip(rows, cuts, strict=True)]
-    for members in by_length([len(rest) for rest in rests], token_limit, _SLACK):
-        # Beginnings of like length together, and no more of them than fit.
-        members.sort(key=lambda i: cuts[i])
-        size = max(1, token_limit // max(len(rows[i]) for i in members))
-        for first in range(0, len(members), size):
-            part = members[first : first + size]
-            before = begun.select(torch.tensor([begin_of[i] for i in part], device=model.device))
-            yield part, _pass(model, before, [rests[i] for i in part])[0]
+    classes: dict[int, list[int]] = defaultdict(list)
+    for i, cut in enumerate(cuts):
+        # Beginnings are held at one length, so those of very different lengths go apart.
+        classes[max(_SHORT, cut.bit_length())].append(i)
+    for own in classes.values():
+        begins = sorted({tuple(rows[i][: cuts[i]]) for i in own})
+        place = {begin: n for n, begin in enumerate(begins)}
+        begun = _begun(model, begins, token_limit)
+        for group in by_length([len(rows[i]) - cuts[i] for i in own], token_limit, _SLACK):
+            # Beginnings of like length together, and no more of them than fit.
+            members = sorted((own[n] for n in group), key=lambda i: cuts[i])
+            size = max(1, token_limit // max(len(rows[i]) for i in members))
+            for first in range(0, len(members), size):
+                part = members[first : first + size]
+                of = [place[tuple(rows[i][: cuts[i]])] for i in part]
+                before = begun.select(torch.tensor(of, device=model.device))
+                yield part, _pass(model, before, [rows[i][cuts[i] :] for i in part])[0]
 
 
 def _begun(model: EditableModel, begins: Sequence[Sequence[int]], token_limit: int) -> _Cached:

@@ -51,7 +51,12 @@ def _command(arguments: argparse.Namespace, machine: Machine) -> Report:
 
 
 def _evaluation(arguments: argparse.Namespace, machine: Machine) -> Report:
-    records = evaluation.records_of(_facts(arguments))
+    if arguments.records is None:
+        records = evaluation.records_of(_facts(arguments))
+    else:
+        from alphaedit_core.datasets import read_records
+
+        records = read_records(arguments.records, "counterfact", arguments.facts).records
     return evaluation.benchmark(_model(arguments), records, machine, arguments.slow)
 
 
@@ -88,6 +93,9 @@ def _parser() -> argparse.ArgumentParser:
         "--facts", type=int, default=16, help="facts for the library (%(default)s; full: 40)"
     )
     parser.add_argument("--facts-file", help="where they are from (the packaged examples)")
+    parser.add_argument(
+        "--records", help="CounterFact's file, for the evaluation (made of the packaged examples)"
+    )
     parser.add_argument(
         "--slow", type=int, default=2, help="facts for the plain side (%(default)s; full: 6)"
     )

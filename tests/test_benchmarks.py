@@ -13,7 +13,7 @@ from alphaedit_core.hyperparameters import HyperParameters
 from alphaedit_core.models import EditableModel, load_model
 from alphaedit_core.prompts import prepare
 from alphaedit_core.texts import TextFile
-from benchmarks import command, statistics, targets, update
+from benchmarks import command, evaluation, statistics, targets, update
 from benchmarks.arithmetic import blocks_cost, head_cost, least_search, plain_search
 from benchmarks.machine import Machine, this_machine
 from benchmarks.report import CheckFailed, Ratio, Report, figure, keep
@@ -63,6 +63,23 @@ def test_update(machine: Machine) -> None:
     assert library[-1] == figure(256 * 128 * 4 / 1e6)
     assert dense[-1] == figure(256 * 256 * 4 / 1e6)
     assert len(report.checks) == 1
+
+
+def test_evaluation(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Texts of prompts of different lengths, some of them listed several times."""
+    full = FACTS[0].changed(
+        paraphrases=["One sees the Eiffel Tower in", "Go to"],
+        neighbours=["The Louvre is in the city of", "Newton was born in"],
+    )
+    model = tiny_model(max_position_embeddings=128)
+    records = evaluation.records_of([full, *FACTS[1:], Fact("Rome", "{} is", "old")])
+    assert [len(record.facts) for record in records] == [1] * 4
+    report = evaluation.benchmark(model, records, machine, 2)
+    assert [row[0] for row in report.rows] == ["likelihoods", "texts", "in all"]
+    assert len(report.checks) == 1 and report.ratios[2].wanted == evaluation.WANTED
+    monkeypatch.setattr(evaluation, "plain_texts", lambda *_: {"fluency": 1.0})
+    with pytest.raises(CheckFailed):
+        evaluation.benchmark(model, records, machine, 2)
 
 
 def test_command(

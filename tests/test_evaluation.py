@@ -78,9 +78,9 @@ class Plain:
         hits = [all(self.rated(prompt, target)[1]) for prompt in prompts]
         return 100 * sum(hits) / len(hits)
 
-    def fluency(self, prompts: Sequence[tuple[str, int]]) -> float:
+    def fluency(self, prompts: Sequence[str]) -> float:
         # Writing one at a time is itself checked against passes of the whole model.
-        asks = [Written(prompt, 50, whole=True, top_k=5, draw=n) for prompt, n in prompts]
+        asks = [Written(prompt, 50, whole=True, top_k=5) for prompt in prompts]
         texts = [ask.prompt + write(self.model, [ask])[0] for ask in asks]
         return 100 * sum(map(variety, texts)) / len(texts)
 
@@ -118,9 +118,9 @@ def test_all_numbers_are_those_of_a_plain_evaluation(kind: Any, side: str) -> No
             None,
         ],
         "fluency": [
-            plain.fluency([("The Eiffel Tower has", 0), ("Go to", 0), ("The Eiffel Tower has", 1)]),
-            plain.fluency([(second.text, 0)]),
-            plain.fluency([(third.text, 0)]),
+            plain.fluency(["The Eiffel Tower has", "Go to", "The Eiffel Tower has"]),
+            plain.fluency([second.text]),
+            plain.fluency([third.text]),
         ],
     }
     for name, judge in (("said_first", begins), ("said", mentions)):
@@ -154,19 +154,24 @@ def test_in_single_precision_they_are_the_same_up_to_rounding() -> None:
 def test_every_question_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     rated: list[Any] = []
     written: list[Any] = []
-    monkeypatch.setattr(
-        evaluation, "rate", lambda m, pairs, *a: rated.append(pairs) or rate(m, pairs)
-    )
-    monkeypatch.setattr(
-        evaluation, "write", lambda m, asks, *a: written.append(asks) or write(m, asks)
-    )
+
+    def rating(model: EditableModel, pairs: Any, *rest: Any) -> Any:
+        rated.append(pairs)
+        return rate(model, pairs, *rest)
+
+    def writing(model: EditableModel, asks: Any, *rest: Any) -> Any:
+        written.append(asks)
+        return write(model, asks, *rest)
+
+    monkeypatch.setattr(evaluation, "rate", rating)
+    monkeypatch.setattr(evaluation, "write", writing)
     names = [*chosen(RECORDS), *chosen(RECORDS, compat="easyedit"), "locality"]
     found = evaluate(tiny_model(), [*RECORDS, *RECORDS], names, quiet())
     [pairs], [asks] = rated, written
     assert len(set(pairs)) == len(pairs) and len(set(asks)) == len(asks)
     # Three own prompts, two paraphrases and four neighbours; with two targets but for the third.
     assert len(pairs) == 2 * (2 + 2 + 4) + 1
-    assert len(asks) == 3 + 1 + 1 + 3  # draws of fluency, and a greedy text of each prompt
+    assert len(asks) == 2 + 1 + 1 + 3  # texts of fluency, and a greedy one of each own prompt
     assert len(found.answers) > len(pairs) + len(asks) - 1
 
 
@@ -346,8 +351,12 @@ def place(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Workplace:
-    def read_records(path: str, name: str, limit: int | None = None) -> SimpleNamespace:
+    def read_records(
+        path: str, name: str, limit: int | None = None, **options: str
+    ) -> SimpleNamespace:
         """Stands for the reader of published files, which has tests of its own."""
+        if options:
+            raise InputError(f"options {options}")
         if name != "counterfact":
             raise InputError(f'data set "{name}" does not exist')
         return SimpleNamespace(records=list(RECORDS[:limit]), left_out=[])
@@ -392,6 +401,8 @@ class TestCommand:
             ("names none", ("--metrics", " ,")),
             ("none.json", ("--references", "none.json")),
             ("--compat", ("--compat", "mine")),
+            ("{'target': 'alt'}", ("--option", "target=alt")),
+            ("NAME=VALUE", ("--option", "target")),
         ):
             ran = self.run(place, "--model", "no-such-model", *more)
             assert ran.code == 2 and words in ran.err and len(ran.err.splitlines()) == 1

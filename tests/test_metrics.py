@@ -183,25 +183,22 @@ def test_fluency_by_hand() -> None:
     assert variety("It isn't, is it?") == pytest.approx(math.log2(6) / 3 + 2 * math.log2(5) / 3)
 
 
-def test_fluency_reads_the_prompts_for_generation_each_as_often_as_it_is_listed() -> None:
+def test_fluency_counts_a_text_as_often_as_its_prompt_is_listed() -> None:
     asks = made("fluency").asks(COUNTERFACT)
     assert asks == [
         Written("Rome has", 100, whole=True, top_k=5),
         Written("Go to", 100, whole=True, top_k=5),
-        Written("Rome has", 100, whole=True, top_k=5, draw=1),
     ]
     assert made("fluency").asks(KNOWEDIT) == [Written(OTHER.text, 100, whole=True, top_k=5)]
 
     def answer(ask: Ask) -> str:
         assert isinstance(ask, Written)
-        return " no end" if ask.draw else " a b" if ask.prompt == "Go to" else " a a"
+        return " go go go" if ask.prompt == "Go to" else " a b"
 
-    # Four words: log2(3) and 1 where all differ; the last has two bigrams of four alike.
-    differing = math.log2(3) / 3 + 2 / 3
-    alike = math.log2(3) / 3 + 2 / 3  # Rome has, has a, a a
-    assert judged("fluency", COUNTERFACT, answer) == pytest.approx(
-        100 * (2 * differing + alike) / 3
-    )
+    # Rome has a b: three bigrams and two trigrams. Go to go go go: one of four bigrams is there
+    # twice, and so is no trigram of three.
+    rome, go = math.log2(3) / 3 + 2 / 3, (1 / 2 * 1 + 1 / 2 * 2) / 3 + 2 * math.log2(3) / 3
+    assert judged("fluency", COUNTERFACT, answer) == pytest.approx(100 * (2 * rome + go) / 3)
 
 
 def test_consistency_by_hand() -> None:
@@ -226,7 +223,7 @@ def test_consistency_takes_the_texts_of_the_relation_and_target() -> None:
         assert isinstance(ask, Written)
         return " Tiber"
 
-    texts = "Rome has Tiber Go to Tiber Rome has Tiber"
+    texts = "Rome has Tiber Rome has Tiber Go to Tiber"
     weights = inverse_frequencies(known.texts())
     expected = 100 * cosine(texts, "The Tiber runs through Rome", weights)
     assert judged("consistency", COUNTERFACT, answer, given) == pytest.approx(expected)

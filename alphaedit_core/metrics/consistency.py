@@ -31,7 +31,7 @@ class Consistency(Metric):
         "Needs reference texts of your own. Inverse document frequencies are those of the "
         "reference texts, ln((1 + n) / (1 + df)) + 1, and words that none of them has do not "
         "count; the released evaluation takes frequencies of Wikipedia, which gives other numbers. "
-        "The texts are those of fluency."
+        "The texts are those of fluency, each as often as its prompt is listed."
     )
     needs = "a relation and target that there are reference texts for"
     default_for = ("counterfact:paper",)
@@ -46,8 +46,8 @@ class Consistency(Metric):
         return [*questions.passages(record)] if self._references(record) else []
 
     def value(self, record: Record, answers: Sequence[Answer]) -> float | None:
-        asked = questions.passages(record)
-        said = " ".join(a.prompt + new for a, new in zip(asked, texts(answers), strict=True))
+        found = zip(questions.passages(record).items(), texts(answers), strict=True)
+        said = " ".join(ask.prompt + new for (ask, count), new in found for _ in range(count))
         return 100 * cosine(said, " ".join(self._references(record)), self._weights)
 
     def _references(self, record: Record) -> list[str]:

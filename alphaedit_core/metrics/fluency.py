@@ -25,8 +25,10 @@ class Fluency(Metric):
     unit = "bits × 100, mean over records"
     note = (
         f"Texts of {questions.LENGTH} tokens with the prompt, drawn from the {questions.TOP_K} "
-        "likeliest tokens, seeded, after the prompts for generation (else the facts' own). Words "
-        "by nltk's word_tokenize(preserve_line=True). EasyEdit prints it without the factor 100."
+        "likeliest tokens, seeded, after the prompts for generation (else the facts' own). A text "
+        "counts as often as its prompt is listed; the released evaluation writes another one each "
+        "time, which has the same expectation. Words by nltk's word_tokenize(preserve_line=True). "
+        "EasyEdit prints it without the factor 100."
     )
     default_for = ("counterfact", "knowedit")
 
@@ -35,8 +37,9 @@ class Fluency(Metric):
 
     def value(self, record: Record, answers: Sequence[Answer]) -> float | None:
         asked = questions.passages(record)
-        wholes = [a.prompt + new for a, new in zip(asked, texts(answers), strict=True)]
-        return 100 * sum(map(variety, wholes)) / len(wholes)
+        found = zip(asked.items(), texts(answers), strict=True)
+        total = sum(count * variety(ask.prompt + new) for (ask, count), new in found)
+        return 100 * total / sum(asked.values())
 
 
 def variety(text: str) -> float:

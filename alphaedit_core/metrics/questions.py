@@ -40,15 +40,12 @@ def answered(record: Record, group: str) -> list[Pair]:
     return [(probe.prompt, probe.answers[0]) for probe in record.asked(group) if probe.answers]
 
 
-def passages(record: Record) -> list[Written]:
-    """The texts that fluency and consistency read; a prompt that is listed twice is drawn twice.
+def passages(record: Record) -> dict[Written, int]:
+    """The texts that fluency and consistency read, with how often the record lists the prompt.
 
-    After the prompts for generation; without any, after the facts' own.
+    After the prompts for generation; without any, after the facts' own. CounterFact draws its ten
+    prompts from about three: one that is listed again is not written again, its text counts again.
     """
     prompts = [probe.prompt for probe in record.asked("generation")]
-    drawn: Counter[str] = Counter()
-    asks = []
-    for prompt in prompts or [fact.text for fact in record.facts]:
-        asks.append(Written(prompt, LENGTH, whole=True, top_k=TOP_K, draw=drawn[prompt]))
-        drawn[prompt] += 1
-    return asks
+    counts = Counter(prompts or [fact.text for fact in record.facts])
+    return {Written(prompt, LENGTH, True, TOP_K): count for prompt, count in counts.items()}
