@@ -65,7 +65,7 @@ def add(commands: options.Commands) -> None:
 
 def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     """Evaluate. Whatever can be refused without the model is refused before it is loaded."""
-    from alphaedit_core.datasets import read_records
+    from alphaedit_core.datasets import dataset, read_records
     from alphaedit_core.evaluation import chosen
     from alphaedit_core.references import read_references
 
@@ -75,9 +75,8 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     references = None
     if arguments.references is not None:
         references = read_references(Path(arguments.references).expanduser())
-    found = read_records(
-        arguments.records, arguments.dataset, arguments.limit, **_choices(arguments.option)
-    )
+    reader = dataset(arguments.dataset, **_choices(arguments.option))
+    found = read_records(arguments.records, reader, arguments.limit)
     chosen(found.records, names, arguments.compat)
     evaluation, about = _evaluated(arguments, found.records, names, references, monitor)
     if arguments.json:
