@@ -112,6 +112,8 @@ def test_what_cannot_be_run_is_refused_before_anything_starts(panel: ExperimentP
         ("editors", " , ", 'field "Editors" names none'),
         ("editors", "rome, nobody", "nobody"),
         ("folder", " ", "Kept in the folder"),
+        ("choices", "target", "is not NAME=VALUE"),
+        ("choices", "target=both", "both"),
         ("perplexity", "/nowhere.txt", "Text for perplexity"),
         ("ability", "/nowhere", "nowhere"),
     ):
@@ -124,6 +126,14 @@ def test_what_cannot_be_run_is_refused_before_anything_starts(panel: ExperimentP
     with pytest.raises(InputError, match="evaluate_every 3 is not a multiple of batch_size 2"):
         panel.run()
     assert panel.state.job is None and not Path(panel.folder.value).exists()
+
+
+def test_the_options_of_the_data_set_are_kept(panel: ExperimentPanel) -> None:
+    assert "target=alt" in panel.choices.placeholder
+    panel.choices.value, panel.edits.value, panel.editors.value = "target=alt", 1, "rome"
+    panel.run(block=True)
+    assert panel.findings is not None
+    assert panel.findings.manifest["records"]["options"] == {"target": "alt"}
 
 
 def test_a_refusal_is_said_on_the_screen(panel: ExperimentPanel) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import ipywidgets as W
 
 from alphaedit_core.ability_tasks import read_tasks
-from alphaedit_core.datasets import datasets, read_records
+from alphaedit_core.datasets import dataset, datasets, read_records
 from alphaedit_core.errors import InputError
 from alphaedit_core.experiment import (
     Findings,
@@ -42,7 +42,7 @@ class ExperimentPanel(Panel):
     Every field is a widget whose ``value`` can be set from the next cell.
 
     Attributes:
-        dataset, path, edits, batch_size, evaluate_every, editors, perplexity, ability, folder: the
+        dataset, path, choices, edits, batch_size, evaluate_every, editors, perplexity, ability, folder: the
             fields, as ``alphaedit experiment`` has them.
         findings: what has been found; None before anything was run or opened.
     """
@@ -55,6 +55,9 @@ class ExperimentPanel(Panel):
         self.findings: Findings | None = None
         self.dataset = W.Dropdown(description="Data set", options=list(datasets()), **_WIDE)
         self.path = W.Text(description="File", placeholder="the published one, fetched", **_WIDE)
+        self.choices = W.Text(
+            description="Its options", placeholder="none (such as target=alt)", **_WIDE
+        )
         self.edits, self.batch_size, self.evaluate_every = (
             W.BoundedIntText(value, min=low, max=1_000_000, description=words, **_NARROW)
             for value, low, words in (
@@ -91,6 +94,7 @@ class ExperimentPanel(Panel):
             self.dataset,
             self._about,
             self.path,
+            self.choices,
             row(self.edits, self.batch_size, self.evaluate_every),
             self.editors,
             W.HTML(
@@ -145,7 +149,8 @@ class ExperimentPanel(Panel):
         name = self.path.value.strip()
         path = Path(name).expanduser() if name else None
         silent = Monitor(show=None)
-        read = partial(read_records, path, self.dataset.value, plan.edits, fetch=True)
+        reader = dataset(self.dataset.value, **_choices(self.choices.value))
+        read = partial(read_records, path, reader, plan.edits, fetch=True)
         known = None if path is None else read(monitor=silent)  # refused now if it cannot be used
         if not self.folder.value.strip():
             raise InputError('field "Kept in the folder" is empty; give a folder')
@@ -188,6 +193,8 @@ class ExperimentPanel(Panel):
     def _say_dataset(self) -> None:
         chosen = datasets()[self.dataset.value]
         words = f"{chosen.title}: {chosen.about} ({chosen.source})"
+        known = [f"{name}={value}" for name, own in chosen.options.items() for value in own]
+        self.choices.placeholder = f"none (there are {', '.join(known)})" if known else "none"
         self._about.value = f"<p class='ae-quiet'>{text('dataset', words, role='', tag='span')}</p>"
 
     def _job_moved(self, *_: Any) -> None:
@@ -220,6 +227,17 @@ class ExperimentPanel(Panel):
             + table(*cards(findings.metrics), "experiment-cards")
             + "</details>"
         )
+
+
+def _choices(given: str) -> dict[str, str]:
+    """Options of a data set, separated by commas or spaces."""
+    chosen = {}
+    for text in given.replace(",", " ").split():
+        name, equals, value = text.partition("=")
+        if not (name and equals and value):
+            raise InputError(f'field "Its options": "{text}" is not NAME=VALUE; give target=alt')
+        chosen[name] = value
+    return chosen
 
 
 def _text(name: str) -> str | None:

@@ -30,13 +30,7 @@ def add(commands: options.Commands) -> None:
         "--check", metavar="FILE", help="read a file, and say what is in it and what is left out"
     )
     parser.add_argument("--dataset", metavar="NAME", help="with --check: the file's data set")
-    parser.add_argument(
-        "--option",
-        metavar="NAME=VALUE",
-        action="append",
-        default=[],
-        help="with --check: an option of the data set, such as target=alt; repeatable",
-    )
+    options.add_choices(parser, "with --check: ")
     parser.add_argument(
         "--strict",
         action="store_true",
@@ -97,19 +91,12 @@ def _check(arguments: argparse.Namespace, monitor: Monitor) -> None:
 
     if arguments.dataset is None:
         raise InputError(f"--check needs --dataset; give one of {', '.join(known())}")
-    reader = dataset(arguments.dataset, **dict(map(_option, arguments.option)))
+    reader = dataset(arguments.dataset, **options.choices(arguments.option))
     found = read_records(arguments.check, reader, strict=arguments.strict, monitor=monitor)
     if arguments.json:
         output.show_json(found.to_dict())
     else:
         print(_report(found))
-
-
-def _option(given: str) -> tuple[str, str]:
-    name, equals, value = given.partition("=")
-    if not equals or not name.strip():
-        raise InputError(f'--option "{given}" is not understood; give for example target=alt')
-    return name.strip(), value.strip()
 
 
 def _report(found: Records) -> str:

@@ -27,13 +27,7 @@ def add(commands: options.Commands) -> None:
     )
     parser.add_argument("records", metavar="RECORDS", help="the data set's file, as published")
     parser.add_argument("--dataset", metavar="NAME", required=True, help="which data set it is of")
-    parser.add_argument(
-        "--option",
-        metavar="NAME=VALUE",
-        action="append",
-        default=[],
-        help="a choice in how the data set is read, as alphaedit datasets lists them: target=alt",
-    )
+    options.add_choices(parser)
     parser.add_argument(
         "--limit", metavar="N", type=options.positive, help="use only the first N records"
     )
@@ -75,7 +69,7 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     references = None
     if arguments.references is not None:
         references = read_references(Path(arguments.references).expanduser())
-    reader = dataset(arguments.dataset, **_choices(arguments.option))
+    reader = dataset(arguments.dataset, **options.choices(arguments.option))
     found = read_records(arguments.records, reader, arguments.limit)
     chosen(found.records, names, arguments.compat)
     evaluation, about = _evaluated(arguments, found.records, names, references, monitor)
@@ -119,16 +113,6 @@ def _evaluated(
         "session": arguments.session,
         "edits": session.history.applied,
     }
-
-
-def _choices(given: list[str]) -> dict[str, str]:
-    choices = {}
-    for choice in given:
-        name, sign, value = (part.strip() for part in choice.partition("="))
-        if not (name and sign and value):
-            raise InputError(f'--option "{choice}" is not NAME=VALUE; give for example target=alt')
-        choices[name] = value
-    return choices
 
 
 def _names(given: str) -> list[str]:

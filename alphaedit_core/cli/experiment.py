@@ -28,6 +28,7 @@ def add(commands: options.Commands) -> None:
     parser.add_argument(
         "--path", metavar="FILE", help="the data set's file (fetched from its publisher)"
     )
+    options.add_choices(parser)
     parser.add_argument(
         "--edits", metavar="N", type=options.positive, default=2000, help="records in all (2000)"
     )
@@ -83,7 +84,7 @@ def add(commands: options.Commands) -> None:
 
 def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     """Run. Whatever can be refused without the model is refused before it is loaded."""
-    from alphaedit_core.datasets import read_records
+    from alphaedit_core.datasets import dataset, read_records
     from alphaedit_core.rivals import check_method, parse_method
 
     names = [name.strip() for name in arguments.methods.split(",") if name.strip()]
@@ -92,9 +93,8 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     for name in names:
         check_method(name)
     asked = settings.changes(arguments)
-    records = read_records(
-        arguments.path, arguments.dataset, arguments.edits, fetch=True, monitor=monitor
-    )
+    reader = dataset(arguments.dataset, **options.choices(arguments.option))
+    records = read_records(arguments.path, reader, arguments.edits, fetch=True, monitor=monitor)
     probes = _probes(arguments)
     folder = Path(arguments.output).expanduser()
     options.check_writable("--output", folder)

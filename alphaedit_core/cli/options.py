@@ -115,6 +115,32 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_choices(parser: argparse.ArgumentParser, where: str = "") -> None:
+    """``--option`` of a data set; ``where`` stands before the help."""
+    parser.add_argument(
+        "--option",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help=f"{where}an option of the data set, such as target=alt; repeatable",
+    )
+
+
+def choices(given: list[str]) -> dict[str, str]:
+    """What ``--option`` was given, by name.
+
+    Raises:
+        InputError: if one is not NAME=VALUE.
+    """
+    chosen = {}
+    for text in given:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not (name and equals):
+            raise InputError(f'--option "{text}" is not understood; give for example target=alt')
+        chosen[name] = value
+    return chosen
+
+
 def add_text(parser: argparse.ArgumentParser) -> None:
     """``--layers``, ``--text`` and ``--tokens``."""
     parser.add_argument("--layers", metavar="L", help="blocks: 5-9 or 5,7,9 (the model's preset)")
