@@ -42,8 +42,8 @@ class ExperimentPanel(Panel):
     Every field is a widget whose ``value`` can be set from the next cell.
 
     Attributes:
-        dataset, path, choices, edits, batch_size, evaluate_every, editors, perplexity, ability, folder: the
-            fields, as ``alphaedit experiment`` has them.
+        dataset, path, choices, edits, batch_size, evaluate_every, editors, perplexity, ability,
+            folder: the fields, as ``alphaedit experiment`` has them.
         findings: what has been found; None before anything was run or opened.
     """
 
@@ -232,10 +232,10 @@ class ExperimentPanel(Panel):
 def _choices(given: str) -> dict[str, str]:
     """Options of a data set, separated by commas or spaces."""
     chosen = {}
-    for text in given.replace(",", " ").split():
-        name, equals, value = text.partition("=")
+    for one in given.replace(",", " ").split():
+        name, equals, value = one.partition("=")
         if not (name and equals and value):
-            raise InputError(f'field "Its options": "{text}" is not NAME=VALUE; give target=alt')
+            raise InputError(f'field "Its options": "{one}" is not NAME=VALUE; give target=alt')
         chosen[name] = value
     return chosen
 
