@@ -21,6 +21,7 @@ class _Tokens(Metric):
     """Share of tokens, mean over the prompts."""
 
     note = _NOTE
+    unit = "% of tokens, mean over prompts, then over records"
 
     def pairs(self, record: Record) -> list[questions.Pair]:
         """Prompts with their targets."""
