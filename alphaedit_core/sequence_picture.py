@@ -58,8 +58,8 @@ def sequence_svg(found: Mapping[str, Mapping[int, Mapping[str, float]]]) -> str:
             axes.set_title(f"{measure} {better}")
             if measure == "perplexity":
                 axes.set_xscale("log")
-                ticks = [25, 50, 100, 200, 500, 1000, 5000]
-                high = max(axes.get_xlim()[1], ticks[1])
+                high = max(axes.get_xlim()[1], 50)
+                ticks = (25, 50, 100, 200, 400) if high < 800 else (25, 250, 2500, 25_000)
                 axes.set_xticks([tick for tick in ticks if tick <= high], minor=False)
                 axes.xaxis.set_major_formatter("{x:g}")
                 axes.minorticks_off()
