@@ -252,6 +252,7 @@ def run_experiment(
         checked_editor(model, hp)
     for name in plan.metrics:
         metric_class(name)
+    EditSession(model, None, plan.methods[0]).close()  # refuses a model that holds edits
     metrics = list(plan.metrics) or list(metrics_for(records.dataset.name, plan.compat))
     batches, left_out = batched(records.records[: plan.edits], plan.batch_size)
     written = [record for batch in batches for record in batch]

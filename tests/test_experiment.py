@@ -16,7 +16,7 @@ from tiny import prose, tiny_model
 from alphaedit_core import session as session_module
 from alphaedit_core.completions import complete
 from alphaedit_core.datasets import Records, read_records
-from alphaedit_core.errors import Cancelled, CorruptFileError, InputError
+from alphaedit_core.errors import Cancelled, CorruptFileError, InputError, SessionError
 from alphaedit_core.evaluation import evaluate
 from alphaedit_core.experiment import (
     Findings,
@@ -245,6 +245,18 @@ def test_a_folder_of_something_else_is_refused(
     assert [path.name for path in folder.iterdir()] == ["mine.txt"]
     with pytest.raises(InputError, match="holds none"):
         load_experiment(folder)
+
+
+def test_a_model_that_holds_edits_is_refused(model: EditableModel, file: Path, place: Path) -> None:
+    session = EditSession(model, hyperparameters=small(place))
+    session.edit(FACTS[:1], monitor=quiet())
+    digest, plan = session.weights_digest(), Plan((small(place),), 2, 2, metrics=("efficacy",))
+    with pytest.raises(SessionError, match="1 edits of another session"):
+        run_experiment(
+            model, read_records(file, "counterfact"), plan, place / "held", None, quiet()
+        )
+    assert session.weights_digest() == digest and not (place / "held").exists()
+    session.close()
 
 
 def test_what_cannot_be_run_is_refused(place: Path) -> None:
