@@ -167,12 +167,13 @@ FAULTS = (
     ),
     Fault(
         "undo-subtracts",
-        "an undo subtracts the change instead of making the weight anew",
-        "alphaedit_core/weights.py",
-        "self._masters[layer] = compose(self._wide(original), changes.get(layer, ()))",
-        "self._masters[layer] -= self._masters[layer] - compose(\n"
-        "                self._wide(original), changes.get(layer, ())\n"
-        "            )",
+        "an undo subtracts the change instead of making the weights anew",
+        "alphaedit_core/session.py",
+        "self.restore(self._applied - 1)",
+        "from .changes import dense\n\n"
+        "        for layer, change in self._batches(self._applied)[-1].changes.items():\n"
+        "            self.model.anatomy.matrix(layer).sub_(dense(change))\n"
+        "        self._applied -= 1",
         _FIRST,
     ),
 )
