@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -345,35 +344,43 @@ def test_stages_end_at_their_totals() -> None:
 
 
 @pytest.fixture
-def place(
-    tmp_path: Path,
-    cache: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> Workplace:
-    def read_records(
-        path: str, name: str, limit: int | None = None, **options: str
-    ) -> SimpleNamespace:
-        """Stands for the reader of published files, which has tests of its own."""
-        if options:
-            raise InputError(f"options {options}")
-        if name != "counterfact":
-            raise InputError(f'data set "{name}" does not exist')
-        return SimpleNamespace(records=list(RECORDS[:limit]), left_out=[])
-
-    monkeypatch.setattr(datasets, "read_records", read_records, raising=False)
-    return Workplace(tmp_path / "place", capsys)
+def place(tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]) -> Workplace:
+    """With ``RECORDS`` as a file of CounterFact."""
+    made = Workplace(tmp_path / "place", capsys)
+    content = [
+        {
+            "case_id": number,
+            "requested_rewrite": {
+                "subject": fact.subject,
+                "prompt": fact.prompt,
+                "target_new": {"str": fact.target},
+                "target_true": {"str": fact.target_true or "Berlin"},
+                "relation_id": fact.relation or "P0",
+            },
+            "paraphrase_prompts": list(fact.paraphrases),
+            "neighborhood_prompts": list(fact.neighbours),
+            "attribute_prompts": [],
+            "generation_prompts": [probe.prompt for probe in record.probes],
+        }
+        for number, record in enumerate(RECORDS, 1)
+        for fact in record.facts
+    ]
+    (made.folder / "records.json").write_text(json.dumps(content), "utf-8")
+    return made
 
 
 class TestCommand:
     def run(self, place: Workplace, *more: object) -> Any:
-        return place.run("evaluate", "records.json", "--dataset", "counterfact", *more)
+        file = place.folder / "records.json"
+        return place.run("evaluate", file, "--dataset", "counterfact", *more)
 
     def test_a_model(self, place: Workplace) -> None:
         ran = self.run(place, "--model", place.model, "--json", "--metrics", "score,fluency")
-        expected = evaluate(tiny_model(), RECORDS, ["score", "fluency"], quiet()).to_dict()
+        file = place.folder / "records.json"
+        records = datasets.read_records(file, "counterfact", monitor=quiet()).records
+        expected = evaluate(tiny_model(), records, ["score", "fluency"], quiet()).to_dict()
         assert ran.json == expected | {
-            "model": str(place.model), "session": None, "edits": 0, "file": "records.json",
+            "model": str(place.model), "session": None, "edits": 0, "file": str(file),
             "left_out": 0,
         }  # fmt: skip
         ran = self.run(place, "--model", place.model, "--limit", 1, "--metrics", "efficacy")
@@ -401,8 +408,8 @@ class TestCommand:
             ("names none", ("--metrics", " ,")),
             ("none.json", ("--references", "none.json")),
             ("--compat", ("--compat", "mine")),
-            ("{'target': 'alt'}", ("--option", "target=alt")),
-            ("NAME=VALUE", ("--option", "target")),
+            ('has no option "target"', ("--option", "target=alt")),
+            ("give for example target=alt", ("--option", "target")),
         ):
             ran = self.run(place, "--model", "no-such-model", *more)
             assert ran.code == 2 and words in ran.err and len(ran.err.splitlines()) == 1

@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     if arguments.references is not None:
         references = read_references(Path(arguments.references).expanduser())
     reader = dataset(arguments.dataset, **options.choices(arguments.option))
-    found = read_records(arguments.records, reader, arguments.limit)
+    found = read_records(arguments.records, reader, arguments.limit, monitor=monitor)
     chosen(found.records, names, arguments.compat)
     evaluation, about = _evaluated(arguments, found.records, names, references, monitor)
     if arguments.json:
