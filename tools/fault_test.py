@@ -110,7 +110,15 @@ FAULTS = (
         _NULL_SPACE,
     ),
     Fault(
-        "lambda",
+        "lambda-twice",
+        "λ counts twice",
+        "alphaedit_core/editors/alphaedit.py",
+        "work.hyperparameters.ridge",
+        "2 * work.hyperparameters.ridge",
+        _STEPS,
+    ),
+    Fault(
+        "lambda-of-memit",
         "MEMIT's weight on C stands in for AlphaEdit's λ",
         "alphaedit_core/editors/alphaedit.py",
         "work.hyperparameters.ridge",
