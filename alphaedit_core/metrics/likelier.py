@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 
 from alphaedit_core.records import Record
@@ -21,9 +22,9 @@ class _Likelier(Metric):
     source = _SOURCE
     note = _NOTE
 
+    @abstractmethod
     def compared(self, record: Record) -> list[tuple[str, str, str]]:
         """Prompts with the wanted target and the other."""
-        raise NotImplementedError
 
     def asks(self, record: Record) -> list[Ask]:
         return [

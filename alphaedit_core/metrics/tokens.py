@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 
 from alphaedit_core.records import Record
@@ -23,9 +24,9 @@ class _Tokens(Metric):
     note = _NOTE
     unit = "% of tokens, mean over prompts, then over records"
 
+    @abstractmethod
     def pairs(self, record: Record) -> list[questions.Pair]:
         """Prompts with their targets."""
-        raise NotImplementedError
 
     def asks(self, record: Record) -> list[Ask]:
         return [Rated(prompt, target) for prompt, target in self.pairs(record)]

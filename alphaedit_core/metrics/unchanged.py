@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 
 from alphaedit_core.records import Record
@@ -33,9 +34,9 @@ class _Unchanged(Metric):
                 kept.append([a == b for a, b in zip(now, then, strict=True)])
         return percent([self.judged(own) for own in kept])
 
+    @abstractmethod
     def judged(self, kept: Sequence[bool]) -> float:
         """One prompt's value, 0 to 1, of which tokens are as they were."""
-        raise NotImplementedError
 
 
 class Locality(_Unchanged):
