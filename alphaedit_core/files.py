@@ -115,6 +115,18 @@ def _put_back(place: Path) -> None:
             os.replace(old, place)
 
 
+def sizes_below(folder: str | os.PathLike[str]) -> Iterator[tuple[str, int]]:
+    """Name and bytes of every file in a folder and those below, while others change it.
+
+    What disappears during the walk is passed over (``Path.rglob`` raises there); a folder that is
+    not there has no files.
+    """
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                yield name, os.stat(os.path.join(parent, name)).st_size
+
+
 def write_atomic(path: str | os.PathLike[str], content: bytes | str) -> None:
     """Write a whole file at once; text is encoded as UTF-8 with its line ends as they are.
 

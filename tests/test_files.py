@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from alphaedit_core.files import (
     atomic_path,
     read_json,
     sha256_of_file,
+    sizes_below,
     write_atomic,
     write_json_atomic,
 )
@@ -162,3 +164,15 @@ def test_the_environment_chooses_the_cache(tmp_path: Path, monkeypatch: pytest.M
     assert models_dir() == tmp_path / "here" / "models" and models_dir().is_dir()
     monkeypatch.delenv("ALPHAEDIT_CACHE")
     assert "alphaedit" in cache_dir().parts
+
+
+def test_sizes_of_a_folder_that_changes_meanwhile(tmp_path: Path) -> None:
+    assert list(sizes_below(tmp_path / "absent")) == []
+    for name, size in (("here", 3), ("one/a", 1), ("two/b", 2)):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(bytes(size))
+    assert sorted(sizes_below(tmp_path)) == [("a", 1), ("b", 2), ("here", 3)]
+    found = sizes_below(tmp_path)
+    assert next(found) == ("here", 3)
+    shutil.rmtree(tmp_path / "one")
+    assert list(found) == [("b", 2)]

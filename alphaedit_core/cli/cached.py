@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from alphaedit_core.errors import InputError
+from alphaedit_core.files import sizes_below
 from alphaedit_core.progress import Monitor
 
 from . import options, output
@@ -129,7 +130,7 @@ def _report() -> dict[str, Any]:
         "statistics": list(_statistics(cache / "statistics")),
         "spectra": {"files": len(spectra), "bytes": sum(_bytes(file) for file in spectra)},
         "cache": str(cache),
-        "bytes": sum(_bytes(file) for file in cache.rglob("*")),
+        "bytes": sum(size for _, size in sizes_below(cache)),
     }
 
 
