@@ -129,6 +129,60 @@ def _band(value: float, watch: float, bad: float) -> str:
     return OK if value < watch else WATCH if value < bad else BAD
 
 
+class Reading:
+    """How a model reads a text now, to be compared with how it read it when that was kept.
+
+    Args:
+        model: the model.
+        probe: the text, as :func:`~.texts.open_text` takes it; its first windows are read.
+        monitor: told about the fetching of the packaged text.
+
+    Attributes:
+        windows: (windows, tokens), int64, on the model's device.
+
+    Raises:
+        InputError: if the text cannot be used or has not one whole window.
+    """
+
+    def __init__(
+        self,
+        model: EditableModel,
+        probe: str | PathLike[str] | TextSource,
+        monitor: Monitor | None = None,
+    ) -> None:
+        self._model = model
+        source = open_text(probe, model, monitor)
+        length = min(WINDOW, window_length(model))
+        windows = list(pack(source.documents(), model, length, WINDOWS * length))
+        if not windows:
+            raise InputError(
+                f'text "{source.name}" is shorter than one window of {length} tokens; give a '
+                "longer one to measure drift on"
+            )
+        self.windows = torch.tensor(windows, device=model.device)
+        self._kept: Tensor | None = None
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether :meth:`keep` was called."""
+        return self._kept is not None
+
+    @torch.no_grad()
+    def keep(self, monitor: Monitor) -> None:
+        """Keep how the model reads the text now; the monitor advances by each window."""
+        self._kept = _outputs(self._model, self.windows, monitor)
+
+    @torch.no_grad()
+    def compare(self, monitor: Monitor) -> tuple[float, float, float, float]:
+        """Read the text again; see :func:`compare_outputs`. Advances by each window."""
+        assert self._kept is not None
+        now = _outputs(self._model, self.windows, monitor)
+        return compare_outputs(
+            self._model, self._kept.flatten(0, 1), now.flatten(0, 1),
+            self.windows[:, 1:].flatten(), monitor,
+        )  # fmt: skip
+
+
 class Drifts:
     """The drift of every state of one session; a state is measured once.
 
@@ -145,9 +199,8 @@ class Drifts:
         self, session: EditSession, probe: str | PathLike[str] | TextSource | None = None
     ) -> None:
         self._session = session
-        self.probe = default_probe(session) if probe is None else probe
-        self._windows: Tensor | None = None
-        self._before: Tensor | None = None
+        self.probe = default_probe(session.hyperparameters.text) if probe is None else probe
+        self._reading: Reading | None = None
         self._found: dict[object, Drift] = {}
 
     def known(self, number: int) -> Drift | None:
@@ -184,22 +237,18 @@ class Drifts:
         session, model = self._session, self._session.model
         entries = session.history.entries[:number]
         prompts = neighbours_of(entries)
-        if self._windows is None:
-            self._windows = self._read(monitor)
-        windows = self._windows
-        total = len(windows) * (1 if self._before is not None else 2)
+        if self._reading is None:
+            self._reading = Reading(model, self.probe, monitor)
+        reading = self._reading
+        total = len(reading.windows) * (1 if reading.is_kept else 2)
         with monitor.stage("drift", total, "window"):
             with session.at(0):
-                if self._before is None:
-                    self._before = _outputs(model, windows, monitor)
+                if not reading.is_kept:
+                    reading.keep(monitor)
                 answers = _next_tokens(model, prompts, monitor)
             with session.at(number):
-                after = _outputs(model, windows, monitor)
+                kl, disagreement, before_nll, after_nll = reading.compare(monitor)
                 answers_now = _next_tokens(model, prompts, monitor)
-            kl, disagreement, before_nll, after_nll = compare_outputs(
-                model, self._before.flatten(0, 1), after.flatten(0, 1), windows[:, 1:].flatten(),
-                monitor,
-            )  # fmt: skip
         changed = sum(a != b for a, b in zip(answers, answers_now, strict=True))
         return Drift(
             weight_changes(entries),
@@ -211,19 +260,6 @@ class Drifts:
             changed / len(prompts) if prompts else None,
             self._outside(entries, monitor),
         )
-
-    def _read(self, monitor: Monitor) -> Tensor:
-        """The windows of the text, (windows, tokens), int64, on the model's device."""
-        model = self._session.model
-        source = open_text(self.probe, model, monitor)
-        length = min(WINDOW, window_length(model))
-        windows = list(pack(source.documents(), model, length, WINDOWS * length))
-        if not windows:
-            raise InputError(
-                f'text "{source.name}" is shorter than one window of {length} tokens; give a '
-                "longer one to measure drift on"
-            )
-        return torch.tensor(windows, device=model.device)
 
     def _outside(self, entries: Sequence[Entry], monitor: Monitor) -> float | None:
         hp = self._session.hyperparameters
@@ -260,13 +296,12 @@ def measure(
     return Drifts(session, probe).measure(number, monitor)
 
 
-def default_probe(session: EditSession) -> str:
-    """The text that drift is measured on: ``PROBE``, or the session's own text if that is a file.
+def default_probe(text: str) -> str:
+    """The text that drift is measured on: ``PROBE``, or the statistics' own text if it is a file.
 
     Who brings a text of one's own may be without a network, and then the packaged one is not to be
     had. A file is not held out from the statistics, but still has nothing to do with the facts.
     """
-    text = session.hyperparameters.text
     return text if Path(text).suffix.lower() in {".txt", ".jsonl"} else PROBE
 
 

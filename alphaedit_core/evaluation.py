@@ -181,6 +181,11 @@ def evaluate(
     return Evaluation(list(records), {n: measured[n] for n in classes}, compat, seed, answers)
 
 
+def comparing(metrics: Mapping[str, type[Card]]) -> list[str]:
+    """Those of some metrics that compare with the unedited model, by name."""
+    return [n for n, found in metrics.items() if issubclass(found, Metric) and found.compares]
+
+
 def chosen(
     records: Sequence[Record],
     metrics: Sequence[str | type[Card]] | None = None,

@@ -27,17 +27,18 @@ from .ability import measure_ability
 from .ability_tasks import Task
 from .datasets import Records
 from .errors import CorruptFileError, InputError
-from .evaluation import Evaluation, evaluate
+from .evaluation import Evaluation, chosen, comparing, evaluate
 from .files import read_json, write_atomic, write_json_atomic
 from .hyperparameters import HyperParameters, model_name
 from .likelihood import perplexity
-from .metrics import Compat, Metric, metric_class, metrics_for
+from .metrics import Compat, metric_class, metrics_for
 from .models import EditableModel
 from .progress import Monitor
 from .records import Record, distinct
 from .references import References
 from .results import html_table
 from .session import EditSession, checked_editor, shape_of, surroundings
+from .yardstick import Yardstick
 
 FORMAT = "alphaedit experiment 1"
 UNEDITED = "unedited"
@@ -119,14 +120,17 @@ class Probes:
         text: running text for the perplexity.
         tasks: tasks of general ability.
         references: texts that share the new attribute, by target, for the consistency.
+        drift: the text that drift is measured on, as :func:`~.texts.open_text` takes it; see
+            :func:`~.drift.default_probe`.
     """
 
     text: str | None = None
     tasks: Sequence[Task] = ()
     references: References | None = None
+    drift: str | None = None
 
     def digest(self) -> dict[str, str | None]:
-        """SHA-256 of each, by name."""
+        """SHA-256 of each, by name; of drift's text its name."""
         whole = {
             "text": self.text,
             "tasks": [asdict(task) for task in self.tasks] or None,
@@ -135,7 +139,7 @@ class Probes:
         return {
             name: None if held is None else sha256(json.dumps(held).encode()).hexdigest()
             for name, held in whole.items()
-        }
+        } | {"drift": self.drift}
 
 
 @dataclass(frozen=True)
@@ -152,6 +156,8 @@ class Point:
         ability: accuracy and F1 of each task, by task.
         weights: ``|W - W0| / |W0|`` by layer.
         seconds: spent writing, since the point before, and measuring.
+        drift: how differently ordinary text is read than by the unedited model, by the names in
+            :data:`~.yardstick.DRIFTS`; empty where that is not measured.
     """
 
     method: str
@@ -163,6 +169,7 @@ class Point:
     ability: Mapping[str, Mapping[str, float]]
     weights: Mapping[str, float]
     seconds: Mapping[str, float]
+    drift: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -322,14 +329,21 @@ class _Work:
         self._metrics, self._probes, self._monitor = metrics, probes, monitor
         self._plan = findings.plan
         self._before: Evaluation | None = None
+        self._yardstick: Yardstick | None = None
 
     def unedited(self) -> None:
-        """Measure the model as it is, on all records; once more where metrics compare with it."""
+        """Measure the model as it is, on all records; once more what is compared with it."""
         records = [record for batch in self._batches for record in batch]
+        if self._probes.drift is not None and not self._findings.complete:
+            subjects = [fact.subject for record in records for fact in record.facts]
+            last = max(layer for hp in self._plan.methods for layer in hp.layers)
+            self._yardstick = Yardstick(
+                self._model, self._probes.drift, last, subjects, self._monitor
+            )
         if not self._has(UNEDITED, len(records)):
             self._measure(UNEDITED, len(self._batches), {}, 0.0)
         elif not self._findings.complete:
-            compare = [name for name in self._metrics if _compares(name)]
+            compare = comparing(chosen(records, self._metrics, self._plan.compat))
             if compare:
                 self._before = evaluate(
                     self._model, records, compare, self._monitor, self._plan.seed
@@ -398,6 +412,9 @@ class _Work:
         if probes.tasks:
             each = measure_ability(model, probes.tasks, monitor).tasks
             ability = {one.task: {"accuracy": one.accuracy, "f1": one.f1} for one in each}
+        drift: dict[str, float] = {}
+        if self._yardstick is not None and name != UNEDITED:
+            drift = self._yardstick.compare(monitor)
         ends = [sum(map(len, batches[: place + 1])) for place in range(number)]
         starts = [0, *ends[:-1]]
         point = Point(
@@ -414,6 +431,7 @@ class _Work:
             ability,
             {str(layer): moved for layer, moved in weights.items()},
             {"writing": spent, "measuring": time.perf_counter() - start},
+            drift,
         )
         with open(self._findings.folder / _POINTS, "a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(point), ensure_ascii=False) + "\n")
@@ -498,11 +516,6 @@ def _mend(file: Path) -> None:
         whole = content[: content.rfind(b"\n") + 1]
         if whole != content:
             write_atomic(file, whole)
-
-
-def _compares(metric: str) -> bool:
-    found = metric_class(metric)
-    return issubclass(found, Metric) and found.compares
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

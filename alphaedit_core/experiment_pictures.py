@@ -20,6 +20,8 @@ _STROKES = tuple(
     for colour in (VERMILLION, BLUE, GREEN, GREY)
 )
 _COLUMNS = 3
+#: Measures of drift that are drawn, and their titles.
+SHIFTS = {"kl": "KL(before || after) of ordinary text, nats", "mean_shift": "mean shift, %"}
 
 
 def curves_html(findings: Findings) -> str:
@@ -72,6 +74,8 @@ def _series(findings: Findings) -> dict[str, dict[str, list[tuple[float, float]]
     measures["perplexity"] = lambda point: point.perplexity
     for task in sorted({task for point in findings.points for task in point.ability}):
         measures[f"{task}, F1"] = lambda point, task=task: point.ability.get(task, {}).get("f1")  # type: ignore[misc]
+    for shift, title in SHIFTS.items():
+        measures[title] = lambda point, shift=shift: point.drift.get(shift)  # type: ignore[misc]
     measures["|ΔW| / |W|, mean of layers"] = lambda point: (
         sum(point.weights.values()) / len(point.weights) if point.weights else None
     )
@@ -117,7 +121,7 @@ def _panels(series: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], x
             axes.set_xlabel(x)
             highest = max(value for values in lines.values() for _, value in values)
             lowest = min(value for values in lines.values() for _, value in values)
-            if measure == "perplexity" and highest > 10 * lowest > 0:
+            if measure in ("perplexity", SHIFTS["kl"]) and highest > 10 * lowest > 0:
                 axes.set_yscale("log")
         seen = {
             label: handle

@@ -12,6 +12,7 @@ from .metrics import metrics
 from .page import page, scroll
 from .published import BATCH, COLUMNS, EDITS, published
 from .results import html_table, text_table
+from .yardstick import DRIFTS
 
 if TYPE_CHECKING:
     from .experiment import Findings, Point
@@ -43,6 +44,7 @@ def experiment_html(findings: Findings) -> str:
         f"<h2>Over the edits</h2>{curves_html(findings)}",
         f"<h2>What is left of every batch</h2>{retention_html(findings, held(findings))}",
         f"<h2>What the numbers are</h2>{scroll(html_table(*cards(findings.metrics)))}",
+        _drift_cards(findings),
         "<h2>Settings</h2><details><summary>Everything that the numbers depend on</summary>"
         f"<pre>{escape(json.dumps(dict(manifest), indent=1, ensure_ascii=False))}</pre></details>",
     ]
@@ -75,10 +77,12 @@ def whole_table(findings: Findings) -> tuple[tuple[str, ...], list[tuple[str, ..
     """Headings and rows of everything that was measured, a row for every point."""
     names = findings.metrics
     tasks = sorted({task for point in findings.points for task in point.ability})
+    drifts = measured_drifts(findings)
     rows = []
     for method in ("unedited", *findings.plan.names()):
         for point in findings.of(method):
             weights = list(point.weights.values())
+            moved = [point.drift.get(name) for name in drifts]
             rows.append(
                 (
                     method,
@@ -86,14 +90,22 @@ def whole_table(findings: Findings) -> tuple[tuple[str, ...], list[tuple[str, ..
                     *_cells(point, names),
                     "" if point.perplexity is None else f"{point.perplexity:.2f}",
                     *(_number(point.ability.get(task, {}).get("f1")) for task in tasks),
+                    *("" if value is None else f"{value:.3g}" for value in moved),
                     f"{sum(weights) / len(weights):.3f}" if weights else "",
                     f"{point.seconds['writing']:.0f}" if weights else "",
                     f"{point.seconds['measuring']:.0f}",
                 )
             )
     ability = (f"{task}, F1" for task in tasks)
+    shifts = (name.replace("_", " ") for name in drifts)
     ends = ("|ΔW| / |W|", "seconds writing", "seconds measuring")
-    return ("method", "edits", *names, "perplexity", *ability, *ends), rows
+    return ("method", "edits", *names, "perplexity", *ability, *shifts, *ends), rows
+
+
+def measured_drifts(findings: Findings) -> dict[str, str]:
+    """The measures of drift that some point has, and what they are."""
+    known = {name for point in findings.points for name in point.drift}
+    return {name: words for name, words in DRIFTS.items() if name in known}
 
 
 def experiment_text(findings: Findings) -> str:
@@ -115,6 +127,12 @@ def cards(names: Iterable[str]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]
         for name, card in ((name, known[name]) for name in names)
     ]
     return ("metric", "formula", "better", "unit", "source", "note"), rows
+
+
+def _drift_cards(findings: Findings) -> str:
+    drifts = measured_drifts(findings)
+    rows = [(name.replace("_", " "), words) for name, words in drifts.items()]
+    return scroll(html_table(("drift", "what it is"), rows)) if rows else ""
 
 
 def _cells(point: Point, names: Iterable[str]) -> list[str]:

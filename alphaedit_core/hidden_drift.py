@@ -10,7 +10,7 @@ projected with the same components; what moves across them is in the numbers onl
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain, islice, zip_longest
 from os import PathLike
@@ -184,27 +184,43 @@ def unrelated_prompts(
     probe: str | PathLike[str] | TextSource | None = None,
     monitor: Monitor | None = None,
 ) -> list[str]:
-    """The first sentence of each document of a text, then the second ones, and so on.
-
-    Without the closing full stop, so that what is read is the state of a word; without sentences
-    in which the subject of one of the session's facts stands.
+    """Sentences of a text that none of a session's edits, undone ones too, is about.
 
     Args:
-        session: the session; its edits, undone ones too, say what is unrelated.
+        session: the session.
         count: prompts at most.
         probe: the text, as :func:`~.texts.open_text` takes it; None for
             :func:`~.drift.default_probe`, which drift is measured on.
         monitor: told about the fetching of the packaged text.
 
     Raises:
+        InputError: see :func:`sentences_without`.
+    """
+    spec = default_probe(session.hyperparameters.text) if probe is None else probe
+    subjects = (fact.subject for entry in session.history for fact in entry.facts)
+    return sentences_without(subjects, session.model, spec, count, monitor)
+
+
+def sentences_without(
+    subjects: Iterable[str],
+    model: EditableModel,
+    probe: str | PathLike[str] | TextSource,
+    count: int = PROMPTS,
+    monitor: Monitor | None = None,
+) -> list[str]:
+    """The first sentence of each document of a text, then the second ones, and so on.
+
+    Without the closing full stop, so that what is read is the state of a word; without sentences
+    in which one of the subjects stands.
+
+    Raises:
         InputError: if the text has fewer than three such sentences.
     """
-    spec = default_probe(session) if probe is None else probe
-    source = open_text(spec, session.model, monitor)
-    subjects = {fact.subject.casefold() for entry in session.history for fact in entry.facts}
+    source = open_text(probe, model, monitor)
+    unwanted = {subject.casefold() for subject in subjects}
 
     def related(sentence: str) -> bool:
-        return any(subject in sentence.casefold() for subject in subjects)
+        return any(subject in sentence.casefold() for subject in unwanted)
 
     by_document = [
         islice(_sentences(document), count) for document in islice(source.documents(), count)

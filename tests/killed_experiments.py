@@ -16,7 +16,7 @@ from tiny import tiny_model
 from alphaedit_core import session as session_module
 from alphaedit_core.completions import complete
 from alphaedit_core.datasets import read_records
-from alphaedit_core.experiment import Findings, Plan, run_experiment
+from alphaedit_core.experiment import Findings, Plan, Probes, run_experiment
 from alphaedit_core.progress import Monitor, Stage
 
 
@@ -28,7 +28,8 @@ def run_here(file: Path, folder: Path, place: Path, monitor: Monitor) -> Finding
     )
     records = read_records(file, "counterfact")
     plan = Plan(methods, 4, 1, 2, ("efficacy", "generalisation", "efficacy_accuracy"))
-    return run_experiment(tiny_model("llama"), records, plan, folder, monitor=monitor)
+    probes = Probes(drift=str(place / "text.txt"))
+    return run_experiment(tiny_model("llama"), records, plan, folder, probes, monitor)
 
 
 def _run(file: Path, folder: Path, place: Path, moment: int) -> None:

@@ -288,11 +288,10 @@ def test_what_cannot_be_measured_is_refused(session: EditSession, tmp_path: Path
 
 def test_the_probe_is_set_aside_unless_the_text_is_a_file(place: Path) -> None:
     session = new_session(place)
-    assert default_probe(session) == str(place / "text.txt")
-    assert Drifts(session).probe == default_probe(session)
+    assert default_probe(session.hyperparameters.text) == str(place / "text.txt")
+    assert Drifts(session).probe == str(place / "text.txt")
     for text in ("wikipedia-sample", "self", "hf:somebody/something"):
-        session.hyperparameters = session.hyperparameters.replace(text=text)
-        assert default_probe(session) == PROBE
+        assert default_probe(text) == PROBE
 
 
 def test_other_statistics_than_the_edits_had_are_not_used(place: Path, probe: str) -> None:

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from functools import partial
+from html import escape
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from tiny import prose, tiny_model
 from alphaedit_core import session as session_module
 from alphaedit_core.completions import complete
 from alphaedit_core.datasets import Records, read_records
+from alphaedit_core.drift import measure
 from alphaedit_core.errors import Cancelled, CorruptFileError, InputError, SessionError
 from alphaedit_core.evaluation import evaluate
 from alphaedit_core.experiment import (
@@ -28,11 +30,13 @@ from alphaedit_core.experiment import (
     run_experiment,
     save_report,
 )
+from alphaedit_core.hidden_drift import hidden_drift, sentences_without
 from alphaedit_core.likelihood import perplexity
 from alphaedit_core.models import EditableModel
 from alphaedit_core.progress import Monitor, Stage
 from alphaedit_core.published import COLUMNS, published
 from alphaedit_core.session import EditSession
+from alphaedit_core.yardstick import DRIFTS
 
 METRICS = ("efficacy", "generalisation", "efficacy_accuracy")
 
@@ -109,6 +113,9 @@ def test_the_points_are_those_of_a_plain_loop(
         *(("memit +projection +previous-keys", n) for n in (2, 4)),
     ]
     assert whole.complete
+    # Of no subject that is edited by the end: the same prompts after every batch.
+    subjects = [record.facts[0].subject for record in records]
+    prompts = sentences_without(subjects, model, place / "text.txt")
     for hp, name in zip(whole.plan.methods, whole.plan.names(), strict=True):
         session = EditSession(model, hyperparameters=hp)
         for number, record in enumerate(records, 1):
@@ -121,6 +128,13 @@ def test_the_points_are_those_of_a_plain_loop(
                     each = point.retention[metric]
                     assert each == pytest.approx(found.measured[metric].values)
                 assert point.weights == {str(n): moved for n, moved in session.moved().items()}
+                drift = measure(session, number, quiet(), place / "text.txt")
+                assert point.drift["kl"] == pytest.approx(drift.kl)
+                assert point.drift["disagreement"] == pytest.approx(100 * drift.disagreement)
+                hidden = hidden_drift(session, number, prompts, quiet())
+                assert point.drift["cosine"] == pytest.approx(hidden.cosine)
+                for shift in ("mean_shift", "prompt_shift"):
+                    assert point.drift[shift] == pytest.approx(100 * getattr(hidden, shift)) != 0
         session.close()
 
 
@@ -130,7 +144,7 @@ def test_the_unedited_model_is_asked_about_all_records(
     found = evaluate(model, read_records(file, "counterfact").records, METRICS, monitor=quiet())
     point = whole.points[0]
     assert point.values == {name: found.measured[name].mean for name in METRICS}
-    assert point.weights == {}
+    assert point.weights == {} == point.drift
 
 
 def test_perplexity_and_the_edited_weights_are_of_the_same_state(
@@ -228,8 +242,10 @@ def test_another_plan_or_other_records_are_refused_by_name(
     shorter = Records(records.dataset, records.source, records.records[:3], [])
     with pytest.raises(InputError, match="another names of its records"):
         run_experiment(model, shorter, plan, whole.folder, monitor=quiet())
-    with pytest.raises(InputError, match="another text of its probes"):
-        run_experiment(model, records, plan, whole.folder, Probes(prose(900)), quiet())
+    drift = whole.manifest["probes"]["drift"]
+    for probes, word in ((Probes(prose(900), drift=drift), "text"), (Probes(), "drift")):
+        with pytest.raises(InputError, match=f"another {word} of its probes"):
+            run_experiment(model, records, plan, whole.folder, probes, quiet())
     assert load_experiment(whole.folder).points == whole.points
 
 
@@ -285,6 +301,9 @@ def test_the_report_is_one_page_that_needs_no_network(whole: Findings) -> None:
     assert len(alts) == 2 and "efficacy" in alts[0]
     for point in whole.points[1:]:
         assert f"{point.values['efficacy']:.1f}" in page
+        assert f"{point.drift['kl']:.3g}" in page
+    assert "KL(before || after) of ordinary text" in alts[0]
+    assert all(escape(words) in page for words in DRIFTS.values())
 
 
 def test_the_published_rows_stand_beside_the_models_of_the_paper(whole: Findings) -> None:

@@ -204,5 +204,5 @@ def _probe(session: EditSession, monitor: Monitor) -> str:
     """The beginning of the text that drift is measured on, too."""
     from alphaedit_core.drift import default_probe
 
-    source = open_text(default_probe(session), session.model, monitor)
+    source = open_text(default_probe(session.hyperparameters.text), session.model, monitor)
     return "\n\n".join(islice(source.documents(), 20))[:_PROBE]

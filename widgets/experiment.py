@@ -10,6 +10,7 @@ import ipywidgets as W
 
 from alphaedit_core.ability_tasks import read_tasks
 from alphaedit_core.datasets import dataset, datasets, read_records
+from alphaedit_core.drift import default_probe
 from alphaedit_core.errors import InputError
 from alphaedit_core.experiment import (
     Findings,
@@ -155,7 +156,11 @@ class ExperimentPanel(Panel):
         if not self.folder.value.strip():
             raise InputError('field "Kept in the folder" is empty; give a folder')
         folder = Path(self.folder.value.strip()).expanduser()
-        probes = Probes(_text(self.perplexity.value), _tasks(self.ability.value))
+        probes = Probes(
+            _text(self.perplexity.value),
+            _tasks(self.ability.value),
+            drift=default_probe(self.session.hyperparameters.text),
+        )
         session = self.session
 
         def work(monitor: Monitor) -> Findings:

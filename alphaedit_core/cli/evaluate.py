@@ -6,7 +6,6 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alphaedit_core.errors import InputError
 from alphaedit_core.progress import Monitor
 
 from . import options, output
@@ -31,18 +30,7 @@ def add(commands: options.Commands) -> None:
     parser.add_argument(
         "--limit", metavar="N", type=options.positive, help="use only the first N records"
     )
-    parser.add_argument(
-        "--metrics", metavar="LIST", help="separated by commas (the data set's usual ones)"
-    )
-    parser.add_argument(
-        "--compat",
-        choices=("paper", "easyedit"),
-        default="paper",
-        help="by whose definitions the usual metrics are chosen (paper)",
-    )
-    parser.add_argument(
-        "--references", metavar="FILE", help="a JSON file of reference texts, for consistency"
-    )
+    options.add_metrics(parser)
     parser.add_argument(
         "--seed", metavar="N", type=int, default=0, help="of the texts that are drawn (0)"
     )
@@ -61,14 +49,9 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     """Evaluate. Whatever can be refused without the model is refused before it is loaded."""
     from alphaedit_core.datasets import dataset, read_records
     from alphaedit_core.evaluation import chosen
-    from alphaedit_core.references import read_references
 
-    names = None if arguments.metrics is None else _names(arguments.metrics)
-    if names is not None:
-        chosen([], names)
-    references = None
-    if arguments.references is not None:
-        references = read_references(Path(arguments.references).expanduser())
+    names = options.metric_names(arguments)
+    references = options.reference_texts(arguments)
     reader = dataset(arguments.dataset, **options.choices(arguments.option))
     found = read_records(arguments.records, reader, arguments.limit, monitor=monitor)
     chosen(found.records, names, arguments.compat)
@@ -89,8 +72,7 @@ def _evaluated(
     monitor: Monitor,
 ) -> tuple[Evaluation, dict[str, Any]]:
     """The evaluation, and what was evaluated."""
-    from alphaedit_core.evaluation import chosen, evaluate
-    from alphaedit_core.metrics import Metric
+    from alphaedit_core.evaluation import chosen, comparing, evaluate
 
     seed, compat = arguments.seed, arguments.compat
     if arguments.session is None:
@@ -98,28 +80,17 @@ def _evaluated(
         evaluation = evaluate(model, records, names, monitor, seed, compat, references)
         return evaluation, {"model": model.name, "session": None, "edits": 0}
     session = options.load_session(Path(arguments.session).expanduser(), arguments, monitor)
-    comparing = [
-        name
-        for name, metric in chosen(records, names, compat).items()
-        if issubclass(metric, Metric) and metric.compares
-    ]
+    compared = comparing(chosen(records, names, compat))
     before = None
-    if comparing:
+    if compared:
         with session.at(0):
-            before = evaluate(session.model, records, comparing, monitor, seed, compat)
+            before = evaluate(session.model, records, compared, monitor, seed, compat)
     evaluation = evaluate(session.model, records, names, monitor, seed, compat, references, before)
     return evaluation, {
         "model": session.model.name,
         "session": arguments.session,
         "edits": session.history.applied,
     }
-
-
-def _names(given: str) -> list[str]:
-    names = [name.strip() for name in given.split(",") if name.strip()]
-    if not names:
-        raise InputError(f'--metrics "{given}" names none; see alphaedit metrics')
-    return names
 
 
 def listed(arguments: argparse.Namespace, monitor: Monitor) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,13 +54,7 @@ def add(commands: options.Commands) -> None:
         type=options.positive,
         help="measure after so many records, too (at the end alone)",
     )
-    parser.add_argument("--metrics", metavar="LIST", help="see alphaedit metrics (the data set's)")
-    parser.add_argument(
-        "--compat",
-        choices=("paper", "easyedit"),
-        default="paper",
-        help="whose definition where the two differ (paper)",
-    )
+    options.add_metrics(parser)
     parser.add_argument("--perplexity", metavar="FILE", help="measure perplexity on this text, too")
     parser.add_argument(
         "--ability", metavar="FOLDER", help="measure general ability on these tasks, too"
@@ -71,7 +66,9 @@ def add(commands: options.Commands) -> None:
         "--shots", metavar="N", type=int, default=4, help="answered examples before each item (4)"
     )
     parser.add_argument(
-        "--references", metavar="FILE", help="reference texts by target, for the consistency"
+        "--drift",
+        metavar="TEXT",
+        help="measure drift on this text, or on none (text set aside from the statistics)",
     )
     parser.add_argument(
         "--output", metavar="DIR", default="experiment", help="kept here (experiment)"
@@ -95,10 +92,12 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     asked = settings.changes(arguments)
     reader = dataset(arguments.dataset, **options.choices(arguments.option))
     records = read_records(arguments.path, reader, arguments.edits, fetch=True, monitor=monitor)
+    metrics = options.metric_names(arguments)
     probes = _probes(arguments)
     folder = Path(arguments.output).expanduser()
     options.check_writable("--output", folder)
 
+    from alphaedit_core.drift import default_probe
     from alphaedit_core.experiment import Plan, run_experiment, save_report
 
     model = options.load(arguments, monitor)
@@ -110,11 +109,13 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
         arguments.edits,
         arguments.batch_size,
         arguments.evaluate_every,
-        tuple(arguments.metrics.split(",")) if arguments.metrics else (),
+        tuple(metrics or ()),
         arguments.compat,
         seed=methods[0].seed,
     )
     options.text_ready(methods[0].text, model, monitor)
+    if arguments.drift is None:
+        probes = replace(probes, drift=default_probe(methods[0].text))
     findings = run_experiment(model, records, plan, folder, probes, monitor)
     report = save_report(findings)
     if arguments.json:
@@ -128,7 +129,7 @@ def _probes(arguments: argparse.Namespace) -> Probes:
     """What is to be measured beside the metrics, read and checked."""
     from alphaedit_core.ability_tasks import read_tasks
     from alphaedit_core.experiment import Probes
-    from alphaedit_core.references import read_references
+    from alphaedit_core.texts import open_text
 
     text = None
     if arguments.perplexity is not None:
@@ -138,5 +139,7 @@ def _probes(arguments: argparse.Namespace) -> Probes:
         if arguments.ability is None
         else read_tasks(arguments.ability, arguments.items, arguments.shots)
     )
-    references = None if arguments.references is None else read_references(arguments.references)
-    return Probes(text, tasks, references)
+    drift = None if arguments.drift in (None, "none") else arguments.drift
+    if drift not in (None, "self"):
+        open_text(drift)
+    return Probes(text, tasks, options.reference_texts(arguments), drift)

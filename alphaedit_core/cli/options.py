@@ -13,6 +13,7 @@ from alphaedit_core.progress import Monitor
 if TYPE_CHECKING:
     from alphaedit_core.hyperparameters import HyperParameters
     from alphaedit_core.models import EditableModel
+    from alphaedit_core.references import References
     from alphaedit_core.session import EditSession
 
 #: What ``add_subparsers`` gives.
@@ -124,6 +125,52 @@ def add_choices(parser: argparse.ArgumentParser, where: str = "") -> None:
         default=[],
         help=f"{where}an option of the data set, such as target=alt; repeatable",
     )
+
+
+def add_metrics(parser: argparse.ArgumentParser) -> None:
+    """``--metrics``, ``--compat`` and ``--references``: what is measured of the records."""
+    parser.add_argument(
+        "--metrics",
+        metavar="LIST",
+        help="separated by commas, see alphaedit metrics (the data set's usual ones)",
+    )
+    parser.add_argument(
+        "--compat",
+        choices=("paper", "easyedit"),
+        default="paper",
+        help="by whose definitions the usual metrics are chosen (paper)",
+    )
+    parser.add_argument(
+        "--references",
+        metavar="FILE",
+        help="a JSON file of reference texts by target, for the consistency",
+    )
+
+
+def metric_names(arguments: argparse.Namespace) -> list[str] | None:
+    """What ``--metrics`` names; None where it was not given.
+
+    Raises:
+        InputError: if it names none, or something that is no metric.
+    """
+    if arguments.metrics is None:
+        return None
+    from alphaedit_core.evaluation import chosen
+
+    names = [name.strip() for name in arguments.metrics.split(",") if name.strip()]
+    if not names:
+        raise InputError(f'--metrics "{arguments.metrics}" names none; see alphaedit metrics')
+    chosen([], names)
+    return names
+
+
+def reference_texts(arguments: argparse.Namespace) -> References | None:
+    """What the file that ``--references`` names holds; None where it was not given."""
+    from alphaedit_core.references import read_references
+
+    if arguments.references is None:
+        return None
+    return read_references(Path(arguments.references).expanduser())
 
 
 def choices(given: list[str]) -> dict[str, str]:
