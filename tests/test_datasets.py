@@ -325,14 +325,13 @@ def test_a_new_file_is_found_by_being_there(
 ) -> None:
     (tmp_path / "pairs_of_mine.py").write_text(NEW, encoding="utf-8")
     monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
-    monkeypatch.setattr(registry, "_DATASETS", {})
-    registry._find.cache_clear()
+    monkeypatch.setattr(registry._REGISTRY, "_known", {})
+    monkeypatch.setattr(registry._REGISTRY, "_is_read", False)
     try:
         assert list(datasets()) == [*PUBLISHED, "pairs"], "after those whose order is known"
         file = write(tmp_path / "pairs.json", {"s": "Snow", "t": "white"})
         assert read_records(file, "pairs").facts == [Fact("Snow", "{} is", "white")]
     finally:
-        registry._find.cache_clear()
         sys.modules.pop("alphaedit_core.datasets.pairs_of_mine", None)
 
 

@@ -6,23 +6,20 @@ All files are read when a data set is first asked for, so that a new one is foun
 
 from __future__ import annotations
 
-from functools import cache
-from importlib import import_module
-from pkgutil import iter_modules
-
-from alphaedit_core.errors import InputError
+from alphaedit_core.registry import Registry
 
 from .base import Dataset
 
-_DATASETS: dict[str, type[Dataset]] = {}
-
-#: In the order in which they are listed; others follow by name.
-_ORDER = (
-    "counterfact", "zsre", "mquake-cf", "knowedit-wiki-counterfact", "knowedit-wiki-recent",
-    "knowedit-zsre", "knowedit-wikibio", "longform",
+_REGISTRY = Registry[Dataset](
+    Dataset,
+    "data set",
+    __package__,
+    said=("name", "title", "about", "source", "licence", "publisher", "layout"),
+    order=(
+        "counterfact", "zsre", "mquake-cf", "knowedit-wiki-counterfact", "knowedit-wiki-recent",
+        "knowedit-zsre", "knowedit-wikibio", "longform",
+    ),
 )  # fmt: skip
-
-_SAID = ("name", "title", "about", "source", "licence", "publisher", "layout")
 
 
 def register(found: type[Dataset]) -> type[Dataset]:
@@ -31,22 +28,12 @@ def register(found: type[Dataset]) -> type[Dataset]:
     Raises:
         InputError: if another has the name, or a part of what it must say is missing.
     """
-    for field in _SAID:
-        if not isinstance(getattr(found, field, None), str):
-            raise InputError(f"data set {found.__name__}: has no {field}; set it to a text")
-    known = _DATASETS.get(found.name)
-    if known is not None and known is not found:
-        raise InputError(f'data set "{found.name}" exists already; give the new one another name')
-    _DATASETS[found.name] = found
-    return found
+    return _REGISTRY.register(found)
 
 
 def datasets() -> dict[str, Dataset]:
     """All data sets by name, with their options at the default."""
-    _find()
-    places = {name: place for place, name in enumerate(_ORDER)}
-    listed = sorted(_DATASETS, key=lambda name: (places.get(name, len(places)), name))
-    return {name: _DATASETS[name]() for name in listed}
+    return {name: found() for name, found in _REGISTRY.all().items()}
 
 
 def dataset(name: str, /, **options: str) -> Dataset:
@@ -59,18 +46,4 @@ def dataset(name: str, /, **options: str) -> Dataset:
     Raises:
         InputError: if there is none of that name, or it has no such option.
     """
-    _find()
-    if name not in _DATASETS:
-        raise InputError(f'data set "{name}" does not exist; give one of {", ".join(datasets())}')
-    return _DATASETS[name](**options)
-
-
-@cache
-def _find() -> None:
-    folder = import_module(__package__).__path__
-    for module in iter_modules(folder):
-        found = import_module(f"{__package__}.{module.name}")
-        for value in vars(found).values():
-            own = isinstance(value, type) and value.__module__ == found.__name__
-            if own and issubclass(value, Dataset) and "name" in vars(value):
-                register(value)
+    return _REGISTRY.named(name)(**options)

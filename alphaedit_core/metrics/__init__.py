@@ -6,12 +6,10 @@ takes one that lives elsewhere.
 
 from __future__ import annotations
 
-from importlib import import_module
-from inspect import isabstract
-from pkgutil import iter_modules
 from typing import get_args
 
 from alphaedit_core.errors import InputError
+from alphaedit_core.registry import Registry
 
 from .base import (
     Answer,
@@ -27,15 +25,19 @@ from .base import (
     Written,
 )
 
-_METRICS: dict[str, type[Card]] = {}
-
-#: In the order in which they are listed; others follow by name.
-_ORDER = (
-    "efficacy", "generalisation", "specificity", "score", "efficacy_accuracy",
-    "generalisation_accuracy", "specificity_accuracy", "rewrite_acc", "rephrase_acc",
-    "neighborhood_acc", "portability", "portability_acc", "locality", "locality_acc", "multi_hop",
-    "multi_hop_tokens", "essay_new", "essay_no_old", "essay_coupled_new", "essay_coupled_no_old",
-    "said_first", "said", "said_in_chat", "fluency", "consistency",
+_REGISTRY = Registry[Card](
+    Card,
+    "metric",
+    __name__,
+    said=("name", "title", "formula", "source"),
+    order=(
+        "efficacy", "generalisation", "specificity", "score", "efficacy_accuracy",
+        "generalisation_accuracy", "specificity_accuracy", "rewrite_acc", "rephrase_acc",
+        "neighborhood_acc", "portability", "portability_acc", "locality", "locality_acc",
+        "multi_hop", "multi_hop_tokens", "essay_new", "essay_no_old", "essay_coupled_new",
+        "essay_coupled_no_old", "said_first", "said", "said_in_chat", "fluency", "consistency",
+    ),
+    names="some",
 )  # fmt: skip
 
 
@@ -45,20 +47,12 @@ def register(metric: type[Card]) -> type[Card]:
     Raises:
         InputError: if another metric has the name, or a part of what it must say is missing.
     """
-    for field in ("name", "title", "formula", "source"):
-        if not isinstance(getattr(metric, field, None), str):
-            raise InputError(f"metric {metric.__name__}: has no {field}; set it to a text")
-    known = _METRICS.get(metric.name)
-    if known is not None and known is not metric:
-        raise InputError(f'metric "{metric.name}" exists already; give the new one another name')
-    _METRICS[metric.name] = metric
-    return metric
+    return _REGISTRY.register(metric)
 
 
 def metrics() -> dict[str, type[Card]]:
     """All metrics by name."""
-    places = {name: place for place, name in enumerate(_ORDER)}
-    return dict(sorted(_METRICS.items(), key=lambda item: (places.get(item[0], 99), item[0])))
+    return _REGISTRY.all()
 
 
 def metric_class(name: str) -> type[Card]:
@@ -67,9 +61,7 @@ def metric_class(name: str) -> type[Card]:
     Raises:
         InputError: if there is none of that name.
     """
-    if name not in _METRICS:
-        raise InputError(f'metric "{name}" does not exist; give some of {", ".join(metrics())}')
-    return _METRICS[name]
+    return _REGISTRY.named(name)
 
 
 def metrics_for(dataset: str, compat: Compat = "paper") -> dict[str, type[Card]]:
@@ -89,24 +81,13 @@ def metrics_for(dataset: str, compat: Compat = "paper") -> dict[str, type[Card]]
     wanted = names | {f"{name}:{compat}" for name in names}
     found = {n: metric for n, metric in metrics().items() if wanted & set(metric.default_for)}
     if not found:
-        known = {name.partition(":")[0] for m in _METRICS.values() for name in m.default_for}
+        known = {name.partition(":")[0] for m in metrics().values() for name in m.default_for}
         raise InputError(
             f'there are no usual metrics for a data set "{dataset}"; name some (--metrics), or '
             f"give one of {', '.join(sorted(known))}"
         )
     return found
 
-
-def _find() -> None:
-    for module in iter_modules(__path__):
-        found = import_module(f"{__name__}.{module.name}")
-        for value in vars(found).values():
-            own = isinstance(value, type) and value.__module__ == found.__name__
-            if own and issubclass(value, Card) and "name" in vars(value) and not isabstract(value):
-                register(value)
-
-
-_find()
 
 __all__ = [
     "Answer",
