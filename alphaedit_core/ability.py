@@ -294,7 +294,7 @@ class _Put:
 def _put(model: EditableModel, task: Task, item: Item, monitor: Monitor) -> _Put | None:
     """An item with as many examples as fit; None where not even the question does."""
     monitor.check()
-    room = getattr(model.model.config.get_text_config(), "max_position_embeddings", None)
+    room = model.room
     lengths = [len(target_ids(model.tokenizer, item.question, one)) for one in item.options]
     if not all(lengths):
         return None

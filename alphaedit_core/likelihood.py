@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .errors import InputError
+from .facts import shown
 from .forward import record
 from .memory import BatchPlan, plan_batches
 from .models import EditableModel, using_model
@@ -85,9 +86,9 @@ def rate(
     """:func:`score`, with what the model would have said; ``done`` hears of pairs that are rated.
 
     Raises:
-        InputError: if a prompt or a target has no token.
+        InputError: if a prompt or a target has no token, or the two have more than the model reads.
     """
-    tokens = []
+    tokens, room = [], model.room
     for prompt, target in pairs:
         ids = encode(model.tokenizer, prompt)[0] if prompt and target else []
         own = target_ids(model.tokenizer, prompt, target) if ids else ()
@@ -95,6 +96,11 @@ def rate(
             raise InputError(
                 f'"{prompt}" with the target "{target}": one of them has no token in this model; '
                 "leave it out"
+            )
+        if room is not None and len(ids) + len(own) > room:
+            raise InputError(
+                f"{shown(prompt)} with the target {shown(target)}: {len(ids) + len(own)} tokens, "
+                f"and the model reads {room}; shorten the prompt"
             )
         tokens.append((ids, own))
     return _rate(model, tokens, plan, monitor, done)

@@ -113,6 +113,12 @@ class EditableModel:
         return next(self.model.parameters()).dtype
 
     @property
+    def room(self) -> int | None:
+        """Tokens that the model reads at most; None where its configuration does not say."""
+        most = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        return int(most) if most else None
+
+    @property
     def layers(self) -> int:
         """Number of blocks."""
         return len(self.anatomy.blocks)

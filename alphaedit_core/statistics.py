@@ -189,8 +189,7 @@ def _recipe(model: EditableModel, source: TextSource, tokens: int | None) -> Rec
 
 def window_length(model: EditableModel) -> int:
     """Tokens in a packed window for this model."""
-    config = model.model.config.get_text_config()
-    return min(WINDOW, int(getattr(config, "max_position_embeddings", None) or WINDOW))
+    return min(WINDOW, model.room or WINDOW)
 
 
 def pack(

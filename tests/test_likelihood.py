@@ -225,3 +225,16 @@ def test_what_would_have_been_said() -> None:
 def test_a_prompt_without_a_token_is_refused() -> None:
     with pytest.raises(InputError, match="no token"):
         score(tiny_model(), [("", "Rome")])
+
+
+def test_a_pair_that_the_model_cannot_read_is_refused() -> None:
+    model = tiny_model("gpt2")
+    assert model.room is not None
+    words = ["the"] * model.room
+    one = len(target_ids(model.tokenizer, "the", "the"))
+    while len(encode(model.tokenizer, " ".join(words))[0]) + one > model.room:
+        words.pop()
+    fits = " ".join(words)
+    assert score(model, [(fits, "the")])
+    with pytest.raises(InputError, match=rf"tokens, and the model reads {model.room}; shorten"):
+        score(model, [("Paris is", "Rome"), (f"the the {fits}", "the")])
