@@ -67,6 +67,8 @@ class HiddenDrift:
         before, after: both states of each prompt along the two principal components of the
             unedited states, from their mean.
         explained: share of the unedited states' variance along each component.
+        moved: for each prompt the distance of its two states, as a share of the unedited one's
+            norm; ``prompt_shift`` is their mean.
     """
 
     number: int
@@ -78,6 +80,12 @@ class HiddenDrift:
     before: tuple[Point, ...]
     after: tuple[Point, ...]
     explained: tuple[float, float]
+    moved: tuple[float, ...]
+
+    def most_moved(self, count: int = 5) -> list[tuple[str, str]]:
+        """The prompts whose states have moved most, and by how much."""
+        places = sorted(range(len(self.moved)), key=lambda i: -self.moved[i])
+        return [(self.prompts[i], f"{self.moved[i]:.2%}") for i in places[:count]]
 
     def rows(self) -> list[tuple[str, str]]:
         """The numbers, by their names in ``DEFINITIONS``."""
@@ -93,7 +101,7 @@ class HiddenDrift:
         told = asdict(self)
         return told | {
             name: [list(point) for point in told[name]] for name in ("before", "after")
-        } | {"prompts": list(self.prompts), "explained": list(self.explained)}  # fmt: skip
+        } | {name: list(told[name]) for name in ("prompts", "explained", "moved")}  # fmt: skip
 
     def __repr__(self) -> str:
         title = (
@@ -107,7 +115,8 @@ class HiddenDrift:
 
         rows = [(name, value, DEFINITIONS[name]) for name, value in self.rows()]
         table = html_table(("number", "value", "what it is"), rows)
-        return hidden_drift_html(self) + table
+        most = html_table(("moved most", "by"), self.most_moved())
+        return hidden_drift_html(self) + table + most
 
 
 def hidden_drift(
@@ -175,6 +184,7 @@ def compare_states(
         _points((before - centre) @ axes.T),
         _points((after - centre) @ axes.T),
         (shares[0], shares[1]),
+        tuple((distances / norms).tolist()),
     )
 
 

@@ -93,7 +93,11 @@ def test_numbers_are_their_formulas(session: EditSession) -> None:
     moved = np.linalg.norm(after.mean(axis=0) - before.mean(axis=0)) / norms.mean()
     assert found.mean_shift == pytest.approx(moved, rel=1e-4) and moved > 0.01
     each = np.mean(np.linalg.norm(after - before, axis=1) / norms)
-    assert found.prompt_shift == pytest.approx(each, rel=1e-4)
+    assert found.prompt_shift == pytest.approx(each, rel=1e-4) == np.mean(found.moved)
+    shares = np.linalg.norm(after - before, axis=1) / norms
+    assert found.moved == pytest.approx(shares, rel=1e-4)
+    first = int(shares.argmax())
+    assert found.most_moved(1) == [(PROMPTS[first], f"{found.moved[first]:.2%}")]
     both = [
         a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in zip(before, after, strict=True)
     ]

@@ -294,6 +294,8 @@ def test_a_text_from_the_model_is_never_markup(wb: Page) -> None:
     page.locator("button.ae-compare-run").click()
     ready(wb)
     wb.python("wb.facts = [Fact('<img src=x onerror=\"window.__pwned=1\">', '{} is in', 'Rome')]")
+    # A drift panel that has been opened measures by itself; a later test does that on a click.
+    wb.python("wb.drift.auto = False")
     for title in TITLES:
         wb.tab(title)
         page.wait_for_timeout(300)
@@ -363,7 +365,6 @@ def test_probes(wb: Page) -> None:
 
 def test_drift_is_measured(wb: Page) -> None:
     """[S6.1, S6.2, S6.3]"""
-    wb.python("wb.drift.auto = False")  # else it is measured as soon as the tab is opened
     wb.tab("Drift")
     ready(wb)
     expect(wb.said("drift-band")).to_contain_text("edit 1 has not been measured")
@@ -380,7 +381,7 @@ def test_drift_is_measured(wb: Page) -> None:
 
 
 def test_hidden_states_before_and_after(wb: Page) -> None:
-    """What is shown is the comparison, and the picture has a point for every prompt in each."""
+    """What is shown is the comparison that the core makes, with a picture."""
     ready(wb)
     expect(wb.page.locator(".ae-hidden-states")).to_contain_text("not compared")
     wb.page.locator("button.ae-compare-hidden").click()
@@ -388,17 +389,16 @@ def test_hidden_states_before_and_after(wb: Page) -> None:
     expect(table.locator("tbody tr")).to_have_count(4, timeout=EDIT)
     ready(wb)
     told = wb.python(
-        "h = wb.drift.hidden; from alphaedit_core.hidden_drift import hidden_drift; "
-        "same = hidden_drift(session, 1, h.found.prompts) == h.found; "
-        "print(same, [len(t.x) for t in h.figure.figure.data] == [200, 200, 1, 1], "
-        "f'{h.found.mean_shift:.2%}')"
+        "h = wb.drift.hidden.found; from alphaedit_core.hidden_drift import hidden_drift; "
+        "print(hidden_drift(session, 1, h.prompts) == h, f'{h.mean_shift:.2%}')"
     )
-    same, points, shift = told.split()
-    assert (same, points) == ("True", "True")
+    same, shift = told.split()
+    assert same == "True"
     expect(table).to_contain_text(shift)
-    plot = wb.page.locator(".ae-hidden-states .js-plotly-plot")
-    expect(plot.locator(".scatterlayer .trace").first).to_be_visible()
-    assert plot.locator(".scatterlayer .point").count() == 402
+    expect(wb.said("hidden-most").locator("tbody tr")).to_have_count(5)
+    picture = wb.page.locator(".ae-hidden-states img")
+    expect(picture).to_have_attribute("alt", re.compile(f"200 unrelated prompts.*{shift}"))
+    assert picture.evaluate("image => image.complete && image.naturalWidth > 100")
     wb.shot("hidden-states")
 
 
