@@ -21,7 +21,10 @@ _STROKES = tuple(
 )
 _COLUMNS = 3
 #: Measures of drift that are drawn, and their titles.
-SHIFTS = {"kl": "KL(before || after) of ordinary text, nats", "mean_shift": "mean shift, %"}
+SHIFTS = {
+    "kl": "KL(before || after) of ordinary text, nats",
+    "mean_shift": "hidden states, mean shift, %",
+}
 
 
 def curves_html(findings: Findings) -> str:
@@ -100,10 +103,11 @@ def _series(findings: Findings) -> dict[str, dict[str, list[tuple[float, float]]
 def _panels(series: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], x: str) -> str:
     names = list(dict.fromkeys(name for lines in series.values() for name in lines))
     methods = [name for name in names if name != "unedited"]
-    rows = ceil(len(series) / _COLUMNS)
+    columns = min(_COLUMNS, len(series))
+    rows = ceil(len(series) / columns)
 
     def draw(figure: Figure) -> None:
-        panels = figure.subplots(rows, min(_COLUMNS, len(series)), squeeze=False).flat
+        panels = figure.subplots(rows, columns, squeeze=False).flat
         for axes in panels[len(series) :]:
             axes.set_axis_off()
         for axes, (measure, lines) in zip(panels, series.items(), strict=False):
@@ -128,6 +132,7 @@ def _panels(series: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], x
             for axes in figure.axes
             for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
         }
-        figure.legend(seen.values(), seen.keys(), loc="outside lower left", ncols=3)
+        figure.legend(seen.values(), seen.keys(), loc="outside lower left", ncols=columns)
 
-    return _svg(10.5, 2.4 * rows + 0.5, draw)
+    # One panel alone is wider, so that the names of the methods fit under it.
+    return _svg(max(5.5, 3.5 * columns), 2.4 * rows + 0.5, draw)

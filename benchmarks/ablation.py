@@ -120,7 +120,6 @@ def table(lines: Sequence[dict[str, Any]], model: EditableModel, section: str) -
         "so far, the last column on the first 40 alone.",
         "Means over facts: of 300, one near 99 has a standard error of at most 0.6, one near 94 "
         "of at most 1.4, one near 65 of at most 2.8.",
-        *["Settings that are not here have not been run yet."] * (section == "ablation"),
     ]
     return report
 
