@@ -16,7 +16,7 @@ from torch import Tensor
 from .changes import Change, Dense, laid_out, projected, tensors_of
 from .closed_form import EarlierKeys, Metric
 from .editors import Editor, Tuner, Work
-from .errors import SessionError
+from .errors import DivergedError
 from .hyperparameters import HyperParameters
 from .keys import SubjectStates
 from .memory import BatchPlan
@@ -223,13 +223,13 @@ def _finite(change: Change, editor: Editor, layer: int) -> Change:
     """The change, if all of it are numbers.
 
     Raises:
-        SessionError: if not; the model is then not written to.
+        DivergedError: if not; the model is then not written to.
     """
     if not all(bool(tensor.isfinite().all()) for tensor in tensors_of(change).values()):
         remedy = (
             "lower step_size" if isinstance(editor, Tuner) else "raise the weight on C or ridge"
         )
-        raise SessionError(
+        raise DivergedError(
             f"layer {layer}: the change that {editor.name} made is not finite; {remedy}, or load "
             "the model in float32"
         )

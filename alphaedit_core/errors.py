@@ -35,5 +35,9 @@ class SessionError(AlphaEditError):
     """A request that the session's present state does not allow, such as undo with no edit."""
 
 
+class DivergedError(SessionError):
+    """An edit whose numbers left the finite ones; the model was not written to."""
+
+
 class Cancelled(AlphaEditError):
     """The work was cancelled by its user. Whatever it was changing is as it was before."""

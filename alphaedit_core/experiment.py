@@ -4,7 +4,8 @@ Every method starts from the unedited model and writes the same records in the s
 each batch the session is saved, and after each evaluation a line is written, so that an experiment
 that was stopped, by whatever, goes on where it was and ends with the same numbers: the weights come
 from the saved changes bit for bit, and every random draw hangs on the seed and on what is drawn for
-alone.
+alone. That is so on one machine with the same versions and number of threads; elsewhere, and where
+little free memory makes batches smaller, sums are rounded otherwise.
 
 A folder holds ``experiment.json`` (what is run on what), ``points.jsonl`` (a line per evaluation),
 and a session per method.
@@ -17,16 +18,18 @@ import os
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from .ability import measure_ability
 from .ability_tasks import Task
 from .datasets import Records
-from .errors import CorruptFileError, InputError
+from .errors import CorruptFileError, DivergedError, InputError
 from .evaluation import Evaluation, chosen, comparing, evaluate
 from .files import read_json, write_atomic, write_json_atomic
 from .hyperparameters import HyperParameters, model_name
@@ -42,7 +45,7 @@ from .yardstick import Yardstick
 
 FORMAT = "alphaedit experiment 1"
 UNEDITED = "unedited"
-_MANIFEST, _POINTS = "experiment.json", "points.jsonl"
+_MANIFEST, _POINTS, _LOCK = "experiment.json", "points.jsonl", ".lock"
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,7 @@ class Probes:
         whole = {
             "text": self.text,
             "tasks": [asdict(task) for task in self.tasks] or None,
-            "references": None if self.references is None else self.references.texts(),
+            "references": None if self.references is None else self.references.to_dict(),
         }
         return {
             name: None if held is None else sha256(json.dumps(held).encode()).hexdigest()
@@ -158,6 +161,7 @@ class Point:
         seconds: spent writing, since the point before, and measuring.
         drift: how differently ordinary text is read than by the unedited model, by the names in
             :data:`~.yardstick.DRIFTS`; empty where that is not measured.
+        broke: why the method could not go on from here, and nothing was measured; "" if it could.
     """
 
     method: str
@@ -170,6 +174,7 @@ class Point:
     weights: Mapping[str, float]
     seconds: Mapping[str, float]
     drift: Mapping[str, float] = field(default_factory=dict)
+    broke: str = ""
 
 
 @dataclass(frozen=True)
@@ -212,14 +217,22 @@ class Findings:
 
     @property
     def complete(self) -> bool:
-        """Whether every method has been measured after all records."""
+        """Whether every method has been measured after all records, or broke before."""
+        return all(self.has_ended(name) for name in (UNEDITED, *self.plan.names()))
+
+    def has_ended(self, method: str) -> bool:
+        """Whether a method has been measured after all records, or broke before."""
         last = len(self.manifest["records"]["names"])
-        found = {(point.method, point.edits) for point in self.points}
-        return all((name, last) in found for name in (UNEDITED, *self.plan.names()))
+        return self.broken(method) is not None or any(p.edits == last for p in self.of(method))
+
+    def broken(self, method: str) -> Point | None:
+        """The point at which a method could not go on, if there is one."""
+        return next((p for p in self.points if p.method == method and p.broke), None)
 
     def of(self, method: str) -> list[Point]:
-        """The points of one method, by number of edits."""
-        return sorted((p for p in self.points if p.method == method), key=lambda p: p.edits)
+        """The points of one method at which something was measured, by number of edits."""
+        own = (p for p in self.points if p.method == method and not p.broke)
+        return sorted(own, key=lambda p: p.edits)
 
     def last(self) -> dict[str, Point]:
         """The last point of each method that has one, the unedited model first."""
@@ -263,12 +276,12 @@ def run_experiment(
     metrics = list(plan.metrics) or list(metrics_for(records.dataset.name, plan.compat))
     batches, left_out = batched(records.records[: plan.edits], plan.batch_size)
     written = [record for batch in batches for record in batch]
-    findings = _opened(place, _manifest(model, records, plan, written, left_out, probes))
-    work = _Work(model, findings, batches, metrics, probes, monitor)
-    with monitor.stage("experiment", len(batches) * len(plan.methods), "batch"):
-        work.unedited()
-        for name, hp in zip(plan.names(), plan.methods, strict=True):
-            work.method(name, hp)
+    with _opened(place, _manifest(model, records, plan, written, left_out, probes)) as findings:
+        work = _Work(model, findings, batches, metrics, probes, monitor)
+        with monitor.stage("experiment", len(batches) * len(plan.methods), "batch"):
+            work.unedited()
+            for name, hp in zip(plan.names(), plan.methods, strict=True):
+                work.method(name, hp)
     return findings
 
 
@@ -298,12 +311,13 @@ def save_report(findings: Findings) -> Path:
 
 
 def batched(records: Sequence[Record], size: int) -> tuple[list[list[Record]], list[Record]]:
-    """Batches of records, and the records left out: those about the same as one of their batch."""
+    """Batches of records, none empty, and the records left out: see :func:`~.records.distinct`."""
     batches: list[list[Record]] = []
     left_out: list[Record] = []
     for start in range(0, len(records), size):
         found = distinct(records[start : start + size])
-        batches.append(found.records)
+        if found.records:
+            batches.append(found.records)
         left_out += found.left_out
     return batches, left_out
 
@@ -353,8 +367,7 @@ class _Work:
         """Write all batches by one method, measuring where that is due."""
         place = self._plan.names().index(name) + 1
         folder = session_folder(self._findings.folder, place, name)
-        last = sum(map(len, self._batches))
-        if self._has(name, last):
+        if self._findings.has_ended(name):
             self._monitor.advance(len(self._batches))
             return
         if (folder / "session.json").exists():
@@ -363,6 +376,7 @@ class _Work:
             session = EditSession(self._model, None, hp)
         spent = 0.0
         try:
+            session.spectra(self._monitor)  # from the cache or not, they are no part of the edits
             self._monitor.advance(session.applied)
             for number in range(session.applied, len(self._batches) + 1):
                 if number and self._due(number) and not self._has(name, self._edits(number)):
@@ -372,7 +386,11 @@ class _Work:
                     break
                 facts = [fact for record in self._batches[number] for fact in record.facts]
                 start = time.perf_counter()
-                session.edit(facts, len(facts), self._monitor)
+                try:
+                    session.edit(facts, len(facts), self._monitor)
+                except DivergedError as error:
+                    self._break(name, number, session.moved(), str(error))
+                    break
                 spent += time.perf_counter() - start
                 session.save(folder)
                 self._monitor.advance()
@@ -433,6 +451,17 @@ class _Work:
             {"writing": spent, "measuring": time.perf_counter() - start},
             drift,
         )
+        self._keep(point)
+
+    def _break(self, name: str, number: int, weights: Mapping[int, float], why: str) -> None:
+        """Keep that a method cannot go on after some batches; other methods can."""
+        moved = {str(layer): share for layer, share in weights.items()}
+        nothing = {"writing": 0.0, "measuring": 0.0}
+        self._keep(
+            Point(name, self._edits(number), {}, {}, {}, None, {}, moved, nothing, broke=why)
+        )
+
+    def _keep(self, point: Point) -> None:
         with open(self._findings.folder / _POINTS, "a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(point), ensure_ascii=False) + "\n")
             file.flush()
@@ -470,18 +499,58 @@ def _manifest(
     }
 
 
-def _opened(place: Path, manifest: dict[str, Any]) -> Findings:
-    """The folder with this experiment in it, begun or continued.
+@contextmanager
+def _opened(place: Path, manifest: dict[str, Any]) -> Iterator[Findings]:
+    """The folder with this experiment in it, begun or continued, for one process at a time.
 
     Raises:
-        InputError: if it holds something else; names the first thing that differs.
+        InputError: if it holds something else; names the first thing that differs. If another
+            process has it. A folder that was begun here and holds nothing is removed when
+            something cannot be used after all.
     """
-    if not (place / _MANIFEST).exists():
-        if place.exists() and (not place.is_dir() or any(place.iterdir())):
-            raise InputError(f"experiment {place}: exists and is none; give a new folder")
-        place.mkdir(parents=True, exist_ok=True)
-        write_json_atomic(place / _MANIFEST, manifest)
-        return Findings(place, manifest)
+    begun = not (place / _MANIFEST).exists()
+    if begun and place.exists() and (not place.is_dir() or _holds(place)):
+        raise InputError(f"experiment {place}: exists and is none; give a new folder")
+    there = place.exists()
+    place.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(place / _LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InputError(
+            f"experiment {place}: is being run by another process; wait, or give a new folder"
+        ) from None
+    try:
+        if begun:
+            write_json_atomic(place / _MANIFEST, manifest)
+            findings = Findings(place, manifest)
+        else:
+            findings = _continued(place, manifest)
+        try:
+            yield findings
+        except InputError:
+            if begun and not findings.points:
+                (place / _MANIFEST).unlink()
+            raise
+    finally:
+        lock.release()
+        with suppress(OSError):
+            (place / _LOCK).unlink()
+            if not there and not _holds(place):
+                place.rmdir()
+
+
+def _holds(place: Path) -> bool:
+    """Whether anything but the lock is in a folder."""
+    return any(path.name != _LOCK for path in place.iterdir())
+
+
+def _continued(place: Path, manifest: Mapping[str, Any]) -> Findings:
+    """The experiment that the folder holds, if it is this one.
+
+    Raises:
+        InputError: naming the first thing that differs.
+    """
     findings = load_experiment(place)
     for part in ("plan", "records", "probes", "model"):
         kept, asked = findings.manifest[part], json.loads(json.dumps(manifest[part]))
@@ -497,16 +566,14 @@ def _opened(place: Path, manifest: dict[str, Any]) -> Findings:
 
 
 def _points(file: Path) -> Iterator[Point]:
-    """The whole lines of a file; a last one that was cut off by a kill is passed over."""
+    """The whole lines of a file; a last one without its end, left by a kill, is passed over."""
     if not file.exists():
         return
-    lines = file.read_text("utf-8").split("\n")
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(file.read_text("utf-8").split("\n")[:-1], 1):
         try:
             yield Point(**json.loads(line))
         except (ValueError, TypeError):
-            if line and number < len(lines):
-                raise CorruptFileError(f"{file}: line {number} is damaged; remove it") from None
+            raise CorruptFileError(f"{file}: line {number} is damaged; remove it") from None
 
 
 def _mend(file: Path) -> None:

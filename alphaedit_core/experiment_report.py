@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from html import escape
 from typing import TYPE_CHECKING
 
+from .datasets import dataset as reader
 from .export import portable_name
 from .metrics import metrics
 from .page import page, scroll
@@ -33,6 +34,11 @@ def experiment_html(findings: Findings) -> str:
         f"{records['dataset']}, {len(records['names'])} records in batches of {plan.batch_size}. "
         + (f"{left_out} more were about the same as one of their batch. " if left_out else "")
         + ("" if findings.complete else "Not complete yet. ")
+        + " ".join(
+            f"{name} broke down after {broken.edits} edits: {broken.broke}."
+            for name in plan.names()
+            if (broken := findings.broken(name)) is not None
+        )
     )
     parts = [
         f"<h1>{escape(title)}</h1><p>{escape(said)}</p>",
@@ -57,12 +63,23 @@ def paper_table(findings: Findings) -> tuple[tuple[str, ...], list[tuple[str, ..
     wanted = [name for name in COLUMNS.get(dataset, ()) if name in findings.metrics]
     columns = wanted or list(findings.metrics)
     rows = [
-        (name, str(point.edits if name != "unedited" else 0), *_cells(point, columns))
+        (
+            _named(findings, name),
+            str(point.edits if name != "unedited" else 0),
+            *_cells(point, columns),
+        )
         for name, point in findings.last().items()
+    ]
+    rows += [
+        (_named(findings, name), "0", *("n/a" for _ in columns))
+        for name in findings.plan.names()
+        if findings.broken(name) and not findings.of(name)
     ]
     model = findings.manifest["model"].get("preset") or ""
     places = [COLUMNS[dataset].index(name) for name in wanted]
-    for method, values in published(model, dataset).items():
+    # The paper's numbers are of the data set's usual task, and in its own columns.
+    usual = bool(wanted) and findings.manifest["records"]["options"] == reader(dataset).chosen
+    for method, values in (published(model, dataset) if usual else {}).items():
         rows.append(
             (
                 f"{method}, as published on {model}",
@@ -108,6 +125,12 @@ def measured_drifts(findings: Findings) -> dict[str, str]:
     return {name: words for name, words in DRIFTS.items() if name in known}
 
 
+def _named(findings: Findings, method: str) -> str:
+    """A method, and after how many edits it broke down if it did."""
+    broken = findings.broken(method)
+    return method if broken is None else f"{method}, broke down after {broken.edits}"
+
+
 def experiment_text(findings: Findings) -> str:
     """The paper's table for a terminal."""
     return text_table(*paper_table(findings))
@@ -124,7 +147,8 @@ def cards(names: Iterable[str]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]
     known = metrics()
     rows: list[tuple[str, ...]] = [
         (name, card.formula, card.direction, card.unit, card.source, card.note)
-        for name, card in ((name, known[name]) for name in names)
+        for name, card in ((name, known.get(name)) for name in names)
+        if card is not None  # of a metric that was registered where this was measured
     ]
     return ("metric", "formula", "better", "unit", "source", "note"), rows
 

@@ -178,8 +178,8 @@ def chat_ids(model: EditableModel, prompt: str) -> list[int]:
 def _check_room(model: EditableModel, prompt: int, tokens: int) -> None:
     if not prompt:
         raise InputError("the prompt has no token; type some text")
-    room = getattr(model.model.config.get_text_config(), "max_position_embeddings", None)
-    if isinstance(room, int) and prompt + tokens > room:
+    room = model.room
+    if room is not None and prompt + tokens > room:
         raise InputError(
             f"prompt and new tokens are {prompt} + {tokens} tokens, but the model has positions "
             f"for {room}; shorten one of them"

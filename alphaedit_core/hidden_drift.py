@@ -227,10 +227,15 @@ def sentences_without(
         InputError: if the text has fewer than three such sentences.
     """
     source = open_text(probe, model, monitor)
-    unwanted = {subject.casefold() for subject in subjects}
+    # As words of their own, else "It" would rule out half of all sentences. What is not Latin has
+    # no spaces to tell words by.
+    unwanted = [
+        re.compile(rf"(?<![A-Za-z0-9]){re.escape(subject)}(?![A-Za-z0-9])", re.IGNORECASE)
+        for subject in dict.fromkeys(subjects)
+    ]
 
     def related(sentence: str) -> bool:
-        return any(subject in sentence.casefold() for subject in unwanted)
+        return any(subject.search(sentence) for subject in unwanted)
 
     by_document = [
         islice(_sentences(document), count) for document in islice(source.documents(), count)

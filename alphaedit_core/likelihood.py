@@ -222,8 +222,10 @@ def _read(
     labels = torch.tensor([t for _, target in group for t in target], device=device)
     own = logits[at, labels]
     each = (logits.logsumexp(dim=1)[at] - own).tolist()
+    # Of equal logits, which coarse dtypes have, one alone is chosen: as in decoding, the argmax's.
     # Asked so that a logit that is not a number is never the first choice.
-    right, said = (own >= best.values[at]).tolist(), best.indices[at].tolist()
+    right = ((best.indices[at] == labels) & (own >= best.values[at])).tolist()
+    said = best.indices[at].tolist()
     starts = [0, *accumulate(len(target) for _, target in group)]
     first = torch.tensor(starts[:-1], device=device)
     # Counted so that a logit that is not a number comes last, not first.

@@ -240,11 +240,13 @@ def _pass(
     seen[:, :begun] = torch.arange(begun, device=device) >= begun - before.lengths[:, None]
     growing = DynamicCache()
     growing.layers = [_layer(keys, values) for keys, values in before.layers]
+    positions = before.lengths[:, None] + torch.arange(longest, device=device)
     with ending_before(model, model.layers) as end:
         run_model(
             model,
             ids,
-            positions=before.lengths[:, None] + torch.arange(longest, device=device),
+            # What is padded may lie behind the last position that the model has.
+            positions=positions if model.room is None else positions.clamp(max=model.room - 1),
             mask=None if bool(seen.all()) else seen,
             cache=growing,
         )

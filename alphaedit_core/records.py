@@ -61,7 +61,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Distinct:
-    """Records of which no two say something of the same thing.
+    """Records of which no two say something else of the same thing.
 
     Attributes:
         records: those that are kept, in order.
@@ -75,15 +75,21 @@ class Distinct:
 def distinct(records: Sequence[Record]) -> Distinct:
     """Of records with a fact about the same subject and prompt (:attr:`Fact.slot`) the first.
 
-    A batch cannot hold two of them: they would be written against each other.
+    A batch cannot hold two of them: they would be written against each other. Where the targets
+    agree a record stays if another fact of it is new, or if it has multi-hop questions, which are
+    its own: cases of MQuAKE share many facts. Else it would only be counted twice.
     """
-    seen: set[tuple[str, str]] = set()
+    seen: dict[tuple[str, str], str] = {}
     found = Distinct([], [])
     for record in records:
-        slots = {fact.slot for fact in record.facts}
-        if seen & slots or len(slots) < len(record.facts):
-            found.left_out.append(record)
-        else:
-            seen |= slots
+        own = {fact.slot: fact.target for fact in record.facts}
+        agrees = all(
+            own[fact.slot] == fact.target == seen.get(fact.slot, fact.target)
+            for fact in record.facts
+        )
+        if agrees and (own.keys() - seen.keys() or record.asked("multi-hop")):
+            seen |= own
             found.records.append(record)
+        else:
+            found.left_out.append(record)
     return found

@@ -35,6 +35,13 @@ class References:
         own = self._known.get(fact.relation or "", {}).get(target)
         return self._known.get("", {}).get(target, ()) if own is None else own
 
+    def to_dict(self) -> dict[str, dict[str, list[str]]]:
+        """All texts by target, by relation."""
+        return {
+            relation: {target: list(texts) for target, texts in targets.items()}
+            for relation, targets in self._known.items()
+        }
+
     def texts(self) -> list[str]:
         """All of them."""
         return [
@@ -53,7 +60,7 @@ def read_references(path: str | Path) -> References:
         InputError: if it cannot be read, or is laid out otherwise.
     """
     try:
-        content = json.loads(Path(path).read_text("utf-8"))
+        content = json.loads(Path(path).read_text("utf-8-sig"))
     except OSError as error:
         raise InputError(
             f"{path}: cannot be read ({error.strerror}); give a JSON file of reference texts"

@@ -32,7 +32,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .errors import SessionError
+from .errors import DivergedError
 from .hyperparameters import HyperParameters
 from .memory import BatchPlan
 from .models import EditableModel
@@ -267,7 +267,7 @@ def find_targets(
     Raises:
         Cancelled: if cancelled; nothing was changed.
         StructureError: if the place is the attention's, and a block has none as a module.
-        SessionError: if a target value is not finite (the model overflows); names the fact.
+        DivergedError: if a target value is not finite (the model overflows); names the fact.
         torch.OutOfMemoryError: if not even the smallest plan fits.
     """
     monitor = monitor or Monitor()
@@ -309,7 +309,7 @@ def _search(
         z = search.z()
         for request, finite in zip(requests, z.isfinite().all(dim=1).tolist(), strict=True):
             if not finite:
-                raise SessionError(
+                raise DivergedError(
                     f'fact "{request.fact.text}": the search for its target value left the finite '
                     "numbers; lower learning_rate, or load the model in float32"
                 )

@@ -109,8 +109,8 @@ class _Text:
         if not ids:
             raise InputError(f'the prompt "{ask.prompt}" has no token; type some text')
         left = max(0, ask.tokens - len(ids)) if ask.whole else ask.tokens
-        room = getattr(model.model.config.get_text_config(), "max_position_embeddings", None)
-        if isinstance(room, int) and len(ids) + left > room:
+        room = model.room
+        if room is not None and len(ids) + left > room:
             raise InputError(
                 f'"{ask.prompt[:40]}…" and its continuation are {len(ids)} + {left} tokens, but '
                 f"the model has positions for {room}; ask for less"
@@ -176,7 +176,8 @@ def _write(
             run_model(
                 model,
                 torch.tensor(last, device=device)[:, None],
-                positions=lengths[:, None],
+                # A text that is finished may have gone on behind the model's last position.
+                positions=lengths[:, None].clamp(max=(model.room or 1 << 30) - 1),
                 # Without padding no mask is needed, and attention is faster without one.
                 mask=None if bool(seen.all()) else seen,
                 cache=growing,

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from examples import FACTS, quiet, small
+from filelock import FileLock
 from killed_experiments import killed_experiment, run_here
 from tiny import prose, tiny_model
 
@@ -18,7 +19,13 @@ from alphaedit_core import session as session_module
 from alphaedit_core.completions import complete
 from alphaedit_core.datasets import Records, read_records
 from alphaedit_core.drift import measure
-from alphaedit_core.errors import Cancelled, CorruptFileError, InputError, SessionError
+from alphaedit_core.errors import (
+    Cancelled,
+    CorruptFileError,
+    DivergedError,
+    InputError,
+    SessionError,
+)
 from alphaedit_core.evaluation import evaluate
 from alphaedit_core.experiment import (
     Findings,
@@ -35,6 +42,7 @@ from alphaedit_core.likelihood import perplexity
 from alphaedit_core.models import EditableModel
 from alphaedit_core.progress import Monitor, Stage
 from alphaedit_core.published import COLUMNS, published
+from alphaedit_core.records import Record
 from alphaedit_core.session import EditSession
 from alphaedit_core.yardstick import DRIFTS
 
@@ -169,6 +177,79 @@ def test_of_two_records_about_the_same_thing_in_a_batch_the_first_is_written(fil
     batches, left_out = batched([records[0], records[1], records[0], records[0]], 3)
     assert batches == [records[:2], [records[0]]]
     assert left_out == [records[0]]
+
+
+def test_records_that_agree_stay_and_those_that_contradict_do_not() -> None:
+    first, second, third = FACTS[:3]
+    other = second.changed(target="Nowhere")
+    records = [
+        Record("mine", str(number), facts)
+        for number, facts in enumerate(
+            [(first, second), (second, third), (other,), (second,), (third, other), (first, other)]
+        )
+    ]
+    batches, left_out = batched(records, 6)
+    assert batches == [records[:2]], "the second adds a fact and agrees on the other"
+    assert left_out == records[2:]
+    assert batched([records[2], Record("mine", "x", (second, other))], 1) == (
+        [[records[2]]], [Record("mine", "x", (second, other))],
+    ), "no batch is empty"  # fmt: skip
+
+
+def test_a_method_that_breaks_down_does_not_end_the_others(
+    model: EditableModel, file: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edit = EditSession.edit
+
+    def breaking(self: EditSession, *given: object, **named: object) -> object:
+        if self.hyperparameters.editor == "memit" and self.applied == 1:
+            raise DivergedError("layer 1: not finite")
+        return edit(self, *given, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(EditSession, "edit", breaking)
+    methods = tuple(small(place, editor=name) for name in ("memit", "alphaedit"))
+    plan = Plan(methods, 3, 1, 1, ("efficacy",))
+    records, folder = read_records(file, "counterfact"), place / "broken"
+    found = run_experiment(model, records, plan, folder, monitor=quiet())
+    memit, alphaedit = plan.names()
+    assert found.complete and found == load_experiment(folder)
+    broken = found.broken(memit)
+    assert broken is not None and (broken.edits, broken.broke) == (1, "layer 1: not finite")
+    assert [p.edits for p in found.of(memit)] == [1]
+    assert [p.edits for p in found.of(alphaedit)] == [1, 2, 3] and found.broken(alphaedit) is None
+    assert f"{memit}, broke down after 1" in repr(found)
+    assert "broke down after 1 edits: layer 1: not finite" in save_report(found).read_text("utf-8")
+    again = run_experiment(model, records, plan, folder, monitor=quiet())
+    assert again.points == found.points
+
+
+def test_what_cannot_be_used_after_all_leaves_no_folder(
+    model: EditableModel, file: Path, place: Path
+) -> None:
+    plan, records = (
+        Plan((small(place),), 2, 2, None, ("efficacy",)),
+        read_records(file, "counterfact"),
+    )
+    folder = place / "short"
+    with pytest.raises(InputError, match="at least 256"):
+        run_experiment(model, records, plan, folder, Probes("A short text."), quiet())
+    assert not folder.exists()
+    folder.mkdir()
+    with pytest.raises(InputError, match="at least 256"):
+        run_experiment(model, records, plan, folder, Probes("A short text."), quiet())
+    assert [*folder.iterdir()] == []
+
+
+def test_one_process_at_a_time(
+    whole: Findings, model: EditableModel, file: Path, place: Path
+) -> None:
+    with (
+        FileLock(whole.folder / ".lock"),
+        pytest.raises(InputError, match="is being run by another process"),
+    ):
+        run_here(file, whole.folder, place, quiet())
+    assert run_here(file, whole.folder, place, quiet()).points == whole.points
+    assert not (whole.folder / ".lock").exists()
 
 
 # -- stopped and continued -------------------------------------------------------------------------

@@ -238,3 +238,21 @@ def test_a_pair_that_the_model_cannot_read_is_refused() -> None:
     assert score(model, [(fits, "the")])
     with pytest.raises(InputError, match=rf"tokens, and the model reads {model.room}; shorten"):
         score(model, [("Paris is", "Rome"), (f"the the {fits}", "the")])
+
+
+def test_rows_that_fit_are_read_whatever_stands_beside_them() -> None:
+    """Padding behind a short text may have no position of its own in the model."""
+    model = tiny_model("gpt2")
+    assert model.room is not None
+    word = encode(model.tokenizer, "the city")[0]
+    long, short = [*word * model.room][: model.room - 3], [*word * model.room][: model.room // 2]
+    pairs = [(long, word[:1]), (long[:-1], word[:1] * 2), (short, (word * 40)[:30])]
+    together = score_ids(model, pairs)
+    for pair, found in zip(pairs, together, strict=True):
+        assert score_ids(model, [pair])[0].nll == pytest.approx(found.nll, abs=1e-4)
+
+
+def test_of_equal_logits_one_alone_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model()
+    monkeypatch.setattr(type(model.anatomy), "logits", lambda _, h: torch.zeros(*h.shape[:-1], 99))
+    assert [one.exact for one in score_ids(model, [([5], [0]), ([5], [1])])] == [True, False]

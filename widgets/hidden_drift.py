@@ -61,7 +61,7 @@ class HiddenStates(W.VBox):
         self._state.observe(self._job_moved, ["ticks"])
         self._say()
 
-    def compare(self, block: bool = False) -> Job[HiddenDrift]:
+    def compare(self, block: bool = False) -> Job[tuple[str, HiddenDrift]]:
         """Compare the present state with the unedited model.
 
         Args:
@@ -73,14 +73,14 @@ class HiddenStates(W.VBox):
         session, number = self._state.session, self._state.session.applied
         probe = self._state.drifts.probe
 
-        def work(monitor: Monitor) -> HiddenDrift:
+        def work(monitor: Monitor) -> tuple[str, HiddenDrift]:
             prompts = unrelated_prompts(session, probe=probe, monitor=monitor)
-            self._digest = state_digest(session, number)
-            return hidden_drift(session, number, prompts, monitor)
+            return state_digest(session, number), hidden_drift(session, number, prompts, monitor)
 
         return self._state.start(_JOB, work, self._show, block=block)
 
-    def _show(self, found: HiddenDrift) -> None:
+    def _show(self, compared: tuple[str, HiddenDrift]) -> None:
+        self._digest, found = compared
         self.found = found
         rows = [(name, value, DEFINITIONS[name]) for name, value in found.rows()]
         self._shown.value = (

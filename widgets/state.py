@@ -194,7 +194,7 @@ class State(T.HasTraits):
         if job.state == "failed":
             self.failure = job.failure
         elif job.state == "cancelled" and not job.background:
-            self.notice = f"{job.name}: cancelled at {job.where}; nothing was changed"
+            self.notice = f"{job.name}: cancelled at {job.where}; the weights are as they were"
         elif job.state == "done" and job.warnings and not job.background:
             self.notice = "; ".join([*filter(None, [self.notice]), *job.warnings])
         self.ticks += 1

@@ -89,7 +89,7 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
         raise InputError(f'--editor "{arguments.methods}" names none; give alphaedit,memit')
     for name in names:
         check_method(name)
-    asked = settings.changes(arguments)
+    given = settings.of_listed(arguments, settings.changes(arguments), "--editor")
     reader = dataset(arguments.dataset, **options.choices(arguments.option))
     records = read_records(arguments.path, reader, arguments.edits, fetch=True, monitor=monitor)
     metrics = options.metric_names(arguments)
@@ -101,8 +101,6 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     from alphaedit_core.experiment import Plan, run_experiment, save_report
 
     model = options.load(arguments, monitor)
-    listed = ("editor", "projection", "previous_keys")
-    given = {name: value for name, value in asked.items() if name not in listed}
     methods = tuple(settings.applied_to(parse_method(name, model), given) for name in names)
     plan = Plan(
         methods,

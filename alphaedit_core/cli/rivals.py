@@ -76,13 +76,8 @@ def compare(arguments: argparse.Namespace, monitor: Monitor) -> None:
 
     for name in names:
         check_method(name)
-    listed = ("editor", "projection", "previous_keys")
-    for setting in arguments.set:
-        if setting.partition("=")[0].strip() in listed:
-            raise InputError(f'--set "{setting}": say it in --editors, as in memit+projection')
+    given = settings.of_listed(arguments, asked, "--editors")
     model = options.load(arguments, monitor)
-    # The list says which editors, whatever a file of hyperparameters was written for.
-    given = {name: value for name, value in asked.items() if name not in listed}
     methods = [settings.applied_to(parse_method(name, model), given) for name in names]
     session = EditSession(model, hyperparameters=methods[0])
     options.text_ready(session.hyperparameters.text, model, monitor)

@@ -78,6 +78,26 @@ def changes(arguments: argparse.Namespace) -> dict[str, Any]:
     return asked
 
 
+def of_listed(
+    arguments: argparse.Namespace, asked: Mapping[str, Any], option: str
+) -> dict[str, Any]:
+    """What was asked for of all editors of a list, which says itself what each one is.
+
+    Args:
+        arguments: the command's.
+        asked: what :func:`changes` found; what a file says of the editor is passed over.
+        option: the one that holds the list, for the message.
+
+    Raises:
+        InputError: if ``--set`` says what belongs into the list.
+    """
+    listed = ("editor", "projection", "previous_keys")
+    for setting in arguments.set:
+        if setting.partition("=")[0].strip() in listed:
+            raise InputError(f'--set "{setting}": say it in {option}, as in memit+projection')
+    return {name: value for name, value in asked.items() if name not in listed}
+
+
 def applied_to(preset: HyperParameters, asked: Mapping[str, Any]) -> HyperParameters:
     """A preset with what was asked for; ``origin`` says what that was."""
     if not asked:

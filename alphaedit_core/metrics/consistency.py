@@ -47,7 +47,11 @@ class Consistency(Metric):
 
     def value(self, record: Record, answers: Sequence[Answer]) -> float | None:
         found = zip(questions.passages(record).items(), texts(answers), strict=True)
-        said = " ".join(ask.prompt + new for (ask, count), new in found for _ in range(count))
+        # Where nothing was written only the prompt could be judged, which no edit changes.
+        parts = [ask.prompt + new for (ask, count), new in found if new for _ in range(count)]
+        if not parts:
+            return None
+        said = " ".join(parts)
         return 100 * cosine(said, " ".join(self._references(record)), self._weights)
 
     def _references(self, record: Record) -> list[str]:

@@ -27,7 +27,9 @@ class Fluency(Metric):
         f"Texts of {questions.LENGTH} tokens with the prompt, drawn from the {questions.TOP_K} "
         "likeliest tokens, seeded, after the prompts for generation (else the facts' own). A text "
         "counts as often as its prompt is listed; the released evaluation writes another one each "
-        "time, which has the same expectation. Words by nltk's word_tokenize(preserve_line=True). "
+        "time, which has the same expectation. A prompt that is as long already is left out. Words "
+        "by nltk's word_tokenize(preserve_line=True): sentences are not split before, so a full "
+        "stop stays with its word, and a value is some points below the released evaluation's. "
         "EasyEdit prints it without the factor 100."
     )
     default_for = ("counterfact", "knowedit")
@@ -38,8 +40,10 @@ class Fluency(Metric):
     def value(self, record: Record, answers: Sequence[Answer]) -> float | None:
         asked = questions.passages(record)
         found = zip(asked.items(), texts(answers), strict=True)
-        total = sum(count * variety(ask.prompt + new) for (ask, count), new in found)
-        return 100 * total / sum(asked.values())
+        # Where nothing was written only the prompt could be judged, which no edit changes.
+        judged = [(count, variety(ask.prompt + new)) for (ask, count), new in found if new]
+        times = sum(count for count, _ in judged)
+        return 100 * sum(count * one for count, one in judged) / times if times else None
 
 
 def variety(text: str) -> float:
