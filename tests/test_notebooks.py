@@ -33,8 +33,8 @@ def named(path: Path) -> str:
 def test_there_are_notebooks_and_they_are_clean(capsys: pytest.CaptureFixture[str]) -> None:
     assert [path.name for path in NOTEBOOKS] == [
         "01_first_edit.ipynb", "02_keys_and_covariance.ipynb", "03_null_space.ipynb",
-        "04_one_edit_step_by_step.ipynb", "family.ipynb", "reading_the_numbers.ipynb",
-        "workbench.ipynb",
+        "04_one_edit_step_by_step.ipynb", "08_editing_with_the_workbench.ipynb", "family.ipynb",
+        "reading_the_numbers.ipynb", "workbench.ipynb",
     ]  # fmt: skip
     assert main(["--check", str(ROOT / "notebooks")]) == 0, capsys.readouterr().out
 
@@ -113,6 +113,20 @@ CLAIMS = {
         "the library's change",
         "the library's change is the complete Eq. 14",
         "A, B, undo, C is A, C, bit for bit",
+    ),
+    "08_editing_with_the_workbench.ipynb": (
+        "the panel's shares are |P k|² / |k|²",
+        "a lower threshold leaves less, at every layer",
+        "nothing along dropped directions",
+        "the probabilities are the model's",
+        "counted by hand it is the same",
+        "the KL on the screen is the formula's",
+        "undo gives the unedited weights, bit for bit",
+        "redo gives the edited ones",
+        "euro is less likely after neighbours, by half",
+        "the session's own weights are back",
+        "its weights are the edited ones, bit for bit",
+        "the loaded session has the same weights",
     ),
 }
 
