@@ -33,7 +33,8 @@ def named(path: Path) -> str:
 def test_there_are_notebooks_and_they_are_clean(capsys: pytest.CaptureFixture[str]) -> None:
     assert [path.name for path in NOTEBOOKS] == [
         "01_first_edit.ipynb", "02_keys_and_covariance.ipynb", "03_null_space.ipynb",
-        "04_one_edit_step_by_step.ipynb", "family.ipynb", "reading_the_numbers.ipynb",
+        "04_one_edit_step_by_step.ipynb", "07_your_own_model.ipynb",
+        "08_editing_with_the_workbench.ipynb", "family.ipynb", "reading_the_numbers.ipynb",
         "workbench.ipynb",
     ]  # fmt: skip
     assert main(["--check", str(ROOT / "notebooks")]) == 0, capsys.readouterr().out
@@ -113,6 +114,33 @@ CLAIMS = {
         "the library's change",
         "the library's change is the complete Eq. 14",
         "A, B, undo, C is A, C, bit for bit",
+    ),
+    "07_your_own_model.ipynb": (
+        "a file that lacks a weight is refused by name",
+        "the output is W k + b",
+        "norm and head give the logits",
+        "C is the mean of k kᵀ",
+        "other text uses what is kept far more than stated",
+        "five blocks from 15 % on",
+        "at each layer ΔW Q = 0, and at most a tenth leaks",
+        "noise on the subject hides every fact",
+        "the projector is the thinner basis, half of that at most",
+        "a fact takes 4 (2 d + d_out) bytes a layer",
+    ),
+    "08_editing_with_the_workbench.ipynb": (
+        "the panel's shares are |P k|² / |k|²",
+        "a lower threshold leaves less, at every layer",
+        "nothing along dropped directions",
+        "the probabilities are the model's",
+        "counted by hand it is the same",
+        "the change moves Serbia's output more",
+        "the KL on the screen is the formula's",
+        "undo gives the unedited weights, bit for bit",
+        "redo gives the edited ones",
+        "euro is less likely after neighbours, by half",
+        "the session's own weights are back",
+        "its weights are the edited ones, bit for bit",
+        "the loaded session has the same weights",
     ),
 }
 

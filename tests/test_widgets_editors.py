@@ -116,7 +116,8 @@ def test_two_editors_side_by_side(state: State) -> None:
     panel = EditorsPanel(state)
     assert [hp.editor for hp in panel.methods] == ["alphaedit", "memit"]
     assert panel.contest is None and "not compared yet" in panel.summary()
-    panel._with_text.value = False
+    panel.with_perplexity = False
+    assert panel._with_text.value is panel.with_perplexity is False
     panel.controls[1].projection.value = True
     panel.compare(block=True)
     contest = panel.contest

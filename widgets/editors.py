@@ -101,6 +101,15 @@ class EditorsPanel(Panel):
             self._set(place, hp)
 
     @property
+    def with_perplexity(self) -> bool:
+        """Whether the perplexity of ordinary text is measured, too; it takes most of the time."""
+        return bool(self._with_text.value)
+
+    @with_perplexity.setter
+    def with_perplexity(self, value: bool) -> None:
+        self._with_text.value = value
+
+    @property
     def contest(self) -> Contest | None:
         """What came out; None before the first comparison."""
         return self._contest
@@ -118,7 +127,7 @@ class EditorsPanel(Panel):
         facts, session, methods = self.state.facts, self.session, self.methods
         if not facts:
             raise AlphaEditError("no fact is ready; enter one under Facts")
-        with_text = bool(self._with_text.value)
+        with_text = self.with_perplexity
 
         def work(monitor: Monitor) -> Contest:
             read = _probe(session, monitor) if with_text else None
