@@ -33,7 +33,8 @@ def named(path: Path) -> str:
 def test_there_are_notebooks_and_they_are_clean(capsys: pytest.CaptureFixture[str]) -> None:
     assert [path.name for path in NOTEBOOKS] == [
         "01_first_edit.ipynb", "02_keys_and_covariance.ipynb", "03_null_space.ipynb",
-        "04_one_edit_step_by_step.ipynb", "07_your_own_model.ipynb",
+        "04_one_edit_step_by_step.ipynb", "05_a_thousand_edits.ipynb",
+        "06_what_an_edit_touches.ipynb", "07_your_own_model.ipynb",
         "08_editing_with_the_workbench.ipynb", "family.ipynb", "reading_the_numbers.ipynb",
         "workbench.ipynb",
     ]  # fmt: skip
@@ -114,6 +115,24 @@ CLAIMS = {
         "the library's change",
         "the library's change is the complete Eq. 14",
         "A, B, undo, C is A, C, bit for bit",
+    ),
+    "05_a_thousand_edits.ipynb": (
+        "AlphaEdit: the library's change solves its own formula",
+        "AlphaEdit: and none of the other three",
+        "AlphaEdit without K_p: the library's change solves its own formula",
+        "AlphaEdit without P: the library's change solves its own formula",
+        "MEMIT: the library's change solves its own formula",
+        "at the library's change the gradient is zero",
+        "at the change without K_p it is not",
+        "MEMIT with previous keys is level with it, within 1.5 on each measure",
+    ),
+    "06_what_an_edit_touches.ipynb": (
+        "with P nothing is outside",
+        "KL is the formula's",
+        "the mean shift is the formula's",
+        "perplexity, after undo as before",
+        "hidden states, after undo as before",
+        "answers to the questions, after undo as before",
     ),
     "07_your_own_model.ipynb": (
         "a file that lacks a weight is refused by name",
