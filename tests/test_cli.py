@@ -511,6 +511,10 @@ class TestExperiment:
             (("--dataset", "zsre", "--path", place.folder / "x.json"), "no such file"),
             (("--dataset", "zsre", "--path", place.facts, "--editor", ","), "names none"),
             (("--dataset", "zsre", "--path", place.facts, "--editor", "romeo"), "romeo"),
+            (
+                ("--dataset", "zsre", "--path", place.facts, "--set", "projection=true"),
+                'projection=true": say it in --editor',
+            ),
         ):
             refused = place.run("experiment", "--model", "no-such-model", *words)
             assert refused.code == 2 and said in refused.err and not refused.out

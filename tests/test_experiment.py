@@ -43,6 +43,7 @@ from alphaedit_core.models import EditableModel
 from alphaedit_core.progress import Monitor, Stage
 from alphaedit_core.published import COLUMNS, published
 from alphaedit_core.records import Record
+from alphaedit_core.references import References
 from alphaedit_core.session import EditSession
 from alphaedit_core.yardstick import DRIFTS
 
@@ -238,6 +239,14 @@ def test_what_cannot_be_used_after_all_leaves_no_folder(
     with pytest.raises(InputError, match="at least 256"):
         run_experiment(model, records, plan, folder, Probes("A short text."), quiet())
     assert [*folder.iterdir()] == []
+
+
+def test_reference_texts_of_other_targets_are_others() -> None:
+    one, other = (
+        Probes(references=References({"": {first: ["a"], second: ["b"]}}))
+        for first, second in (("Rome", "Paris"), ("Paris", "Rome"))
+    )
+    assert one.digest() == one.digest() != other.digest()
 
 
 def test_one_process_at_a_time(

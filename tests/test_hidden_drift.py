@@ -27,6 +27,7 @@ from alphaedit_core.hidden_drift import (
     compare_states,
     hidden_drift,
     last_states,
+    sentences_without,
     unrelated_prompts,
 )
 from alphaedit_core.hidden_drift_picture import mean_of
@@ -175,6 +176,20 @@ def test_sentences_are_taken_from_all_documents_in_turn(session: EditSession, pl
         "The Louvre stands there too",
     ]
     assert unrelated_prompts(session, 3, file) == unrelated_prompts(session, 10, file)[:3]
+
+
+def test_a_subject_is_a_word_of_its_own(session: EditSession, place: Path) -> None:
+    file = place / "words.txt"
+    file.write_text(
+        "Italy is far away. It is an old city. Some of it is old.\f東京は 古い 都 です。\f"
+        "Digits come after letters. The merit was his own.",
+        encoding="utf-8",
+    )
+    assert sentences_without(["It", "東京"], session.model, file) == [
+        "Italy is far away",
+        "Digits come after letters",
+        "The merit was his own",
+    ]
 
 
 def test_the_default_is_the_text_that_drift_is_measured_on(session: EditSession) -> None:

@@ -201,6 +201,20 @@ def test_fluency_counts_a_text_as_often_as_its_prompt_is_listed() -> None:
     assert judged("fluency", COUNTERFACT, answer) == pytest.approx(100 * (2 * rome + go) / 3)
 
 
+def test_a_text_of_nothing_but_its_prompt_is_not_judged() -> None:
+    """No edit could change it."""
+    rome = math.log2(3) / 3 + 2 / 3
+
+    def answer(ask: Ask) -> str:
+        assert isinstance(ask, Written)
+        return "" if ask.prompt == "Go to" else " a b"
+
+    assert judged("fluency", COUNTERFACT, answer) == pytest.approx(100 * rome)
+    given = Given(References({"P276": {"rome": ["The Tiber runs through Rome"]}}))
+    for name in ("fluency", "consistency"):
+        assert judged(name, COUNTERFACT, lambda _: "", given) is None
+
+
 def test_consistency_by_hand() -> None:
     documents = ["red wine", "red stone", "stone bridge bridge"]
     weights = inverse_frequencies(documents)
