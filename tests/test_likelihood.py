@@ -244,9 +244,13 @@ def test_rows_that_fit_are_read_whatever_stands_beside_them() -> None:
     """Padding behind a short text may have no position of its own in the model."""
     model = tiny_model("gpt2")
     assert model.room is not None
-    word = encode(model.tokenizer, "the city")[0]
-    long, short = [*word * model.room][: model.room - 3], [*word * model.room][: model.room // 2]
-    pairs = [(long, word[:1]), (long[:-1], word[:1] * 2), (short, (word * 40)[:30])]
+    # Two beginnings of like length, each shared by two pairs: behind the longer one little follows,
+    # and is padded to what follows behind the other.
+    far, near = list(range(5, 5 + model.room - 8)), list(range(4, 4 + model.room // 2 + 1))
+    pairs = [
+        ([*far, 7], [3]), ([*far, 8], [3]),
+        ([*near, 7], [*range(5, 29)]), ([*near, 8], [*range(5, 29)]),
+    ]  # fmt: skip
     together = score_ids(model, pairs)
     for pair, found in zip(pairs, together, strict=True):
         assert score_ids(model, [pair])[0].nll == pytest.approx(found.nll, abs=1e-4)
