@@ -17,6 +17,7 @@ metric ``G = H H^T``: :class:`Metric`.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -77,6 +78,12 @@ class EarlierKeys:
         gram[:m, :m], gram[:m, m:] = self.gram, across
         gram[m:, :m], gram[m:, m:] = across.T, gram_matrix(new, new)
         return EarlierKeys(torch.cat([self.columns, new], dim=1), gram)
+
+    def faded(self, share: float) -> EarlierKeys:
+        """The same with ``K_p K_p^T`` multiplied by a share; 1 leaves every bit as it is."""
+        if share == 1:
+            return self
+        return EarlierKeys(self.columns * math.sqrt(share), self.gram * share)
 
     def only(self, kept: list[int]) -> EarlierKeys:
         """Some of these keys, by ascending index."""

@@ -423,7 +423,8 @@ def _by_layer(entries: Sequence[Entry]) -> dict[int, list[tuple[str, Change]]]:
     for entry in entries:
         for batch in entry.batches:
             for layer, change in batch.changes.items():
-                found.setdefault(layer, []).append((entry.hyperparameters.threshold, change))
+                threshold = entry.hyperparameters.at(layer).threshold
+                found.setdefault(layer, []).append((threshold, change))
     return dict(sorted(found.items()))
 
 

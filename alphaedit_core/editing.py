@@ -138,7 +138,7 @@ def write_batch(
         writes: list[LayerWrite] = []
         stage.detail = writes
         for index, layer in enumerate(layers):
-            read, space = states.read(layer), spaces[layer]
+            read, space, own = states.read(layer), spaces[layer], hyperparameters.at(layer)
             lacking = (targets.z - (read.mlp if in_mlp else read.state)).T
             everything = Projector.identity(space.projector.size, space.projector.device)
             work = Work(
@@ -152,7 +152,7 @@ def write_batch(
                 space.metric,
                 space.projector if hyperparameters.projection else everything,
                 earlier[layer],
-                hyperparameters,
+                own,
             )
             # As it will lie in memory when it comes from a file: the bits of sums can depend on it.
             change = _finite(laid_out(editor.update(work)), editor, layer)
@@ -165,7 +165,7 @@ def write_batch(
                         metric=space.free,
                         projector=everything,
                         earlier=none,
-                        hyperparameters=hyperparameters.replace(projection=False),
+                        hyperparameters=own.replace(projection=False),
                     )
                 )
             writes.append(

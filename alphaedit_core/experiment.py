@@ -554,6 +554,8 @@ def _continued(place: Path, manifest: Mapping[str, Any]) -> Findings:
     findings = load_experiment(place)
     for part in ("plan", "records", "probes", "model"):
         kept, asked = findings.manifest[part], json.loads(json.dumps(manifest[part]))
+        if part == "plan":  # an earlier version knew fewer hyperparameters
+            kept = json.loads(json.dumps(findings.plan.to_dict()))
         for name, value in kept.items():
             if asked.get(name) != value:
                 raise InputError(

@@ -11,7 +11,7 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,10 +42,18 @@ class HyperParameters:
     """Whether the change stays inside the null space."""
     previous_keys: bool = True
     """Whether the facts written before are spared (the term K_p K_p^T)."""
+    previous_keys_decay: float = 1.0
+    """What the weight of a batch's keys in K_p K_p^T is multiplied by with every further batch, so
+    that early facts are spared less; 1 for all alike."""
     ridge: float = 10.0
     """lambda in ``(lambda I + ...)``; ``L2`` in the released code, 1 in the paper's Eq. 14."""
     threshold: str = "0.02"
     """Where the kept space ends: ``0.02``, ``energy:0.1`` or ``rank:1000``."""
+    layer_thresholds: tuple[str, ...] = ()
+    """A threshold for each edited layer, first to last; none for ``threshold`` at all of them."""
+    layer_weights: tuple[float, ...] = ()
+    """What lambda (``ridge`` and ``covariance_weight``) is multiplied by at each edited layer,
+    first to last; none for 1."""
     covariance_weight: float = 15_000.0
     """MEMIT's weight on C (``mom2_update_weight``), also PMET's, EMMET's, RECT's and PRUNE's;
     AlphaEdit does not read it."""
@@ -98,9 +106,49 @@ class HyperParameters:
             )
         if self.kept_share > 1:
             raise InputError(f"kept_share {self.kept_share} is more than all; give at most 1")
+        if not 0 < self.previous_keys_decay <= 1:
+            raise InputError(
+                f"previous_keys_decay {self.previous_keys_decay} is not above 0 and at most 1; "
+                "give 1 for earlier keys to stay, or turn previous_keys off"
+            )
         if self.contexts > 5:
             raise InputError(f"contexts {self.contexts} is more than there are; give 0 to 5")
         Threshold.parse(self.threshold)
+        for name in ("layer_thresholds", "layer_weights"):
+            own = getattr(self, name)
+            if own and len(own) != len(self.layers):
+                raise InputError(
+                    f"{name} {_joined(own)} are {len(own)}, but {len(self.layers)} layers are "
+                    "edited; give one for each, or none"
+                )
+        for threshold in self.layer_thresholds:
+            Threshold.parse(threshold)
+        if not all(0 < weight < math.inf for weight in self.layer_weights):
+            raise InputError(
+                f"layer_weights {_joined(self.layer_weights)} are not all positive; give more "
+                "than 0"
+            )
+
+    def at(self, layer: int) -> HyperParameters:
+        """What one edited layer is solved with: its own threshold and lambda, where there are any.
+
+        Those of a layer that is not edited are the common ones.
+        """
+        own: dict[str, Any] = {}
+        if layer in self.layers and (self.layer_thresholds or self.layer_weights):
+            place = self.layers.index(layer)
+            own = {"layer_thresholds": (), "layer_weights": ()}
+            if self.layer_thresholds:
+                own["threshold"] = self.layer_thresholds[place]
+            if self.layer_weights:
+                own["ridge"] = self.ridge * self.layer_weights[place]
+                own["covariance_weight"] = self.covariance_weight * self.layer_weights[place]
+        return dataclasses.replace(self, **own) if own else self
+
+    @property
+    def kept_space(self) -> str:
+        """The threshold, or those of the layers in order, in words."""
+        return _joined(self.layer_thresholds) or self.threshold
 
     @property
     def method(self) -> str:
@@ -119,7 +167,8 @@ class HyperParameters:
 
     def to_dict(self) -> dict[str, Any]:
         """All fields, ready for JSON."""
-        return dataclasses.asdict(self) | {"layers": list(self.layers)}
+        tuples = {name: list(value) for name, value in vars(self).items() if type(value) is tuple}
+        return dataclasses.asdict(self) | tuples
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> HyperParameters:
@@ -155,6 +204,10 @@ def parse_layers(text: str) -> tuple[int, ...]:
     return tuple(layers)
 
 
+def _joined(values: Iterable[Any]) -> str:
+    return ",".join(f"{value:g}" if isinstance(value, float) else str(value) for value in values)
+
+
 def _typed(name: str, value: Any) -> Any:
     """A value for a field, from its own type or from text as the command line gives it."""
     hints = typing.get_type_hints(HyperParameters)
@@ -166,6 +219,12 @@ def _typed(name: str, value: Any) -> Any:
         if isinstance(value, list | tuple) and all(type(item) is int for item in value):
             return tuple(value)
         raise InputError(f"field layers: {value!r} is not a list of block indices; give 5-9")
+    if typing.get_origin(hints[name]) is tuple:
+        if isinstance(value, str):
+            value = [] if value in ("", "none") else [part.strip() for part in value.split(",")]
+        if not isinstance(value, list | tuple):
+            raise InputError(f"field {name}: {value!r} is not a list; give one value per layer")
+        return tuple(_single(name, typing.get_args(hints[name])[:1], item) for item in value)
     if hints[name] is bool:
         words = {"true": True, "on": True, "yes": True, "false": False, "off": False, "no": False}
         known = value if isinstance(value, bool) else words.get(str(value).lower())
@@ -173,6 +232,11 @@ def _typed(name: str, value: Any) -> Any:
             raise InputError(f"field {name}: {value!r} is neither true nor false; give one")
         return known
     kinds = hints[name].__args__ if isinstance(hints[name], types.UnionType) else (hints[name],)
+    return _single(name, kinds, value)
+
+
+def _single(name: str, kinds: tuple[Any, ...], value: Any) -> Any:
+    """One value of one of some types, the first of which is the usual one."""
     if (value is None or value == "none") and type(None) in kinds:
         return None
     if kinds[0] is str:

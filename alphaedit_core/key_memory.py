@@ -48,10 +48,13 @@ class KeyMemory:
     Args:
         metrics: G by layer.
         kept: False to keep none, for an edit that does not spare earlier facts.
+        decay: what the weight of the keys that are there is multiplied by when more come.
     """
 
-    def __init__(self, metrics: Mapping[int, Metric], kept: bool = True) -> None:
-        self._metrics, self._kept = metrics, kept
+    def __init__(
+        self, metrics: Mapping[int, Metric], kept: bool = True, decay: float = 1.0
+    ) -> None:
+        self._metrics, self._kept, self._decay = metrics, kept, decay
         self._facts: list[Fact] = []
         self.by_layer = {
             layer: EarlierKeys.none(metric.width, metric.device)
@@ -75,5 +78,6 @@ class KeyMemory:
             return
         for layer, metric in self._metrics.items():
             own = keys[layer].to(metric.device)
-            self.by_layer[layer] = self.by_layer[layer].joined(metric.half(own))
+            there = self.by_layer[layer].faded(self._decay)
+            self.by_layer[layer] = there.joined(metric.half(own))
         self._facts += facts

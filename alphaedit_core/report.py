@@ -71,7 +71,7 @@ def model_card(session: EditSession) -> str:
         "",
         *(table if rows else ["No edit is applied."]),
         "",
-        f"- Threshold of the null space: {hyperparameters.threshold}; ridge: "
+        f"- Threshold of the null space: {hyperparameters.kept_space}; ridge: "
         f"{hyperparameters.ridge:g}; seed: {hyperparameters.seed}",
         f"- Digest of the edited weights: `{_digest(session)}`",
         f"- Made with AlphaEdit workbench {__version__}, torch {made['torch']}, transformers "
@@ -105,7 +105,7 @@ def _edits(session: EditSession) -> str:
             for row, outcome in zip(entry.result.rows(), entry.result.outcomes, strict=True)
         ]
         hp = entry.hyperparameters
-        made = f"{entry.created}, {hp.method}, threshold {hp.threshold}"
+        made = f"{entry.created}, {hp.method}, threshold {hp.kept_space}"
         parts.append(
             f"<h2>Edit {number}{escape(named)}</h2>"
             f'<p class="quiet">{escape(made)}; {escape(entry.result.summary())}</p>'

@@ -250,6 +250,8 @@ def _flat(node: _Node) -> str:
 
 
 def _literal(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_literal, value))}{',' if len(value) == 1 else ''})"
     return _text(value) if isinstance(value, str) else repr(value)
 
 

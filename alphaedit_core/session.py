@@ -497,20 +497,20 @@ class EditSession:
         """Projectors and metrics by layer, made once, and the keys of all applied facts."""
         hp = self.hyperparameters
         if self._spaces is None:
-            threshold = Threshold.parse(hp.threshold)
             found = self.spectra(monitor)
-            for spectrum in found.values() if hp.projection else ():
+            for layer, spectrum in found.items() if hp.projection else ():
+                threshold = Threshold.parse(hp.at(layer).threshold)
                 if spectrum.rank(threshold) == 0:
                     raise SessionError(spectrum.warning(threshold))
                 if spectrum.warning(threshold):
                     log.warning(spectrum.warning(threshold))
             self._spaces = {
-                layer: _space(self._editor, spectrum, hp, self.model.device)
+                layer: _space(self._editor, spectrum, hp.at(layer), self.model.device)
                 for layer, spectrum in found.items()
             }
         if self._memory is None:
             metrics = {layer: space.metric for layer, space in self._spaces.items()}
-            memory = KeyMemory(metrics, kept=hp.previous_keys)
+            memory = KeyMemory(metrics, hp.previous_keys, hp.previous_keys_decay)
             for batch in self._batches(self._applied):
                 memory.make_room(batch.facts)
                 memory.add(batch.facts, batch.keys)

@@ -148,7 +148,8 @@ def main() -> None:
     shared: dict[str, Targets] = {}
     for hp in wanted:
         known = any(
-            line["hyperparameters"] == hp.to_dict() and str(len(facts)) in line["after"]
+            HyperParameters.from_dict(line["hyperparameters"]) == hp
+            and str(len(facts)) in line["after"]
             for line in stored(arguments.results)
         )
         if known or (arguments.only and arguments.only not in named(hp, model)):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -154,6 +155,23 @@ def test_only_some_keys_are_those_alone(case: tuple[int, set[int]]) -> None:
     assert torch.equal(keys.columns, columns[:, kept])
     scratch = EarlierKeys.none(9).joined(columns[:, kept])
     torch.testing.assert_close(keys.gram, scratch.gram, rtol=1e-12, atol=1e-12)
+
+
+@given(problems(), st.sampled_from([0.25, 0.5, 0.9]))
+def test_faded_keys_weigh_less_in_the_large_system(problem: Problem, share: float) -> None:
+    """K_p K_p^T multiplied by a share, and keys that came later by none."""
+    p = problem.earlier
+    half = p.shape[1] // 2
+    earlier = EarlierKeys.none(len(p)).joined(problem.projector(p[:, :half])).faded(share)
+    earlier = earlier.joined(problem.projector(p[:, half:]))
+    change = ridge_update(problem.projector(problem.new), problem.residual, problem.ridge, earlier)
+    weighed = torch.cat([math.sqrt(share) * p[:, :half], p[:, half:]], dim=1)
+    assert relative(product(change), replace(problem, earlier=weighed).textbook()) < 1e-10
+
+
+def test_keys_that_do_not_fade_keep_every_bit() -> None:
+    keys = EarlierKeys.none(4).joined(torch.rand(4, 2))
+    assert keys.faded(1.0) is keys
 
 
 def test_a_key_taken_out_leaves_the_update_as_if_it_had_never_been() -> None:

@@ -380,6 +380,62 @@ def test_previous_keys_make_a_difference_to_the_second_edit(place: Path, name: s
     assert len(digests) == 2
 
 
+def test_the_batch_before_counts_whole_and_earlier_ones_ever_less(place: Path) -> None:
+    """So the third edit is the first that shows a decay; undone and made anew it is the same."""
+    digests: dict[float, list[str]] = {}
+    for decay in (1.0, 0.5):
+        session = new_session(place, "alphaedit", previous_keys_decay=decay)
+        digests[decay] = []
+        for fact in FACTS:
+            session.edit([fact], monitor=quiet())
+            digests[decay].append(session.weights_digest())
+    same = [a == b for a, b in zip(digests[1.0], digests[0.5], strict=True)]
+    assert same == [True, True, False, False]
+    session.restore(2)
+    for fact in FACTS[2:]:
+        session.edit([fact], monitor=quiet())
+    assert session.weights_digest() == digests[0.5][-1]
+
+
+def changes_of(place: Path, name: str, **changes: Any) -> list[Tensor]:
+    """What the one edit of a new session changes, by layer."""
+    session = new_session(place, name, **changes)
+    matrices = {n: session.model.anatomy.matrix(n).clone() for n in session.hyperparameters.layers}
+    session.edit(FACTS[:2], monitor=quiet())
+    return [session.model.anatomy.matrix(n) - matrix for n, matrix in matrices.items()]
+
+
+@pytest.mark.parametrize("name", ["alphaedit", "memit", "emmet", "pmet", "rect", "prune"])
+def test_a_layer_is_solved_with_its_own_lambda(place: Path, name: str) -> None:
+    """What a layer writes is made before later ones, so it shows its own lambda alone."""
+    common = {"ridge": 2.0, "covariance_weight": 0.5}
+    plain = changes_of(place, name, **common)
+    stronger = changes_of(place, name, ridge=8.0, covariance_weight=2.0)
+    own = [1.0, 4.0] if len(plain) == 2 else [4.0]
+    mixed = changes_of(place, name, **common, layer_weights=own)
+    if len(plain) == 2:
+        assert torch.equal(mixed[0], plain[0]) and not torch.equal(mixed[1], plain[1])
+        mixed = changes_of(place, name, **common, layer_weights=[4.0, 1.0])
+    assert torch.equal(mixed[0], stronger[0]) and not torch.equal(stronger[0], plain[0])
+
+
+@pytest.mark.parametrize("name", ["alphaedit", "memit", "ft"])
+def test_a_layer_has_its_own_kept_space(place: Path, name: str) -> None:
+    layers = [1] if name == "ft" else [0, 1]
+    ranks = [f"rank:{30 - 10 * layer}" for layer in layers]
+    session = new_session(place, name, projection=True, layers=layers, layer_thresholds=ranks)
+    matrices = {n: session.model.anatomy.matrix(n).clone() for n in layers}
+    session.edit(FACTS, monitor=quiet())
+    for layer, rank in zip(layers, ranks, strict=True):
+        spectrum = session.spectra()[layer]
+        change = (session.model.anatomy.matrix(layer) - matrices[layer]).double()
+        for where, inside in ((rank, True), ("rank:10", False)):
+            dropped = spectrum.vectors(0, spectrum.size - spectrum.rank(where)).double()
+            assert (float((change @ dropped).norm()) < 1e-4 * float(change.norm())) is inside
+    [write, *_] = session.history[0].result.writes[0]
+    assert write.kept and session.hyperparameters.kept_space == ",".join(ranks)
+
+
 def test_how_each_is_stored(place: Path) -> None:
     kinds: dict[str, type] = {"rect": Sparse, "prune": Pruned, "ft": Dense, "memit": LowRank}
     for name, kind in kinds.items():

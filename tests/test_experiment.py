@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from functools import partial
 from html import escape
@@ -337,6 +338,21 @@ def test_another_plan_or_other_records_are_refused_by_name(
         with pytest.raises(InputError, match=f"another {word} of its probes"):
             run_experiment(model, records, plan, whole.folder, probes, quiet())
     assert load_experiment(whole.folder).points == whole.points
+
+
+def test_an_experiment_of_a_version_that_knew_fewer_hyperparameters_goes_on(
+    whole: Findings, file: Path, place: Path
+) -> None:
+    folder = place / "older"
+    shutil.copytree(whole.folder, folder)
+    manifest = json.loads((folder / "experiment.json").read_text("utf-8"))
+    for method in manifest["plan"]["methods"]:
+        del method["layer_weights"], method["previous_keys_decay"]
+    (folder / "experiment.json").write_text(json.dumps(manifest), encoding="utf-8")
+    lines = (folder / "points.jsonl").read_text("utf-8").splitlines(keepends=True)
+    (folder / "points.jsonl").write_text("".join(lines[:-1]), encoding="utf-8")
+    again = run_here(file, folder, place, quiet())
+    assert numbers(again.points) == numbers(whole.points)
 
 
 def test_a_folder_of_something_else_is_refused(

@@ -158,8 +158,9 @@ class RunPanel(Panel):
         if unready > blank:
             return f"{unready - blank} rows under Facts still need something; mend or delete them"
         known = self.session.known_spectra or {}
-        for spectrum in known.values() if self.session.hyperparameters.projection else ():
-            if warning := spectrum.warning(Threshold.parse(self.state.threshold)):
+        hp = self.session.hyperparameters
+        for layer, spectrum in known.items() if hp.projection else ():
+            if warning := spectrum.warning(Threshold.parse(hp.at(layer).threshold)):
                 return warning
         return ""
 

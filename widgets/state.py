@@ -101,15 +101,18 @@ class State(T.HasTraits):
 
     @property
     def threshold(self) -> str:
-        """Where the kept space ends, as the next edit will use it: ``0.02``, ``energy:0.1`` …"""
-        return self.session.hyperparameters.threshold
+        """Where the kept space of the layer ends in the next edit: ``0.02``, ``energy:0.1`` …
+
+        Set, it is that of all layers.
+        """
+        return self.session.hyperparameters.at(self.layer).threshold
 
     @threshold.setter
     def threshold(self, value: float | str | Threshold) -> None:
         new = str(Threshold.parse(value))
         hp = self.session.hyperparameters
-        if new != hp.threshold:
-            self.session.hyperparameters = hp.replace(threshold=new)
+        if new != hp.threshold or hp.layer_thresholds:
+            self.session.hyperparameters = hp.replace(threshold=new, layer_thresholds=())
             self.threshold_changes += 1
 
     # -- the method ------------------------------------------------------------------------------
