@@ -355,7 +355,7 @@ class _Work:
                 self._model, self._probes.drift, last, subjects, self._monitor
             )
         if not self._has(UNEDITED, len(records)):
-            self._measure(UNEDITED, len(self._batches), {}, 0.0)
+            self._measure(UNEDITED, len(self._batches))
         elif not self._findings.complete:
             compare = comparing(chosen(records, self._metrics, self._plan.compat))
             if compare:
@@ -374,24 +374,20 @@ class _Work:
             session = EditSession.load(folder, self._model, monitor=self._monitor)
         else:
             session = EditSession(self._model, None, hp)
-        spent = 0.0
         try:
             session.spectra(self._monitor)  # from the cache or not, they are no part of the edits
             self._monitor.advance(session.applied)
             for number in range(session.applied, len(self._batches) + 1):
                 if number and self._due(number) and not self._has(name, self._edits(number)):
-                    self._measure(name, number, session.moved(), spent)
-                    spent = 0.0
+                    self._measure(name, number, session)
                 if number == len(self._batches):
                     break
                 facts = [fact for record in self._batches[number] for fact in record.facts]
-                start = time.perf_counter()
                 try:
                     session.edit(facts, len(facts), self._monitor)
                 except DivergedError as error:
                     self._break(name, number, session.moved(), str(error))
                     break
-                spent += time.perf_counter() - start
                 session.save(folder)
                 self._monitor.advance()
         finally:
@@ -408,7 +404,16 @@ class _Work:
     def _has(self, name: str, edits: int) -> bool:
         return any(p.method == name and p.edits == edits for p in self._findings.points)
 
-    def _measure(self, name: str, number: int, weights: Mapping[int, float], spent: float) -> None:
+    def _spent(self, name: str, number: int, session: EditSession) -> float:
+        """Seconds spent writing since the point before, as the session keeps them over a stop."""
+        before = [point.edits for point in self._findings.of(name)]
+        return sum(
+            sum(entry.result.seconds.values())
+            for place, entry in enumerate(session.history[:number], 1)
+            if self._edits(place) > max(before, default=0)
+        )
+
+    def _measure(self, name: str, number: int, session: EditSession | None = None) -> None:
         """Measure the model as it stands on the records of the first batches, and keep that."""
         model, monitor, plan, probes = self._model, self._monitor, self._plan, self._probes
         batches, start = self._batches[:number], time.perf_counter()
@@ -447,8 +452,11 @@ class _Work:
             },
             read,
             ability,
-            {str(layer): moved for layer, moved in weights.items()},
-            {"writing": spent, "measuring": time.perf_counter() - start},
+            {} if session is None else {str(n): moved for n, moved in session.moved().items()},
+            {
+                "writing": 0.0 if session is None else self._spent(name, number, session),
+                "measuring": time.perf_counter() - start,
+            },
             drift,
         )
         self._keep(point)
@@ -533,9 +541,11 @@ def _opened(place: Path, manifest: dict[str, Any]) -> Iterator[Findings]:
                 (place / _MANIFEST).unlink()
             raise
     finally:
+        # While it is held: who waits for the file that is gone sees so, and opens the next one.
+        with suppress(OSError):  # Windows removes no open file; there it stays
+            (place / _LOCK).unlink()
         lock.release()
         with suppress(OSError):
-            (place / _LOCK).unlink()
             if not there and not _holds(place):
                 place.rmdir()
 

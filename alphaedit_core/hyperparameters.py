@@ -257,24 +257,28 @@ def _single(name: str, kinds: tuple[Any, ...], value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Shape:
-    """What tells architectures of a preset apart."""
+    """What tells architectures of a preset apart.
+
+    Llama-2 7B and Llama-3 8B differ in nothing here but the width of the keys.
+    """
 
     model_type: str
     layers: int
     hidden_size: int
+    inner_size: int
 
 
 #: Presets of the released code (Fang et al. 2025) by shape; the last is measured by this project.
 _PRESETS: dict[Shape, tuple[str, dict[str, Any]]] = {
-    Shape("gpt2", 48, 1600): (
+    Shape("gpt2", 48, 1600, 6400): (
         "GPT-2 XL",
         {"layers": range(13, 18), "steps": 20, "covariance_weight": 20_000.0},
     ),
-    Shape("gptj", 28, 4096): ("GPT-J 6B", {"layers": range(3, 9)}),
-    Shape("llama", 32, 4096): ("Llama-3 8B", {"layers": range(4, 9), "learning_rate": 0.1}),
-    Shape("phi", 24, 2048): ("phi-1.5", {"layers": range(4, 9), "learning_rate": 0.1}),
-    Shape("qwen2", 28, 3584): ("Qwen2.5-7B", {"layers": range(4, 9), "learning_rate": 0.1}),
-    Shape("llama", 30, 576): (
+    Shape("gptj", 28, 4096, 16384): ("GPT-J 6B", {"layers": range(3, 9)}),
+    Shape("llama", 32, 4096, 14336): ("Llama-3 8B", {"layers": range(4, 9), "learning_rate": 0.1}),
+    Shape("phi", 24, 2048, 8192): ("phi-1.5", {"layers": range(4, 9), "learning_rate": 0.1}),
+    Shape("qwen2", 28, 3584, 18944): ("Qwen2.5-7B", {"layers": range(4, 9), "learning_rate": 0.1}),
+    Shape("llama", 30, 576, 1536): (
         "SmolLM2-135M",
         {"layers": range(5, 10), "covariance_weight": 1_000.0, "tokens": 100_000},
     ),
@@ -283,19 +287,19 @@ _PRESETS: dict[Shape, tuple[str, dict[str, Any]]] = {
 
 #: What other editors' published settings say of a single model, by the name they look under.
 _PER_EDITOR: dict[Shape, dict[str, dict[str, Any]]] = {
-    Shape("gpt2", 48, 1600): {
+    Shape("gpt2", 48, 1600, 6400): {
         "rome": {"layers": (17,)},
         "emmet": {"layers": (17,)},
         "ft": {"layers": (1,)},
         "ft-l": {"layers": (0,), "norm_constraint": 5e-4},
     },
-    Shape("gptj", 28, 4096): {
+    Shape("gptj", 28, 4096, 16384): {
         "rome": {"layers": (5,)},
         "emmet": {"layers": (5,)},
         "ft": {"layers": (21,)},
         "ft-l": {"layers": (0,), "norm_constraint": 5e-5},
     },
-    Shape("llama", 32, 4096): {
+    Shape("llama", 32, 4096, 14336): {
         "rome": {"layers": (5,), "steps": 25, "weight_decay": 1e-3},
         "emmet": {"layers": (5,)},
         "ft": {"layers": (21,)},
@@ -304,18 +308,19 @@ _PER_EDITOR: dict[Shape, dict[str, dict[str, Any]]] = {
 }
 
 
-def preset_for(model_type: str, layers: int, hidden_size: int) -> HyperParameters:
+def preset_for(shape: Shape) -> HyperParameters:
     """The published hyperparameters of a model for AlphaEdit, or ones derived from its shape.
 
     Derived ones edit five blocks (fewer in a small model) at the relative depth of the presets,
     with the larger learning rate for narrow models; ``origin`` says that they are derived.
     """
-    known = _PRESETS.get(Shape(model_type, layers, hidden_size))
+    known = _PRESETS.get(shape)
     if known is not None:
         name, fields = known
         layers_of_it = {"layers": tuple(fields["layers"])}
         return HyperParameters(origin=f"preset {name}", **fields | layers_of_it)
     # The presets start at 11 to 27 % of the depth and never reach the last blocks.
+    layers, hidden_size = shape.layers, shape.hidden_size
     first = min(round(layers * 0.15), max(layers - 2, 0))
     last = min(first + 4, max(layers - 2, first))
     return HyperParameters(
@@ -354,4 +359,4 @@ def single_layer(preset: HyperParameters, shape: Shape, name: str) -> dict[str, 
 
 def presets() -> list[HyperParameters]:
     """All presets."""
-    return [preset_for(s.model_type, s.layers, s.hidden_size) for s in _PRESETS]
+    return [preset_for(shape) for shape in _PRESETS]

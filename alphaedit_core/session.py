@@ -628,7 +628,7 @@ def default_hyperparameters(model: EditableModel, editor: str = "alphaedit") -> 
         InputError: if there is no such editor.
     """
     shape = shape_of(model)
-    preset, own = preset_for(*dataclasses.astuple(shape)), editor_class(editor)
+    preset, own = preset_for(shape), editor_class(editor)
     fields = dict(own.settings(preset))
     if own.preset:
         fields |= single_layer(preset, shape, own.preset)
@@ -643,7 +643,8 @@ def default_hyperparameters(model: EditableModel, editor: str = "alphaedit") -> 
 def shape_of(model: EditableModel) -> Shape:
     """By which presets know the model."""
     config = model.model.config.get_text_config()
-    return Shape(config.model_type, model.layers, model.anatomy.hidden_size)
+    anatomy = model.anatomy
+    return Shape(config.model_type, model.layers, anatomy.hidden_size, anatomy.inner_size)
 
 
 def observe(model: EditableModel, facts: Sequence[Fact], monitor: Monitor) -> list[Seen]:

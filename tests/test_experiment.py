@@ -37,6 +37,7 @@ from alphaedit_core.experiment import (
     load_experiment,
     run_experiment,
     save_report,
+    session_folder,
 )
 from alphaedit_core.hidden_drift import hidden_drift, sentences_without
 from alphaedit_core.likelihood import perplexity
@@ -146,6 +147,19 @@ def test_the_points_are_those_of_a_plain_loop(
                 for shift in ("mean_shift", "prompt_shift"):
                     assert point.drift[shift] == pytest.approx(100 * getattr(hidden, shift)) != 0
         session.close()
+
+
+def test_the_seconds_of_writing_are_those_that_the_session_keeps(
+    whole: Findings, model: EditableModel
+) -> None:
+    """So a stop between an edit and its measurement loses none."""
+    for place, name in enumerate(whole.plan.names(), 1):
+        session = EditSession.load(session_folder(whole.folder, place, name), model)
+        spent = [sum(entry.result.seconds.values()) for entry in session.history]
+        session.close()
+        points = [point.seconds["writing"] for point in whole.of(name)]
+        assert points == pytest.approx([spent[0] + spent[1], spent[2] + spent[3]])
+        assert all(spent)
 
 
 def test_the_unedited_model_is_asked_about_all_records(

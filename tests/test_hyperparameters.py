@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from alphaedit_core.errors import InputError
 from alphaedit_core.hyperparameters import (
     HyperParameters,
+    Shape,
     parse_layers,
     preset_for,
     presets,
@@ -21,18 +22,22 @@ from alphaedit_core.hyperparameters import (
 @pytest.mark.parametrize(
     ("shape", "layers", "steps", "rate", "weight"),
     [
-        (("gpt2", 48, 1600), (13, 14, 15, 16, 17), 20, 0.5, 20_000.0),
-        (("gptj", 28, 4096), (3, 4, 5, 6, 7, 8), 25, 0.5, 15_000.0),
-        (("llama", 32, 4096), (4, 5, 6, 7, 8), 25, 0.1, 15_000.0),
-        (("phi", 24, 2048), (4, 5, 6, 7, 8), 25, 0.1, 15_000.0),
-        (("qwen2", 28, 3584), (4, 5, 6, 7, 8), 25, 0.1, 15_000.0),
-        (("llama", 30, 576), (5, 6, 7, 8, 9), 25, 0.5, 1_000.0),
+        (("gpt2", 48, 1600, 6400), (13, 14, 15, 16, 17), 20, 0.5, 20_000.0),
+        (("gptj", 28, 4096, 16384), (3, 4, 5, 6, 7, 8), 25, 0.5, 15_000.0),
+        (("llama", 32, 4096, 14336), (4, 5, 6, 7, 8), 25, 0.1, 15_000.0),
+        (("phi", 24, 2048, 8192), (4, 5, 6, 7, 8), 25, 0.1, 15_000.0),
+        (("qwen2", 28, 3584, 18944), (4, 5, 6, 7, 8), 25, 0.1, 15_000.0),
+        (("llama", 30, 576, 1536), (5, 6, 7, 8, 9), 25, 0.5, 1_000.0),
     ],
 )
 def test_published_presets(
-    shape: tuple[str, int, int], layers: tuple[int, ...], steps: int, rate: float, weight: float
+    shape: tuple[str, int, int, int],
+    layers: tuple[int, ...],
+    steps: int,
+    rate: float,
+    weight: float,
 ) -> None:
-    preset = preset_for(*shape)
+    preset = preset_for(Shape(*shape))
     assert (preset.layers, preset.steps, preset.learning_rate) == (layers, steps, rate)
     assert preset.covariance_weight == weight
     assert (preset.clamp_factor, preset.weight_decay, preset.kl_factor) == (0.75, 0.5, 0.0625)
@@ -43,7 +48,7 @@ def test_published_presets(
 
 @given(st.integers(1, 200), st.sampled_from([64, 1600, 8192]))
 def test_derived_presets_fit_the_model_and_say_so(blocks: int, hidden: int) -> None:
-    derived = preset_for("some", blocks, hidden)
+    derived = preset_for(Shape("some", blocks, hidden, 4 * hidden))
     layers = derived.layers
     assert layers == tuple(range(layers[0], layers[-1] + 1)) and len(layers) <= 5
     assert layers[0] >= 0 and layers[-1] <= max(blocks - 2, 0)
@@ -51,6 +56,12 @@ def test_derived_presets_fit_the_model_and_say_so(blocks: int, hidden: int) -> N
         assert len(layers) == 5 and layers[0] / blocks <= 0.27
     assert derived.learning_rate == (0.1 if hidden > 1600 else 0.5)
     assert "derived from the shape" in derived.origin and str(blocks) in derived.origin
+
+
+def test_llama_2_is_not_taken_for_llama_3() -> None:
+    """Same class, blocks and hidden size; only the MLP is narrower."""
+    llama_2 = preset_for(Shape("llama", 32, 4096, 11008))
+    assert llama_2.origin.startswith("derived from the shape") and llama_2 not in presets()
 
 
 GOOD = HyperParameters(layers=(5, 6))

@@ -79,10 +79,11 @@ class Finding:
     seconds: float
 
 
-_FIRST, _NULL_SPACE, _STEPS = (
+_FIRST, _NULL_SPACE, _STEPS, _FAMILY = (
     "01_first_edit.ipynb",
     "03_null_space.ipynb",
     "04_one_edit_step_by_step.ipynb",
+    "family.ipynb",
 )
 FAULTS = (
     Fault(
@@ -153,8 +154,8 @@ FAULTS = (
         "previous-keys",
         "the keys of earlier facts are forgotten",
         "alphaedit_core/key_memory.py",
-        "self.by_layer[layer].joined(metric.half(own))",
-        "self.by_layer[layer]",
+        "there.joined(metric.half(own))",
+        "there",
         _STEPS,
     ),
     Fault(
@@ -183,6 +184,46 @@ FAULTS = (
         "            self.model.anatomy.matrix(layer).sub_(dense(change))\n"
         "        self._applied -= 1",
         _FIRST,
+    ),
+    Fault(
+        "memit-metric",
+        "MEMIT measures keys by C^(-1/2) instead of C^-1",
+        "alphaedit_core/closed_form.py",
+        "LowRank(solved.left, metric.back(solved.right))",
+        "LowRank(solved.left, solved.right)",
+        _FAMILY,
+    ),
+    Fault(
+        "emmet-mu",
+        "EMMET's mu is MEMIT's weight",
+        "alphaedit_core/editors/emmet.py",
+        "hp.emmet_weight * hp.covariance_weight",
+        "hp.covariance_weight",
+        _FAMILY,
+    ),
+    Fault(
+        "pmet-share",
+        "PMET shares the residual as MEMIT does",
+        "alphaedit_core/editors/pmet.py",
+        "work.lacking / sqrt(work.layers_left)",
+        "work.lacking / work.layers_left",
+        _FAMILY,
+    ),
+    Fault(
+        "rect-mask",
+        "RECT keeps the entries that change least",
+        "alphaedit_core/editors/rect.py",
+        "relative.topk(count)",
+        "relative.topk(count, largest=False)",
+        _FAMILY,
+    ),
+    Fault(
+        "prune-above",
+        "PRUNE brings the small singular values down",
+        "alphaedit_core/changes.py",
+        "torch.where(sigma > most,",
+        "torch.where(sigma < most,",
+        _FAMILY,
     ),
 )
 
