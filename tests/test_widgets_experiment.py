@@ -115,6 +115,7 @@ def test_what_cannot_be_run_is_refused_before_anything_starts(panel: ExperimentP
         ("choices", "target", "is not NAME=VALUE"),
         ("choices", "target=both", "both"),
         ("perplexity", "/nowhere.txt", "Text for perplexity"),
+        ("drift", "/nowhere.txt", "nowhere.txt"),
         ("ability", "/nowhere", "nowhere"),
     ):
         widget = getattr(panel, field)
@@ -126,6 +127,18 @@ def test_what_cannot_be_run_is_refused_before_anything_starts(panel: ExperimentP
     with pytest.raises(InputError, match="evaluate_every 3 is not a multiple of batch_size 2"):
         panel.run()
     assert panel.state.job is None and not Path(panel.folder.value).exists()
+
+
+@pytest.mark.parametrize(("asked", "measured"), [("", True), ("none", False)])
+def test_drift_is_measured_unless_it_is_not_wanted(
+    panel: ExperimentPanel, asked: str, measured: bool, place: Path
+) -> None:
+    panel.edits.value, panel.editors.value, panel.drift.value = 1, "rome", asked
+    panel.run(block=True)
+    assert panel.findings is not None
+    drift = panel.findings.manifest["probes"]["drift"]
+    assert drift == (str(place / "text.txt") if measured else None)
+    assert bool(panel.findings.points[-1].drift) is measured
 
 
 def test_the_options_of_the_data_set_are_kept(panel: ExperimentPanel) -> None:

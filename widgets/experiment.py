@@ -26,6 +26,7 @@ from alphaedit_core.hyperparameters import HyperParameters
 from alphaedit_core.progress import Monitor
 from alphaedit_core.results import html_table
 from alphaedit_core.rivals import parse_method
+from alphaedit_core.texts import open_text
 from alphaedit_core.session import EditSession
 
 from .jobs import Job
@@ -43,8 +44,8 @@ class ExperimentPanel(Panel):
     Every field is a widget whose ``value`` can be set from the next cell.
 
     Attributes:
-        dataset, path, choices, edits, batch_size, evaluate_every, editors, perplexity, ability,
-            folder: the fields, as ``alphaedit experiment`` has them.
+        dataset, path, choices, edits, batch_size, evaluate_every, editors, perplexity, drift,
+            ability, folder: the fields, as ``alphaedit experiment`` has them.
         findings: what has been found; None before anything was run or opened.
     """
 
@@ -72,6 +73,10 @@ class ExperimentPanel(Panel):
             tooltip="separated by commas: alphaedit, memit +previous-keys",
         )  # fmt: skip
         self.perplexity = W.Text(description="Text for perplexity", placeholder="none", **_WIDE)
+        self.drift = W.Text(
+            description="Text for drift",
+            placeholder="text set aside from the statistics (none: not measured)", **_WIDE,
+        )  # fmt: skip
         self.ability = W.Text(
             description="Tasks of general ability", placeholder="none (a folder of JSON)", **_WIDE
         )
@@ -104,6 +109,7 @@ class ExperimentPanel(Panel):
                 "is at the end, and after every so many records where that is not 0.</p>"
             ),
             self.perplexity,
+            self.drift,
             self.ability,
             self.folder,
             row(self.run_button, self.cancel_button, self.open_button, self._status),
@@ -159,7 +165,7 @@ class ExperimentPanel(Panel):
         probes = Probes(
             _text(self.perplexity.value),
             _tasks(self.ability.value),
-            drift=default_probe(self.session.hyperparameters.text),
+            drift=_drift(self.drift.value, self.session.hyperparameters.text),
         )
         session = self.session
 
@@ -243,6 +249,16 @@ def _choices(given: str) -> dict[str, str]:
             raise InputError(f'field "Its options": "{one}" is not NAME=VALUE; give target=alt')
         chosen[name] = value
     return chosen
+
+
+def _drift(name: str, statistics: str) -> str | None:
+    """The text that drift is measured on; None where that is not wanted."""
+    name = name.strip()
+    if name == "none":
+        return None
+    if name and name != "self":
+        open_text(name)
+    return name or default_probe(statistics)
 
 
 def _text(name: str) -> str | None:
