@@ -26,8 +26,8 @@ from alphaedit_core.hyperparameters import HyperParameters
 from alphaedit_core.progress import Monitor
 from alphaedit_core.results import html_table
 from alphaedit_core.rivals import parse_method
-from alphaedit_core.texts import open_text
 from alphaedit_core.session import EditSession
+from alphaedit_core.texts import open_text
 
 from .jobs import Job
 from .panel import Panel, button, row, table, text
