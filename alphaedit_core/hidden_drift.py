@@ -146,10 +146,10 @@ def hidden_drift(
     total = 2 * len(texts) if number else len(texts)
     with model.in_use(), monitor.stage("hidden states", total, "prompt"):
         with session.at(0):
-            before = after = last_states(model, texts, layer, monitor)
+            before = after = end_states(model, texts, layer, monitor)
         if number:
             with session.at(number):
-                after = last_states(model, texts, layer, monitor)
+                after = end_states(model, texts, layer, monitor)
     return compare_states(before, after, number, layer, texts)
 
 
@@ -252,7 +252,7 @@ def sentences_without(
 
 
 @torch.no_grad()
-def last_states(
+def end_states(
     model: EditableModel, prompts: Sequence[str], layer: int, monitor: Monitor
 ) -> Tensor:
     """Output of a block at the last token of each prompt: (prompts, hidden_size), float32."""

@@ -11,20 +11,20 @@ from collections.abc import Iterable, Mapping
 from os import PathLike
 
 from .drift import Reading
-from .hidden_drift import compare_states, last_states, sentences_without
+from .hidden_drift import DEFINITIONS, compare_states, end_states, sentences_without
 from .models import EditableModel
 from .progress import Monitor
 from .texts import TextSource
 
+_STATES = "hidden states h of unrelated prompts after the last edited block"
 DRIFTS: Mapping[str, str] = {
     "kl": "KL(before || after) of the next token, nats, mean over the tokens of ordinary text; "
     "lower is better",
     "disagreement": "share of these tokens at which the most likely next token is another one, %; "
     "lower is better",
-    "mean_shift": "‖mean h' − mean h‖ / mean ‖h‖ of the hidden states h of unrelated prompts after "
-    "the last block that is edited, %; lower is better",
-    "prompt_shift": "mean of ‖h' − h‖ / ‖h‖ over these prompts, %; lower is better",
-    "cosine": "mean of cos(h, h') over these prompts; 1 is unmoved",
+    "mean_shift": f"{_STATES}: {DEFINITIONS['mean shift']}",
+    "prompt_shift": f"{_STATES}: {DEFINITIONS['shift of a prompt']}",
+    "cosine": f"{_STATES}: {DEFINITIONS['cosine']}",
 }
 """What :meth:`Yardstick.compare` measures, by name."""
 
@@ -57,7 +57,7 @@ class Yardstick:
         self._prompts = sentences_without(subjects, model, probe, monitor=monitor)
         with model.in_use(), monitor.stage("how the unedited model reads", self._total, "text"):
             self._reading.keep(monitor)
-            self._states = last_states(model, self._prompts, layer, monitor)
+            self._states = end_states(model, self._prompts, layer, monitor)
 
     @property
     def _total(self) -> int:
@@ -72,7 +72,7 @@ class Yardstick:
         """
         with self._model.in_use(), monitor.stage("drift", self._total, "text"):
             kl, disagreement, _, _ = self._reading.compare(monitor)
-            states = last_states(self._model, self._prompts, self._layer, monitor)
+            states = end_states(self._model, self._prompts, self._layer, monitor)
         moved = compare_states(self._states, states, 0, self._layer, self._prompts)
         return {
             "kl": kl,

@@ -26,7 +26,7 @@ from alphaedit_core.hidden_drift import (
     TOKENS,
     compare_states,
     hidden_drift,
-    last_states,
+    end_states,
     sentences_without,
     unrelated_prompts,
 )
@@ -83,7 +83,7 @@ def plain(session: EditSession, number: int, prompts: list[str], layer: int = 1)
 def test_states_are_those_of_the_whole_model(place: Path, layout: str) -> None:
     session = new_session(place, layout)
     for layer in (0, 1):
-        found = last_states(session.model, PROMPTS, layer, quiet())
+        found = end_states(session.model, PROMPTS, layer, quiet())
         assert torch.allclose(found.double(), plain(session, 0, PROMPTS, layer), atol=1e-5)
 
 
@@ -232,7 +232,7 @@ def test_cancel_stops_and_changes_nothing(session: EditSession) -> None:
 def test_special_tokens_stand_before_a_prompt_only(place: Path) -> None:
     tokenizer = tiny_tokenizer(bos=True, closing=True)
     session = EditSession(tiny_model("llama", tokenizer), hyperparameters=small(place))
-    found = last_states(session.model, PROMPTS, 1, quiet())
+    found = end_states(session.model, PROMPTS, 1, quiet())
     assert torch.allclose(found.double(), plain(session, 0, PROMPTS), atol=1e-5)
 
 
