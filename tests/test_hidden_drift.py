@@ -25,8 +25,8 @@ from alphaedit_core.hidden_drift import (
     DEFINITIONS,
     TOKENS,
     compare_states,
-    hidden_drift,
     end_states,
+    hidden_drift,
     sentences_without,
     unrelated_prompts,
 )
