@@ -250,7 +250,7 @@ def pruned_sum(updates: Sequence[Pruned]) -> Tensor:
         updates: at least one, all of one weight.
 
     Returns:
-        (d_out, d_in), float32.
+        (d_out, d_in), float64.
     """
     most = float(updates[0].largest)
     left, right = (
@@ -267,7 +267,7 @@ def pruned_sum(updates: Sequence[Pruned]) -> Tensor:
     u, sigma, v = torch.linalg.svd(core, full_matrices=False)
     less = torch.where(sigma > most, sigma.clamp_min(most).log() - math.log(most) + most, sigma)
     pruned = (u * less) @ v
-    return (left @ pruned @ right.T if thin else pruned).float()
+    return left @ pruned @ right.T if thin else pruned
 
 
 def gram_matrix(a: Tensor, b: Tensor) -> Tensor:

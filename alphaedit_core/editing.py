@@ -199,14 +199,14 @@ def _train(
     writes: list[LayerWrite] = []
     traces: list[Trace] = []
     for layer in hp.layers:
-        space = spaces[layer]
+        space, own = spaces[layer], hp.at(layer)
         keys = SubjectStates(model, requests, [layer], plan, monitor).read(layer).keys
         matrix, traces, plan = tune(
             model,
             requests,
             layer,
-            lambda change, space=space: editor.constrain(change, space.projector, hp),  # type: ignore[misc]
-            hp,
+            lambda change, space=space, own=own: editor.constrain(change, space.projector, own),  # type: ignore[misc]
+            own,
             plan,
             monitor,
         )

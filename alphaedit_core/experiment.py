@@ -32,7 +32,7 @@ from .datasets import Records
 from .errors import CorruptFileError, DivergedError, InputError
 from .evaluation import Evaluation, chosen, comparing, evaluate
 from .files import read_json, write_atomic, write_json_atomic
-from .hyperparameters import HyperParameters, model_name
+from .hyperparameters import HyperParameters, in_words, model_name
 from .likelihood import perplexity
 from .metrics import Compat, metric_class, metrics_for
 from .models import EditableModel
@@ -93,11 +93,22 @@ class Plan:
                 raise InputError(f'method "{hp.method}" is named twice; leave one out')
 
     def names(self) -> list[str]:
-        """What each method is called: numbered where two differ in hyperparameters alone."""
-        methods = [hp.method for hp in self.methods]
+        """What each method is called: with what differs where some differ in that alone."""
+        fields = [(hp.method, hp.to_dict()) for hp in self.methods]
+        names = [
+            ", ".join(
+                [method, *(
+                    f"{name} {in_words(value)}"
+                    for name, value in own.items()
+                    if name != "origin"
+                    and any(each == method and other[name] != value for each, other in fields)
+                )]
+            )
+            for method, own in fields
+        ]  # fmt: skip
         return [
-            name if methods.count(name) == 1 else f"{name} ({methods[: place + 1].count(name)})"
-            for place, name in enumerate(methods)
+            name if names.count(name) == 1 else f"{name} ({names[: place + 1].count(name)})"
+            for place, name in enumerate(names)
         ]
 
     def to_dict(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,15 +43,15 @@ class HyperParameters:
     previous_keys: bool = True
     """Whether the facts written before are spared (the term K_p K_p^T)."""
     previous_keys_decay: float = 1.0
-    """What the weight of a batch's keys in K_p K_p^T is multiplied by with every further batch, so
-    that early facts are spared less; 1 for all alike."""
+    """What the weight of a batch's keys in K_p K_p^T is multiplied by with every further batch,
+    however large, so that early facts are spared less; 1 for all alike."""
     ridge: float = 10.0
     """lambda in ``(lambda I + ...)``; ``L2`` in the released code, 1 in the paper's Eq. 14."""
     threshold: str = "0.02"
     """Where the kept space ends: ``0.02``, ``energy:0.1`` or ``rank:1000``."""
     layer_thresholds: tuple[str, ...] = ()
     """A threshold for each edited layer, first to last; none for ``threshold`` at all of them."""
-    layer_weights: tuple[float, ...] = ()
+    layer_lambda_factors: tuple[float, ...] = ()
     """What lambda (``ridge`` and ``covariance_weight``) is multiplied by at each edited layer,
     first to last; none for 1."""
     covariance_weight: float = 15_000.0
@@ -114,19 +114,19 @@ class HyperParameters:
         if self.contexts > 5:
             raise InputError(f"contexts {self.contexts} is more than there are; give 0 to 5")
         Threshold.parse(self.threshold)
-        for name in ("layer_thresholds", "layer_weights"):
+        for name in ("layer_thresholds", "layer_lambda_factors"):
             own = getattr(self, name)
             if own and len(own) != len(self.layers):
                 raise InputError(
-                    f"{name} {_joined(own)} are {len(own)}, but {len(self.layers)} layers are "
+                    f"{name} {in_words(own)} are {len(own)}, but {len(self.layers)} layers are "
                     "edited; give one for each, or none"
                 )
         for threshold in self.layer_thresholds:
             Threshold.parse(threshold)
-        if not all(0 < weight < math.inf for weight in self.layer_weights):
+        if not all(0 < weight < math.inf for weight in self.layer_lambda_factors):
             raise InputError(
-                f"layer_weights {_joined(self.layer_weights)} are not all positive; give more "
-                "than 0"
+                f"layer_lambda_factors {in_words(self.layer_lambda_factors)} are not all positive; "
+                "give more than 0"
             )
 
     def at(self, layer: int) -> HyperParameters:
@@ -135,20 +135,20 @@ class HyperParameters:
         Those of a layer that is not edited are the common ones.
         """
         own: dict[str, Any] = {}
-        if layer in self.layers and (self.layer_thresholds or self.layer_weights):
+        if layer in self.layers and (self.layer_thresholds or self.layer_lambda_factors):
             place = self.layers.index(layer)
-            own = {"layer_thresholds": (), "layer_weights": ()}
+            own = {"layer_thresholds": (), "layer_lambda_factors": ()}
             if self.layer_thresholds:
                 own["threshold"] = self.layer_thresholds[place]
-            if self.layer_weights:
-                own["ridge"] = self.ridge * self.layer_weights[place]
-                own["covariance_weight"] = self.covariance_weight * self.layer_weights[place]
+            if self.layer_lambda_factors:
+                own["ridge"] = self.ridge * self.layer_lambda_factors[place]
+                own["covariance_weight"] = self.covariance_weight * self.layer_lambda_factors[place]
         return dataclasses.replace(self, **own) if own else self
 
     @property
-    def kept_space(self) -> str:
+    def threshold_words(self) -> str:
         """The threshold, or those of the layers in order, in words."""
-        return _joined(self.layer_thresholds) or self.threshold
+        return in_words(self.layer_thresholds) if self.layer_thresholds else self.threshold
 
     @property
     def method(self) -> str:
@@ -162,7 +162,7 @@ class HyperParameters:
         Raises:
             InputError: for a field that does not exist or a value that cannot be used.
         """
-        values = {name: _typed(name, value) for name, value in changes.items()}
+        values = {name: typed(name, value) for name, value in changes.items()}
         return dataclasses.replace(self, **values)
 
     def to_dict(self) -> dict[str, Any]:
@@ -179,7 +179,7 @@ class HyperParameters:
         """
         if "layers" not in fields:
             raise InputError('field "layers" is missing; give for example 5-9')
-        return cls(**{name: _typed(name, value) for name, value in fields.items()})
+        return cls(**{name: typed(name, value) for name, value in fields.items()})
 
     def _repr_html_(self) -> str:
         rows = "".join(
@@ -204,12 +204,21 @@ def parse_layers(text: str) -> tuple[int, ...]:
     return tuple(layers)
 
 
-def _joined(values: Iterable[Any]) -> str:
-    return ",".join(f"{value:g}" if isinstance(value, float) else str(value) for value in values)
+def in_words(value: Any) -> str:
+    """A field's value as it is written on the command line."""
+    if value is None or value == () or value == []:
+        return "none"
+    if isinstance(value, list | tuple):
+        return ",".join(map(in_words, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _typed(name: str, value: Any) -> Any:
-    """A value for a field, from its own type or from text as the command line gives it."""
+def typed(name: str, value: Any) -> Any:
+    """A value for a field, from its own type or from text as the command line gives it.
+
+    Raises:
+        InputError: if there is no such field, or it holds nothing of the kind.
+    """
     hints = typing.get_type_hints(HyperParameters)
     if name not in hints:
         raise InputError(f'field "{name}" does not exist; give one of {", ".join(hints)}')

@@ -7,6 +7,7 @@ from html import escape
 from typing import Any
 
 from . import __version__
+from .editors.words import settings_words
 from .export import facts_in_model, markdown_cell, portable_name
 from .ledger import Entry
 from .nullspace import Spectrum
@@ -50,8 +51,9 @@ def report_html(
 
 def model_card(session: EditSession) -> str:
     """Markdown for the card of an edited model: what was changed, how, and what it says now."""
-    hyperparameters, manifest = session.hyperparameters, session.manifest()
-    layers = ", ".join(map(str, hyperparameters.layers))
+    entries, manifest = _applied(session), session.manifest()
+    used = entries[-1].hyperparameters if entries else session.hyperparameters
+    layers = ", ".join(map(str, used.layers))
     latest = _latest(session)
     written = sum(outcome.written for outcome in latest)
     rows = [
@@ -71,8 +73,7 @@ def model_card(session: EditSession) -> str:
         "",
         *(table if rows else ["No edit is applied."]),
         "",
-        f"- Threshold of the null space: {hyperparameters.kept_space}; ridge: "
-        f"{hyperparameters.ridge:g}; seed: {hyperparameters.seed}",
+        f"- Settings of the last edit: {settings_words(used)}; seed: {used.seed}",
         f"- Digest of the edited weights: `{_digest(session)}`",
         f"- Made with AlphaEdit workbench {__version__}, torch {made['torch']}, transformers "
         f"{made['transformers']}",
@@ -105,7 +106,7 @@ def _edits(session: EditSession) -> str:
             for row, outcome in zip(entry.result.rows(), entry.result.outcomes, strict=True)
         ]
         hp = entry.hyperparameters
-        made = f"{entry.created}, {hp.method}, threshold {hp.kept_space}"
+        made = f"{entry.created}, {hp.method}, {settings_words(hp)}"
         parts.append(
             f"<h2>Edit {number}{escape(named)}</h2>"
             f'<p class="quiet">{escape(made)}; {escape(entry.result.summary())}</p>'
@@ -121,7 +122,9 @@ def _spectra(session: EditSession, spectra: Mapping[int, Spectrum]) -> str:
     used = entries[-1].hyperparameters if entries else session.hyperparameters
     if not spectra:
         return "<h2>Null space</h2><p>The spectra have not been made in this session.</p>"
-    pictures = (scroll(spectrum_html(spectra[layer], used.threshold)) for layer in sorted(spectra))
+    pictures = (
+        scroll(spectrum_html(spectra[layer], used.at(layer).threshold)) for layer in sorted(spectra)
+    )
     return (
         "<h2>Null space</h2><p>Eigenvalues of the second moment of each edited layer's keys over "
         "ordinary text. With the projection on, an edit writes only into directions under the "

@@ -605,6 +605,11 @@ def checked_editor(model: EditableModel, hp: HyperParameters) -> Editor:
             f"previous_keys means nothing for the editor {hp.editor}, which has no term for the "
             "facts written before; leave it off"
         )
+    if hp.layer_lambda_factors and not editor.weight:
+        raise InputError(
+            f"layer_lambda_factors mean nothing for the editor {hp.editor}, which has no lambda; "
+            "leave them off"
+        )
     if editor.one_layer and len(hp.layers) > 1:
         raise InputError(
             f"the editor {hp.editor} writes into one layer, not {list(hp.layers)}; give one"

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from alphaedit_core import EditableModel, EditSession, Fact, Monitor, load_model, read_facts
-from alphaedit_core.hyperparameters import HyperParameters
+from alphaedit_core.editors import editor_class
+from alphaedit_core.hyperparameters import HyperParameters, in_words
 from alphaedit_core.measures import measure
 from alphaedit_core.rivals import parse_method
 from alphaedit_core.session import default_hyperparameters
@@ -65,12 +66,13 @@ def setting(words: str, model: EditableModel) -> HyperParameters:
 def named(hp: HyperParameters, model: EditableModel) -> str:
     """A setting in words: its method, its λ, and what else is not the editor's own."""
     own = default_hyperparameters(model, hp.editor).to_dict()
-    number = "ridge" if hp.editor == "alphaedit" else "covariance_weight"
+    number = editor_class(hp.editor).weight
     said = ("editor", "projection", "previous_keys", "origin", number)
     other = {k: v for k, v in hp.to_dict().items() if k not in said and own[k] != v}
     if "layers" in other:
         other["layers"] = f"{hp.layers[0]} to {hp.layers[-1]}"
-    words = [f"λ {getattr(hp, number):g}", *(f"{name} {value}" for name, value in other.items())]
+    words = [f"λ {getattr(hp, number):g}"] if number else []
+    words += [f"{name.replace('_', ' ')} {in_words(value)}" for name, value in other.items()]
     return ", ".join([hp.method, *words])
 
 

@@ -186,6 +186,17 @@ class TestEdit:
         used = place.edit(place.facts, *more).json["hyperparameters"]
         assert (used["seed"], used["ridge"], used["kl_factor"], used["steps"]) == (3, 4, 0, 4)
 
+    def test_every_layer_can_be_set_by_itself(self, place: Workplace) -> None:
+        fields = json.loads(place.config.read_text())
+        count = len(fields["layers"])
+        fields["layer_lambda_factors"] = [2, *[1] * (count - 1)]
+        place.config.write_text(json.dumps(fields))
+        thresholds = ",".join(f"rank:{20 + n}" for n in range(count))
+        more = ("--limit", 1, "--json", "--set", f"layer_thresholds={thresholds}")
+        used = place.edit(place.facts, *more).json["hyperparameters"]
+        assert used["layer_thresholds"] == thresholds.split(",")
+        assert used["layer_lambda_factors"] == fields["layer_lambda_factors"]
+
     def test_the_origin_says_what_was_changed(self, place: Workplace) -> None:
         fields = json.loads(place.config.read_text())
         del fields["origin"]

@@ -151,6 +151,10 @@ class TestSettings:
             ("text=nothing", ['text "nothing"', "wikipedia-sample"]),
             ("text=none.txt", ["none.txt", "no such file"]),
             ("contexts=6", ["contexts 6", "0 to 5"]),
+            ("layer_lambda_factors=1,x", ["layer_lambda_factors", "'x' is not a number"]),
+            ("layer_lambda_factors=1,0", ["layer_lambda_factors 1,0", "give more than 0"]),
+            ("layer_thresholds=0.02,half", ['threshold "half" is not understood']),
+            ("previous_keys_decay=2", ["previous_keys_decay 2.0", "at most 1"]),
         ],
     )
     def test_set(self, unloadable: Workplace, given: str, parts: list[str]) -> None:

@@ -17,7 +17,7 @@ from tiny import tiny_model
 from torch import Tensor
 
 from alphaedit_core import session as session_module
-from alphaedit_core.changes import Dense, LowRank, Pruned, Sparse, dense
+from alphaedit_core.changes import Dense, LowRank, Pruned, Sparse, dense, pruned_sum
 from alphaedit_core.closed_form import EarlierKeys
 from alphaedit_core.completions import complete
 from alphaedit_core.editors import Tuner, Work, editor_class, editors, register
@@ -227,10 +227,55 @@ def test_projected_memit_solves_inside_the_kept_space(previous: bool, problem: P
     assert close(solved("memit", problem, True, previous), x @ u.T)
 
 
+@pytest.mark.parametrize("previous", [False, True])
+@pytest.mark.parametrize("projection", [False, True])
+@given(problem=problems())
+def test_emmet_and_pmet_are_memit_but_for_mu_and_share(
+    projection: bool, previous: bool, problem: Problem
+) -> None:
+    """With either switch, too: mu K-and-K_p's identity for EMMET, roots for PMET."""
+    u = problem.kept if projection else torch.eye(len(problem.keys), dtype=torch.float64)
+    k = torch.cat([problem.earlier, problem.keys], dim=1) if previous else problem.keys
+    weight = HP.covariance_weight
+    for name, mu, share in (
+        ("emmet", HP.emmet_weight * weight, problem.layers_left),
+        ("pmet", weight, problem.layers_left**0.5),
+    ):
+        inner = mu * u.T @ problem.moment @ u + u.T @ k @ k.T @ u
+        x = torch.linalg.solve(inner, u.T @ problem.keys @ problem.lacking.T / share).T
+        assert close(solved(name, problem, projection, previous), x @ u.T)
+
+
+@pytest.mark.parametrize("projection", [False, True])
+@pytest.mark.parametrize("thin", [False, True])
+@given(problem=problems(), share=st.sampled_from([0.1, 0.5, 0.9]))
+def test_prune_is_equation_7_on_the_sum(
+    projection: bool, thin: bool, problem: Problem, share: float
+) -> None:
+    """sigma above the weight's largest s becomes log sigma - log s + s; nothing leaves P."""
+    some = solved("prune", problem, projection)
+    left, right = (some, torch.eye(some.shape[1]).to(some)) if not thin else (
+        some @ problem.keys[:, :1], problem.kept[:, :1]
+    )  # fmt: skip
+    most = share * torch.linalg.matrix_norm(left @ right.T, 2)
+    halves = [Pruned(left / 2, right, most) for _ in range(2)]
+    u, sigma, v = torch.linalg.svd(left @ right.T, full_matrices=False)
+    less = torch.where(sigma > most, sigma.log() - most.log() + most, sigma)
+    found = pruned_sum(halves)
+    assert close(found, (u * less) @ v) and not close(found, left @ right.T)
+    if projection:
+        dropped = problem.vectors[:, : len(problem.values) - problem.rank]
+        assert float((found @ dropped).norm()) <= 1e-9 * float(found.norm())
+
+
+@pytest.mark.parametrize("facts", [1, 12])
 @pytest.mark.parametrize("name", SOLVERS)
-@given(problem=problems(facts=1))
-def test_nothing_is_written_along_a_dropped_direction(name: str, problem: Problem) -> None:
+@given(data=st.data())
+def test_nothing_is_written_along_a_dropped_direction(
+    name: str, facts: int, data: st.DataObject
+) -> None:
     """With the projection on, ``dW q = 0`` for every q with ``P q = 0``."""
+    problem = data.draw(problems(1 if editor_class(name).at_once == 1 else facts))
     dropped = problem.vectors[:, : len(problem.values) - problem.rank]
     change = solved(name, problem, projection=True, previous=name in SPARING)
     assert float((change @ dropped).norm()) <= 1e-10 * float(change.norm())
@@ -380,11 +425,14 @@ def test_previous_keys_make_a_difference_to_the_second_edit(place: Path, name: s
     assert len(digests) == 2
 
 
-def test_the_batch_before_counts_whole_and_earlier_ones_ever_less(place: Path) -> None:
+@pytest.mark.parametrize("name", ["alphaedit", "memit"])
+def test_the_batch_before_counts_whole_and_earlier_ones_ever_less(
+    place: Path, name: str, tmp_path: Path
+) -> None:
     """So the third edit is the first that shows a decay; undone and made anew it is the same."""
     digests: dict[float, list[str]] = {}
     for decay in (1.0, 0.5):
-        session = new_session(place, "alphaedit", previous_keys_decay=decay)
+        session = new_session(place, name, previous_keys=True, previous_keys_decay=decay)
         digests[decay] = []
         for fact in FACTS:
             session.edit([fact], monitor=quiet())
@@ -392,9 +440,12 @@ def test_the_batch_before_counts_whole_and_earlier_ones_ever_less(place: Path) -
     same = [a == b for a, b in zip(digests[1.0], digests[0.5], strict=True)]
     assert same == [True, True, False, False]
     session.restore(2)
+    session.save(tmp_path / "kept")
+    session.close()
+    loaded = EditSession.load(tmp_path / "kept", session.model)
     for fact in FACTS[2:]:
-        session.edit([fact], monitor=quiet())
-    assert session.weights_digest() == digests[0.5][-1]
+        loaded.edit([fact], monitor=quiet())
+    assert loaded.weights_digest() == digests[0.5][-1]
 
 
 def changes_of(place: Path, name: str, **changes: Any) -> list[Tensor]:
@@ -412,10 +463,10 @@ def test_a_layer_is_solved_with_its_own_lambda(place: Path, name: str) -> None:
     plain = changes_of(place, name, **common)
     stronger = changes_of(place, name, ridge=8.0, covariance_weight=2.0)
     own = [1.0, 4.0] if len(plain) == 2 else [4.0]
-    mixed = changes_of(place, name, **common, layer_weights=own)
+    mixed = changes_of(place, name, **common, layer_lambda_factors=own)
     if len(plain) == 2:
         assert torch.equal(mixed[0], plain[0]) and not torch.equal(mixed[1], plain[1])
-        mixed = changes_of(place, name, **common, layer_weights=[4.0, 1.0])
+        mixed = changes_of(place, name, **common, layer_lambda_factors=[4.0, 1.0])
     assert torch.equal(mixed[0], stronger[0]) and not torch.equal(stronger[0], plain[0])
 
 
@@ -433,13 +484,21 @@ def test_a_layer_has_its_own_kept_space(place: Path, name: str) -> None:
             dropped = spectrum.vectors(0, spectrum.size - spectrum.rank(where)).double()
             assert (float((change @ dropped).norm()) < 1e-4 * float(change.norm())) is inside
     [write, *_] = session.history[0].result.writes[0]
-    assert write.kept and session.hyperparameters.kept_space == ",".join(ranks)
+    assert write.kept and session.hyperparameters.threshold_words == ",".join(ranks)
 
 
 def test_how_each_is_stored(place: Path) -> None:
-    kinds: dict[str, type] = {"rect": Sparse, "prune": Pruned, "ft": Dense, "memit": LowRank}
-    for name, kind in kinds.items():
-        session = new_session(place, name)
+    for name, projection, kind in (
+        ("memit", False, LowRank),
+        ("rome", False, LowRank),
+        ("prune", False, Pruned),
+        ("rect", False, Sparse),
+        ("rect-rome", False, Sparse),
+        ("rect", True, Dense),  # projected after the mask, it is nothing less
+        ("ft", False, Dense),
+        ("ft-l", False, Dense),
+    ):
+        session = new_session(place, name, projection=projection)
         session.edit(FACTS[:1], monitor=quiet())
         [batch] = session.history[0].batches
         assert all(type(change) is kind for change in batch.changes.values())
@@ -539,6 +598,10 @@ def test_the_published_method_is_the_default(name: str) -> None:
         ({"editor": "nope"}, 'editor "nope" does not exist; give one of alphaedit, memit'),
         ({"editor": "rome", "previous_keys": True}, "previous_keys means nothing for the editor"),
         ({"editor": "rome", "previous_keys": False}, "rome writes into one layer, not [0, 1]"),
+        (
+            {"editor": "rome", "previous_keys": False, "layers": [1], "layer_lambda_factors": [2]},
+            "layer_lambda_factors mean nothing for the editor rome, which has no lambda",
+        ),
         (
             {"editor": "ft", "previous_keys": False},
             "ft writes into one layer, not [0, 1]; give one",

@@ -361,7 +361,7 @@ def test_an_experiment_of_a_version_that_knew_fewer_hyperparameters_goes_on(
     shutil.copytree(whole.folder, folder)
     manifest = json.loads((folder / "experiment.json").read_text("utf-8"))
     for method in manifest["plan"]["methods"]:
-        del method["layer_weights"], method["previous_keys_decay"]
+        del method["layer_lambda_factors"], method["previous_keys_decay"]
     (folder / "experiment.json").write_text(json.dumps(manifest), encoding="utf-8")
     lines = (folder / "points.jsonl").read_text("utf-8").splitlines(keepends=True)
     (folder / "points.jsonl").write_text("".join(lines[:-1]), encoding="utf-8")
@@ -405,7 +405,14 @@ def test_what_cannot_be_run_is_refused(place: Path) -> None:
         Plan((hp,), 100, 20, 30)
     with pytest.raises(InputError, match="edits 0 is not a whole number above 0"):
         Plan((hp,), 0)
-    assert Plan((hp, hp.replace(ridge=3.0))).names() == [f"{hp.method} (1)", f"{hp.method} (2)"]
+    other = hp.replace(ridge=3.0, layer_lambda_factors="1,2")
+    assert Plan((hp, other, hp.replace(editor="memit"))).names() == [
+        f"{hp.method}, layer_lambda_factors none, ridge 10",
+        f"{hp.method}, layer_lambda_factors 1,2, ridge 3",
+        hp.replace(editor="memit").method,
+    ]
+    renamed = hp.replace(origin="elsewhere")
+    assert Plan((hp, renamed)).names() == [f"{hp.method} (1)", f"{hp.method} (2)"]
 
 
 # -- shown -----------------------------------------------------------------------------------------

@@ -101,11 +101,27 @@ GOOD = HyperParameters(layers=(5, 6))
         ("previous_keys_decay", 0, "previous_keys_decay 0.0 is not above 0 and at most 1; give 1"),
         ("previous_keys_decay", "nan", "previous_keys_decay nan is not above 0"),
         ("previous_keys_decay", 1.5, "previous_keys_decay 1.5 is not above 0 and at most 1"),
-        ("layer_weights", "1,2,3", "layer_weights 1,2,3 are 3, but 2 layers are edited; give one"),
-        ("layer_weights", "1,0", "layer_weights 1,0 are not all positive; give more than 0"),
-        ("layer_weights", [1, "inf"], "layer_weights 1,inf are not all positive"),
-        ("layer_weights", "1,x", "field layer_weights: 'x' is not a number; give one"),
-        ("layer_weights", 2.0, "field layer_weights: 2.0 is not a list; give one value per layer"),
+        (
+            "layer_lambda_factors",
+            "1,2,3",
+            "layer_lambda_factors 1,2,3 are 3, but 2 layers are edited; give one",
+        ),
+        (
+            "layer_lambda_factors",
+            "1,0",
+            "layer_lambda_factors 1,0 are not all positive; give more than 0",
+        ),
+        ("layer_lambda_factors", [1, "inf"], "layer_lambda_factors 1,inf are not all positive"),
+        (
+            "layer_lambda_factors",
+            "1,x",
+            "field layer_lambda_factors: 'x' is not a number; give one",
+        ),
+        (
+            "layer_lambda_factors",
+            2.0,
+            "field layer_lambda_factors: 2.0 is not a list; give one value per layer",
+        ),
         ("layer_thresholds", "0.02", "layer_thresholds 0.02 are 1, but 2 layers are edited"),
         ("layer_thresholds", "0.02,half", 'threshold "half" is not understood'),
         ("v_lr", 0.5, 'field "v_lr" does not exist; give one of layers, steps, learning_rate'),
@@ -143,9 +159,9 @@ def test_layers_in_words(text: str) -> None:
         ("learning_rate", 1, 1.0),
         ("threshold", 0.05, "0.05"),
         ("threshold", "energy:0.1", "energy:0.1"),
-        ("layer_weights", "1, 0.5", (1.0, 0.5)),
-        ("layer_weights", [2, 3], (2.0, 3.0)),
-        ("layer_weights", "none", ()),
+        ("layer_lambda_factors", "1, 0.5", (1.0, 0.5)),
+        ("layer_lambda_factors", [2, 3], (2.0, 3.0)),
+        ("layer_lambda_factors", "none", ()),
         ("layer_thresholds", "0.02,rank:7", ("0.02", "rank:7")),
         ("layer_thresholds", [0.5, "energy:0.1"], ("0.5", "energy:0.1")),
         ("layer_thresholds", "", ()),
@@ -161,7 +177,7 @@ def test_values_written_as_text(field: str, text: Any, value: Any) -> None:
     assert found == value and type(found) is type(value)
 
 
-OWN = GOOD.replace(layer_weights=(2, 0.5), layer_thresholds=("0.1", "rank:3"))
+OWN = GOOD.replace(layer_lambda_factors=(2, 0.5), layer_thresholds=("0.1", "rank:3"))
 
 
 @pytest.mark.parametrize("parameters", [GOOD, OWN, *presets()])
@@ -177,7 +193,7 @@ def test_a_layer_has_its_own_threshold_and_lambda_or_the_common_ones() -> None:
     assert (second.ridge, second.covariance_weight, second.threshold) == (5.0, 7_500.0, "rank:3")
     assert OWN.at(7) == OWN and GOOD.at(5) == GOOD
     assert first.at(5) == first
-    assert (OWN.kept_space, GOOD.kept_space) == ("0.1,rank:3", "0.02")
+    assert (OWN.threshold_words, GOOD.threshold_words) == ("0.1,rank:3", "0.02")
 
 
 def test_a_copy_leaves_the_original() -> None:

@@ -107,6 +107,22 @@ def test_pictures_with_what_they_say(edited: EditSession, page: Page) -> None:
     assert sum(alt.startswith("Search for the target values of") for alt in alts) == 2
 
 
+def test_every_layer_is_drawn_with_its_own_threshold(place: Path) -> None:
+    session = new_session(place)
+    hp = session.hyperparameters
+    session.hyperparameters = hp.replace(
+        layer_thresholds=("rank:12", "rank:25"), layer_lambda_factors=(2, 0.5)
+    )
+    session.edit(FACTS[:1], monitor=quiet())
+    drawn = Page(report_html(session, session.spectra(quiet())))
+    alts = [image["alt"] for image in drawn.all("img")]
+    for layer, threshold in ((0, "rank:12"), (1, "rank:25")):
+        about = next(alt for alt in alts if alt.startswith(f"Spectrum of layer {layer}:"))
+        assert f"threshold {threshold} keeps" in about
+    settings = "layers 0–1 · threshold rank:12,rank:25 · ridge 10 · by layer times 2, 0.5"
+    assert settings in drawn.text and settings in model_card(session)
+
+
 def test_before_and_after_of_every_edit(edited: EditSession, page: Page) -> None:
     for entry in edited.history:
         for outcome, row in zip(entry.result.outcomes, entry.result.rows(), strict=True):

@@ -139,6 +139,18 @@ def test_threshold_and_seed_are_the_sessions(state: State) -> None:
     )
 
 
+def test_thresholds_by_layer_are_the_sessions_where_the_layers_are(state: State) -> None:
+    hp = state.session.hyperparameters
+    own = tuple(f"rank:{5 + place}" for place, _ in enumerate(hp.layers))
+    state.session.hyperparameters = hp.replace(layer_thresholds=own)
+    panel = EditorsPanel(state)
+    assert [method.layer_thresholds for method in panel.methods] == [own, own]
+    assert f"threshold {','.join(own)}" in panel._settings.value
+    state.threshold = "rank:5"
+    assert [method.layer_thresholds for method in panel.methods] == [(), ()]
+    assert [method.threshold for method in panel.methods] == ["rank:5", "rank:5"]
+
+
 def test_curves_are_called_by_the_facts_of_their_search(state: State) -> None:
     """ROME searches for one fact after another."""
     panel = RunPanel(state)

@@ -133,6 +133,9 @@ def test_the_script_is_shown_and_downloaded(
     browser = Browser(panel.downloads["python"], monkeypatch)
     browser.press()
     assert browser.file == ("alphaedit-edits.py", code)
+    panel.state.set_method("projection", False)
+    assert panel._code.value == panel.code != code
+    panel.state.set_method("projection", True)
     panel.session.undo()
     panel.state.touch()
     assert panel._code.value == panel.code != code

@@ -437,6 +437,22 @@ def test_odd_spectra_can_be_drawn(values: np.ndarray) -> None:
     )
 
 
+def test_every_layer_has_its_own_threshold_where_it_was_given_one(opened: SpectrumPanel) -> None:
+    hp = opened.session.hyperparameters
+    opened.session.hyperparameters = hp.replace(layer_thresholds=("0.5", "rank:7"))
+    opened.state.threshold_changes += 1
+    spectra = opened.session.spectra()
+    for layer, threshold in ((0, "0.5"), (1, "rank:7")):
+        opened.layer = layer
+        assert opened.rank == spectra[layer].rank(threshold)
+        assert f"rank {opened.rank} / 48" in said(opened, "layers")
+        assert f"null-space rank {opened.rank} / 48" == said(opened, "rank")
+    assert "at threshold 0.5, rank:7" in opened.static_html()
+    opened.threshold = 0.02  # from here on all alike
+    assert opened.session.hyperparameters.layer_thresholds == ()
+    assert opened.rank == spectra[1].rank(0.02)
+
+
 def test_all_layers_are_shown_small(opened: SpectrumPanel) -> None:
     shown = html_of(opened)
     assert shown.count('<figure class="ae-mini"') == 2 and shown.count("aria-current=true") == 1
@@ -517,6 +533,9 @@ def test_shares_of_the_facts_keys_follow_the_threshold(folder: Path) -> None:
     more = panel.shares
     assert all(m >= b for layer in before for m, b in zip(more[layer], before[layer], strict=True))
     assert f"{more[0][0]:.1%}" in said(panel, "survival")
+    hp = state.session.hyperparameters
+    state.session.hyperparameters = hp.replace(layer_thresholds=("rank:30", "rank:47"))
+    assert panel.shares == {0: before[0], 1: more[1]}
     panel.threshold = "rank:1"  # type: ignore[assignment]
     least = panel.shares
     hopeless = [i for i in range(len(FACTS)) if max(least[0][i], least[1][i]) < 0.05]

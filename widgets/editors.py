@@ -8,6 +8,7 @@ from typing import Any
 
 import ipywidgets as W
 
+from alphaedit_core.editors.words import settings_words
 from alphaedit_core.errors import AlphaEditError
 from alphaedit_core.hyperparameters import HyperParameters
 from alphaedit_core.progress import Monitor
@@ -17,7 +18,7 @@ from alphaedit_core.session import EditSession
 from alphaedit_core.texts import open_text
 
 from .jobs import Job
-from .method_controls import MethodControls, settings_words
+from .method_controls import MethodControls
 from .panel import Panel, button, row, table, text
 from .state import State, method_changed, settled
 

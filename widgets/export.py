@@ -77,7 +77,10 @@ class ExportPanel(Panel):
         self.show(*self._rows())
         # Shown to be copied; what is typed into it is put back.
         self._code.observe(lambda _: self._show_code(), "value")
-        self.state.observe(lambda _: self._show_code(), ["drafts", "revision", "threshold_changes"])
+        self.state.observe(
+            lambda _: self._show_code(),
+            ["drafts", "revision", "threshold_changes", "method_changes"],
+        )
         self.state.observe(self._lock, ["ticks"])
         self._lock()
 

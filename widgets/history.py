@@ -414,7 +414,7 @@ def _cells(entry: Entry | None) -> tuple[str, ...]:
         str(count),
         f"{entry.result.written} of {count}",
         hp.method,
-        hp.kept_space,
+        hp.threshold_words,
         f"{first}–{last}" if together else ", ".join(map(str, hp.layers)),
         entry.created.replace("+00:00", "").replace("T", " "),
     )

@@ -71,14 +71,3 @@ class MethodControls(W.VBox):
     def _moved(self, name: str, change: Any) -> None:
         if not self._filling:
             self._chosen(name, change["new"])
-
-
-def settings_words(hp: HyperParameters) -> str:
-    """Layers, threshold, and the number that weighs facts against all else, where there is one."""
-    layers = f"{hp.layers[0]}–{hp.layers[-1]}" if len(hp.layers) > 1 else str(hp.layers[0])
-    words = [f"layer{'s' if len(hp.layers) > 1 else ''} {layers}", f"threshold {hp.kept_space}"]
-    if hp.editor == "alphaedit":
-        words.append(f"ridge {hp.ridge:g}")
-    elif hp.editor in ("memit", "pmet", "emmet", "rect", "prune"):
-        words.append(f"weight on C {hp.covariance_weight:g}")
-    return " · ".join(words)

@@ -9,7 +9,8 @@ from typing import Any
 import ipywidgets as W
 
 from alphaedit_core.diagnosis import Lost, diagnose, lost_facts
-from alphaedit_core.editors import Tuner, editor_class
+from alphaedit_core.editors import Editor, Tuner, editor_class
+from alphaedit_core.editors.words import settings_words
 from alphaedit_core.errors import AlphaEditError
 from alphaedit_core.facts import Fact
 from alphaedit_core.nullspace import Threshold
@@ -19,7 +20,7 @@ from alphaedit_core.session import EditSession
 from alphaedit_core.targets import Trace
 
 from .jobs import Job
-from .method_controls import MethodControls, settings_words
+from .method_controls import MethodControls
 from .panel import Panel, button, row, table, text
 from .run_figure import RunFigure
 from .state import State
@@ -214,7 +215,7 @@ class RunPanel(Panel):
         kept = tokens * self.session.model.layers * (16 * anatomy.hidden_size
                                                      + 5 * anatomy.inner_size) * 4  # fmt: skip
         # The projector's basis is at most half of all directions; C^-1 needs them all.
-        half = hp.editor == "alphaedit" or issubclass(editor_class(hp.editor), Tuner)
+        half = editor_class(hp.editor).metric is not Editor.metric
         bases = len(hp.layers) * anatomy.inner_size**2 * (2 if half else 6)
         return round((kept + bases) / 1e6)
 

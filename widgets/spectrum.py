@@ -98,12 +98,12 @@ class SpectrumPanel(Panel):
         Raises:
             SessionError: if it is set before the spectrum is known.
         """
-        return Threshold.parse(self.state.threshold).rule
+        return Threshold.parse(self._threshold).rule
 
     @rule.setter
     def rule(self, rule: Rule) -> None:
         if rule != self.rule:
-            self._take(converted(self._required(), Threshold.parse(self.state.threshold), rule))
+            self._take(converted(self._required(), Threshold.parse(self._threshold), rule))
 
     @property
     def threshold(self) -> float:
@@ -115,7 +115,7 @@ class SpectrumPanel(Panel):
         Raises:
             InputError: if it is set to what is no threshold of these layers.
         """
-        own = Threshold.parse(self.state.threshold)
+        own = Threshold.parse(self._threshold)
         if own.rule == "absolute":
             return own.value
         if self._trouble():
@@ -134,12 +134,12 @@ class SpectrumPanel(Panel):
     @property
     def rank(self) -> int | None:
         """Dimension of the kept space of the shown layer; None if that is not known."""
-        return None if self._trouble() else self._required().rank(self.state.threshold)
+        return None if self._trouble() else self._required().rank(self._threshold)
 
     @property
     def leakage(self) -> float | None:
         """Share of ordinary text's energy that the kept space still holds; None if not known."""
-        return None if self._trouble() else self._required().leakage(self.state.threshold)
+        return None if self._trouble() else self._required().leakage(self._threshold)
 
     @property
     def survival(self) -> Survival | None:
@@ -155,7 +155,7 @@ class SpectrumPanel(Panel):
         known, found = self.session.known_spectra, self.survival
         if not known or found is None or self._trouble() or self._gathered.spectra is not known:
             return {}
-        return found.at({n: known[n].rank(self.state.threshold) for n in found.by_layer})
+        return found.at({n: known[n].rank(self.state.threshold_at(n)) for n in found.by_layer})
 
     def reset(self) -> None:
         """Go back to AlphaEdit's default threshold."""
@@ -178,7 +178,7 @@ class SpectrumPanel(Panel):
         return self._start(_READING, block)
 
     def summary(self) -> str:
-        threshold = self.state.threshold
+        threshold = self._threshold
         if self.spectrum is None:
             return f"SpectrumPanel(layer {self.layer}, threshold {threshold}: not collected)"
         return f"SpectrumPanel({self._trouble() or self.spectrum.summary(threshold)})"
@@ -187,8 +187,8 @@ class SpectrumPanel(Panel):
         spectrum, known = self.spectrum, self.session.known_spectra
         if spectrum is None or known is None or self._trouble():
             return super().static_html()
-        threshold = Threshold.parse(self.state.threshold)
-        parts = [spectrum_html(spectrum, threshold), layers_table(known, threshold)]
+        threshold = Threshold.parse(self._threshold)
+        parts = [spectrum_html(spectrum, threshold), layers_table(known, self.state.threshold_at)]
         if self.survival is not None and self.survival.facts:
             parts.append(facts_table(self.survival.facts, self.shares))
         return "".join(parts)
@@ -349,12 +349,17 @@ class SpectrumPanel(Panel):
             raise SessionError("the spectrum is not known yet; collect the statistics first")
         return self.spectrum
 
+    @property
+    def _threshold(self) -> str:
+        """That of the shown layer."""
+        return self.state.threshold_at(self.layer)
+
     def _trouble(self) -> str:
         """Why the shown layer has no rank, in a sentence; "" if it has one."""
         if self.spectrum is None:
             return "the spectrum is not known yet; collect the statistics first"
         try:
-            self.spectrum.rank(self.state.threshold)
+            self.spectrum.rank(self._threshold)
         except AlphaEditError as error:
             return str(error)
         return ""
@@ -362,13 +367,13 @@ class SpectrumPanel(Panel):
     def _paint(self, *_: Any) -> None:
         """Show what the state says."""
         with self._painting:
-            own = Threshold.parse(self.state.threshold)
+            own = Threshold.parse(self._threshold)
             self._paint_progress()
             self._paint_source()
             self._paint_controls(own)
             self._paint_words()
             self._paint_figure(own)
-            self._paint_layers(own)
+            self._paint_layers()
             self._paint_facts()
 
     def _paint_progress(self) -> None:
@@ -413,7 +418,7 @@ class SpectrumPanel(Panel):
         warnings = [trouble] if spectrum is not None and trouble else []
         if not trouble:
             shown_first = sorted(known.values(), key=lambda s: (s.layer != self.layer, s.layer))
-            warnings += [s.warning(self.state.threshold) for s in shown_first]
+            warnings += [s.warning(self.state.threshold_at(s.layer)) for s in shown_first]
         self._warning.value = "".join(
             '<p aria-live="assertive" class="ae-warning" data-testid="warning">'
             f"{escape(warning)}</p>"
@@ -423,7 +428,7 @@ class SpectrumPanel(Panel):
         if spectrum is None or trouble:
             self._numbers.value = self._massive.value = ""
             return
-        self._numbers.value = numbers_html(spectrum, self.state.threshold)
+        self._numbers.value = numbers_html(spectrum, self._threshold)
         self._massive.value = text("massive", massive_words(spectrum), tag="p", role="")
 
     def _paint_figure(self, own: Threshold) -> None:
@@ -440,9 +445,10 @@ class SpectrumPanel(Panel):
             figure.draw(spectrum, view, index, own, line)
             self._drawn = (spectrum, view, index)
 
-    def _paint_layers(self, own: Threshold) -> None:
+    def _paint_layers(self) -> None:
         known = self.session.known_spectra
-        self._layers.value = layers_html(known, own, self.layer) if known else ""
+        shown = layers_html(known, self.state.threshold_at, self.layer) if known else ""
+        self._layers.value = shown
 
     def _paint_facts(self) -> None:
         fact = self.state.fact

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from html import escape
 
 import numpy as np
@@ -16,32 +16,36 @@ from .spectrum_numbers import decimated, line_of, log_eigenvalues, visible_range
 _WIDTH, _HEIGHT, _POINTS = 180.0, 64.0, 120
 
 
-def layers_html(spectra: Mapping[int, Spectrum], threshold: Threshold, shown: int) -> str:
+def layers_html(
+    spectra: Mapping[int, Spectrum], threshold_at: Callable[[int], str], shown: int
+) -> str:
     """Small multiples as HTML; massive directions are cut off at the top and named in words.
 
     Args:
         spectra: by layer.
-        threshold: where the kept space ends.
+        threshold_at: gives where the kept space of a layer ends.
         shown: the layer that is shown large.
     """
     ranges = [visible_range(spectrum) for spectrum in spectra.values()]
     low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
     small = "".join(
-        _small(spectra[layer], threshold, low, high, layer == shown) for layer in sorted(spectra)
+        _small(spectra[n], Threshold.parse(threshold_at(n)), low, high, n == shown)
+        for n in sorted(spectra)
     )
     return f'<div class="ae-minis" data-testid="layers">{small}</div>'
 
 
-def layers_table(spectra: Mapping[int, Spectrum], threshold: Threshold) -> str:
+def layers_table(spectra: Mapping[int, Spectrum], threshold_at: Callable[[int], str]) -> str:
     """The same as a table of plain text."""
     rows = []
     for layer in sorted(spectra):
-        s = spectra[layer]
+        s, threshold = spectra[layer], threshold_at(layer)
         kept = f"{s.rank(threshold)} / {s.size}"
         leak, effective = f"{s.leakage(threshold):.4f}", f"{s.effective_rank:.0f}"
         rows.append((str(layer), kept, leak, effective, str(s.massive), f"{s.tokens:,}"))
     headings = ("layer", "null-space rank", "leakage", "effective rank", "massive", "tokens")
-    return table(headings, rows, "layer-table", f"All edited layers at threshold {threshold}")
+    used = ", ".join(dict.fromkeys(map(threshold_at, sorted(spectra))))
+    return table(headings, rows, "layer-table", f"All edited layers at threshold {used}")
 
 
 def _small(s: Spectrum, threshold: Threshold, low: float, high: float, shown: bool) -> str:

@@ -101,11 +101,11 @@ class State(T.HasTraits):
 
     @property
     def threshold(self) -> str:
-        """Where the kept space of the layer ends in the next edit: ``0.02``, ``energy:0.1`` …
+        """Where the kept space of the selected layer ends: ``0.02``, ``energy:0.1`` …
 
         Set, it is that of all layers.
         """
-        return self.session.hyperparameters.at(self.layer).threshold
+        return self.threshold_at(self.layer)
 
     @threshold.setter
     def threshold(self, value: float | str | Threshold) -> None:
@@ -114,6 +114,10 @@ class State(T.HasTraits):
         if new != hp.threshold or hp.layer_thresholds:
             self.session.hyperparameters = hp.replace(threshold=new, layer_thresholds=())
             self.threshold_changes += 1
+
+    def threshold_at(self, layer: int) -> str:
+        """Where the kept space of a layer ends, as the next edit will use it."""
+        return self.session.hyperparameters.at(layer).threshold
 
     # -- the method ------------------------------------------------------------------------------
 
@@ -224,4 +228,7 @@ def method_changed(
 
 def settled(hp: HyperParameters, present: HyperParameters) -> HyperParameters:
     """Hyperparameters with those of others that belong to no editor: threshold, text, seed …"""
-    return hp.replace(**{kept: getattr(present, kept) for kept in _KEPT})
+    kept = {name: getattr(present, name) for name in _KEPT}
+    # Thresholds by layer mean nothing for other layers than they were given for.
+    own = present.layer_thresholds if hp.layers == present.layers else ()
+    return hp.replace(**kept, layer_thresholds=own)

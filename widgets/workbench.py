@@ -131,7 +131,7 @@ class Workbench(Panel):
         hp = self.session.hyperparameters
         return (
             f"Workbench({self.session.model.name}, {hp.method}, layers {hp.layers[0]}–"
-            f"{hp.layers[-1]}, threshold {hp.kept_space}, facts: {len(self.facts)}, "
+            f"{hp.layers[-1]}, threshold {hp.threshold_words}, facts: {len(self.facts)}, "
             f"edits: {self.session.applied})"
         )
 

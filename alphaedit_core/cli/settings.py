@@ -123,11 +123,14 @@ def require_same(kept: HyperParameters, asked: Mapping[str, Any], session: str) 
 
 def _checked(source: str, name: str, value: Any) -> Any:
     """A value that some model could be edited with; paths made absolute for sessions to keep."""
-    from alphaedit_core.hyperparameters import HyperParameters
+    from alphaedit_core.hyperparameters import HyperParameters, typed
     from alphaedit_core.texts import open_text
 
     try:
-        valid = getattr(HyperParameters(layers=(0,)).replace(**{name: value}), name)
+        valid = typed(name, value)
+        # One layer for each value of a field that has as many as there are layers.
+        layers = range(max(1, len(valid) if isinstance(valid, tuple) else 1))
+        valid = getattr(HyperParameters(layers=tuple(layers)).replace(**{name: valid}), name)
         if name == "editor":
             from alphaedit_core.editors import editor_class
 

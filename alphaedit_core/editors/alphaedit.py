@@ -21,6 +21,7 @@ class AlphaEdit(Editor):
         "before."
     )
     source = "Fang et al. 2025, Eq. 14"
+    weight = "ridge"
     projection: ClassVar[bool] = True
     previous_keys: ClassVar[bool | None] = True
 

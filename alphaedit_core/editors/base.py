@@ -68,6 +68,7 @@ class Editor(ABC):
         projection: whether the published method projects.
         previous_keys: whether the published method spares the facts written before; None where
             that means nothing.
+        weight: the hyperparameter that is its lambda; "" where it has none.
         preset: under which name the models' presets have settings of its own (such as a single
             layer); "" for none.
         one_layer: whether it can write into a single layer only.
@@ -81,6 +82,7 @@ class Editor(ABC):
     source: ClassVar[str]
     projection: ClassVar[bool] = False
     previous_keys: ClassVar[bool | None] = False
+    weight: ClassVar[str] = ""
     preset: ClassVar[str] = ""
     one_layer: ClassVar[bool] = False
     at_once: ClassVar[int] = 0

@@ -18,6 +18,7 @@ class Emmet(Editor):
     name = "emmet"
     about = "Asks for every fact exactly, as ROME does for one, and only then spares ordinary text."
     source = "Gupta et al. 2024, Eq. 9"
+    weight = "covariance_weight"
     preset = "emmet"
 
     def update(self, work: Work) -> LowRank:

@@ -16,6 +16,7 @@ class Memit(Editor):
         "Spares ordinary text in proportion to how much it uses a direction, weighed by one number."
     )
     source = "Meng et al. 2023, Eq. 14"
+    weight = "covariance_weight"
 
     def update(self, work: Work) -> LowRank:
         """The residual is shared alike by the layers that are left."""

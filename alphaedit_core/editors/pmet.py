@@ -27,6 +27,7 @@ class Pmet(Editor):
         "early layers."
     )
     source = "Li et al. 2024, Eq. 13 to 15"
+    weight = "covariance_weight"
     place: ClassVar[Place | None] = "attention and mlp"
 
     @classmethod
