@@ -11,6 +11,7 @@ import dataclasses
 import json
 import logging
 import platform
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -444,7 +445,7 @@ class EditSession:
     # -- inside ----------------------------------------------------------------------------------
 
     def _edit(self, facts: Sequence[Fact], batch_size: int, monitor: Monitor) -> EditResult:
-        already = dict(monitor.seconds)
+        already, start = dict(monitor.seconds), time.perf_counter()
         spaces = self._prepared(monitor)
         requests = prepare(self.model, facts, self.contexts, self.hyperparameters.layers[-1])
         with monitor.stage("before", len(facts), "fact"):
@@ -471,6 +472,8 @@ class EditSession:
                 for name, spent in monitor.seconds.items()
                 if spent > already.get(name, 0.0)
             }
+            # Between the stages: the facts as tokens, the projectors, PRUNE's sum.
+            seconds["rest"] = max(0.0, time.perf_counter() - start - sum(seconds.values()))
             entry = Entry(
                 datetime.now(UTC).isoformat(timespec="seconds"),
                 new,

@@ -5,7 +5,9 @@
 Every setting edits the unedited model with the same facts in the same batches, and is measured
 after 40 and after all of them. A line is written as soon as it is known, so a run that was stopped
 goes on where it was; settings that stand in the file already are left out. ``--only`` names some,
-``--output`` makes the table of what the file holds, and ``--setting`` runs settings of your own:
+``--output`` makes the table of what the file holds. ``--candidates`` runs the settings that were
+tried against published AlphaEdit (``--edits 100`` for those that were given up early), and
+``--setting`` settings of your own:
 
     ... --setting "memit +projection +previous-keys covariance_weight=3000 layers=5-12"
 """
@@ -34,6 +36,23 @@ from .report import Report, keep
 #: Facts after which a setting is measured for the first time.
 EARLY = 40
 BATCH = 20
+#: Tried against published AlphaEdit over 300 edits: C's own weighting inside the kept space, more
+#: layers, longer targets, lambda and threshold by layer, and previous keys that fade.
+CANDIDATES = (
+    "memit +projection +previous-keys layers=3-12",
+    "memit +projection +previous-keys layers=2-9",
+    "alphaedit layers=3-12",
+    "memit +projection +previous-keys layers=3-12 clamp_factor=0.9",
+    "alphaedit layer_lambda_factors=3,2,1,1,0.5",
+    "alphaedit previous_keys_decay=0.9",
+    "alphaedit layer_thresholds=0.01,0.015,0.02,0.03,0.03",
+)
+#: And over 100 edits, after which these were given up.
+GIVEN_UP = (
+    "alphaedit clamp_factor=0.5",
+    "alphaedit layers=3-12 ridge=30",
+    "memit +projection +previous-keys layers=3-12 covariance_weight=2000",
+)
 #: Sections of the file of results, and their titles.
 SECTIONS = {
     "ablation": "Projection, previous keys and λ in sequence",
@@ -111,8 +130,11 @@ def table(lines: Sequence[dict[str, Any]], model: EditableModel, section: str) -
     report.columns = (
         "setting", "edits", *measured[:3], "rewrite exact", "perplexity", "exact, first 40",
     )  # fmt: skip
-    for line in lines:
+    longest: dict[HyperParameters, dict[str, Any]] = {}
+    for line in lines:  # of a setting that was tried over 100 edits first, only the longer run
         hp = HyperParameters.from_dict(line["hyperparameters"])
+        longest[hp] = max(longest.get(hp, line), line, key=_edits)
+    for hp, line in longest.items():
         for count, found in line["after"].items():
             numbers = [f"{found[name]:.1f}" for name in measured[:4]]
             cells = (*numbers, f"{found['perplexity']:.2f}", f"{found['first']['exact']:.1f}")
@@ -124,6 +146,10 @@ def table(lines: Sequence[dict[str, Any]], model: EditableModel, section: str) -
         "of at most 1.4, one near 65 of at most 2.8.",
     ]
     return report
+
+
+def _edits(line: dict[str, Any]) -> int:
+    return max(map(int, line["after"]))
 
 
 def stored(file: Path) -> list[dict[str, Any]]:
@@ -140,13 +166,19 @@ def main() -> None:
     parser.add_argument("--results", type=Path, required=True, help="file of JSON lines")
     parser.add_argument("--edits", type=int, default=300)
     parser.add_argument("--only", help="settings whose words contain this; none to run nothing")
+    parser.add_argument(
+        "--candidates", action="store_true", help="the candidates instead of the ablation"
+    )
     parser.add_argument("--setting", action="append", help="a setting of your own; can be repeated")
     parser.add_argument("--output", type=Path, help="Markdown file to keep the table in")
     parser.add_argument("--section", choices=SECTIONS, default="ablation", help="of that file")
     arguments = parser.parse_args()
     model, text = load_model(), Path(arguments.text).read_text("utf-8")
     facts = read_facts(arguments.records, limit=arguments.edits)
-    wanted = [setting(words, model) for words in arguments.setting or ()] or settings(model)
+    words = list(arguments.setting or ())
+    if arguments.candidates:
+        words += CANDIDATES if arguments.edits > 100 else (*CANDIDATES[:3], *GIVEN_UP)
+    wanted = [setting(each, model) for each in words] or settings(model)
     shared: dict[str, Targets] = {}
     for hp in wanted:
         known = any(

@@ -12,8 +12,9 @@ from alphaedit_core.facts import Fact
 from alphaedit_core.hyperparameters import HyperParameters
 from alphaedit_core.models import EditableModel, load_model
 from alphaedit_core.prompts import prepare
+from alphaedit_core.session import default_hyperparameters
 from alphaedit_core.texts import TextFile
-from benchmarks import command, evaluation, statistics, targets, update
+from benchmarks import ablation, command, evaluation, statistics, targets, update
 from benchmarks.arithmetic import blocks_cost, head_cost, least_search, plain_search
 from benchmarks.machine import Machine, this_machine
 from benchmarks.report import CheckFailed, Ratio, Report, figure, keep
@@ -142,3 +143,21 @@ def test_results_replace_their_own_section_only(machine: Machine, tmp_path: Path
 )
 def test_figures(value: float, text: str) -> None:
     assert figure(value) == text
+
+
+def test_of_a_setting_that_was_tried_twice_only_the_longer_run_is_shown() -> None:
+    model = tiny_model()
+    tried = default_hyperparameters(model).replace(previous_keys_decay=0.5)
+    measures = {
+        name: 50.0 for name in ("efficacy", "generalisation", "specificity", "exact", "perplexity")
+    } | {"first": {"exact": 25.0}}
+    lines = [
+        {"hyperparameters": tried.to_dict(), "after": {str(count): measures for count in counts}}
+        for counts in ((40, 100), (40, 300))
+    ]
+    for order in (lines, lines[::-1]):
+        rows = ablation.table(order, model, "candidates").rows
+        assert [row[:2] for row in rows] == [
+            (f"{tried.method}, λ 10, previous keys decay 0.5", "40"),
+            (f"{tried.method}, λ 10, previous keys decay 0.5", "300"),
+        ]
