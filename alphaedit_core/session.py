@@ -473,7 +473,8 @@ class EditSession:
                 if spent > already.get(name, 0.0)
             }
             # Between the stages: the facts as tokens, the projectors, PRUNE's sum.
-            seconds["rest"] = max(0.0, time.perf_counter() - start - sum(seconds.values()))
+            rest = time.perf_counter() - start - sum(seconds.values())
+            seconds |= {"rest": rest} if rest > 0 else {}
             entry = Entry(
                 datetime.now(UTC).isoformat(timespec="seconds"),
                 new,

@@ -148,9 +148,8 @@ def test_figures(value: float, text: str) -> None:
 def test_of_a_setting_that_was_tried_twice_only_the_longer_run_is_shown() -> None:
     model = tiny_model()
     tried = default_hyperparameters(model).replace(previous_keys_decay=0.5)
-    measures = {
-        name: 50.0 for name in ("efficacy", "generalisation", "specificity", "exact", "perplexity")
-    } | {"first": {"exact": 25.0}}
+    names = ("efficacy", "generalisation", "specificity", "exact", "perplexity")
+    measures = dict.fromkeys(names, 50.0) | {"first": {"exact": 25.0}}
     lines = [
         {"hyperparameters": tried.to_dict(), "after": {str(count): measures for count in counts}}
         for counts in ((40, 100), (40, 300))

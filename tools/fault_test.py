@@ -210,6 +210,14 @@ FAULTS = (
         _FAMILY,
     ),
     Fault(
+        "rome-one-key",
+        "ROME asks for the value at the mean key",
+        "alphaedit_core/editors/rome.py",
+        "rank_one(work, work.mean, work.bare, work.lacking)",
+        "rank_one(work, work.mean, work.mean, work.lacking)",
+        _FAMILY,
+    ),
+    Fault(
         "rect-mask",
         "RECT keeps the entries that change least",
         "alphaedit_core/editors/rect.py",
