@@ -17,7 +17,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
@@ -59,6 +59,8 @@ class Plan:
         evaluate_every: records after which the model is measured on everything written so far,
             a multiple of ``batch_size``; None for the end alone.
         metrics: names of metrics; none for the data set's own.
+        at_end: those of them that are measured after all records alone, as texts that a metric has
+            written can cost more than everything else.
         compat: whose definition where papers and toolkits differ, see :mod:`.metrics`.
         seed: of the texts that metrics have written.
     """
@@ -68,6 +70,7 @@ class Plan:
     batch_size: int = 100
     evaluate_every: int | None = None
     metrics: tuple[str, ...] = ()
+    at_end: tuple[str, ...] = ()
     compat: Compat = "paper"
     seed: int = 0
 
@@ -117,13 +120,15 @@ class Plan:
         return values | {
             "methods": [hp.to_dict() for hp in self.methods],
             "metrics": list(self.metrics),
+            "at_end": list(self.at_end),
         }
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Plan:
         """The inverse of :meth:`to_dict`."""
         methods = tuple(HyperParameters.from_dict(hp) for hp in fields["methods"])
-        return cls(**{**fields, "methods": methods, "metrics": tuple(fields["metrics"])})
+        names = {name: tuple(fields.get(name, ())) for name in ("metrics", "at_end")}
+        return cls(**{**fields, "methods": methods, **names})
 
 
 @dataclass(frozen=True)
@@ -285,6 +290,7 @@ def run_experiment(
         metric_class(name)
     EditSession(model, None, plan.methods[0]).close()  # refuses a model that holds edits
     metrics = list(plan.metrics) or list(metrics_for(records.dataset.name, plan.compat))
+    check_at_end(plan.at_end, metrics)
     batches, left_out = batched(records.records[: plan.edits], plan.batch_size)
     written = [record for batch in batches for record in batch]
     with _opened(place, _manifest(model, records, plan, written, left_out, probes)) as findings:
@@ -294,6 +300,20 @@ def run_experiment(
             for name, hp in zip(plan.names(), plan.methods, strict=True):
                 work.method(name, hp)
     return findings
+
+
+def check_at_end(names: Iterable[str], metrics: Collection[str]) -> None:
+    """Refuse what cannot be left to the end, because it is not measured.
+
+    Raises:
+        InputError: naming the first such metric.
+    """
+    for name in names:
+        if name not in metrics:
+            raise InputError(
+                f'at_end: the metric "{name}" is not measured at all; leave it out, or give some '
+                f"of {', '.join(metrics)}"
+            )
 
 
 def load_experiment(folder: str | Path) -> Findings:
@@ -428,11 +448,12 @@ class _Work:
         """Measure the model as it stands on the records of the first batches, and keep that."""
         model, monitor, plan, probes = self._model, self._monitor, self._plan, self._probes
         batches, start = self._batches[:number], time.perf_counter()
+        later = plan.at_end if number < len(self._batches) else ()
         records = [record for batch in batches for record in batch]
         found = evaluate(
             model,
             records,
-            self._metrics,
+            [metric for metric in self._metrics if metric not in later],
             monitor=monitor,
             seed=plan.seed,
             compat=plan.compat,

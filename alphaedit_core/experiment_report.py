@@ -162,7 +162,10 @@ def _drift_cards(findings: Findings) -> str:
 def _cells(point: Point, names: Iterable[str]) -> list[str]:
     cells = []
     for name in names:
-        value, error = point.values.get(name), point.errors.get(name)
+        if name not in point.values:
+            cells.append("")  # not measured there
+            continue
+        value, error = point.values[name], point.errors.get(name)
         cells.append(_number(value) + (f" ± {error:.1f}" if value is not None and error else ""))
     return cells
 

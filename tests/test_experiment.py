@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from html import escape
 from pathlib import Path
@@ -39,6 +40,7 @@ from alphaedit_core.experiment import (
     save_report,
     session_folder,
 )
+from alphaedit_core.experiment_report import whole_table
 from alphaedit_core.hidden_drift import hidden_drift, sentences_without
 from alphaedit_core.likelihood import perplexity
 from alphaedit_core.models import EditableModel
@@ -147,6 +149,27 @@ def test_the_points_are_those_of_a_plain_loop(
                 for shift in ("mean_shift", "prompt_shift"):
                     assert point.drift[shift] == pytest.approx(100 * getattr(hidden, shift)) != 0
         session.close()
+
+
+def test_what_is_left_to_the_end_is_measured_there_alone(
+    whole: Findings, model: EditableModel, file: Path, place: Path
+) -> None:
+    records = read_records(file, "counterfact")
+    plan = replace(whole.plan, methods=whole.plan.methods[:1], at_end=("generalisation",))
+    found = run_experiment(model, records, plan, place / "late", monitor=quiet())
+    [name] = plan.names()
+    unedited, early, last = found.points
+    assert list(early.values) == ["efficacy", "efficacy_accuracy"] == list(early.retention)
+    for point, known in zip((unedited, last), (whole.points[0], whole.of(name)[-1]), strict=True):
+        assert point.values == known.values and point.retention == known.retention
+    headings, rows = whole_table(found)
+    column = headings.index("generalisation")
+    assert [row[column] == "" for row in rows] == [False, True, False]
+    assert load_experiment(found.folder).plan == plan
+    with pytest.raises(InputError, match='at_end: the metric "fluency" is not measured at all'):
+        late = replace(plan, at_end=("fluency",))
+        run_experiment(model, records, late, place / "never", monitor=quiet())
+    assert not (place / "never").exists()
 
 
 def test_the_seconds_of_writing_are_those_that_the_session_keeps(

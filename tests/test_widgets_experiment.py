@@ -116,6 +116,7 @@ def test_what_cannot_be_run_is_refused_before_anything_starts(panel: ExperimentP
         ("choices", "target=both", "both"),
         ("perplexity", "/nowhere.txt", "Text for perplexity"),
         ("drift", "/nowhere.txt", "nowhere.txt"),
+        ("at_end", "fluency, none", 'the metric "fluency" is not measured'),
         ("ability", "/nowhere", "nowhere"),
     ):
         widget = getattr(panel, field)
@@ -130,6 +131,14 @@ def test_what_cannot_be_run_is_refused_before_anything_starts(panel: ExperimentP
 
 
 @pytest.mark.parametrize(("asked", "measured"), [("", True), ("none", False)])
+def test_a_metric_can_be_left_to_the_end(panel: ExperimentPanel) -> None:
+    panel.edits.value, panel.editors.value, panel.at_end.value = 2, "rome", " neighborhood_acc ,"
+    panel.run(block=True)
+    assert panel.findings is not None
+    _, early, last = panel.findings.points
+    assert "neighborhood_acc" in last.values and "neighborhood_acc" not in early.values
+
+
 def test_drift_is_measured_unless_it_is_not_wanted(
     panel: ExperimentPanel, asked: str, measured: bool, place: Path
 ) -> None:

@@ -16,6 +16,7 @@ from alphaedit_core.experiment import (
     Findings,
     Plan,
     Probes,
+    check_at_end,
     load_experiment,
     run_experiment,
     save_report,
@@ -23,6 +24,7 @@ from alphaedit_core.experiment import (
 from alphaedit_core.experiment_pictures import curves_html, retention_html
 from alphaedit_core.experiment_report import cards, held, paper_table, whole_table
 from alphaedit_core.hyperparameters import HyperParameters
+from alphaedit_core.metrics import metrics_for
 from alphaedit_core.progress import Monitor
 from alphaedit_core.results import html_table
 from alphaedit_core.rivals import parse_method
@@ -44,8 +46,8 @@ class ExperimentPanel(Panel):
     Every field is a widget whose ``value`` can be set from the next cell.
 
     Attributes:
-        dataset, path, choices, edits, batch_size, evaluate_every, editors, perplexity, drift,
-            ability, folder: the fields, as ``alphaedit experiment`` has them.
+        dataset, path, choices, edits, batch_size, evaluate_every, editors, at_end, perplexity,
+            drift, ability, folder: the fields, as ``alphaedit experiment`` has them.
         findings: what has been found; None before anything was run or opened.
     """
 
@@ -72,6 +74,11 @@ class ExperimentPanel(Panel):
             self.session.hyperparameters.editor, description="Editors", **_WIDE,
             tooltip="separated by commas: alphaedit, memit +previous-keys",
         )  # fmt: skip
+        self.at_end = W.Text(
+            description="At the end alone",
+            placeholder="none (such as fluency, consistency)",
+            **_WIDE,
+        )
         self.perplexity = W.Text(description="Text for perplexity", placeholder="none", **_WIDE)
         self.drift = W.Text(
             description="Text for drift",
@@ -106,8 +113,10 @@ class ExperimentPanel(Panel):
             W.HTML(
                 "<p class='ae-quiet'>Editors are separated by commas, each with its switches where "
                 "they are not as published: <code>alphaedit, memit +previous-keys</code>. Measured "
-                "is at the end, and after every so many records where that is not 0.</p>"
+                "is at the end, and after every so many records where that is not 0; of the "
+                "metrics, long texts (fluency, consistency) take most of the time.</p>"
             ),
+            self.at_end,
             self.perplexity,
             self.drift,
             self.ability,
@@ -150,6 +159,7 @@ class ExperimentPanel(Panel):
             self.edits.value,
             self.batch_size.value,
             self.evaluate_every.value or None,
+            at_end=tuple(filter(None, (name.strip() for name in self.at_end.value.split(",")))),
             seed=self.session.hyperparameters.seed,
         )
         # Without a file the published one is meant, which is fetched as part of the job.
@@ -157,6 +167,7 @@ class ExperimentPanel(Panel):
         path = Path(name).expanduser() if name else None
         silent = Monitor(show=None)
         reader = dataset(self.dataset.value, **_choices(self.choices.value))
+        check_at_end(plan.at_end, metrics_for(reader.name, plan.compat))
         read = partial(read_records, path, reader, plan.edits, fetch=True)
         known = None if path is None else read(monitor=silent)  # refused now if it cannot be used
         if not self.folder.value.strip():

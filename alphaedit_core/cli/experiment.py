@@ -55,6 +55,11 @@ def add(commands: options.Commands) -> None:
         help="measure after so many records, too (at the end alone)",
     )
     options.add_metrics(parser)
+    parser.add_argument(
+        "--at-end",
+        metavar="LIST",
+        help="metrics to measure after all records alone: fluency,consistency",
+    )
     parser.add_argument("--perplexity", metavar="FILE", help="measure perplexity on this text, too")
     parser.add_argument(
         "--ability", metavar="FOLDER", help="measure general ability on these tasks, too"
@@ -82,6 +87,8 @@ def add(commands: options.Commands) -> None:
 def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     """Run. Whatever can be refused without the model is refused before it is loaded."""
     from alphaedit_core.datasets import dataset, read_records
+    from alphaedit_core.experiment import check_at_end
+    from alphaedit_core.metrics import metrics_for
     from alphaedit_core.rivals import check_method, parse_method
 
     names = [name.strip() for name in arguments.methods.split(",") if name.strip()]
@@ -93,6 +100,8 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     reader = dataset(arguments.dataset, **options.choices(arguments.option))
     records = read_records(arguments.path, reader, arguments.edits, fetch=True, monitor=monitor)
     metrics = options.metric_names(arguments)
+    at_end = options.metrics_in("--at-end", arguments.at_end) or ()
+    check_at_end(at_end, metrics or metrics_for(reader.name, arguments.compat))
     probes = _probes(arguments)
     folder = Path(arguments.output).expanduser()
     options.check_writable("--output", folder)
@@ -108,6 +117,7 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
         arguments.batch_size,
         arguments.evaluate_every,
         tuple(metrics or ()),
+        tuple(at_end),
         arguments.compat,
         seed=methods[0].seed,
     )

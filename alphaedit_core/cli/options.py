@@ -153,13 +153,18 @@ def metric_names(arguments: argparse.Namespace) -> list[str] | None:
     Raises:
         InputError: if it names none, or something that is no metric.
     """
-    if arguments.metrics is None:
+    return metrics_in("--metrics", arguments.metrics)
+
+
+def metrics_in(option: str, given: str | None) -> list[str] | None:
+    """The same of another option."""
+    if given is None:
         return None
     from alphaedit_core.evaluation import chosen
 
-    names = [name.strip() for name in arguments.metrics.split(",") if name.strip()]
+    names = [name.strip() for name in given.split(",") if name.strip()]
     if not names:
-        raise InputError(f'--metrics "{arguments.metrics}" names none; see alphaedit metrics')
+        raise InputError(f'{option} "{given}" names none; see alphaedit metrics')
     chosen([], names)
     return names
 
