@@ -130,7 +130,6 @@ def test_what_cannot_be_run_is_refused_before_anything_starts(panel: ExperimentP
     assert panel.state.job is None and not Path(panel.folder.value).exists()
 
 
-@pytest.mark.parametrize(("asked", "measured"), [("", True), ("none", False)])
 def test_a_metric_can_be_left_to_the_end(panel: ExperimentPanel) -> None:
     panel.edits.value, panel.editors.value, panel.at_end.value = 2, "rome", " neighborhood_acc ,"
     panel.run(block=True)
@@ -139,6 +138,7 @@ def test_a_metric_can_be_left_to_the_end(panel: ExperimentPanel) -> None:
     assert "neighborhood_acc" in last.values and "neighborhood_acc" not in early.values
 
 
+@pytest.mark.parametrize(("asked", "measured"), [("", True), ("none", False)])
 def test_drift_is_measured_unless_it_is_not_wanted(
     panel: ExperimentPanel, asked: str, measured: bool, place: Path
 ) -> None:
