@@ -430,8 +430,8 @@ def test_what_cannot_be_run_is_refused(place: Path) -> None:
         Plan((hp,), 0)
     other = hp.replace(ridge=3.0, layer_lambda_factors="1,2")
     assert Plan((hp, other, hp.replace(editor="memit"))).names() == [
-        f"{hp.method}, layer_lambda_factors none, ridge 10",
-        f"{hp.method}, layer_lambda_factors 1,2, ridge 3",
+        f"{hp.method}, ridge 10, layer_lambda_factors none",
+        f"{hp.method}, ridge 3, layer_lambda_factors 1,2",
         hp.replace(editor="memit").method,
     ]
     renamed = hp.replace(origin="elsewhere")
