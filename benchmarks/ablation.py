@@ -165,6 +165,9 @@ def main() -> None:
     parser.add_argument("--text", required=True, help="running text for the perplexity")
     parser.add_argument("--results", type=Path, required=True, help="file of JSON lines")
     parser.add_argument("--edits", type=int, default=300)
+    parser.add_argument(
+        "--skip", type=int, default=0, help="leave out the first so many, to check on others"
+    )
     parser.add_argument("--only", help="settings whose words contain this; none to run nothing")
     parser.add_argument(
         "--candidates", action="store_true", help="the candidates instead of the ablation"
@@ -174,7 +177,7 @@ def main() -> None:
     parser.add_argument("--section", choices=SECTIONS, default="ablation", help="of that file")
     arguments = parser.parse_args()
     model, text = load_model(), Path(arguments.text).read_text("utf-8")
-    facts = read_facts(arguments.records, limit=arguments.edits)
+    facts = read_facts(arguments.records, limit=arguments.skip + arguments.edits)[arguments.skip :]
     words = list(arguments.setting or ())
     if arguments.candidates:
         words += CANDIDATES if arguments.edits > 100 else (*CANDIDATES[:3], *GIVEN_UP)
