@@ -45,6 +45,8 @@ CANDIDATES = (
     "memit +projection +previous-keys layers=3-12 clamp_factor=0.9",
     "alphaedit layer_lambda_factors=3,2,1,1,0.5",
     "alphaedit previous_keys_decay=0.9",
+    "alphaedit previous_keys_decay=0.8",
+    "alphaedit previous_keys_decay=0.95",
     "alphaedit layer_thresholds=0.01,0.015,0.02,0.03,0.03",
 )
 #: And over 100 edits, after which these were given up.
