@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from math import ceil
 from typing import TYPE_CHECKING
 
@@ -27,9 +27,16 @@ SHIFTS = {
 }
 
 
-def curves_html(findings: Findings) -> str:
-    """Every measure over the edits, a line for each method, with a text that says the last."""
+def curves_html(findings: Findings, measures: Collection[str] | None = None) -> str:
+    """Measures over the edits, a line for each method, with a text that says the last.
+
+    Args:
+        findings: what was found.
+        measures: those to draw: metrics, ``perplexity``, titles of :data:`SHIFTS`; all where None.
+    """
     series = _series(findings)
+    if measures is not None:
+        series = {name: lines for name, lines in series.items() if name in measures}
     if not series:
         return ""
     said = [

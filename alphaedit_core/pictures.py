@@ -44,6 +44,7 @@ _STYLE = {
     "axes.titlecolor": GREY,
     "axes.titlelocation": "left",
     "axes.titlesize": 10,
+    "font.sans-serif": ["DejaVu Sans", "sans-serif"],  # said at every text: ten names are long
     "font.size": 9,
     "grid.alpha": 0.25,
     "grid.color": GREY,
@@ -242,8 +243,9 @@ def _svg(width: float, height: float, draw: Callable[[Figure], None]) -> str:
         file = io.StringIO()
         metadata: dict[str, Any] = {"Date": None, "Creator": None}
         figure.savefig(file, format="svg", transparent=True, metadata=metadata)
-    # White space at the ends of lines would be mended by every editor that saves the file.
-    return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
+    # White space at the ends of lines would be mended by every editor that saves the file, and at
+    # their starts it would be a tenth of every notebook.
+    return "\n".join(line.strip() for line in file.getvalue().splitlines()) + "\n"
 
 
 def _image(svg: str, alt: str) -> str:

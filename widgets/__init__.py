@@ -16,6 +16,7 @@ _HOMES = {
     "ComparePanel": "compare",
     "DriftPanel": "drift",
     "EditorsPanel": "editors",
+    "ExperimentPanel": "experiment",
     "ExportPanel": "export",
     "FactsPanel": "facts",
     "HeaderPanel": "header",
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from .compare import ComparePanel
     from .drift import DriftPanel
     from .editors import EditorsPanel
+    from .experiment import ExperimentPanel
     from .export import ExportPanel
     from .facts import FactsPanel
     from .header import HeaderPanel

@@ -21,7 +21,7 @@ from alphaedit_core.experiment import (
     run_experiment,
     save_report,
 )
-from alphaedit_core.experiment_pictures import curves_html, retention_html
+from alphaedit_core.experiment_pictures import SHIFTS, curves_html, retention_html
 from alphaedit_core.experiment_report import cards, held, paper_table, whole_table
 from alphaedit_core.hyperparameters import HyperParameters
 from alphaedit_core.metrics import metrics_for
@@ -208,7 +208,10 @@ class ExperimentPanel(Panel):
     def static_html(self) -> str:
         if self.findings is None:
             return super().static_html()
-        return html_table(*paper_table(self.findings)) + curves_html(self.findings)
+        # The paper's columns and what the edits did to all else; the screen shows every measure.
+        headings, rows = paper_table(self.findings)
+        shown = (*headings, "perplexity", SHIFTS["kl"])
+        return html_table(headings, rows) + curves_html(self.findings, shown)
 
     # -- inside ----------------------------------------------------------------------------------
 
