@@ -139,7 +139,7 @@ def _panels(series: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], x
             for axes in figure.axes
             for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
         }
-        figure.legend(seen.values(), seen.keys(), loc="outside lower left", ncols=columns)
+        figure.legend(seen.values(), seen.keys(), loc="outside upper left", ncols=columns)
 
     # One panel alone is wider, so that the names of the methods fit under it.
     return _svg(max(5.5, 3.5 * columns), 2.4 * rows + 0.5, draw)

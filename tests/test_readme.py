@@ -21,11 +21,13 @@ from typing import Any
 import pytest
 
 import alphaedit_core
+import widgets
 from alphaedit_core import EditResult, EditSession, HyperParameters, Spectrum, export
 from alphaedit_core.cli import _parser
 from alphaedit_core.datasets import datasets
 from alphaedit_core.errors import InputError
 from alphaedit_core.fact_files import read_facts
+from widgets.panel import Panel
 
 ROOT = Path(__file__).parents[1]
 CORE = ROOT / "alphaedit_core"
@@ -276,3 +278,15 @@ def test_imports_never_go_up_the_map() -> None:
 
 def test_imports_make_no_circle() -> None:
     assert len(list(TopologicalSorter(imports()).static_order())) == len(imports())
+
+
+def test_every_panel_can_be_imported_from_the_package() -> None:
+    # README: each tab is a panel of its own, made from a session.
+    for module in sorted((ROOT / "widgets").glob("[!_]*.py")):
+        for own in vars(import_module(f"widgets.{module.stem}")).values():
+            if (
+                isinstance(own, type)
+                and issubclass(own, Panel)
+                and own.__module__.endswith(module.stem)
+            ):
+                assert own is Panel or getattr(widgets, own.__name__) is own

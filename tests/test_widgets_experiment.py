@@ -82,7 +82,11 @@ def test_it_runs_shows_and_leaves_the_session_as_it_was(
     assert "the new target&#x27;s tokens that are the argmax" in shown  # the metric's card
     assert shown.count("<img alt=") == 2
     assert Path(panel.folder.value, "report.html").is_file()
-    assert repr(panel).endswith(": complete)") and "<img alt=" in panel.static_html()
+    static = panel.static_html()
+    assert repr(panel).endswith(": complete)") and static.count("<img alt=") == 1
+    # Where no kernel runs the picture has the columns of the table and perplexity, not everything.
+    assert "rewrite_acc: " in static and "perplexity: " in static
+    assert "mean of layers: " in shown and "mean of layers: " not in static
 
 
 def test_what_was_cancelled_goes_on(panel: ExperimentPanel) -> None:

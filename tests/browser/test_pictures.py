@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ wb = Workbench(EditSession(load_model()))
 wb.facts = example_facts()[:3]
 wb"""
 BUSY = 180_000
+STORED = Path(__file__).resolve().parents[2] / "benchmarks" / "sequence-300"
 
 
 @pytest.fixture
@@ -30,7 +32,8 @@ def page(lab: Lab, browser: Any) -> Any:
     context.close()
 
 
-def test_pictures(page: Page) -> None:
+def test_pictures(page: Page, lab: Lab) -> None:
+    shutil.copytree(STORED, lab.root / STORED.name)
     page.write("pictures.ipynb", CELL)
     page.open("pictures.ipynb")
     page.command("application:toggle-left-area")
@@ -60,4 +63,16 @@ def test_pictures(page: Page) -> None:
     page.tab("Compare")
     wait("delta-new")
     take("compare")
+    page.tab("Experiment")
+    browser.get_by_label("Kept in the folder").fill(STORED.name)
+    browser.get_by_label("Kept in the folder").press("Tab")
+    button = browser.locator("button.ae-open-experiment")
+    button.click()
+    wait("experiment-table")
+    # What was found is longer than the window: from the buttons on, as far as it reaches.
+    button.evaluate("button => button.scrollIntoView({block: 'start'})")
+    browser.wait_for_timeout(500)
+    left, top = shown.bounding_box(), button.bounding_box()
+    clip = {"x": left["x"], "y": top["y"] - 4, "width": left["width"], "height": 1_144}
+    browser.screenshot(path=str(Path(os.environ["SHOTS"]) / "experiment.png"), clip=clip)
     assert page.outside == [] and page.errors == []
