@@ -141,5 +141,5 @@ def _panels(series: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], x
         }
         figure.legend(seen.values(), seen.keys(), loc="outside upper left", ncols=columns)
 
-    # One panel alone is wider, so that the names of the methods fit under it.
+    # One panel alone is wider, so that the names of the methods fit over it.
     return _svg(max(5.5, 3.5 * columns), 2.4 * rows + 0.5, draw)

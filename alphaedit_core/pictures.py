@@ -244,7 +244,7 @@ def _svg(width: float, height: float, draw: Callable[[Figure], None]) -> str:
         metadata: dict[str, Any] = {"Date": None, "Creator": None}
         figure.savefig(file, format="svg", transparent=True, metadata=metadata)
     # White space at the ends of lines would be mended by every editor that saves the file, and at
-    # their starts it would be a tenth of every notebook.
+    # their starts it only makes notebooks larger.
     return "\n".join(line.strip() for line in file.getvalue().splitlines()) + "\n"
 
 
