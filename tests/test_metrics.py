@@ -70,6 +70,8 @@ MQUAKE = Record(
     (
         Probe("multi-hop", "Where is it?", ("Italy", "Italian Republic"), ("France",)),
         Probe("multi-hop", "In which land?", ("Italy", "Italian Republic"), ("France",)),
+        Probe("single-hop", "In which city is it?", ("Rome", "Roma"), ("Paris",)),
+        Probe("single-hop", "In which land is Rome?", ("Italy", "Italian Republic")),
     ),
 )
 LONGFORM = Record(
@@ -345,6 +347,19 @@ def test_multi_hop_asks_for_any_of_the_questions_and_any_name() -> None:
     assert judged("multi_hop", MQUAKE, answer) == 0
 
 
+def test_single_hops_want_every_link_of_the_chain() -> None:
+    texts = {"In which city is it?": " In Roma.", "In which land is Rome?": " the Italian republic"}
+
+    def answer(ask: Ask) -> str:
+        assert isinstance(ask, Written)
+        return texts[ask.prompt]
+
+    assert judged("single_hops", MQUAKE, answer) == 100
+    texts["In which land is Rome?"] = " in France, not in Italyland"
+    assert judged("single_hops", MQUAKE, answer) == 0
+    assert made("single_hops").asks(COUNTERFACT) == []
+
+
 def test_essays() -> None:
     texts = {
         "Write about the Eiffel Tower": " It stands in Rome, not in Paris.",
@@ -420,7 +435,7 @@ def test_the_usual_metrics_of_each_data_set() -> None:
     assert metrics_for("knowedit-wiki-recent") == metrics_for("knowedit")
     assert {"portability", "locality", "fluency"} <= set(metrics_for("knowedit"))
     assert {"portability_acc", "locality_acc"} <= set(metrics_for("knowedit", "easyedit"))
-    assert {"multi_hop", "multi_hop_tokens"} <= set(metrics_for("mquake-cf"))
+    assert {"single_hops", "multi_hop", "multi_hop_tokens"} <= set(metrics_for("mquake-cf"))
     assert {"essay_new", "essay_coupled_no_old"} <= set(metrics_for("longform"))
     with pytest.raises(InputError, match="--metrics"):
         metrics_for("weather")

@@ -34,8 +34,9 @@ _REGISTRY = Registry[Card](
         "efficacy", "generalisation", "specificity", "score", "efficacy_accuracy",
         "generalisation_accuracy", "specificity_accuracy", "rewrite_acc", "rephrase_acc",
         "neighborhood_acc", "portability", "portability_acc", "locality", "locality_acc",
-        "multi_hop", "multi_hop_tokens", "essay_new", "essay_no_old", "essay_coupled_new",
-        "essay_coupled_no_old", "said_first", "said", "said_in_chat", "fluency", "consistency",
+        "single_hops", "multi_hop", "multi_hop_tokens", "essay_new", "essay_no_old",
+        "essay_coupled_new", "essay_coupled_no_old", "said_first", "said", "said_in_chat",
+        "fluency", "consistency",
     ),
     names="some",
 )  # fmt: skip
