@@ -285,6 +285,7 @@ def test_every_data_set_can_be_evaluated() -> None:
     probes = (
         Probe("portability/Reasoning", "Newton spoke", ("Japanese",)),
         Probe("locality/Relation", "Newton died in", ("England",)),
+        Probe("single-hop", "In which land was Newton born?", ("Japan",)),
         Probe("multi-hop", "Where was Newton born?", ("Japan", "Nippon")),
         Probe("essay/subject", "Write about Newton", ("Japan",), ("England",)),
         Probe("essay/coupled", "Write about mechanics", ("Japan",), ("England",)),
