@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from torch import Tensor
 
@@ -74,6 +75,40 @@ class Entry:
         return [fact for batch in self.batches for fact in batch.facts]
 
 
+class Stored:
+    """Which edits a writer has seen whole in which folder, so that no save reads one again.
+
+    Without it the n-th save of a session reads n edits, and a long sequence of small edits spends
+    more time on that than on editing. An edit counts as seen while both of its files have the
+    time and the size that they had then; a load checks every byte, as ever.
+    """
+
+    def __init__(self) -> None:
+        self._known: WeakKeyDictionary[Entry, tuple[Path, dict[str, str], object]] = (
+            WeakKeyDictionary()
+        )
+
+    def note(self, folder: Path, entry: Entry, named: dict[str, str]) -> None:
+        """The edit lies whole in the folder, now, in the files of these names."""
+        self._known[entry] = folder.resolve(), named, _stamps(folder, named)
+
+    def names(self, folder: Path, entry: Entry) -> dict[str, str] | None:
+        """The names of its files, if they are as they were when they were noted."""
+        where, named, stamps = self._known.get(entry, (None, {}, None))
+        if where != folder.resolve() or stamps is None or stamps != _stamps(folder, named):
+            return None
+        return named
+
+
+def _stamps(folder: Path, named: dict[str, str]) -> object:
+    """What changes with an edit's two files; None where one is missing."""
+    try:
+        both = [(folder / named[part]).stat() for part in ("record", "tensors")]
+    except OSError:
+        return None
+    return [(file.st_ino, file.st_mtime_ns, file.st_size) for file in both]
+
+
 def check_place(folder: Path) -> None:
     """Refuse a folder that holds something other than a session.
 
@@ -104,7 +139,11 @@ def is_session(folder: Path) -> bool:
 
 
 def save_session(
-    folder: Path, manifest: dict[str, Any], entries: Sequence[Entry], applied: int
+    folder: Path,
+    manifest: dict[str, Any],
+    entries: Sequence[Entry],
+    applied: int,
+    stored: Stored | None = None,
 ) -> None:
     """Write a session; edits that are there already are not written again.
 
@@ -113,6 +152,7 @@ def save_session(
         manifest: what the session is, ready for JSON.
         entries: all edits, also undone ones that can be redone.
         applied: how many of them are applied.
+        stored: what the writer has seen there before; takes note of what it sees now.
 
     Raises:
         InputError: if the folder holds something else.
@@ -120,7 +160,10 @@ def save_session(
     """
     check_place(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    named = [_write_entry(folder, entry) for entry in entries]
+    stored = stored or Stored()
+    named = [
+        stored.names(folder, entry) or _write_entry(folder, entry, stored) for entry in entries
+    ]
     content = manifest | {"format": FORMAT, "entries": named, "applied": applied}
     _write_manifest(folder, content)
     keep = {name for entry in named for name in (entry["record"], entry["tensors"])} | {_MANIFEST}
@@ -171,16 +214,27 @@ def _checksum(content: dict[str, Any]) -> str:
     return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def load_entries(folder: Path, manifest: dict[str, Any]) -> list[Entry]:
+def load_entries(
+    folder: Path, manifest: dict[str, Any], stored: Stored | None = None
+) -> list[Entry]:
     """All edits of a session, every file checked against its checksum.
+
+    Args:
+        folder: where they lie.
+        manifest: what :func:`load_manifest` gave.
+        stored: takes note of them.
 
     Raises:
         CorruptFileError: if a file is missing, damaged or not what the manifest says.
     """
-    return [_read_entry(folder, named) for named in manifest["entries"]]
+    entries = [_read_entry(folder, named) for named in manifest["entries"]]
+    if stored is not None:
+        for entry, named in zip(entries, manifest["entries"], strict=True):
+            stored.note(folder, entry, named)
+    return entries
 
 
-def _write_entry(folder: Path, entry: Entry) -> dict[str, str]:
+def _write_entry(folder: Path, entry: Entry, stored: Stored) -> dict[str, str]:
     tensors = _tensors(entry)
     record = {
         "created": entry.created,
@@ -207,6 +261,7 @@ def _write_entry(folder: Path, entry: Entry) -> dict[str, str]:
     except CorruptFileError:  # missing, as a rule
         save_tensors(folder / named["tensors"], tensors, {"format": FORMAT})
         write_atomic(folder / named["record"], text)
+    stored.note(folder, entry, named)
     return named
 
 

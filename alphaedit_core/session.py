@@ -95,6 +95,7 @@ class EditSession:
         with model.in_use():  # another session may be at work in the model that it was lent
             self._take(model)
         self._entries: list[Entry] = []
+        self._stored = ledger.Stored()
         self._contexts = None if contexts is None else tuple(contexts)
         self._targets = targets
         self._spectra: dict[int, Spectrum] | None = None
@@ -388,7 +389,9 @@ class EditSession:
             InputError: if the folder holds something that is not a session.
             OSError: if it cannot be written; a session that was there is still there, whole.
         """
-        ledger.save_session(Path(folder), self.manifest(), self._entries, self._applied)
+        ledger.save_session(
+            Path(folder), self.manifest(), self._entries, self._applied, self._stored
+        )
 
     @classmethod
     def load(
@@ -414,7 +417,8 @@ class EditSession:
         """
         place = Path(folder)
         manifest = ledger.load_manifest(place)
-        entries, applied = ledger.load_entries(place, manifest), manifest["applied"]
+        stored = ledger.Stored()
+        entries, applied = ledger.load_entries(place, manifest, stored), manifest["applied"]
         if model is None:
             model = load_model(manifest["model"], device, manifest["dtype"], monitor=monitor)
         if model.fingerprint != manifest["fingerprint"]:
@@ -426,6 +430,7 @@ class EditSession:
         hyperparameters = HyperParameters.from_dict(manifest["hyperparameters"])
         session = cls(model, None, hyperparameters, manifest["contexts"])
         session._statistics, session._entries = manifest["statistics"], entries
+        session._stored = stored
         session.restore(applied)
         if applied and session.weights_digest() != entries[applied - 1].digest:
             log.warning(

@@ -235,6 +235,36 @@ def test_edits_that_are_there_already_are_not_written_again(
         assert (folder / name).stat().st_mtime_ns == changed
 
 
+def test_edits_that_were_seen_whole_are_not_read_again(
+    saved: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def counted(folder: Path, named: dict[str, str]) -> ledger.Entry:
+        read.append(named["record"])
+        return reading(folder, named)
+
+    reading = ledger._read_entry
+    monkeypatch.setattr(ledger, "_read_entry", counted)
+    stored, manifest = ledger.Stored(), ledger.load_manifest(saved["new"])
+    entries = ledger.load_entries(saved["new"], manifest, stored)
+    places = saved["new"], tmp_path / "other"
+    for folder, looked in zip(places, (0, len(entries)), strict=True):
+        read.clear()
+        for _ in range(3):
+            ledger.save_session(folder, manifest, entries, manifest["applied"], stored)
+        assert len(read) == looked  # in another folder once: whether it is there already
+    # One that has changed since, though it is as long as it was, is read and written again.
+    for pattern in ("entry-*.json", "*.safetensors"):
+        file = sorted((tmp_path / "other").glob(pattern))[0]
+        file.write_bytes(file.read_bytes()[:-1] + b"x")
+        read.clear()
+        ledger.save_session(tmp_path / "other", manifest, entries, manifest["applied"], stored)
+        assert len(read) == 1
+        assert content(tmp_path / "other") == content(saved["new"])
+    assert files_in(tmp_path / "other") == files_in(saved["new"])
+
+
 def test_what_no_edit_needs_any_more_is_removed(saved: dict[str, Path], tmp_path: Path) -> None:
     folder = tmp_path / "kept"
     shutil.copytree(saved["new"], folder)
