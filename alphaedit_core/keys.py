@@ -1,9 +1,10 @@
 """Keys of facts: what the down-projections read at the subject's last token.
 
-A fact's key is an average (Meng et al. 2022, MEMIT, Eq. 19): the bare prompt weighs one half, the
-prompts with a context in front share the other half. Keys are measured layer by layer on the model
-as the layers before have changed it, so one pass is kept at the input of the layer that comes next
-and only the blocks after a change are run again. Rows end at the subject's last token: in a causal
+A fact's key is an average over the bare prompt and the prompts with a context in front (Meng et al.
+2023, MEMIT, Eq. 19). There all weigh alike; here, as in the released code, the bare prompt weighs
+one half and the others share the other half. Keys are measured layer by layer on the model as the
+layers before have changed it, so one pass is kept at the input of the layer that comes next and
+only the blocks after a change are run again. Rows end at the subject's last token: in a causal
 model nothing later can matter.
 """
 
