@@ -186,6 +186,49 @@ def comparing(metrics: Mapping[str, type[Card]]) -> list[str]:
     return [n for n, found in metrics.items() if issubclass(found, Metric) and found.compares]
 
 
+def compared_with(
+    model: EditableModel,
+    records: Sequence[Record],
+    metrics: Sequence[str | type[Card]] | None = None,
+    monitor: Monitor | None = None,
+    seed: int = 0,
+    compat: Compat = "paper",
+) -> Evaluation | None:
+    """What the unedited model answers, for metrics that compare with it; None where none does.
+
+    All questions about likelihoods are asked, not only those of the metrics that compare: which
+    rows go through the model together decides the last bits, and in 16 bits with them which token
+    is the likeliest. So the answers are those of :func:`evaluate` with the same metrics. Texts,
+    which take most of the time, are written for the metrics that compare alone.
+
+    Args:
+        model: the model, unedited.
+        records: at least one.
+        metrics, monitor, seed, compat: as :func:`evaluate` takes them.
+
+    Raises:
+        InputError: as :func:`evaluate` does.
+        Cancelled: if cancelled.
+    """
+    found = chosen(records, metrics, compat)
+    compare = comparing(found)
+    if not compare:
+        return None
+
+    def likely(metric: Metric) -> bool:
+        return any(
+            isinstance(ask, Rated | Guessed) for record in records for ask in metric.asks(record)
+        )
+
+    given = Given(chat=has_chat(model))
+    names = [
+        name
+        for name, card in found.items()
+        if name in compare or (issubclass(card, Metric) and likely(card(given)))
+    ]
+    return evaluate(model, records, names, monitor, seed, compat)
+
+
 def chosen(
     records: Sequence[Record],
     metrics: Sequence[str | type[Card]] | None = None,

@@ -30,7 +30,7 @@ from .ability import measure_ability
 from .ability_tasks import Task
 from .datasets import Records
 from .errors import CorruptFileError, DivergedError, InputError
-from .evaluation import Evaluation, chosen, comparing, evaluate
+from .evaluation import Evaluation, Measured, compared_with, evaluate
 from .files import read_json, write_atomic, write_json_atomic
 from .hyperparameters import HyperParameters, in_words, model_name
 from .likelihood import perplexity
@@ -46,6 +46,9 @@ from .yardstick import Yardstick
 FORMAT = "alphaedit experiment 1"
 UNEDITED = "unedited"
 _MANIFEST, _POINTS, _LOCK = "experiment.json", "points.jsonl", ".lock"
+_PARTS = ("plan", "records", "probes", "model")
+#: What is no content: the lock, and a manifest that was being written when the writer was killed.
+_LEFT = re.compile(rf"{re.escape(_LOCK)}|\.[0-9a-f]{{12}}\.{re.escape(_MANIFEST)}")
 
 
 @dataclass(frozen=True)
@@ -293,6 +296,14 @@ def run_experiment(
     check_at_end(plan.at_end, metrics)
     batches, left_out = batched(records.records[: plan.edits], plan.batch_size)
     written = [record for batch in batches for record in batch]
+    if words := records.dataset.mismatch(plan.compat):
+        monitor.warn(words)
+    if left_out:
+        monitor.warn(
+            f"{len(left_out)} of {len(left_out) + len(written)} records are left out: another of "
+            f"their batch is about the same ({', '.join(r.name for r in left_out[:3])}"
+            f"{' …' if len(left_out) > 3 else ''})"
+        )
     with _opened(place, _manifest(model, records, plan, written, left_out, probes)) as findings:
         work = _Work(model, findings, batches, metrics, probes, monitor)
         with monitor.stage("experiment", len(batches) * len(plan.methods), "batch"):
@@ -329,6 +340,9 @@ def load_experiment(folder: str | Path) -> Findings:
     manifest = read_json(place / _MANIFEST)
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise CorruptFileError(f"{place / _MANIFEST}: not an experiment of this version")
+    for part in _PARTS:
+        if not isinstance(manifest.get(part), dict):
+            raise CorruptFileError(f"{place / _MANIFEST}: {part} is missing; take a copy")
     return Findings(place, manifest, list(_points(place / _POINTS)))
 
 
@@ -388,11 +402,9 @@ class _Work:
         if not self._has(UNEDITED, len(records)):
             self._measure(UNEDITED, len(self._batches))
         elif not self._findings.complete:
-            compare = comparing(chosen(records, self._metrics, self._plan.compat))
-            if compare:
-                self._before = evaluate(
-                    self._model, records, compare, self._monitor, self._plan.seed
-                )
+            self._before = compared_with(
+                self._model, records, self._metrics, self._monitor, self._plan.seed
+            )
 
     def method(self, name: str, hp: HyperParameters) -> None:
         """Write all batches by one method, measuring where that is due."""
@@ -450,18 +462,21 @@ class _Work:
         batches, start = self._batches[:number], time.perf_counter()
         later = plan.at_end if number < len(self._batches) else ()
         records = [record for batch in batches for record in batch]
-        found = evaluate(
-            model,
-            records,
-            [metric for metric in self._metrics if metric not in later],
-            monitor=monitor,
-            seed=plan.seed,
-            compat=plan.compat,
-            references=probes.references,
-            before=self._before,
-        )
-        if name == UNEDITED:
-            self._before = found
+        measured: Mapping[str, Measured] = {}
+        if due := [metric for metric in self._metrics if metric not in later]:
+            found = evaluate(
+                model,
+                records,
+                due,
+                monitor=monitor,
+                seed=plan.seed,
+                compat=plan.compat,
+                references=probes.references,
+                before=self._before,
+            )
+            measured = found.measured
+            if name == UNEDITED:
+                self._before = found
         read = None if probes.text is None else perplexity(model, probes.text, monitor)
         ability: dict[str, dict[str, float]] = {}
         if probes.tasks:
@@ -475,11 +490,11 @@ class _Work:
         point = Point(
             name,
             len(records),
-            {name: one.mean for name, one in found.measured.items()},
-            {name: one.error for name, one in found.measured.items()},
+            {name: one.mean for name, one in measured.items()},
+            {name: one.error for name, one in measured.items()},
             {
                 name: [_mean(one.values[a:b]) for a, b in zip(starts, ends, strict=True)]
-                for name, one in found.measured.items()
+                for name, one in measured.items()
                 if one.values
             },
             read,
@@ -562,6 +577,9 @@ def _opened(place: Path, manifest: dict[str, Any]) -> Iterator[Findings]:
         ) from None
     try:
         if begun:
+            for path in place.iterdir():
+                if path.name != _LOCK:
+                    path.unlink()
             write_json_atomic(place / _MANIFEST, manifest)
             findings = Findings(place, manifest)
         else:
@@ -583,8 +601,8 @@ def _opened(place: Path, manifest: dict[str, Any]) -> Iterator[Findings]:
 
 
 def _holds(place: Path) -> bool:
-    """Whether anything but the lock is in a folder."""
-    return any(path.name != _LOCK for path in place.iterdir())
+    """Whether there is anything in a folder, see ``_LEFT``."""
+    return any(not _LEFT.fullmatch(path.name) for path in place.iterdir())
 
 
 def _continued(place: Path, manifest: Mapping[str, Any]) -> Findings:
@@ -594,7 +612,7 @@ def _continued(place: Path, manifest: Mapping[str, Any]) -> Findings:
         InputError: naming the first thing that differs.
     """
     findings = load_experiment(place)
-    for part in ("plan", "records", "probes", "model"):
+    for part in _PARTS:
         kept, asked = findings.manifest[part], json.loads(json.dumps(manifest[part]))
         if part == "plan":  # an earlier version knew fewer hyperparameters
             kept = json.loads(json.dumps(findings.plan.to_dict()))
@@ -613,9 +631,9 @@ def _points(file: Path) -> Iterator[Point]:
     """The whole lines of a file; a last one without its end, left by a kill, is passed over."""
     if not file.exists():
         return
-    for number, line in enumerate(file.read_text("utf-8").split("\n")[:-1], 1):
+    for number, line in enumerate(file.read_bytes().split(b"\n")[:-1], 1):
         try:
-            yield Point(**json.loads(line))
+            yield Point(**json.loads(line.decode("utf-8")))
         except (ValueError, TypeError):
             raise CorruptFileError(f"{file}: line {number} is damaged; remove it") from None
 

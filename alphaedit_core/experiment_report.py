@@ -7,8 +7,10 @@ from collections.abc import Iterable
 from html import escape
 from typing import TYPE_CHECKING
 
+from .ability import DEFINITIONS
 from .datasets import dataset as reader
 from .export import portable_name
+from .likelihood import PERPLEXITY
 from .metrics import metrics
 from .page import page, scroll
 from .published import BATCH, COLUMNS, EDITS, published
@@ -18,30 +20,22 @@ from .yardstick import DRIFTS
 if TYPE_CHECKING:
     from .experiment import Findings, Point
 
+_MOVED = (
+    "Frobenius norm of the change by that of the unedited weight, mean over the edited layers; how "
+    "far, not how well"
+)
+
 
 def experiment_html(findings: Findings) -> str:
     """One self-contained page: the table, curves, what is left of each batch, and definitions."""
     from .experiment_pictures import curves_html, retention_html
 
-    manifest, plan = findings.manifest, findings.plan
-    records = manifest["records"]
-    title = (
-        f"{len(records['names'])} sequential edits of {portable_name(manifest['model']['name'])}"
-    )
+    manifest = findings.manifest
+    model, count = manifest["model"]["name"], len(manifest["records"]["names"])
+    title = f"{count} sequential edits of {portable_name(model)}"
     headings, rows = paper_table(findings)
-    left_out = len(records["left_out"])
-    said = (
-        f"{records['dataset']}, {len(records['names'])} records in batches of {plan.batch_size}. "
-        + (f"{left_out} more were about the same as one of their batch. " if left_out else "")
-        + ("" if findings.complete else "Not complete yet. ")
-        + " ".join(
-            f"{name} broke down after {broken.edits} edits: {broken.broke}."
-            for name in plan.names()
-            if (broken := findings.broken(name)) is not None
-        )
-    )
     parts = [
-        f"<h1>{escape(title)}</h1><p>{escape(said)}</p>",
+        f"<h1>{escape(title)}</h1><p>{escape(about(findings))}</p>",
         f"<h2>In the paper's layout</h2>{scroll(html_table(headings, rows))}",
         '<p class="quiet">Mean over the records ± standard error. '
         f"Rows of the paper, where it has this model, are after {EDITS:,} edits in batches of "
@@ -50,18 +44,45 @@ def experiment_html(findings: Findings) -> str:
         f"<h2>Over the edits</h2>{curves_html(findings)}",
         f"<h2>What is left of every batch</h2>{retention_html(findings, held(findings))}",
         f"<h2>What the numbers are</h2>{scroll(html_table(*cards(findings.metrics)))}",
-        _drift_cards(findings),
+        scroll(html_table(*other_cards(findings))),
         "<h2>Settings</h2><details><summary>Everything that the numbers depend on</summary>"
         f"<pre>{escape(json.dumps(dict(manifest), indent=1, ensure_ascii=False))}</pre></details>",
     ]
     return page(title, parts)
 
 
+def about(findings: Findings) -> str:
+    """What was written and by whose definitions it is measured, and what there is to know of it."""
+    records, plan = findings.manifest["records"], findings.plan
+    left_out = len(records["left_out"])
+    said = [
+        f"{', '.join([records['dataset'], *(f'{n}={v}' for n, v in records['options'].items())])}, "
+        f"{len(records['names'])} records in batches of {plan.batch_size}."
+    ]
+    if plan.compat != "paper":
+        said.append("The usual metrics are those of EasyEdit.")
+    if left_out:
+        said.append(f"{left_out} more were about the same as one of their batch.")
+    if not findings.complete:
+        said.append("Not complete yet.")
+    said += [
+        f"{name} broke down after {broken.edits} edits: {broken.broke}."
+        for name in plan.names()
+        if (broken := findings.broken(name)) is not None
+    ]
+    return " ".join(said)
+
+
 def paper_table(findings: Findings) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Headings and rows of the paper's table, with the paper's own rows where it has the model."""
+    """Headings and rows of the paper's table, with the paper's own rows where it has the model.
+
+    Where not all of the paper's columns were measured, whatever else was measured follows them.
+    """
     dataset = findings.manifest["records"]["dataset"]
-    wanted = [name for name in COLUMNS.get(dataset, ()) if name in findings.metrics]
-    columns = wanted or list(findings.metrics)
+    papers = COLUMNS.get(dataset, ())
+    wanted = [name for name in papers if name in findings.metrics]
+    others = [name for name in findings.metrics if name not in wanted]
+    columns = wanted if wanted and len(wanted) == len(papers) else wanted + others
     rows = [
         (
             _named(findings, name),
@@ -76,7 +97,7 @@ def paper_table(findings: Findings) -> tuple[tuple[str, ...], list[tuple[str, ..
         if findings.broken(name) and not findings.of(name)
     ]
     model = findings.manifest["model"].get("preset") or ""
-    places = [COLUMNS[dataset].index(name) for name in wanted]
+    places = [papers.index(name) for name in wanted]
     # The paper's numbers are of the data set's usual task, and in its own columns.
     usual = bool(wanted) and findings.manifest["records"]["options"] == reader(dataset).chosen
     for method, values in (published(model, dataset) if usual else {}).items():
@@ -85,6 +106,7 @@ def paper_table(findings: Findings) -> tuple[tuple[str, ...], list[tuple[str, ..
                 f"{method}, as published on {model}",
                 str(0 if method == "unedited" else EDITS),
                 *(f"{values[place]:.2f}" for place in places),
+                *("" for _ in columns[len(wanted) :]),
             )
         )
     return ("method", "edits", *columns), rows
@@ -106,14 +128,18 @@ def whole_table(findings: Findings) -> tuple[tuple[str, ...], list[tuple[str, ..
                     str(point.edits if weights else 0),
                     *_cells(point, names),
                     "" if point.perplexity is None else f"{point.perplexity:.2f}",
-                    *(_number(point.ability.get(task, {}).get("f1")) for task in tasks),
+                    *(
+                        _number(point.ability.get(task, {}).get(measure))
+                        for task in tasks
+                        for measure in ("accuracy", "f1")
+                    ),
                     *("" if value is None else f"{value:.3g}" for value in moved),
                     f"{sum(weights) / len(weights):.3f}" if weights else "",
                     f"{point.seconds['writing']:.0f}" if weights else "",
                     f"{point.seconds['measuring']:.0f}",
                 )
             )
-    ability = (f"{task}, F1" for task in tasks)
+    ability = (f"{task}, {measure}" for task in tasks for measure in ("accuracy", "F1"))
     shifts = (name.replace("_", " ") for name in drifts)
     ends = ("|ΔW| / |W|", "seconds writing", "seconds measuring")
     return ("method", "edits", *names, "perplexity", *ability, *shifts, *ends), rows
@@ -132,8 +158,8 @@ def _named(findings: Findings, method: str) -> str:
 
 
 def experiment_text(findings: Findings) -> str:
-    """The paper's table for a terminal."""
-    return text_table(*paper_table(findings))
+    """What was written, and the paper's table, for a terminal."""
+    return "\n".join([about(findings), text_table(*paper_table(findings))])
 
 
 def held(findings: Findings) -> list[str]:
@@ -153,10 +179,19 @@ def cards(names: Iterable[str]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]
     return ("metric", "formula", "better", "unit", "source", "note"), rows
 
 
-def _drift_cards(findings: Findings) -> str:
-    drifts = measured_drifts(findings)
-    rows = [(name.replace("_", " "), words) for name, words in drifts.items()]
-    return scroll(html_table(("drift", "what it is"), rows)) if rows else ""
+def other_cards(findings: Findings) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Headings and rows of what is measured beside the metrics."""
+    rows: list[tuple[str, ...]] = []
+    if any(point.perplexity is not None for point in findings.points):
+        rows.append(("perplexity", PERPLEXITY))
+    if any(point.ability for point in findings.points):
+        rows += [
+            (f"{name} of a task", DEFINITIONS[name].partition(" After ±")[0])
+            for name in ("accuracy", "F1")
+        ]
+    rows += [(name.replace("_", " "), words) for name, words in measured_drifts(findings).items()]
+    rows.append(("|ΔW| / |W|", _MOVED))
+    return ("beside the metrics", "what it is"), rows
 
 
 def _cells(point: Point, names: Iterable[str]) -> list[str]:

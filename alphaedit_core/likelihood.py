@@ -21,6 +21,12 @@ from .prompts import encode, target_ids
 
 #: Windows and their length for the perplexity.
 _WINDOWS, _WINDOW = 12, 256
+PERPLEXITY = (
+    f"exp of the mean negative log-likelihood of tokens 2 to {_WINDOW} of the text's first "
+    f"{_WINDOWS} windows, consecutive pieces of {_WINDOW} tokens without a start token; other "
+    "windows give other numbers; lower is better"
+)
+"""What :func:`perplexity` measures."""
 #: Targets whose ranks are counted together: each takes as much memory as its logits do again.
 _AT_ONCE = 64
 

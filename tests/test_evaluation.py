@@ -12,11 +12,12 @@ import pytest
 import torch
 from commands import Workplace
 from examples import FACTS, quiet
+from published import ZSRE
 from tiny import tiny_model, tiny_tokenizer
 
 from alphaedit_core import datasets, evaluation
 from alphaedit_core.errors import Cancelled, InputError
-from alphaedit_core.evaluation import chosen, evaluate
+from alphaedit_core.evaluation import chosen, compared_with, evaluate
 from alphaedit_core.likelihood import rate
 from alphaedit_core.metrics import Answer, Ask, Metric, Rated, Written, metrics
 from alphaedit_core.metrics.fluency import variety
@@ -300,6 +301,23 @@ def test_every_data_set_can_be_evaluated() -> None:
             assert without == {"said_in_chat"}
 
 
+def test_the_unedited_model_is_asked_what_a_whole_evaluation_asks() -> None:
+    """Which rows go together decides the last bits, and what is likeliest in 16 bits with them."""
+    model = tiny_model("llama")
+    assert compared_with(model, RECORDS, ["efficacy", "fluency"], quiet()) is None
+    names = ["efficacy", "locality", "efficacy_accuracy", "said", "fluency"]
+    whole = evaluate(model, RECORDS, names, quiet())
+    before = compared_with(model, RECORDS, names, quiet())
+    assert before is not None
+    likely = [ask for ask in whole.answers if not isinstance(ask, Written)]
+    assert [ask for ask in before.answers if not isinstance(ask, Written)] == likely
+    assert all(before.answers[ask] == whole.answers[ask] for ask in before.answers)
+    texts = [ask for ask in before.answers if isinstance(ask, Written)]
+    assert len(texts) < len(whole.answers) - len(likely)  # those of locality alone
+    found = evaluate(model, RECORDS, names, quiet(), before=before)
+    assert found["locality"].mean == 100
+
+
 def test_what_it_shows_is_escaped_and_complete() -> None:
     strange = Record("counterfact", "<script>", RECORDS[0].facts, ())
     found = evaluate(tiny_model(), [strange], ["score", "consistency"], quiet())
@@ -382,10 +400,22 @@ class TestCommand:
         expected = evaluate(tiny_model(), records, ["score", "fluency"], quiet()).to_dict()
         assert ran.json == expected | {
             "model": str(place.model), "session": None, "edits": 0, "file": str(file),
-            "left_out": 0,
+            "left_out": 0, "options": {},
         }  # fmt: skip
         ran = self.run(place, "--model", place.model, "--limit", 1, "--metrics", "efficacy")
         assert (ran.code, ran.err) == (0, "") and "efficacy" in ran.out
+        assert ran.out.startswith("counterfact, 1 records\n")
+
+    def test_which_target_of_zsre_is_asked_for_is_said(self, place: Workplace) -> None:
+        file = place.folder / "zsre.json"
+        file.write_text(json.dumps([ZSRE]), "utf-8")
+        ask = ("evaluate", file, "--dataset", "zsre", "--model", place.model, "--limit", 1)
+        own = (*ask, "--compat", "easyedit", "--metrics", "rewrite_acc")
+        true = place.run(*own)
+        assert true.out.startswith("zsre, target=true, 1 records\n")
+        assert "EasyEdit's numbers are of target=alt" in true.err
+        alt = place.run(*own, "--option", "target=alt", "--json")
+        assert alt.json["options"] == {"target": "alt"} and alt.err == ""
 
     def test_a_session_is_compared_with_its_unedited_model(self, place: Workplace) -> None:
         session = place.folder / "session"

@@ -40,7 +40,7 @@ from alphaedit_core.experiment import (
     save_report,
     session_folder,
 )
-from alphaedit_core.experiment_report import whole_table
+from alphaedit_core.experiment_report import experiment_html, paper_table, whole_table
 from alphaedit_core.hidden_drift import hidden_drift, sentences_without
 from alphaedit_core.likelihood import perplexity
 from alphaedit_core.models import EditableModel
@@ -172,6 +172,32 @@ def test_what_is_left_to_the_end_is_measured_there_alone(
     assert not (place / "never").exists()
 
 
+def test_everything_can_be_left_to_the_end(model: EditableModel, file: Path, place: Path) -> None:
+    records = read_records(file, "counterfact")
+    plan = Plan((small(place),), 2, 1, 1, ("efficacy",), ("efficacy",))
+    found = run_experiment(model, records, plan, place / "all-late", monitor=quiet())
+    unedited, early, last = found.points
+    assert found.complete and early.edits == 1 and early.weights
+    assert early.values == {} == early.retention
+    assert list(last.values) == ["efficacy"] == list(unedited.values)
+
+
+def test_what_is_compared_with_the_unedited_model_is_the_same_after_a_stop(
+    model: EditableModel, file: Path, place: Path
+) -> None:
+    names = ("efficacy", "locality_acc", "efficacy_accuracy")
+    records, plan = read_records(file, "counterfact"), Plan((small(place),), 2, 2, None, names)
+    whole = run_experiment(model, records, plan, place / "compared", monitor=quiet())
+    kept = place / "compared-later"
+    kept.mkdir()
+    shutil.copy(whole.folder / "experiment.json", kept)
+    [unedited, _] = (whole.folder / "points.jsonl").read_text("utf-8").splitlines(keepends=True)
+    (kept / "points.jsonl").write_text(unedited, "utf-8")
+    later = run_experiment(model, records, plan, kept, monitor=quiet())
+    assert numbers(later.points) == numbers(whole.points)
+    assert later.points[-1].values["locality_acc"] is not None
+
+
 def test_the_seconds_of_writing_are_those_that_the_session_keeps(
     whole: Findings, model: EditableModel
 ) -> None:
@@ -211,11 +237,19 @@ def test_perplexity_and_the_edited_weights_are_of_the_same_state(
     session.close()
 
 
-def test_of_two_records_about_the_same_thing_in_a_batch_the_first_is_written(file: Path) -> None:
+def test_of_two_records_about_the_same_thing_in_a_batch_the_first_is_written(
+    model: EditableModel, file: Path, place: Path
+) -> None:
     records = read_records(file, "counterfact").records
     batches, left_out = batched([records[0], records[1], records[0], records[0]], 3)
     assert batches == [records[:2], [records[0]]]
     assert left_out == [records[0]]
+    again, monitor = read_records(file, "counterfact"), Monitor(None)
+    again.records[:] = [records[0], records[0], records[1]]
+    plan = Plan((small(place),), 3, 3, None, ("efficacy",))
+    found = run_experiment(model, again, plan, place / "twice", monitor=monitor)
+    assert found.points[-1].edits == 2 and "1 more were about the same" in repr(found)
+    assert "1 of 3 records are left out" in " ".join(monitor.warnings)
 
 
 def test_records_that_agree_stay_and_those_that_contradict_do_not() -> None:
@@ -406,6 +440,31 @@ def test_a_folder_of_something_else_is_refused(
         load_experiment(folder)
 
 
+def test_what_a_kill_left_of_a_manifest_does_not_count(
+    model: EditableModel, file: Path, place: Path
+) -> None:
+    folder = place / "half"
+    folder.mkdir()
+    (folder / ".0123456789ab.experiment.json").write_text('{"format":')
+    plan = Plan((small(place),), 2, 2, metrics=("efficacy",))
+    records = read_records(file, "counterfact")
+    assert run_experiment(model, records, plan, folder, monitor=quiet()).complete
+    assert not [*folder.glob(".*.json")]
+
+
+def test_a_damaged_file_is_named(whole: Findings, tmp_path: Path) -> None:
+    for name, damage, words in (
+        ("points.jsonl", b"\xff\n", "points.jsonl: line 1 is damaged"),
+        ("experiment.json", b'{"format": "alphaedit experiment 1"}', "plan is missing"),
+        ("experiment.json", b"\xff", "not UTF-8"),
+    ):
+        folder = tmp_path / words.split()[0]
+        shutil.copytree(whole.folder, folder, dirs_exist_ok=True)
+        (folder / name).write_bytes(damage)
+        with pytest.raises(CorruptFileError, match=words):
+            load_experiment(folder)
+
+
 def test_a_model_that_holds_edits_is_refused(model: EditableModel, file: Path, place: Path) -> None:
     session = EditSession(model, hyperparameters=small(place))
     session.edit(FACTS[:1], monitor=quiet())
@@ -454,6 +513,33 @@ def test_the_report_is_one_page_that_needs_no_network(whole: Findings) -> None:
         assert f"{point.drift['kl']:.3g}" in page
     assert "KL(before || after) of ordinary text" in alts[0]
     assert all(escape(words) in page for words in DRIFTS.values())
+    assert "Frobenius norm of the change" in page
+    assert "tokens 2 to 256" not in page and "weighted, as in" not in page  # neither was measured
+    read = [replace(p, perplexity=30.0, ability={"sst2": {"accuracy": 60.0, "f1": 50.0}})
+            for p in whole.points]  # fmt: skip
+    more = experiment_html(Findings(whole.folder, whole.manifest, read))
+    assert "tokens 2 to 256" in more and "weighted, as in" in more and "sst2, accuracy" in more
+
+
+def test_what_was_measured_is_said_with_the_numbers(whole: Findings) -> None:
+    assert repr(whole).startswith("counterfact, 4 records in batches of 1.\n")
+    manifest = json.loads(json.dumps(dict(whole.manifest)))
+    manifest["records"] |= {"dataset": "zsre", "options": {"target": "alt"}}
+    manifest["plan"]["compat"] = "easyedit"
+    other = Findings(whole.folder, manifest, whole.points[:2])
+    first = repr(other).splitlines()[0]
+    assert first.startswith("zsre, target=alt, 4 records") and "EasyEdit" in first
+    assert first.endswith("Not complete yet.")
+
+
+def test_no_metric_is_missing_from_the_table_because_another_is_the_papers(
+    whole: Findings,
+) -> None:
+    headings, _ = paper_table(whole)
+    assert headings == ("method", "edits", "efficacy", "generalisation", "efficacy_accuracy")
+    columns = COLUMNS["counterfact"]
+    full = [replace(p, values=dict.fromkeys((*METRICS, *columns), 1.0)) for p in whole.points]
+    assert paper_table(Findings(whole.folder, whole.manifest, full))[0][2:] == columns
 
 
 def test_the_published_rows_stand_beside_the_models_of_the_paper(whole: Findings) -> None:
@@ -462,7 +548,7 @@ def test_the_published_rows_stand_beside_the_models_of_the_paper(whole: Findings
     manifest["model"]["preset"] = "GPT-J 6B"
     beside = Findings(whole.folder, manifest, whole.points)
     row = next(line for line in repr(beside).splitlines() if line.startswith("alphaedit, as pub"))
-    assert row.split()[-3:] == ["2000", "99.75", "96.38"]
+    assert row.split()[-3:] == ["2000", "99.75", "96.38"]  # and nothing of what the paper has not
     for model in ("Llama-3 8B", "GPT-J 6B", "GPT-2 XL"):
         for dataset, columns in COLUMNS.items():
             rows = published(model, dataset)

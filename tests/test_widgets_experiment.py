@@ -52,7 +52,7 @@ def file(place: Path) -> Path:
 @pytest.fixture
 def panel(place: Path, file: Path, tmp_path: Path) -> ExperimentPanel:
     session = EditSession(
-        tiny_model("llama"),
+        tiny_model("llama", max_position_embeddings=256),  # room for texts of 100 tokens
         hyperparameters=small(place, contexts=1, context_tokens=2, layers=(0,)),
         contexts=CONTEXTS[:1],
     )
@@ -122,6 +122,8 @@ def test_what_cannot_be_run_is_refused_before_anything_starts(panel: ExperimentP
         ("drift", "/nowhere.txt", "nowhere.txt"),
         ("at_end", "fluency, none", 'the metric "fluency" is not measured'),
         ("ability", "/nowhere", "nowhere"),
+        ("metrics", "efficiency", "efficiency"),
+        ("references", "/nowhere.json", "nowhere.json"),
     ):
         widget = getattr(panel, field)
         before, widget.value = widget.value, value
@@ -132,6 +134,29 @@ def test_what_cannot_be_run_is_refused_before_anything_starts(panel: ExperimentP
     with pytest.raises(InputError, match="evaluate_every 3 is not a multiple of batch_size 2"):
         panel.run()
     assert panel.state.job is None and not Path(panel.folder.value).exists()
+
+
+def test_metrics_definitions_and_reference_texts_can_be_chosen(
+    panel: ExperimentPanel, tmp_path: Path
+) -> None:
+    panel.edits.value, panel.editors.value, panel.evaluate_every.value = 1, "rome", 0
+    panel.metrics.value = "rewrite_acc, consistency"
+    texts = tmp_path / "texts.json"
+    texts.write_text(json.dumps({"Rome": ["Rome is the capital of Italy"]}), encoding="utf-8")
+    panel.references.value = str(texts)
+    panel.run(block=True)
+    assert panel.findings is not None
+    assert panel.findings.metrics == ["rewrite_acc", "consistency"]
+    assert panel.findings.manifest["probes"]["references"] is not None
+    assert panel._shown.value.count("rewrite_acc") > 1  # in the table, though it is not the paper's
+
+    panel.metrics.value, panel.compat.value = "", "easyedit"
+    panel.folder.value = str(tmp_path / "easyedit")
+    panel.run(block=True)
+    assert panel.findings.plan.compat == "easyedit" and "locality_acc" in panel.findings.metrics
+    assert "neighborhood_acc" not in panel.findings.metrics
+    assert "target=true" in panel._shown.value and "EasyEdit" in panel._shown.value
+    assert "numbers are of target=alt" in panel.state.notice
 
 
 def test_a_metric_can_be_left_to_the_end(panel: ExperimentPanel) -> None:

@@ -8,9 +8,7 @@ from typing import Any
 
 import ipywidgets as W
 
-from alphaedit_core.ability_tasks import read_tasks
 from alphaedit_core.datasets import dataset, datasets, read_records
-from alphaedit_core.drift import default_probe
 from alphaedit_core.errors import InputError
 from alphaedit_core.experiment import (
     Findings,
@@ -22,22 +20,28 @@ from alphaedit_core.experiment import (
     save_report,
 )
 from alphaedit_core.experiment_pictures import SHIFTS, curves_html, retention_html
-from alphaedit_core.experiment_report import cards, held, paper_table, whole_table
+from alphaedit_core.experiment_report import (
+    about,
+    cards,
+    held,
+    other_cards,
+    paper_table,
+    whole_table,
+)
 from alphaedit_core.hyperparameters import HyperParameters
-from alphaedit_core.metrics import metrics_for
+from alphaedit_core.metrics import metric_class, metrics_for
 from alphaedit_core.progress import Monitor
 from alphaedit_core.results import html_table
 from alphaedit_core.rivals import parse_method
 from alphaedit_core.session import EditSession
-from alphaedit_core.texts import open_text
 
+from .experiment_fields import choices, drift_text, listed, references, running_text, tasks
 from .jobs import Job
 from .panel import Panel, button, row, table, text
 from .state import State, settled
 
 _WIDE = {"layout": W.Layout(width="460px"), "style": {"description_width": "170px"}}
 _NARROW = {"layout": W.Layout(width="260px"), "style": {"description_width": "170px"}}
-_ITEMS = 30
 
 
 class ExperimentPanel(Panel):
@@ -46,8 +50,9 @@ class ExperimentPanel(Panel):
     Every field is a widget whose ``value`` can be set from the next cell.
 
     Attributes:
-        dataset, path, choices, edits, batch_size, evaluate_every, editors, at_end, perplexity,
-            drift, ability, folder: the fields, as ``alphaedit experiment`` has them.
+        dataset, path, choices, edits, batch_size, evaluate_every, editors, metrics, compat, at_end,
+            references, perplexity, drift, ability, folder: the fields, as ``alphaedit experiment``
+            has them.
         findings: what has been found; None before anything was run or opened.
     """
 
@@ -78,6 +83,20 @@ class ExperimentPanel(Panel):
             description="At the end alone",
             placeholder="none (such as fluency, consistency)",
             **_WIDE,
+        )
+        self.metrics = W.Text(
+            description="Metrics",
+            placeholder="the data set's usual ones (such as efficacy, said)",
+            **_WIDE,
+        )
+        self.compat = W.Dropdown(
+            description="Definitions",
+            options=[("as in the papers", "paper"), ("EasyEdit's", "easyedit")],
+            tooltip="by whose definitions the usual metrics are chosen",
+            **_WIDE,
+        )
+        self.references = W.Text(
+            description="Reference texts", placeholder="none (JSON, for the consistency)", **_WIDE
         )
         self.perplexity = W.Text(description="Text for perplexity", placeholder="none", **_WIDE)
         self.drift = W.Text(
@@ -116,7 +135,10 @@ class ExperimentPanel(Panel):
                 "is at the end, and after every so many records where that is not 0; of the "
                 "metrics, long texts (fluency, consistency) take most of the time.</p>"
             ),
+            self.metrics,
+            self.compat,
             self.at_end,
+            self.references,
             self.perplexity,
             self.drift,
             self.ability,
@@ -139,7 +161,7 @@ class ExperimentPanel(Panel):
             InputError: if there is no such editor, or none is named.
         """
         present, model = self.session.hyperparameters, self.session.model
-        names = [name.strip() for name in self.editors.value.split(",") if name.strip()]
+        names = listed(self.editors.value)
         if not names:
             raise InputError('field "Editors" names none; give for example alphaedit, memit')
         return tuple(settled(parse_method(name, model), present) for name in names)
@@ -154,29 +176,35 @@ class ExperimentPanel(Panel):
             InputError: if a field cannot be used; nothing was started.
             SessionError: if another job runs.
         """
+        metrics = listed(self.metrics.value)
+        for name in metrics:
+            metric_class(name)
         plan = Plan(
             self.methods,
             self.edits.value,
             self.batch_size.value,
             self.evaluate_every.value or None,
-            at_end=tuple(filter(None, (name.strip() for name in self.at_end.value.split(",")))),
+            metrics,
+            listed(self.at_end.value),
+            self.compat.value,
             seed=self.session.hyperparameters.seed,
         )
         # Without a file the published one is meant, which is fetched as part of the job.
         name = self.path.value.strip()
         path = Path(name).expanduser() if name else None
         silent = Monitor(show=None)
-        reader = dataset(self.dataset.value, **_choices(self.choices.value))
-        check_at_end(plan.at_end, metrics_for(reader.name, plan.compat))
+        reader = dataset(self.dataset.value, **choices(self.choices.value))
+        check_at_end(plan.at_end, metrics or metrics_for(reader.name, plan.compat))
         read = partial(read_records, path, reader, plan.edits, fetch=True)
         known = None if path is None else read(monitor=silent)  # refused now if it cannot be used
         if not self.folder.value.strip():
             raise InputError('field "Kept in the folder" is empty; give a folder')
         folder = Path(self.folder.value.strip()).expanduser()
         probes = Probes(
-            _text(self.perplexity.value),
-            _tasks(self.ability.value),
-            drift=_drift(self.drift.value, self.session.hyperparameters.text),
+            running_text(self.perplexity.value),
+            tasks(self.ability.value),
+            references(self.references.value),
+            drift=drift_text(self.drift.value, self.session.hyperparameters.text),
         )
         session = self.session
 
@@ -239,10 +267,10 @@ class ExperimentPanel(Panel):
 
     def _show_found(self, findings: Findings) -> None:
         self.findings = findings
-        word = "" if findings.complete else " Not complete yet: run it to go on."
-        where = text("experiment-folder", f"Kept in {findings.folder}.{word}", tag="p")
+        word = "" if findings.complete else " Run it to go on."
+        where = f"{about(findings)} Kept in {findings.folder}.{word}"
         self._shown.value = (
-            where
+            text("experiment-folder", where, tag="p")
             + table(*paper_table(findings), "experiment-table", "In the layout of the paper")
             + curves_html(findings)
             + retention_html(findings, held(findings))
@@ -250,43 +278,6 @@ class ExperimentPanel(Panel):
             + table(*whole_table(findings), "experiment-whole")
             + "</details><details><summary>What the numbers are</summary>"
             + table(*cards(findings.metrics), "experiment-cards")
+            + table(*other_cards(findings), "experiment-other-cards")
             + "</details>"
         )
-
-
-def _choices(given: str) -> dict[str, str]:
-    """Options of a data set, separated by commas or spaces."""
-    chosen = {}
-    for one in given.replace(",", " ").split():
-        name, equals, value = one.partition("=")
-        if not (name and equals and value):
-            raise InputError(f'field "Its options": "{one}" is not NAME=VALUE; give target=alt')
-        chosen[name] = value
-    return chosen
-
-
-def _drift(name: str, statistics: str) -> str | None:
-    """The text that drift is measured on; None where that is not wanted."""
-    name = name.strip()
-    if name == "none":
-        return None
-    if name and name != "self":
-        open_text(name)
-    return name or default_probe(statistics)
-
-
-def _text(name: str) -> str | None:
-    """The text of a file, or None where none is named."""
-    if not name.strip():
-        return None
-    try:
-        return Path(name.strip()).expanduser().read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f'field "Text for perplexity": {name.strip()} cannot be read ({error}); give a text '
-            "file in UTF-8"
-        ) from None
-
-
-def _tasks(name: str) -> Any:
-    return read_tasks(Path(name.strip()).expanduser(), _ITEMS) if name.strip() else ()

@@ -55,11 +55,17 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     reader = dataset(arguments.dataset, **options.choices(arguments.option))
     found = read_records(arguments.records, reader, arguments.limit, monitor=monitor)
     chosen(found.records, names, arguments.compat)
+    if words := reader.mismatch(arguments.compat):
+        monitor.warn(words)
     evaluation, about = _evaluated(arguments, found.records, names, references, monitor)
+    left_out = len(found.left_out)
     if arguments.json:
-        about |= {"file": arguments.records, "left_out": len(found.left_out)}
+        about |= {"file": arguments.records, "left_out": left_out, "options": dict(reader.chosen)}
         output.show_json(about | evaluation.to_dict())
     else:
+        choices = [f"{name}={value}" for name, value in reader.chosen.items()]
+        counts = [f"{len(found)} records", *([f"{left_out} left out"] if left_out else [])]
+        print(", ".join([reader.name, *choices, *counts]))
         print(output.clipped(str(evaluation)))
         print("what each number is: alphaedit metrics")
 
@@ -72,7 +78,7 @@ def _evaluated(
     monitor: Monitor,
 ) -> tuple[Evaluation, dict[str, Any]]:
     """The evaluation, and what was evaluated."""
-    from alphaedit_core.evaluation import chosen, comparing, evaluate
+    from alphaedit_core.evaluation import compared_with, evaluate
 
     seed, compat = arguments.seed, arguments.compat
     if arguments.session is None:
@@ -80,11 +86,8 @@ def _evaluated(
         evaluation = evaluate(model, records, names, monitor, seed, compat, references)
         return evaluation, {"model": model.name, "session": None, "edits": 0}
     session = options.load_session(Path(arguments.session).expanduser(), arguments, monitor)
-    compared = comparing(chosen(records, names, compat))
-    before = None
-    if compared:
-        with session.at(0):
-            before = evaluate(session.model, records, compared, monitor, seed, compat)
+    with session.at(0):
+        before = compared_with(session.model, records, names, monitor, seed, compat)
     evaluation = evaluate(session.model, records, names, monitor, seed, compat, references, before)
     return evaluation, {
         "model": session.model.name,

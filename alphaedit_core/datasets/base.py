@@ -27,6 +27,7 @@ class Dataset(ABC):
         publisher: where a person finds the file.
         layout: fields of a record, and what becomes of each.
         options: what a reader may choose, each with its allowed values, the default first.
+        easyedit: the choices that EasyEdit's numbers are of, where they are not the default.
         chosen: what was chosen here.
     """
 
@@ -39,6 +40,7 @@ class Dataset(ABC):
     publisher: ClassVar[str]
     layout: ClassVar[str]
     options: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    easyedit: ClassVar[Mapping[str, str]] = {}
 
     chosen: Mapping[str, str]
 
@@ -57,6 +59,16 @@ class Dataset(ABC):
                     f"{', '.join(self.options[name])}"
                 )
         self.chosen = {name: values[0] for name, values in self.options.items()} | options
+
+    def mismatch(self, compat: str) -> str:
+        """What makes numbers by EasyEdit's definitions others than EasyEdit's; "" for nothing."""
+        other = [f"{n}={v}" for n, v in self.easyedit.items() if self.chosen[n] != v]
+        if compat != "easyedit" or not other:
+            return ""
+        return (
+            f"{self.name}: read with {', '.join(f'{n}={self.chosen[n]}' for n in self.easyedit)}; "
+            f"EasyEdit's numbers are of {', '.join(other)}"
+        )
 
     @abstractmethod
     def record(self, raw: Mapping[str, Any], name: str) -> Record:

@@ -28,6 +28,7 @@ class ZsRE(Dataset):
         "true target (alt)."
     )
     options: ClassVar = {"target": ("true", "alt")}
+    easyedit: ClassVar = {"target": "alt"}
 
     def record(self, raw: Raw, name: str) -> Record:
         prompt, subject = slotted(text(raw, "src"), text(raw, "subject"), "src")

@@ -1,0 +1,63 @@
+"""What stands in the fields of an experiment, read; each refuses by the field's name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from alphaedit_core.ability_tasks import Task, read_tasks
+from alphaedit_core.drift import default_probe
+from alphaedit_core.errors import InputError
+from alphaedit_core.references import References, read_references
+from alphaedit_core.texts import open_text
+
+_ITEMS = 30
+
+
+def choices(given: str) -> dict[str, str]:
+    """Options of a data set, separated by commas or spaces."""
+    chosen = {}
+    for one in given.replace(",", " ").split():
+        name, equals, value = one.partition("=")
+        if not (name and equals and value):
+            raise InputError(f'field "Its options": "{one}" is not NAME=VALUE; give target=alt')
+        chosen[name] = value
+    return chosen
+
+
+def drift_text(name: str, statistics: str) -> str | None:
+    """The text that drift is measured on; None where that is not wanted."""
+    name = name.strip()
+    if name == "none":
+        return None
+    if name and name != "self":
+        open_text(name)
+    return name or default_probe(statistics)
+
+
+def listed(names: str) -> tuple[str, ...]:
+    """Names that are separated by commas."""
+    return tuple(filter(None, (name.strip() for name in names.split(","))))
+
+
+def references(name: str) -> References | None:
+    """The reference texts of a file, or None where none is named."""
+    return read_references(Path(name.strip()).expanduser()) if name.strip() else None
+
+
+def running_text(name: str) -> str | None:
+    """The text of a file, or None where none is named."""
+    if not name.strip():
+        return None
+    try:
+        return Path(name.strip()).expanduser().read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f'field "Text for perplexity": {name.strip()} cannot be read ({error}); give a text '
+            "file in UTF-8"
+        ) from None
+
+
+def tasks(name: str) -> Sequence[Task]:
+    """The tasks of a folder, none where none is named."""
+    return read_tasks(Path(name.strip()).expanduser(), _ITEMS) if name.strip() else ()
