@@ -81,6 +81,13 @@ def benchmark(
     written = _mean([len(passages(record)) for record in records])
     fast, plain = seconds["texts"]
     report.ratios.append(Ratio("seconds per text", plain / listed / (fast / written)))
+    likely, text = seconds["likelihoods"], plain / listed * written
+    report.ratios.append(
+        Ratio(
+            "seconds per record, were no text written twice on either side",
+            (likely[1] + text) / (likely[0] + fast),
+        )
+    )
     report.notes = [
         f"{len(records)} records at once in the library, {len(some)} of them one at a time in the "
         "plain way, half before and half after the library's run.",
