@@ -86,7 +86,7 @@ class ExperimentPanel(Panel):
         )
         self.metrics = W.Text(
             description="Metrics",
-            placeholder="the data set's usual ones (such as efficacy, said)",
+            placeholder="the data set's usual ones",
             **_WIDE,
         )
         self.compat = W.Dropdown(
@@ -101,7 +101,7 @@ class ExperimentPanel(Panel):
         self.perplexity = W.Text(description="Text for perplexity", placeholder="none", **_WIDE)
         self.drift = W.Text(
             description="Text for drift",
-            placeholder="text set aside from the statistics (none: not measured)", **_WIDE,
+            placeholder="text set aside (none: no drift)", **_WIDE,
         )  # fmt: skip
         self.ability = W.Text(
             description="Tasks of general ability", placeholder="none (a folder of JSON)", **_WIDE
