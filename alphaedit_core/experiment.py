@@ -578,7 +578,7 @@ def _opened(place: Path, manifest: dict[str, Any]) -> Iterator[Findings]:
     try:
         if begun:
             for path in place.iterdir():
-                if path.name != _LOCK:
+                if path.name != _LOCK and _LEFT.fullmatch(path.name):
                     path.unlink()
             write_json_atomic(place / _MANIFEST, manifest)
             findings = Findings(place, manifest)
