@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .drawn import Drawing, Picture, drawing_of
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -243,14 +245,17 @@ def _svg(width: float, height: float, draw: Callable[[Figure], None]) -> str:
         file = io.StringIO()
         metadata: dict[str, Any] = {"Date": None, "Creator": None}
         figure.savefig(file, format="svg", transparent=True, metadata=metadata)
+        drawing = drawing_of(figure)
     # White space at the ends of lines would be mended by every editor that saves the file, and at
     # their starts it only makes notebooks larger.
-    return "\n".join(line.strip() for line in file.getvalue().splitlines()) + "\n"
+    text = "\n".join(line.strip() for line in file.getvalue().splitlines()) + "\n"
+    return Picture(text, drawing)
 
 
-def _image(svg: str, alt: str) -> str:
+def _image(svg: str, alt: str) -> Picture:
     source = base64.b64encode(svg.encode("utf-8")).decode("ascii")
-    return (
+    return Picture(
         f'<img alt="{escape(alt)}" src="data:image/svg+xml;base64,{source}" '
-        'style="max-width: 100%; height: auto; background: transparent">'
+        'style="max-width: 100%; height: auto; background: transparent">',
+        svg.drawing if isinstance(svg, Picture) else Drawing(),
     )

@@ -10,7 +10,9 @@ from __future__ import annotations
 import os
 from typing import Any
 
-SHOWN = ("image/png", "image/svg+xml", "stderr", "text/html")
+SHOWN = (
+    "application/vnd.plotly.v1+json", "image/png", "image/svg+xml", "stderr", "text/html",
+)  # fmt: skip
 
 
 def pytest_collectstart(collector: Any) -> None:

@@ -21,11 +21,13 @@ _HOMES = {
     "FactsPanel": "facts",
     "HeaderPanel": "header",
     "HistoryPanel": "history",
+    "Interactive": "interactive_figure",
     "ProbesPanel": "probes",
     "RunPanel": "run",
     "SpectrumPanel": "spectrum",
     "State": "state",
     "Workbench": "workbench",
+    "interactive": "interactive_figure",
 }
 
 __all__ = [*_HOMES]
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from .facts import FactsPanel
     from .header import HeaderPanel
     from .history import HistoryPanel
+    from .interactive_figure import Interactive, interactive
     from .probes import ProbesPanel
     from .run import RunPanel
     from .spectrum import SpectrumPanel

@@ -1,0 +1,249 @@
+"""A picture of the core as an interactive figure, with the picture itself for other viewers.
+
+The figure has the picture's axes, curves, lines across and maps; shades, arrows and writing inside
+a panel stay the picture's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from html import escape
+from math import log10
+from typing import Any
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from alphaedit_core.drawn import Axis, Cells, Curve, Drawing, Numbers, Panel, Picture, Rule
+from alphaedit_core.errors import InputError
+
+_GREY = "#777777"  # of the pictures' own writing: it can be read on white and on black
+_FAINT = "rgba(119,119,119,0.25)"
+_CLEAR = "rgba(0,0,0,0)"
+#: None of plotly's own looks; what all axes share is said once, which keeps outputs small.
+_AXES = {
+    "zeroline": False, "showline": True, "linecolor": _GREY, "gridcolor": _FAINT,
+    "ticks": "outside", "automargin": True,
+}  # fmt: skip
+_TEMPLATE = go.layout.Template(layout={"xaxis": _AXES, "yaxis": _AXES})
+_CONFIG = {"responsive": True, "displaylogo": False}
+#: Pixels of an inch, and those that plotly's own margins take beside it.
+_INCH, _MORE = 96, 50
+#: Pixels from the panels to a legend below them.
+_BELOW = 60
+#: Plotly's names of matplotlib's markers.
+_SYMBOLS = {"o": "circle", ".": "circle", "s": "square", "^": "triangle-up", "x": "x-thin-open",
+            "X": "x"}  # fmt: skip
+_SHOWN = ",.6~r"
+
+
+class Interactive:
+    """A picture that JupyterLab shows as a plotly figure, and every other viewer as it is.
+
+    It is no widget: nothing of it needs a kernel, so a stored notebook keeps it.
+
+    Args:
+        picture: what a function such as :func:`~alphaedit_core.curves.curves_html` returns.
+
+    Attributes:
+        picture: the same.
+
+    Raises:
+        InputError: if it is not such a picture, or a diagram, which has no curves.
+    """
+
+    def __init__(self, picture: str) -> None:
+        if not isinstance(picture, Picture):
+            raise InputError(
+                "this is plain text, not a picture; give what curves_html and its like return, "
+                "with nothing added"
+            )
+        if not picture.drawing.panels:
+            raise InputError("this picture has no curves; show it with HTML(picture)")
+        self.picture = picture
+
+    def figure(self) -> go.Figure:
+        """The plotly figure."""
+        return _figure(self.picture.drawing)
+
+    def __repr__(self) -> str:
+        # The text of the picture says digits of a trained model, which a stored notebook may not.
+        count = len(self.picture.drawing.panels)
+        return f"interactive picture, {count} panel{'s' * (count > 1)}"
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
+        figure = self.figure().to_plotly_json()
+        return {
+            "application/vnd.plotly.v1+json": figure | {"config": dict(_CONFIG)},
+            "text/html": str(self.picture),
+            "text/plain": repr(self),
+        }
+
+
+def interactive(picture: str) -> Interactive:
+    """A picture as an interactive figure; see :class:`Interactive`."""
+    return Interactive(picture)
+
+
+def _figure(drawing: Drawing) -> go.Figure:
+    columns = len(drawing.widths)
+    titles = {(panel.row, panel.column): _safe(panel.title) for panel in drawing.panels}
+    figure = make_subplots(
+        drawing.rows, columns, column_widths=list(drawing.widths),
+        horizontal_spacing=0.2 / columns if columns < 4 else 0.1 / columns,
+        vertical_spacing=0.35 / drawing.rows if drawing.rows > 1 else None,
+        subplot_titles=[
+            titles.get((row, column), "")
+            for row in range(drawing.rows)
+            for column in range(columns)
+        ],
+    )  # fmt: skip
+    named: set[str] = set()
+    for panel in drawing.panels:
+        place = {"row": panel.row + 1, "col": panel.column + 1}
+        for cells in panel.cells:
+            figure.add_trace(_heatmap(cells, panel), **place)
+        for curve in _joined(panel.curves):
+            figure.add_trace(_scatter(curve, panel, first=curve.name not in named), **place)
+            named.add(curve.name)
+        figure.update_xaxes(_axis(panel.x), **place)
+        figure.update_yaxes(_axis(panel.y), **place)
+        for rule in panel.rules:
+            _add(figure, rule, **place)
+    figure.update_annotations(font_size=12)
+    height = round(_INCH * drawing.height) + _MORE
+    if columns > 1:  # beside several panels a legend would take the width that they need
+        legend = {"orientation": "h", "yanchor": "top", "y": -_BELOW / height}
+        height += _BELOW
+    else:
+        legend = {}
+    figure.update_layout(
+        template=_TEMPLATE,
+        autosize=True,
+        height=height,
+        margin={"l": 50, "r": 20, "t": 40, "b": 50},
+        paper_bgcolor=_CLEAR,
+        plot_bgcolor=_CLEAR,
+        font={"family": "inherit", "size": 12, "color": _GREY},
+        legend=legend,
+        showlegend=len(named - {""}) > 1,
+        hovermode="closest",
+    )
+    return figure
+
+
+def _joined(curves: Sequence[Curve]) -> list[Curve]:
+    """Unnamed curves go on the one that looks the same: they share its entry in the legend."""
+    found: list[Curve] = []
+    for curve in curves:
+        for place, other in enumerate(found):
+            bare = replace(curve, name=other.name, x=other.x, y=other.y, marked=other.marked)
+            if not curve.name and curve.marked is None and bare == other:
+                gap = (None,) if curve.width else ()
+                found[place] = replace(other, x=other.x + gap + curve.x, y=other.y + gap + curve.y)
+                break
+        else:
+            found.append(curve)
+    return found
+
+
+def _scatter(curve: Curve, panel: Panel, first: bool) -> go.Scatter:
+    modes = [mode for mode, on in (("lines", curve.width), ("markers", curve.marker)) if on]
+    trace: dict[str, Any] = {"x": _short(curve.x), "y": _short(curve.y), "mode": "+".join(modes)}
+    words = f"%{{x:{_SHOWN}}}: %{{y:{_SHOWN}}}"
+    for axis, values, other in ((panel.x, curve.x, "y"), (panel.y, curve.y, "x")):
+        if (names := _names(axis, values)) is not None:
+            trace["text"], words = names, f"%{{text}}: %{{{other}:{_SHOWN}}}"
+    if curve.name:
+        trace |= {"name": _safe(curve.name), "legendgroup": _safe(curve.name), "showlegend": first}
+    else:
+        trace["showlegend"] = False
+    if curve.name or curve.marker:
+        trace["hovertemplate"] = f"{words}<extra>{_safe(curve.name)}</extra>"
+    else:
+        trace["hoverinfo"] = "skip"
+        trace.pop("text", None)
+    if curve.width:
+        trace["line"] = {"color": curve.colour, "width": curve.width} | _dash(curve)
+    if curve.marker:
+        size: Any = 4 if curve.marker == "." else curve.size + 2
+        if curve.marked is not None:
+            size = [size if at in curve.marked else 0 for at in range(len(curve.x))]
+        symbol = _SYMBOLS[curve.marker] + ("-open" if curve.hollow else "")
+        trace["marker"] = {"color": curve.colour, "size": size, "symbol": symbol}
+        if symbol.endswith("-open"):
+            trace["marker"]["line"] = {"color": curve.colour, "width": 1.5}
+    return go.Scatter(trace)
+
+
+def _heatmap(cells: Cells, panel: Panel) -> go.Heatmap:
+    trace: dict[str, Any] = {
+        "x": _short(cells.x), "y": _short(cells.y), "z": [_short(row) for row in cells.values],
+        "zmin": cells.limits[0], "zmax": cells.limits[1], "colorscale": cells.colours.capitalize(),
+        "showscale": False, "hovertemplate": "%{z:.4~r}<extra></extra>",
+    }  # fmt: skip
+    if cells.scale is None:
+        trace["texttemplate"] = "%{z:.0f}"
+    else:
+        trace |= {"showscale": True, "colorbar": {"title": {"text": cells.scale}, "thickness": 12}}
+    across, up = _names(panel.x, cells.x), _names(panel.y, cells.y)
+    if across and up:
+        trace["text"] = [[f"{row}, {column}" for column in across] for row in up]
+        told = f"{_safe(panel.y.title)}, {_safe(panel.x.title)}"
+        trace["hovertemplate"] = f"{told} %{{text}}: %{{z:.4~r}}<extra></extra>"
+    return go.Heatmap(trace)
+
+
+def _axis(axis: Axis) -> dict[str, Any]:
+    low, high = (log10(end) if axis.log else end for end in axis.limits)
+    settings: dict[str, Any] = {"range": [_one(low), _one(high)]}
+    if axis.title:
+        settings["title"] = {"text": _safe(axis.title), "standoff": 8}
+    if axis.log:
+        settings["type"] = "log"
+    if not axis.written:
+        settings["showticklabels"] = False
+    if axis.ticks:
+        settings["tickvals"] = [_one(at) for at, _ in axis.ticks]
+        settings["ticktext"] = [_safe(word) for _, word in axis.ticks] if axis.written else []
+    return settings
+
+
+def _add(figure: go.Figure, rule: Rule, **place: int) -> None:
+    draw = figure.add_vline if rule.upright else figure.add_hline
+    line = {"color": rule.colour, "width": rule.width} | _dash(rule)
+    words: dict[str, Any] = {}
+    if rule.words:
+        words = {"annotation_text": _safe(rule.words)}
+        if rule.upright:  # over the panel, where no curve runs through it
+            words |= {"annotation_position": "top", "annotation_yanchor": "bottom"}
+    draw(rule.at, line=line, **words, **place)
+
+
+def _dash(line: Curve | Rule) -> dict[str, str]:
+    if not line.dashes:
+        return {}
+    return {"dash": ",".join(f"{one * line.width:.3g}px" for one in line.dashes)}
+
+
+def _names(axis: Axis, values: Numbers) -> list[str] | None:
+    """What the axis writes at each of the values, if it has words instead of numbers there."""
+    words = {at: _safe(word) for at, word in axis.ticks if word != f"{at:g}"}
+    if not words or any(value is not None and value not in words for value in values):
+        return None
+    return ["" if value is None else words[value] for value in values]
+
+
+def _short(values: Numbers) -> list[float | None]:
+    return [None if value is None else _one(value) for value in values]
+
+
+def _one(value: float) -> float:
+    """Four significant digits; whole numbers, which are counts, stay as they are."""
+    return int(value) if value == int(value) else float(f"{value:.4g}")
+
+
+def _safe(text: str) -> str:
+    """Text that plotly reads neither as its markup nor as mathematics."""
+    return escape(text, quote=False).replace("$", "&#36;")
