@@ -146,13 +146,11 @@ def trace_html(traces: Sequence[Trace]) -> str:
         f"step and {loss[1]:.2f} at the last; probability of the target {chance[0]:.3f} and "
         f"{chance[1]:.3f}; {sum(trace.converged for trace in traces)} of {count} converged."
     )
+    picture = _image(trace_svg(traces), alt)
     hidden = count - len(_lowest_first(traces))
-    note = (
-        f"<p>{hidden} facts with the highest probability at the end are not drawn.</p>"
-        if hidden
-        else ""
-    )
-    return _image(trace_svg(traces), alt) + note
+    if not hidden:
+        return picture
+    return f"{picture}<p>{hidden} facts with the highest probability at the end are not drawn.</p>"
 
 
 def trace_svg(traces: Sequence[Trace]) -> str:

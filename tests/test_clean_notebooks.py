@@ -17,7 +17,15 @@ from nbformat.v4 import (
     output_from_msg,
 )
 
-from tools.clean_notebooks import LARGEST_OUTPUT, WIDGET_VIEW, as_text, main, mend, problems
+from tools.clean_notebooks import (
+    LARGEST_OUTPUT,
+    PLOTLY,
+    WIDGET_VIEW,
+    as_text,
+    main,
+    mend,
+    problems,
+)
 
 Notebook = dict[str, Any]
 CLEAN_METADATA = {
@@ -95,6 +103,12 @@ def view_and_html(notebook: Notebook) -> None:
     view_beside(notebook, "text/html")
 
 
+def photographed(notebook: Notebook) -> None:
+    figure = {"data": [], "layout": {}}
+    data = {PLOTLY: figure, "image/png": "iVBORw0KGgo=", "text/html": "<img>", "text/plain": "it"}
+    notebook["cells"][1]["outputs"].append(new_output("display_data", data))
+
+
 @pytest.mark.parametrize(
     ("spoil", "named"),
     [
@@ -107,6 +121,7 @@ def view_and_html(notebook: Notebook) -> None:
         (result_of_another_run, "cell 2: execution count is not 1"),
         (view_and_picture, "cell 2: widget view"),
         (view_and_html, "cell 2: widget view"),
+        (photographed, "cell 2: photograph of a plotly figure"),
     ],
 )
 def test_what_can_be_mended_is_named_then_mended(

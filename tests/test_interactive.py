@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,11 @@ from alphaedit_core.experiment import load_experiment
 from alphaedit_core.family_picture import family_html
 from alphaedit_core.hidden_drift import HiddenDrift
 from alphaedit_core.hidden_drift_picture import hidden_drift_html, mean_of
-from alphaedit_core.pictures import _image, _svg
+from alphaedit_core.pictures import _image, _svg, trace_html
 from alphaedit_core.retention import Kept, Retention
 from alphaedit_core.retention_picture import retention_html
 from alphaedit_core.sequence_picture import sequence_html
+from alphaedit_core.targets import Trace
 from widgets import interactive
 
 PLOTLY = "application/vnd.plotly.v1+json"
@@ -69,6 +71,13 @@ def a_hidden_drift() -> HiddenDrift:
     return HiddenDrift(2, 9, ("a", "b", "c"), 0.1, 0.2, 0.9, before, after, (0.3, 0.1), (0.1,) * 3)
 
 
+def a_trace(steps: int) -> Trace:
+    nll = [8.0 * 0.8**step for step in range(steps)]
+    rising = [0.001 * step for step in range(steps)]
+    chance = [math.exp(-value) for value in nll]
+    return Trace(nll, rising, rising, chance, rising, converged=True)
+
+
 def bundle(picture: str) -> dict[str, Any]:
     return interactive(picture)._repr_mimebundle_()
 
@@ -95,6 +104,7 @@ ALL = {
     "a large retention": retention_html(a_retention(14)),
     "sequence": sequence_html(a_sequence()),
     "hidden drift": hidden_drift_html(a_hidden_drift()),
+    "search": trace_html([a_trace(14)]),
 }
 
 
@@ -169,12 +179,15 @@ def test_axes_are_logarithmic_where_the_picture_s_are(log: str) -> None:
     assert low < 0.01 < 12_345 < high < 100_000
 
 
-def test_the_mark_stands_where_it_was_put_with_its_words() -> None:
-    layout = figure(some_curves()).layout
+@pytest.mark.parametrize("log", ["", "x"])
+def test_the_mark_stands_where_it_was_put_with_its_words(log: str) -> None:
+    layout = figure(some_curves(log)).layout
     [line], [words] = layout.shapes, layout.annotations
     assert (line.x0, line.x1, line.xref, line.yref) == (0.02, 0.02, "x", "y domain")
     assert (line.y0, line.y1) == (0, 1) and line.line.dash
-    assert words.text == "the &lt;paper&gt;'s" and words.x == 0.02
+    assert words.text == "the &lt;paper&gt;'s" and words.yanchor == "bottom"
+    # https://plotly.com/python/reference/layout/annotations: on a log axis, the logarithm.
+    assert words.x == (pytest.approx(math.log10(0.02)) if log else 0.02)
     assert not figure(curves_html(CURVES, "x", "y", "")).layout.shapes
 
 
@@ -260,6 +273,34 @@ def test_an_experiment_has_a_panel_for_each_measure(
         assert shown.layout[f"yaxis{at}"].type == "log"
     entries = [trace.name for trace in shown.data if trace.showlegend]
     assert len(entries) == len(set(entries)) >= len(methods)
+
+
+def test_a_search_has_its_terms_and_the_probability_marked_at_the_end() -> None:
+    trace = a_trace(14)
+    picture = trace_html([trace])
+    terms, [chance] = by_name(picture), by_name(picture, "x2").values()
+    steps = range(1, 15)
+    assert near(terms["loss"].x, steps) and near(terms["loss"].y, trace.loss)
+    assert near(terms["target"].y, trace.nll) and near(terms["KL"].y, trace.kl[1:])
+    assert near(chance.x, steps) and near(chance.y, trace.probability)
+    assert [size > 0 for size in chance.marker.size] == [False] * 13 + [True]
+    assert figure(picture).layout.yaxis.type == "log"
+
+
+def test_unnamed_curves_of_one_look_are_one_trace_and_others_their_own() -> None:
+    def draw(drawn: Any) -> None:
+        axes = drawn.subplots()
+        axes.plot([1, 2], [3, 4], color="red", label="red")
+        axes.plot([1, 2], [5, 6], color="red")
+        axes.plot([1, 2], [7, 8], color="blue")
+        axes.plot([1, 2], [9, 9], color="red", label="also red")
+
+    shown = by_name(_image(_svg(3.0, 2.0, draw), ""))
+    assert {name: list(trace.y) for name, trace in shown.items()} == {
+        "red": [3, 4, None, 5, 6],
+        "": [7, 8],
+        "also red": [9, 9],
+    }
 
 
 def test_only_the_points_that_the_picture_marks_are_marked() -> None:

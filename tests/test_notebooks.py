@@ -10,7 +10,7 @@ from typing import Any
 import nbformat
 import pytest
 
-from tools.clean_notebooks import WIDGET_VIEW, main
+from tools.clean_notebooks import PLOTLY, WIDGET_VIEW, main
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -227,6 +227,26 @@ def test_pictures_are_stored_as_images_that_an_untrusted_notebook_shows(path: Pa
     assert any("<img alt=" in each for each in html)
     for each in html:
         assert "<svg" not in each and "<script" not in each and "http" not in each
+
+
+#: Those whose own plots, beside the panels, are curves or maps.
+PLOTTED = [path for path in NOTEBOOKS if path.name[:2] in ("02", "03", "04", "05", "06", "07")]
+PLOTTED += [ROOT / "notebooks" / name for name in ("family.ipynb", "reading_the_numbers.ipynb")]
+
+
+@pytest.mark.parametrize("path", PLOTTED, ids=named)
+def test_a_plot_is_an_interactive_figure_with_its_picture_beside_it(path: Path) -> None:
+    plots = [
+        output.data
+        for cell in code_cells(path)
+        for output in cell.outputs
+        if PLOTLY in output.get("data", {})
+    ]
+    assert plots
+    for data in plots:
+        assert set(data) == {PLOTLY, "text/html", "text/plain"}
+        assert data["text/html"].startswith("<img alt=") and data[PLOTLY]["data"]
+        assert re.fullmatch(r"interactive picture, \d panels?", data["text/plain"])
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=named)

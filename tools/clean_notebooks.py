@@ -23,6 +23,7 @@ KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "nam
 LANGUAGE_INFO = {"name": "python"}
 VOLATILE = ("ExecuteTime", "collapsed", "execution", "scrolled", "trusted")
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+PLOTLY = "application/vnd.plotly.v1+json"
 LARGEST_OUTPUT = 100_000  # bytes
 HOME = re.compile(r"(?:/home/|/Users/|[A-Za-z]:\\Users\\)[\w.-]+|/root/")
 
@@ -80,6 +81,9 @@ def _mend_views(cell: Cell) -> Iterator[str]:
         if WIDGET_VIEW in data and _has_fallback(data):
             del data[WIDGET_VIEW]
             yield "widget view beside its fallback"
+        # JupyterLab adds it when it draws the figure, and from then on shows it in its place.
+        if PLOTLY in data and data.pop("image/png", None) is not None:
+            yield "photograph of a plotly figure"
 
 
 def _has_fallback(data: dict[str, Any]) -> bool:

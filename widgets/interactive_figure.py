@@ -110,7 +110,8 @@ def _figure(drawing: Drawing) -> go.Figure:
         figure.update_xaxes(_axis(panel.x), **place)
         figure.update_yaxes(_axis(panel.y), **place)
         for rule in panel.rules:
-            _add(figure, rule, **place)
+            axis = panel.x if rule.upright else panel.y
+            _add(figure, rule, axis.log, **place)
     figure.update_annotations(font_size=12)
     height = round(_INCH * drawing.height) + _MORE
     if columns > 1:  # beside several panels a legend would take the width that they need
@@ -138,8 +139,8 @@ def _joined(curves: Sequence[Curve]) -> list[Curve]:
     found: list[Curve] = []
     for curve in curves:
         for place, other in enumerate(found):
-            bare = replace(curve, name=other.name, x=other.x, y=other.y, marked=other.marked)
-            if not curve.name and curve.marked is None and bare == other:
+            alike = replace(curve, name=other.name, x=other.x, y=other.y) == other
+            if alike and not curve.name and curve.marked is None:
                 gap = (None,) if curve.width else ()
                 found[place] = replace(other, x=other.x + gap + curve.x, y=other.y + gap + curve.y)
                 break
@@ -167,13 +168,14 @@ def _scatter(curve: Curve, panel: Panel, first: bool) -> go.Scatter:
     if curve.width:
         trace["line"] = {"color": curve.colour, "width": curve.width} | _dash(curve)
     if curve.marker:
+        symbol = _SYMBOLS[curve.marker] + ("-open" if curve.hollow else "")
+        edge = 1.5 if symbol.endswith("-open") else 0
         size: Any = 4 if curve.marker == "." else curve.size + 2
         if curve.marked is not None:
             size = [size if at in curve.marked else 0 for at in range(len(curve.x))]
-        symbol = _SYMBOLS[curve.marker] + ("-open" if curve.hollow else "")
-        trace["marker"] = {"color": curve.colour, "size": size, "symbol": symbol}
-        if symbol.endswith("-open"):
-            trace["marker"]["line"] = {"color": curve.colour, "width": 1.5}
+        trace["marker"] = {
+            "color": curve.colour, "size": size, "symbol": symbol, "line": {"width": edge},
+        }  # fmt: skip
     return go.Scatter(trace)
 
 
@@ -186,7 +188,10 @@ def _heatmap(cells: Cells, panel: Panel) -> go.Heatmap:
     if cells.scale is None:
         trace["texttemplate"] = "%{z:.0f}"
     else:
-        trace |= {"showscale": True, "colorbar": {"title": {"text": cells.scale}, "thickness": 12}}
+        trace |= {
+            "showscale": True,
+            "colorbar": {"title": {"text": _safe(cells.scale)}, "thickness": 12},
+        }
     across, up = _names(panel.x, cells.x), _names(panel.y, cells.y)
     if across and up:
         trace["text"] = [[f"{row}, {column}" for column in across] for row in up]
@@ -201,7 +206,7 @@ def _axis(axis: Axis) -> dict[str, Any]:
     if axis.title:
         settings["title"] = {"text": _safe(axis.title), "standoff": 8}
     if axis.log:
-        settings["type"] = "log"
+        settings |= {"type": "log", "exponentformat": "e"}  # by itself 0.0001 would be 100μ
     if not axis.written:
         settings["showticklabels"] = False
     if axis.ticks:
@@ -210,12 +215,15 @@ def _axis(axis: Axis) -> dict[str, Any]:
     return settings
 
 
-def _add(figure: go.Figure, rule: Rule, **place: int) -> None:
+def _add(figure: go.Figure, rule: Rule, log: bool, **place: int) -> None:
     draw = figure.add_vline if rule.upright else figure.add_hline
     line = {"color": rule.colour, "width": rule.width} | _dash(rule)
     words: dict[str, Any] = {}
     if rule.words:
+        # Of a logarithmic axis plotly gives lines the value, but writing its logarithm.
+        at = log10(rule.at) if log else rule.at
         words = {"annotation_text": _safe(rule.words)}
+        words["annotation_x" if rule.upright else "annotation_y"] = at
         if rule.upright:  # over the panel, where no curve runs through it
             words |= {"annotation_position": "top", "annotation_yanchor": "bottom"}
     draw(rule.at, line=line, **words, **place)
