@@ -79,8 +79,8 @@ class Stored:
     """Which edits a writer has seen whole in which folder, so that no save reads one again.
 
     Without it the n-th save of a session reads n edits, and a long sequence of small edits spends
-    more time on that than on editing. An edit counts as seen while both of its files have the
-    time and the size that they had then; a load checks every byte, as ever.
+    more time on that than on editing. An edit counts as seen while both of its files are the
+    same ones, with the time and the size that they had then; a load checks every byte, as ever.
     """
 
     def __init__(self) -> None:

@@ -78,7 +78,7 @@ def _evaluated(
     monitor: Monitor,
 ) -> tuple[Evaluation, dict[str, Any]]:
     """The evaluation, and what was evaluated."""
-    from alphaedit_core.evaluation import compared_with, evaluate
+    from alphaedit_core.evaluation import chosen, compared_with, comparing, evaluate
 
     seed, compat = arguments.seed, arguments.compat
     if arguments.session is None:
@@ -86,8 +86,10 @@ def _evaluated(
         evaluation = evaluate(model, records, names, monitor, seed, compat, references)
         return evaluation, {"model": model.name, "session": None, "edits": 0}
     session = options.load_session(Path(arguments.session).expanduser(), arguments, monitor)
-    with session.at(0):
-        before = compared_with(session.model, records, names, monitor, seed, compat)
+    before = None
+    if comparing(chosen(records, names, compat)):  # else the weights need not be made twice more
+        with session.at(0):
+            before = compared_with(session.model, records, names, monitor, seed, compat)
     evaluation = evaluate(session.model, records, names, monitor, seed, compat, references, before)
     return evaluation, {
         "model": session.model.name,

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from alphaedit_core.records import Record
 
-from .base import Answer, Ask, Metric, Written, percent, texts
-from .matching import mentions
+from .base import Answer, Ask, Metric, percent
+from .questions import open_questions, told
 
 _TOKENS = 24
 
@@ -31,11 +31,7 @@ class MultiHop(Metric):
     default_for = ("mquake",)
 
     def asks(self, record: Record) -> list[Ask]:
-        return [
-            Written(probe.prompt, _TOKENS) for probe in record.asked("multi-hop") if probe.answers
-        ]
+        return open_questions(record, "multi-hop", _TOKENS)
 
     def value(self, record: Record, answers: Sequence[Answer]) -> float | None:
-        probes = [probe for probe in record.asked("multi-hop") if probe.answers]
-        pairs = zip(probes, texts(answers), strict=True)
-        return percent([any(mentions(text, probe.answers) for probe, text in pairs)])
+        return percent([any(told(record, "multi-hop", answers))])

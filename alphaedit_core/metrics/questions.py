@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 from alphaedit_core.records import Record
 
-from .base import Written
+from .base import Answer, Ask, Written, texts
+from .matching import mentions
 
 #: Length of the texts of fluency and consistency with their prompts, and tokens drawn from.
 LENGTH, TOP_K = 100, 5
@@ -38,6 +40,18 @@ def unrelated(record: Record) -> list[Pair]:
 def answered(record: Record, group: str) -> list[Pair]:
     """The probes of one group that have an answer, with the published one."""
     return [(probe.prompt, probe.answers[0]) for probe in record.asked(group) if probe.answers]
+
+
+def open_questions(record: Record, group: str, tokens: int) -> list[Ask]:
+    """The probes of one group that have an answer, to be answered in so many tokens."""
+    return [Written(probe.prompt, tokens) for probe in record.asked(group) if probe.answers]
+
+
+def told(record: Record, group: str, answers: Sequence[Answer]) -> list[bool]:
+    """Whether each of them is answered with one of its answers, of what was written to them."""
+    probes = [probe for probe in record.asked(group) if probe.answers]
+    pairs = zip(probes, texts(answers), strict=True)
+    return [mentions(text, probe.answers) for probe, text in pairs]
 
 
 def passages(record: Record) -> dict[Written, int]:
