@@ -15,6 +15,7 @@ from .facts import Fact
 from .likelihood import score
 from .progress import Monitor
 from .results import EditResult, Outcome
+from .superseding import Standing
 
 if TYPE_CHECKING:
     from .ledger import Batch
@@ -120,7 +121,7 @@ class Lost:
 def lost_facts(session: EditSession, monitor: Monitor | None = None) -> list[Lost]:
     """Which facts of the applied edits were said after their edit and are not any more.
 
-    A fact that a later edit corrected (same subject and prompt) is not lost.
+    A fact that a later edit took the place of is not lost.
 
     Args:
         session: the session; its weights are changed only while this runs.
@@ -131,13 +132,11 @@ def lost_facts(session: EditSession, monitor: Monitor | None = None) -> list[Los
         Cancelled: if cancelled; nothing was changed.
     """
     monitor = monitor or Monitor()
-    written: dict[tuple[str, str], tuple[int, Fact]] = {}
-    for number, entry in enumerate(session.history[: session.applied], start=1):
-        for outcome in entry.result.outcomes:
-            written.pop(outcome.fact.slot, None)
-            if outcome.written:
-                written[outcome.fact.slot] = number, outcome.fact
-    held = list(written.values())
+    entries = session.history[: session.applied]
+    everything = [(n, one) for n, entry in enumerate(entries, 1) for one in entry.result.outcomes]
+    standing = Standing(batch for entry in entries for batch in entry.batches)
+    among = [everything[position] for position in standing.positions]
+    held = [(number, outcome.fact) for number, outcome in among if outcome.written]
     with monitor.stage("facts that still hold", len(held), "fact"), session.model.in_use():
         scores = score(session.model, [(f.text, f.target) for _, f in held], monitor=monitor)
         monitor.advance(sum(own.exact for own in scores))

@@ -86,6 +86,8 @@ class BatchWrite:
             was searched for.
         plan: how many tokens went through the blocks together.
         targets: the target values that were written; None where nothing was searched for.
+        superseded: positions of the earlier facts that it took the place of, see
+            :mod:`~alphaedit_core.superseding`.
     """
 
     changes: dict[int, Change]
@@ -95,6 +97,7 @@ class BatchWrite:
     residual_left: list[float | None]
     plan: BatchPlan
     targets: Targets | None = None
+    superseded: tuple[int, ...] = ()
 
 
 def write_batch(

@@ -10,6 +10,7 @@ from .errors import CorruptFileError, InputError, SessionError
 from .files import atomic_folder, read_json, write_atomic, write_json_atomic
 from .models import quiet_transformers
 from .progress import Monitor
+from .superseding import Standing
 
 if TYPE_CHECKING:
     from .facts import Fact
@@ -90,13 +91,9 @@ def _written_names(folder: Path) -> set[str]:
 
 
 def facts_in_model(session: EditSession) -> list[Fact]:
-    """The facts of all applied edits; of corrections of the same thing only the last."""
-    latest: dict[tuple[str, str], Fact] = {}
-    for entry in session.history[: session.history.applied]:
-        for fact in entry.facts:
-            latest.pop(fact.slot, None)
-            latest[fact.slot] = fact
-    return list(latest.values())
+    """The facts of all applied edits that no later one has superseded."""
+    applied = session.history[: session.history.applied]
+    return Standing(batch for entry in applied for batch in entry.batches).facts
 
 
 def _record(session: EditSession) -> dict[str, Any]:

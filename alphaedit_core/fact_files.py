@@ -44,6 +44,7 @@ _FROM_REWRITE = {
     "target_new": "target_new",
     "target_true": "target_true",
     "relation_id": "relation",
+    "replaces": "replaces",
 }
 _FROM_COUNTERFACT = {"paraphrase_prompts": "paraphrases", "neighborhood_prompts": "neighbours"}
 

@@ -27,6 +27,9 @@ from .errors import InputError
 SLOT = "{}"
 """The place of the subject in a prompt."""
 
+REPLACES = ("prompt", "relation", "nothing")
+"""What of the facts written before a fact can take the place of; see :attr:`Fact.replaces`."""
+
 _SHOWN = 60
 """Characters of a value that a message or a repr shows before it is cut."""
 
@@ -51,6 +54,10 @@ class Fact:
         neighbours: complete prompts about other subjects for which ``target_true`` stays right, by
             which specificity is judged.
         relation: a name for the property that is edited, such as Wikidata's ``"P276"``, or None.
+        replaces: which facts, written before, this one takes the place of; they are then no longer
+            protected. ``"prompt"``: that of the same subject and prompt. ``"relation"``: also those
+            that give the same relation of the subject another value, in whatever words; for a
+            relation that has one value. ``"nothing"``: none, both are kept.
         id: name of the fact; by default 12 hexadecimal digits made from subject, prompt and target,
             the same on every machine.
 
@@ -67,6 +74,7 @@ class Fact:
     neighbours: Sequence[str] = ()
     relation: str | None = None
     id: str = ""
+    replaces: str = REPLACES[0]
 
     def __post_init__(self) -> None:
         subject = checked_text("subject", self.subject)
@@ -82,6 +90,12 @@ class Fact:
         for name in ("target_true", "relation"):
             value = getattr(self, name)
             cleaned[name] = None if value is None else checked_text(name, value)
+        if self.replaces not in REPLACES:
+            raise InputError(
+                f"replaces {shown(self.replaces)} is not known; give one of {', '.join(REPLACES)}"
+            )
+        if self.replaces == "relation" and cleaned["relation"] is None:
+            raise InputError('replaces "relation" needs a relation; name it, such as "P36"')
         key = (cleaned["subject"], cleaned["prompt"], cleaned["target"])
         cleaned["id"] = _content_id(*key) if self.id == "" else checked_text("id", self.id)
         for name, value in cleaned.items():
@@ -100,12 +114,12 @@ class Fact:
 
     @property
     def slot(self) -> tuple[str, str]:
-        """What the fact is about: subject and prompt, case and white space folded.
+        """What the fact is about: subject and prompt, with white space folded.
 
         Two facts with the same slot are statements about the same thing; the later one corrects
-        the earlier.
+        the earlier. Capitals count: "CO" is not "Co", and "March" is not "march".
         """
-        return folded(self.subject), folded(self.prompt)
+        return spaced(self.subject), spaced(self.prompt)
 
     def changed(self, **fields: Any) -> Fact:
         """A copy with some fields replaced.
@@ -131,6 +145,8 @@ class Fact:
         }
         if self.id != _content_id(self.subject, self.prompt, self.target):
             record["id"] = self.id
+        if self.replaces != REPLACES[0]:
+            record["replaces"] = self.replaces
         return {name: value for name, value in record.items() if value not in (None, [])}
 
     @classmethod
@@ -182,6 +198,8 @@ class Fact:
                 rows.append((name.capitalize(), "<br>".join(escape(text) for text in texts)))
         if self.relation is not None:
             rows.append(("Relation", escape(self.relation)))
+        if self.replaces != REPLACES[0]:
+            rows.append(("Replaces", escape(self.replaces)))
         body = "".join(
             f'<tr><th scope="row">{head}</th><td dir="auto">{cell}</td></tr>' for head, cell in rows
         )
@@ -204,11 +222,12 @@ def check_facts(facts: Sequence[Fact], labels: Sequence[str] | None = None) -> l
 
     Returns:
         The same facts in the same order. Of facts that say the same (same :attr:`Fact.slot`, and
-        targets that differ in case and white space at most) the first is kept.
+        targets that differ in white space at most) the first is kept.
 
     Raises:
         InputError: if there is no fact, if ``facts`` is not a sequence of facts, if two facts give
-            the same thing different targets, or if two different facts have the same id.
+            the same thing different targets (of a relation, if one of them says that it has one
+            value), or if two different facts have the same id.
     """
     if isinstance(facts, (Mapping, str, Fact)) or not isinstance(facts, Iterable):
         raise InputError(f"the facts are {kind(facts)}; give a list of facts, such as [Fact(...)]")
@@ -217,13 +236,14 @@ def check_facts(facts: Sequence[Fact], labels: Sequence[str] | None = None) -> l
         raise InputError("the list of facts is empty; give at least one fact")
     labels = [f"fact {n}" for n in range(1, len(facts) + 1)] if labels is None else labels
     by_slot: dict[tuple[str, str], tuple[str, Fact]] = {}
+    by_relation: dict[tuple[str, str | None], list[tuple[str, Fact]]] = {}
     by_id: dict[str, str] = {}
     for label, fact in zip(labels, facts, strict=True):
         if not isinstance(fact, Fact):
             raise InputError(f"{label}: {shown(fact)} is {kind(fact)}; make it a Fact(...)")
         if fact.slot in by_slot:
             first_label, first = by_slot[fact.slot]
-            if folded(first.target) != folded(fact.target):
+            if spaced(first.target) != spaced(fact.target):
                 raise InputError(
                     f"{first_label} and {label}: both are about {shown(fact.text)}, with the "
                     f"targets {shown(first.target)} and {shown(fact.target)}; keep one of them, or "
@@ -235,6 +255,16 @@ def check_facts(facts: Sequence[Fact], labels: Sequence[str] | None = None) -> l
                 f"{by_id[fact.id]} and {label}: both have the id {shown(fact.id)}; give each its "
                 "own id, or leave the ids out"
             )
+        alike = by_relation.setdefault((fact.slot[0], fact.relation), [])
+        for other_label, other in alike:
+            if replaced(other, fact) or replaced(fact, other):
+                raise InputError(
+                    f"{other_label} and {label}: both are about {shown(fact.relation)} of "
+                    f"{shown(fact.subject)}, said to have one value, with the targets "
+                    f"{shown(other.target)} and {shown(fact.target)}; keep one of them, or set "
+                    'replaces to "prompt"'
+                )
+        alike.append((label, fact))
         by_slot[fact.slot] = label, fact
         by_id[fact.id] = label
     return [fact for _, fact in by_slot.values()]
@@ -362,10 +392,22 @@ def _neighbours(value: object) -> tuple[str, ...]:
     return texts
 
 
-def folded(text: str) -> str:
-    """``text`` without differences of case, of composition and of white space."""
-    decomposed = unicodedata.normalize("NFD", text).casefold()
-    return " ".join(unicodedata.normalize("NFC", decomposed).split())
+def spaced(text: str) -> str:
+    """``text`` without differences of composition and of white space."""
+    return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def replaced(earlier: Fact, later: Fact) -> bool:
+    """Whether a fact takes the place of one that was written before it; see `Fact.replaces`."""
+    if later.replaces == "nothing":
+        return False
+    if earlier.slot == later.slot:
+        return True
+    return (
+        later.replaces == "relation"
+        and (earlier.slot[0], earlier.relation) == (later.slot[0], later.relation)
+        and spaced(earlier.target) != spaced(later.target)
+    )
 
 
 def _content_id(subject: str, prompt: str, target: str) -> str:

@@ -2,40 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
 from .closed_form import EarlierKeys, Metric
 from .facts import Fact
-
-
-class Corrected:
-    """What facts say something of: another fact is ``in`` it if it is about the same thing.
-
-    That is the same subject and prompt (:attr:`Fact.slot`), or subject and relation id, by which
-    two differently worded facts are about the same thing.
-
-    Args:
-        facts: the later facts.
-    """
-
-    def __init__(self, facts: Iterable[Fact] = ()) -> None:
-        self._slots: set[tuple[str, str]] = set()
-        self._relations: set[tuple[str, str]] = set()
-        self.add(facts)
-
-    def add(self, facts: Iterable[Fact]) -> None:
-        """Take in more facts."""
-        for fact in facts:
-            self._slots.add(fact.slot)
-            if fact.relation is not None:
-                self._relations.add((fact.slot[0], fact.relation))
-
-    def __contains__(self, fact: Fact) -> bool:
-        if fact.slot in self._slots:
-            return True
-        return fact.relation is not None and (fact.slot[0], fact.relation) in self._relations
+from .superseding import Standing
 
 
 class KeyMemory:
@@ -55,29 +28,46 @@ class KeyMemory:
         self, metrics: Mapping[int, Metric], kept: bool = True, decay: float = 1.0
     ) -> None:
         self._metrics, self._kept, self._decay = metrics, kept, decay
-        self._facts: list[Fact] = []
+        self._standing = Standing()
         self.by_layer = {
             layer: EarlierKeys.none(metric.width, metric.device)
             for layer, metric in metrics.items()
         }
 
     def __len__(self) -> int:
-        return len(self._facts)
+        return len(self._standing.positions) if self._kept else 0
 
-    def make_room(self, facts: Sequence[Fact]) -> None:
-        """Let go of the keys of earlier facts that say something else of the same thing."""
-        corrected = Corrected(facts)
-        kept = [index for index, fact in enumerate(self._facts) if fact not in corrected]
-        if len(kept) < len(self._facts):
-            self._facts = [self._facts[index] for index in kept]
+    @property
+    def facts(self) -> list[Fact]:
+        """The facts whose keys are there, in order."""
+        return self._standing.facts if self._kept else []
+
+    def make_room(self, facts: Sequence[Fact]) -> tuple[int, ...]:
+        """Let go of the keys of earlier facts that these take the place of.
+
+        Returns:
+            Positions of the earlier facts among all that were written.
+        """
+        superseded = self._standing.replaced_by(facts)
+        self.let_go(superseded)
+        return superseded
+
+    def let_go(self, superseded: Sequence[int]) -> None:
+        """Let go of the keys of earlier facts, by their positions."""
+        if not superseded:
+            return
+        gone = set(superseded)
+        kept = [n for n, at in enumerate(self._standing.positions) if at not in gone]
+        self._standing.remove(superseded)
+        if self._kept:
             self.by_layer = {layer: keys.only(kept) for layer, keys in self.by_layer.items()}
 
     def add(self, facts: Sequence[Fact], keys: Mapping[int, Tensor]) -> None:
         """Take in the keys (d_in, n) of facts that have been written."""
+        self._standing.add(facts)
         if not self._kept:
             return
         for layer, metric in self._metrics.items():
             own = keys[layer].to(metric.device)
             there = self.by_layer[layer].faded(self._decay)
             self.by_layer[layer] = there.joined(metric.half(own))
-        self._facts += facts

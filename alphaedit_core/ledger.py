@@ -24,6 +24,7 @@ from .errors import CorruptFileError, InputError, SessionError
 from .facts import Fact
 from .files import read_json, sha256_of_file, write_atomic, write_json_atomic
 from .hyperparameters import HyperParameters
+from .old_sessions import UNKNOWN, with_superseded
 from .results import EditResult
 from .tensor_files import load_tensors, save_tensors, tensor_digest
 
@@ -41,12 +42,15 @@ class Batch:
         changes: the change of each layer's weight, on the CPU.
         keys: the facts' keys at each layer, (d_in, n), on the CPU.
         plan: tokens that went through the blocks together.
+        superseded: positions of the earlier facts that these took the place of, see
+            :mod:`~alphaedit_core.superseding`.
     """
 
     facts: list[Fact]
     changes: dict[int, Change]
     keys: dict[int, Tensor]
     plan: int
+    superseded: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,7 +231,7 @@ def load_entries(
     Raises:
         CorruptFileError: if a file is missing, damaged or not what the manifest says.
     """
-    entries = [_read_entry(folder, named) for named in manifest["entries"]]
+    entries = with_superseded([_read_entry(folder, named) for named in manifest["entries"]])
     if stored is not None:
         for entry, named in zip(entries, manifest["entries"], strict=True):
             stored.note(folder, entry, named)
@@ -246,6 +250,7 @@ def _write_entry(folder: Path, entry: Entry, stored: Stored) -> dict[str, str]:
             {
                 "facts": [fact.to_dict() for fact in batch.facts],
                 "plan": batch.plan,
+                "superseded": list(batch.superseded),
                 "changes": {str(n): kind_of(change) for n, change in batch.changes.items()},
             }
             for batch in entry.batches
@@ -303,7 +308,8 @@ def _read_entry(folder: Path, named: dict[str, str]) -> Entry:
             keys[int(layer)] = own.pop("keys")
             changes[int(layer)] = change_from(kind, own)
         facts = [Fact.from_dict(fact) for fact in batch["facts"]]
-        batches.append(Batch(facts, changes, keys, batch["plan"]))
+        superseded = tuple(batch.get("superseded", UNKNOWN))
+        batches.append(Batch(facts, changes, keys, batch["plan"], superseded))
     return Entry(
         record["created"],
         batches,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .facts import Fact
+from .facts import Fact, replaced
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +75,13 @@ class Distinct:
 def distinct(records: Sequence[Record]) -> Distinct:
     """Of records with a fact about the same subject and prompt (:attr:`Fact.slot`) the first.
 
-    A batch cannot hold two of them: they would be written against each other. Where the targets
+    The same goes for two values of one relation that is said to have one value. A batch cannot
+    hold two of them: they would be written against each other. Where the targets
     agree a record stays if another fact of it is new, or if it has multi-hop questions, which are
     its own: cases of MQuAKE share many facts. Else it would only be counted twice.
     """
     seen: dict[tuple[str, str], str] = {}
+    related: dict[tuple[str, str | None], list[Fact]] = {}
     found = Distinct([], [])
     for record in records:
         own = {fact.slot: fact.target for fact in record.facts}
@@ -87,8 +89,15 @@ def distinct(records: Sequence[Record]) -> Distinct:
             own[fact.slot] == fact.target == seen.get(fact.slot, fact.target)
             for fact in record.facts
         )
+        for number, fact in enumerate(record.facts):
+            others = [*related.get((fact.slot[0], fact.relation), ()), *record.facts[:number]]
+            agrees &= not any(
+                replaced(o, fact) or replaced(fact, o) for o in others if o.slot != fact.slot
+            )
         if agrees and (own.keys() - seen.keys() or record.asked("multi-hop")):
             seen |= own
+            for fact in record.facts:
+                related.setdefault((fact.slot[0], fact.relation), []).append(fact)
             found.records.append(record)
         else:
             found.left_out.append(record)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from .errors import InputError
-from .facts import Fact, kind, shown
+from .facts import Fact, kind, shown, spaced
 
 _LAYOUT = (
     'give an object of targets with lists of texts, {"French": ["…"]}, or one such object for each '
@@ -25,15 +25,14 @@ class References:
 
     def __init__(self, known: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
         self._known = {
-            relation: {_folded(target): tuple(texts) for target, texts in targets.items()}
+            relation: {spaced(target): tuple(texts) for target, texts in targets.items()}
             for relation, targets in known.items()
         }
 
     def about(self, fact: Fact) -> tuple[str, ...]:
         """Texts about things that have a fact's relation to its new target; none if unknown."""
-        target = _folded(fact.target)
-        own = self._known.get(fact.relation or "", {}).get(target)
-        return self._known.get("", {}).get(target, ()) if own is None else own
+        own = _of(fact.target, self._known.get(fact.relation or "", {}))
+        return (_of(fact.target, self._known.get("", {})) or ()) if own is None else own
 
     def to_dict(self) -> dict[str, dict[str, list[str]]]:
         """All texts by target, by relation."""
@@ -94,5 +93,9 @@ def _texts(place: str, value: object) -> list[str]:
     return value
 
 
-def _folded(text: str) -> str:
-    return " ".join(text.casefold().split())
+def _of(target: str, known: Mapping[str, tuple[str, ...]]) -> tuple[str, ...] | None:
+    """Texts of a target; of one in other capitals where it alone could be meant."""
+    if (exact := known.get(spaced(target))) is not None:
+        return exact
+    alike = [name for name in known if name.casefold() == spaced(target).casefold()]
+    return known[alike[0]] if len(alike) == 1 else None

@@ -8,14 +8,15 @@ from typing import Any
 
 from . import __version__
 from .editors.words import settings_words
-from .export import facts_in_model, markdown_cell, portable_name
+from .export import markdown_cell, portable_name
 from .ledger import Entry
 from .nullspace import Spectrum
 from .page import page, scroll
 from .pictures import spectrum_html, trace_html
 from .probes import KINDS, ProbeRow, aggregate
-from .results import HEADINGS, Outcome, html_table
+from .results import HEADINGS, Outcome, html_table, superseded_html
 from .session import EditSession
+from .superseding import Standing
 
 
 def report_html(
@@ -61,6 +62,12 @@ def model_card(session: EditSession) -> str:
         f"| {_moved(outcome)} | {_word(outcome)} |"
         for outcome in latest
     ]
+    gone = [
+        f"- {markdown_cell(one.fact.text)} {markdown_cell(one.fact.target)} → "
+        f"{markdown_cell(one.by.text)} {markdown_cell(one.by.target)}"
+        for entry in entries
+        for one in entry.result.superseded
+    ]
     table = ["| prompt | new target | P(new) right after | outcome |", "|---|---|---|---|", *rows]
     made = manifest["made_with"]
     lines = [
@@ -72,6 +79,7 @@ def model_card(session: EditSession) -> str:
         f"{len(latest)} facts are written.",
         "",
         *(table if rows else ["No edit is applied."]),
+        *(["", "Replaced by later edits, and no longer protected:", "", *gone] if gone else []),
         "",
         f"- Settings of the last edit: {settings_words(used)}; seed: {used.seed}",
         f"- Digest of the edited weights: `{_digest(session)}`",
@@ -111,6 +119,7 @@ def _edits(session: EditSession) -> str:
             f"<h2>Edit {number}{escape(named)}</h2>"
             f'<p class="quiet">{escape(made)}; {escape(entry.result.summary())}</p>'
             + scroll(html_table((*HEADINGS, "outcome"), rows))
+            + superseded_html(entry.result.superseded)
             + "<h3>Search for the target values</h3>"
             + trace_html([outcome.trace for outcome in entry.result.outcomes])
         )
@@ -207,13 +216,11 @@ def _digest(session: EditSession) -> str:
 
 
 def _latest(session: EditSession) -> list[Outcome]:
-    """One outcome for each fact in the model; of corrections of the same thing only the last."""
-    outcomes = {
-        outcome.fact.slot: outcome
-        for entry in _applied(session)
-        for outcome in entry.result.outcomes
-    }
-    return [outcomes[fact.slot] for fact in facts_in_model(session)]
+    """One outcome for each fact in the model, which no later one has superseded."""
+    entries = _applied(session)
+    outcomes = [outcome for entry in entries for outcome in entry.result.outcomes]
+    standing = Standing(batch for entry in entries for batch in entry.batches)
+    return [outcomes[position] for position in standing.positions]
 
 
 def _moved(outcome: Outcome) -> str:

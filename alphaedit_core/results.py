@@ -10,6 +10,7 @@ from typing import Any
 from .editing import LayerWrite
 from .facts import Fact
 from .likelihood import Score
+from .superseding import Superseded
 from .targets import Trace
 
 
@@ -67,6 +68,7 @@ class EditResult:
         batches: index of the batch of each fact.
         plans: tokens that went through the blocks together, per batch.
         seconds: wall-clock seconds per stage.
+        superseded: earlier facts that it took the place of; they are no longer protected.
     """
 
     outcomes: list[Outcome]
@@ -74,6 +76,7 @@ class EditResult:
     batches: list[int]
     plans: list[int]
     seconds: dict[str, float] = field(default_factory=dict)
+    superseded: list[Superseded] = field(default_factory=list)
 
     @property
     def written(self) -> int:
@@ -91,6 +94,7 @@ class EditResult:
             "batches": self.batches,
             "plans": self.plans,
             "seconds": self.seconds,
+            "superseded": [one.to_dict() for one in self.superseded],
         }
 
     @classmethod
@@ -114,7 +118,10 @@ class EditResult:
             for one in stored["outcomes"]
         ]
         writes = [[LayerWrite(**write) for write in batch] for batch in stored["writes"]]
-        return cls(outcomes, writes, stored["batches"], stored["plans"], stored["seconds"])
+        superseded = [Superseded.from_dict(one) for one in stored.get("superseded", ())]
+        return cls(
+            outcomes, writes, stored["batches"], stored["plans"], stored["seconds"], superseded
+        )
 
     def rows(self) -> list[tuple[str, ...]]:
         """The table of before and after: prompt, said before, says now, P(new), P(true)."""
@@ -127,7 +134,9 @@ class EditResult:
         return f"{self.written} of {count} facts written, {seconds:.1f} s"
 
     def __repr__(self) -> str:
-        return f"EditResult: {self.summary()}\n{text_table(HEADINGS, self.rows())}"
+        lines = [f"EditResult: {self.summary()}", text_table(HEADINGS, self.rows())]
+        lines += [_one_line(str(one), 300) for one in self.superseded[:_HTML_ROWS]]
+        return "\n".join(lines)
 
     def _repr_html_(self) -> str:
         from .pictures import trace_html
@@ -149,11 +158,21 @@ class EditResult:
         return (
             f"<p>{escape(self.summary())}</p>{shown}"
             + "".join(f"<p>{escape(note)}</p>" for note in notes[:_HTML_ROWS])
+            + superseded_html(self.superseded)
             + trace_html([outcome.trace for outcome in self.outcomes])
             + "<details><summary>What each layer wrote</summary>"
             + html_table(_WRITE_HEADINGS, writes)
             + "</details>"
         )
+
+
+def superseded_html(superseded: Sequence[Superseded]) -> str:
+    """A list of the facts that an edit took the place of; "" for none."""
+    shown = [str(one) for one in superseded[:_HTML_ROWS]]
+    if len(superseded) > _HTML_ROWS:
+        shown.append(f"… and {len(superseded) - _HTML_ROWS} more, in superseded")
+    items = "".join(f"<li>{escape(one)}</li>" for one in shown)
+    return f'<ul data-testid="superseded">{items}</ul>' if items else ""
 
 
 HEADINGS = ("prompt", "before", "after", "P(new)", "P(true)")

@@ -1,8 +1,8 @@
 """Retention: what is left of every earlier batch of facts after each later edit.
 
 Every batch is asked again in every state from its own edit on, by its facts' own prompts. A fact
-that a later batch corrects (the same subject and prompt, or the same relation of the subject: the
-rule by which a session lets go of its keys) no longer counts from then on. States are those of the
+that a later batch supersedes (the rule by which a session lets go of its keys) no longer counts
+from then on. States are those of the
 history, so that of an edit of several batches all are first asked when it is whole.
 """
 
@@ -10,17 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from .drift import weight_changes
 from .errors import InputError, SessionError
 from .facts import Fact
-from .key_memory import Corrected
 from .likelihood import Score, score
 from .models import EditableModel
 from .progress import Monitor
 from .results import html_table, text_table
 from .session import EditSession
+from .superseding import Written
 
 DEFINITIONS: Mapping[str, str] = {
     "efficacy": "share of a batch's facts whose new target is likelier than the true one after the "
@@ -202,14 +203,14 @@ def retention(
         if not 1 <= number <= len(entries):
             raise SessionError(f"there is no state {number} with facts; give 1 to {len(entries)}")
     batches = [
-        (BatchName(edit, place, len(batch.facts)), batch.facts)
+        (BatchName(edit, place, len(batch.facts)), batch)
         for edit, entry in enumerate(entries[: wanted[-1]], start=1)
         for place, batch in enumerate(entry.batches, start=1)
     ]
     columns: list[list[Kept | None]] = []
     with session.model.in_use(), monitor.stage("retention", len(wanted), "state"):
         for number in wanted:
-            counting = standing([facts for name, facts in batches if name.edit <= number])
+            counting = standing([batch for name, batch in batches if name.edit <= number])
             with session.at(number):
                 column: list[Kept | None] = [*_asked(session.model, counting, monitor)]
             columns.append(column + [None] * (len(batches) - len(column)))
@@ -222,13 +223,13 @@ def retention(
     )
 
 
-def standing(batches: Sequence[Sequence[Fact]]) -> list[list[Fact]]:
-    """Of each batch the facts that no later one corrects."""
-    later, found = Corrected(), []
-    for facts in reversed(batches):
-        found.append([fact for fact in facts if fact not in later])
-        later.add(facts)
-    return found[::-1]
+def standing(batches: Sequence[Written]) -> list[list[Fact]]:
+    """Of each batch the facts that no later one has superseded."""
+    gone = {position for batch in batches for position in batch.superseded}
+    found, position = [], count()
+    for batch in batches:
+        found.append([fact for fact in batch.facts if next(position) not in gone])
+    return found
 
 
 def _asked(

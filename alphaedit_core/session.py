@@ -43,6 +43,7 @@ from .progress import Monitor
 from .prompts import Request, prepare
 from .results import EditResult, Outcome, Seen
 from .statistics import collect_statistics
+from .superseding import named
 from .targets import Targets
 from .weights import EditedWeights
 
@@ -483,7 +484,10 @@ class EditSession:
             entry = Entry(
                 datetime.now(UTC).isoformat(timespec="seconds"),
                 new,
-                _result(self.model, parts, writes, before, after, seconds),
+                dataclasses.replace(
+                    _result(self.model, parts, writes, before, after, seconds),
+                    superseded=named([e.batches for e in self._entries[: self._applied]], new),
+                ),
                 self.weights_digest(),
                 self.hyperparameters,
             )
@@ -521,7 +525,7 @@ class EditSession:
             metrics = {layer: space.metric for layer, space in self._spaces.items()}
             memory = KeyMemory(metrics, hp.previous_keys, hp.previous_keys_decay)
             for batch in self._batches(self._applied):
-                memory.make_room(batch.facts)
+                memory.let_go(batch.superseded)
                 memory.add(batch.facts, batch.keys)
             self._memory = memory
         return self._spaces
@@ -535,7 +539,7 @@ class EditSession:
     ) -> BatchWrite:
         assert self._memory is not None
         facts = [request.fact for request in requests]
-        self._memory.make_room(facts)
+        superseded = self._memory.make_room(facts)
         key = self._search_key(facts) if self._targets is not None else ""
         written = write_batch(
             self.model,
@@ -552,7 +556,7 @@ class EditSession:
         if self._targets is not None and written.targets is not None:
             self._targets[key] = written.targets
         self._memory.add(facts, written.keys)
-        return written
+        return dataclasses.replace(written, superseded=superseded)
 
     def _search_key(self, facts: Sequence[Fact]) -> str:
         """What target values depend on: weights, facts, contexts, and the search itself."""
@@ -699,6 +703,7 @@ def _kept(requests: Sequence[Request], written: BatchWrite) -> Batch:
         {layer: laid_out(change, "cpu") for layer, change in written.changes.items()},
         {layer: keys.cpu() for layer, keys in written.keys.items()},
         written.plan.tokens,
+        written.superseded,
     )
 
 

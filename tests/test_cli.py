@@ -257,6 +257,22 @@ class TestSessions:
         assert first["weights_digest"] == second["weights_digest"]
         assert first["edits"] == second["edits"] == 2
 
+    def test_an_edit_says_what_it_replaced_unless_both_are_kept(self, place: Workplace) -> None:
+        other = FACTS[0].changed(target="Berlin")
+        first, second = (place.facts_file(f"r{i}.json", f) for i, f in enumerate((FACTS[0], other)))
+        session = place.folder / "corrected"
+        assert "replaced:" not in place.edit(first, "--session", session).out
+        said = f"“{other.text} Berlin” replaces “{other.text} {FACTS[0].target}” of edit 1"
+        assert f"replaced: {said}" in place.run("edit", second, "--session", session).out
+        place.run("undo", "--session", session)
+        asked = ("edit", second, "--session", session, "--keep-both", "--json")
+        kept = place.run(*asked).json
+        assert kept["superseded"] == []
+        assert kept["facts"][0]["fact"]["replaces"] == "nothing"
+        place.run("undo", "--session", session)
+        [one] = place.run(*asked[:-2], "--json").json["superseded"]
+        assert one["edit"] == 1 and one["by"] == other.to_dict()
+
     def test_undo_and_redo_change_what_the_session_says(self, place: Workplace) -> None:
         session = place.folder / "s"
         place.edit(place.facts, "--session", session, "--set", "steps=25")

@@ -86,7 +86,7 @@ RECORDS = {
     "null as record": (None, ["fact 2", "null", "an object with the fields"]),
     "unknown field": (GOOD | {"colour": "red"}, ["fact 2", '"colour"', "not known", "remove it"]),
     "another target for the same": (
-        GOOD | {"subject": "EIFFEL  tower", "prompt": "{}  is in the CITY of", "target": "Oslo"},
+        GOOD | {"subject": "Eiffel  Tower", "prompt": "{}  is in the city of", "target": "Oslo"},
         ["fact 1 and fact 2", '"Rome"', '"Oslo"', "keep one of them"],
     ),
 }

@@ -221,9 +221,9 @@ def test_not_utf8(tmp_path: Path, encoding: str) -> None:
 
 
 def test_records_that_contradict_each_other(tmp_path: Path) -> None:
-    other = {"subject": "LOUVRE", "prompt": "the {}  is in", "target": "Rome"}
+    other = {"subject": "Louvre", "prompt": "The {}  is in", "target": "Rome"}
     assert refusal(write(tmp_path / "f.json", [GOOD, RECORDS[0], other])) == (
-        'fact 1 and fact 3: both are about "the LOUVRE is in", with the targets "Oslo" and "Rome"; '
+        'fact 1 and fact 3: both are about "The Louvre is in", with the targets "Oslo" and "Rome"; '
         "keep one of them, or edit them one after the other"
     )
     lines = f"{json.dumps(GOOD)}\n\n{json.dumps(other)}"

@@ -13,7 +13,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from alphaedit_core.errors import InputError
-from alphaedit_core.facts import Fact, check_facts, facts_table_html
+from alphaedit_core.facts import Fact, check_facts, facts_table_html, replaced
 
 EIFFEL = Fact(
     "Eiffel Tower",
@@ -96,10 +96,13 @@ def test_composed_and_decomposed_text_are_one_fact() -> None:
     assert composed.id == decomposed.id
 
 
-def test_slot_folds_case_and_space_and_nothing_else() -> None:
+def test_slot_folds_composition_and_space_and_nothing_else() -> None:
     slot = Fact("Eiffel Tower", "The {} is in", "Rome").slot
-    assert Fact("EIFFEL  tower", "the {}\nIs in ", "Oslo").slot == slot
-    assert Fact("Straße", "{} is", "x").slot == Fact("STRASSE", "{} is", "x").slot
+    assert Fact("Eiffel  Tower", "The {}\nis in ", "Oslo").slot == slot
+    assert Fact("e\u0301", "{} is", "x").slot == Fact("\xe9", "{} is", "x").slot
+    for one, other in (("CO", "Co"), ("March", "march"), ("Straße", "Strasse"), ("ﬁn", "fin")):
+        assert Fact(one, "{} is", "x").slot != Fact(other, "{} is", "x").slot
+    assert Fact("Eiffel Tower", "the {} is in", "Rome").slot != slot
     assert Fact("EiffelTower", "The {} is in", "Rome").slot != slot
     assert Fact("Eiffel Tower", "The {} was in", "Rome").slot != slot
 
@@ -195,7 +198,7 @@ def test_facts_that_contradict_each_other() -> None:
     facts = [
         Fact("Louvre", "The {} is in", "Oslo"),
         Fact("Eiffel Tower", "The {} is in", "Rome"),
-        Fact("EIFFEL tower", "the {}  is in", "Oslo"),
+        Fact("Eiffel  Tower", "The {}  is in", "Oslo"),
     ]
     with pytest.raises(InputError) as caught:
         check_facts(facts)
@@ -209,7 +212,7 @@ def test_facts_that_contradict_each_other() -> None:
 
 def test_the_first_of_equal_facts_is_kept() -> None:
     first = Fact("Louvre", "The {} is in", "Oslo", paraphrases=["Find the {} in"])
-    facts = [first, EIFFEL, Fact("louvre", "The {}  is in", "OSLO")]
+    facts = [first, EIFFEL, Fact(" Louvre", "The {}  is in", "Oslo")]
     assert check_facts(facts) == [first, EIFFEL]
 
 
@@ -280,3 +283,55 @@ def test_facts_are_read_without_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+# -- what is the same thing ------------------------------------------------------------------------
+
+BORN = Fact("Ada", "{} was born in", "Rome", relation="P19", replaces="relation")
+HOME = Fact("Ada", "The birthplace of {} is", "Oslo", relation="P19")
+SPEAKS = Fact("Ada", "{} speaks", "French", relation="P1412")
+ALSO = Fact("Ada", "A language of {} is", "Welsh", relation="P1412")
+
+
+def test_names_that_differ_in_capitals_are_edited_together() -> None:
+    months = [
+        Fact(name, "{} is a kind of", to) for name, to in (("March", "cat"), ("march", "dog"))
+    ]
+    gases = [Fact(name, "{} is a gas", "now") for name in ("CO", "Co")]
+    assert check_facts([*months, *gases]) == [*months, *gases]
+
+
+def test_targets_that_differ_in_capitals_contradict() -> None:
+    with pytest.raises(InputError, match='targets "Turkey" and "turkey"'):
+        check_facts([Fact("x", "{} is", to) for to in ("Turkey", "turkey")])
+
+
+def test_a_relation_with_one_value_is_not_given_two() -> None:
+    for pair in ([BORN, HOME], [HOME, BORN]):
+        with pytest.raises(InputError) as caught:
+            check_facts(pair)
+        said = str(caught.value)
+        assert 'fact 1 and fact 2: both are about "P19" of "Ada"' in said
+        assert "one value" in said and '"Rome"' in said and '"Oslo"' in said
+    assert check_facts([SPEAKS, ALSO]) == [SPEAKS, ALSO]
+    worded = HOME.changed(target="Rome")
+    assert check_facts([BORN, worded]) == [BORN, worded]
+
+
+def test_what_a_fact_replaces() -> None:
+    assert replaced(HOME, BORN) and not replaced(BORN, HOME)
+    assert not replaced(HOME.changed(target="Rome"), BORN), "another wording of the same"
+    assert not replaced(SPEAKS, ALSO)
+    again = BORN.changed(target="Oslo")
+    assert replaced(BORN, again.changed(replaces="prompt"))
+    assert not replaced(BORN, again.changed(replaces="nothing"))
+    assert not replaced(BORN.changed(subject="ADA"), again)
+    assert not replaced(HOME.changed(subject="ADA"), BORN)
+
+
+def test_replaces_is_kept_and_checked() -> None:
+    assert Fact.from_dict(BORN.to_dict()) == BORN and BORN.to_dict()["replaces"] == "relation"
+    assert "replaces" not in HOME.to_dict()
+    assert BORN.id == BORN.changed(replaces="nothing").id
+    assert "give one of prompt, relation, nothing" in refusal("a", "{}", "b", replaces="all")
+    assert "needs a relation" in refusal("a", "{}", "b", replaces="relation")

@@ -471,3 +471,12 @@ def test_a_metric_that_lives_elsewhere_is_registered(monkeypatch: pytest.MonkeyP
 
     with pytest.raises(InputError, match="no title"):
         register(Nameless)
+
+
+def test_reference_texts_of_names_that_differ_in_capitals() -> None:
+    known = References({"": {"Turkey": ["Ankara"], "turkey": ["a bird"], "Rome": ["Tiber"]}})
+    assert known.about(FACT.changed(target="Turkey")) == ("Ankara",)
+    assert known.about(FACT.changed(target="turkey")) == ("a bird",)
+    assert known.about(FACT.changed(target="TURKEY")) == ()
+    assert known.about(FACT.changed(target="ROME")) == ("Tiber",)
+    assert set(known.to_dict()[""]) == {"Turkey", "turkey", "Rome"}

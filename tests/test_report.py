@@ -184,7 +184,12 @@ def test_the_card(edited: EditSession, place: Path) -> None:
     assert edited.weights_digest() in card and edited.model.fingerprint in card
     edited.edit([FACTS[0].changed(target="Berlin")], monitor=quiet())
     corrected = model_card(edited)
+    page = Page(report_html(edited, spectra={})).text
     edited.undo()
-    assert "Berlin" in corrected and "Rome in Italy" not in corrected
+    told, replaced = corrected.split("Replaced by later edits, and no longer protected:")
+    assert "Berlin" in told and "Rome in Italy" not in told
+    assert f"- {FACTS[0].text} Rome in Italy → {FACTS[0].text} Berlin\n" in replaced
+    assert f"“{FACTS[0].text} Berlin” replaces “{FACTS[0].text} Rome in Italy” of edit 1" in page
+    assert "Replaced" not in card
     empty = model_card(new_session(place))
     assert "No edit is applied." in empty and "|---" not in empty

@@ -20,11 +20,11 @@ from alphaedit_core import session as session_module
 from alphaedit_core.completions import complete
 from alphaedit_core.errors import Cancelled, InputError, SessionError
 from alphaedit_core.facts import Fact
-from alphaedit_core.key_memory import Corrected
 from alphaedit_core.likelihood import score
 from alphaedit_core.progress import Monitor
 from alphaedit_core.retention import BatchName, Kept, Retention, retention, standing
 from alphaedit_core.session import EditSession
+from alphaedit_core.superseding import Standing
 
 TOWER, NEWTON, TOKYO, GERMANY = FACTS
 MORE = [
@@ -173,14 +173,25 @@ def test_undone_edits_count_where_they_are_asked_for(place: Path, found: Retenti
         retention(session, [], quiet())
 
 
+class Wrote:
+    """A batch of facts, with the positions of those that it superseded."""
+
+    def __init__(self, facts: list[Fact], superseded: tuple[int, ...] = ()) -> None:
+        self.facts, self.superseded = facts, superseded
+
+
 def test_what_is_corrected() -> None:
     born = Fact("Newton", "{} was born in", "Japan", relation="P19")
-    home = Fact("newton ", "The birthplace of {} is", "Italy", relation="P19")
+    home = Fact("Newton ", "The birthplace of {} is", "Italy", relation="P19", replaces="relation")
     other = Fact("Tokyo", "{} lies in", "Italy", relation="P19")
-    assert born in Corrected([home]) and born not in Corrected([other]) and born not in Corrected()
-    assert born.changed(relation=None) not in Corrected([home])
-    assert born.changed(relation=None) in Corrected([born.changed(subject=" NEWTON")])
-    assert standing([[born, other], [home], [], [other]]) == [[], [home], [], [other]]
+    there = Standing([Wrote([born, other])])
+    assert there.replaced_by([home]) == (0,) and there.replaced_by([other]) == (1,)
+    assert there.replaced_by([home.changed(replaces="prompt")]) == ()
+    assert there.replaced_by([born.changed(subject=" Newton", target="Oslo"), other]) == (0, 1)
+    assert there.replaced_by([born.changed(subject="NEWTON")]) == ()
+    batches = [Wrote([born, other]), Wrote([home], (0,)), Wrote([]), Wrote([other], (1,))]
+    assert standing(batches) == [[], [home], [], [other]]
+    assert Standing(batches).facts == [home, other]
     assert standing([]) == []
 
 

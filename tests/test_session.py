@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +14,22 @@ import torch
 from examples import CONTEXTS, FACTS, quiet, small
 from tiny import tiny_model
 
+from alphaedit_core import ledger
 from alphaedit_core import session as session_module
 from alphaedit_core.completions import complete
 from alphaedit_core.errors import Cancelled, FingerprintError, InputError, SessionError
+from alphaedit_core.export import facts_in_model
 from alphaedit_core.facts import Fact
+from alphaedit_core.files import read_json
 from alphaedit_core.models import EditableModel
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session import EditSession
+from alphaedit_core.superseding import Superseded
 from alphaedit_core.weights import EditedWeights
 
 A, B, C = FACTS[:1], FACTS[1:3], FACTS[3:]
 #: The same subject and prompt as A says, and another target.
-CORRECTED = Fact("eiffel tower", "{} is in the  city of", "Berlin")
+CORRECTED = Fact("Eiffel  Tower", "{} is in the  city of", "Berlin")
 
 #: Conv1D and Linear, wide weights and narrow ones.
 MODELS = [("gpt2", torch.float32), ("llama", torch.bfloat16), ("gemma3", torch.float32)]
@@ -64,7 +70,7 @@ def keys_of(session: EditSession) -> list[tuple[str, torch.Tensor]]:
     session._prepared(quiet())
     memory = session._memory
     assert memory is not None
-    names = [fact.id for fact in memory._facts]
+    names = [fact.id for fact in memory.facts]
     state = [("facts", torch.tensor([int(name, 16) for name in names]))]
     for layer, keys in memory.by_layer.items():
         state += [(f"{layer} columns", keys.columns), (f"{layer} gram", keys.gram)]
@@ -160,8 +166,16 @@ def test_keys_of_earlier_facts_take_part(place: Path) -> None:
         (
             FACTS[0].changed(relation="P131"),
             Fact("Eiffel Tower", "{} belongs to", "Berlin", relation="P131"),
+            True,
+        ),
+        (
+            FACTS[0].changed(relation="P131"),
+            Fact("Eiffel Tower", "{} belongs to", "Oslo", relation="P131", replaces="relation"),
             False,
         ),
+        (FACTS[0], CORRECTED.changed(replaces="nothing"), True),
+        (FACTS[0].changed(subject="EIFFEL TOWER"), CORRECTED, True),
+        (FACTS[0].changed(subject="Straße"), FACTS[0].changed(subject="Strasse"), True),
         (
             FACTS[0].changed(relation="P131"),
             Fact("Louvre", "{} belongs to", "Berlin", relation="P131"),
@@ -180,7 +194,11 @@ def test_a_fact_is_not_protected_against_its_own_correction(
     session = new_session(place)
     session.edit([first, B[0]], monitor=quiet())
     before = keys_of(session)
-    session.edit([second], monitor=quiet())
+    result = session.edit([second], monitor=quiet())
+    assert result.superseded == ([] if stays else [Superseded(1, first, second)])
+    assert ("no longer protected" in repr(result)) is not stays
+    assert ("no longer protected" in result._repr_html_()) is not stays
+    assert facts_in_model(session) == ([first, B[0], second] if stays else [B[0], second])
     known = [first, B[0], second] if stays else [B[0], second]
     assert keys_of(session)[0][1].tolist() == [int(fact.id, 16) for fact in known]
     session.undo()
@@ -188,6 +206,61 @@ def test_a_fact_is_not_protected_against_its_own_correction(
         assert torch.equal(was, value), name
     session.redo()
     assert keys_of(session)[0][1].tolist() == [int(fact.id, 16) for fact in known]
+
+
+def without_superseded(folder: Path) -> None:
+    """Make a saved session one that was written before edits kept what they superseded."""
+    manifest = ledger.load_manifest(folder)
+    for named in manifest["entries"]:
+        record = read_json(folder / named["record"])
+        del record["result"]["superseded"]
+        for batch in record["batches"]:
+            del batch["superseded"]
+        text = json.dumps(record, ensure_ascii=False, sort_keys=True, indent=1) + "\n"
+        named["sha256"] = sha256(text.encode()).hexdigest()
+        (folder / named["record"]).write_text(text, "utf-8")
+    ledger._write_manifest(folder, manifest)
+
+
+def test_an_old_session_holds_the_keys_it_was_made_with(place: Path, tmp_path: Path) -> None:
+    """Capitals were folded then, and one relation id was one thing; edits from now on differ."""
+    lies, near = (
+        Fact("Louvre", prompt, to, relation="P131")
+        for prompt, to in (("{} lies in", "Oslo"), ("{} is near", "Rome"))
+    )
+    capitals = CORRECTED.changed(subject="EIFFEL TOWER")
+    session = new_session(place)
+    for facts in ([A[0], lies], [capitals, near], [CORRECTED.changed(subject="eiffel tower")]):
+        session.edit(facts, monitor=quiet())
+    session.save(tmp_path / "new")
+    assert [len(entry.result.superseded) for entry in session.history] == [0, 0, 0]
+    session.save(tmp_path / "old")
+    without_superseded(tmp_path / "old")
+    session.close()
+    loaded = EditSession.load(tmp_path / "new", session.model)
+    assert same_keys(loaded, session)
+    loaded.close()
+    old = EditSession.load(tmp_path / "old", session.model)
+    assert old.weights_digest() == session.history[-1].digest
+    assert held(old) == [near, old.history[2].facts[0]]
+    assert [one.superseded for one in (entry.result for entry in old.history)] == [
+        [],
+        [Superseded(1, A[0], capitals), Superseded(1, lies, near)],
+        [Superseded(2, capitals, old.history[2].facts[0])],
+    ]
+    old.restore(1)
+    assert held(old) == [A[0], lies]
+    old.restore(3)
+    result = old.edit([lies.changed(subject="louvre")], monitor=quiet())
+    assert result.superseded == []
+    assert len(held(old)) == 3
+
+
+def held(session: EditSession) -> list[Fact]:
+    session._prepared(quiet())
+    assert session._memory is not None
+    assert session._memory.facts == facts_in_model(session)
+    return session._memory.facts
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 4, 100])

@@ -29,7 +29,7 @@ from widgets.state import State
 
 A, B, C = FACTS[:1], FACTS[1:3], FACTS[3:]
 #: Corrects what A says.
-CORRECTED = Fact("eiffel tower", "{} is in the  city of", "Berlin")
+CORRECTED = Fact("Eiffel  Tower", "{} is in the  city of", "Berlin")
 
 
 @pytest.fixture(scope="module")

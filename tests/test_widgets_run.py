@@ -223,3 +223,22 @@ def test_the_summary_is_the_same_each_time(panel: RunPanel) -> None:
     panel.run(block=True)
     assert torch.is_grad_enabled()
     assert re.fullmatch(r"RunPanel\(4 facts ready, written: \d of 4\)", repr(panel))
+
+
+def test_what_an_edit_superseded_is_said_and_both_can_be_kept(panel: RunPanel) -> None:
+    panel.run(block=True)
+    assert "replaces" not in words(panel._outcome.value)
+    again = FACTS[0].changed(target="Berlin")
+    panel.state.facts = [again]
+    panel.run(block=True)
+    said = f"“{again.text} Berlin” replaces “{again.text} {FACTS[0].target}” of edit 1"
+    assert said in words(panel._outcome.value)
+    assert statuses([Draft.of(FACTS[0])], panel.session) == ["ready"]
+    panel.session.undo()
+    panel.keep_both = True
+    panel.run(block=True)
+    assert panel.result is not None and panel.result.superseded == []
+    assert panel.session.history[1].facts == [again.changed(replaces="nothing")]
+    for fact in (FACTS[0], again):
+        assert statuses([Draft.of(fact)], panel.session)[0] in ("applied", "failed")
+    assert panel.state.facts == [again], "the rows stay as they were typed"

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from alphaedit_core.errors import InputError
-from alphaedit_core.facts import REQUIRED, SLOT, Fact, check_facts, shown
+from alphaedit_core.facts import REQUIRED, SLOT, Fact, check_facts, replaced, shown
 
 #: What a draft can be.
 DRAFT, READY, APPLIED, FAILED = "draft", "ready", "applied", "failed"
@@ -22,7 +22,7 @@ class Draft:
         subject, prompt, target, target_true: as typed.
         group: a word of the user's own to tell facts apart.
         paraphrases, neighbours: as a :class:`Fact` has them.
-        relation: as a :class:`Fact` has it.
+        relation, replaces: as a :class:`Fact` has them.
         id: the id that a file gave the fact, or "".
     """
 
@@ -35,6 +35,7 @@ class Draft:
     neighbours: tuple[str, ...] = ()
     relation: str | None = None
     id: str = ""
+    replaces: str = "prompt"
 
     @classmethod
     def of(cls, fact: Fact, group: str = "") -> Draft:
@@ -50,6 +51,7 @@ class Draft:
             tuple(fact.neighbours),
             fact.relation,
             record.get("id", ""),
+            fact.replaces,
         )
 
     @property
@@ -95,6 +97,7 @@ class Draft:
                 self.neighbours,
                 self.relation,
                 self.id,
+                self.replaces,
             )
         except InputError as error:
             return f"a change: {error}"
@@ -120,18 +123,27 @@ def needs(drafts: Sequence[Draft]) -> list[str]:
     found: list[str] = []
     slots: dict[tuple[str, str], int] = {}
     ids: dict[str, int] = {}
+    related: dict[tuple[str, str | None], list[tuple[int, Fact]]] = {}
     for number, draft in enumerate(drafts, 1):
         if need := draft.need:
             found.append(need)
             continue
         fact = draft.fact()
+        alike = related.setdefault((fact.slot[0], fact.relation), [])
+        against = next((n for n, o in alike if replaced(o, fact) or replaced(fact, o)), 0)
         if fact.slot in slots:
             same = slots[fact.slot]
             found.append(f"another subject or prompt, it is about the same as row {same}")
+        elif against:
+            found.append(
+                f"the target of row {against}, which gives {shown(fact.relation)} of "
+                f"{shown(fact.subject)} its one value"
+            )
         elif fact.id in ids:
             found.append(f"an id of its own, row {ids[fact.id]} is {shown(fact.id)} too")
         else:
             slots[fact.slot] = ids[fact.id] = number
+            alike.append((number, fact))
             found.append("")
     return found
 

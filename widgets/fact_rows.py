@@ -14,6 +14,7 @@ from itertools import count
 from typing import Any, NamedTuple
 
 from alphaedit_core.errors import InputError
+from alphaedit_core.facts import spaced
 
 from .drafts import Draft
 from .old_targets import open_prompt
@@ -22,7 +23,7 @@ from .state import State
 #: What is typed into a row.
 FIELDS = ("subject", "prompt", "target", "target_true", "group")
 #: What else of a row can be set from Python.
-_MORE = ("paraphrases", "neighbours", "relation")
+_MORE = ("paraphrases", "neighbours", "relation", "replaces")
 
 
 class Filled(NamedTuple):
@@ -198,7 +199,7 @@ class FactRows:
                     continue
                 if not word:
                     silent += 1
-                elif word.casefold() == draft.target.strip().casefold():
+                elif spaced(word) == spaced(draft.target):
                     already += 1
                 else:
                     drafts[index] = replace(draft, target_true=word)

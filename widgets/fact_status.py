@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from alphaedit_core.session import EditSession
+from alphaedit_core.superseding import Standing
 
 from .drafts import APPLIED, DRAFT, FAILED, READY, Draft, needs
 
@@ -12,14 +13,16 @@ from .drafts import APPLIED, DRAFT, FAILED, READY, Draft, needs
 def statuses(drafts: Sequence[Draft], session: EditSession) -> list[str]:
     """One for each draft: ``draft``, ``needs: …``, ``ready``, ``applied`` or ``failed``.
 
-    The last two are about the edits that are in the model now, and of facts about the same thing
-    about the one written last.
+    The last two are about the edits that are in the model now, and of these about the facts that
+    no later one has superseded.
     """
-    latest: dict[tuple[str, str], tuple[str, str]] = {}
-    for entry in session.history[: session.applied]:
-        for outcome in entry.result.outcomes:
-            fact = outcome.fact
-            latest[fact.slot] = fact.id, APPLIED if outcome.written else FAILED
+    entries = session.history[: session.applied]
+    outcomes = [outcome for entry in entries for outcome in entry.result.outcomes]
+    standing = Standing(batch for entry in entries for batch in entry.batches)
+    latest = {
+        (outcomes[at].fact.slot, outcomes[at].fact.id): APPLIED if outcomes[at].written else FAILED
+        for at in standing.positions
+    }
     found = []
     for draft, need in zip(drafts, needs(drafts), strict=True):
         if draft.blank:
@@ -28,8 +31,7 @@ def statuses(drafts: Sequence[Draft], session: EditSession) -> list[str]:
             found.append(f"needs: {need}")
         else:
             fact = draft.fact()
-            identity, word = latest.get(fact.slot, ("", ""))
-            found.append(word if identity == fact.id else READY)
+            found.append(latest.get((fact.slot, fact.id), READY))
     return found
 
 

@@ -17,6 +17,7 @@ from alphaedit_core.facts import Fact
 from alphaedit_core.ledger import Entry
 from alphaedit_core.results import html_table
 from alphaedit_core.session import EditSession
+from alphaedit_core.superseding import Standing
 
 from .confirm import Confirm
 from .jobs import Job
@@ -343,9 +344,9 @@ class HistoryPanel(Panel):
         first, second = said(entries[:one]), said(entries[:other])
         rows = [
             (
-                (first.get(slot) or second[slot]).text,
-                first[slot].target if slot in first else "–",
-                second[slot].target if slot in second else "–",
+                (first.get(slot) or second[slot])[0].text,
+                " · ".join(fact.target for fact in first.get(slot, ())) or "–",
+                " · ".join(fact.target for fact in second.get(slot, ())) or "–",
             )
             for slot in dict.fromkeys([*first, *second])
         ]
@@ -398,9 +399,12 @@ def label(session: EditSession, number: int) -> str:
     return f"{number} {facts[0].text} → {facts[0].target}{more}"
 
 
-def said(entries: Sequence[Entry]) -> dict[tuple[str, str], Fact]:
-    """What edits made the model say of each thing, later ones correcting earlier ones."""
-    return {fact.slot: fact for entry in entries for fact in entry.facts}
+def said(entries: Sequence[Entry]) -> dict[tuple[str, str], list[Fact]]:
+    """What edits made the model say of each thing, less what later ones superseded."""
+    found: dict[tuple[str, str], list[Fact]] = {}
+    for fact in Standing(batch for entry in entries for batch in entry.batches).facts:
+        found.setdefault(fact.slot, []).append(fact)
+    return found
 
 
 def _cells(entry: Entry | None) -> tuple[str, ...]:

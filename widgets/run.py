@@ -15,7 +15,7 @@ from alphaedit_core.errors import AlphaEditError
 from alphaedit_core.facts import Fact
 from alphaedit_core.nullspace import Threshold
 from alphaedit_core.progress import Stage
-from alphaedit_core.results import EditResult
+from alphaedit_core.results import EditResult, superseded_html
 from alphaedit_core.session import EditSession
 from alphaedit_core.targets import Trace
 
@@ -44,6 +44,7 @@ class RunPanel(Panel):
 
     Attributes:
         batch_size: facts written together; a box on the screen.
+        keep_both: whether facts take the place of no earlier ones; a box on the screen.
         run: see :meth:`run`.
     """
 
@@ -61,6 +62,11 @@ class RunPanel(Panel):
             style={"description_width": "initial"}, layout=W.Layout(width="170px"),
         )  # fmt: skip
         self.method = MethodControls("Editor", self._method_chosen)
+        self._keep_both = W.Checkbox(
+            False, description="Keep earlier answers too", indent=False,
+            tooltip="a fact takes the place of no earlier one about the same; both are protected",
+            layout=W.Layout(width="auto"),
+        )  # fmt: skip
         self._only = W.Dropdown(
             description="Curves of", options=[("all facts", -1)], value=-1,
             style={"description_width": "initial"}, layout=W.Layout(width="280px"),
@@ -81,7 +87,7 @@ class RunPanel(Panel):
             ),
             self.method,
             self._preflight,
-            row(self.run_button, self.cancel_button, self._batch_size, self._step),
+            row(self.run_button, self.cancel_button, self._batch_size, self._keep_both, self._step),
             self._stages,
             row(self._only),
             self._place,
@@ -109,6 +115,15 @@ class RunPanel(Panel):
         self._batch_size.value = value
 
     @property
+    def keep_both(self) -> bool:
+        """Whether facts take the place of no earlier ones; a box on the screen."""
+        return bool(self._keep_both.value)
+
+    @keep_both.setter
+    def keep_both(self, value: bool) -> None:
+        self._keep_both.value = value
+
+    @property
     def result(self) -> EditResult | None:
         """What the last applied edit did."""
         return self.session.last_result
@@ -127,6 +142,8 @@ class RunPanel(Panel):
         if problem := self.problem():
             raise AlphaEditError(problem)
         facts, session, size = self.state.facts, self.session, self.batch_size
+        if self.keep_both:
+            facts = [fact.changed(replaces="nothing") for fact in facts]
         self.opened()
         return self.state.start(
             "edit",
@@ -285,6 +302,7 @@ class RunPanel(Panel):
         self._draw()
         self._outcome.value = (
             text("run-summary", summary(result, self._projected()), tag="p")
+            + superseded_html(result.superseded)
             + _facts_table(result)
             + _layers_table(result)
         )

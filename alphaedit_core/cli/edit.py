@@ -27,6 +27,11 @@ def add(commands: options.Commands) -> None:
         epilog="Without --session or --save-model nothing is kept.",
     )
     options.add_facts(parser)
+    parser.add_argument(
+        "--keep-both",
+        action="store_true",
+        help="let no fact take the place of one that an earlier edit wrote: protect both",
+    )
     options.add_model(parser)
     parser.add_argument(
         "--session", metavar="DIR", help="keep the session here; continue it if it is there"
@@ -43,6 +48,8 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     """Edit. Whatever can be refused without the model is refused before it is loaded."""
     clock = _Clock()
     facts = read_facts(arguments.facts, arguments.limit)
+    if arguments.keep_both:
+        facts = [fact.changed(replaces="nothing") for fact in facts]
     asked = settings.changes(arguments)
     folder = None if arguments.session is None else Path(arguments.session).expanduser()
     out = None if arguments.save_model is None else Path(arguments.save_model).expanduser()
@@ -159,6 +166,7 @@ def _report(
             )
         ],
         "written": result.written,
+        "superseded": stored["superseded"],
         "writes": stored["writes"],
         "plans": stored["plans"],
         "seconds": seconds,
@@ -177,6 +185,8 @@ def _show(session: EditSession, result: EditResult, folder: Path | None, out: Pa
     for outcome in result.outcomes:
         if outcome.note:
             print(f"note: {outcome.fact.text}: {outcome.note}")
+    for one in result.superseded:
+        print(f"replaced: {one}")
     if folder is not None:
         edits = session.history.applied
         print(f"session saved in {folder} ({edits} edit{'s' if edits > 1 else ''})")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from alphaedit_core.errors import InputError
-from alphaedit_core.facts import SLOT, checked_text, checked_texts, folded, kind, shown
+from alphaedit_core.facts import SLOT, checked_text, checked_texts, kind, shown
 from alphaedit_core.records import Probe
 
 Raw = Mapping[str, Any]
@@ -110,6 +111,12 @@ def other_than(said: Iterable[str | None], right: Iterable[str]) -> tuple[str, .
             seen.add(folded(one))
             kept.append(one)
     return tuple(kept)
+
+
+def folded(text: str) -> str:
+    """An answer without differences of case, of composition and of white space."""
+    decomposed = unicodedata.normalize("NFD", text).casefold()
+    return " ".join(unicodedata.normalize("NFC", decomposed).split())
 
 
 def slotted(prompt: str, subject: str, field: str = "prompt") -> tuple[str, str]:
