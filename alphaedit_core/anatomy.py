@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from .errors import StructureError
+from .hooks import own_hooks
 
 #: Parameters that only a module which mixes tokens takes.
 _ATTENTION_PARAMETERS = {"attention_mask", "past_key_values", "past_key_value", "layer_past"}
@@ -284,17 +285,10 @@ def _last_called(model: nn.Module, block: nn.Module, paths: list[str]) -> list[s
     if len({path.rpartition(".")[0] for path in paths}) > 1:
         return paths
     called: list[str] = []
-    hooks = [
-        block.get_submodule(path).register_forward_pre_hook(
-            lambda _module, _args, path=path: called.append(path)
-        )
-        for path in paths
-    ]
-    try:
+    with own_hooks() as hooks:
+        for path in paths:
+            hooks.before(block.get_submodule(path), lambda *_, path=path: called.append(path))
         model(input_ids=_four_tokens(model), use_cache=False)
-    finally:
-        for hook in hooks:
-            hook.remove()
     return called[-1:]
 
 
@@ -341,13 +335,12 @@ def _four_tokens(model: nn.Module) -> Tensor:
 def _verify(model: nn.Module, anatomy: Anatomy) -> None:
     """Check on four tokens that norm and head lead from the last block to the model's logits."""
     outputs: list[Tensor] = []
-    hook = anatomy.blocks[-1].register_forward_hook(
-        lambda _module, _args, out: outputs.append(out[0] if isinstance(out, tuple) else out)
-    )
-    try:
+    with own_hooks() as hooks:
+        hooks.after(
+            anatomy.blocks[-1],
+            lambda _module, _args, out: outputs.append(out[0] if isinstance(out, tuple) else out),
+        )
         expected = model(input_ids=_four_tokens(model), use_cache=False).logits
-    finally:
-        hook.remove()
     try:
         actual = anatomy.logits(outputs[0])
         gap = float((actual - expected).abs().max() / expected.abs().max().clamp_min(1e-6))

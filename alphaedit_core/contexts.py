@@ -83,6 +83,6 @@ def _logits_at(model: EditableModel, ids: torch.Tensor, index: torch.Tensor) -> 
     def read(hidden: Any) -> None:
         out.append(hidden[torch.arange(len(ids), device=ids.device), index])
 
-    with tap(model.anatomy.norm, read):
+    with tap(model.anatomy.norm, read, ids.numel()):
         run_model(model, ids)
     return model.anatomy.logits(out[0])

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,8 @@ import torch
 from torch import Tensor, nn
 from transformers.cache_utils import Cache
 
+from .errors import StructureError
+from .hooks import own_hooks
 from .models import EditableModel
 
 
@@ -127,17 +129,22 @@ def record(
     calls: list[BlockCall] = []
 
     def note(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        named = dict(zip(inspect.signature(module.forward).parameters, args, strict=False)) | kwargs
-        hidden = named.pop("hidden_states")
+        parameters = list(inspect.signature(module.forward).parameters)
+        named = dict(zip(parameters, args, strict=False)) | kwargs
+        hidden = named.pop(parameters[0])
         if not entry:
             entry.append(hidden)
         calls.append(BlockCall(named))
 
-    hooks = [
-        block.register_forward_pre_hook(note, with_kwargs=True) for block in blocks[start:stop]
-    ]
-    with _hooked(hooks), ending_before(model, stop) as end:
+    with own_hooks() as hooks, ending_before(model, stop) as end:
+        for block in blocks[start:stop]:
+            hooks.before(block, note)
         run_model(model, ids, positions=positions, mask=mask, cache=cache)
+    if len(calls) != stop - start:
+        raise StructureError(
+            f"{len(calls)} calls of blocks were seen where blocks {start} to {stop - 1} were to "
+            "run once each; a model that runs its blocks otherwise cannot be edited"
+        )
     return Recording(start, entry[0] if entry else end[0], calls)
 
 
@@ -176,49 +183,68 @@ def run_model(
 
 
 @contextmanager
-def tap(module: nn.Module, read: Callable[[Tensor], None]) -> Iterator[None]:
-    """Call ``read`` with the input of ``module`` at every call inside the block."""
-    with _hooked([module.register_forward_pre_hook(lambda _module, args: read(args[0]))]):
+def tap(
+    module: nn.Module, read: Callable[[Tensor], None], tokens: int | None = None
+) -> Iterator[None]:
+    """Call ``read`` with the input of ``module`` at every call that this thread makes inside.
+
+    Args:
+        module: a module whose first argument is (…, width), or (rows * tokens, width).
+        read: what to do with it.
+        tokens: rows times tokens of what is to go through it, once; None to take what comes.
+
+    Raises:
+        StructureError: where another number of tokens went through.
+    """
+    seen = 0
+
+    def note(module: nn.Module, args: tuple[Any, ...], _kwargs: dict[str, Any]) -> None:
+        nonlocal seen
+        seen += args[0].numel() // args[0].shape[-1]
+        _check_tokens(module, seen, tokens)
+        read(args[0])
+
+    with own_hooks() as hooks:
+        hooks.before(module, note)
         yield
+    _check_tokens(module, seen, tokens, all_of_them=True)
+
+
+def _check_tokens(
+    module: nn.Module, seen: int, tokens: int | None, all_of_them: bool = False
+) -> None:
+    if tokens is not None and (seen > tokens or (all_of_them and seen < tokens)):
+        raise StructureError(
+            f"{seen} tokens went through a {type(module).__name__} in a pass of {tokens}; every "
+            "token is to go through it once, so what it read was not used"
+        )
 
 
 @contextmanager
 def tap_output(module: nn.Module) -> Iterator[list[Tensor]]:
-    """The list receives the output of ``module`` at every call inside the block."""
+    """The list receives the output of ``module`` at every call that this thread makes inside."""
     seen: list[Tensor] = []
-    with _hooked([module.register_forward_hook(lambda _module, _args, out: seen.append(out))]):
+    with own_hooks() as hooks:
+        hooks.after(module, lambda _module, _args, out: seen.append(out))
         yield seen
 
 
 @contextmanager
-def _hooked(hooks: Sequence[Any]) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-@contextmanager
 def ending_before(model: EditableModel, stop: int) -> Iterator[list[Tensor]]:
-    """End the forward pass after block ``stop`` - 1; the list receives that block's output."""
+    """End this thread's pass after block ``stop`` - 1; the list receives that block's output."""
     end: list[Tensor] = []
-    if stop == 0:
 
-        def stop_here(*_: Any) -> None:
-            raise _Stop
+    def stop_here(*_: Any) -> None:
+        raise _Stop
 
-        hook = model.anatomy.blocks[0].register_forward_pre_hook(stop_here)
-    else:
+    def stop_after(_module: nn.Module, _args: Any, out: Any) -> None:
+        end.append(out[0] if isinstance(out, tuple) else out)
+        raise _Stop
 
-        def stop_after(_module: nn.Module, _args: Any, out: Any) -> None:
-            end.append(out[0] if isinstance(out, tuple) else out)
-            raise _Stop
-
-        hook = model.anatomy.blocks[stop - 1].register_forward_hook(stop_after)
-    try:
-        yield end
-    except _Stop:
-        pass
-    finally:
-        hook.remove()
+    with own_hooks() as hooks:
+        if stop == 0:
+            hooks.before(model.anatomy.blocks[0], stop_here)
+        else:
+            hooks.after(model.anatomy.blocks[stop - 1], stop_after)
+        with suppress(_Stop):
+            yield end

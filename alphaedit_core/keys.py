@@ -16,6 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .errors import StructureError
 from .forward import Recording, by_length, pad_rows, proceed, record, tap, tap_output
 from .memory import BatchPlan
 from .models import EditableModel
@@ -109,7 +110,8 @@ class SubjectStates:
             )
             recording.calls, recording.start = recording.calls[steps:], layer
             seen: list[Tensor] = []
-            with tap(self._model.anatomy.down_projections[layer], seen.append):
+            tokens = recording.entry.shape[0] * recording.entry.shape[1]
+            with tap(self._model.anatomy.down_projections[layer], seen.append, tokens):
                 state, output = self._run(recording)
             states.append(at_end(state))
             outputs.append(at_end(output))
@@ -140,6 +142,11 @@ class SubjectStates:
         with tap_output(self._model.anatomy.down_projections[self._last]) as seen:
             state = proceed(
                 self._model, recording.entry, recording.calls, recording.start, self._monitor.check
+            )
+        if len(seen) != 1 or seen[0].numel() != state.numel():
+            raise StructureError(
+                f"the down-projection of block {self._last} ran {len(seen)} times in one pass of "
+                f"{state.shape[0] * state.shape[1]} tokens; it is to read each token once"
             )
         return state, seen[0].view_as(state)
 

@@ -79,16 +79,24 @@ class EditableModel:
         Raises:
             SessionError: if another thread has them and gave no ``interrupt``.
         """
-        if not self.lock.acquire(blocking=False):
-            self._wait_for_interrupted_work()
+        if self.lock._is_owned():  # type: ignore[attr-defined]  # as threading.Condition asks
+            outer = self._interrupt
+            try:
+                self._interrupt = interrupt or outer
+                yield
+            finally:
+                self._interrupt = outer
+            return
+        # Acquired inside: an interrupt that comes right behind must not leave it locked for good.
         try:
-            if interrupt is not None:
-                self._interrupt = interrupt
+            if not self.lock.acquire(blocking=False):
+                self._wait_for_interrupted_work()
+            self._interrupt = interrupt
             yield
         finally:
-            if interrupt is not None:
+            if self.lock._is_owned():  # type: ignore[attr-defined]
                 self._interrupt = None
-            self.lock.release()
+                self.lock.release()
 
     def _wait_for_interrupted_work(self) -> None:
         """Acquire the lock, asking its holder to stop for as long as it can be asked."""

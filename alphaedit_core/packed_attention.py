@@ -2,9 +2,10 @@
 
 All that a block does to one token at a time (norms, projections, the MLP) costs least when as many
 tokens as possible go through together; only attention must keep rows apart. So rows are laid end to
-end, the block is called once, and this function, registered with transformers as an attention
-implementation, cuts queries, keys and values into groups of equally long rows, joins each row's
-cached prefix, and calls the model's own attention function with the model's own mask.
+end, the block is called once, and what stands here in transformers' registry in front of the
+model's own attention function cuts queries, keys and values into groups of equally long rows, joins
+each row's cached prefix, and calls that function with the model's own mask. It does so in the
+thread whose rows are laid end to end, while they are; anyone else's calls it passes on.
 """
 
 from __future__ import annotations
@@ -13,16 +14,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import AttentionInterface, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.cache_utils import DynamicCache
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-_NAME = "alphaedit_packed"
 _SDPA = ALL_ATTENTION_FUNCTIONS["sdpa"]
 
 
@@ -43,14 +44,9 @@ class PackedGroup:
     masks: dict[int, Tensor | None]
 
 
-@dataclass(frozen=True)
-class _Packing:
-    groups: Sequence[PackedGroup]
-    attend: Callable[..., tuple[Tensor, Any]]
-
-
-# What the function below is to cut by; set only while packed blocks run, by thread.
-_packing: ContextVar[_Packing] = ContextVar("packing")
+# What attention is to be cut by; set only while packed blocks run, by thread.
+_packing: ContextVar[Sequence[PackedGroup] | None] = ContextVar("packing", default=None)
+_registering = Lock()
 
 
 def can_pack(model: PreTrainedModel) -> bool:
@@ -65,42 +61,74 @@ def can_pack(model: PreTrainedModel) -> bool:
 @contextmanager
 def packed(model: PreTrainedModel, groups: Sequence[PackedGroup]) -> Iterator[None]:
     """While this is open, the model's blocks take these groups laid end to end."""
-    configs: dict[int, Any] = {
-        id(module.config): module.config for module in model.modules() if hasattr(module, "config")
-    }
-    before = {key: config._attn_implementation for key, config in configs.items()}
-    attend = ALL_ATTENTION_FUNCTIONS[model.config._attn_implementation]
-    token = _packing.set(_Packing(groups, attend))
+    _stand_in_front(model.config._attn_implementation)
+    token = _packing.set(groups)
     try:
-        for config in configs.values():
-            config._attn_implementation_internal = _NAME
         yield
     finally:
-        for key, config in configs.items():
-            config._attn_implementation_internal = before[key]
         _packing.reset(token)
 
 
+def _stand_in_front(implementation: str) -> None:
+    """Put the cutting in front of an attention function of the registry, if it is not there yet."""
+    with _registering:
+        attend = ALL_ATTENTION_FUNCTIONS[implementation]
+        if not isinstance(attend, _Cutting):
+            ALL_ATTENTION_FUNCTIONS[implementation] = _Cutting(attend)
+
+
+@dataclass(frozen=True)
+class _Cutting:
+    """An attention function that keeps packed rows apart, and is else the one that it is given."""
+
+    attend: Callable[..., tuple[Tensor, Any]]
+
+    def __call__(
+        self,
+        module: nn.Module,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_mask: Any,
+        *args: Any,
+        **kwargs: Any,
+    ) -> tuple[Tensor, Any]:
+        groups = _packing.get()
+        if groups is None:
+            return self.attend(module, query, key, value, attention_mask, *args, **kwargs)
+        token = _packing.set(None)  # what the groups are given to is not to cut them again
+        try:
+            return _attend(self.attend, groups, module, query, key, value, *args, **kwargs), None
+        finally:
+            _packing.reset(token)
+
+
 def _attend(
-    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, _mask: Any, **kwargs: Any
-) -> tuple[Tensor, None]:
+    attend: Callable[..., tuple[Tensor, Any]],
+    groups: Sequence[PackedGroup],
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *args: Any,
+    **kwargs: Any,
+) -> Tensor:
     """Queries, keys and values (1, heads, tokens, width) to outputs (1, tokens, heads, width)."""
-    packing = _packing.get()
     layer: int = module.layer_idx  # type: ignore[assignment]
-    sizes = [group.rows * group.length for group in packing.groups]
+    sizes = [group.rows * group.length for group in groups]
     # split, not slices: its gradient is one concatenation instead of a padded copy per group.
     flat = (tensor.squeeze(0).split(sizes, dim=1) for tensor in (query, key, value))
     outputs = []
-    for group, *cut in zip(packing.groups, *flat, strict=True):
+    for group, *cut in zip(groups, *flat, strict=True):
         # (heads, rows * length, width) to (rows, heads, length, width)
         q, k, v = (part.unflatten(1, (group.rows, group.length)).transpose(0, 1) for part in cut)
         keys, values = group.cache.update(k, v, layer)
-        if packing.attend is _SDPA and keys.shape[1] < q.shape[1] and "position_bias" not in kwargs:
+        if attend is _SDPA and keys.shape[1] < q.shape[1] and "position_bias" not in kwargs:
             out = _shared_keys(q, keys, values, group.masks[layer], kwargs.get("scaling"))
         else:
-            out, _ = packing.attend(module, q, keys, values, group.masks[layer], **kwargs)
+            out, _ = attend(module, q, keys, values, group.masks[layer], *args, **kwargs)
         outputs.append(out.flatten(0, 1))
-    return torch.cat(outputs)[None], None
+    return torch.cat(outputs)[None]
 
 
 def _shared_keys(
@@ -134,6 +162,3 @@ def _shared_keys(
         scale=scale,
     )
     return out.reshape(rows, heads, length, width).transpose(1, 2)
-
-
-AttentionInterface.register(_NAME, _attend)

@@ -346,7 +346,8 @@ def _keys(model: EditableModel, ids: Tensor, layers: Sequence[int], last: int) -
 
     with ExitStack() as stack:
         for layer in layers:
-            stack.enter_context(tap(model.anatomy.down_projections[layer], reader(layer)))
+            down = model.anatomy.down_projections[layer]
+            stack.enter_context(tap(down, reader(layer), ids.numel()))
         stack.enter_context(ending_before(model, last + 1))
         run_model(model, ids)
     return keys

@@ -32,7 +32,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .errors import DivergedError
+from .errors import DivergedError, StructureError
+from .hooks import own_hooks
 from .hyperparameters import HyperParameters
 from .memory import BatchPlan
 from .models import EditableModel
@@ -182,15 +183,15 @@ class _Rows:
 
             return add
 
-        hooks = [
-            module.register_forward_hook(adding(part))
-            for part, module in enumerate(self._moved_modules)
-        ]
-        try:
+        with own_hooks() as hooks:
+            for part, module in enumerate(self._moved_modules):
+                hooks.after(module, adding(part))
             yield seen
-        finally:
-            for hook in hooks:
-                hook.remove()
+        if any(tokens != len(flat) for tokens in done):
+            raise StructureError(
+                f"{done} tokens came out of the modules that are searched at in block "
+                f"{self._last} in a pass of {len(flat)}; every token is to go through them once"
+            )
 
     def keep(self, rows: Tensor) -> None:
         """Drop all rows but these (ascending indices)."""

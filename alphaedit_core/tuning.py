@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .forward import Recording, by_length, pad_rows, proceed, record
+from .hooks import own_hooks
 from .hyperparameters import HyperParameters
 from .memory import BatchPlan
 from .models import EditableModel
@@ -91,8 +92,8 @@ def _train(
         stage.detail = traces
         with torch.no_grad():
             groups = [_Group(model, requests, rows, layer) for rows in _grouped(requests, plan)]
-        hook = model.anatomy.down_projections[layer].register_forward_hook(add)
-        try:
+        with own_hooks() as hooks:
+            hooks.after(model.anatomy.down_projections[layer], add)
             for step in range(hp.steps):
                 learn = step + 1 < hp.steps
                 adam.zero_grad()
@@ -111,8 +112,6 @@ def _train(
                 adam.step()
                 with torch.no_grad():
                     delta.copy_(constrain(delta))
-        finally:
-            hook.remove()
     return delta.detach(), traces
 
 

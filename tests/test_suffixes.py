@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -153,13 +154,20 @@ def test_the_models_own_attention_is_back_afterwards(layout: str) -> None:
         assert torch.equal(model.model(input_ids=ids).logits, expected)
 
 
-def test_packed_attention_is_in_use_only_while_it_is_open() -> None:
+def test_packed_attention_is_in_use_only_while_it_is_open_and_in_its_own_thread() -> None:
     model = tiny_model("llama").model
     assert can_pack(model)
     before = model.config._attn_implementation
-    with pytest.raises(Stop), packed(model, []):
-        assert model.config._attn_implementation not in (before, None)
+    ids = torch.tensor([[5, 6, 7, 8], [9, 5, 7, 4]])
+    mask = torch.tensor([[0, 0, 1, 1], [1, 1, 1, 1]])
+    ask = lambda: model(input_ids=ids, attention_mask=mask).logits  # noqa: E731
+    expected = ask()
+    with ThreadPoolExecutor(1) as other, pytest.raises(Stop), packed(model, []):
+        with pytest.raises(RuntimeError):  # no groups: there is nothing to attend to
+            ask()
+        assert torch.equal(other.submit(ask).result(), expected)
         raise Stop
+    assert torch.equal(ask(), expected)
     assert model.config._attn_implementation == before
     model.set_attn_implementation("eager")
     assert not can_pack(model)
