@@ -127,6 +127,7 @@ def record(
     blocks = model.anatomy.blocks
     entry: list[Tensor] = []
     calls: list[BlockCall] = []
+    called: list[nn.Module] = []
 
     def note(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         parameters = list(inspect.signature(module.forward).parameters)
@@ -135,15 +136,16 @@ def record(
         if not entry:
             entry.append(hidden)
         calls.append(BlockCall(named))
+        called.append(module)
 
     with own_hooks() as hooks, ending_before(model, stop) as end:
         for block in blocks[start:stop]:
             hooks.before(block, note)
         run_model(model, ids, positions=positions, mask=mask, cache=cache)
-    if len(calls) != stop - start:
+    if called != list(blocks[start:stop]):
         raise StructureError(
-            f"{len(calls)} calls of blocks were seen where blocks {start} to {stop - 1} were to "
-            "run once each; a model that runs its blocks otherwise cannot be edited"
+            f"blocks {start} to {stop - 1} did not run once each, one after the other; a model "
+            "that runs its blocks otherwise cannot be edited"
         )
     return Recording(start, entry[0] if entry else end[0], calls)
 

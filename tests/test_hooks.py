@@ -196,7 +196,7 @@ class TestCounts:
         model = tiny_model("llama")
         layers = model.model.model.layers
         layers[1] = layers[0]  # one block, two places
-        with pytest.raises(StructureError, match="calls of blocks were seen"):
+        with pytest.raises(StructureError, match="did not run once each"):
             record(model, IDS, 0, 3)
 
     def test_the_down_projection_that_runs_twice(self) -> None:
