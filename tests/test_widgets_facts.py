@@ -226,7 +226,7 @@ def test_a_draft_says_what_it_needs(draft: Draft, need: str) -> None:
 def test_a_duplicate_is_marked_and_does_not_run(panel: FactsPanel, browser: Browser) -> None:
     edit = RunPanel(panel.state)
     panel.add(*TOWER)
-    panel.add("eiffel  tower", "{} is in the city of", "Berlin")
+    panel.add("Eiffel  Tower", "{} is in the city of", "Berlin")
     marked = "needs: another subject or prompt, it is about the same as row 1"
     assert panel.statuses == ["ready", marked] and shown(panel)[1][-1] == marked
     assert edit.run_button.disabled and len(panel.facts) == 1
@@ -629,3 +629,35 @@ def test_the_script_sends_messages_and_sets_texts_only() -> None:
     assert "innerHTML" not in source and "insertAdjacentHTML" not in source
     # A changed trait could wait until the last one is answered, and come after a click.
     assert "save_changes" not in source and source.count("model.send(") == 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "text", "expected"),
+    [
+        ("US", "Chile", "Unlike the USSR, the US has", "Unlike the USSR, the Chile has"),
+        (
+            "US",
+            "Chile",
+            "US's, (US), US-made, pre-US; BUS US2 US_x",
+            "Chile's, (Chile), Chile-made, pre-Chile; BUS US2 US_x",
+        ),
+        ("Jean", "Ada", "Jean and Jean-Luc and Saint-Jean", "Ada and Jean-Luc and Saint-Jean"),
+        ("C", "Rust", "C++, C#, C; C", "C++, C#, Rust; Rust"),
+        ("Paris", "Rome", "Parisians of Paris", "Parisians of Rome"),
+        ("co", "x", "CO co Co", "CO x Co"),
+        ("U.S.", "Chile", "U.S.A. and the U.S. army", "U.S.A. and the Chile army"),
+        ("東京", "京都", "今の東京は東京都の", "今の京都は京都都の"),
+        ("ताज", "लाल", "ताजा ताज", "ताजा लाल"),
+        ("กา", "x", "กา่ กา", "กา่ x"),
+        ("Zoe\u0301", "Ada", "Zo\xe9 met Zo\xe9e", "Ada met Zo\xe9e"),
+        ("👩", "x", "👩\u200d🔬 👩", "👩\u200d🔬 x"),
+        ("a", "aa", "a a", "aa aa"),
+        ("a.b", "$1", "a.b axb", "$1 axb"),
+    ],
+)
+def test_a_new_subject_takes_the_old_ones_place_and_no_other(
+    old: str, new: str, text: str, expected: str
+) -> None:
+    draft = Draft(old, "{} is", "x", paraphrases=(text, "{} {}"), neighbours=(text,))
+    assert draft.typed(subject=new).paraphrases == (expected, "{} {}")
+    assert draft.typed(subject=new).neighbours == (text,)

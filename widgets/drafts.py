@@ -10,6 +10,8 @@ from typing import Any
 from alphaedit_core.errors import InputError
 from alphaedit_core.facts import REQUIRED, SLOT, Fact, check_facts, replaced, shown
 
+from .renaming import renamed
+
 #: What a draft can be.
 DRAFT, READY, APPLIED, FAILED = "draft", "ready", "applied", "failed"
 
@@ -106,15 +108,15 @@ class Draft:
         """With fields changed by hand.
 
         Where that makes it another fact, the id that a file gave the old one no longer counts. A
-        new subject takes the old one's place in paraphrases.
+        new subject takes the old one's place in paraphrases, where that stands by itself.
         """
         if all(getattr(self, name) == fields.get(name, getattr(self, name)) for name in REQUIRED):
             return replace(self, **fields)
         changed = replace(self, **({"id": ""} | fields))
         old, new = self.subject.strip(), changed.subject.strip()
         if old and new and old != new and "paraphrases" not in fields:
-            renamed = tuple(text.replace(old, new) for text in self.paraphrases)
-            changed = replace(changed, paraphrases=renamed)
+            texts = tuple(renamed(text, old, new) for text in self.paraphrases)
+            changed = replace(changed, paraphrases=texts)
         return changed
 
 

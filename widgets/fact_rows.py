@@ -14,7 +14,6 @@ from itertools import count
 from typing import Any, NamedTuple
 
 from alphaedit_core.errors import InputError
-from alphaedit_core.facts import spaced
 
 from .drafts import Draft
 from .old_targets import open_prompt
@@ -199,7 +198,7 @@ class FactRows:
                     continue
                 if not word:
                     silent += 1
-                elif spaced(word) == spaced(draft.target):
+                elif word.casefold() == draft.target.strip().casefold():
                     already += 1
                 else:
                     drafts[index] = replace(draft, target_true=word)

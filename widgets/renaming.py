@@ -1,0 +1,72 @@
+"""A subject's new name in the place of the old one, where that stands as a name of its own."""
+
+from __future__ import annotations
+
+import unicodedata
+
+from alphaedit_core.prompts import spaceless
+
+#: Categories of characters that go on with a word: letters, marks, digits, "_" and joiners.
+_IN_A_WORD = ("L", "M", "N", "Pc", "Cf")
+#: What makes another name of one: C++ and C# are not C.
+_AFTER_A_NAME = "+#"
+_HYPHENS = "-\u2010\u2011"
+
+
+def renamed(text: str, old: str, new: str) -> str:
+    """``text`` with ``new`` wherever ``old`` stands by itself, with the same capitals.
+
+    "US" is found in "US's" and "US-made", and in no "USSR"; "Jean" in no "Jean-Luc", for a hyphen
+    and a capital go on with a name. Scripts that are written without spaces show no bounds of
+    words; there every place counts.
+    """
+    text, old = (unicodedata.normalize("NFC", one) for one in (text, old))
+    parts: list[str] = []
+    done = 0
+    place = text.find(old)
+    while old and place >= 0:
+        end = place + len(old)
+        if _begins(text[:place], old[0]) and _ends(text[end:], old[-1]):
+            parts += [text[done:place], new]
+            done = end
+        place = text.find(old, max(done, place + 1))
+    return "".join([*parts, text[done:]])
+
+
+def _begins(before: str, first: str) -> bool:
+    """Whether a name can begin after a text."""
+    if not before:
+        return True
+    if before[-1] in _HYPHENS:
+        word = before[:-1]
+        start = next((n for n in range(len(word), 0, -1) if not _in_a_word(word[n - 1])), 0)
+        return not word[start:] or not _names(word[start])
+    return not _in_a_word(before[-1]) or _open(before[-1], first)
+
+
+def _ends(after: str, last: str) -> bool:
+    """Whether a name can end before a text."""
+    if not after:
+        return True
+    if after[0] in _HYPHENS:
+        return len(after) == 1 or not _names(after[1])
+    if after[0] in _AFTER_A_NAME:
+        return False
+    return not _in_a_word(after[0]) or _open(last, after[0])
+
+
+def _open(left: str, right: str) -> bool:
+    """Whether a word may end between two letters, because one of their scripts has no spaces.
+
+    A mark belongs to the letter before it in every script.
+    """
+    return not unicodedata.category(right).startswith("M") and (spaceless(left) or spaceless(right))
+
+
+def _in_a_word(character: str) -> bool:
+    return unicodedata.category(character).startswith(_IN_A_WORD)
+
+
+def _names(character: str) -> bool:
+    """Whether what begins so is a part of a name: a capital or a digit."""
+    return character.isupper() or character.istitle() or character.isdigit()
