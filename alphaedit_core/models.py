@@ -25,6 +25,7 @@ from .anatomy import Anatomy, Places, find_anatomy
 from .cache import models_dir
 from .errors import AlphaEditError, CorruptFileError, InputError, SessionError, StructureError
 from .files import atomic_folder, read_json, sha256_of_file, write_json_atomic
+from .holding import Hold, hold_of, wraps_of
 from .progress import Monitor
 
 if TYPE_CHECKING:
@@ -56,53 +57,72 @@ class EditableModel:
         tokenizer: its (fast) tokenizer.
         anatomy: where blocks, down-projections, norm and head are.
         name: how the model was asked for; :func:`load_model` finds it again by this.
-        holder: what currently edits the weights, or None; a second session is refused meanwhile.
-        lock: held by the thread that reads or changes the weights at length.
+        hold: who edits the weights and which thread has them; shared by all wraps of the weights.
     """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerFast
     anatomy: Anatomy
     name: str
-    holder: object | None = field(default=None, repr=False)
-    lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
-    _interrupt: Callable[[], None] | None = field(default=None, repr=False)
+    hold: Hold = field(default_factory=Hold, repr=False)
+
+    @property
+    def holder(self) -> object | None:
+        """What currently edits the weights, or None; a second session is refused meanwhile."""
+        return self.hold.holder
+
+    @holder.setter
+    def holder(self, holder: object | None) -> None:
+        self.hold.holder = holder
+
+    @property
+    def lock(self) -> threading.RLock:
+        """Held by the thread that reads or changes the weights at length."""
+        return self.hold.lock
 
     @contextlib.contextmanager
-    def in_use(self, interrupt: Callable[[], None] | None = None) -> Iterator[None]:
+    def in_use(
+        self,
+        interrupt: Callable[[], None] | None = None,
+        check: Callable[[], None] = lambda: None,
+    ) -> Iterator[None]:
         """Keep other threads off the weights while this is open; one thread may nest it.
 
         Args:
             interrupt: for work that nobody waits for and that can be done again later: called in
                 the thread that wants the weights next, which then waits until this work has ended.
+                Work of this kind interrupts no other, but waits for it.
+            check: called while it waits for other such work; may raise.
 
         Raises:
             SessionError: if another thread has them and gave no ``interrupt``.
         """
         if self.lock._is_owned():  # type: ignore[attr-defined]  # as threading.Condition asks
-            outer = self._interrupt
+            outer = self.hold.interrupt
             try:
-                self._interrupt = interrupt or outer
+                self.hold.interrupt = interrupt or outer
                 yield
             finally:
-                self._interrupt = outer
+                self.hold.interrupt = outer
             return
         # Acquired inside: an interrupt that comes right behind must not leave it locked for good.
         try:
             if not self.lock.acquire(blocking=False):
-                self._wait_for_interrupted_work()
-            self._interrupt = interrupt
+                self._wait_for_interrupted_work(check if interrupt is not None else None)
+            self.hold.interrupt = interrupt
             yield
         finally:
             if self.lock._is_owned():  # type: ignore[attr-defined]
-                self._interrupt = None
+                self.hold.interrupt = None
                 self.lock.release()
 
-    def _wait_for_interrupted_work(self) -> None:
-        """Acquire the lock, asking its holder to stop for as long as it can be asked."""
+    def _wait_for_interrupted_work(self, check: Callable[[], None] | None) -> None:
+        """Acquire the lock, asking its holder to stop, or calling ``check``, while it can stop."""
         while True:
-            interrupt = self._interrupt
-            if interrupt is not None:
+            interrupt = self.hold.interrupt
+            if check is not None:
+                check()
+            elif interrupt is not None:
                 interrupt()
             # Waited for in any case: the holder may be about to end.
             if self.lock.acquire(timeout=_PATIENCE):
@@ -206,8 +226,13 @@ def wrap(
 ) -> EditableModel:
     """Make a transformers model that is already loaded editable (it is used, not copied).
 
+    Wrapped again in the same way, it is the same editable model. With another tokenizer or name, or
+    where it shares its edited matrices with a model that is wrapped, it is another one of the same
+    weights: they have one session at a time.
+
     Raises:
         InputError: if the tokenizer gives no character offsets.
+        SessionError: if a session has edits in the weights and the wrap is not the same.
         StructureError: if the structure is not understood.
     """
     if not getattr(tokenizer, "is_fast", False):
@@ -218,7 +243,24 @@ def wrap(
     model.eval().requires_grad_(False)
     if any(p.is_meta for p in model.parameters()):
         raise StructureError(f'model "{name}" has weights that are not loaded; load all of it')
-    return EditableModel(model, tokenizer, find_anatomy(model, places), name)
+    for known in wraps_of(model):
+        same = known.model is model and known.tokenizer is tokenizer and known.name == name
+        if same and places in (None, known.anatomy.places):
+            return known
+    anatomy = find_anatomy(model, places)
+    hold = hold_of(model, anatomy)
+    if applied := getattr(hold.holder, "applied", 0):
+        raise SessionError(
+            f'model "{name}" holds {applied} edits of a session already; close() that, or use its '
+            "own model"
+        )
+    for known in hold.wraps:
+        known.fingerprint  # noqa: B018 - taken now: a session of the new wrap would change it
+    new = EditableModel(model, tokenizer, anatomy, name, hold)
+    if hold.wraps:
+        new.fingerprint  # noqa: B018 - likewise
+    hold.wraps.add(new)
+    return new
 
 
 def fingerprint(model: torch.nn.Module) -> str:

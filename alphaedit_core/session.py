@@ -12,7 +12,8 @@ import json
 import logging
 import platform
 import time
-from collections.abc import Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -48,6 +49,9 @@ from .targets import Targets
 from .weights import EditedWeights
 
 log = logging.getLogger(__name__)
+
+#: What is told of a change of a session; see :meth:`EditSession.watch`.
+Watcher = Callable[[str], None]
 
 
 class EditSession:
@@ -94,7 +98,7 @@ class EditSession:
         self._applied: int = 0
         self.model = model
         with model.in_use():  # another session may be at work in the model that it was lent
-            self._take(model)
+            last = self._take(model)
         self._entries: list[Entry] = []
         self._stored = ledger.Stored()
         self._contexts = None if contexts is None else tuple(contexts)
@@ -103,9 +107,13 @@ class EditSession:
         self._statistics: dict[str, Any] | None = None
         self._spaces: dict[int, Space] | None = None
         self._memory: KeyMemory | None = None
+        self._lent = False
+        self._watchers: list[weakref.WeakMethod[Watcher]] = []
+        if last is not None and last is not self:
+            last._tell("closed")
 
-    def _take(self, model: EditableModel) -> None:
-        """Become the session of a model, whose weights are the original ones now."""
+    def _take(self, model: EditableModel) -> EditSession | None:
+        """Become the session of a model with the original weights; returns the one before."""
         holder = model.holder
         if isinstance(holder, EditSession) and holder._applied:
             raise SessionError(
@@ -114,6 +122,7 @@ class EditSession:
         model.fingerprint  # noqa: B018 - taken now, while the weights are the original ones
         self._weights = EditedWeights(model, self.hyperparameters.layers)
         model.holder = self
+        return holder if isinstance(holder, EditSession) else None
 
     # -- looking ---------------------------------------------------------------------------------
 
@@ -152,6 +161,8 @@ class EditSession:
             ):
                 self._contexts = None
             self._hyperparameters, self._editor = new, editor
+        if new != old:
+            self._tell("hyperparameters")
 
     @property
     def applied(self) -> int:
@@ -219,6 +230,7 @@ class EditSession:
                     self._statistics.get("text"),
                 )
             self._statistics, self._spectra = made, spectra(statistics, monitor=monitor)
+            self._tell("spectra")
         return self._spectra
 
     @contextmanager
@@ -285,7 +297,9 @@ class EditSession:
         facts = check_facts(facts)
         with self.model.in_use():
             self._require_held()
-            return self._edit(facts, batch_size, monitor or Monitor())
+            result = self._edit(facts, batch_size, monitor or Monitor())
+        self._tell("history")
+        return result
 
     def undo(self) -> None:
         """Take back the last applied edit, exactly.
@@ -313,21 +327,14 @@ class EditSession:
         Raises:
             SessionError: if there are not so many.
         """
-        with self.model.in_use():
-            self._require_held()
-            self._require_state(number)
-            before, self._applied = self._applied, number
-            try:
-                self._make()
-            except BaseException:
-                self._applied = before
-                self._make()
-                raise
+        self._go_to(number)
+        self._tell("history")
 
     def reset(self) -> None:
         """Put the unedited weights back and forget all edits."""
-        self.restore(0)
+        self._go_to(0)
         self._entries = []
+        self._tell("history")
 
     def rename(self, number: int, title: str) -> None:
         """Give an edit a name; "" takes it away.
@@ -340,6 +347,7 @@ class EditSession:
             raise SessionError("state 0 is the unedited model; give the number of an edit")
         named = dataclasses.replace(self._entries[number - 1], title=" ".join(title.split()))
         self._entries[number - 1] = named
+        self._tell("history")
 
     @contextmanager
     def lent(self) -> Iterator[EditableModel]:
@@ -351,18 +359,49 @@ class EditSession:
             SessionError: if another thread uses the model.
         """
         with self.at(0):
-            self.model.holder = None
+            self.model.holder, self._lent = None, True
             try:
                 yield self.model
             finally:
-                self.model.holder = self
+                self.model.holder, self._lent = self, False
 
     def close(self) -> None:
         """Put the unedited weights back and let go of the model; the session can still be saved."""
         with self.model.in_use():
-            if self.model.holder is self:
+            held = self.model.holder is self
+            if held:
                 self._weights.restore()
                 self.model.holder = None
+        if held:
+            self._tell("closed")
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has let go of its model for good; see :meth:`close`."""
+        return self.model.holder is not self and not self._lent
+
+    def watch(self, watcher: Watcher) -> None:
+        """Have a method called after each change that this session makes or goes through.
+
+        It is given ``history`` (an edit was written, taken back, applied again, renamed or
+        forgotten), ``hyperparameters``, ``spectra`` (they have been made) or ``closed``, in the
+        thread that made the change. What it raises is logged and ends nothing.
+
+        Args:
+            watcher: a bound method; it is held weakly, and so is forgotten with its object.
+        """
+        self._watchers.append(weakref.WeakMethod(watcher))
+
+    def _tell(self, change: str) -> None:
+        for kept in list(self._watchers):
+            watcher = kept()
+            if watcher is None:
+                self._watchers.remove(kept)
+                continue
+            try:
+                watcher(change)
+            except Exception:
+                log.exception("a view of the session could not follow")
 
     # -- keeping ---------------------------------------------------------------------------------
 
@@ -497,6 +536,18 @@ class EditSession:
             self._make()
             raise
         return entry.result
+
+    def _go_to(self, number: int) -> None:
+        with self.model.in_use():
+            self._require_held()
+            self._require_state(number)
+            before, self._applied = self._applied, number
+            try:
+                self._make()
+            except BaseException:
+                self._applied = before
+                self._make()
+                raise
 
     def _require_held(self) -> None:
         if self.model.holder is not self:

@@ -349,7 +349,7 @@ class ComparePanel(Panel):
     def _fill_if_due(self) -> None:
         """Ask again, in the background, if the weights have changed and nobody needs the model."""
         made_from = self._now()
-        if not self._live or self._made_from == made_from or self.state.busy:
+        if not self._live or self._made_from == made_from or not self.state.idle:
             return
         question = self._question_or_none()
         if question is None:
@@ -359,7 +359,8 @@ class ComparePanel(Panel):
         def work(monitor: Monitor) -> Comparison:
             with ExitStack() as stack:
                 try:
-                    stack.enter_context(session.model.in_use(self.state.cancel))
+                    model = session.model
+                    stack.enter_context(model.in_use(self.state.cancel, monitor.check))
                 except SessionError as error:  # a cell has the model: later, then
                     raise Cancelled(str(error)) from error
                 try:

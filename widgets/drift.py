@@ -153,7 +153,7 @@ class DriftPanel(Panel):
 
     def _measure_if_due(self) -> None:
         """Measure the applied edits, where it is wanted and nobody needs the model."""
-        if not self._opened or not self.auto or self.state.busy:
+        if not self._opened or not self.auto or not self.state.idle:
             return
         missing = self._missing(self.session.applied)
         if not missing:
@@ -163,7 +163,7 @@ class DriftPanel(Panel):
         def work(monitor: Monitor) -> None:
             with ExitStack() as stack:
                 try:
-                    stack.enter_context(model.in_use(self.state.cancel))
+                    stack.enter_context(model.in_use(self.state.cancel, monitor.check))
                 except SessionError as error:  # a cell has the model: later, then
                     raise Cancelled(str(error)) from error
                 self._measure(missing, monitor)

@@ -248,7 +248,6 @@ class HistoryPanel(Panel):
     def _move(self, doing: str, action: Callable[[], None]) -> None:
         self._require_free(doing)
         action()
-        self.state.touch()
 
     # -- showing ---------------------------------------------------------------------------------
 

@@ -248,7 +248,7 @@ class ProbesPanel(Panel):
 
     def _measure_if_due(self) -> None:
         """After an edit, where the panel has been shown and nobody needs the model."""
-        if not self._pending or not self._opened or self.state.busy or self.state.fact is None:
+        if not self._pending or not self._opened or not self.state.idle or self.state.fact is None:
             return
         try:
             self._measure(self.state.fact, self.missing, background=True)

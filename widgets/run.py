@@ -285,7 +285,6 @@ class RunPanel(Panel):
 
     def _done(self, result: EditResult) -> None:
         self.state.notice = summary(result, self._projected())
-        self.state.touch()
 
     def _projected(self) -> bool:
         """Whether the last applied edit stayed inside the null space."""

@@ -200,13 +200,13 @@ class SpectrumPanel(Panel):
             self.figure = SpectrumFigure(self._dragged)
             self._figure_place.children = (self.figure,)
         self._paint()
-        if not self.state.busy and (self.session.known_spectra is None or self._keys_stale()):
+        if self.state.idle and (self.session.known_spectra is None or self._keys_stale()):
             self.guarded(_LOADING, lambda: self._start(_LOADING))()
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
         # Shown on its own, it waits for what is in the cache: the picture that stays in the
         # notebook is then the same at every run, and the next cell finds the model free.
-        if not self.state.busy and self.session.known_spectra is None:
+        if self.state.idle and self.session.known_spectra is None:
             self.guarded(_LOADING, lambda: self._start(_LOADING, block=True))()
         return super()._repr_mimebundle_(**kwargs)
 

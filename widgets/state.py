@@ -41,7 +41,7 @@ class State(T.HasTraits):
     selected = T.Int(-1)
     #: The layer that is looked at.
     layer = T.Int()
-    #: Grows with every change of the threshold.
+    #: Grows with every change of the threshold, and when the spectra have been made.
     threshold_changes = T.Int(0)
     #: Grows with every change of the editor or its switches.
     method_changes = T.Int(0)
@@ -66,6 +66,8 @@ class State(T.HasTraits):
         super().__init__(session=session, layer=layers[len(layers) // 2])
         self.drifts = Drifts(session)
         self._worker = Worker(self._follow)
+        self._settings = session.hyperparameters
+        session.watch(self._follow_session)
 
     @classmethod
     def of(cls, source: EditSession | State) -> State:
@@ -113,7 +115,6 @@ class State(T.HasTraits):
         hp = self.session.hyperparameters
         if new != hp.threshold or hp.layer_thresholds:
             self.session.hyperparameters = hp.replace(threshold=new, layer_thresholds=())
-            self.threshold_changes += 1
 
     def threshold_at(self, layer: int) -> str:
         """Where the kept space of a layer ends, as the next edit will use it."""
@@ -134,7 +135,6 @@ class State(T.HasTraits):
         new = method_changed(self.session, hp, name, value)
         if new != hp:
             self.session.hyperparameters = new
-            self.method_changes += 1
 
     # -- work ------------------------------------------------------------------------------------
 
@@ -145,8 +145,15 @@ class State(T.HasTraits):
 
     @property
     def status(self) -> str:
-        """``ready``, or ``running:`` and what."""
-        return f"running: {self.job.name}" if self.busy and self.job else "ready"
+        """``ready``, ``closed``, or ``running:`` and what."""
+        if self.busy and self.job:
+            return f"running: {self.job.name}"
+        return "closed" if self.session.closed else "ready"
+
+    @property
+    def idle(self) -> bool:
+        """Whether work that nobody asked for may begin: no job runs, and there is a model."""
+        return not self.busy and not self.session.closed
 
     def start(
         self,
@@ -186,6 +193,21 @@ class State(T.HasTraits):
         """Ask the running job to stop."""
         if self.job is not None:
             self.job.cancel()
+
+    def _follow_session(self, change: str) -> None:
+        """Follow what was done to the session, here, in a cell or in another workbench."""
+        if change == "spectra":
+            self.threshold_changes += 1
+        elif change == "hyperparameters":
+            before, self._settings = self._settings, self.session.hyperparameters
+            threshold = {name: getattr(before, name) for name in ("threshold", "layer_thresholds")}
+            if self._settings.replace(**threshold) == before:
+                self.threshold_changes += 1
+            else:
+                self.method_changes += 1
+        else:
+            self.make_way()  # work in the background is about other weights by now
+            self.touch()
 
     def touch(self) -> None:
         """Tell every panel that weights or history have changed."""

@@ -1,0 +1,124 @@
+"""However often weights are wrapped, they have one session at a time."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import io
+import weakref
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from examples import CONTEXTS, FACTS, quiet, small
+from tiny import expected_places, tiny_model, tiny_tokenizer
+
+from alphaedit_core.errors import SessionError
+from alphaedit_core.models import EditableModel, wrap
+from alphaedit_core.session import EditSession
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALPHAEDIT_CACHE", str(tmp_path / "cache"))
+
+
+def new_session(model: EditableModel, place: Path) -> EditSession:
+    return EditSession(model, hyperparameters=small(place, steps=2), contexts=CONTEXTS[:1])
+
+
+def twin(model: Any) -> Any:
+    """Another transformers model that has the very same blocks."""
+    other = type(model)(model.config)
+    other.model = model.model
+    other.lm_head = model.lm_head
+    return other
+
+
+def assigned(model: Any) -> Any:
+    """Another whose parameters are others, in the same memory."""
+    other = type(model)(model.config)
+    other.load_state_dict(model.state_dict(), assign=True)
+    return other
+
+
+def test_the_same_wrap_is_the_same_model() -> None:
+    model = tiny_model("llama")
+    raw, tokenizer, name = model.model, model.tokenizer, model.name
+    assert wrap(raw, tokenizer, name) is model
+    assert wrap(raw, tokenizer, name, expected_places("llama")) is model
+    assert wrap(raw, tokenizer, "another name") is not model
+    assert wrap(copy.deepcopy(raw), tokenizer, name) is not model
+
+
+@pytest.mark.parametrize("second", [lambda raw: raw, copy.copy, twin, assigned])
+def test_a_second_wrap_does_not_lose_the_edits_of_the_first(second: Any, tmp_path: Path) -> None:
+    """Through a second session, the first one's undo would erase what that had written."""
+    model = tiny_model("llama")
+    other = wrap(second(model.model), tiny_tokenizer(), "second")
+    assert other is not model and other.hold is model.hold
+    session = new_session(model, tmp_path)
+    session.edit(FACTS[:1], monitor=quiet())
+    digest = session.weights_digest()
+    with pytest.raises(SessionError, match="holds 1 edits of another session"):
+        new_session(other, tmp_path)
+    with pytest.raises(SessionError, match="holds 1 edits of a session already"):
+        wrap(second(model.model), tiny_tokenizer(), "third")
+    assert session.weights_digest() == digest
+    # The other way about, the first knows that its turn is over.
+    session.close()
+    later = new_session(other, tmp_path)
+    later.edit(FACTS[1:2], monitor=quiet())
+    digest = later.weights_digest()
+    for change in (session.undo, lambda: session.edit(FACTS[:1], monitor=quiet())):
+        with pytest.raises(SessionError, match="closed"):
+            change()
+    assert later.weights_digest() == digest
+
+
+def test_every_wrap_knows_the_fingerprint_of_the_unedited_weights(tmp_path: Path) -> None:
+    model = tiny_model("llama")
+    other = wrap(model.model, tiny_tokenizer(), "second")
+    expected = tiny_model("llama").fingerprint
+    session = new_session(other, tmp_path)
+    session.edit(FACTS[:1], monitor=quiet())
+    assert model.fingerprint == other.fingerprint == expected
+    session.close()
+
+
+def test_one_thread_at_a_time_has_the_weights_through_whichever_wrap() -> None:
+    model = tiny_model("llama")
+    assert wrap(twin(model.model), tiny_tokenizer(), "second").lock is model.lock
+
+
+def test_edits_are_known_after_their_session_was_forgotten(tmp_path: Path) -> None:
+    model = tiny_model("llama")
+    raw, tokenizer = model.model, model.tokenizer
+    new_session(model, tmp_path).edit(FACTS[:1], monitor=quiet())
+    del model
+    gc.collect()
+    with pytest.raises(SessionError, match="holds 1 edits"):
+        wrap(raw, tokenizer, "again")
+
+
+def test_a_copy_has_weights_of_its_own(tmp_path: Path) -> None:
+    model = tiny_model("llama")
+    session = new_session(model, tmp_path)
+    session.edit(FACTS[:1], monitor=quiet())
+    copied = wrap(copy.deepcopy(model.model), model.tokenizer, "copy")
+    assert copied.hold is not model.hold and copied.holder is None
+
+
+def test_nothing_of_ours_is_in_a_pickled_model_and_no_model_is_kept() -> None:
+    model = tiny_model("llama")
+    buffer = io.BytesIO()
+    torch.save(model.model, buffer)
+    assert b"alphaedit_core" not in buffer.getvalue()
+    buffer.seek(0)
+    loaded = torch.load(buffer, weights_only=False)
+    assert wrap(loaded, model.tokenizer, model.name).hold is not model.hold
+    gone = weakref.ref(model.model)
+    del model
+    gc.collect()
+    assert gone() is None
