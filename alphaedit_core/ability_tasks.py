@@ -22,15 +22,16 @@ second sentence does *not* follow, as GLUE has it.
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from json import JSONDecodeError
 from pathlib import Path
 from typing import Any
 
 from .errors import InputError
 from .facts import kind, shown
+from .json_text import parse_json, read_text
 
 #: Items that are asked and examples that are given, unless others are wanted.
 ITEMS, SHOTS = 30, 4
@@ -282,12 +283,12 @@ def _examples(pool: Sequence[Item], shots: int, seed: str) -> tuple[Item, ...]:
 def _records(file: Path) -> list[Any]:
     """The list that a file holds."""
     try:
-        content = json.loads(file.read_text("utf-8-sig"))
+        content = parse_json(read_text(file, "utf-8-sig"))
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror}); give a JSON file") from None
     except UnicodeDecodeError as error:
         raise InputError(f"not UTF-8 at byte {error.start}; save the file in UTF-8") from None
-    except json.JSONDecodeError as error:
+    except JSONDecodeError as error:
         raise InputError(
             f"not valid JSON at line {error.lineno}, column {error.colno} ({error.msg}); correct "
             "it there"

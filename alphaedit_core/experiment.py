@@ -8,18 +8,17 @@ alone. That is so on one machine with the same versions and number of threads; e
 little free memory makes batches smaller, sums are rounded otherwise.
 
 A folder holds ``experiment.json`` (what is run on what), ``points.jsonl`` (a line per evaluation),
-and a session per method.
+see :mod:`.experiment_files`, and a session per method.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,20 @@ from .ability_tasks import Task
 from .datasets import Records
 from .errors import CorruptFileError, DivergedError, InputError
 from .evaluation import Evaluation, Measured, compared_with, evaluate
-from .files import read_json, write_atomic, write_json_atomic
+from .experiment_files import (
+    FORMAT,
+    MANIFEST,
+    POINTS,
+    Damage,
+    Points,
+    read_manifest,
+    read_points,
+    refuse,
+    write_manifest,
+    write_points,
+)  # fmt: skip
+from .facts import check_facts
+from .files import write_atomic
 from .hyperparameters import HyperParameters, in_words, model_name
 from .likelihood import perplexity
 from .metrics import Compat, metric_class, metrics_for
@@ -41,14 +53,14 @@ from .records import Record, distinct
 from .references import References
 from .results import html_table
 from .session import EditSession, checked_editor, shape_of, surroundings
+from .stored_records import read_record
 from .yardstick import Yardstick
 
-FORMAT = "alphaedit experiment 1"
 UNEDITED = "unedited"
-_MANIFEST, _POINTS, _LOCK = "experiment.json", "points.jsonl", ".lock"
+_LOCK = ".lock"
 _PARTS = ("plan", "records", "probes", "model")
 #: What is no content: the lock, and a manifest that was being written when the writer was killed.
-_LEFT = re.compile(rf"{re.escape(_LOCK)}|\.[0-9a-f]{{12}}\.{re.escape(_MANIFEST)}")
+_LEFT = re.compile(rf"{re.escape(_LOCK)}|\.[0-9a-f]{{12}}\.{re.escape(MANIFEST)}")
 
 
 @dataclass(frozen=True)
@@ -128,10 +140,12 @@ class Plan:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Plan:
-        """The inverse of :meth:`to_dict`."""
-        methods = tuple(HyperParameters.from_dict(hp) for hp in fields["methods"])
-        names = {name: tuple(fields.get(name, ())) for name in ("metrics", "at_end")}
-        return cls(**{**fields, "methods": methods, **names})
+        """The inverse of :meth:`to_dict`.
+
+        Raises:
+            InputError: for a field that is missing, does not exist or cannot be used.
+        """
+        return read_record(cls, fields)
 
 
 @dataclass(frozen=True)
@@ -197,6 +211,39 @@ class Point:
 
 
 @dataclass(frozen=True)
+class _Written:
+    """``records`` of ``experiment.json``: what is written."""
+
+    dataset: str
+    options: Mapping[str, str]
+    file: str
+    sha256: str
+    names: list[str]
+    left_out: list[str]
+
+
+@dataclass(frozen=True)
+class _Model:
+    """``model`` of ``experiment.json``."""
+
+    name: str
+    fingerprint: str
+    dtype: str
+    preset: str | None = None
+
+
+@dataclass(frozen=True)
+class _Manifest:
+    """``experiment.json``, to check what it holds."""
+
+    plan: Plan
+    records: _Written
+    probes: Mapping[str, str | None]
+    model: _Model
+    made_with: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Findings:
     """What an experiment has found so far.
 
@@ -204,11 +251,14 @@ class Findings:
         folder: where it is kept.
         manifest: ``experiment.json``.
         points: in the order they were found.
+        checked: whether every number was checked against its checksum; an earlier version kept
+            none.
     """
 
     folder: Path
     manifest: Mapping[str, Any]
     points: list[Point] = field(default_factory=list)
+    checked: bool = True
 
     @property
     def plan(self) -> Plan:
@@ -304,7 +354,8 @@ def run_experiment(
             f"their batch is about the same ({', '.join(r.name for r in left_out[:3])}"
             f"{' …' if len(left_out) > 3 else ''})"
         )
-    with _opened(place, _manifest(model, records, plan, written, left_out, probes)) as findings:
+    manifest = _manifest(model, records, plan, written, left_out, probes)
+    with _opened(place, manifest, monitor) as findings:
         work = _Work(model, findings, batches, metrics, probes, monitor)
         with monitor.stage("experiment", len(batches) * len(plan.methods), "batch"):
             work.unedited()
@@ -332,18 +383,29 @@ def load_experiment(folder: str | Path) -> Findings:
 
     Raises:
         InputError: if the folder holds none.
-        CorruptFileError: if a file of it is damaged.
+        CorruptFileError: if a file of it is damaged; names the line.
     """
     place = Path(folder)
-    if not (place / _MANIFEST).is_file():
-        raise InputError(f"experiment {place}: holds none; give a folder that has one")
-    manifest = read_json(place / _MANIFEST)
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise CorruptFileError(f"{place / _MANIFEST}: not an experiment of this version")
-    for part in _PARTS:
-        if not isinstance(manifest.get(part), dict):
-            raise CorruptFileError(f"{place / _MANIFEST}: {part} is missing; take a copy")
-    return Findings(place, manifest, list(_points(place / _POINTS)))
+    findings, damaged, _ = _loaded(place)
+    refuse(place, damaged)
+    return findings
+
+
+def _loaded(place: Path) -> tuple[Findings, list[Damage], bool]:
+    """What was found, the lines that are damaged, and whether the last one has no end."""
+    manifest, checked = read_manifest(place)
+    try:
+        read_record(_Manifest, manifest, others=True)
+    except InputError as error:
+        raise CorruptFileError(f"{place / MANIFEST}: {error}; take a copy") from None
+    read, points, damaged = read_points(place, manifest, checked), [], []
+    for line, found in read.lines:
+        try:
+            points.append(read_record(Point, found))
+        except InputError as error:
+            damaged.append(Damage(line, str(error)))
+    damaged = sorted([*read.damaged, *damaged], key=lambda one: one.line)
+    return Findings(place, manifest, points, checked), damaged, read.torn
 
 
 def save_report(findings: Findings) -> Path:
@@ -387,13 +449,16 @@ class _Work:
         self._model, self._findings, self._batches = model, findings, batches
         self._metrics, self._probes, self._monitor = metrics, probes, monitor
         self._plan = findings.plan
+        self._points = Points(findings.folder, findings.manifest, len(findings.points))
         self._before: Evaluation | None = None
         self._yardstick: Yardstick | None = None
 
     def unedited(self) -> None:
         """Measure the model as it is, on all records; once more what is compared with it."""
         records = [record for batch in self._batches for record in batch]
-        if self._probes.drift is not None and not self._findings.complete:
+        names = self._plan.names()
+        ended = self._findings.complete and not any(self._missing(name) for name in names)
+        if self._probes.drift is not None and not ended:
             subjects = [fact.subject for record in records for fact in record.facts]
             last = max(layer for hp in self._plan.methods for layer in hp.layers)
             self._yardstick = Yardstick(
@@ -401,7 +466,7 @@ class _Work:
             )
         if not self._has(UNEDITED, len(records)):
             self._measure(UNEDITED, len(self._batches))
-        elif not self._findings.complete:
+        elif not ended:
             self._before = compared_with(
                 self._model, records, self._metrics, self._monitor, self._plan.seed
             )
@@ -410,20 +475,28 @@ class _Work:
         """Write all batches by one method, measuring where that is due."""
         place = self._plan.names().index(name) + 1
         folder = session_folder(self._findings.folder, place, name)
-        if self._findings.has_ended(name):
+        missing, broken = self._missing(name), self._findings.broken(name)
+        if self._findings.has_ended(name) and not missing:
             self._monitor.advance(len(self._batches))
             return
         if (folder / "session.json").exists():
             session = EditSession.load(folder, self._model, monitor=self._monitor)
+            self._check_session(folder, session, hp)
         else:
             session = EditSession(self._model, None, hp)
         try:
             session.spectra(self._monitor)  # from the cache or not, they are no part of the edits
             self._monitor.advance(session.applied)
+            for number in missing:  # whose line was damaged
+                if number < session.applied:
+                    with session.at(number):
+                        self._measure(name, number, session)
             for number in range(session.applied, len(self._batches) + 1):
                 if number and self._due(number) and not self._has(name, self._edits(number)):
                     self._measure(name, number, session)
-                if number == len(self._batches):
+                if number == len(self._batches) or (
+                    broken is not None and self._edits(number) >= broken.edits
+                ):
                     break
                 facts = [fact for record in self._batches[number] for fact in record.facts]
                 try:
@@ -435,6 +508,43 @@ class _Work:
                 self._monitor.advance()
         finally:
             session.close()
+
+    def _missing(self, name: str) -> list[int]:
+        """The numbers of batches after which a method is to be measured and is not yet."""
+        broken = self._findings.broken(name)
+        return [
+            number
+            for number in range(1, len(self._batches) + 1)
+            if self._due(number)
+            and not self._has(name, self._edits(number))
+            and (broken is None or self._edits(number) < broken.edits)
+        ]
+
+    def _check_session(self, folder: Path, session: EditSession, hp: HyperParameters) -> None:
+        """Refuse the session of another method or of other records, and let go of the model.
+
+        Raises:
+            CorruptFileError: naming what differs.
+        """
+        what = ""
+        own, asked = session.hyperparameters.to_dict(), hp.to_dict()
+        other = [name for name in asked if name != "origin" and own[name] != asked[name]]
+        if other:
+            what = f"its {other[0]} is {_short(own[other[0]])}, not {_short(asked[other[0]])}"
+        elif len(session.history) > len(self._batches):
+            what = f"it has {len(session.history)} edits, not at most {len(self._batches)}"
+        else:
+            for number, entry in enumerate(session.history):
+                facts = [fact for record in self._batches[number] for fact in record.facts]
+                if entry.facts != check_facts(facts):
+                    what = f"its edit {number + 1} is not of the records of batch {number + 1}"
+                    break
+        if what:
+            session.close()
+            raise CorruptFileError(
+                f"session {folder}: not of this experiment, {what}; remove the folder to have the "
+                "method written anew"
+            )
 
     def _edits(self, number: int) -> int:
         return sum(map(len, self._batches[:number]))
@@ -517,10 +627,7 @@ class _Work:
         )
 
     def _keep(self, point: Point) -> None:
-        with open(self._findings.folder / _POINTS, "a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(point), ensure_ascii=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        self._points.append(asdict(point))
         self._findings.points.append(point)
 
 
@@ -555,7 +662,7 @@ def _manifest(
 
 
 @contextmanager
-def _opened(place: Path, manifest: dict[str, Any]) -> Iterator[Findings]:
+def _opened(place: Path, manifest: dict[str, Any], monitor: Monitor) -> Iterator[Findings]:
     """The folder with this experiment in it, begun or continued, for one process at a time.
 
     Raises:
@@ -563,7 +670,7 @@ def _opened(place: Path, manifest: dict[str, Any]) -> Iterator[Findings]:
             process has it. A folder that was begun here and holds nothing is removed when
             something cannot be used after all.
     """
-    begun = not (place / _MANIFEST).exists()
+    begun = not (place / MANIFEST).exists()
     if begun and place.exists() and (not place.is_dir() or _holds(place)):
         raise InputError(f"experiment {place}: exists and is none; give a new folder")
     there = place.exists()
@@ -580,15 +687,15 @@ def _opened(place: Path, manifest: dict[str, Any]) -> Iterator[Findings]:
             for path in place.iterdir():
                 if path.name != _LOCK and _LEFT.fullmatch(path.name):
                     path.unlink()
-            write_json_atomic(place / _MANIFEST, manifest)
+            write_manifest(place, manifest)
             findings = Findings(place, manifest)
         else:
-            findings = _continued(place, manifest)
+            findings = _continued(place, manifest, monitor)
         try:
             yield findings
         except InputError:
             if begun and not findings.points:
-                (place / _MANIFEST).unlink()
+                (place / MANIFEST).unlink()
             raise
     finally:
         # While it is held: who waits for the file that is gone sees so, and opens the next one.
@@ -605,13 +712,13 @@ def _holds(place: Path) -> bool:
     return any(not _LEFT.fullmatch(path.name) for path in place.iterdir())
 
 
-def _continued(place: Path, manifest: Mapping[str, Any]) -> Findings:
-    """The experiment that the folder holds, if it is this one.
+def _continued(place: Path, manifest: Mapping[str, Any], monitor: Monitor) -> Findings:
+    """The experiment that the folder holds, if it is this one; what is damaged is taken out.
 
     Raises:
         InputError: naming the first thing that differs.
     """
-    findings = load_experiment(place)
+    findings, damaged, torn = _loaded(place)
     for part in _PARTS:
         kept, asked = findings.manifest[part], json.loads(json.dumps(manifest[part]))
         if part == "plan":  # an earlier version knew fewer hyperparameters
@@ -623,28 +730,20 @@ def _continued(place: Path, manifest: Mapping[str, Any]) -> Findings:
                     f"({_short(value)}, not {_short(asked.get(name))}); leave that as it was, or "
                     "give a new folder"
                 )
-    _mend(place / _POINTS)
-    return findings
-
-
-def _points(file: Path) -> Iterator[Point]:
-    """The whole lines of a file; a last one without its end, left by a kill, is passed over."""
-    if not file.exists():
-        return
-    for number, line in enumerate(file.read_bytes().split(b"\n")[:-1], 1):
-        try:
-            yield Point(**json.loads(line.decode("utf-8")))
-        except (ValueError, TypeError):
-            raise CorruptFileError(f"{file}: line {number} is damaged; remove it") from None
-
-
-def _mend(file: Path) -> None:
-    """Cut off a last line that has no end, so that the next one begins on its own."""
-    with suppress(FileNotFoundError):
-        content = file.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
-        if whole != content:
-            write_atomic(file, whole)
+    for one in damaged:
+        monitor.warn(
+            f"{place / POINTS}: line {one.line} is damaged and is measured anew: {one.reason}"
+        )
+    if not findings.checked:
+        monitor.warn(
+            f"experiment {place}: an earlier version kept no checksums; what was measured so far "
+            "is taken as it stands, and has checksums from now on"
+        )
+    if damaged or torn or not findings.checked:
+        write_points(place, findings.manifest, [asdict(point) for point in findings.points])
+    if not findings.checked:
+        write_manifest(place, findings.manifest)
+    return replace(findings, checked=True)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

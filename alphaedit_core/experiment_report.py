@@ -63,6 +63,8 @@ def about(findings: Findings) -> str:
         said.append("The usual metrics are those of EasyEdit.")
     if left_out:
         said.append(f"{left_out} more were about the same as one of their batch.")
+    if not findings.checked:
+        said.append("Kept without checksums, by an earlier version.")
     if not findings.complete:
         said.append("Not complete yet.")
     said += [

@@ -6,6 +6,7 @@ the next start after a kill, sees the old content or the new content and nothing
 
 from __future__ import annotations
 
+import errno
 import glob
 import hashlib
 import json
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import CorruptFileError
+from .json_text import parse_json, read_bytes
 
 _BLOCK_BYTES = 1 << 20
 
@@ -142,11 +144,17 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     """What a JSON file holds.
 
     Raises:
-        CorruptFileError: if the content is not UTF-8 or not JSON.
+        CorruptFileError: if the content is not UTF-8, not JSON, or no JSON that can be read.
         OSError: if the file is missing or cannot be read.
     """
     try:
-        return json.loads(Path(path).read_bytes().decode("utf-8"))
+        return parse_json(read_bytes(path).decode("utf-8"))
+    except OSError as error:
+        if error.errno != errno.EFBIG:
+            raise
+        raise CorruptFileError(
+            f"{path}: {error.strerror}; remove the file or restore it from a copy"
+        ) from None
     except UnicodeDecodeError as error:
         raise CorruptFileError(
             f"{path}: not UTF-8 at byte {error.start}; remove the file or restore it from a copy"

@@ -197,8 +197,13 @@ def parse_layers(text: str) -> tuple[int, ...]:
     layers: list[int] = []
     try:
         for part in text.split(","):
-            first, _, last = part.strip().partition("-")
-            layers += range(int(first), int(last or first) + 1)
+            begin, _, end = part.strip().partition("-")
+            first, last = int(begin), int(end or begin)
+            if max(first, last) > _MOST_LAYER:  # before a list is made of them
+                raise InputError(
+                    f'layers "{text}" are more blocks than a model has; give indices such as 5-9'
+                )
+            layers += range(first, last + 1)
     except ValueError:
         raise InputError(f'layers "{text}" are not understood; give 5-9 or 5,7,9') from None
     return tuple(layers)
@@ -276,6 +281,9 @@ class Shape:
     hidden_size: int
     inner_size: int
 
+
+#: No model comes near it.
+_MOST_LAYER = 10_000
 
 #: Presets of the released code (Fang et al. 2025) by shape; the last is measured by this project.
 _PRESETS: dict[Shape, tuple[str, dict[str, Any]]] = {

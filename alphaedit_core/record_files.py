@@ -6,12 +6,13 @@ before the rest.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
+from json import JSONDecodeError
 from pathlib import Path
 
 from .errors import InputError
 from .facts import kind, shown
+from .json_text import parse_json, read_bytes
 
 
 def check_limit(limit: object) -> None:
@@ -35,13 +36,14 @@ def file_content(path: Path, remedy: str = "correct the path") -> bytes:
         InputError: if it cannot be read.
     """
     try:
-        return path.read_bytes()
+        return read_bytes(path)
     except FileNotFoundError:
         raise InputError(f"there is no such file; {remedy}") from None
     except IsADirectoryError:
         raise InputError("this is a folder; name a file in it") from None
     except (OSError, ValueError) as error:
-        raise InputError(f"the file cannot be read ({error}); name another") from None
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise InputError(f"the file cannot be read ({reason}); name another") from None
 
 
 def decoded(content: bytes, noun: str = "record") -> str:
@@ -105,12 +107,9 @@ def records_of(path: Path, text: str) -> Iterator[tuple[str, object]]:
 def _parsed(text: str, line: int | None = None) -> object:
     """What JSON ``text`` says; ``line`` is its number where it is one line of a file."""
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
+        return parse_json(text)
+    except JSONDecodeError as error:
         raise InputError(
             f"not valid JSON at line {line or error.lineno}, column {error.colno} ({error.msg}); "
             "correct it there"
         ) from None
-    except (ValueError, RecursionError) as error:
-        where = f" in line {line}" if line else ""
-        raise InputError(f"JSON that cannot be read{where} ({error}); correct it") from None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
+from json import JSONDecodeError
 from pathlib import Path
 
 from .errors import InputError
 from .facts import Fact, kind, shown, spaced
+from .json_text import parse_json, read_text
 
 _LAYOUT = (
     'give an object of targets with lists of texts, {"French": ["…"]}, or one such object for each '
@@ -59,14 +60,14 @@ def read_references(path: str | Path) -> References:
         InputError: if it cannot be read, or is laid out otherwise.
     """
     try:
-        content = json.loads(Path(path).read_text("utf-8-sig"))
+        content = parse_json(read_text(path, "utf-8-sig"))
     except OSError as error:
         raise InputError(
             f"{path}: cannot be read ({error.strerror}); give a JSON file of reference texts"
         ) from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 at byte {error.start}; save it in UTF-8") from None
-    except json.JSONDecodeError as error:
+    except JSONDecodeError as error:
         raise InputError(
             f"{path}: not JSON (line {error.lineno}: {error.msg}); {_LAYOUT}"
         ) from None

@@ -17,6 +17,7 @@ from .cache import texts_dir
 from .errors import InputError
 from .fetch import WIKIPEDIA, fetch_packaged
 from .files import sha256_of_file, write_atomic
+from .json_text import parse_json
 from .progress import Monitor
 from .text_from_hub import DEFAULT_DATASET, HuggingFaceText
 from .text_from_model import ModelSamples
@@ -207,7 +208,7 @@ def _read_jsonl(path: Path) -> Iterator[str]:
                 continue
             where = f"text {path}, line {number}"
             try:
-                record: Any = json.loads(line)
+                record: Any = parse_json(line)
             except json.JSONDecodeError as error:
                 raise InputError(f"{where}: not JSON ({error.msg}); correct the line") from error
             text = record.get("text") if isinstance(record, dict) else None
@@ -247,7 +248,7 @@ def _read_kept(path: Path, made_from: dict[str, Any]) -> list[tuple[str, str]] |
     """What was kept, or None where there is nothing, something older or something damaged."""
     try:
         head, _, body = path.read_bytes().partition(b"\n")
-        if json.loads(head) != made_from | {"sha256": hashlib.sha256(body).hexdigest()}:
+        if parse_json(head.decode()) != made_from | {"sha256": hashlib.sha256(body).hexdigest()}:
             return None
     except (OSError, ValueError):
         return None

@@ -40,6 +40,7 @@ from alphaedit_core.experiment import (
     save_report,
     session_folder,
 )
+from alphaedit_core.experiment_files import write_manifest
 from alphaedit_core.experiment_report import experiment_html, paper_table, whole_table
 from alphaedit_core.hidden_drift import hidden_drift, sentences_without
 from alphaedit_core.likelihood import perplexity
@@ -364,6 +365,148 @@ def test_a_line_cut_off_by_a_kill_is_found_again(whole: Findings, file: Path, pl
         load_experiment(folder)
 
 
+def test_a_number_changed_anywhere_is_noticed_and_measured_anew(
+    whole: Findings, file: Path, place: Path
+) -> None:
+    """A digit of a line, changed alone, is refused by the line or means nothing."""
+    points = whole.folder / "points.jsonl"
+    lines = points.read_bytes().splitlines(keepends=True)
+    folder = place / "changed"
+    shutil.copytree(whole.folder, folder)
+    digits = [
+        (number, match.start())
+        for number, line in enumerate(lines)
+        for match in re.finditer(rb"\d", line)
+    ]
+    for number, at in digits[::7]:
+        line = lines[number]
+        other = line[:at] + bytes([48 + (line[at] - 47) % 10]) + line[at + 1 :]
+        changed = [*lines[:number], other, *lines[number + 1 :]]
+        (folder / "points.jsonl").write_bytes(b"".join(changed))
+        try:
+            found = load_experiment(folder)
+        except CorruptFileError as error:
+            assert f"points.jsonl: line {number + 1} is damaged" in str(error)
+        else:  # beyond what a float holds
+            assert found.points == whole.points
+    for number in range(len(lines)):
+        value = re.search(rb'"efficacy": ([\d.]+)', lines[number])
+        assert value is not None
+        shutil.copy(points, folder / "points.jsonl")
+        changed = list(lines)
+        changed[number] = lines[number].replace(value.group(1), b"99.5", 1)
+        (folder / "points.jsonl").write_bytes(b"".join(changed))
+        monitor = quiet()
+        again = run_here(file, folder, place, monitor)
+        said = f"line {number + 1} is damaged and is measured anew"
+        assert any(said in words for words in monitor.warnings)
+        for one in numbers(whole.points):
+            assert one in numbers(again.points)
+        assert len(again.points) == len(whole.points)
+        assert load_experiment(folder).points == again.points
+
+
+def test_lines_of_another_place_or_experiment_are_noticed(whole: Findings, tmp_path: Path) -> None:
+    lines = (whole.folder / "points.jsonl").read_bytes().splitlines(keepends=True)
+    for damaged, first in (
+        (lines[1:], 1),
+        ([lines[0], *lines[2:]], 2),
+        ([lines[0], lines[0], *lines[1:]], 2),
+        ([lines[0], lines[2], lines[1], *lines[3:]], 2),
+    ):
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        folder.mkdir()
+        shutil.copy(whole.folder / "experiment.json", folder)
+        (folder / "points.jsonl").write_bytes(b"".join(damaged))
+        with pytest.raises(CorruptFileError, match=f"line {first} is damaged"):
+            load_experiment(folder)
+    folder = tmp_path / "of another"
+    folder.mkdir()
+    write_manifest(folder, {**whole.manifest, "made_with": {}})
+    (folder / "points.jsonl").write_bytes(b"".join(lines))
+    with pytest.raises(CorruptFileError, match="line 1 is damaged"):
+        load_experiment(folder)
+
+
+def test_a_manifest_changed_anywhere_is_noticed(whole: Findings, tmp_path: Path) -> None:
+    shutil.copytree(whole.folder, tmp_path / "kept")
+    file = tmp_path / "kept" / "experiment.json"
+    content = file.read_bytes()
+    for place in range(0, len(content), 5):
+        file.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        try:
+            found = load_experiment(tmp_path / "kept")
+        except CorruptFileError as error:
+            assert str(file) in str(error) and "\n" not in str(error)
+        else:  # white space between the fields means nothing
+            assert found.manifest == whole.manifest
+
+
+def test_a_session_of_another_method_or_of_other_records_is_refused(
+    whole: Findings, file: Path, place: Path
+) -> None:
+    folder = place / "swapped"
+    names = whole.plan.names()
+    first, second = (session_folder(folder, n, name) for n, name in enumerate(names, 1))
+
+    def begun() -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(whole.folder, folder)
+        lines = (folder / "points.jsonl").read_text("utf-8").splitlines(keepends=True)
+        (folder / "points.jsonl").write_text(lines[0], "utf-8")
+
+    begun()
+    shutil.rmtree(first)
+    shutil.copytree(second, first)
+    with pytest.raises(CorruptFileError, match='its editor is "memit", not "alphaedit"'):
+        run_here(file, folder, place, quiet())
+    begun()
+    shutil.rmtree(first)
+    session = EditSession(tiny_model("llama"), hyperparameters=whole.plan.methods[0])
+    session.edit(FACTS[:1], monitor=quiet())
+    session.save(first)
+    session.close()
+    with pytest.raises(CorruptFileError, match="its edit 1 is not of the records of batch 1"):
+        run_here(file, folder, place, quiet())
+
+
+def as_the_version_before_wrote_it(folder: Path) -> None:
+    """Take the checksums out of an experiment's files."""
+    file = folder / "experiment.json"
+    manifest = json.loads(file.read_text("utf-8")) | {"format": "alphaedit experiment 1"}
+    del manifest["checksum"]
+    file.write_text(json.dumps(manifest), encoding="utf-8")
+    lines = (folder / "points.jsonl").read_text("utf-8").splitlines()
+    plain = [json.loads(line) for line in lines]
+    for point in plain:
+        del point["checksum"]
+    text = "".join(json.dumps(point) + "\n" for point in plain)
+    (folder / "points.jsonl").write_text(text, encoding="utf-8")
+
+
+def test_an_experiment_without_checksums_is_read_and_gets_them(
+    whole: Findings, file: Path, place: Path
+) -> None:
+    folder = place / "unchecked"
+    shutil.copytree(whole.folder, folder)
+    as_the_version_before_wrote_it(folder)
+    found = load_experiment(folder)
+    assert not found.checked and found.points == whole.points
+    assert "Kept without checksums" in repr(found)
+    monitor = quiet()
+    again = run_here(file, folder, place, monitor)
+    assert any("an earlier version kept no checksums" in words for words in monitor.warnings)
+    assert again.points == whole.points
+    for name in ("points.jsonl", "experiment.json"):
+        assert (folder / name).read_bytes() == (whole.folder / name).read_bytes()
+    # A checksum that is taken away does not make an unchecked experiment of a checked one.
+    lines = (folder / "points.jsonl").read_text("utf-8").splitlines(keepends=True)
+    lines[0] = re.sub(', "checksum": "[0-9a-f]+"', "", lines[0])
+    (folder / "points.jsonl").write_text("".join(lines), "utf-8")
+    with pytest.raises(CorruptFileError, match="line 1 is damaged"):
+        load_experiment(folder)
+
+
 def test_cancelled_and_continued(
     whole: Findings, model: EditableModel, file: Path, place: Path
 ) -> None:
@@ -420,6 +563,7 @@ def test_an_experiment_of_a_version_that_knew_fewer_hyperparameters_goes_on(
     for method in manifest["plan"]["methods"]:
         del method["layer_lambda_factors"], method["previous_keys_decay"]
     (folder / "experiment.json").write_text(json.dumps(manifest), encoding="utf-8")
+    as_the_version_before_wrote_it(folder)
     lines = (folder / "points.jsonl").read_text("utf-8").splitlines(keepends=True)
     (folder / "points.jsonl").write_text("".join(lines[:-1]), encoding="utf-8")
     again = run_here(file, folder, place, quiet())

@@ -148,7 +148,7 @@ def _clean_file(path: Path, check: bool) -> bool:
         notebook: Notebook = json.loads(text)
         if not isinstance(notebook, dict) or notebook.get("nbformat") != 4:
             raise ValueError("its nbformat is not 4")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         print(f"{path}: not a readable notebook: {error}")
         return False
     mended = deepcopy(notebook)

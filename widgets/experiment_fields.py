@@ -8,6 +8,7 @@ from pathlib import Path
 from alphaedit_core.ability_tasks import Task, read_tasks
 from alphaedit_core.drift import default_probe
 from alphaedit_core.errors import InputError
+from alphaedit_core.json_text import read_text
 from alphaedit_core.references import References, read_references
 from alphaedit_core.texts import open_text
 
@@ -50,7 +51,7 @@ def running_text(name: str) -> str | None:
     if not name.strip():
         return None
     try:
-        return Path(name.strip()).expanduser().read_text("utf-8")
+        return read_text(Path(name.strip()).expanduser())
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f'field "Text for perplexity": {name.strip()} cannot be read ({error}); give a text '

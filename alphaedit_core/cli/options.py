@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 #: What ``add_subparsers`` gives.
 Commands = argparse._SubParsersAction
 
+#: A session of a million edits would be the first.
+_MOST_DIGITS = 6
+
 _DEFAULT_MODEL = "smollm2-135m"  # said here too, because models.py is slow to import
 
 
@@ -75,6 +78,10 @@ def numbers(text: str) -> list[int]:
         if not first.isdecimal() or (dash and not last.isdecimal()):
             raise argparse.ArgumentTypeError(
                 f'"{text}" names no states; give numbers of edits such as 0,5,10 or 1-4'
+            )
+        if max(len(first), len(last)) > _MOST_DIGITS:
+            raise argparse.ArgumentTypeError(
+                f'"{text[:60]}" names states that no session has; give numbers of edits'
             )
         found |= set(range(int(first), int(last or first) + 1))
     if not found:
@@ -291,8 +298,10 @@ def text_file(option: str, file: Path) -> str:
     Raises:
         InputError: if it cannot be read, naming the option.
     """
+    from alphaedit_core.json_text import read_text
+
     try:
-        return file.read_text("utf-8")
+        return read_text(file)
     except OSError as error:
         raise InputError(
             f"{option} {file}: cannot be read ({error.strerror}); give a text file"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping
+from json import JSONDecodeError
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alphaedit_core.errors import InputError, SessionError
+from alphaedit_core.json_text import parse_json, read_text
 
 if TYPE_CHECKING:
     from alphaedit_core.hyperparameters import HyperParameters
@@ -145,7 +146,7 @@ def _checked(source: str, name: str, value: Any) -> Any:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        content = json.loads(file.read_text("utf-8"))
+        content = parse_json(read_text(file))
     except OSError as error:
         raise InputError(
             f"config {file}: cannot be read ({error.strerror}); give a JSON file"
@@ -154,7 +155,7 @@ def _read(file: Path) -> dict[str, Any]:
         raise InputError(
             f"config {file}: not UTF-8 at byte {error.start}; save it in UTF-8"
         ) from None
-    except json.JSONDecodeError as error:
+    except JSONDecodeError as error:
         raise InputError(
             f"config {file}: not valid JSON at line {error.lineno}, column {error.colno} "
             f"({error.msg}); correct it there"

@@ -1,0 +1,172 @@
+"""JSON and files from anywhere: read within bounds or refused in one line, by every reader."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from alphaedit_core import ability_tasks, json_text
+from alphaedit_core.cli import main, options, settings
+from alphaedit_core.datasets import read_records
+from alphaedit_core.errors import AlphaEditError, CorruptFileError, InputError
+from alphaedit_core.experiment import load_experiment
+from alphaedit_core.fact_files import facts_from_bytes, read_facts
+from alphaedit_core.files import read_json
+from alphaedit_core.json_text import MOST_NESTED, parse_json
+from alphaedit_core.ledger import load_manifest
+from alphaedit_core.references import read_references
+from alphaedit_core.texts import TextFile
+
+DEEP, LONG = "[" * 100_000, '[{"a": ' + "9" * 5_000 + "}]"
+
+
+def texts(path: Path) -> object:
+    return list(TextFile(path).documents())
+
+
+def config(path: Path) -> object:
+    given = SimpleNamespace(config=str(path), editor=None, seed=None, set=[])
+    return settings.changes(given)  # type: ignore[arg-type]
+
+
+def task(path: Path) -> object:
+    return ability_tasks.read_tasks(path)
+
+
+READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "facts": ("facts.json", read_facts),
+    "fact lines": ("facts.jsonl", read_facts),
+    "records": ("records.json", lambda path: read_records(path, "counterfact")),
+    "record lines": ("records.jsonl", lambda path: read_records(path, "counterfact")),
+    "references": ("references.json", read_references),
+    "a task": ("sst2.json", task),
+    "texts": ("texts.jsonl", texts),
+    "a configuration": ("config.json", config),
+    "a session": ("session.json", lambda path: load_manifest(path.parent)),
+    "an experiment": ("experiment.json", lambda path: load_experiment(path.parent)),
+    "any": ("any.json", read_json),
+}
+
+
+@pytest.mark.parametrize("text", [DEEP, LONG, '{"a":' * 50_000], ids=["deep", "long", "objects"])
+@pytest.mark.parametrize("reader", READERS)
+def test_every_reader_refuses_json_that_python_cannot_read(
+    reader: str, text: str, tmp_path: Path
+) -> None:
+    name, read = READERS[reader]
+    file = tmp_path / name
+    file.write_text(text)
+    with pytest.raises(AlphaEditError) as refusal:
+        read(file)
+    assert str(file) in str(refusal.value) and "\n" not in str(refusal.value)
+    assert ("100 levels" in str(refusal.value)) == (text != LONG)
+    assert ("4300 digits" in str(refusal.value)) == (text == LONG)
+
+
+def test_an_upload_is_read_as_a_file_is() -> None:
+    for text in (DEEP, LONG):
+        with pytest.raises(InputError, match=r"levels deep|digits"):
+            facts_from_bytes(text.encode(), "facts.json")
+
+
+def test_the_place_is_that_of_the_first_bracket_or_digit_too_many() -> None:
+    text = '{"[[[": "\\"[",\n "b": ' + "[" * 200 + "]" * 200 + "}"
+    with pytest.raises(json.JSONDecodeError) as refusal:
+        parse_json(text)
+    assert (refusal.value.lineno, refusal.value.colno) == (2, len(' "b": ') + MOST_NESTED)
+    with pytest.raises(json.JSONDecodeError) as refusal:
+        parse_json('{"a":\n  ' + "9" * 5_000 + "}")
+    assert (refusal.value.lineno, refusal.value.colno) == (2, 3)
+
+
+def test_what_is_within_bounds_is_read() -> None:
+    inner: object = 1.5
+    for _ in range(MOST_NESTED):
+        inner = [inner]
+    for value in (inner, {"a": [1, {"b": None}]}, 10**4000, "x", []):
+        assert parse_json(json.dumps(value)) == value
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such files")
+@pytest.mark.parametrize("reader", ["facts", "records", "references", "a configuration"])
+def test_a_pipe_and_a_device_are_no_files(reader: str, tmp_path: Path) -> None:
+    name, read = READERS[reader]
+    pipe, link = tmp_path / "pipe.json", tmp_path / name
+    os.mkfifo(pipe)
+    link.symlink_to("/dev/zero")
+    for place, word in ((pipe, "pipe"), (link, "device"), (Path("/dev/zero"), "device")):
+        with pytest.raises(InputError, match=f"it is a {word}, not a file") as refusal:
+            read(place)
+        assert str(place) in str(refusal.value)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such files")
+def test_the_command_waits_for_no_pipe(tmp_path: Path) -> None:
+    pipe = tmp_path / "facts.json"
+    os.mkfifo(pipe)
+    done = subprocess.run(
+        [sys.executable, "-m", "alphaedit_core", "edit", str(pipe)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.strip() == (
+        f"alphaedit: {pipe}: the file cannot be read (it is a pipe, not a file); name another"
+    )
+
+
+def test_a_file_larger_than_is_read_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "facts.json"
+    file.write_text("[]" + " " * 100)
+    with pytest.raises(OSError, match="it has 102 bytes, of which at most 50 are read"):
+        json_text.read_bytes(file, 50)
+    assert len(json_text.read_bytes(file, 102)) == 102
+
+
+def test_a_file_of_terabytes_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    """With holes, so that it takes no room on the disk."""
+    for name, read in READERS.values():
+        if name in ("texts.jsonl",):
+            continue  # read line by line
+        file = tmp_path / name
+        with file.open("wb") as sparse:
+            try:
+                sparse.truncate(1 << 40)
+            except OSError:
+                pytest.skip("the file system has no files with holes")
+        with pytest.raises(AlphaEditError, match="are read"):
+            read(file)
+        file.unlink()
+
+
+@pytest.mark.parametrize("layers", ["0-3000000000", "3000000000", "0-" + "9" * 5000])
+def test_a_range_of_layers_is_bounded_before_it_is_counted(
+    layers: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["spectrum", "--layers", layers]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "layers" in said and "5-9" in said
+
+
+def test_a_range_of_states_is_bounded_before_it_is_counted() -> None:
+    parser = options.Parser()
+    parser.add_argument("--states", type=options.numbers)
+    for given in ("0-3000000000", "9" * 5000):
+        with pytest.raises(InputError, match="states that no session has"):
+            parser.parse_args(["--states", given])
+    assert parser.parse_args(["--states", "0-3,7"]).states == [0, 1, 2, 3, 7]
+
+
+def test_a_damaged_file_of_ours_is_named(tmp_path: Path) -> None:
+    (tmp_path / "any.json").write_text(DEEP)
+    with pytest.raises(CorruptFileError, match=r"any\.json: not JSON at line 1 \(nested more than"):
+        read_json(tmp_path / "any.json")
