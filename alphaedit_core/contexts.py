@@ -11,30 +11,92 @@ best predicts the opening words. No special token stays in the texts.
 
 from __future__ import annotations
 
+import json
+import logging
+from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from .cache import cache_dir, contexts_dir
+from .errors import CorruptFileError
+from .files import read_json, write_json_atomic
 from .forward import pad_rows, run_model, tap
+from .identity import unedited
 from .models import EditableModel
 from .prompts import encode
+
+log = logging.getLogger(__name__)
 
 #: One text is sampled from each of these.
 OPENINGS = ("The", "Therefore", "Because", "I", "You")
 
 
-@torch.no_grad()
+def own_contexts(model: EditableModel, seed: int, tokens: int = 10) -> tuple[str, ...]:
+    """:func:`sample_contexts`, from the cache where the very same model wrote them before.
+
+    A file that is damaged, or was made otherwise, is made again; a cache that cannot be written to
+    costs only the time to sample them again.
+
+    Raises:
+        SessionError: as :func:`sample_contexts`.
+    """
+    with unedited(model) as now:
+        made_from = {"model": now.key(), "seed": seed, "tokens": tokens}
+        name = blake2b(json.dumps(made_from, sort_keys=True).encode(), digest_size=8).hexdigest()
+        try:
+            return _kept(cache_dir() / "contexts" / f"{name}.json", made_from)
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        except (OSError, CorruptFileError) as error:
+            log.warning("%s; sampled again", error)
+        sampled = sample_contexts(model, seed, tokens)
+        content = made_from | {"contexts": list(sampled)}
+        try:
+            file = contexts_dir() / f"{name}.json"
+            write_json_atomic(file, content | {"checksum": _checksum(content)})
+        except OSError as error:
+            log.warning("contexts are not kept, the cache cannot be written: %s", error)
+        return sampled
+
+
+def _kept(place: Path, made_from: dict[str, Any]) -> tuple[str, ...]:
+    """The texts of a file of the cache, checked."""
+    stored = read_json(place)
+    if not isinstance(stored, dict) or stored.pop("checksum", None) != _checksum(stored):
+        raise CorruptFileError(f"{place}: damaged")
+    texts = stored.pop("contexts", None)
+    if stored != made_from or not isinstance(texts, list) or len(texts) != len(OPENINGS):
+        raise CorruptFileError(f"{place}: holds the contexts of something else")
+    return tuple(texts)
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    return blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
 def sample_contexts(
     model: EditableModel, seed: int, tokens: int = 10, top_k: int = 5
 ) -> tuple[str, ...]:
-    """One short text of the model's own per opening word.
+    """One short text of the model's own per opening word, whatever a session has written into it.
 
     Args:
-        model: the model, unedited.
+        model: the model.
         seed: seed of the sampling.
         tokens: length of each text with its opening, in tokens; special tokens do not count.
         top_k: sampled among so many most likely tokens.
+
+    Raises:
+        SessionError: if another thread uses the model, or its weights were changed by hand since a
+            session took it.
     """
+    with unedited(model):
+        return _sampled(model, seed, tokens, top_k)
+
+
+@torch.no_grad()
+def _sampled(model: EditableModel, seed: int, tokens: int, top_k: int) -> tuple[str, ...]:
     generator = torch.Generator().manual_seed(seed)
     special = set(model.tokenizer.all_special_ids)
     rows = [encode(model.tokenizer, opening)[0] for opening in OPENINGS]

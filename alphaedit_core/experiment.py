@@ -45,6 +45,7 @@ from .experiment_files import (
 from .facts import check_facts
 from .files import write_atomic
 from .hyperparameters import HyperParameters, in_words, model_name
+from .identity import identity
 from .likelihood import perplexity
 from .metrics import Compat, metric_class, metrics_for
 from .models import EditableModel
@@ -59,6 +60,8 @@ from .yardstick import Yardstick
 UNEDITED = "unedited"
 _LOCK = ".lock"
 _PARTS = ("plan", "records", "probes", "model")
+#: What a model is besides its weights, as far as numbers of an experiment hang on it.
+_MODEL_PARTS = ("tokenizer", "configuration", "places", "precision", "attention")
 #: What is no content: the lock, and a manifest that was being written when the writer was killed.
 _LEFT = re.compile(rf"{re.escape(_LOCK)}|\.[0-9a-f]{{12}}\.{re.escape(MANIFEST)}")
 
@@ -639,6 +642,7 @@ def _manifest(
     left_out: Sequence[Record],
     probes: Probes,
 ) -> dict[str, Any]:
+    now = identity(model)
     return {
         "format": FORMAT,
         "plan": plan.to_dict(),
@@ -653,7 +657,8 @@ def _manifest(
         "probes": probes.digest(),
         "model": {
             "name": model.name,
-            "fingerprint": model.fingerprint,
+            "fingerprint": now.fingerprint,
+            **{part: getattr(now, part) for part in _MODEL_PARTS},
             "dtype": str(model.dtype).removeprefix("torch."),
             "preset": model_name(shape_of(model)),
         },

@@ -12,10 +12,9 @@ import hashlib
 import io
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
@@ -44,6 +43,9 @@ _HUB_SECONDS = 10.0
 #: Seconds to wait for the weights before asking again, or giving up where nobody can be asked.
 _PATIENCE = 0.1
 
+#: Numbers of a weight that a glance at it reads, about.
+_LOOKED_AT = 64
+
 #: Names of the models that packages carry, and the licence each comes under.
 PACKAGED = {DEFAULT_MODEL: "Apache-2.0", "gemma3-270m": "Gemma"}
 
@@ -65,6 +67,8 @@ class EditableModel:
     anatomy: Anatomy
     name: str
     hold: Hold = field(default_factory=Hold, repr=False)
+    _weights: dict[str, str] | None = field(default=None, repr=False)
+    _glance: dict[str, object] = field(default_factory=dict, repr=False)
 
     @property
     def holder(self) -> object | None:
@@ -88,6 +92,9 @@ class EditableModel:
     ) -> Iterator[None]:
         """Keep other threads off the weights while this is open; one thread may nest it.
 
+        The model is in evaluation mode meanwhile: dropout has no place in what is read or written
+        here. Afterwards every module is in the mode that it was in.
+
         Args:
             interrupt: for work that nobody waits for and that can be done again later: called in
                 the thread that wants the weights next, which then waits until this work has ended.
@@ -110,7 +117,8 @@ class EditableModel:
             if not self.lock.acquire(blocking=False):
                 self._wait_for_interrupted_work(check if interrupt is not None else None)
             self.hold.interrupt = interrupt
-            yield
+            with _evaluating(self.model):
+                yield
         finally:
             if self.lock._is_owned():  # type: ignore[attr-defined]
                 self.hold.interrupt = None
@@ -151,10 +159,51 @@ class EditableModel:
         """Number of blocks."""
         return len(self.anatomy.blocks)
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
-        """Hex digest of all weights (names, shapes, dtypes and bytes), taken before any edit."""
-        return fingerprint(self.model)
+        """Hex digest of all weights (names, shapes, dtypes and bytes).
+
+        While something holds the model: of the weights that it had when it was taken, whatever has
+        been edited since. Otherwise of the weights as they are now; they are read again where a few
+        numbers of each, its place or its version have changed.
+        """
+        if self._weights is None or (self.holder is None and self._glance != glance(self.model)):
+            self.take_weights()
+        assert self._weights is not None
+        return _combined(self._weights)
+
+    def take_weights(self) -> None:
+        """Take the weights as they are now for the unedited ones; every number is read."""
+        self._glance = glance(self.model)
+        self._weights = weight_digests(self.model)
+
+    def check_weights(self, changed: Collection[str] = (), *, wholly: bool = True) -> None:
+        """Refuse weights that are not those that were taken; where nothing holds them, take them.
+
+        Args:
+            changed: names of the parameters that may differ.
+            wholly: whether every number is read; otherwise only where a few numbers of a weight,
+                its place or its version are others.
+
+        Raises:
+            SessionError: if they differ; names some of them.
+        """
+        if self._weights is None or self.holder is None:
+            self.take_weights()
+            return
+        seen = glance(self.model)
+        if not wholly and all(
+            seen.get(n) == was for n, was in self._glance.items() if n not in changed
+        ):
+            return
+        now = weight_digests(self.model)
+        names = self._weights.keys() | now.keys()
+        apart = [
+            n for n in sorted(names) if n not in changed and now.get(n) != self._weights.get(n)
+        ]
+        if apart:
+            raise changed_by_hand(apart)
+        self._glance |= {name: what for name, what in seen.items() if name not in changed}
 
     def __repr__(self) -> str:
         size = sum(p.numel() for p in self.model.parameters()) / 1e6
@@ -265,19 +314,67 @@ def wrap(
 
 def fingerprint(model: torch.nn.Module) -> str:
     """Digest of every parameter's name, shape, dtype and bytes, as 32 hex digits."""
+    return _combined(weight_digests(model))
 
-    def digest(item: tuple[str, torch.Tensor]) -> bytes:
+
+def weight_digests(model: torch.nn.Module) -> dict[str, str]:
+    """Digest of each parameter's name, shape, dtype and bytes, by name, in order of the names."""
+
+    def digest(item: tuple[str, torch.Tensor]) -> str:
         name, tensor = item
         kind = f"{name} {tuple(tensor.shape)} {tensor.dtype}"
         own = hashlib.blake2b(kind.encode(), digest_size=16)
         # A tensor of no dimensions has no view as bytes, but one of a single dimension has.
         own.update(tensor.detach().contiguous().cpu().view(-1).view(torch.uint8).numpy().data)
-        return own.digest()
+        return own.hexdigest()
 
+    named = sorted(model.named_parameters())
     # Hashing gives up the interpreter's lock, so threads help.
     with ThreadPoolExecutor(max_workers=4) as pool:
-        digests = list(pool.map(digest, sorted(model.named_parameters())))
-    return hashlib.blake2b(b"".join(digests), digest_size=16).hexdigest()
+        digests = list(pool.map(digest, named))
+    return {name: own for (name, _), own in zip(named, digests, strict=True)}
+
+
+def glance(model: torch.nn.Module) -> dict[str, object]:
+    """Place, version and a few numbers of each parameter, by name: a cheap look at all of them.
+
+    A write in place moves the version, a new tensor the place; a write through ``.data`` moves
+    neither, so that some numbers are looked at too. One that changes none of these is not seen.
+    """
+    seen: dict[str, object] = {}
+    for name, weight in model.named_parameters():
+        flat = weight.detach().view(-1) if weight.is_contiguous() else weight.detach().flatten()
+        few = flat[:: max(1, len(flat) // _LOOKED_AT)].contiguous().cpu().view(torch.uint8)
+        version = 0 if weight.is_inference() else weight._version
+        seen[name] = weight.data_ptr(), version, few.numpy().tobytes()
+    return seen
+
+
+def changed_by_hand(names: Sequence[str]) -> SessionError:
+    """The refusal of a model whose weights are neither the unedited nor the edited ones."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return SessionError(
+        f"weights of the model were changed by hand since its session took it "
+        f"({', '.join(names[:3])}{more}); put them back, or close() the session and make a new one"
+    )
+
+
+def _combined(digests: Mapping[str, str]) -> str:
+    joined = b"".join(bytes.fromhex(own) for own in digests.values())
+    return hashlib.blake2b(joined, digest_size=16).hexdigest()
+
+
+@contextlib.contextmanager
+def _evaluating(model: torch.nn.Module) -> Iterator[None]:
+    """Evaluation mode for the time, and every module's own mode afterwards."""
+    training = [module for module in model.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 def resolve_device(device: str) -> torch.device:

@@ -12,7 +12,9 @@ of ordinary text, so they are named and left out of the trace.
 
 from __future__ import annotations
 
+import json
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -27,7 +29,7 @@ from .cache import spectra_dir
 from .errors import CorruptFileError, InputError
 from .progress import Monitor
 from .statistics_files import KeyStatistics
-from .tensor_files import load_tensors, save_tensors
+from .tensor_files import check_seal, load_tensors, save_tensors, tensor_digest
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +39,8 @@ Rule = Literal["absolute", "energy", "rank"]
 _MASSIVE_MOST = 5
 #: … and they are massive if the next eigenvalue is smaller by at least this factor.
 _MASSIVE_RATIO = 10.0
+#: Eigenvectors that have a checksum together.
+_PIECE = 128
 #: What float32 rounds off, relative to the largest eigenvalue.
 _ROUNDING = float(np.finfo(np.float32).eps)
 
@@ -94,6 +98,7 @@ class Spectrum:
         tokens: number of tokens behind the moment.
         vectors_file: safetensors file with the eigenvectors, read piece by piece when needed.
         health: largest entry of ``|V^T V - I|``, the orthonormality that rounding left.
+        moment: checksum of the second moment that the file has to belong to; "" where any will do.
     """
 
     layer: int
@@ -101,6 +106,7 @@ class Spectrum:
     tokens: int
     vectors_file: Path | None = field(default=None, repr=False)
     health: float = float("nan")
+    moment: str = field(default="", repr=False)
 
     @property
     def size(self) -> int:
@@ -182,17 +188,11 @@ class Spectrum:
         """Eigenvectors start … stop - 1 as columns, (d_in, stop - start), float32.
 
         Raises:
-            CorruptFileError: if the file of eigenvectors cannot be read.
+            CorruptFileError: if the file of eigenvectors cannot be read, or what is read is not
+                what was written there.
         """
         assert self.vectors_file is not None
-        try:
-            with safe_open(self.vectors_file, "pt") as stored:
-                # Stored as rows, so that a range of them is one piece of the file.
-                # Copied, because a slice of a mapped file holds on to the whole of it.
-                rows: Tensor = stored.get_slice("vectors")[start:stop].clone()
-        except (SafetensorError, OSError) as error:
-            raise CorruptFileError(f"{self.vectors_file}: damaged ({error}); remove it") from error
-        return rows.T
+        return _rows(self.vectors_file, self.moment, start, stop).T
 
     def projector(
         self, threshold: float | str | Threshold, device: torch.device | str = "cpu"
@@ -383,6 +383,46 @@ class Bases:
         return InverseMoment(self._inverse.basis[:, dropped:], self._inverse.scale[dropped:])
 
 
+def save_spectrum(file: Path, values: Tensor, rows: Tensor, metadata: Mapping[str, str]) -> None:
+    """Write eigenvalues (d_in,) and eigenvectors as rows (d_in, d_in), largest first.
+
+    Every piece of rows has a checksum of its own, since only some are read later.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    pieces = [tensor_digest(piece) for piece in rows.split(_PIECE)]
+    save_tensors(
+        file,
+        {"eigenvalues": values, "vectors": rows},
+        {**metadata, "pieces": json.dumps(pieces)},
+    )
+
+
+def _rows(file: Path, moment: str, start: int, stop: int) -> Tensor:
+    """Eigenvectors start … stop - 1 as rows, those of a piece checked together."""
+    try:
+        with safe_open(file, "pt") as stored:
+            metadata = stored.metadata() or {}
+            check_seal(file, metadata)
+            if moment and metadata["moment"] != moment:
+                raise ValueError("belongs to other statistics")
+            pieces, every = json.loads(metadata["pieces"]), stored.get_slice("vectors")
+            # Stored as rows, so that a range of them is one piece of the file.
+            # Copied, because a slice of a mapped file holds on to the whole of it.
+            found = torch.empty(stop - start, *every.get_shape()[1:])
+            for number in range(start // _PIECE, -(-stop // _PIECE)):
+                first = number * _PIECE
+                piece = every[first : first + _PIECE].contiguous()
+                if tensor_digest(piece) != pieces[number]:
+                    raise ValueError(f"rows from {first} do not have their checksum")
+                begin, end = max(start, first), min(stop, first + len(piece))
+                found[begin - start : end - start] = piece[begin - first : end - first]
+    except (SafetensorError, OSError, ValueError, KeyError, IndexError) as error:
+        raise CorruptFileError(f"{file}: damaged ({error}); remove it") from error
+    return found
+
+
 def spectra(
     statistics: KeyStatistics, cache: bool = True, monitor: Monitor | None = None
 ) -> dict[int, Spectrum]:
@@ -398,7 +438,8 @@ def spectra(
 
 def spectrum_file(checksum: str) -> Path:
     """Where the cache keeps eigenvalues and eigenvectors of the moment with this checksum."""
-    name = blake2b(checksum.encode(), digest_size=8).hexdigest()
+    # The form of the file is part of the name: earlier ones hold no checksums of pieces.
+    name = blake2b(f"2 {checksum}".encode(), digest_size=8).hexdigest()
     return spectra_dir() / f"{name}.safetensors"
 
 
@@ -406,7 +447,8 @@ def spectrum(statistics: KeyStatistics, layer: int, cache: bool = True) -> Spect
     """Eigenvalues and eigenvectors of one layer's second moment, from the cache or computed.
 
     The eigenvectors are written to a file in either case and read from it when a projector is made
-    (they are d_in^2 numbers, most of which a session never holds). A damaged file is made again.
+    (they are d_in^2 numbers, most of which a session never holds), where what is read is checked
+    again. A file that is damaged, or belongs to other statistics, is made again.
 
     Args:
         statistics: as :func:`~.statistics.collect_statistics` gives them.
@@ -417,9 +459,12 @@ def spectrum(statistics: KeyStatistics, layer: int, cache: bool = True) -> Spect
     file = spectrum_file(moment.checksum)
     if cache:
         try:
-            stored, metadata = load_tensors(file)
+            stored, metadata = load_tensors(file, sealed=True)
+            if metadata["moment"] != moment.checksum:
+                raise CorruptFileError(f"{file}: belongs to other statistics")
             values = stored["eigenvalues"].numpy()
-            return Spectrum(layer, values, moment.tokens, file, float(metadata["health"]))
+            health = float(metadata["health"])
+            return Spectrum(layer, values, moment.tokens, file, health, moment.checksum)
         except FileNotFoundError:
             pass
         except (CorruptFileError, KeyError, ValueError) as error:
@@ -428,5 +473,5 @@ def spectrum(statistics: KeyStatistics, layer: int, cache: bool = True) -> Spect
     values, vectors = torch.linalg.eigh(moment.moment.double())
     values, rows = values.flip(0), vectors.T.flip(0).float()
     health = float((rows @ rows.T - torch.eye(len(rows))).abs().max())
-    save_tensors(file, {"eigenvalues": values, "vectors": rows}, {"health": repr(health)})
-    return Spectrum(layer, values.numpy(), moment.tokens, file, health)
+    save_spectrum(file, values, rows, {"health": repr(health), "moment": moment.checksum})
+    return Spectrum(layer, values.numpy(), moment.tokens, file, health, moment.checksum)

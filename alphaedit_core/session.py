@@ -23,22 +23,21 @@ import torch
 import transformers
 
 from . import __version__, ledger
-from .cache import contexts_dir
 from .changes import Change, Pruned, laid_out
 from .completions import complete
-from .contexts import sample_contexts
+from .contexts import own_contexts
 from .editing import BatchWrite, Space, write_batch
 from .editors import Editor, editor_class
 from .errors import CorruptFileError, FingerprintError, InputError, SessionError
 from .facts import Fact, check_facts
-from .files import read_json, write_json_atomic
 from .history import History
 from .hyperparameters import HyperParameters, Shape, preset_for, single_layer
+from .identity import Identity, describe, identity, precision
 from .key_memory import KeyMemory
 from .ledger import Batch, Entry
 from .likelihood import score
 from .memory import BatchPlan, plan_batches
-from .models import EditableModel, load_model
+from .models import EditableModel, changed_by_hand, load_model
 from .nullspace import Bases, Spectrum, Threshold, spectra
 from .progress import Monitor
 from .prompts import Request, prepare
@@ -119,7 +118,9 @@ class EditSession:
             raise SessionError(
                 f"the model holds {holder._applied} edits of another session; close() that first"
             )
-        model.fingerprint  # noqa: B018 - taken now, while the weights are the original ones
+        model.take_weights()
+        self._identity = identity(model)
+        self._shown = 0
         self._weights = EditedWeights(model, self.hyperparameters.layers)
         model.holder = self
         return holder if isinstance(holder, EditSession) else None
@@ -224,7 +225,9 @@ class EditSession:
                 "tokens": statistics.recipe.tokens,
                 "checksums": {str(layer): s.checksum for layer, s in statistics.layers.items()},
             }
-            if self._statistics is not None and self._statistics != made:
+            if self._statistics is not None and _without_recipe(self._statistics) != (
+                _without_recipe(made)
+            ):
                 log.warning(
                     "the statistics of this session were other ones (%s); later edits use new ones",
                     self._statistics.get("text"),
@@ -246,14 +249,15 @@ class EditSession:
         with self.model.in_use():
             self._require_held()
             self._require_state(number)
-            if number == self._applied:
+            before = self._shown
+            if number == before:
                 yield
                 return
             try:
                 self._make_weights(number)
                 yield
             finally:
-                self._make_weights(self._applied)
+                self._make_weights(before)
 
     def weights_digest(self) -> str:
         """Digest of the edited layers' weights as they are in the model now.
@@ -297,6 +301,7 @@ class EditSession:
         facts = check_facts(facts)
         with self.model.in_use():
             self._require_held()
+            self._require_untouched()
             result = self._edit(facts, batch_size, monitor or Monitor())
         self._tell("history")
         return result
@@ -415,6 +420,7 @@ class EditSession:
             "model": self.model.name,
             "fingerprint": self.model.fingerprint,
             "dtype": str(self.model.dtype).removeprefix("torch."),
+            "identity": self._identity.to_dict(),
             "editor": self.editor,
             "hyperparameters": self.hyperparameters.to_dict(),
             "contexts": None if self._contexts is None else list(self._contexts),
@@ -452,7 +458,9 @@ class EditSession:
         Raises:
             InputError: if there is no session.
             CorruptFileError: if a file of it is damaged.
-            FingerprintError: if the model has other weights; names both fingerprints.
+            FingerprintError: if the model has other weights (names both fingerprints), or another
+                tokenizer, configuration or other module paths, under which the same edit is
+                another one.
             SessionError: if another session has edits in the model.
         """
         place = Path(folder)
@@ -460,13 +468,14 @@ class EditSession:
         stored = ledger.Stored()
         entries, applied = ledger.load_entries(place, manifest, stored), manifest["applied"]
         if model is None:
-            model = load_model(manifest["model"], device, manifest["dtype"], monitor=monitor)
+            model = _named_model(place, manifest, device, monitor)
         if model.fingerprint != manifest["fingerprint"]:
             raise FingerprintError(
                 f'session {place}: belongs to "{manifest["model"]}" with weights '
                 f'{manifest["fingerprint"]}, but "{model.name}" has {model.fingerprint}; load '
                 "the model that the session was made with"
             )
+        _compare(place, manifest, model)
         hyperparameters = HyperParameters.from_dict(manifest["hyperparameters"])
         session = cls(model, None, hyperparameters, manifest["contexts"])
         session._statistics, session._entries = manifest["statistics"], entries
@@ -532,6 +541,7 @@ class EditSession:
             )
             self._entries = [*self._entries[: self._applied], entry]
             self._applied += 1
+            self._shown = self._applied
         except BaseException:
             self._make()
             raise
@@ -553,6 +563,14 @@ class EditSession:
         if self.model.holder is not self:
             raise SessionError("this session is closed; load or make a new one")
 
+    def _require_untouched(self) -> None:
+        """Refuse weights that somebody else has changed; an edit would lose or mistake them."""
+        name, layers = self.model.anatomy.weight_name, self._weights.layers
+        overwritten = self._weights.overwritten
+        if overwritten:
+            raise changed_by_hand([name(layer) for layer in overwritten])
+        self.model.check_weights([name(layer) for layer in layers], wholly=False)
+
     def _require_state(self, number: int) -> None:
         if not isinstance(number, int) or not 0 <= number <= len(self._entries):
             raise SessionError(f"there is no state {number}; give 0 to {len(self._entries)}")
@@ -561,17 +579,12 @@ class EditSession:
         """Projectors and metrics by layer, made once, and the keys of all applied facts."""
         hp = self.hyperparameters
         if self._spaces is None:
-            found = self.spectra(monitor)
-            for layer, spectrum in found.items() if hp.projection else ():
-                threshold = Threshold.parse(hp.at(layer).threshold)
-                if spectrum.rank(threshold) == 0:
-                    raise SessionError(spectrum.warning(threshold))
-                if spectrum.warning(threshold):
-                    log.warning(spectrum.warning(threshold))
-            self._spaces = {
-                layer: _space(self._editor, spectrum, hp.at(layer), self.model.device)
-                for layer, spectrum in found.items()
-            }
+            try:
+                self._spaces = self._made_spaces(monitor)
+            except CorruptFileError as error:  # since the spectra were read
+                log.warning("%s; made again", error)
+                self._spectra = None
+                self._spaces = self._made_spaces(monitor)
         if self._memory is None:
             metrics = {layer: space.metric for layer, space in self._spaces.items()}
             memory = KeyMemory(metrics, hp.previous_keys, hp.previous_keys_decay)
@@ -580,6 +593,19 @@ class EditSession:
                 memory.add(batch.facts, batch.keys)
             self._memory = memory
         return self._spaces
+
+    def _made_spaces(self, monitor: Monitor) -> dict[int, Space]:
+        hp, found = self.hyperparameters, self.spectra(monitor)
+        for layer, spectrum in found.items() if hp.projection else ():
+            threshold = Threshold.parse(hp.at(layer).threshold)
+            if spectrum.rank(threshold) == 0:
+                raise SessionError(spectrum.warning(threshold))
+            if spectrum.warning(threshold):
+                log.warning(spectrum.warning(threshold))
+        return {
+            layer: _space(self._editor, spectrum, hp.at(layer), self.model.device)
+            for layer, spectrum in found.items()
+        }
 
     def _write(
         self,
@@ -617,7 +643,8 @@ class EditSession:
         weights = {n: self._weights.layer_digest(n) for n in self._weights.changed}
         return json.dumps(
             [
-                self.model.fingerprint, weights, self._editor.place, search, self.contexts,
+                dataclasses.replace(self._identity, precision=precision(self.model.device)).key(),
+                weights, self._editor.place, search, self.contexts,
                 [fact.to_dict() for fact in facts],
             ],
             sort_keys=True,
@@ -634,6 +661,53 @@ class EditSession:
 
     def _make_weights(self, number: int) -> None:
         self._weights.make(_changes(self._batches(number)))
+        self._shown = number
+
+
+def _without_recipe(statistics: Mapping[str, Any]) -> dict[str, Any]:
+    """What tells statistics apart; earlier versions named equal ones by another recipe."""
+    return {name: value for name, value in statistics.items() if name != "recipe"}
+
+
+def _named_model(
+    place: Path, manifest: Mapping[str, Any], device: str, monitor: Monitor | None
+) -> EditableModel:
+    """The model that a saved session names."""
+    name = manifest["model"]
+    try:
+        return load_model(name, device, manifest["dtype"], monitor=monitor)
+    except InputError as error:
+        if Path(name).is_absolute() and not Path(name).exists():
+            raise InputError(
+                f'session {place}: its model "{name}" is not there any more; name the place where '
+                "it is now: --model, or EditSession.load(folder, model)"
+            ) from error
+        raise
+
+
+#: Parts of a model that may differ where an edit still means the same.
+_MAY_DIFFER = ("fields", "serialization", "precision", "attention")
+
+
+def _compare(place: Path, manifest: Mapping[str, Any], model: EditableModel) -> None:
+    """Refuse a model in which the edits of a session would be other ones; weights aside.
+
+    Sessions of earlier versions do not say what else their model was.
+    """
+    if "identity" not in manifest:
+        return
+    parts = manifest["identity"]
+    was = Identity.from_dict(parts if isinstance(parts, dict) else {}, f"session {place}")
+    differences = was.differences(identity(model))
+    grave = {part: what for part, what in differences.items() if part not in _MAY_DIFFER}
+    if grave:
+        raise FingerprintError(
+            f'session {place}: belongs to "{manifest["model"]}" with the same weights, but '
+            f'"{model.name}" differs: {describe(grave)}; load the model that the session was made '
+            "with"
+        )
+    if differences:
+        log.warning("session %s: its model was not quite this: %s", place, describe(differences))
 
 
 def _changes(batches: Sequence[Batch], pruned: bool = True) -> dict[int, list[Change]]:
@@ -732,19 +806,10 @@ def observe(model: EditableModel, facts: Sequence[Fact], monitor: Monitor) -> li
 
 
 def _own_contexts(model: EditableModel, hp: HyperParameters) -> tuple[str, ...]:
-    """Contexts of the model's own, from the cache where they were sampled before."""
+    """Contexts of the model's own, as many as wanted."""
     if hp.contexts == 0:
         return ()
-    file = contexts_dir() / f"{model.fingerprint}-{hp.seed}-{hp.context_tokens}.json"
-    try:
-        stored = read_json(file)
-        if isinstance(stored, list) and all(isinstance(text, str) and text for text in stored):
-            return tuple(stored[: hp.contexts])
-    except (OSError, CorruptFileError):
-        pass
-    sampled = sample_contexts(model, hp.seed, hp.context_tokens)
-    write_json_atomic(file, list(sampled))
-    return sampled[: hp.contexts]
+    return own_contexts(model, hp.seed, hp.context_tokens)[: hp.contexts]
 
 
 def _kept(requests: Sequence[Request], written: BatchWrite) -> Batch:

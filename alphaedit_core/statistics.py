@@ -27,6 +27,7 @@ from torch import Tensor
 from .cache import statistics_dir
 from .errors import CorruptFileError, InputError
 from .forward import ending_before, run_model, tap
+from .identity import Identity, identity, unedited
 from .models import EditableModel
 from .progress import Monitor
 from .prompts import encode
@@ -74,12 +75,16 @@ def collect_statistics(
 ) -> KeyStatistics:
     """Second moments of the keys of several layers, from the cache or from one pass over text.
 
+    The model is unedited meanwhile, in evaluation mode and nobody else's: what a session has
+    written into it is taken out, and afterwards everything is as before. What is found in the cache
+    was made from these very weights, tokenizer, configuration, module paths and precision.
+
     A pass that was stopped, by a cancel or a kill, goes on from its last checkpoint when the same
-    statistics are asked for again. A cached file that is damaged or was made from other weights is
+    statistics are asked for again. A cached file that is damaged or belongs to another recipe is
     made again.
 
     Args:
-        model: the model, unedited.
+        model: the model.
         text: a source of running text, or how to name one (see :func:`~.texts.open_text`).
         layers: indices of the wanted blocks.
         tokens: number of tokens to read; None for :func:`default_tokens`.
@@ -89,6 +94,8 @@ def collect_statistics(
     Raises:
         InputError: if a layer does not exist, ``tokens`` is under one window, or the text is
             too short to give a single window.
+        SessionError: if another thread uses the model, or its weights were changed by hand since
+            a session took it.
         Cancelled: if cancelled; the checkpoint is kept.
     """
     monitor = monitor or Monitor()
@@ -98,8 +105,22 @@ def collect_statistics(
             f"layers {list(layers)} are not all blocks of this model; give indices from 0 to "
             f"{model.layers - 1}"
         )
-    source = open_text(text, model, monitor)
-    recipe = replace(_recipe(model, source, tokens), text=source.checksum())
+    with unedited(model) as now:
+        return _collected(
+            model, now, open_text(text, model, monitor), wanted, tokens, cache, monitor
+        )
+
+
+def _collected(
+    model: EditableModel,
+    now: Identity,
+    source: TextSource,
+    wanted: Sequence[int],
+    tokens: int | None,
+    cache: bool,
+    monitor: Monitor,
+) -> KeyStatistics:
+    recipe = replace(_recipe(model, now, source, tokens), text=source.checksum())
     window, tokens = recipe.window, recipe.tokens
     found: dict[int, LayerStatistics] = {}
     if cache:
@@ -114,7 +135,10 @@ def collect_statistics(
             if stored.key() == recipe.key() and layer in layers_there:
                 found[layer] = layers_there[layer]
             else:
-                log.warning("%s: belongs to other weights; made again", layer_file(recipe, layer))
+                log.warning(
+                    "%s: belongs to another recipe; made again",
+                    layer_file(recipe, layer),
+                )
     missing = [layer for layer in wanted if layer not in found]
     if missing:
         windows = pack(source.documents(), model, window, tokens)
@@ -151,7 +175,7 @@ def cached_checksums(
         InputError: if the text cannot be used or ``tokens`` is under one window.
     """
     source = open_text(text, model, monitor)
-    wanted = _recipe(model, source, tokens)
+    wanted = _recipe(model, identity(model), source, tokens)
     checksum = ""
     for folder in sorted(statistics_dir().iterdir()):
         found: dict[int, str] = {}
@@ -171,20 +195,13 @@ def cached_checksums(
     return None
 
 
-def _recipe(model: EditableModel, source: TextSource, tokens: int | None) -> Recipe:
+def _recipe(model: EditableModel, now: Identity, source: TextSource, tokens: int | None) -> Recipe:
     """What statistics are made from, in whole windows; the text's checksum, which may cost, not."""
     window = window_length(model)
     tokens = default_tokens(model.anatomy.inner_size) if tokens is None else tokens
     if tokens < window:
         raise InputError(f"tokens {tokens} is less than one window; give at least {window}")
-    return Recipe(
-        model.fingerprint,
-        "",
-        source.name,
-        tokens - tokens % window,
-        window,
-        str(model.dtype).removeprefix("torch."),
-    )
+    return Recipe(now, "", source.name, tokens - tokens % window, window)
 
 
 def window_length(model: EditableModel) -> int:
@@ -273,10 +290,12 @@ class _Accumulator:
 
     def _resume(self, file: Path) -> None:
         try:
-            sums, metadata = load_tensors(file)
+            sums, metadata = load_tensors(file, sealed=True)
             if metadata["recipe"] == self.recipe.key():
-                self.windows = int(metadata["windows"])
-                self.sums = {int(layer): total for layer, total in sums.items()}
+                windows, totals = int(metadata["windows"]), {int(n): t for n, t in sums.items()}
+                if sorted(totals) != self.layers:
+                    raise ValueError(f"{file}: holds layers {sorted(totals)}")
+                self.windows, self.sums = windows, totals
         except FileNotFoundError:
             pass
         except (CorruptFileError, KeyError, ValueError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from hashlib import blake2b
 from pathlib import Path
@@ -13,6 +14,9 @@ from torch import Tensor, uint8
 from .errors import CorruptFileError
 from .files import atomic_path
 
+#: Under which the metadata's own checksum stands in it.
+_SEAL = "checksum"
+
 
 def tensor_digest(tensor: Tensor) -> str:
     """Digest of a tensor's bytes as 32 hex digits; the same wherever the tensor lies."""
@@ -21,7 +25,7 @@ def tensor_digest(tensor: Tensor) -> str:
 
 
 def save_tensors(file: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write tensors and text to one file, each tensor with its checksum, moved into place whole.
+    """Write tensors and text to one file with checksums of both, moved into place whole.
 
     Raises:
         OSError: if the file cannot be written; what stood there before still stands.
@@ -29,11 +33,31 @@ def save_tensors(file: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     checksums = {f"checksum.{name}": tensor_digest(tensor) for name, tensor in plain.items()}
     with atomic_path(file) as beside:
-        save_file(plain, beside, {**metadata, **checksums})
+        save_file(plain, beside, _sealed({**metadata, **checksums}))
 
 
-def load_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def check_seal(file: Path, metadata: Mapping[str, str]) -> None:
+    """Refuse metadata that does not have its checksum.
+
+    Raises:
+        CorruptFileError: if it has another one, or none.
+    """
+    if _sealed({n: v for n, v in metadata.items() if n != _SEAL}) != metadata:
+        raise CorruptFileError(f"{file}: damaged, its head does not have its checksum; remove it")
+
+
+def _sealed(metadata: dict[str, str]) -> dict[str, str]:
+    text = json.dumps(metadata, sort_keys=True)
+    return metadata | {_SEAL: blake2b(text.encode(), digest_size=16).hexdigest()}
+
+
+def load_tensors(file: Path, sealed: bool = False) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of a file, every tensor checked against its checksum.
+
+    Args:
+        file: the file.
+        sealed: whether the metadata has to have a checksum too. Files of sessions that earlier
+            versions wrote have none; where there is one it is checked in any case.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -49,6 +73,8 @@ def load_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             tensors = {name: stored.get_tensor(name).clone() for name in stored.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise CorruptFileError(f"{file}: damaged ({error}); remove it or take a copy") from error
+    if sealed or _SEAL in metadata:
+        check_seal(file, metadata)
     for name, tensor in tensors.items():
         if metadata.get(f"checksum.{name}") != tensor_digest(tensor):
             raise CorruptFileError(

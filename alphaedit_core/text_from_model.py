@@ -64,9 +64,11 @@ class ModelSamples:
         return "self"
 
     def checksum(self) -> str:
-        """Of the model's fingerprint and the settings; no text is sampled for it."""
+        """Of what the model is and the settings; no text is sampled for it."""
+        from .identity import identity
+
         parts = [
-            self.model.fingerprint,
+            identity(self.model).key(),
             self._start,
             self.tokens_per_document,
             self.seed,
@@ -78,16 +80,21 @@ class ModelSamples:
     def documents(self) -> Iterator[str]:
         """The samples that are not blank, from the first, without end.
 
+        The model is unedited while it writes, whatever a session has in it.
+
         Raises:
             InputError: if a whole batch of samples is blank.
+            SessionError: if another thread uses the model, or its weights were changed by hand.
         """
         import torch
 
+        from .identity import unedited
+
         generator = torch.Generator().manual_seed(self.seed)
         while True:
-            texts = self.model.tokenizer.batch_decode(
-                self._sample(generator), skip_special_tokens=True
-            )
+            with unedited(self.model):
+                rows = self._sample(generator)
+            texts = self.model.tokenizer.batch_decode(rows, skip_special_tokens=True)
             texts = [text for text in texts if text.strip()]
             if not texts:
                 raise InputError('text "self": the model writes only blanks; use another text')

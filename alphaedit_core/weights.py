@@ -28,7 +28,6 @@ class EditedWeights:
 
     def __init__(self, model: EditableModel, layers: Sequence[int]) -> None:
         self._model = model
-        _ = model.fingerprint  # is taken at the first call, so while the weights are unedited
         self._originals = {layer: model.anatomy.matrix(layer).clone() for layer in layers}
         self._masters = {layer: self._wide(original) for layer, original in self._originals.items()}
         self._largest: dict[int, float] = {}
@@ -88,6 +87,12 @@ class EditedWeights:
         """The layers whose matrix is not the original now."""
         matrix = self._model.anatomy.matrix
         return [n for n, original in self._originals.items() if not matrix(n).equal(original)]
+
+    @property
+    def overwritten(self) -> list[int]:
+        """The layers whose matrix is not the one that was written last: changed by hand."""
+        matrix = self._model.anatomy.matrix
+        return [n for n, m in self._masters.items() if not matrix(n).equal(m.to(matrix(n).dtype))]
 
     @staticmethod
     def _wide(original: Tensor) -> Tensor:

@@ -13,10 +13,18 @@ from hypothesis import strategies as st
 
 from alphaedit_core import nullspace
 from alphaedit_core.errors import CorruptFileError, InputError
-from alphaedit_core.nullspace import Projector, Spectrum, Threshold, spectra, spectrum
+from alphaedit_core.identity import Identity
+from alphaedit_core.nullspace import (
+    Projector,
+    Spectrum,
+    Threshold,
+    save_spectrum,
+    spectra,
+    spectrum,
+)
 from alphaedit_core.progress import Monitor
 from alphaedit_core.statistics_files import KeyStatistics, LayerStatistics, Recipe
-from alphaedit_core.tensor_files import load_tensors, save_tensors
+from alphaedit_core.tensor_files import load_tensors
 
 
 def by_hand(*eigenvalues: float) -> Spectrum:
@@ -188,7 +196,7 @@ def statistics(seed: int = 0, layers: tuple[int, ...] = (3,)) -> KeyStatistics:
         basis = torch.linalg.qr(torch.randn(SIZE, SIZE, generator=generator).double()).Q
         moment = (basis * torch.logspace(1, -2, SIZE, dtype=torch.float64)) @ basis.T
         found[layer] = LayerStatistics(layer, moment.float(), 5000)
-    return KeyStatistics(Recipe("f", "t", "name", 5000, 50, "float32"), found)
+    return KeyStatistics(Recipe(Identity("f", "float32"), "t", "name", 5000, 50), found)
 
 
 def dense(projector: Projector) -> torch.Tensor:
@@ -320,7 +328,7 @@ def test_what_is_under_the_rounding_of_the_moment_is_not_divided_by(tmp_path: Pa
     """Beside a massive direction small eigenvalues are noise, and may be negative."""
     values = np.array([1000.0, 1.0, 1e-9, -1e-9])
     file = tmp_path / "vectors.safetensors"
-    save_tensors(file, {"vectors": torch.eye(4)}, {})
+    save_spectrum(file, torch.from_numpy(values), torch.eye(4), {})
     scale = Spectrum(0, values, 10, file).inverse(None).scale
     least = 1000.0 * float(np.finfo(np.float32).eps)
     assert scale.tolist() == pytest.approx([1000**-0.5, 1.0, least**-0.5, least**-0.5], rel=1e-5)

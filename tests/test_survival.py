@@ -14,12 +14,11 @@ from tiny import tiny_model
 
 from alphaedit_core import survival as module
 from alphaedit_core.errors import Cancelled
-from alphaedit_core.nullspace import Spectrum
+from alphaedit_core.nullspace import Spectrum, save_spectrum
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session import EditSession
 from alphaedit_core.statistics import cached_checksums, collect_statistics
 from alphaedit_core.survival import fact_keys, shares_by_rank, survival
-from alphaedit_core.tensor_files import save_tensors
 
 
 def made_up(folder: Path, size: int, seed: int = 0) -> Spectrum:
@@ -28,8 +27,9 @@ def made_up(folder: Path, size: int, seed: int = 0) -> Spectrum:
     square = torch.randn(size, size, generator=generator, dtype=torch.float64)
     basis, _ = torch.linalg.qr(square)
     file = folder / "vectors.safetensors"
-    save_tensors(file, {"vectors": basis.T.float()}, {})
-    return Spectrum(3, np.geomspace(1e3, 1e-6, size), 1000, file, 1e-7)
+    values = np.geomspace(1e3, 1e-6, size)
+    save_spectrum(file, torch.from_numpy(values), basis.T.float(), {})
+    return Spectrum(3, values, 1000, file, 1e-7)
 
 
 @pytest.fixture(scope="module")

@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     _check(arguments)
     model = options.load(arguments, monitor)
     if arguments.imported is not None:
-        statistics = import_statistics(_path(arguments.imported), model.fingerprint)
+        statistics = import_statistics(_path(arguments.imported), model)
         done = f"imported from {arguments.imported}"
     else:
         statistics = collected(arguments, model, monitor)
