@@ -23,9 +23,7 @@ from html import escape
 from typing import Any
 
 from .errors import InputError
-
-SLOT = "{}"
-"""The place of the subject in a prompt."""
+from .templates import LITERAL, SLOT, completed, escaped, filled, pieces
 
 REPLACES = ("prompt", "relation", "nothing")
 """What of the facts written before a fact can take the place of; see :attr:`Fact.replaces`."""
@@ -45,12 +43,14 @@ class Fact:
 
     Attributes:
         subject: what the statement is about, as it stands in the prompt.
-        prompt: the text before the target, with one ``{}`` where the subject stands. Other braces,
-            in the prompt or in the subject, are ordinary characters.
+        prompt: the text before the target, with one ``{}`` where the subject stands; ``{{}}``
+            stands for a literal ``{}``. Other braces, in the prompt or in the subject, are ordinary
+            characters.
         target: what the model is to say next; one token or many, without a leading space.
         target_true: what the model says now and should stop saying, or None.
         paraphrases: complete prompts with the same meaning, by which generalisation is judged. A
-            ``{}`` in one is filled with the subject.
+            ``{}`` in one is filled with the subject; ``{{}}`` stands for a literal ``{}``, here
+            and in neighbours.
         neighbours: complete prompts about other subjects for which ``target_true`` stays right, by
             which specificity is judged.
         relation: a name for the property that is edited, such as Wikidata's ``"P276"``, or None.
@@ -96,6 +96,13 @@ class Fact:
             )
         if self.replaces == "relation" and cleaned["relation"] is None:
             raise InputError('replaces "relation" needs a relation; name it, such as "P36"')
+        if cleaned["target_true"] is not None and spaced(cleaned["target_true"]) == spaced(
+            cleaned["target"]
+        ):
+            raise InputError(
+                f"target_true {shown(cleaned['target_true'])} is the target too; give what the "
+                "model says now, or leave target_true out"
+            )
         key = (cleaned["subject"], cleaned["prompt"], cleaned["target"])
         cleaned["id"] = _content_id(*key) if self.id == "" else checked_text("id", self.id)
         for name, value in cleaned.items():
@@ -104,12 +111,12 @@ class Fact:
     @property
     def text(self) -> str:
         """The prompt with the subject filled in; the target follows after it."""
-        return self.prompt.replace(SLOT, self.subject)
+        return filled(self.prompt, self.subject)
 
     @property
     def subject_span(self) -> tuple[int, int]:
         """Start and end of the subject in :attr:`text`, in characters, the end exclusive."""
-        start = self.prompt.index(SLOT)
+        start = len(pieces(self.prompt)[0])
         return start, start + len(self.subject)
 
     @property
@@ -139,8 +146,8 @@ class Fact:
             "prompt": self.prompt,
             "target": self.target,
             "target_true": self.target_true,
-            "paraphrases": list(self.paraphrases),
-            "neighbours": list(self.neighbours),
+            "paraphrases": [_unfilled(text, self.subject) for text in self.paraphrases],
+            "neighbours": [escaped(text) for text in self.neighbours],
             "relation": self.relation,
         }
         if self.id != _content_id(self.subject, self.prompt, self.target):
@@ -171,7 +178,19 @@ class Fact:
         for name in REQUIRED:
             if name not in record:
                 raise InputError(f'field "{name}" is missing; add it (a text)')
-        return cls(**record)
+        given = {name: v for name, v in record.items() if v is not None or name in REQUIRED}
+        return cls(**given)
+
+    @classmethod
+    def stored(cls, record: Mapping[str, Any]) -> Fact:
+        """The fact that a saved session holds: also one that no longer could be made.
+
+        A true target that was the target too, which was once accepted, is left out.
+        """
+        fields = dict(record)
+        if fields.get("target_true") == fields.get("target"):
+            fields.pop("target_true", None)
+        return cls.from_dict(fields)
 
     def __repr__(self) -> str:
         parts = [repr(shorten(value)) for value in (self.subject, self.prompt, self.target)]
@@ -326,6 +345,8 @@ def checked_text(field: str, value: object) -> str:
     if not isinstance(value, str):
         plain = isinstance(value, (bool, int, float))
         remedy = f'write "{json.dumps(value)}"' if plain else "give a text"
+        if isinstance(value, float) and value != value:  # NaN stands for an empty cell of a table
+            remedy = "it is an empty cell: write a text there, or null if there is none"
         raise InputError(f"{field} {shown(value)} is not a text; {remedy}")
     text = unicodedata.normalize("NFC", value.strip())
     if text and text.isascii() and text.isprintable():  # nearly every text of a large file
@@ -342,32 +363,38 @@ def checked_text(field: str, value: object) -> str:
 def _prompt(value: object, subject: str) -> str:
     """The prompt, with exactly one place for the subject."""
     prompt = checked_text("prompt", value)
-    places = prompt.count(SLOT)
+    places = len(pieces(prompt)) - 1
     if places == 0:
         remedy = (
             f"write the prompt with {SLOT} where {shown(subject)} stands"
             if subject in prompt
             else f"write {SLOT} where the subject stands"
         )
+        if LITERAL in prompt:
+            remedy += f", for {LITERAL} is a literal {SLOT}"
         raise InputError(f"prompt {shown(prompt)} has no {SLOT} for the subject; {remedy}")
     if places > 1:
         raise InputError(
             f"prompt {shown(prompt)} has {places} {SLOT}; keep one for the subject and write the "
-            "others out"
+            f"others out, or {LITERAL} for a literal {SLOT}"
         )
     return prompt
 
 
 def checked_texts(field: str, value: object, one: str = "") -> tuple[str, ...]:
-    """``value`` as the texts of ``field``, of which messages call each ``one``.
+    """``value`` as the texts of ``field``, of which messages call each ``one``; none for None.
 
     Raises:
         InputError: if it is no list of texts as :func:`checked_text` takes them.
     """
+    if value is None:
+        return ()
     if isinstance(value, str):
         raise InputError(f"{field} {shown(value)} is one text; give a list: [{shown(value)}]")
     if not isinstance(value, Sequence):
-        raise InputError(f"{field} {shown(value)} is {kind(value)}; give a list of texts")
+        raise InputError(
+            f"{field} {shown(value)} is {kind(value)}; give a list of texts, or null for none"
+        )
     one = one or field.removesuffix("s")
     return tuple(checked_text(f"{one} {number}:", text) for number, text in enumerate(value, 1))
 
@@ -377,19 +404,24 @@ def _fill(text: str, subject: str) -> str:
 
     A subject that itself holds ``{}`` may already stand there, in full.
     """
-    return text if SLOT in subject and subject in text else text.replace(SLOT, subject)
+    return text if SLOT in subject and subject in text else completed(text, subject)
+
+
+def _unfilled(text: str, subject: str) -> str:
+    """What :func:`_fill` makes this text of."""
+    return text if _fill(text, subject) == text else escaped(text)
 
 
 def _neighbours(value: object) -> tuple[str, ...]:
     """The neighbours, complete as they stand: they are about other subjects."""
     texts = checked_texts("neighbours", value)
     for number, text in enumerate(texts, 1):
-        if SLOT in text:
+        if completed(text, "") != completed(text, SLOT):
             raise InputError(
                 f"neighbour {number}: {shown(text)} has {SLOT}; a neighbour is about another "
-                "subject: write that subject out"
+                f"subject: write that subject out, or {LITERAL} for a literal {SLOT}"
             )
-    return texts
+    return tuple(completed(text, "") for text in texts)
 
 
 def spaced(text: str) -> str:

@@ -307,7 +307,7 @@ def _read_entry(folder: Path, named: dict[str, str]) -> Entry:
             own = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
             keys[int(layer)] = own.pop("keys")
             changes[int(layer)] = change_from(kind, own)
-        facts = [Fact.from_dict(fact) for fact in batch["facts"]]
+        facts = [Fact.stored(fact) for fact in batch["facts"]]
         superseded = tuple(batch.get("superseded", UNKNOWN))
         batches.append(Batch(facts, changes, keys, batch["plan"], superseded))
     return Entry(

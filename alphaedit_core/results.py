@@ -107,7 +107,7 @@ class EditResult:
 
         outcomes = [
             Outcome(
-                Fact.from_dict(one["fact"]),
+                Fact.stored(one["fact"]),
                 tuple(one["tokens"]),
                 seen(one["before"]),
                 seen(one["after"]),

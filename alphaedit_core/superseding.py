@@ -51,7 +51,7 @@ class Superseded:
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> Superseded:
         """The inverse of :meth:`to_dict`."""
-        return cls(stored["edit"], Fact.from_dict(stored["fact"]), Fact.from_dict(stored["by"]))
+        return cls(stored["edit"], Fact.stored(stored["fact"]), Fact.stored(stored["by"]))
 
 
 class Standing:

@@ -482,8 +482,6 @@ def test_what_there_is_as_json(tmp_path: Path) -> None:
         ("counterfact", MQUAKE, "case 7: requested_rewrite [{"),
         ("zsre", changed(ZSRE, "src", to=...), 'record 1: field "src" is missing; add it'),
         ("zsre", changed(ZSRE, "src", to=["a"]), 'record 1: src ["a"] is not a text; give a text'),
-        ("zsre", changed(ZSRE, "src", to="{} or Ada Quill?"),
-         'record 1: prompt "{} or {}?" has 2 {}; keep one'),
         ("zsre", changed(ZSRE, "answers", to=[]),
          "record 1: answers are missing; give a list with the true answer first"),
         ("zsre", changed(ZSRE, "answers", to="Bergen"),
@@ -553,6 +551,13 @@ def test_refused_record(tmp_path: Path, name: str, record: object, said: str) ->
     message = refusal(file, name)
     assert message.startswith(f"none of 2 records can be used as {name}; {said}")
     assert "or name another data set (counterfact, zsre" in message
+
+
+def test_braces_of_a_complete_prompt_are_no_places(tmp_path: Path) -> None:
+    record = changed(ZSRE, "src", to="{} or Ada Quill?") | {"rephrase": "Which {} of Ada Quill?"}
+    [fact] = read_records(write(tmp_path / "file.json", record), "zsre", strict=True).facts
+    assert (fact.text, fact.subject_span) == ("{} or Ada Quill?", (6, 15))
+    assert fact.paraphrases == ("Which {} of Ada Quill?",)
 
 
 @pytest.mark.parametrize(

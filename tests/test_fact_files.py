@@ -159,7 +159,7 @@ def test_other_names_of_the_target(tmp_path: Path) -> None:
         ({**GOOD, "target": {"id": "Q1"}}, 'target {"id": "Q1"} is not a text'),
         ({**GOOD, "target": float("nan")}, "target NaN is not a text"),
         ({**GOOD, "subject": "\ud83d"}, "half a surrogate pair"),
-        ({**GOOD, "paraphrases": None}, "paraphrases null is null; give a list of texts"),
+        ({**GOOD, "paraphrases": 3}, "paraphrases 3 is a number; give a list of texts"),
         ({**GOOD, "colour": "red"}, 'field "colour" is not known; remove it, or use one of'),
         ({"subject": "a", "target": "b"}, 'field "prompt" is missing; add it'),
         ({**COUNTERFACT, "requested_rewrite": [1]}, "requested_rewrite [1] is a list; give one"),

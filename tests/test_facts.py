@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from alphaedit_core.errors import InputError
 from alphaedit_core.facts import Fact, check_facts, facts_table_html, replaced
+from alphaedit_core.templates import completed, escaped, filled, pieces
 
 EIFFEL = Fact(
     "Eiffel Tower",
@@ -154,7 +155,7 @@ def test_prompt_without_a_place_for_the_subject() -> None:
         ({"relation": ["P1"]}, ["relation", "is not a text"]),
         ({"id": None}, ["id null is not a text"]),
         ({"paraphrases": "{} is in"}, ['"{} is in" is one text', 'give a list: ["{} is in"]']),
-        ({"paraphrases": None}, ["paraphrases null is null", "give a list"]),
+        ({"paraphrases": 3}, ["paraphrases 3 is a number", "give a list"]),
         ({"paraphrases": {"a": 1}}, ["paraphrases", "give a list"]),
         ({"paraphrases": ["{} is in", None]}, ["paraphrase 2: null is not a text"]),
         ({"paraphrases": ["{} is in", " "]}, ["paraphrase 2:", "is blank"]),
@@ -335,3 +336,62 @@ def test_replaces_is_kept_and_checked() -> None:
     assert BORN.id == BORN.changed(replaces="nothing").id
     assert "give one of prompt, relation, nothing" in refusal("a", "{}", "b", replaces="all")
     assert "needs a relation" in refusal("a", "{}", "b", replaces="relation")
+
+
+# -- braces ----------------------------------------------------------------------------------------
+
+
+def test_a_literal_pair_of_braces() -> None:
+    also = {"paraphrases": ["{{}} is {}", "{{{}}}"], "neighbours": ["{{}} is"]}
+    fact = Fact("dict", "In {{}} a {} is", "empty", **also)  # type: ignore[arg-type]
+    assert fact.text == "In {} a dict is"
+    assert fact.text[slice(*fact.subject_span)] == "dict"
+    assert fact.paraphrases == ("{} is dict", "{{}}") and fact.neighbours == ("{} is",)
+    assert Fact.from_dict(json.loads(json.dumps(fact.to_dict()))) == fact
+    assert fact.changed(target="full").paraphrases == fact.paraphrases
+    assert Fact("x", "\\emph{{}} is", "y").text == "\\emph{x} is", "as it always was"
+    assert "{{}} for a literal {}" in refusal("a", "{} and {} are", "b")
+    assert "{{}} is a literal {}" in refusal("a", "{{}} and {{}} are", "b")
+    assert "{{}} for a literal {}" in refusal("a", "{} is", "b", neighbours=["{} is"])
+
+
+@given(st.text("{}a"), st.text("{}ab"), st.text("{}b"), st.text("{}a", min_size=1))
+def test_any_text_can_be_written_as_a_template(
+    before: str, after: str, other: str, subject: str
+) -> None:
+    assert completed(escaped(other), subject) == other
+    template = escaped(before) + "{}" + escaped(after)
+    assume(len(pieces(template)) == 2)
+    assert filled(template, subject) == before + subject + after
+    texts = ["p" + escaped(other)]
+    fact = Fact("S", "{} is", "t", paraphrases=texts, neighbours=texts)
+    assert fact.paraphrases == fact.neighbours == ("p" + other,)
+    assert Fact.from_dict(fact.to_dict()) == fact
+
+
+# -- what is left out ------------------------------------------------------------------------------
+
+
+def test_null_is_a_field_left_out() -> None:
+    record = {"subject": "a", "prompt": "{} is", "target": "b"}
+    names = ("target_true", "paraphrases", "neighbours", "relation", "id", "replaces")
+    optional = dict.fromkeys(names)
+    assert Fact.from_dict(record | optional) == Fact(**record)
+    assert Fact(**record, paraphrases=None).paraphrases == ()  # type: ignore[arg-type]
+    assert "target null is not a text" in refusal("a", "{} is", None)
+
+
+def test_an_empty_cell_is_not_the_text_nan() -> None:
+    for fields in ({"target": float("nan")}, {"target": "x", "target_true": float("nan")}):
+        said = refusal("a", "{} is", **fields)
+        assert "NaN is not a text; it is an empty cell" in said and 'write "NaN"' not in said
+    assert "null for none" in refusal("a", "{} is", "b", paraphrases=float("nan"))
+
+
+def test_a_true_target_that_is_the_target_is_refused_and_an_old_one_read() -> None:
+    said = refusal("a", "{} is", "New  York", target_true="New York")
+    assert 'target_true "New York" is the target too' in said and "leave target_true out" in said
+    assert Fact("a", "{} is", "march", target_true="March").target_true == "March"
+    record = {"subject": "a", "prompt": "{} is", "target": "b"}
+    assert Fact.stored(record | {"target_true": "b"}) == Fact(**record)
+    assert Fact.stored(record | {"target_true": "c"}).target_true == "c"

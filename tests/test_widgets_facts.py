@@ -209,7 +209,7 @@ def test_many_rows(panel: FactsPanel) -> None:
         (Draft("Rome", "{} is", "  "), "a target"),
         (Draft("Rome", "Rome is", "x"), '{} in the prompt, where "Rome" stands'),
         (Draft("Rome", "It is", "x"), "{} in the prompt, where the subject stands"),
-        (Draft("Rome", "{} is {}", "x"), "one {} in the prompt, not 2"),
+        (Draft("Rome", "{} is {}", "x"), "one {} in the prompt, not 2; {{}} is a literal {}"),
         (Draft("\u200b", "{} is", "x"), 'a change: subject "\u200b" is blank; give a text'),
         (Draft("Rome", "{} is", "x"), ""),
     ],

@@ -8,7 +8,8 @@ from functools import cached_property
 from typing import Any
 
 from alphaedit_core.errors import InputError
-from alphaedit_core.facts import REQUIRED, SLOT, Fact, check_facts, replaced, shown
+from alphaedit_core.facts import REQUIRED, Fact, check_facts, replaced, shown
+from alphaedit_core.templates import LITERAL, SLOT, pieces
 
 from .renaming import renamed
 
@@ -49,8 +50,8 @@ class Draft:
             fact.target,
             fact.target_true or "",
             group,
-            tuple(fact.paraphrases),
-            tuple(fact.neighbours),
+            tuple(record.get("paraphrases", ())),
+            tuple(record.get("neighbours", ())),
             fact.relation,
             record.get("id", ""),
             fact.replaces,
@@ -82,13 +83,13 @@ class Draft:
         for name in REQUIRED:
             if not getattr(self, name).strip():
                 return f"a {name}"
-        places = self.prompt.count(SLOT)
+        places = len(pieces(self.prompt)) - 1
         if places == 0:
             subject = self.subject.strip()
             where = f"{shown(subject)} stands" if subject in self.prompt else "the subject stands"
             return f"{SLOT} in the prompt, where {where}"
         if places > 1:
-            return f"one {SLOT} in the prompt, not {places}"
+            return f"one {SLOT} in the prompt, not {places}; {LITERAL} is a literal {SLOT}"
         try:
             return Fact(
                 self.subject,

@@ -11,8 +11,9 @@ import ipywidgets as W
 
 from alphaedit_core.errors import AlphaEditError, InputError
 from alphaedit_core.fact_files import example_facts, facts_from_bytes
-from alphaedit_core.facts import SLOT, Fact
+from alphaedit_core.facts import Fact
 from alphaedit_core.session import EditSession
+from alphaedit_core.templates import filled
 
 from .drafts import DRAFT, Draft
 from .fact_rows import FIELDS, FactRows
@@ -482,7 +483,7 @@ class FactsPanel(Panel):
 
     def _tokens(self, draft: Draft) -> Split:
         """The tokens of a draft's target; none where it has no target, or no prompt."""
-        prompt = _composed(draft.prompt.replace(SLOT, draft.subject))
+        prompt = _composed(filled(draft.prompt, draft.subject))
         target = _composed(draft.target)
         if not prompt or not target:
             return Split()

@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from alphaedit_core.errors import InputError
-from alphaedit_core.facts import SLOT, checked_text, checked_texts, kind, shown
+from alphaedit_core.facts import checked_text, checked_texts, kind, shown
 from alphaedit_core.records import Probe
+from alphaedit_core.templates import SLOT, escaped
 
 Raw = Mapping[str, Any]
 """A record, or a part of one, as JSON gives it."""
@@ -140,7 +141,8 @@ def slotted(prompt: str, subject: str, field: str = "prompt") -> tuple[str, str]
         raise InputError(
             f"subject {shown(subject)} is not in {field} {shown(prompt)}; write it there"
         )
-    return prompt[: place.start()] + SLOT + prompt[place.end() :], place.group()
+    ends = (escaped(part) for part in (prompt[: place.start()], prompt[place.end() :]))
+    return SLOT.join(ends), place.group()
 
 
 def questions(raw: Raw, part: str) -> tuple[list[Probe], list[str]]:

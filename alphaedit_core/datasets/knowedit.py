@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from alphaedit_core.facts import Fact, checked_text
 from alphaedit_core.records import Record
+from alphaedit_core.templates import escaped
 
 from .base import Dataset
 from .fields import Raw, answers, other_than, questions, slotted, text
@@ -42,7 +43,7 @@ class _KnowEdit(Dataset):
             target,
             target_true=next(iter(other_than(answers(raw, "ground_truth"), [target])), None),
             paraphrases=[
-                checked_text(field, raw[field])
+                escaped(checked_text(field, raw[field]))
                 for field in ("rephrase_prompt", "rephrase")
                 if raw.get(field) not in (None, "")
             ],

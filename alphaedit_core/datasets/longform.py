@@ -5,6 +5,7 @@ from __future__ import annotations
 from alphaedit_core.errors import InputError
 from alphaedit_core.facts import Fact
 from alphaedit_core.records import Probe, Record
+from alphaedit_core.templates import escaped
 
 from .base import Dataset
 from .fields import Raw, as_object, given, objects, other_than, questions, slotted, text, within
@@ -40,7 +41,7 @@ class LongForm(Dataset):
             prompt,
             target,
             target_true=next(iter(wrong), None),
-            paraphrases=[text(request, "rephrase_prompt")],
+            paraphrases=[escaped(text(request, "rephrase_prompt"))],
         )
         essays = as_object("leme_inputs", given(request, "leme_inputs"))
         with within("leme_inputs"):

@@ -7,6 +7,7 @@ from typing import ClassVar
 from alphaedit_core.errors import InputError
 from alphaedit_core.facts import Fact
 from alphaedit_core.records import Probe, Record
+from alphaedit_core.templates import escaped
 
 from .base import Dataset
 from .fields import Raw, other_than, slotted, text, texts
@@ -41,7 +42,7 @@ class ZsRE(Dataset):
             prompt,
             target,
             target_true=next(iter(other_than(answers[:1], [target])), None),
-            paraphrases=[text(raw, "rephrase")],
+            paraphrases=[escaped(text(raw, "rephrase"))],
         )
         question = text(raw, "loc")
         if not question.endswith("?"):
