@@ -6,12 +6,16 @@ format  layout
 JSON    a list of objects, each with the fields of :class:`~alphaedit_core.facts.Fact`
 JSONL   one such object on each line; blank lines are skipped
 CSV     a header of field names, then a row for each fact; several paraphrases or neighbours stand
-        in one cell with " | " between them; an empty cell is a field left out
+        in one cell with " | " between them; an empty cell is a field left out. Columns without a
+        name, such as an index, are ignored with a warning
+TSV     the same with tabs between cells and no quotes; without a header the columns are subject,
+        prompt, target and target_true
 ======  ============================================================================================
 
 ``target_new`` is read as ``target``, and a target may be written ``{"str": "Rome"}``. An object
 with ``requested_rewrite`` is a CounterFact record: its prompts become paraphrases and neighbours,
-its relation id the relation, and what else it holds is ignored.
+its relation id the relation, and what else it holds is ignored. Records of other data sets are read
+by :func:`~alphaedit_core.datasets.read_records`.
 """
 
 from __future__ import annotations
@@ -19,6 +23,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import resources
 from itertools import islice
@@ -30,11 +36,25 @@ from .facts import FIELDS, REQUIRED, Fact, check_facts, kind, shown
 from .files import write_atomic
 from .record_files import check_limit, decoded, file_content, json_records, jsonl_records
 
+log = logging.getLogger(__name__)
+
+Warn = Callable[[str], None]
+"""What is told of something that is ignored, in one line."""
+
 EXAMPLES = "examples"
 """The name under which :func:`read_facts` knows the packaged facts."""
 
 CELL_SEPARATOR = " | "
 """What stands between the texts of one CSV cell."""
+
+#: Headings of columns that tables have and facts have not: none, and what pandas makes of none.
+_UNNAMED = re.compile(r"(Unnamed: \d+)?")
+_LINE_COLUMNS = ("subject", "prompt", "target", "target_true")
+#: Fields by which a record of a published data set is known.
+_OF_DATASETS = (
+    "ground_truth", "rephrase_prompt", "rephrase", "locality", "portability", "target_neg",
+    "leme_inputs", "src", "alt", "concept", "labels",
+)  # fmt: skip
 
 _REMEDY = f'correct the path, or give "{EXAMPLES}" for the packaged facts'
 
@@ -53,8 +73,8 @@ def read_facts(path: str | Path, limit: int | None = None) -> list[Fact]:
     """Read facts from a file, checked one by one and against each other.
 
     Args:
-        path: a JSON, JSONL or CSV file in UTF-8, told apart by its suffix or, where the suffix is
-            another, by its first character. The text ``"examples"`` means the packaged facts; a
+        path: a JSON, JSONL, CSV or TSV file in UTF-8, told apart by its suffix or, where the suffix
+            is another, by its first character. The text ``"examples"`` means the packaged facts; a
             file of that name is ``"./examples"``.
         limit: read only the first so many records; None for all.
 
@@ -75,13 +95,16 @@ def read_facts(path: str | Path, limit: int | None = None) -> list[Fact]:
     return facts_from_bytes(content, path, limit)
 
 
-def facts_from_bytes(content: bytes, name: str | Path, limit: int | None = None) -> list[Fact]:
+def facts_from_bytes(
+    content: bytes, name: str | Path, limit: int | None = None, warn: Warn = log.warning
+) -> list[Fact]:
     """The facts of a file that is not on this disk, such as an upload.
 
     Args:
         content: what the file holds.
         name: what it is called; its suffix tells the format, and messages begin with it.
         limit: as for :func:`read_facts`.
+        warn: is told, in a line, what of the file is ignored.
 
     Returns:
         As :func:`read_facts`.
@@ -92,9 +115,13 @@ def facts_from_bytes(content: bytes, name: str | Path, limit: int | None = None)
     check_limit(limit)
     path = Path(name)
     labels, facts = [], []
+
+    def told(line: str) -> None:
+        warn(f"{path}: {line}")
+
     try:
         text = decoded(content, "fact")
-        for label, record in islice(_records_of(path, text), limit):
+        for label, record in islice(_records_of(path, text, told), limit):
             labels.append(label)
             try:
                 facts.append(fact_from_record(record))
@@ -182,6 +209,13 @@ def fact_from_record(record: object) -> Fact:
     if not isinstance(record, Mapping):
         return Fact.from_dict(record)  # type: ignore[arg-type]  # refused there, in words
     fields = _counterfact_fields(record) if "requested_rewrite" in record else dict(record)
+    for name in _OF_DATASETS:
+        if name in fields:
+            raise InputError(
+                f"field {shown(name)} is of a data set's record; alphaedit evaluate reads such a "
+                "file with --dataset (see alphaedit datasets), or give subject, prompt with {} and "
+                "target alone"
+            )
     if "target_new" in fields:
         if "target" in fields:
             raise InputError('"target" and "target_new" are both given; remove one of them')
@@ -199,7 +233,7 @@ def _counterfact_fields(record: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(rewrite, Mapping):
         raise InputError(
             f"requested_rewrite {shown(rewrite)} is {kind(rewrite)}; give one object with subject, "
-            "prompt and target_new"
+            "prompt and target_new, or evaluate a file of MQuAKE with --dataset mquake-cf"
         )
     fields = {ours: rewrite[theirs] for theirs, ours in _FROM_REWRITE.items() if theirs in rewrite}
     prompts = {
@@ -208,25 +242,61 @@ def _counterfact_fields(record: Mapping[str, Any]) -> dict[str, Any]:
     return fields | prompts
 
 
-def _records_of(path: Path, text: str) -> Iterator[tuple[str, object]]:
+def _records_of(path: Path, text: str, warn: Warn) -> Iterator[tuple[str, object]]:
     """The records of a file, each with what messages call it: "fact 3" or "line 3"."""
-    readers: dict[str, Callable[[str], Iterator[tuple[str, object]]]] = {
+    readers: dict[str, Callable[[str, Warn], Iterator[tuple[str, object]]]] = {
         ".json": _json_facts,
-        ".jsonl": jsonl_records,
-        ".ndjson": jsonl_records,
+        ".jsonl": _jsonl_facts,
+        ".ndjson": _jsonl_facts,
         ".csv": _csv_records,
+        ".tsv": _tsv_records,
     }
-    by_content = {"[": _json_facts, "{": jsonl_records}.get(text.lstrip()[0], _csv_records)
-    return readers.get(path.suffix.lower(), by_content)(text)
+    by_content = {"[": _json_facts, "{": _jsonl_facts}.get(text.lstrip()[0], _csv_records)
+    reader = readers.get(path.suffix.lower(), by_content)
+    if reader is _tsv_records and by_content is not _csv_records:
+        reader = by_content
+    return reader(text, warn)
 
 
-def _json_facts(text: str) -> Iterator[tuple[str, object]]:
+def _json_facts(text: str, warn: Warn) -> Iterator[tuple[str, object]]:
     return json_records(text, "fact")
 
 
-def _csv_records(text: str) -> Iterator[tuple[str, object]]:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    header: list[str] | None = None
+def _jsonl_facts(text: str, warn: Warn) -> Iterator[tuple[str, object]]:
+    return jsonl_records(text)
+
+
+def _csv_records(text: str, warn: Warn) -> Iterator[tuple[str, object]]:
+    return _table(csv.reader(io.StringIO(text, newline=""), strict=True), warn)
+
+
+def _tsv_records(text: str, warn: Warn) -> Iterator[tuple[str, object]]:
+    """Lines with tabs, which quotes do not hold together, as a spreadsheet copies them."""
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    place = next(place for place, line in enumerate(lines) if line.strip())
+    names = [cell.strip().lower() for cell in lines[place].split("\t")]
+    names = ["target_true" if name == "old target" else name for name in names]
+    headed = "subject" in names and "prompt" in names
+    if headed:
+        lines[place] = "\t".join(names)
+    reader = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+    return _table(reader, warn, None if headed else [*REQUIRED, "target_true"])
+
+
+def _table(
+    reader: Any, warn: Warn, columns: list[str] | None = None
+) -> Iterator[tuple[str, object]]:
+    """The records of a table.
+
+    Args:
+        reader: of its rows, as the module ``csv`` makes it.
+        warn: is told of columns that are ignored.
+        columns: where no row names them; the last may be missing in a row.
+    """
+    header = columns
+    remedy = "put quotes around a cell that holds a comma"
+    if reader.dialect.delimiter == "\t":
+        remedy = "put one tab between two cells"
     while True:
         # A row may span lines; it is named by its first.
         label = f"line {reader.line_num + 1}"
@@ -239,21 +309,33 @@ def _csv_records(text: str) -> Iterator[tuple[str, object]]:
         if not any(cell.strip() for cell in row):
             continue
         if header is None:
-            header = _csv_header(label, row)
-        elif len(row) != len(header):
+            header = _csv_header(label, row, warn)
+            continue
+        while len(row) > len(header) and not row[-1].strip():
+            row = row[:-1]
+        if columns is not None and len(row) == len(columns) - 1:
+            row = [*row, ""]
+        if len(row) != len(header):
             raise InputError(
-                f"{label}: the row has {len(row)} cells and the header {len(header)}; "
-                "put quotes around a cell that holds a comma"
+                f"{label}: the row has {len(row)} cells and the header {len(header)}; {remedy}"
             )
-        else:
-            yield label, _csv_fields(header, row)
+        yield label, _csv_fields(header, row)
 
 
-def _csv_header(label: str, row: list[str]) -> list[str]:
+def _csv_header(label: str, row: list[str], warn: Warn) -> list[str]:
     """The names in the first row, each of them known and given once."""
     header = [cell.strip() for cell in row]
+    while header and not header[-1]:
+        header.pop()
+    if places := [str(n) for n, name in enumerate(header, 1) if _UNNAMED.fullmatch(name)]:
+        noun, verbs = (
+            ("column", ("has", "is")) if len(places) == 1 else ("columns", ("have", "are"))
+        )
+        warn(f"{label}: {noun} {', '.join(places)} {verbs[0]} no name, and {verbs[1]} ignored")
     known = (*FIELDS, "target_new")
     for name in header:
+        if _UNNAMED.fullmatch(name):
+            continue
         if name not in known:
             raise InputError(
                 f"{label}: column {shown(name)} is not known; the first row names the columns, "
@@ -270,6 +352,8 @@ def _csv_header(label: str, row: list[str]) -> list[str]:
 def _csv_fields(header: list[str], row: list[str]) -> dict[str, object]:
     fields: dict[str, object] = {}
     for name, cell in zip(header, row, strict=True):
+        if _UNNAMED.fullmatch(name):
+            continue
         if name in ("paraphrases", "neighbours"):
             fields[name] = cell.split(CELL_SEPARATOR) if cell.strip() else []
         elif cell.strip() or name in (*REQUIRED, "target_new"):

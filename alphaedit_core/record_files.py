@@ -73,6 +73,12 @@ def json_records(text: str, noun: str = "record") -> Iterator[tuple[str, object]
     """
     records = _parsed(text)
     if isinstance(records, dict):
+        lists = [name for name, value in records.items() if isinstance(value, list)]
+        if len(records) == len(lists) == 1 or lists == ["data"]:
+            raise InputError(
+                f"the file holds one object; keep only the list that is its {shown(lists[0])}: "
+                "[{...}]"
+            )
         raise InputError("the file holds one object; put it into a list: [{...}]")
     if not isinstance(records, list):
         raise InputError(f"the file holds {kind(records)}; write a list: [{{...}}]")

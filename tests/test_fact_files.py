@@ -283,3 +283,79 @@ def test_packaged_fact(fact: Fact) -> None:
     for other in example_facts():
         subject = re.compile(rf"\b{re.escape(other.subject)}\b", re.IGNORECASE)
         assert not any(subject.search(neighbour) for neighbour in fact.neighbours)
+
+
+# -- tables ----------------------------------------------------------------------------------------
+
+INDEXED = [
+    ",subject,prompt,target\n0,Louvre,The {} is in,Oslo\n",
+    "Unnamed: 0,subject,prompt,target\n0,Louvre,The {} is in,Oslo\n",
+]
+TRAILING = [
+    "subject,prompt,target,\nLouvre,The {} is in,Oslo,\n",
+    "subject,prompt,target,\nLouvre,The {} is in,Oslo\n",
+    "subject,prompt,target\nLouvre,The {} is in,Oslo,,\n",
+]
+
+
+@pytest.mark.parametrize("text", [*INDEXED, *TRAILING])
+def test_columns_without_a_name_are_ignored(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str
+) -> None:
+    path = write(tmp_path / "f.csv", text)
+    assert read_facts(path) == [Fact(**GOOD)]
+    said = [record.getMessage() for record in caplog.records]
+    told = f"{path}: line 1: column 1 has no name, and is ignored"
+    assert said == ([told] if text in INDEXED else [])
+
+
+def test_a_row_with_more_cells_than_names_is_still_refused(tmp_path: Path) -> None:
+    text = "subject,prompt,target,\nLouvre,The {} is in,Oslo,Rome\n"
+    assert "the row has 4 cells and the header 3" in refusal(write(tmp_path / "f.csv", text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Louvre\tThe {} is in\tOslo",
+        "\n Louvre \tThe {} is in\tOslo\t\n",
+        "Subject\tPrompt\tTarget\tOld target\r\nLouvre\tThe {} is in\tOslo\t\r\n",
+        "target\tprompt\tsubject\nOslo\tThe {} is in\tLouvre\n",
+        json.dumps([GOOD]),
+        json.dumps(GOOD),
+    ],
+)
+def test_lines_with_tabs(tmp_path: Path, text: str) -> None:
+    assert read_facts(write(tmp_path / "f.tsv", text)) == [Fact(**GOOD)]
+
+
+def test_a_quote_and_an_old_target_in_lines_with_tabs(tmp_path: Path) -> None:
+    text = 'Louvre\tThe "{}" is in\t"Oslo\tParis\nRome\t{} is in\tOslo\n'
+    found = read_facts(write(tmp_path / "f.tsv", text))
+    assert found == [
+        Fact("Louvre", 'The "{}" is in', '"Oslo', target_true="Paris"),
+        Fact("Rome", "{} is in", "Oslo"),
+    ]
+    said = refusal(write(tmp_path / "f.tsv", text + "Rome\tx\n"))
+    assert said == "line 3: the row has 2 cells and the header 4; put one tab between two cells"
+
+
+def test_a_list_inside_an_object_is_named(tmp_path: Path) -> None:
+    said = refusal(write(tmp_path / "f.json", {"data": [GOOD]}))
+    assert said == 'the file holds one object; keep only the list that is its "data": [{...}]'
+    said = refusal(write(tmp_path / "f.json", {"data": [GOOD], "version": 1}))
+    assert 'keep only the list that is its "data"' in said
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"subject": "a", "prompt": "a is", "target_new": "b", "ground_truth": "c"},
+        {"subject": "a", "prompt": "a is", "target_new": "b", "rephrase_prompt": "c"},
+        {"subject": "a", "src": "a is", "alt": "b", "answers": ["c"]},
+        {"requested_rewrite": [{"subject": "a", "prompt": "{}", "target_new": {"str": "b"}}]},
+    ],
+)
+def test_a_record_of_a_data_set_is_sent_to_its_reader(tmp_path: Path, record: Any) -> None:
+    said = refusal(write(tmp_path / "f.json", [record]))
+    assert "--dataset" in said and said.startswith("fact 1: ")

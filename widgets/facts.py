@@ -223,7 +223,12 @@ class FactsPanel(Panel):
             InputError: if the file cannot be used; names it and the place. No row is added then.
         """
         if not name.lower().endswith((".tsv", ".txt")):
-            return self._added([Draft.of(fact) for fact in facts_from_bytes(content, name)])
+            ignored: list[str] = []
+            facts = facts_from_bytes(content, name, warn=ignored.append)
+            added = self._added([Draft.of(fact) for fact in facts])
+            if ignored:
+                self._say("; ".join([f"{rows(added)} added", *ignored]))
+            return added
         try:
             drafts = drafts_from_text(content.decode("utf-8-sig"))
         except UnicodeDecodeError as error:

@@ -96,7 +96,7 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 def add_facts(parser: argparse.ArgumentParser) -> None:
     """``FACTS``, ``--batch-size`` and ``--limit``."""
-    parser.add_argument("facts", metavar="FACTS", help='a JSON, JSONL or CSV file, or "examples"')
+    parser.add_argument("facts", metavar="FACTS", help='JSON, JSONL, CSV or TSV, or "examples"')
     parser.add_argument(
         "--batch-size",
         metavar="N",
