@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from .ledger import Batch
     from .session import EditSession
 
+#: What helps where facts of one subject share their key.
+ANOTHER_KEY = (
+    "word the prompts so that the relation stands before the subject, as in “The birthplace of {} "
+    "is”"
+)
+
 #: A search that ends with a smaller probability of the target than this did not find a value.
 _FOUND = 0.5
 #: A write that leaves more than this share of the wanted change fell short.
@@ -37,15 +43,17 @@ def diagnose(result: EditResult, index: int) -> str:
     outcome = result.outcomes[index]
     if outcome.written:
         return ""
-    for look in (_worded_otherwise, _not_converged, _fell_short):
+    for look in (_worded_otherwise, _held_before, _not_converged):
         if sentence := look(outcome):
             return sentence
+    if sentence := _one_key(result, index) or _fell_short(outcome):
+        return sentence
     if result.batches[index] < result.batches[-1]:
         return (
             "its own write reached the target value, so a later batch of the same edit wrote over "
             "it; write it again, or use a larger batch size"
         )
-    trained = outcome.residual_left is None
+    trained = _trained(outcome)
     done = "it was trained" if trained else "its target value was found and written"
     return (
         f"{done}, but the model does not carry it through this "
@@ -65,11 +73,52 @@ def _worded_otherwise(outcome: Outcome) -> str:
     )
 
 
+def _trained(outcome: Outcome) -> bool:
+    """Whether a weight was trained for the fact, so that nothing was searched for."""
+    return outcome.residual_left is None and not _nothing_wanted(outcome)
+
+
+def _nothing_wanted(outcome: Outcome) -> bool:
+    """Whether the search ended at its first evaluation, so that no change was asked for."""
+    return outcome.residual_left is None and outcome.trace.delta == [0.0]
+
+
+def _held_before(outcome: Outcome) -> str:
+    if not _nothing_wanted(outcome):
+        return ""
+    return (
+        "the model said it before this edit, so nothing was written for it, and what was written "
+        "for other facts took it away; write it again"
+    )
+
+
+def _one_key(result: EditResult, index: int) -> str:
+    """The facts of the edit that are read alike up to the subject's last token."""
+    fact = result.outcomes[index].fact
+    others = [
+        f"“{outcome.fact.text}”"
+        for outcome in result.outcomes
+        if outcome.fact.prompt != fact.prompt
+        and _up_to_the_subject(outcome.fact) == _up_to_the_subject(fact)
+    ]
+    if not others:
+        return ""
+    return (
+        f"it has the same key as {', '.join(others[:3])}{' and more' if len(others) > 3 else ''}: "
+        "up to the subject's last token the prompts are one text, so what is written for one is "
+        f"written for all of them; {ANOTHER_KEY}"
+    )
+
+
+def _up_to_the_subject(fact: Fact) -> str:
+    return fact.text[: fact.subject_span[1]]
+
+
 def _not_converged(outcome: Outcome) -> str:
     trace = outcome.trace
     if trace.converged or trace.probability[-1] >= _FOUND:
         return ""
-    if outcome.residual_left is None:  # nothing was searched for: the weight was trained
+    if _trained(outcome):
         return (
             f"its training did not converge: loss {trace.loss[-1]:.2f} and P(target) "
             f"{trace.probability[-1]:.2f} after {len(trace.nll)} evaluations, so raise steps or "

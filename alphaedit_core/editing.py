@@ -83,7 +83,7 @@ class BatchWrite:
         writes: figures per layer.
         traces: the search for each fact's target value, or its training.
         residual_left: ``|z - h| / |z - h0|`` of each fact after the last layer; none where nothing
-            was searched for.
+            was searched for, or z = h0: the model said the fact already.
         plan: how many tokens went through the blocks together.
         targets: the target values that were written; None where nothing was searched for.
         superseded: positions of the earlier facts that it took the place of, see
@@ -137,6 +137,7 @@ def write_batch(
     with monitor.stage("keys and update", len(layers), "layer") as stage:
         states = SubjectStates(model, requests, layers, targets.plan, monitor)
         changes: dict[int, Change] = {}
+        provisional: dict[int, Tensor] = {}  # weights before updates of which only a part stays
         all_keys: dict[int, Tensor] = {}
         writes: list[LayerWrite] = []
         stage.detail = writes
@@ -158,32 +159,63 @@ def write_batch(
                 own,
             )
             # As it will lie in memory when it comes from a file: the bits of sums can depend on it.
-            change = _finite(laid_out(editor.update(work)), editor, layer)
-            free = change
+            update = _finite(laid_out(editor.update(work)), editor, layer)
+            final = editor.final(work, update)
+            if final is not update:
+                final = _finite(laid_out(final), editor, layer)
+                provisional[layer] = weights.master(layer).clone()
+            free = final
             if hyperparameters.projection or len(work.earlier):
-                none = EarlierKeys.none(space.free.width, space.free.device)
-                free = editor.update(
-                    replace(
-                        work,
-                        metric=space.free,
-                        projector=everything,
-                        earlier=none,
-                        hyperparameters=own.replace(projection=False),
-                    )
+                alone = replace(
+                    work,
+                    metric=space.free,
+                    projector=everything,
+                    earlier=EarlierKeys.none(space.free.width, space.free.device),
+                    hyperparameters=own.replace(projection=False),
                 )
+                free = editor.final(alone, editor.update(alone))
             writes.append(
-                _figures(layer, change, free, space, weights, read.keys, lacking.norm(dim=0))
+                _figures(layer, final, free, space, weights, read.keys, lacking.norm(dim=0))
             )
-            weights.add(layer, change)
-            changes[layer], all_keys[layer] = change, read.keys
+            weights.add(layer, update)
+            changes[layer], all_keys[layer] = final, read.keys
             monitor.advance()
+        if provisional:  # the layers were solved on weights that do not stay
+            for layer, before in provisional.items():
+                weights.replace(layer, before, changes[layer])
+            states = SubjectStates(model, requests, layers, targets.plan, monitor)
+            all_keys = {layer: states.read(layer).keys for layer in layers}
         end = states.end()
         left = (targets.z - (end.mlp if in_mlp else end.state)).norm(dim=1)
-        wanted = (targets.z - targets.h0).norm(dim=1).clamp_min(torch.finfo(left.dtype).tiny)
-    residual_left: list[float | None] = (left / wanted).tolist()
+        wanted = (targets.z - targets.h0).norm(dim=1)
     return BatchWrite(
-        changes, all_keys, writes, targets.traces, residual_left, targets.plan, targets
+        changes,
+        all_keys,
+        writes,
+        targets.traces,
+        shares_left(left, wanted, targets.h0.norm(dim=1)),
+        targets.plan,
+        targets,
     )
+
+
+def shares_left(left: Tensor, wanted: Tensor, scale: Tensor) -> list[float | None]:
+    """``|z - h| / |z - h0|`` of each fact; none where nothing was wanted.
+
+    A fact that the model says already has a search that ends at its first evaluation, with z = h0:
+    there is no change of which a share could be left, and what the other facts' writes moved the
+    state by is not a share of anything.
+
+    Args:
+        left: ``|z - h|``, (n,).
+        wanted: ``|z - h0|``, (n,).
+        scale: ``|h0|``, (n,); a change within its rounding is none.
+    """
+    least = scale * torch.finfo(left.dtype).eps
+    return [
+        float(own / asked) if bool(asked > none) else None
+        for own, asked, none in zip(left, wanted, least, strict=True)
+    ]
 
 
 def _train(
@@ -248,7 +280,9 @@ def _figures(
     keys: Tensor,
     lacking: Tensor,
 ) -> LayerWrite:
-    kept = space.projector(keys).norm(dim=0) / keys.norm(dim=0)
+    # A key may be all zeros behind a rectified activation; nothing of it is kept.
+    norms = keys.norm(dim=0).clamp_min(torch.finfo(keys.dtype).tiny)
+    kept = space.projector(keys).norm(dim=0) / norms
     return LayerWrite(
         layer,
         change.norm,

@@ -40,7 +40,8 @@ class Outcome:
         after: what it says after the whole edit.
         trace: the search for the target value.
         residual_left: share of the wanted change of the hidden state that was not written; None
-            where the editor searches for no such change.
+            where no change was wanted: the editor searches for none, or the model said the fact
+            already at the first evaluation.
         note: what a person should know about how the fact was read, or "".
     """
 
@@ -112,7 +113,7 @@ class EditResult:
                 seen(one["before"]),
                 seen(one["after"]),
                 Trace(**one["trace"]),
-                one["residual_left"],
+                _share(one["residual_left"]),
                 one["note"],
             )
             for one in stored["outcomes"]
@@ -180,6 +181,11 @@ _WRITE_HEADINGS = ("batch", "layer", "change", "without projection", "key kept",
 
 #: Characters of a cell that is not broken into lines.
 _SHORT = 20
+def _share(stored: float | None) -> float | None:
+    """A stored ``residual_left``; earlier versions divided a wanted change of zero by 1e-38."""
+    return None if stored is None or not stored < 1e30 else stored
+
+
 #: Facts, notes and batches that the HTML repr shows at most: a notebook keeps what it shows.
 _HTML_ROWS = 100
 

@@ -42,6 +42,18 @@ class EditedWeights:
         change.add_to(self._masters[layer])
         self._put(layer, self._masters[layer])
 
+    def replace(self, layer: int, before: Tensor, change: Change) -> None:
+        """Write a change into a layer as it was before its last one.
+
+        Args:
+            layer: the block.
+            before: a copy of :meth:`master` taken before that, (d_out, d_in); it is used up.
+            change: what is added to it.
+        """
+        change.add_to(before)
+        self._masters[layer] = before
+        self._put(layer, before)
+
     def make(self, changes: Mapping[int, Sequence[Change]]) -> None:
         """Make all weights anew from the originals and these changes by layer."""
         for layer, original in self._originals.items():

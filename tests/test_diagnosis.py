@@ -13,6 +13,7 @@ from alphaedit_core import diagnosis
 from alphaedit_core import session as session_module
 from alphaedit_core.completions import complete
 from alphaedit_core.diagnosis import diagnose, lost_facts, overwritten_by
+from alphaedit_core.facts import Fact
 from alphaedit_core.likelihood import Score
 from alphaedit_core.results import EditResult, Outcome, Seen
 from alphaedit_core.session import EditSession
@@ -51,6 +52,28 @@ def test_the_search_did_not_converge() -> None:
     assert "clamp_factor" in why(outcome(LOST, trace=replace(stuck, clamped=True)))
     trained = why(replace(outcome(LOST, trace=stuck), residual_left=None))
     assert "its training did not converge: loss 3.00" in trained and "step_size" in trained
+
+
+def test_a_fact_that_was_held_already_wants_nothing() -> None:
+    held = replace(FOUND, nll=[0.01], kl=[0.0], decay=[0.0], probability=[0.99], delta=[0.0])
+    said = why(replace(outcome(LOST, trace=held), residual_left=None))
+    assert "the model said it before this edit" in said and "write it again" in said
+
+
+def test_several_relations_of_one_subject_share_their_key() -> None:
+    def asks(prompt: str, subject: str = "Marie Curie") -> Outcome:
+        return replace(outcome(LOST, left=0.8), fact=Fact(subject, prompt, "Oslo"))
+
+    several = [asks("{} was born in"), asks("{} worked as a"), asks("The mother of {} is")]
+    facts = [*several, asks("{} was born in", "Marie")]
+    result = EditResult(facts, [], [0] * 4, [])
+    assert "the same key as “Marie Curie worked as a”" in diagnose(result, 0)
+    assert "the same key as “Marie Curie was born in”" in diagnose(result, 1)
+    assert "stands before the subject" in diagnose(result, 0)
+    assert "ridge" not in diagnose(result, 0) and "threshold" not in diagnose(result, 0)
+    assert "fell short" in diagnose(result, 2) and "fell short" in diagnose(result, 3)
+    apart = EditResult(several, [], [0, 1, 1], [])  # in batches of their own it is no other
+    assert "same key" in diagnose(apart, 0)
 
 
 def test_the_write_fell_short() -> None:

@@ -11,7 +11,7 @@ from tiny import tiny_model
 from torch import Tensor
 
 from alphaedit_core.closed_form import EarlierKeys
-from alphaedit_core.editing import BatchWrite, Space, write_batch
+from alphaedit_core.editing import BatchWrite, Space, shares_left, write_batch
 from alphaedit_core.editors import editor_class
 from alphaedit_core.hyperparameters import HyperParameters
 from alphaedit_core.memory import BatchPlan
@@ -196,6 +196,13 @@ def test_the_figures_of_each_layer() -> None:
     assert max(written.residual_left) < 1.0
     assert written.plan == BatchPlan(4096)
     assert [len(trace.loss) for trace in written.traces] == [HP.steps] * 3
+
+
+def test_a_change_of_nothing_has_no_share_that_is_left() -> None:
+    """Not 1e37: the search of a fact that holds already ends with z = h0."""
+    h0 = torch.tensor([150.0, 150.0, 150.0, 0.0])
+    left, wanted = torch.tensor([0.5, 0.5, 0.0, 5.0]), torch.tensor([1.0, 0.0, 0.0, 1e-5])
+    assert shares_left(left, wanted, h0) == [0.5, None, None, pytest.approx(5e5)]
 
 
 def test_pairs_lie_in_memory_as_they_do_when_loaded() -> None:

@@ -23,8 +23,11 @@ from alphaedit_core.completions import complete
 from alphaedit_core.editors import Tuner, Work, editor_class, editors, register
 from alphaedit_core.errors import Cancelled, InputError, SessionError
 from alphaedit_core.hyperparameters import HyperParameters
+from alphaedit_core.keys import SubjectStates
+from alphaedit_core.memory import plan_batches
 from alphaedit_core.nullspace import InverseMoment, Projector
 from alphaedit_core.progress import Monitor
+from alphaedit_core.prompts import prepare
 from alphaedit_core.session import EditSession, default_hyperparameters
 
 ALL = list(editors())
@@ -115,7 +118,8 @@ def problems(draw: st.DrawFn, facts: int = 12) -> Problem:
 
 
 def solved(name: str, problem: Problem, projection: bool = False, previous: bool = False) -> Tensor:
-    change = editor_class(name)().update(problem.work(name, projection, previous))
+    editor, work = editor_class(name)(), problem.work(name, projection, previous)
+    change = editor.final(work, editor.update(work))
     if isinstance(change, Sparse):
         whole = torch.zeros_like(problem.weight)
         change.add_to(whole)
@@ -197,7 +201,9 @@ def test_r_rome_asks_for_the_value_at_its_one_key(problem: Problem) -> None:
     assert close((problem.weight + change) @ problem.mean, value)
 
 
-@pytest.mark.parametrize(("name", "over"), [("rect", "memit"), ("rect-rome", "rome")])
+@pytest.mark.parametrize(
+    ("name", "over"), [("rect", "memit"), ("rect-by-layer", "memit"), ("rect-rome", "rome")]
+)
 @given(problem=problems(facts=1))
 def test_rect_keeps_what_changes_most_relative_to_the_weight(
     name: str, over: str, problem: Problem
@@ -285,7 +291,7 @@ def test_nothing_is_written_along_a_dropped_direction(
 
 @given(problem=problems(facts=6))
 def test_earlier_facts_are_disturbed_less_where_their_keys_are_known(problem: Problem) -> None:
-    for name in sorted({"alphaedit", *SPARING} - {"rect", "rect-rome"}):
+    for name in sorted({"alphaedit", *SPARING} - {"rect", "rect-by-layer", "rect-rome"}):
         with_keys = solved(name, problem, previous=True) @ problem.earlier
         without = solved(name, problem) @ problem.earlier
         assert float(with_keys.norm()) <= float(without.norm()) * (1 + 1e-9)
@@ -493,6 +499,7 @@ def test_how_each_is_stored(place: Path) -> None:
         ("rome", False, LowRank),
         ("prune", False, Pruned),
         ("rect", False, Sparse),
+        ("rect-by-layer", False, Sparse),
         ("rect-rome", False, Sparse),
         ("rect", True, Dense),  # projected after the mask, it is nothing less
         ("ft", False, Dense),
@@ -502,6 +509,59 @@ def test_how_each_is_stored(place: Path) -> None:
         session.edit(FACTS[:1], monitor=quiet())
         [batch] = session.history[0].batches
         assert all(type(change) is kind for change in batch.changes.values())
+
+
+@pytest.mark.parametrize("projection", [False, True])
+def test_rect_solves_all_layers_before_it_masks_any(place: Path, projection: bool) -> None:
+    """As released: each layer's change is MEMIT's own, of which the mask leaves a part."""
+    whole = changes_of(place, "memit", projection=projection)
+    found = changes_of(place, "rect", projection=projection)
+    by_layer = changes_of(place, "rect-by-layer", projection=projection)
+    assert torch.equal(found[0], by_layer[0]) and not torch.equal(found[1], by_layer[1])
+    session = new_session(place, "rect", projection=projection)
+    for layer, (change, update) in enumerate(zip(found, whole, strict=True)):
+        weight = session.model.anatomy.matrix(layer)
+        relative = (update / weight).abs().flatten()
+        count = round(session.hyperparameters.kept_share * relative.numel())
+        mask = torch.zeros_like(relative)
+        mask[relative.topk(count).indices] = 1.0
+        kept = update * mask.view_as(update)
+        if projection:
+            threshold = session.hyperparameters.threshold
+            kept = session.spectra()[layer].projector(threshold)(kept.T).T
+        assert float((change - kept).norm()) < 1e-5 * float(kept.norm())
+
+
+def test_what_rect_says_of_an_edit_is_measured_on_the_masked_weights(place: Path) -> None:
+    session = new_session(place, "rect", kept_share=0.05)
+    result = session.edit(FACTS, monitor=quiet())
+    [batch] = session.history[0].batches
+    requests = prepare(session.model, FACTS, session.contexts, 1)
+    states = SubjectStates(session.model, requests, (0, 1), plan_batches(session.model), quiet())
+    for layer, keys in batch.keys.items():
+        assert torch.allclose(keys, states.read(layer).keys, rtol=1e-5, atol=1e-6)
+    for write in result.writes[0]:
+        assert write.update_norm == pytest.approx(batch.changes[write.layer].norm)
+    # A twentieth of the entries leaves most of what was wanted undone; MEMIT's own leaves less.
+    whole = new_session(place, "memit").edit(FACTS, monitor=quiet())
+    for masked, free in zip(result.outcomes, whole.outcomes, strict=True):
+        assert masked.residual_left is not None and free.residual_left is not None
+        assert masked.residual_left > free.residual_left
+
+
+def test_the_cards_say_where_an_editor_departs_from_what_was_released() -> None:
+    said = {name: " ".join(editor.departures) for name, editor in editors().items()}
+    for name, words in {
+        "ft": ("64 facts", "last position"),
+        "ft-l": ("64 facts", "last position"),
+        "pmet": ("a tenth", "KL term is at most 0.01"),
+        "emmet": ("weight on C",),
+        "rome": ("Llama-3", "20"),
+        "r-rome": ("Llama-3", "20"),
+        "rect": ("0.4",),
+        "rect-by-layer": ("at the end",),
+    }.items():
+        assert all(word in said[name] for word in words), (name, said[name])
 
 
 def test_one_fact_at_a_time(place: Path) -> None:
@@ -573,8 +633,8 @@ def test_two_editors_search_once_for_the_same_facts(
 
 def test_all_editors_of_the_paper_are_there() -> None:
     assert ALL == [
-        "alphaedit", "memit", "pmet", "emmet", "rome", "r-rome", "rect", "rect-rome", "prune", "ft",
-        "ft-l",
+        "alphaedit", "memit", "pmet", "emmet", "rome", "r-rome", "rect", "rect-by-layer",
+        "rect-rome", "prune", "ft", "ft-l",
     ]  # fmt: skip
     for editor in editors().values():
         assert len(editor.about) > 20 and editor.about.endswith(".") and editor.source

@@ -61,6 +61,7 @@ class MethodControls(W.VBox):
         self._about.value = (
             f'<p class="ae-quiet" data-testid="method">{escape(editor.about)} '
             f"({escape(editor.source)}; {as_published}: {escape(hp.method)})</p>"
+            + "".join(f'<p class="ae-quiet">{escape(line)}</p>' for line in editor.departures)
         )
 
     def lock(self, locked: bool) -> None:

@@ -15,7 +15,7 @@ from alphaedit_core.errors import AlphaEditError
 from alphaedit_core.facts import Fact
 from alphaedit_core.nullspace import Threshold
 from alphaedit_core.progress import Stage
-from alphaedit_core.results import EditResult, superseded_html
+from alphaedit_core.results import EditResult, Outcome, superseded_html
 from alphaedit_core.session import EditSession
 from alphaedit_core.targets import Trace
 
@@ -380,12 +380,19 @@ def _facts_table(result: EditResult) -> str:
                 outcome.fact.target,
                 new,
                 str(len(outcome.trace.nll)),
-                "n/a" if outcome.residual_left is None else f"{outcome.residual_left:.0%}",
+                _left(outcome),
                 "written" if outcome.written else f"failed: {diagnose(result, index)}",
             )
         )
     headings = ("prompt", "target", "P(target)", "steps", "left unwritten", "outcome")
     return table(headings, rows, "outcomes", "What became of each fact")
+
+
+def _left(outcome: Outcome) -> str:
+    """What of the wanted change is missing; nothing can be where nothing was wanted."""
+    if outcome.residual_left is not None:
+        return f"{outcome.residual_left:.0%}"
+    return "held already" if outcome.trace.delta == [0.0] else "n/a"
 
 
 def _layers_table(result: EditResult) -> str:

@@ -46,7 +46,7 @@ def editors(arguments: argparse.Namespace, monitor: Monitor) -> None:
     from alphaedit_core.results import text_table
 
     if arguments.json:
-        fields = ("name", "about", "source", "projection", "previous_keys")
+        fields = ("name", "about", "source", "departures", "projection", "previous_keys")
         listed = [{name: getattr(editor, name) for name in fields} for editor in known().values()]
         output.show_json({"editors": listed})
         return
@@ -57,6 +57,10 @@ def editors(arguments: argparse.Namespace, monitor: Monitor) -> None:
         for editor in known().values()
     ]
     print(text_table(headings, output.fitted(headings, rows)))
+    print("\nwhere they differ from the code released for the method:")
+    for editor in known().values():
+        for line in editor.departures:
+            print(f"  {editor.name}: {line}")
 
 
 def compare(arguments: argparse.Namespace, monitor: Monitor) -> None:

@@ -16,8 +16,8 @@ _REGISTRY = Registry[Editor](
     __name__,
     said=("name", "about", "source"),
     order=(
-        "alphaedit", "memit", "pmet", "emmet", "rome", "r-rome", "rect", "rect-rome", "prune",
-        "ft", "ft-l",
+        "alphaedit", "memit", "pmet", "emmet", "rome", "r-rome", "rect", "rect-by-layer",
+        "rect-rome", "prune", "ft", "ft-l",
     ),
 )  # fmt: skip
 

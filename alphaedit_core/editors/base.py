@@ -65,6 +65,8 @@ class Editor(ABC):
         name: what it is called in the API, the command and the workbench.
         about: one sentence on what it does.
         source: the paper and its equation.
+        departures: where this differs from the code that was released for the method, one line
+            each; what stands in none of them is as released.
         projection: whether the published method projects.
         previous_keys: whether the published method spares the facts written before; None where
             that means nothing.
@@ -80,6 +82,7 @@ class Editor(ABC):
     name: ClassVar[str]
     about: ClassVar[str]
     source: ClassVar[str]
+    departures: ClassVar[tuple[str, ...]] = ()
     projection: ClassVar[bool] = False
     previous_keys: ClassVar[bool | None] = False
     weight: ClassVar[str] = ""
@@ -100,7 +103,16 @@ class Editor(ABC):
 
     @abstractmethod
     def update(self, work: Work) -> Change:
-        """The change of one layer's weight."""
+        """The change of one layer's weight, which the next layer is solved with."""
+
+    def final(self, work: Work, change: Change) -> Change:
+        """What stays of a layer's change when all layers of the batch are solved.
+
+        Args:
+            work: what :meth:`update` was given, the weight as it was then.
+            change: what it gave.
+        """
+        return change
 
 
 class Tuner(Editor):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from alphaedit_core.changes import LowRank
 from alphaedit_core.closed_form import closed_form
 
@@ -18,6 +20,10 @@ class Emmet(Editor):
     name = "emmet"
     about = "Asks for every fact exactly, as ROME does for one, and only then spares ordinary text."
     source = "Gupta et al. 2024, Eq. 9"
+    departures: ClassVar[tuple[str, ...]] = (
+        "The weight on C is that of MEMIT in the model's preset (20,000 for GPT-2 XL, 15,000 for "
+        "GPT-J); the released settings have 1,000 and 1.",
+    )
     weight = "covariance_weight"
     preset = "emmet"
 

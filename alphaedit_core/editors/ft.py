@@ -19,6 +19,11 @@ class Ft(Tuner):
     name = "ft"
     about = "Trains one layer on the facts, without a thought for anything else."
     source = "Meng et al. 2022, appendix E.1"
+    departures: ClassVar[tuple[str, ...]] = (
+        "Each step is of all facts of the batch; the released code takes one for every 64 facts.",
+        "Each token of the target is scored behind those before it; the released code scores all "
+        "of them at the last position of the prompt.",
+    )
     preset: ClassVar[str] = "ft"
 
     @classmethod

@@ -27,6 +27,12 @@ class Pmet(Editor):
         "early layers."
     )
     source = "Li et al. 2024, Eq. 13 to 15"
+    departures: ClassVar[tuple[str, ...]] = (
+        "The likelihood keeps its weight in the loss; the released code takes a tenth of it in the "
+        "next step whenever every token of the target is the likeliest.",
+        "The search stops at a loss under loss_stop alone; the released code also stops as soon as "
+        "the target is the likeliest and the KL term is at most 0.01.",
+    )
     weight = "covariance_weight"
     place: ClassVar[Place | None] = "attention and mlp"
 

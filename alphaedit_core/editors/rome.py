@@ -25,6 +25,10 @@ class Rome(Editor):
     name = "rome"
     about = "Writes one fact at a time, exactly, into one layer."
     source = "Meng et al. 2022, Eq. 2"
+    departures: ClassVar[tuple[str, ...]] = (
+        "u is C^-1 k for every model; what was released with AlphaEdit leaves C out for Llama-3.",
+        "There are as many contexts as contexts says; the released code has 20.",
+    )
     preset = "rome"
     previous_keys: ClassVar[bool | None] = None
     one_layer: ClassVar[bool] = True
