@@ -181,6 +181,8 @@ _WRITE_HEADINGS = ("batch", "layer", "change", "without projection", "key kept",
 
 #: Characters of a cell that is not broken into lines.
 _SHORT = 20
+
+
 def _share(stored: float | None) -> float | None:
     """A stored ``residual_left``; earlier versions divided a wanted change of zero by 1e-38."""
     return None if stored is None or not stored < 1e30 else stored
