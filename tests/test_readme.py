@@ -19,14 +19,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from published import PUBLISHED
 
 import alphaedit_core
 import widgets
 from alphaedit_core import EditResult, EditSession, HyperParameters, Spectrum, export
 from alphaedit_core.cli import _parser
-from alphaedit_core.datasets import datasets
+from alphaedit_core.datasets import dataset, datasets
 from alphaedit_core.errors import InputError
 from alphaedit_core.fact_files import read_facts
+from alphaedit_core.metrics import Given, Metric, metrics
+from alphaedit_core.references import References
 from widgets.panel import Panel
 
 ROOT = Path(__file__).parents[1]
@@ -118,6 +121,49 @@ def test_every_data_set_is_named() -> None:
     table = [line for line in section("Data sets").splitlines() if line.startswith("| `")]
     named = [name for line in table for name in re.findall(r"`([\w-]+)`", line.split("|")[1])]
     assert named == list(datasets())
+
+
+def test_what_no_metric_asks_is_said_and_nothing_else() -> None:
+    """A row says that something is asked by no metric if and only if a kind of probe is."""
+    rows = [line for line in section("Data sets").splitlines() if line.startswith("| `")]
+    said = {
+        name: "asked by no metric" in row
+        for row in rows
+        for name in re.findall(r"`([\w-]+)`", row.split("|")[1])
+    }
+    unasked = {name: kinds_no_metric_asks(name) for name in datasets()}
+    assert unasked["counterfact"] == {"attribute"}
+    assert said == {name: bool(kinds) for name, kinds in unasked.items()}
+
+
+def kinds_no_metric_asks(name: str) -> set[str]:
+    """Groups of a data set's probes whose prompts no metric puts to the model."""
+    record = dataset(name).record(PUBLISHED[name], "record 1")
+    texts = References({"": {fact.target: ("A text.",) for fact in record.facts}})
+    given = Given(texts, before={}, chat=True)
+    asking = [found(given) for found in metrics().values() if issubclass(found, Metric)]
+    asked = {ask.prompt for metric in asking for ask in metric.asks(record)}
+    own = {fact.text for fact in record.facts}
+    return {probe.group for probe in record.probes if probe.prompt not in asked - own}
+
+
+def test_every_metric_is_named() -> None:
+    """``score`` stands in the words of its row, the others in the column of names."""
+    assert set(re.findall(r"`(\w+)`", section("Metrics").split("```")[0])) >= set(metrics())
+
+
+def test_every_tab_is_in_the_table() -> None:
+    table = section("The workbench").split("| tab |", 1)[1].split("\n\n", 1)[0]
+    named = [line.split("|")[1].strip() for line in table.splitlines()[2:]]
+    code = (ROOT / "widgets").glob("*.py")
+    titles = {
+        own.title
+        for path in code
+        if not path.name.startswith("_")
+        for own in vars(import_module(f"widgets.{path.stem}")).values()
+        if isinstance(own, type) and issubclass(own, Panel) and own is not Panel
+    }
+    assert set(named) == titles - {"Workbench", "Session"}  # those hold the tabs
 
 
 def test_every_import_of_the_python_blocks_exists() -> None:
