@@ -13,12 +13,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 from .ability_tasks import Item, Task
 from .errors import InputError, SessionError
 from .likelihood import rate
+from .markup import escape
 from .models import EditableModel, using_model
 from .progress import Monitor
 from .prompts import encode, target_ids

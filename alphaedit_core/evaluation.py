@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from typing import Any
 
 from .errors import InputError
 from .generation import has_chat
 from .likelihood import rate
+from .markup import escape
 from .metrics import (
     Answer,
     Ask,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from html import escape
 from typing import TYPE_CHECKING
 
 from .ability import DEFINITIONS
 from .datasets import dataset as reader
 from .export import portable_name
 from .likelihood import PERPLEXITY
+from .markup import escape
 from .metrics import metrics
 from .page import page, scroll
 from .published import BATCH, COLUMNS, EDITS, published

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from . import __version__
 from .errors import CorruptFileError, InputError, SessionError
 from .files import atomic_folder, read_json, write_atomic, write_json_atomic
+from .markup import markdown, markdown_code, python_text
 from .models import quiet_transformers
 from .progress import Monitor
 from .superseding import Standing
@@ -121,28 +122,22 @@ def portable_name(name: str) -> str:
 
 def _card(record: dict[str, Any], name: str, facts: list[Fact]) -> str:
     """A model card: what was edited, how, and how to load the result."""
-    rows = "".join(
-        f"| {markdown_cell(fact.text)} | {markdown_cell(fact.target)} |\n" for fact in facts
-    )
+    rows = "".join(f"| {markdown(fact.text)} | {markdown(fact.target)} |\n" for fact in facts)
+    own = python_text(name)
     layers = ", ".join(map(str, record["hyperparameters"]["layers"]))
     count = f"{len(facts)} fact{'' if len(facts) == 1 else 's'}"
     return (
-        f"# {name}\n\n"
-        f"`{record['model']}` (weights `{record['fingerprint']}`) with {count} edited in by "
-        f"{record['method']}, AlphaEdit workbench {record['alphaedit']}. Changed are the MLP "
-        f"down-projections of blocks {layers}; `{MARKER}` holds facts and hyperparameters in full. "
+        f"# {markdown(name)}\n\n"
+        f"{markdown_code(record['model'])} (weights `{record['fingerprint']}`) with {count} edited "
+        f"in by {markdown(record['method'])}, AlphaEdit workbench {record['alphaedit']}. "
+        f"Changed are the MLP down-projections of blocks {layers}; `{MARKER}` holds facts and "
+        "hyperparameters in full. "
         "The licence is that of the original model.\n\n"
         "| prompt | now says |\n|---|---|\n"
         f"{rows}\n"
         "```python\n"
         "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
-        f'model = AutoModelForCausalLM.from_pretrained("{name}")\n'
-        f'tokenizer = AutoTokenizer.from_pretrained("{name}")\n'
+        f"model = AutoModelForCausalLM.from_pretrained({own})\n"
+        f"tokenizer = AutoTokenizer.from_pretrained({own})\n"
         "```\n"
     )
-
-
-def markdown_cell(text: str) -> str:
-    """Text for one cell of a Markdown table."""
-    escaped = "".join(f"\\{c}" if c in "\\|`*_[]<>#" else c for c in text)
-    return " ".join(escaped.split())

@@ -19,10 +19,10 @@ import json
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 from .errors import InputError
+from .markup import escape
 from .templates import LITERAL, SLOT, completed, escaped, filled, pieces
 
 REPLACES = ("prompt", "relation", "nothing")

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import InputError
+from .markup import escape
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,8 @@ class HyperParameters:
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f"<tr><td>{name}</td><td>{value}</td></tr>" for name, value in self.to_dict().items()
+            f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>"
+            for name, value in self.to_dict().items()
         )
         return f"<table><tr><th>hyperparameter</th><th>value</th></tr>{rows}</table>"
 

@@ -7,7 +7,8 @@ The page holds everything itself, pictures too, and forbids its reader's browser
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
+
+from .markup import escape
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 

@@ -11,12 +11,12 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable, Sequence
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .drawn import Drawing, Picture, drawing_of
+from .markup import escape
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

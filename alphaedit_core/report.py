@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any
 
 from . import __version__
 from .editors.words import settings_words
-from .export import markdown_cell, portable_name
+from .export import portable_name
 from .ledger import Entry
+from .markup import escape, markdown, markdown_code
 from .nullspace import Spectrum
 from .page import page, scroll
 from .pictures import spectrum_html, trace_html
@@ -58,13 +58,13 @@ def model_card(session: EditSession) -> str:
     latest = _latest(session)
     written = sum(outcome.written for outcome in latest)
     rows = [
-        f"| {markdown_cell(outcome.fact.text)} | {markdown_cell(outcome.fact.target)} "
+        f"| {markdown(outcome.fact.text)} | {markdown(outcome.fact.target)} "
         f"| {_moved(outcome)} | {_word(outcome)} |"
         for outcome in latest
     ]
     gone = [
-        f"- {markdown_cell(one.fact.text)} {markdown_cell(one.fact.target)} → "
-        f"{markdown_cell(one.by.text)} {markdown_cell(one.by.target)}"
+        f"- {markdown(one.fact.text)} {markdown(one.fact.target)} → "
+        f"{markdown(one.by.text)} {markdown(one.by.target)}"
         for entry in entries
         for one in entry.result.superseded
     ]
@@ -73,15 +73,16 @@ def model_card(session: EditSession) -> str:
     lines = [
         "## Edited facts",
         "",
-        f"The MLP down-projections of blocks {layers} of `{portable_name(manifest['model'])}` "
+        f"The MLP down-projections of blocks {layers} of "
+        f"{markdown_code(portable_name(manifest['model']))} "
         f"(weights `{manifest['fingerprint']}`, {manifest['dtype']}) were changed with "
-        f"{session.methods}; all other weights are the original ones. {written} of "
+        f"{markdown(session.methods)}; all other weights are the original ones. {written} of "
         f"{len(latest)} facts are written.",
         "",
         *(table if rows else ["No edit is applied."]),
         *(["", "Replaced by later edits, and no longer protected:", "", *gone] if gone else []),
         "",
-        f"- Settings of the last edit: {settings_words(used)}; seed: {used.seed}",
+        f"- Settings of the last edit: {markdown(settings_words(used))}; seed: {used.seed}",
         f"- Digest of the edited weights: `{_digest(session)}`",
         f"- Made with AlphaEdit workbench {__version__}, torch {made['torch']}, transformers "
         f"{made['transformers']}",

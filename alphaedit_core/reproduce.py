@@ -16,6 +16,7 @@ from . import __version__
 from .facts import Fact
 from .hyperparameters import HyperParameters
 from .ledger import Entry
+from .markup import python_text
 from .session import EditSession
 
 SCHEMA = "alphaedit record 1"
@@ -142,15 +143,15 @@ def _loading(manifest: dict[str, Any]) -> str:
     loading: _Node = (
         "load_model(",
         [
-            _text(manifest["model"]),
-            f"device={_text(device)}",
-            f"dtype={_text(manifest['dtype'])}",
+            python_text(manifest["model"]),
+            f"device={python_text(device)}",
+            f"dtype={python_text(manifest['dtype'])}",
         ],
         ")",
     )
     return (
         f"model = {_render(loading)}\n"
-        f"if model.fingerprint != {_text(manifest['fingerprint'])}:\n"
+        f"if model.fingerprint != {python_text(manifest['fingerprint'])}:\n"
         '    print("these are not the weights that were recorded, so results will differ")'
     )
 
@@ -168,7 +169,7 @@ def _session(session: EditSession, manifest: dict[str, Any], first: HyperParamet
     comment = "# The contexts are sampled from the model with the seed.\n"
     if contexts is not None:
         comment = ""
-        arguments.append(("contexts=[", [_text(text) for text in contexts], "]"))
+        arguments.append(("contexts=[", [python_text(text) for text in contexts], "]"))
     return f"{comment}session = {_render(('EditSession(', arguments, ')'))}"
 
 
@@ -192,7 +193,7 @@ def _edit(number: int, entry: Entry, present: HyperParameters) -> str:
     return (
         f"# Edit {number}{title}\n"
         f"{_changes(present, entry.hyperparameters)}{_render(edit)}\n"
-        f"check({_text(entry.digest)})"
+        f"check({python_text(entry.digest)})"
     )
 
 
@@ -215,12 +216,14 @@ def _facts(facts: Sequence[Fact]) -> _Node:
 
 def _fact(fact: Fact) -> _Node:
     record = fact.to_dict()
-    arguments: list[_Node] = [_text(record.pop(name)) for name in ("subject", "prompt", "target")]
+    arguments: list[_Node] = [
+        python_text(record.pop(name)) for name in ("subject", "prompt", "target")
+    ]
     for name, value in record.items():
         if isinstance(value, list):
-            arguments.append((f"{name}=[", [_text(text) for text in value], "]"))
+            arguments.append((f"{name}=[", [python_text(text) for text in value], "]"))
         else:
-            arguments.append(f"{name}={_text(value)}")
+            arguments.append(f"{name}={python_text(value)}")
     return ("Fact(", arguments, ")")
 
 
@@ -252,17 +255,7 @@ def _flat(node: _Node) -> str:
 def _literal(value: Any) -> str:
     if isinstance(value, tuple):
         return f"({', '.join(map(_literal, value))}{',' if len(value) == 1 else ''})"
-    return _text(value) if isinstance(value, str) else repr(value)
-
-
-def _text(text: str) -> str:
-    """A string literal, in double quotes where that needs no escapes.
-
-    ``repr`` escapes all that does not print, so that no text can hide in the source.
-    """
-    literal = repr(text)
-    plain = literal.startswith("'") and '"' not in literal and "\\'" not in literal
-    return f'"{literal[1:-1]}"' if plain else literal
+    return python_text(value) if isinstance(value, str) else repr(value)
 
 
 def _comment(text: str) -> str:

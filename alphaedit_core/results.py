@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from html import escape
 from typing import Any
 
 from .editing import LayerWrite
 from .facts import Fact
 from .likelihood import Score
+from .markup import escape
 from .superseding import Superseded
 from .targets import Trace
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 
 import ipywidgets as W
 
 from alphaedit_core.comparison import Answer
 from alphaedit_core.differences import words
+from alphaedit_core.markup import escape
 
 from .chips import Chips
 from .compare_words import words_html

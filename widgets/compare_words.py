@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from itertools import groupby
 
 from alphaedit_core.comparison import Comparison, HistoryPoint, Question
 from alphaedit_core.likelihood import Score
+from alphaedit_core.markup import escape
 from alphaedit_core.session import EditSession
 
 from .chips import visible

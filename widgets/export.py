@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from html import escape
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +13,7 @@ from alphaedit_core import export, ledger
 from alphaedit_core.errors import InputError, SessionError
 from alphaedit_core.fact_files import facts_text
 from alphaedit_core.facts import Fact
+from alphaedit_core.markup import escape
 from alphaedit_core.probes import ProbeRow, Probes, probes_of
 from alphaedit_core.progress import Monitor
 from alphaedit_core.report import model_card, report_html

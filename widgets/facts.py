@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from html import escape
 from typing import Any
 
 import ipywidgets as W
@@ -12,6 +11,7 @@ import ipywidgets as W
 from alphaedit_core.errors import AlphaEditError, InputError
 from alphaedit_core.fact_files import example_facts, facts_from_bytes
 from alphaedit_core.facts import Fact
+from alphaedit_core.markup import escape
 from alphaedit_core.session import EditSession
 from alphaedit_core.templates import filled
 

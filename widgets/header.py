@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from html import escape
 from typing import Any
 
 import ipywidgets as W
 import psutil
 import torch
 
+from alphaedit_core.markup import escape
 from alphaedit_core.memory import free_memory
 from alphaedit_core.models import PACKAGED, EditableModel, load_model
 from alphaedit_core.session import EditSession

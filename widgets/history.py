@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from alphaedit_core.drift_pictures import columns
 from alphaedit_core.errors import InputError, SessionError
 from alphaedit_core.facts import Fact
 from alphaedit_core.ledger import Entry
+from alphaedit_core.markup import escape
 from alphaedit_core.results import html_table
 from alphaedit_core.session import EditSession
 from alphaedit_core.superseding import Standing

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from html import escape
 from math import log10
 from typing import Any
 
@@ -17,6 +16,7 @@ from plotly.subplots import make_subplots
 
 from alphaedit_core.drawn import Axis, Cells, Curve, Drawing, Numbers, Panel, Picture, Rule
 from alphaedit_core.errors import InputError
+from alphaedit_core.markup import in_figure
 
 _GREY = "#777777"  # of the pictures' own writing: it can be read on white and on black
 _FAINT = "rgba(119,119,119,0.25)"
@@ -88,7 +88,7 @@ def interactive(picture: str) -> Interactive:
 
 def _figure(drawing: Drawing) -> go.Figure:
     columns = len(drawing.widths)
-    titles = {(panel.row, panel.column): _safe(panel.title) for panel in drawing.panels}
+    titles = {(panel.row, panel.column): in_figure(panel.title) for panel in drawing.panels}
     figure = make_subplots(
         drawing.rows, columns, column_widths=list(drawing.widths),
         horizontal_spacing=0.2 / columns if columns < 4 else 0.1 / columns,
@@ -157,11 +157,15 @@ def _scatter(curve: Curve, panel: Panel, first: bool) -> go.Scatter:
         if (names := _names(axis, values)) is not None:
             trace["text"], words = names, f"%{{text}}: %{{{other}:{_SHOWN}}}"
     if curve.name:
-        trace |= {"name": _safe(curve.name), "legendgroup": _safe(curve.name), "showlegend": first}
+        trace |= {
+            "name": in_figure(curve.name),
+            "legendgroup": in_figure(curve.name),
+            "showlegend": first,
+        }
     else:
         trace["showlegend"] = False
     if curve.name or curve.marker:
-        trace["hovertemplate"] = f"{words}<extra>{_safe(curve.name)}</extra>"
+        trace["hovertemplate"] = f"{words}<extra>{in_figure(curve.name)}</extra>"
     else:
         trace["hoverinfo"] = "skip"
         trace.pop("text", None)
@@ -190,12 +194,12 @@ def _heatmap(cells: Cells, panel: Panel) -> go.Heatmap:
     else:
         trace |= {
             "showscale": True,
-            "colorbar": {"title": {"text": _safe(cells.scale)}, "thickness": 12},
+            "colorbar": {"title": {"text": in_figure(cells.scale)}, "thickness": 12},
         }
     across, up = _names(panel.x, cells.x), _names(panel.y, cells.y)
     if across and up:
         trace["text"] = [[f"{row}, {column}" for column in across] for row in up]
-        told = f"{_safe(panel.y.title)}, {_safe(panel.x.title)}"
+        told = f"{in_figure(panel.y.title)}, {in_figure(panel.x.title)}"
         trace["hovertemplate"] = f"{told} %{{text}}: %{{z:.4~r}}<extra></extra>"
     return go.Heatmap(trace)
 
@@ -204,14 +208,14 @@ def _axis(axis: Axis) -> dict[str, Any]:
     low, high = (log10(end) if axis.log else end for end in axis.limits)
     settings: dict[str, Any] = {"range": [_one(low), _one(high)]}
     if axis.title:
-        settings["title"] = {"text": _safe(axis.title), "standoff": 8}
+        settings["title"] = {"text": in_figure(axis.title), "standoff": 8}
     if axis.log:
         settings |= {"type": "log", "exponentformat": "e"}  # by itself 0.0001 would be 100μ
     if not axis.written:
         settings["showticklabels"] = False
     if axis.ticks:
         settings["tickvals"] = [_one(at) for at, _ in axis.ticks]
-        settings["ticktext"] = [_safe(word) for _, word in axis.ticks] if axis.written else []
+        settings["ticktext"] = [in_figure(word) for _, word in axis.ticks] if axis.written else []
     return settings
 
 
@@ -222,7 +226,7 @@ def _add(figure: go.Figure, rule: Rule, log: bool, **place: int) -> None:
     if rule.words:
         # Of a logarithmic axis plotly gives lines the value, but writing its logarithm.
         at = log10(rule.at) if log else rule.at
-        words = {"annotation_text": _safe(rule.words)}
+        words = {"annotation_text": in_figure(rule.words)}
         words["annotation_x" if rule.upright else "annotation_y"] = at
         if rule.upright:  # over the panel, where no curve runs through it
             words |= {"annotation_position": "top", "annotation_yanchor": "bottom"}
@@ -237,7 +241,7 @@ def _dash(line: Curve | Rule) -> dict[str, str]:
 
 def _names(axis: Axis, values: Numbers) -> list[str] | None:
     """What the axis writes at each of the values, if it has words instead of numbers there."""
-    words = {at: _safe(word) for at, word in axis.ticks if word != f"{at:g}"}
+    words = {at: in_figure(word) for at, word in axis.ticks if word != f"{at:g}"}
     if not words or any(value is not None and value not in words for value in values):
         return None
     return ["" if value is None else words[value] for value in values]
@@ -250,8 +254,3 @@ def _short(values: Numbers) -> list[float | None]:
 def _one(value: float) -> float:
     """Four significant digits; whole numbers, which are counts, stay as they are."""
     return int(value) if value == int(value) else float(f"{value:.4g}")
-
-
-def _safe(text: str) -> str:
-    """Text that plotly reads neither as its markup nor as mathematics."""
-    return escape(text, quote=False).replace("$", "&#36;")

@@ -10,6 +10,8 @@ from typing import Any
 import ipywidgets as W
 import plotly.graph_objects as go
 
+from alphaedit_core.markup import escape
+
 
 class LiveFigure(W.VBox):
     """A :class:`plotly.graph_objects.FigureWidget` in a box.
@@ -43,8 +45,6 @@ class LiveFigure(W.VBox):
 
     def describe(self, label: str) -> None:
         """Say in words what the figure shows."""
-        from html import escape
-
         self.label.value = f'<p data-testid="figure-words">{escape(label)}</p>'
 
     @contextmanager

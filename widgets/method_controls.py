@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from html import escape
 from typing import Any
 
 import ipywidgets as W
 
 from alphaedit_core.editors import editor_class, editors
 from alphaedit_core.hyperparameters import HyperParameters
+from alphaedit_core.markup import escape
 
 from .panel import row
 

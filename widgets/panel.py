@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from html import escape
 from typing import Any
 
 import ipywidgets as W
 
 from alphaedit_core.errors import AlphaEditError
+from alphaedit_core.markup import escape
 from alphaedit_core.session import EditSession
 
 from .parts import Look

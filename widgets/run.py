@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from html import escape
 from math import sqrt
 from typing import Any
 
@@ -13,6 +12,7 @@ from alphaedit_core.editors import Editor, Tuner, editor_class
 from alphaedit_core.editors.words import settings_words
 from alphaedit_core.errors import AlphaEditError
 from alphaedit_core.facts import Fact
+from alphaedit_core.markup import escape
 from alphaedit_core.nullspace import Threshold
 from alphaedit_core.progress import Stage
 from alphaedit_core.results import EditResult, Outcome, superseded_html

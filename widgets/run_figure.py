@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from plotly.subplots import make_subplots
 
+from alphaedit_core.markup import in_figure
 from alphaedit_core.targets import Trace
 
 from .colours import SERIES
@@ -69,13 +70,13 @@ class RunFigure(LiveFigure):
                 if place < len(curves):
                     values = list(traces[curves[place]].probability)
                     line.x, line.y = list(range(1, len(values) + 1)), values
-                    line.name = names[curves[place]]
+                    line.name = in_figure(names[curves[place]])
                 line.visible = place < len(curves)
             wanted = "probability of the target"
             if len(curves) < len(shown):
                 wanted += f", {len(curves)} least likely of {len(shown)}"
             figure.layout.annotations[1].text = wanted
-            mean = "mean over the facts" if only is None else names[only]
+            mean = "mean over the facts" if only is None else in_figure(names[only])
             figure.layout.annotations[0].text = f"loss, {mean}"
         last_words = ", ".join(
             f"{names[i]} {traces[i].probability[-1]:.2f}" for i in curves if traces[i].probability

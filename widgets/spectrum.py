@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from html import escape
 from typing import Any
 
 import ipywidgets as W
 
 from alphaedit_core.errors import AlphaEditError, InputError, SessionError
 from alphaedit_core.facts import Fact
+from alphaedit_core.markup import escape
 from alphaedit_core.nullspace import Rule, Spectrum, Threshold
 from alphaedit_core.pictures import spectrum_html
 from alphaedit_core.session import EditSession

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from html import escape
 from typing import Any
 
 import ipywidgets as W
 import numpy as np
 
 from alphaedit_core.errors import InputError
+from alphaedit_core.markup import escape
 from alphaedit_core.nullspace import Rule, Spectrum, Threshold
 
 from .panel import button, row

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from html import escape
 
 import numpy as np
 
 from alphaedit_core.errors import AlphaEditError
+from alphaedit_core.markup import escape
 from alphaedit_core.nullspace import Spectrum, Threshold
 
 from .panel import table

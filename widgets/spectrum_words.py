@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import Any
 
 import numpy as np
 
+from alphaedit_core.markup import escape
 from alphaedit_core.nullspace import Spectrum
 
 from .jobs import Job
