@@ -15,6 +15,9 @@ FAULT_ARGS ?=
 # answer_yes: Ctrl-C ends the server without a question.
 SCREEN := $(filter Darwin,$(shell uname -s))$(DISPLAY)$(WAYLAND_DISPLAY)
 NO_BROWSER := $(if $(filter no,$(BROWSER)),--no-browser,$(if $(SCREEN)$(BROWSER),,--no-browser))
+# Settings of our own: messages of more than 10 MiB may pass, and no question about news is asked.
+# They come before the user's, to whom JUPYTER_CONFIG_PATH may point already.
+JUPYTER := JUPYTER_CONFIG_PATH="$(CURDIR)/tools/jupyter$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}"
 ALLOW_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
@@ -31,12 +34,12 @@ fetch: $(INSTALLED) ## fetch the default model and text into the cache
 	$(BIN)/alphaedit fetch
 
 workbench: fetch ## open the workbench in JupyterLab (BROWSER=no: print the address only)
-	$(BIN)/jupyter-lab --LabApp.default_url=/lab/tree/notebooks/workbench.ipynb --ip=127.0.0.1 \
+	$(JUPYTER) $(BIN)/jupyter-lab --LabApp.default_url=/lab/tree/notebooks/workbench.ipynb --ip=127.0.0.1 \
 		--ServerApp.port_retries=50 --ServerApp.answer_yes=True \
 		$(NO_BROWSER) $(ALLOW_ROOT) $(WORKBENCH_ARGS)
 
 app: fetch ## serve the workbench as a page of its own, without cells (Voila)
-	JUPYTER_PATH=tools/jupyter $(BIN)/voila notebooks/workbench.ipynb --template=offline \
+	$(JUPYTER) JUPYTER_PATH=tools/jupyter $(BIN)/voila notebooks/workbench.ipynb --template=offline \
 		--Voila.ip=127.0.0.1 --token \
 		$(NO_BROWSER) $(WORKBENCH_ARGS)
 

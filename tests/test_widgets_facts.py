@@ -13,6 +13,7 @@ import pytest
 from examples import CONTEXTS, FACTS, small
 from tiny import tiny_model, tiny_tokenizer
 
+import alphaedit_core
 from alphaedit_core import session as session_module
 from alphaedit_core.completions import complete
 from alphaedit_core.errors import InputError
@@ -349,10 +350,12 @@ def test_pasted_json_becomes_rows(panel: FactsPanel, browser: Browser) -> None:
     assert len(panel.drafts) == 3
 
 
-def give(panel: FactsPanel, name: str, content: bytes) -> None:
+def give(panel: FactsPanel, name: str, content: bytes, piece: int = 100) -> None:
     """Choose a file, as the page says it."""
-    file = {"name": name, "type": "", "size": len(content), "last_modified": 1_700_000_000_000}
-    panel._file.set_state({"value": [file | {"content": memoryview(content)}]})
+    told = {"kind": "piece", "token": name, "name": name, "size": len(content)}
+    for at in range(0, max(len(content), 1), piece):
+        part = memoryview(content[at : at + piece])
+        panel.upload_button._handle_custom_msg(told | {"at": at}, [part])
 
 
 @pytest.mark.parametrize(
@@ -375,7 +378,7 @@ def give(panel: FactsPanel, name: str, content: bytes) -> None:
 )  # fmt: skip
 def test_files_of_every_format_are_taken(panel: FactsPanel, name: str, content: str) -> None:
     give(panel, name, content.encode())
-    assert panel.facts == list(FACTS) and panel._file.value == ()
+    assert panel.facts == list(FACTS)
     assert panel.message == "4 rows added"
 
 
@@ -389,10 +392,41 @@ def test_a_file_that_cannot_be_used_adds_none(panel: FactsPanel) -> None:
     ):
         give(panel, name, content)
         assert said in panel.message and panel.drafts == ()
-        assert panel._file.value == () and 'role="alert"' in panel._message.value
+        assert 'role="alert"' in panel._message.value
     assert facts_from_bytes(b'[{"subject": "x", "prompt": "{} is", "target": "y"}]', "other") == [
         Fact("x", "{} is", "y")
     ]
+
+
+def test_a_file_over_the_limit_is_refused_with_the_way_around(panel: FactsPanel) -> None:
+    """The browser sends none of it, only how large it is."""
+    told = {"kind": "piece", "token": "a", "name": "large.json", "size": 101 * 2**20, "at": 0}
+    panel.upload_button._handle_custom_msg(told, [])
+    assert panel.message == (
+        "large.json: 101 MiB, and an upload has 100 MiB at most; put it where the kernel runs and "
+        'read it in a cell: wb.facts = read_facts("facts.json")'
+    )
+    assert "read_facts" in alphaedit_core.__all__ and panel.drafts == ()
+
+
+def test_pieces_that_are_missing_or_of_an_older_file_are_not_taken(panel: FactsPanel) -> None:
+    content = json.dumps([fact.to_dict() for fact in FACTS]).encode()
+    told = {"kind": "piece", "name": "a.json", "size": len(content)}
+
+    def send(token: str, at: int, size: int) -> None:
+        part = content[at : at + size]
+        panel.upload_button._handle_custom_msg(told | {"token": token, "at": at}, [part])
+
+    send("one", 0, 50)
+    send("two", 0, 80)
+    send("one", 50, len(content))
+    assert panel.drafts == () and panel.message == ""
+    send("two", 80, len(content))
+    assert panel.facts == list(FACTS)
+    send("three", 0, 50)
+    send("three", 60, len(content))
+    assert panel.message == "a.json: did not arrive whole; upload it again"
+    assert panel.facts == list(FACTS)
 
 
 def test_examples_are_loaded_once(panel: FactsPanel) -> None:

@@ -25,6 +25,7 @@ from .panel import Panel, button, row, table, text
 from .pasted import drafts_from_text
 from .state import State
 from .target_tokens import Split, split_target
+from .upload import Upload
 
 #: Rows that are shown; a page of more would be slow.
 _SHOWN = 500
@@ -85,15 +86,15 @@ class FactsPanel(Panel):
         self.paste_button = button(
             "Paste", "paste", lambda *_: self._toggle_paste(), help="paste rows or JSON"
         )
-        self._file = W.FileUpload(
+        self.upload_button = Upload(
+            "Upload", "upload", self._take_upload, lambda error: self._say(str(error), wrong=True),
             accept=".json,.jsonl,.ndjson,.csv,.tsv,.txt",
-            description="Upload",
-            icon="",
-            tooltip="facts as JSON, JSON lines, CSV or lines with tabs",
-            layout=W.Layout(width="auto"),
-        )
-        self._file.add_class("ae-upload")
-        self._file.observe(self._tried("upload", self._take_upload), "value")
+            help="facts as JSON, JSON lines, CSV or lines with tabs",
+            too_large=(
+                "put it where the kernel runs and read it in a cell: "
+                'wb.facts = read_facts("facts.json")'
+            ),
+        )  # fmt: skip
         self.fill_button = button(
             "Fill old targets", "fill", self._tried("old targets", self.fill_old_targets),
             help="ask the unedited model what it says now",
@@ -104,7 +105,7 @@ class FactsPanel(Panel):
             help="put the rows back that were deleted last",
         )  # fmt: skip
         return row(
-            self.add_button, self.examples_button, self.paste_button, self._file,
+            self.add_button, self.examples_button, self.paste_button, self.upload_button,
             self.fill_button, self.clear_button, self.back_button,
         )  # fmt: skip
 
@@ -386,15 +387,8 @@ class FactsPanel(Panel):
         self.paste(self.paste_area.value)
         self.paste_area.value = ""
 
-    def _take_upload(self) -> None:
-        files = self._file.value
-        if not files:
-            return
-        try:
-            for file in files:
-                self.upload(str(file["name"]), bytes(file["content"]))
-        finally:
-            self._file.value = ()  # the same file can be given again, mended
+    def _take_upload(self, name: str, content: bytes) -> None:
+        self._tried("upload", lambda: self.upload(name, content))()
 
     def _tried(self, doing: str, action: Callable[[], object]) -> Callable[..., None]:
         """A callback that says on the panel itself why it did nothing."""

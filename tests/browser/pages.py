@@ -19,6 +19,7 @@ from typing import Any
 
 import nbformat
 
+ROOT = Path(__file__).parents[2]
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 ARGS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
@@ -53,12 +54,16 @@ def free_port() -> int:
 class Lab:
     """A JupyterLab server with folders of its own.
 
+    Args:
+        home: where they are made.
+        as_made: with the settings of ``make workbench`` alone, not those of the tests.
+
     Attributes:
         url: where it listens.
         root: its notebooks.
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, as_made: bool = False) -> None:
         self.root = home / "notebooks"
         self.root.mkdir(parents=True)
         settings = home / "settings"
@@ -70,6 +75,8 @@ class Lab:
             "JUPYTER_RUNTIME_DIR": home / "run",
             "IPYTHONDIR": home / "ipython",
         }
+        if as_made:
+            own["JUPYTER_CONFIG_PATH"] = ROOT / "tools" / "jupyter"
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         command = [
@@ -77,9 +84,10 @@ class Lab:
             f"--port={port}", "--ServerApp.port_retries=0", "--IdentityProvider.token=",
             "--ServerApp.password=", "--ServerApp.disable_check_xsrf=True",
             f"--ServerApp.root_dir={self.root}", "--LabApp.expose_app_in_browser=True",
-            "--LabApp.extension_manager=readonly", f"--LabApp.app_settings_dir={settings}",
-            f"--LabApp.workspaces_dir={home / 'workspaces'}",
+            "--LabApp.extension_manager=readonly", f"--LabApp.workspaces_dir={home / 'workspaces'}",
         ]  # fmt: skip
+        if not as_made:
+            command.append(f"--LabApp.app_settings_dir={settings}")
         if hasattr(os, "geteuid") and os.geteuid() == 0:
             command.append("--allow-root")
         self._log = home / "lab.log"
