@@ -48,7 +48,7 @@ _HOMES = {
     "evaluate": "evaluation",
     "example_facts": "fact_files",
     "export_statistics": "statistics_files",
-    "import_statistics": "statistics_files",
+    "import_statistics": "statistics_import",
     "load_model": "models",
     "measure_ability": "ability",
     "perplexity": "likelihood",
@@ -95,7 +95,8 @@ if TYPE_CHECKING:
     from .rivals import compare_editors
     from .session import EditSession, default_hyperparameters
     from .statistics import collect_statistics
-    from .statistics_files import KeyStatistics, export_statistics, import_statistics
+    from .statistics_files import KeyStatistics, export_statistics
+    from .statistics_import import import_statistics
 
 
 def __getattr__(name: str) -> Any:

