@@ -7,7 +7,7 @@ each by its number. A line is appended with :class:`Points`, which reads nothing
 :func:`write_points` writes all of them anew.
 
 Folders of the format before have no checksums. They can be read as ever, which is said, and get
-them when they are continued.
+them when they are continued. An editor whose name has changed since has its present one.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Any
 from .errors import CorruptFileError, InputError
 from .files import read_json, write_atomic, write_json_atomic
 from .json_text import parse_json, read_bytes
+from .old_sessions import RENAMED
 
 FORMAT = "alphaedit experiment 2"
 _UNCHECKED = "alphaedit experiment 1"
@@ -93,7 +94,26 @@ def read_manifest(folder: Path) -> tuple[dict[str, Any], bool]:
             f"{file}: damaged, it does not have its checksum; restore it from a copy, or give a "
             "new folder to run the experiment anew"
         )
+    if not checked:
+        _rename(manifest)
     return {**manifest, "format": FORMAT}, checked
+
+
+def _rename(manifest: Mapping[str, Any]) -> None:
+    """Give the editors of a plan their present names; what is no plan is left as it is."""
+    plan = manifest.get("plan")
+    methods = plan.get("methods") if isinstance(plan, dict) else None
+    for method in methods if isinstance(methods, list) else ():
+        if isinstance(method, dict) and isinstance(method.get("editor"), str):
+            method["editor"] = RENAMED.get(method["editor"], method["editor"])
+
+
+def _renamed(method: object) -> object:
+    """A method by the present name of its editor, which is its first word."""
+    if not isinstance(method, str):
+        return method
+    editor, space, rest = method.partition(" ")
+    return f"{RENAMED.get(editor, editor)}{space}{rest}"
 
 
 def checksum(content: object) -> str:
@@ -161,6 +181,8 @@ def read_points(folder: Path, manifest: Mapping[str, Any], checked: bool = True)
                 Damage(number, "it does not have the checksum of its numbers, place and experiment")
             )
         else:
+            if not checked and "method" in point:
+                point["method"] = _renamed(point["method"])
             found.lines.append((number, point))
     return Read(found.lines, found.damaged, bool(rest))
 

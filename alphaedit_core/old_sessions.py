@@ -3,6 +3,8 @@
 Subject and prompt were compared with case folded, and any two facts with one relation id of one
 subject were the same thing. A session that was written so is read so: its keys are those that its
 edits were made with. What is written from now on follows :func:`~alphaedit_core.facts.replaced`.
+
+The editor that was called rect at that time is ``rect-by-layer`` now.
 """
 
 from __future__ import annotations
@@ -22,9 +24,12 @@ if TYPE_CHECKING:
 UNKNOWN = (-1,)
 """Stands for what a batch superseded, where its file does not say."""
 
+RENAMED = {"rect": "rect-by-layer"}
+"""What an editor is called now, by what it was called."""
+
 
 def with_superseded(entries: Sequence[Entry]) -> list[Entry]:
-    """Entries as they were read, with what each batch superseded.
+    """Entries as they were read, with what each batch superseded, and the editors' present names.
 
     Raises:
         CorruptFileError: if an entry names a fact that was not there to be superseded.
@@ -45,6 +50,9 @@ def with_superseded(entries: Sequence[Entry]) -> list[Entry]:
                 ) from None
             batches.append(batch)
         if any(old is not new for old, new in zip(entry.batches, batches, strict=True)):
+            hp = entry.hyperparameters
+            hp = dataclasses.replace(hp, editor=RENAMED.get(hp.editor, hp.editor))
+            entry = dataclasses.replace(entry, hyperparameters=hp)
             told = named([one.batches for one in found], batches)
             result = dataclasses.replace(entry.result, superseded=told)
             entry = dataclasses.replace(entry, batches=batches, result=result)

@@ -507,6 +507,25 @@ def test_an_experiment_without_checksums_is_read_and_gets_them(
         load_experiment(folder)
 
 
+def test_what_rect_found_before_it_followed_the_released_order_has_its_new_name(
+    whole: Findings, place: Path
+) -> None:
+    folder = place / "old-rect"
+    shutil.copytree(whole.folder, folder)
+    as_the_version_before_wrote_it(folder)
+    for name in ("experiment.json", "points.jsonl"):
+        text = (folder / name).read_text("utf-8")
+        (folder / name).write_text(re.sub(r'"memit(?=[ "])', '"rect', text), "utf-8")
+    found = load_experiment(folder)
+    assert [hp["editor"] for hp in found.manifest["plan"]["methods"]] == [
+        "alphaedit",
+        "rect-by-layer",
+    ]
+    before = [point.method.replace("memit", "rect-by-layer") for point in whole.points]
+    assert [point.method for point in found.points] == before
+    assert any("rect-by-layer" in name for name in before)
+
+
 def test_cancelled_and_continued(
     whole: Findings, model: EditableModel, file: Path, place: Path
 ) -> None:

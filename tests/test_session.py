@@ -256,6 +256,40 @@ def test_an_old_session_holds_the_keys_it_was_made_with(place: Path, tmp_path: P
     assert len(held(old)) == 3
 
 
+def test_an_old_session_says_in_which_order_rect_made_its_edits(
+    place: Path, tmp_path: Path
+) -> None:
+    """rect masked layer by layer then; what it is now called says so."""
+    session = new_session(place, editor="rect-by-layer", projection=False, previous_keys=False)
+    session.edit([A[0]], monitor=quiet())
+    session.save(tmp_path / "old")
+    session.close()
+    as_rect(tmp_path / "old")
+    kept = EditSession.load(tmp_path / "old", session.model)
+    assert kept.history[0].hyperparameters.editor == "rect", "what says what it superseded is new"
+    kept.close()
+    without_superseded(tmp_path / "old")
+    old = EditSession.load(tmp_path / "old", session.model)
+    assert old.history[0].hyperparameters.editor == "rect-by-layer"
+    assert "rect-by-layer" in old.history[0].hyperparameters.method
+    assert old.weights_digest() == session.history[0].digest
+    assert old.hyperparameters.editor == "rect", "what is written from now on, as published"
+    old.close()
+
+
+def as_rect(folder: Path) -> None:
+    """Make the edits of a saved session ones that say that rect made them."""
+    manifest = ledger.load_manifest(folder)
+    manifest["hyperparameters"]["editor"] = "rect"
+    for named in manifest["entries"]:
+        record = read_json(folder / named["record"])
+        record["hyperparameters"]["editor"] = "rect"
+        text = json.dumps(record, ensure_ascii=False, sort_keys=True, indent=1) + "\n"
+        named["sha256"] = sha256(text.encode()).hexdigest()
+        (folder / named["record"]).write_text(text, "utf-8")
+    ledger._write_manifest(folder, manifest)
+
+
 def held(session: EditSession) -> list[Fact]:
     session._prepared(quiet())
     assert session._memory is not None
