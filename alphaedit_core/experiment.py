@@ -233,6 +233,12 @@ class _Model:
     fingerprint: str
     dtype: str
     preset: str | None = None
+    # ``_MODEL_PARTS``; an earlier version kept none.
+    tokenizer: str | None = None
+    configuration: str | None = None
+    places: str | None = None
+    precision: str | None = None
+    attention: str | None = None
 
 
 @dataclass(frozen=True)
