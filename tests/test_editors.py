@@ -555,7 +555,7 @@ def test_the_cards_say_where_an_editor_departs_from_what_was_released() -> None:
         "ft": ("64 facts", "last position"),
         "ft-l": ("64 facts", "last position"),
         "pmet": ("a tenth", "KL term is at most 0.01"),
-        "emmet": ("weight on C",),
+        "emmet": ("weight on C", "10,000 and 100,000", "a single fact"),
         "rome": ("Llama-3", "20"),
         "r-rome": ("Llama-3", "20"),
         "rect": ("0.4",),

@@ -22,7 +22,8 @@ class Emmet(Editor):
     source = "Gupta et al. 2024, Eq. 9"
     departures: ClassVar[tuple[str, ...]] = (
         "The weight on C is that of MEMIT in the model's preset (20,000 for GPT-2 XL, 15,000 for "
-        "GPT-J); the released settings have 1,000 and 1.",
+        "GPT-J); the authors' settings have 1,000 and 1, EasyEdit's 10,000 and 100,000.",
+        "mu is added for a single fact, too; the released code adds it to two or more only.",
     )
     weight = "covariance_weight"
     preset = "emmet"
