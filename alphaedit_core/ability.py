@@ -17,6 +17,7 @@ from typing import Any
 
 from .ability_tasks import Item, Task
 from .errors import InputError, SessionError
+from .integers import as_integer
 from .likelihood import rate
 from .markup import escape
 from .models import EditableModel, using_model
@@ -244,9 +245,11 @@ def ability_of_states(
         Cancelled: if cancelled.
     """
     monitor, edits = monitor or Monitor(), len(session.history)
-    for number in states:
-        if not 0 <= number <= edits:
+    wanted = [as_integer(number) for number in states]
+    for number, whole in zip(states, wanted, strict=True):
+        if whole is None or not 0 <= whole <= edits:
             raise SessionError(f"there is no state {number}; give 0 to {edits}")
+    states = [number for number in wanted if number is not None]
     found: dict[int, Ability] = {}
     with session.model.in_use(), monitor.stage("states", len(states), "state"):
         for number in states:

@@ -46,6 +46,7 @@ from .facts import check_facts
 from .files import write_atomic
 from .hyperparameters import HyperParameters, in_words, model_name
 from .identity import identity
+from .integers import as_integer
 from .likelihood import perplexity
 from .metrics import Compat, metric_class, metrics_for
 from .models import EditableModel
@@ -102,8 +103,12 @@ class Plan:
             raise InputError("no editor is named; give at least one")
         for name in ("edits", "batch_size", "evaluate_every"):
             value = getattr(self, name)
-            if value is not None and (type(value) is not int or value < 1):
+            if value is None:
+                continue
+            whole = as_integer(value)
+            if whole is None or whole < 1:
                 raise InputError(f"{name} {value!r} is not a whole number above 0; give 1 or more")
+            object.__setattr__(self, name, whole)
         if self.evaluate_every is not None and self.evaluate_every % self.batch_size:
             raise InputError(
                 f"evaluate_every {self.evaluate_every} is not a multiple of batch_size "

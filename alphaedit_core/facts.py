@@ -5,7 +5,8 @@ field, the value and the remedy, so that no later stage meets a prompt without i
 target without a token.
 
 Text is kept as its author wrote it, with two exceptions. White space around a text is removed,
-because a space left after a prompt changes the tokens that follow it. Unicode is brought into
+because a space left after a prompt changes the tokens that follow it; a line break that ends a chat
+template, as in ``<|im_start|>assistant``, stays. Unicode is brought into
 composed form (NFC), the form that keyboards and running text use: "é" typed on a keyboard and "é"
 copied from a file name would otherwise be different tokens, and an edit of one would not reach the
 other.
@@ -17,13 +18,13 @@ import dataclasses
 import hashlib
 import json
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from .errors import InputError
 from .markup import escape
-from .templates import LITERAL, SLOT, completed, escaped, filled, pieces
+from .templates import LITERAL, SLOT, completed, escaped, filled, pieces, stripped
 
 REPLACES = ("prompt", "relation", "nothing")
 """What of the facts written before a fact can take the place of; see :attr:`Fact.replaces`."""
@@ -83,7 +84,8 @@ class Fact:
             "prompt": _prompt(self.prompt, subject),
             "target": checked_text("target", self.target),
             "paraphrases": tuple(
-                _fill(text, subject) for text in checked_texts("paraphrases", self.paraphrases)
+                _fill(text, subject)
+                for text in checked_texts("paraphrases", self.paraphrases, strip=stripped)
             ),
             "neighbours": _neighbours(self.neighbours),
         }
@@ -336,7 +338,7 @@ def kind(value: object) -> str:
     return f"of the type {type(value).__name__}"
 
 
-def checked_text(field: str, value: object) -> str:
+def checked_text(field: str, value: object, strip: Callable[[str], str] = str.strip) -> str:
     """``value`` as the text of ``field``: a string, stripped, composed, and not blank.
 
     Raises:
@@ -348,7 +350,7 @@ def checked_text(field: str, value: object) -> str:
         if isinstance(value, float) and value != value:  # NaN stands for an empty cell of a table
             remedy = "it is an empty cell: write a text there, or null if there is none"
         raise InputError(f"{field} {shown(value)} is not a text; {remedy}")
-    text = unicodedata.normalize("NFC", value.strip())
+    text = unicodedata.normalize("NFC", strip(value))
     if text and text.isascii() and text.isprintable():  # nearly every text of a large file
         return text
     # A zero-width space or a lone direction mark is a text with nothing to see in it.
@@ -362,7 +364,7 @@ def checked_text(field: str, value: object) -> str:
 
 def _prompt(value: object, subject: str) -> str:
     """The prompt, with exactly one place for the subject."""
-    prompt = checked_text("prompt", value)
+    prompt = checked_text("prompt", value, stripped)
     places = len(pieces(prompt)) - 1
     if places == 0:
         remedy = (
@@ -381,7 +383,9 @@ def _prompt(value: object, subject: str) -> str:
     return prompt
 
 
-def checked_texts(field: str, value: object, one: str = "") -> tuple[str, ...]:
+def checked_texts(
+    field: str, value: object, one: str = "", strip: Callable[[str], str] = str.strip
+) -> tuple[str, ...]:
     """``value`` as the texts of ``field``, of which messages call each ``one``; none for None.
 
     Raises:
@@ -396,7 +400,7 @@ def checked_texts(field: str, value: object, one: str = "") -> tuple[str, ...]:
             f"{field} {shown(value)} is {kind(value)}; give a list of texts, or null for none"
         )
     one = one or field.removesuffix("s")
-    return tuple(checked_text(f"{one} {number}:", text) for number, text in enumerate(value, 1))
+    return tuple(checked_text(f"{one} {n}:", text, strip) for n, text in enumerate(value, 1))
 
 
 def _fill(text: str, subject: str) -> str:
@@ -414,7 +418,7 @@ def _unfilled(text: str, subject: str) -> str:
 
 def _neighbours(value: object) -> tuple[str, ...]:
     """The neighbours, complete as they stand: they are about other subjects."""
-    texts = checked_texts("neighbours", value)
+    texts = checked_texts("neighbours", value, strip=stripped)
     for number, text in enumerate(texts, 1):
         if completed(text, "") != completed(text, SLOT):
             raise InputError(

@@ -23,6 +23,7 @@ from .drift import default_probe
 from .errors import InputError, SessionError
 from .facts import kind, shown
 from .forward import by_length, pad_rows, record
+from .integers import as_integer
 from .models import EditableModel
 from .progress import Monitor
 from .prompts import encode
@@ -139,8 +140,10 @@ def hidden_drift(
         Cancelled: if cancelled.
     """
     monitor, edits = monitor or Monitor(), len(session.history)
-    if not 0 <= number <= edits:
+    whole = as_integer(number)
+    if whole is None or not 0 <= whole <= edits:
         raise SessionError(f"there is no state {number}; give 0 to {edits}")
+    number = whole
     texts = unrelated_prompts(session, monitor=monitor) if prompts is None else _checked(prompts)
     layer, model = session.hyperparameters.layers[-1], session.model
     total = 2 * len(texts) if number else len(texts)

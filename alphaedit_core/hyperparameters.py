@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import InputError
+from .integers import as_integer
 from .markup import escape
 
 
@@ -199,7 +200,9 @@ def parse_layers(text: str) -> tuple[int, ...]:
     layers: list[int] = []
     try:
         for part in text.split(","):
-            begin, _, end = part.strip().partition("-")
+            begin, dash, end = (piece.strip() for piece in part.partition("-"))
+            if not begin.isdecimal() or (dash and not end.isdecimal()):
+                raise ValueError
             first, last = int(begin), int(end or begin)
             if max(first, last) > _MOST_LAYER:  # before a list is made of them
                 raise InputError(
@@ -232,8 +235,10 @@ def typed(name: str, value: Any) -> Any:
     if name == "layers":
         if isinstance(value, str):
             return parse_layers(value)
-        if isinstance(value, list | tuple) and all(type(item) is int for item in value):
-            return tuple(value)
+        if isinstance(value, list | tuple):
+            indices = [as_integer(item) for item in value]
+            if None not in indices:
+                return tuple(indices)
         raise InputError(f"field layers: {value!r} is not a list of block indices; give 5-9")
     if typing.get_origin(hints[name]) is tuple:
         if isinstance(value, str):
@@ -259,6 +264,7 @@ def _single(name: str, kinds: tuple[Any, ...], value: Any) -> Any:
         if isinstance(value, str | int | float) and not isinstance(value, bool):
             return str(value)
     elif not isinstance(value, bool):
+        value = value if (whole := as_integer(value)) is None else whole
         # A large seed would lose digits as a float.
         for read in (int, float) if isinstance(value, str | int) else (float,):
             try:

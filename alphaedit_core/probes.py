@@ -35,6 +35,7 @@ from .models import EditableModel
 from .progress import Monitor
 from .prompts import encode
 from .session import EditSession
+from .templates import stripped
 
 RELIABILITY, GENERALISATION, LOCALITY = "reliability", "generalisation", "locality"
 KINDS = (RELIABILITY, GENERALISATION, LOCALITY)
@@ -63,7 +64,7 @@ class Probe:
             raise InputError(
                 f"kind {shown(self.kind)} is not known; give one of {', '.join(KINDS)}"
             )
-        prompt = unicodedata.normalize("NFC", self.prompt.strip())
+        prompt = unicodedata.normalize("NFC", stripped(self.prompt))
         if not prompt:
             raise InputError("the prompt of a probe is blank; give a text")
         object.__setattr__(self, "prompt", prompt)

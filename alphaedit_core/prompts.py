@@ -95,7 +95,8 @@ def target_ids(tokenizer: PreTrainedTokenizerFast, prompt: str, target: str) -> 
     a neutral anchor, which is then taken off (some tokenizers put a space before any first word,
     others do not, and so neither matters).
     """
-    space = not (spaceless(prompt[-1]) or spaceless(target[0]))
+    # Behind a line break that ends a chat template the model writes no space.
+    space = not (prompt[-1] == "\n" or spaceless(prompt[-1]) or spaceless(target[0]))
     anchor = "x" if space else "."
     text = anchor + (" " if space else "") + target
     head = tokenizer(anchor, add_special_tokens=False)["input_ids"]
@@ -103,6 +104,24 @@ def target_ids(tokenizer: PreTrainedTokenizerFast, prompt: str, target: str) -> 
     if ids[: len(head)] == head:
         return tuple(ids[len(head) :])
     return tuple(tokenizer(text[len(anchor) :], add_special_tokens=False)["input_ids"])
+
+
+def control_tokens(tokenizer: PreTrainedTokenizerFast) -> list[str]:
+    """What a tokenizer reads as control tokens wherever it stands in a text: ``<|im_start|>``."""
+    added = tokenizer.added_tokens_decoder.values()
+    names = {*tokenizer.all_special_tokens, *(token.content for token in added if token.special)}
+    return sorted(name for name in names if name)
+
+
+def _control_note(control: Sequence[str], fact: Fact) -> str:
+    """That control tokens stand in a fact's texts, or ""."""
+    texts = {"prompt": fact.text, "target": fact.target, "true target": fact.target_true or ""}
+    said = [
+        f"the {name} holds {' '.join(found)}"
+        for name, text in texts.items()
+        if (found := [token for token in control if token in text])
+    ]
+    return f"{', '.join(said)}, read as control tokens and not as text" if said else ""
 
 
 def spaceless(character: str) -> bool:
@@ -125,6 +144,8 @@ def prepare(
         InputError: if a subject or target has no tokens.
     """
     requests = [_request(model.tokenizer, fact, contexts) for fact in facts]
+    control = control_tokens(model.tokenizer)
+    requests = [replace(one, note=_control_note(control, one.fact)) for one in requests]
     return _move_off_the_start(model, requests, last_layer)
 
 
@@ -166,5 +187,6 @@ def _move_off_the_start(
                 f'subject "{request.fact.subject}" is the first token, whose hidden state is '
                 f"{first / second:.0f} times the next one's: a context was put before the prompt"
             )
+            note = "; ".join(filter(None, (request.note, note)))
             moved[i] = replace(request, rows=(request.rows[1], *request.rows[1:]), note=note)
     return moved

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from .errors import InputError
 from .facts import kind, shown
+from .integers import as_integer
 from .json_text import parse_json, read_bytes
 
 
@@ -21,7 +22,7 @@ def check_limit(limit: object) -> None:
     Raises:
         InputError: if it is neither None nor a whole number above 0.
     """
-    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+    if limit is not None and (as_integer(limit) or 0) < 1:
         raise InputError(f"limit {shown(limit)} is not a whole number above 0; give 1 or more")
 
 

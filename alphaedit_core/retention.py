@@ -16,6 +16,7 @@ from typing import Any
 from .drift import weight_changes
 from .errors import InputError, SessionError
 from .facts import Fact
+from .integers import as_integer
 from .likelihood import Score, score
 from .models import EditableModel
 from .progress import Monitor
@@ -196,7 +197,8 @@ def retention(
     entries = session.history.entries
     if not entries or (states is None and session.applied == 0):
         raise SessionError("there is no edit whose facts could be kept; edit first, or redo")
-    wanted = sorted({*(range(1, session.applied + 1) if states is None else states)})
+    asked = range(1, session.applied + 1) if states is None else states
+    wanted = sorted({as_integer(number) or 0 for number in asked})
     if not wanted:
         raise InputError("no state is asked for; give numbers of edits, or none for all")
     for number in wanted:

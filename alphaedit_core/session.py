@@ -33,6 +33,7 @@ from .facts import Fact, check_facts
 from .history import History
 from .hyperparameters import HyperParameters, Shape, preset_for, single_layer
 from .identity import Identity, describe, identity, precision
+from .integers import as_integer
 from .key_memory import KeyMemory
 from .ledger import Batch, Entry
 from .likelihood import score
@@ -248,7 +249,7 @@ class EditSession:
         """
         with self.model.in_use():
             self._require_held()
-            self._require_state(number)
+            number = self._require_state(number)
             before = self._shown
             if number == before:
                 yield
@@ -296,13 +297,14 @@ class EditSession:
             SessionError: if the threshold keeps no direction or the model has another session.
             Cancelled: if cancelled. Then, as after any exception, model and session are as before.
         """
-        if not isinstance(batch_size, int) or batch_size < 1:
+        size = as_integer(batch_size)
+        if size is None or size < 1:
             raise InputError(f"batch size {batch_size!r} is not a positive number; give 1 or more")
         facts = check_facts(facts)
         with self.model.in_use():
             self._require_held()
             self._require_untouched()
-            result = self._edit(facts, batch_size, monitor or Monitor())
+            result = self._edit(facts, size, monitor or Monitor())
         self._tell("history")
         return result
 
@@ -347,7 +349,7 @@ class EditSession:
         Raises:
             SessionError: if there is no such edit.
         """
-        self._require_state(number)
+        number = self._require_state(number)
         if number == 0:
             raise SessionError("state 0 is the unedited model; give the number of an edit")
         named = dataclasses.replace(self._entries[number - 1], title=" ".join(title.split()))
@@ -550,7 +552,7 @@ class EditSession:
     def _go_to(self, number: int) -> None:
         with self.model.in_use():
             self._require_held()
-            self._require_state(number)
+            number = self._require_state(number)
             before, self._applied = self._applied, number
             try:
                 self._make()
@@ -571,9 +573,11 @@ class EditSession:
             raise changed_by_hand([name(layer) for layer in overwritten])
         self.model.check_weights([name(layer) for layer in layers], wholly=False)
 
-    def _require_state(self, number: int) -> None:
-        if not isinstance(number, int) or not 0 <= number <= len(self._entries):
+    def _require_state(self, number: int) -> int:
+        found = as_integer(number)
+        if found is None or not 0 <= found <= len(self._entries):
             raise SessionError(f"there is no state {number}; give 0 to {len(self._entries)}")
+        return found
 
     def _prepared(self, monitor: Monitor) -> dict[int, Space]:
         """Projectors and metrics by layer, made once, and the keys of all applied facts."""

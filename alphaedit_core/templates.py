@@ -14,6 +14,9 @@ SLOT = "{}"
 LITERAL = "{{}}"
 """How a prompt writes ``{}`` as text."""
 
+#: The last line of a chat template, whose line break belongs to it: ``<|im_start|>assistant``.
+_CHAT_MARK = re.compile(r"(<[|｜][^<>\s]+[|｜]>|<start_of_turn>)[^<>\n]*$")
+
 _SIGN = re.compile(r"\{\{\}\}|\{\}")
 
 
@@ -46,3 +49,11 @@ def completed(text: str, subject: str) -> str:
 def escaped(text: str) -> str:
     """A complete text as a template that says it, whatever the subject is."""
     return text.replace(SLOT, LITERAL)
+
+
+def stripped(prompt: str) -> str:
+    """A prompt without white space around it, but for line breaks that end a chat template."""
+    bare = prompt.strip()
+    tail = prompt[len(prompt.rstrip()) :]
+    breaks = tail[: tail.rfind("\n") + 1]
+    return bare + breaks if breaks and _CHAT_MARK.search(bare) else bare

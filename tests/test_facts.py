@@ -395,3 +395,24 @@ def test_a_true_target_that_is_the_target_is_refused_and_an_old_one_read() -> No
     record = {"subject": "a", "prompt": "{} is", "target": "b"}
     assert Fact.stored(record | {"target_true": "b"}) == Fact(**record)
     assert Fact.stored(record | {"target_true": "c"}).target_true == "c"
+
+
+@pytest.mark.parametrize(
+    ("end", "kept"),
+    [
+        ("<|im_start|>assistant\n", "\n"),
+        ("<|end_header_id|>\n\n", "\n\n"),
+        ("<start_of_turn>model\n  ", "\n"),
+        ("<|im_start|>assistant ", ""),
+        ("<b>bold</b> is\n", ""),
+        ("<|im_end|>\nis\n", ""),
+        ("is\n", ""),
+    ],
+)
+def test_the_line_break_that_ends_a_chat_template_stays(end: str, kept: str) -> None:
+    bare = end.rstrip()
+    fact = Fact("a\n", f" {{}} {end}", "b\n", paraphrases=[f"x {end}"], neighbours=[f"y {end}"])
+    assert fact.text == f"a {bare}{kept}"
+    assert fact.paraphrases == (f"x {bare}{kept}",) and fact.neighbours == (f"y {bare}{kept}",)
+    assert fact.target == "b" and Fact.from_dict(fact.to_dict()) == fact
+    assert fact.slot == Fact("a", f"{{}} {bare}", "b").slot

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -199,3 +201,19 @@ def test_a_layer_has_its_own_threshold_and_lambda_or_the_common_ones() -> None:
 def test_a_copy_leaves_the_original() -> None:
     assert GOOD.replace(ridge=1).ridge == 1.0
     assert GOOD.ridge == 10.0
+
+
+@pytest.mark.parametrize("text", ["3-", "-3", "3--5", "3-x", "3-4-5", "", "5,", "+3", "3_0"])
+def test_half_a_range_of_layers_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="are not understood; give 5-9 or 5,7,9"):
+        parse_layers(text)
+
+
+def test_layers_and_numbers_of_numpy_and_torch() -> None:
+    layers = GOOD.replace(layers=(numpy.int64(3), torch.tensor(4))).layers
+    assert layers == (3, 4) and all(type(layer) is int for layer in layers)
+    seed = GOOD.replace(seed=numpy.int64(2**62 + 1)).seed
+    assert seed == 2**62 + 1 and type(seed) is int
+    for wrong in (3.0, True, numpy.bool_(True), numpy.array([3])):
+        with pytest.raises(InputError, match="is not a list of block indices"):
+            GOOD.replace(layers=(wrong,))

@@ -249,3 +249,26 @@ def test_both_padding_sides_give_the_same_requests(kind: str) -> None:
         model.model.get_input_embeddings().weight *= torch.linspace(1, 90, len(tokenizer))[:, None]
         results.append(prepare(model, facts, CONTEXTS, last_layer=1))
     assert results[0] == results[1]
+
+
+def test_control_tokens_in_a_fact_are_said() -> None:
+    model = tiny_model("llama", tiny_tokenizer(bos=True))
+    token = model.tokenizer.bos_token
+    facts = [
+        Fact("Rome", f"{token} {{}} is", "old"),
+        Fact("Rome", "{} is", f"old {token}", target_true=token),
+        Fact("Rome", "{} is < s >", "old"),
+    ]
+    notes = [one.note for one in prepare(model, facts, [], last_layer=1)]
+    end = "read as control tokens and not as text"
+    assert notes == [
+        f"the prompt holds {token}, {end}",
+        f"the target holds {token}, the true target holds {token}, {end}",
+        "",
+    ]
+
+
+def test_no_space_behind_the_line_break_of_a_chat_template() -> None:
+    tokenizer = tiny_model("llama").tokenizer
+    assert tokenizer.decode(target_ids(tokenizer, "<|im_start|>assistant\n", "Rome")) == "Rome"
+    assert tokenizer.decode(target_ids(tokenizer, "the assistant", "Rome")) == " Rome"

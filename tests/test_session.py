@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 import torch
 from examples import CONTEXTS, FACTS, quiet, small
@@ -23,6 +24,7 @@ from alphaedit_core.facts import Fact
 from alphaedit_core.files import read_json
 from alphaedit_core.models import EditableModel
 from alphaedit_core.progress import Monitor
+from alphaedit_core.retention import retention
 from alphaedit_core.session import EditSession
 from alphaedit_core.superseding import Superseded
 from alphaedit_core.weights import EditedWeights
@@ -660,3 +662,24 @@ def test_the_repr_says_where_the_session_stands(place: Path) -> None:
     session.edit(B, monitor=quiet())
     session.undo()
     assert repr(session) == "EditSession('tiny llama', alphaedit, edits: 1, 1 undone)"
+
+
+def test_numbers_of_numpy_and_torch(place: Path, tmp_path: Path) -> None:
+    session = new_session(place)
+    session.edit(FACTS[:2], batch_size=numpy.int64(1), monitor=quiet())  # type: ignore[arg-type]
+    assert [len(batch.facts) for batch in session.history[0].batches] == [1, 1]
+    digest = session.weights_digest()
+    session.restore(numpy.int64(0))  # type: ignore[arg-type]
+    with session.at(torch.tensor(1)):  # type: ignore[arg-type]
+        assert session.weights_digest() == digest
+    session.restore(numpy.uint8(1))  # type: ignore[arg-type]
+    session.rename(numpy.int32(1), "first")  # type: ignore[arg-type]
+    assert session.weights_digest() == digest and type(session.applied) is int
+    session.save(tmp_path / "kept")
+    states = [numpy.int64(1)]
+    assert json.dumps(retention(session, states, quiet()).to_dict()["states"]) == "[1]"  # type: ignore[arg-type]
+    for wrong in (1.0, True, "1", None, numpy.bool_(True)):
+        with pytest.raises(SessionError, match=r"there is no state .*; give 0 to 1"):
+            session.restore(wrong)  # type: ignore[arg-type]
+        with pytest.raises(InputError, match="is not a positive number"):
+            session.edit(FACTS[2:], batch_size=wrong)  # type: ignore[arg-type]

@@ -695,3 +695,10 @@ def test_a_new_subject_takes_the_old_ones_place_and_no_other(
     draft = Draft(old, "{} is", "x", paraphrases=(text, "{} {}"), neighbours=(text,))
     assert draft.typed(subject=new).paraphrases == (expected, "{} {}")
     assert draft.typed(subject=new).neighbours == (text,)
+
+
+def test_a_control_token_is_said_on_its_row(panel: FactsPanel) -> None:
+    token = panel.session.model.tokenizer.all_special_tokens[0]
+    panel.add("Rome", "{} is", f"old {token}")
+    panel.add("Paris", "{} is", "old")
+    assert [row["extra"] for row in panel.editor.rows[-3:-1]] == [f"control token {token}", ""]

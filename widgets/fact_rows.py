@@ -14,6 +14,7 @@ from itertools import count
 from typing import Any, NamedTuple
 
 from alphaedit_core.errors import InputError
+from alphaedit_core.integers import as_integer
 
 from .drafts import Draft
 from .old_targets import open_prompt
@@ -83,7 +84,8 @@ class FactRows:
         Raises:
             InputError: if none has it.
         """
-        if not isinstance(index, int) or not 0 <= index < len(self):
+        whole = as_integer(index)
+        if whole is None or not 0 <= whole < len(self):
             there = f"give 0 to {len(self) - 1}" if len(self) else "there is none yet"
             raise InputError(f"there is no row with the index {index}; {there}")
 

@@ -12,8 +12,9 @@ from alphaedit_core.errors import AlphaEditError, InputError
 from alphaedit_core.fact_files import example_facts, facts_from_bytes
 from alphaedit_core.facts import Fact
 from alphaedit_core.markup import escape
+from alphaedit_core.prompts import control_tokens
 from alphaedit_core.session import EditSession
-from alphaedit_core.templates import filled
+from alphaedit_core.templates import filled, stripped
 
 from .drafts import DRAFT, Draft
 from .fact_rows import FIELDS, FactRows
@@ -51,6 +52,7 @@ class FactsPanel(Panel):
         super().__init__(source)
         self._rows = FactRows(self.state)
         self._splits: dict[tuple[str, str], Split] = {}
+        self._control: list[str] | None = None
         self._said = ""
         self.editor = FactsEditor(self._asked)
         self._count, self._chosen, self._message = W.HTML(), W.HTML(), W.HTML()
@@ -425,6 +427,7 @@ class FactsPanel(Panel):
 
     def _other_session(self, *_: Any) -> None:
         self._splits.clear()
+        self._control = None
         self._redraw()
 
     def _redraw(self, *_: Any) -> None:
@@ -453,6 +456,11 @@ class FactsPanel(Panel):
             for name in ("paraphrases", "neighbours")
             if (texts := getattr(draft, name))
         ]
+        words = filled(draft.prompt, draft.subject), draft.target, draft.target_true
+        if self._control is None:
+            self._control = control_tokens(self.session.model.tokenizer)
+        found = [token for token in self._control if any(token in text for text in words)]
+        also += [f"control token {token}" for token in found]
         return {
             "key": key,
             **{name: _whole(getattr(draft, name)) for name in FIELDS},
@@ -493,7 +501,7 @@ class FactsPanel(Panel):
 
 
 def _composed(words: str) -> str:
-    return unicodedata.normalize("NFC", _whole(words).strip())
+    return unicodedata.normalize("NFC", stripped(_whole(words)))
 
 
 def _whole(words: str) -> str:

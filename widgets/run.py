@@ -35,6 +35,8 @@ _STAGES = {
     "keys and update": "read the keys, write the update layer by layer",
     "after": "ask the model again",
 }
+#: Notes on how facts were read that are shown at most.
+_NOTES = 20
 #: Stages that have a curve for every fact.
 _SEARCHES = ("target values", "training")
 
@@ -302,6 +304,7 @@ class RunPanel(Panel):
         self._outcome.value = (
             text("run-summary", summary(result, self._projected()), tag="p")
             + superseded_html(result.superseded)
+            + _notes(result)
             + _facts_table(result)
             + _layers_table(result)
         )
@@ -368,6 +371,12 @@ def _stage_list(job: Job[Any], trains: bool) -> str:
             f'<span class="ae-quiet">{escape(words)}: {escape(state)}</span></li>'
         )
     return f'<ol class="ae-stages" data-testid="stages">{"".join(items)}</ol>'
+
+
+def _notes(result: EditResult) -> str:
+    """What a person should know about how facts were read, each note once."""
+    notes = dict.fromkeys(outcome.note for outcome in result.outcomes if outcome.note)
+    return "".join(text("run-note", note, tag="p") for note in list(notes)[:_NOTES])
 
 
 def _facts_table(result: EditResult) -> str:

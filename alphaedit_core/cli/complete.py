@@ -7,6 +7,7 @@ from pathlib import Path
 
 from alphaedit_core.errors import InputError
 from alphaedit_core.progress import Monitor
+from alphaedit_core.templates import stripped
 
 from . import options, output
 
@@ -30,7 +31,7 @@ def add(commands: options.Commands) -> None:
 
 def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     """Complete one prompt."""
-    prompt = arguments.prompt.strip()
+    prompt = stripped(arguments.prompt)
     if not prompt:
         raise InputError(f'prompt "{arguments.prompt}" is blank; give the beginning of a text')
     from alphaedit_core.completions import complete
