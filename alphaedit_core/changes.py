@@ -15,6 +15,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .errors import InputError
+
 #: Rows that are brought to float64 at a time.
 _CHUNK = 1024
 
@@ -162,6 +164,17 @@ def kind_of(change: Change) -> str:
 def tensors_of(change: Change) -> dict[str, Tensor]:
     """What a change consists of, by name."""
     return {name: getattr(change, name) for name in _FIELDS[kind_of(change)]}
+
+
+def tensor_names(kind: str) -> tuple[str, ...]:
+    """Names of the tensors that a change of a kind consists of.
+
+    Raises:
+        InputError: if there is no such kind.
+    """
+    if kind not in _FIELDS:
+        raise InputError(f'change "{kind}" is not known; there are {", ".join(_FIELDS)}')
+    return _FIELDS[kind]
 
 
 def change_from(kind: str, tensors: Mapping[str, Tensor]) -> Change:

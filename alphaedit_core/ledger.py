@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,14 @@ from weakref import WeakKeyDictionary
 
 from torch import Tensor
 
-from .changes import Change, change_from, kind_of, tensors_of
+from .changes import Change, kind_of, tensors_of
 from .errors import CorruptFileError, InputError, SessionError
 from .facts import Fact
 from .files import read_json, sha256_of_file, write_atomic, write_json_atomic
 from .hyperparameters import HyperParameters
 from .old_sessions import UNKNOWN, with_superseded
 from .results import EditResult
+from .session_schema import checked_manifest, inside, stored_entry, stored_tensors
 from .tensor_files import load_tensors, save_tensors, tensor_digest
 
 FORMAT = "alphaedit session 3"
@@ -64,6 +65,8 @@ class Entry:
         digest: of the edited weights after it.
         hyperparameters: what it was made with.
         title: a name that a person gave it, or "".
+        sketches: of what all edits up to this one add to each weight, by layer, see
+            :mod:`.sketches`; none in a session of an earlier version.
     """
 
     created: str
@@ -72,6 +75,7 @@ class Entry:
     digest: str
     hyperparameters: HyperParameters
     title: str = ""
+    sketches: dict[int, list[float]] = field(default_factory=dict)
 
     @property
     def facts(self) -> list[Fact]:
@@ -190,6 +194,7 @@ def load_manifest(folder: Path) -> dict[str, Any]:
         raise CorruptFileError(f"{folder / _MANIFEST}: not a session of this version; save it anew")
     if manifest.pop("checksum", None) != _checksum(manifest):
         raise CorruptFileError(f"{folder / _MANIFEST}: damaged; take a copy")
+    checked_manifest(folder / _MANIFEST, manifest)
     return manifest
 
 
@@ -231,7 +236,18 @@ def load_entries(
     Raises:
         CorruptFileError: if a file is missing, damaged or not what the manifest says.
     """
-    entries = with_superseded([_read_entry(folder, named) for named in manifest["entries"]])
+    read = [_read_entry(folder, named) for named in manifest["entries"]]
+    layers = manifest["hyperparameters"]["layers"]
+    for entry, named in zip(read, manifest["entries"], strict=True):
+        if list(entry.hyperparameters.layers) != layers:
+            raise CorruptFileError(
+                f"{folder / named['record']}: edits the layers {list(entry.hyperparameters.layers)}"
+                f", and the session {layers}; take a copy"
+            )
+    try:
+        entries = with_superseded(read)
+    except CorruptFileError as error:
+        raise CorruptFileError(f"session {folder}: {error}") from None
     if stored is not None:
         for entry, named in zip(entries, manifest["entries"], strict=True):
             stored.note(folder, entry, named)
@@ -256,6 +272,7 @@ def _write_entry(folder: Path, entry: Entry, stored: Stored) -> dict[str, str]:
             for batch in entry.batches
         ],
         "tensors": _described(tensors),
+        "sketches": {str(layer): own for layer, own in entry.sketches.items()},
     }
     text = json.dumps(record, ensure_ascii=False, sort_keys=True, indent=1) + "\n"
     checksum = sha256(text.encode()).hexdigest()
@@ -288,33 +305,34 @@ def _described(tensors: Mapping[str, Tensor]) -> dict[str, str]:
 
 
 def _read_entry(folder: Path, named: dict[str, str]) -> Entry:
-    file = folder / named["record"]
+    file, beside = inside(folder, named["record"]), inside(folder, named["tensors"])
     if not file.is_file() or sha256_of_file(file) != named["sha256"]:
         raise CorruptFileError(f"{file}: missing or damaged; take a copy")
-    record, beside = read_json(file), folder / named["tensors"]
+    found = stored_entry(file, read_json(file))
     try:
         tensors, _ = load_tensors(beside)
     except FileNotFoundError:
         raise CorruptFileError(f"{beside}: missing; take a copy") from None
-    if _described(tensors) != record["tensors"]:
+    if _described(tensors) != found.tensors:
         raise CorruptFileError(f"{beside}: damaged, or of another edit; take a copy")
-    batches = []
-    for number, batch in enumerate(record["batches"]):
-        changes: dict[int, Change] = {}
-        keys: dict[int, Tensor] = {}
-        for layer, kind in batch["changes"].items():
-            prefix = f"{number}.{layer}."
-            own = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
-            keys[int(layer)] = own.pop("keys")
-            changes[int(layer)] = change_from(kind, own)
-        facts = [Fact.stored(fact) for fact in batch["facts"]]
-        superseded = tuple(batch.get("superseded", UNKNOWN))
-        batches.append(Batch(facts, changes, keys, batch["plan"], superseded))
+    batches = [
+        Batch(
+            batch.facts,
+            changes,
+            keys,
+            batch.plan,
+            UNKNOWN if batch.superseded is None else tuple(batch.superseded),
+        )
+        for batch, (changes, keys) in zip(
+            found.batches, stored_tensors(beside, found, tensors), strict=True
+        )
+    ]
     return Entry(
-        record["created"],
+        found.created,
         batches,
-        EditResult.from_dict(record["result"]),
-        record["digest"],
-        HyperParameters.from_dict(record["hyperparameters"]),
-        record["title"],
+        found.result,
+        found.digest,
+        found.hyperparameters,
+        found.title,
+        {int(layer): own for layer, own in found.sketches.items()},
     )

@@ -239,6 +239,7 @@ def load_model(
     dtype: str = "auto",
     places: Places | None = None,
     monitor: Monitor | None = None,
+    network: bool = True,
 ) -> EditableModel:
     """Load a causal language model for editing.
 
@@ -251,6 +252,7 @@ def load_model(
             ``float64``.
         places: where the parts are, for a structure that is not understood by itself.
         monitor: what to report to.
+        network: whether the hub may be asked for a hub id; else an earlier download of it is taken.
 
     Raises:
         InputError: if the model, device or dtype does not exist, or the model's files are damaged
@@ -262,7 +264,7 @@ def load_model(
 
     where = resolve_device(device)
     wanted = _resolve_dtype(dtype, where)
-    folder = locate(str(name), monitor or Monitor())
+    folder = locate(str(name), monitor or Monitor(), network)
     with quiet_transformers(), _refusing(str(name)):
         tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         model = _weights(folder, dtype=wanted)
@@ -412,7 +414,7 @@ def _resolve_dtype(dtype: str, device: torch.device) -> torch.dtype | str:
     return found
 
 
-def locate(name: str, monitor: Monitor) -> str:
+def locate(name: str, monitor: Monitor, network: bool = True) -> str:
     """The directory or hub id to load from; packaged and GGUF models are converted once.
 
     Raises:
@@ -438,7 +440,29 @@ def locate(name: str, monitor: Monitor) -> str:
                 "save_pretrained wrote"
             )
         return str(path)
-    return _on_the_hub(name)
+    return _on_the_hub(name) if network else _fetched_before(name)
+
+
+def _fetched_before(name: str) -> str:
+    """The folder of an earlier download of a hub id, without asking the hub.
+
+    Raises:
+        InputError: if there is none.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return str(snapshot_download(name, local_files_only=True))
+    except HFValidationError:
+        raise InputError(
+            f'model "{name}" is no longer there; say where it is now (--model, or model=)'
+        ) from None
+    except OSError:
+        raise InputError(
+            f'model "{name}" is not on this machine, and would be fetched from the hub; if you '
+            f"trust it, say so (--model {name}, or fetch_model=True)"
+        ) from None
 
 
 def _on_the_hub(name: str) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from .editing import LayerWrite
 from .facts import Fact
 from .likelihood import Score
 from .markup import escape
+from .stored_records import read_record
 from .superseding import Superseded
 from .targets import Trace
 
@@ -100,29 +101,14 @@ class EditResult:
 
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> EditResult:
-        """The inverse of :meth:`to_dict`."""
+        """The inverse of :meth:`to_dict`.
 
-        def seen(one: dict[str, Any]) -> Seen:
-            true = one["true"] and Score(**one["true"])
-            return Seen(one["completion"], Score(**one["new"]), true)
-
-        outcomes = [
-            Outcome(
-                Fact.stored(one["fact"]),
-                tuple(one["tokens"]),
-                seen(one["before"]),
-                seen(one["after"]),
-                Trace(**one["trace"]),
-                _share(one["residual_left"]),
-                one["note"],
-            )
-            for one in stored["outcomes"]
-        ]
-        writes = [[LayerWrite(**write) for write in batch] for batch in stored["writes"]]
-        superseded = [Superseded.from_dict(one) for one in stored.get("superseded", ())]
-        return cls(
-            outcomes, writes, stored["batches"], stored["plans"], stored["seconds"], superseded
-        )
+        Raises:
+            InputError: naming the first field that is not as it should be.
+        """
+        found = read_record(cls, stored)
+        outcomes = [replace(one, residual_left=_share(one.residual_left)) for one in found.outcomes]
+        return replace(found, outcomes=outcomes)
 
     def rows(self) -> list[tuple[str, ...]]:
         """The table of before and after: prompt, said before, says now, P(new), P(true)."""

@@ -43,12 +43,18 @@ from .nullspace import Bases, Spectrum, Threshold, spectra
 from .progress import Monitor
 from .prompts import Request, prepare
 from .results import EditResult, Outcome, Seen
+from .session_schema import check_fits
+from .sketches import PAIRS, apart
 from .statistics import collect_statistics
 from .superseding import named
 from .targets import Targets
 from .weights import EditedWeights
 
 log = logging.getLogger(__name__)
+
+#: Furthest that rounding may bring weights from those saved: as a share of the change of a weight,
+#: and as a share of the weight, to which the change is added in float32.
+_ROUNDING, _WEIGHT_ROUNDING = 1e-3, 1e-6
 
 #: What is told of a change of a session; see :meth:`EditSession.watch`.
 Watcher = Callable[[str], None]
@@ -448,18 +454,26 @@ class EditSession:
         model: EditableModel | None = None,
         device: str = "auto",
         monitor: Monitor | None = None,
+        fetch_model: bool = False,
     ) -> EditSession:
         """A saved session, applied to its model.
+
+        Weights that are not bit for bit those saved, as on a machine that rounds sums otherwise,
+        are kept with a warning that says how far away they are; where that is more than rounding
+        the session is refused.
 
         Args:
             folder: where it was saved.
             model: the unedited model; None to load the one that the session names.
             device: where to load that one.
             monitor: what to report to.
+            fetch_model: whether a model that the session names may be fetched from the hub.
 
         Raises:
-            InputError: if there is no session.
-            CorruptFileError: if a file of it is damaged.
+            InputError: if there is no session, or its model is not on this machine and is not to
+                be fetched.
+            CorruptFileError: if a file of it is damaged or not what this library writes, or its
+                changes are not those that its weights were made of.
             FingerprintError: if the model has other weights (names both fingerprints), or another
                 tokenizer, configuration or other module paths, under which the same edit is
                 another one.
@@ -470,7 +484,7 @@ class EditSession:
         stored = ledger.Stored()
         entries, applied = ledger.load_entries(place, manifest, stored), manifest["applied"]
         if model is None:
-            model = _named_model(place, manifest, device, monitor)
+            model = _named_model(place, manifest, device, monitor, fetch_model)
         if model.fingerprint != manifest["fingerprint"]:
             raise FingerprintError(
                 f'session {place}: belongs to "{manifest["model"]}" with weights '
@@ -479,16 +493,23 @@ class EditSession:
             )
         _compare(place, manifest, model)
         hyperparameters = HyperParameters.from_dict(manifest["hyperparameters"])
-        session = cls(model, None, hyperparameters, manifest["contexts"])
-        session._statistics, session._entries = manifest["statistics"], entries
-        session._stored = stored
-        session.restore(applied)
-        if applied and session.weights_digest() != entries[applied - 1].digest:
-            log.warning(
-                "the weights differ in their last bits from those saved: made with %s, here %s",
-                manifest["made_with"],
-                surroundings(model),
-            )
+        try:
+            session = cls(model, None, hyperparameters, manifest["contexts"])
+        except InputError as error:
+            raise CorruptFileError(f"session {place}: {error}") from None
+        try:
+            matrix = model.anatomy.matrix
+            sizes = {n: (matrix(n).shape[0], matrix(n).shape[1]) for n in hyperparameters.layers}
+            for batch in (batch for entry in entries for batch in entry.batches):
+                check_fits(place, batch.changes, sizes)
+            session._statistics, session._entries = manifest["statistics"], entries
+            session._stored = stored
+            session.restore(applied)
+            if applied and session.weights_digest() != entries[applied - 1].digest:
+                session._check_distance(place, manifest["made_with"])
+        except BaseException:
+            session.close()
+            raise
         return session
 
     def __repr__(self) -> str:
@@ -540,6 +561,7 @@ class EditSession:
                 ),
                 self.weights_digest(),
                 self.hyperparameters,
+                sketches={layer: self._weights.sketch(layer) for layer in self._weights.layers},
             )
             self._entries = [*self._entries[: self._applied], entry]
             self._applied += 1
@@ -548,6 +570,32 @@ class EditSession:
             self._make()
             raise
         return entry.result
+
+    def _check_distance(self, place: Path, made_with: Mapping[str, Any]) -> None:
+        """Say how far the weights are from those saved; refuse what no rounding explains."""
+        kept, far = self._entries[self._applied - 1].sketches, {}
+        for layer, saved in kept.items():
+            here = self._weights.sketch(layer)
+            change = max(apart(each, [0.0] * PAIRS) for each in (saved, here))
+            away = apart(saved, here)
+            far[layer] = away / change if change else 0.0
+            if away > _ROUNDING * change + _WEIGHT_ROUNDING * self._weights.original_norm(layer):
+                raise CorruptFileError(
+                    f"session {place}: the weights made from its changes are not those that were "
+                    f"saved, layer {layer} is about {min(far[layer], 10):.0%} of its change away; "
+                    "a file of it was changed, take a copy"
+                )
+        words = (
+            f"they are at most about {max(far.values()):.1g} of their change away"
+            if far
+            else "how far they are from them was not kept by the version that saved them"
+        )
+        log.warning(
+            "the weights are not bit for bit those saved: %s (made with %s, here %s)",
+            words,
+            made_with,
+            surroundings(self.model),
+        )
 
     def _go_to(self, number: int) -> None:
         with self.model.in_use():
@@ -674,19 +722,23 @@ def _without_recipe(statistics: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _named_model(
-    place: Path, manifest: Mapping[str, Any], device: str, monitor: Monitor | None
+    place: Path,
+    manifest: Mapping[str, Any],
+    device: str,
+    monitor: Monitor | None,
+    network: bool,
 ) -> EditableModel:
     """The model that a saved session names."""
     name = manifest["model"]
     try:
-        return load_model(name, device, manifest["dtype"], monitor=monitor)
+        return load_model(name, device, manifest["dtype"], monitor=monitor, network=network)
     except InputError as error:
         if Path(name).is_absolute() and not Path(name).exists():
             raise InputError(
                 f'session {place}: its model "{name}" is not there any more; name the place where '
                 "it is now: --model, or EditSession.load(folder, model)"
             ) from error
-        raise
+        raise InputError(f"session {place}: {error}") from None
 
 
 #: Parts of a model that may differ where an edit still means the same.

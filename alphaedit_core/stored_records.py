@@ -90,7 +90,7 @@ def _value(hint: Any, value: object, place: str) -> Any:
             raise InputError(f"{place} is {kind(value)}, not a list")
         found = [_value(inner[0], one, f"{place}[{n}]") for n, one in enumerate(value)]
         return tuple(found) if origin is tuple else found
-    if hasattr(hint, "from_dict"):
+    if hasattr(hint, "stored") or hasattr(hint, "from_dict"):
         return _made(hint, value, place)
     if dataclasses.is_dataclass(hint):
         return read_record(typing.cast(type, hint), value, place)
@@ -102,7 +102,7 @@ def _made(of: Any, value: object, place: str) -> Any:
     if not isinstance(value, Mapping):
         raise InputError(f"{place} is {kind(value)}, not an object")
     try:
-        return of.from_dict(value)
+        return (of.stored if hasattr(of, "stored") else of.from_dict)(value)
     except InputError as error:
         raise InputError(f"{place}: {error}") from None
 

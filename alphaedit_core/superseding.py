@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from .facts import Fact, replaced
+from .stored_records import read_record
 
 
 class Written(Protocol):
@@ -50,8 +51,12 @@ class Superseded:
 
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> Superseded:
-        """The inverse of :meth:`to_dict`."""
-        return cls(stored["edit"], Fact.stored(stored["fact"]), Fact.stored(stored["by"]))
+        """The inverse of :meth:`to_dict`.
+
+        Raises:
+            InputError: naming the first field that is not as it should be.
+        """
+        return read_record(cls, stored)
 
 
 class Standing:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from .changes import Change, compose, in_float64
 from .models import EditableModel
+from .sketches import sketch
 from .tensor_files import tensor_digest
 
 
@@ -83,6 +84,10 @@ class EditedWeights:
     def distance(self, layer: int) -> float:
         """Frobenius norm of all changes of a layer together."""
         return float((self._masters[layer] - self._wide(self._originals[layer])).norm())
+
+    def sketch(self, layer: int) -> list[float]:
+        """A few numbers of all changes of a layer together, see :mod:`.sketches`."""
+        return sketch(self._masters[layer], self._originals[layer])
 
     def digest(self) -> str:
         """Digest of the edited matrices as they are in the model now, 32 hex digits."""
