@@ -26,6 +26,7 @@ import widgets
 from alphaedit_core import EditResult, EditSession, HyperParameters, Spectrum, export
 from alphaedit_core.cli import _parser
 from alphaedit_core.datasets import dataset, datasets
+from alphaedit_core.editors import editors
 from alphaedit_core.errors import InputError
 from alphaedit_core.fact_files import read_facts
 from alphaedit_core.metrics import Given, Metric, metrics
@@ -150,6 +151,14 @@ def kinds_no_metric_asks(name: str) -> set[str]:
 def test_every_metric_is_named() -> None:
     """``score`` stands in the words of its row, the others in the column of names."""
     assert set(re.findall(r"`(\w+)`", section("Metrics").split("```")[0])) >= set(metrics())
+
+
+def test_every_editor_is_in_its_table() -> None:
+    table = [line for line in section("Editors").splitlines() if line.startswith("| `")]
+    named = [name for line in table for name in re.findall(r"`([\w-]+)`", line.split("|")[1])]
+    assert sorted(named) == sorted(editors())
+    count = ["ten", "eleven", "twelve", "thirteen"][len(editors()) - 10]
+    assert f"| {count} editors, " in (ROOT / "notebooks/README.md").read_text(encoding="utf-8")
 
 
 def test_every_tab_is_in_the_table() -> None:
