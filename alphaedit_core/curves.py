@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from .errors import InputError
-from .pictures import _STROKES, GREY, _image, _svg
+from .pictures import _STROKES, GREY, _image, _svg, plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -60,7 +60,13 @@ def curves_html(
         ):
             dot = "o" if len(places) <= _MARKED else None
             axes.plot(
-                places, values, color=colour, linestyle=dashes, marker=dot, markersize=4, label=name
+                places,
+                values,
+                color=colour,
+                linestyle=dashes,
+                marker=dot,
+                markersize=4,
+                label=plain(name),
             )
         if mark is not None:
             at, word = mark

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .drift import BANDS, Drift
-from .pictures import _STROKES, GREY, VERMILLION, _image, _svg
+from .pictures import _STROKES, GREY, VERMILLION, _image, _svg, plain
 from .results import html_table
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ def drift_svg(drifts: Mapping[int, Drift], applied: int) -> str:
                 known = [(n, value) for n, value in points if value is not None]
                 x, y = [n for n, _ in known], [value for _, value in known]
                 highest = max([highest, *y])
-                axes.plot(x, y, color=colour, linestyle=dashes, label=column.name)
+                axes.plot(x, y, color=colour, linestyle=dashes, label=plain(column.name))
                 for hollow in (False, True):
                     some = [(n, value) for n, value in known if (n > applied) is hollow]
                     axes.plot(

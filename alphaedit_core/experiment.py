@@ -43,7 +43,7 @@ from .experiment_files import (
     write_points,
 )  # fmt: skip
 from .facts import check_facts
-from .files import write_atomic
+from .files import check_name, write_atomic
 from .hyperparameters import HyperParameters, in_words, model_name
 from .identity import identity
 from .integers import as_integer
@@ -60,6 +60,8 @@ from .yardstick import Yardstick
 
 UNEDITED = "unedited"
 _LOCK = ".lock"
+#: File systems take names of 255 bytes.
+_LONGEST_NAME = 200
 _PARTS = ("plan", "records", "probes", "model")
 #: What a model is besides its weights, as far as numbers of an experiment hang on it.
 _MODEL_PARTS = ("tokenizer", "configuration", "places", "precision", "attention")
@@ -109,6 +111,8 @@ class Plan:
             if whole is None or whole < 1:
                 raise InputError(f"{name} {value!r} is not a whole number above 0; give 1 or more")
             object.__setattr__(self, name, whole)
+        if type(self.seed) is not int or not 0 <= self.seed < 1 << 63:
+            raise InputError(f"seed {self.seed!r} cannot be used; give 0 to 2**63 - 1")
         if self.evaluate_every is not None and self.evaluate_every % self.batch_size:
             raise InputError(
                 f"evaluate_every {self.evaluate_every} is not a multiple of batch_size "
@@ -444,8 +448,11 @@ def batched(records: Sequence[Record], size: int) -> tuple[list[list[Record]], l
 
 
 def session_folder(folder: Path, place: int, method: str) -> Path:
-    """Where the session of a method is kept."""
-    return folder / f"{place:02}-{re.sub('[^a-z0-9+-]+', '-', method.lower()).strip('-')}"
+    """Where the session of a method is kept; of a long name its beginning and a digest."""
+    name = re.sub("[^a-z0-9+-]+", "-", method.lower()).strip("-")
+    if len(name) > _LONGEST_NAME:
+        name = f"{name[: _LONGEST_NAME - 13]}-{sha256(method.encode()).hexdigest()[:12]}"
+    return folder / f"{place:02}-{name}"
 
 
 class _Work:
@@ -686,6 +693,7 @@ def _opened(place: Path, manifest: dict[str, Any], monitor: Monitor) -> Iterator
             process has it. A folder that was begun here and holds nothing is removed when
             something cannot be used after all.
     """
+    check_name("experiment", place)
     begun = not (place / MANIFEST).exists()
     if begun and place.exists() and (not place.is_dir() or _holds(place)):
         raise InputError(f"experiment {place}: exists and is none; give a new folder")

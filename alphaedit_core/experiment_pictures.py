@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from math import ceil
 from typing import TYPE_CHECKING
 
-from .pictures import BLUE, GREEN, GREY, VERMILLION, _image, _svg
+from .pictures import BLUE, GREEN, GREY, VERMILLION, _image, _svg, plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -126,7 +126,7 @@ def _panels(series: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], x
                 dot = "o" if len(values) == 1 else None
                 axes.plot(
                     *zip(*values, strict=True), color=colour, linestyle=dashes, marker=dot,
-                    label=name,
+                    label=plain(name),
                 )  # fmt: skip
             axes.set_title(measure)
             axes.set_xlabel(x)

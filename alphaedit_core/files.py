@@ -18,10 +18,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from .errors import CorruptFileError
+from .errors import CorruptFileError, InputError
 from .json_text import parse_json, read_bytes
 
 _BLOCK_BYTES = 1 << 20
+#: File systems take 255 bytes, of which temporary names beside a file need some.
+_LONGEST_NAME = 230
 
 
 def sha256_of_file(path: str | os.PathLike[str]) -> str:
@@ -115,6 +117,25 @@ def _put_back(place: Path) -> None:
             shutil.rmtree(old, ignore_errors=True)
         else:
             os.replace(old, place)
+
+
+def check_name(what: str, path: str | os.PathLike[str]) -> None:
+    """Refuse a path with a name that file systems do not take, with room for temporary names.
+
+    Args:
+        what: what is kept there, for the message.
+        path: where.
+
+    Raises:
+        InputError: naming the beginning of the name, its length and the longest.
+    """
+    for part in Path(path).parts:
+        size = len(os.fsencode(part))
+        if size > _LONGEST_NAME or "\0" in part:
+            raise InputError(
+                f'{what}: the name "{part[:20].split(chr(0))[0]}…" of {size} bytes cannot be used; '
+                f"give one of at most {_LONGEST_NAME}"
+            )
 
 
 def sizes_below(folder: str | os.PathLike[str]) -> Iterator[tuple[str, int]]:

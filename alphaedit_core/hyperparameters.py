@@ -95,6 +95,24 @@ class HyperParameters:
         for name in positive:
             if not 0 < getattr(self, name) < math.inf:
                 raise InputError(f"{name} {getattr(self, name)} is not positive; give more than 0")
+        for name in _REAL:
+            if not (_LEAST <= getattr(self, name) <= _MOST):
+                raise InputError(
+                    f"{name} {getattr(self, name):g} is 0 or infinite in float32, in which it is "
+                    f"used; give {_LEAST:g} to {_MOST:g}"
+                )
+        for name in ("loss_stop", "weight_decay", "kl_factor"):
+            if getattr(self, name) > _MOST:
+                raise InputError(
+                    f"{name} {getattr(self, name):g} is infinite in float32, in which it is used; "
+                    f"give at most {_MOST:g}"
+                )
+        for name, most in _MOST_WHOLE.items():
+            if (getattr(self, name) or 0) > most:
+                raise InputError(
+                    f"{name} {getattr(self, name):.3g} is more than can be done; give at most "
+                    f"{most:,}"
+                )
         for name in ("loss_stop", "weight_decay", "kl_factor", "contexts"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise InputError(f"{name} {getattr(self, name)} is negative; give 0 or more")
@@ -130,6 +148,13 @@ class HyperParameters:
                 f"layer_lambda_factors {in_words(self.layer_lambda_factors)} are not all positive; "
                 "give more than 0"
             )
+        for factor in self.layer_lambda_factors:
+            for name in ("ridge", "covariance_weight"):
+                if not _LEAST <= getattr(self, name) * factor <= _MOST:
+                    raise InputError(
+                        f"layer_lambda_factors: {factor:g} times {name} {getattr(self, name):g} is "
+                        f"outside {_LEAST:g} to {_MOST:g}; give a factor nearer to 1"
+                    )
 
     def at(self, layer: int) -> HyperParameters:
         """What one edited layer is solved with: its own threshold and lambda, where there are any.
@@ -289,6 +314,15 @@ class Shape:
     hidden_size: int
     inner_size: int
 
+
+#: Numbers used in float32, and what is neither 0 nor infinite there, with room for squares.
+_REAL = (
+    "learning_rate", "clamp_factor", "ridge", "kept_share", "step_size", "norm_constraint",
+    "covariance_weight", "emmet_weight",
+)  # fmt: skip
+_LEAST, _MOST = 1e-18, 1e18
+#: What takes longer than anybody waits, or more memory than there is.
+_MOST_WHOLE = {"steps": 100_000, "context_tokens": 10_000, "tokens": 10**12}
 
 #: No model comes near it.
 _MOST_LAYER = 10_000

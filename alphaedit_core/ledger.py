@@ -22,7 +22,7 @@ from torch import Tensor
 from .changes import Change, kind_of, tensors_of
 from .errors import CorruptFileError, InputError, SessionError
 from .facts import Fact
-from .files import read_json, sha256_of_file, write_atomic, write_json_atomic
+from .files import check_name, read_json, sha256_of_file, write_atomic, write_json_atomic
 from .hyperparameters import HyperParameters
 from .old_sessions import UNKNOWN, with_superseded
 from .results import EditResult
@@ -123,6 +123,7 @@ def check_place(folder: Path) -> None:
     Raises:
         InputError: if it does.
     """
+    check_name("session", folder)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"session {folder}: is a file; give a new folder")
     if is_session(folder):

@@ -229,6 +229,11 @@ def _ends_and_between(size: int, most: int = _POINTS) -> np.ndarray:
     return np.unique(np.concatenate([np.arange(ends), between, np.arange(size - ends, size)]))
 
 
+def plain(name: str) -> str:
+    """A name that people gave, for a label: a "$" in one would be read as mathematics."""
+    return name.replace("$", r"\$")
+
+
 def _svg(width: float, height: float, draw: Callable[[Figure], None]) -> str:
     """What ``draw`` puts on a figure of so many inches, as SVG text."""
     import matplotlib

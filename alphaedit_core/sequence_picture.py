@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from .pictures import BLUE, GREY, VERMILLION, _image, _svg
+from .pictures import BLUE, GREY, VERMILLION, _image, _svg, plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -63,7 +63,7 @@ def sequence_svg(found: Mapping[str, Mapping[int, Mapping[str, float]]]) -> str:
                 axes.set_xticks([tick for tick in ticks if tick <= high], minor=False)
                 axes.xaxis.set_major_formatter("{x:g}")
                 axes.minorticks_off()
-        panels[0].set_yticks(range(len(names)), names)
+        panels[0].set_yticks(range(len(names)), [plain(name) for name in names])
         panels[0].set_ylim(len(names) - 0.5, -0.5)
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower right", ncols=2)

@@ -14,13 +14,15 @@ import pytest
 
 from alphaedit_core import ability_tasks, json_text
 from alphaedit_core.cli import main, options, settings
+from alphaedit_core.curves import curves_html
 from alphaedit_core.datasets import read_records
 from alphaedit_core.errors import AlphaEditError, CorruptFileError, InputError
-from alphaedit_core.experiment import load_experiment
+from alphaedit_core.experiment import load_experiment, session_folder
 from alphaedit_core.fact_files import facts_from_bytes, read_facts
-from alphaedit_core.files import read_json
+from alphaedit_core.files import check_name, read_json
+from alphaedit_core.hyperparameters import HyperParameters
 from alphaedit_core.json_text import MOST_NESTED, parse_json
-from alphaedit_core.ledger import load_manifest
+from alphaedit_core.ledger import check_place, load_manifest
 from alphaedit_core.references import read_references
 from alphaedit_core.texts import TextFile
 
@@ -164,6 +166,45 @@ def test_a_range_of_states_is_bounded_before_it_is_counted() -> None:
         with pytest.raises(InputError, match="states that no session has"):
             parser.parse_args(["--states", given])
     assert parser.parse_args(["--states", "0-3,7"]).states == [0, 1, 2, 3, 7]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("ridge", 1e-300), ("learning_rate", 1e300), ("covariance_weight", 1e300),
+        ("clamp_factor", 1e-60), ("weight_decay", 1e300), ("steps", 10**12), ("tokens", 10**30),
+        ("context_tokens", 10**9), ("norm_constraint", 1e-200), ("seed", 1 << 64),
+    ],
+)  # fmt: skip
+def test_numbers_that_float32_does_not_hold_are_refused_by_name(field: str, value: float) -> None:
+    with pytest.raises(InputError, match=rf"^{field} .*give") as refusal:
+        HyperParameters(layers=(0,)).replace(**{field: value})
+    assert "\n" not in str(refusal.value) and len(str(refusal.value)) < 160
+
+
+def test_factors_of_a_layer_stay_within_float32_too() -> None:
+    with pytest.raises(InputError, match=r"layer_lambda_factors: 1e-18 times ridge 0\.1"):
+        HyperParameters(layers=(0,), ridge=0.1, layer_lambda_factors=(1e-18,))
+
+
+def test_names_that_no_file_system_takes_are_refused(tmp_path: Path) -> None:
+    place = tmp_path / ("é" * 150)
+    for refused in (
+        lambda: check_place(place),
+        lambda: options.check_writable("session", place),
+        lambda: check_name("session", "a\0b"),
+    ):
+        with pytest.raises(InputError, match=r"session: the name .* bytes cannot be used; give"):
+            refused()
+    long = session_folder(tmp_path, 1, "alphaedit, text " + "/long/" * 100)
+    other = session_folder(tmp_path, 1, "alphaedit, text " + "/long/" * 101)
+    long.mkdir()
+    assert other != long and not other.exists()
+
+
+def test_a_dollar_in_a_name_is_no_mathematics() -> None:
+    curves = {"text /a$b_$/x": ([1, 2], [1, 2]), "b": ([1, 2], [2, 1])}
+    assert "text /a$b_$/x" in curves_html(curves, "x", "y", "s.")
 
 
 def test_a_damaged_file_of_ours_is_named(tmp_path: Path) -> None:

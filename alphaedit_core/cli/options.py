@@ -253,6 +253,9 @@ def check_writable(what: str, folder: Path) -> None:
     Raises:
         InputError: if it could not.
     """
+    from alphaedit_core.files import check_name
+
+    check_name(what, folder)
     place = folder.resolve()
     nearest = next(path for path in (place, *place.parents) if path.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):
