@@ -60,6 +60,10 @@ class Anatomy:
         inner_size: width of the keys (d_in of the down-projections).
         softcap: cap of ``cap * tanh(logits / cap)``, or None where logits are used as they are.
         logit_scale: factor between the head's output and the logits, before the cap.
+        vocabulary: rows of the embedding; token ids are below it.
+        reach: by what each block multiplies its down-projection's output before it joins the
+            stream; None where that is no multiple (see :func:`~.trials.mlp_reach`), and empty
+            where it was not tried.
     """
 
     places: Places
@@ -71,6 +75,8 @@ class Anatomy:
     inner_size: int
     softcap: float | None = None
     logit_scale: float = 1.0
+    vocabulary: int = 0
+    reach: tuple[float | None, ...] = ()
 
     def matrix(self, layer: int) -> Tensor:
         """The down-projection of a block as a view of shape (d_out, d_in), however it is stored.
@@ -152,6 +158,7 @@ def find_anatomy(model: nn.Module, places: Places | None = None) -> Anatomy:
         inner_size=inner_size,
         softcap=softcap,
         logit_scale=logit_scale,
+        vocabulary=int(embeddings.weight.shape[0]),
     )
     _verify(model, found)
     return found

@@ -144,12 +144,13 @@ def write_batch(
         for index, layer in enumerate(layers):
             read, space, own = states.read(layer), spaces[layer], hyperparameters.at(layer)
             lacking = (targets.z - (read.mlp if in_mlp else read.state)).T
+            reach = _reach(model, layer, in_mlp, monitor)
             everything = Projector.identity(space.projector.size, space.projector.device)
             work = Work(
                 read.keys,
                 read.bare,
                 read.mean,
-                lacking,
+                lacking if reach == 1 else lacking / reach,
                 len(layers) - index,
                 weights.master(layer),
                 partial(weights.largest, layer),
@@ -216,6 +217,24 @@ def shares_left(left: Tensor, wanted: Tensor, scale: Tensor) -> list[float | Non
         float(own / asked) if bool(asked > none) else None
         for own, asked, none in zip(left, wanted, least, strict=True)
     ]
+
+
+def _reach(model: EditableModel, layer: int, in_mlp: bool, monitor: Monitor) -> float:
+    """By what the change that a layer writes is multiplied on its way into what is lacking.
+
+    1 where what is lacking is of the MLP's own output.
+    """
+    if in_mlp or not model.anatomy.reach:
+        return 1.0
+    found = model.anatomy.reach[layer]
+    if found is None:
+        words = (
+            "what the down-projections of this model write passes a norm, or the like, before it "
+            "joins the stream: no layer can write its share exactly; see what is left unwritten"
+        )
+        if words not in monitor.warnings:
+            monitor.warn(words)
+    return 1.0 if found is None else found
 
 
 def _train(

@@ -37,19 +37,6 @@ class BlockCall:
 
     kwargs: dict[str, Any]
 
-    def select(self, rows: Tensor, batch: int) -> BlockCall:
-        """The same call for some rows of the batch (indices, int64, on the model's device)."""
-
-        def pick(value: Any) -> Any:
-            if isinstance(value, Tensor):
-                # A first dimension of one is shared by all rows.
-                return value[rows] if value.ndim > 1 and value.shape[0] == batch > 1 else value
-            if isinstance(value, tuple):
-                return tuple(pick(item) for item in value)
-            return value
-
-        return BlockCall({name: pick(value) for name, value in self.kwargs.items()})
-
 
 @dataclass
 class Recording:

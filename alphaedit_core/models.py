@@ -14,7 +14,7 @@ import logging
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
@@ -26,6 +26,7 @@ from .errors import AlphaEditError, CorruptFileError, InputError, SessionError, 
 from .files import atomic_folder, read_json, sha256_of_file, write_json_atomic
 from .holding import Hold, hold_of, wraps_of
 from .progress import Monitor
+from .trials import check_cache, mlp_reach
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -72,6 +73,7 @@ class EditableModel:
     hold: Hold = field(default_factory=Hold, repr=False)
     _weights: dict[str, str] | None = field(default=None, repr=False)
     _glance: dict[str, object] = field(default_factory=dict, repr=False)
+    _found: dict[tuple[object, ...], Any] = field(default_factory=dict, repr=False)
 
     @property
     def holder(self) -> object | None:
@@ -86,6 +88,18 @@ class EditableModel:
     def lock(self) -> threading.RLock:
         """Held by the thread that reads or changes the weights at length."""
         return self.hold.lock
+
+    def remembered(self, what: str, find: Callable[[], R]) -> R:
+        """What ``find`` found out about how this model computes, tried once.
+
+        Once for each attention implementation, dtype and device; not for other weights: it is to
+        be something that does not depend on them.
+        """
+        key = (what, self.model.config._attn_implementation, self.dtype, self.device)
+        if key not in self._found:
+            self._found[key] = find()
+        found: R = self._found[key]
+        return found
 
     @contextlib.contextmanager
     def in_use(
@@ -302,6 +316,8 @@ def wrap(
         if same and places in (None, known.anatomy.places):
             return known
     anatomy = find_anatomy(model, places)
+    check_cache(model, anatomy)
+    anatomy = replace(anatomy, reach=mlp_reach(model, anatomy))
     hold = hold_of(model, anatomy)
     if applied := getattr(hold.holder, "applied", 0):
         raise SessionError(

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
+from .call_shapes import Place, call_shapes
 from .forward import BlockCall, proceed, record
 from .models import EditableModel
 from .packed_attention import PackedGroup, can_pack, packed
@@ -28,6 +29,7 @@ class Suffixes:
         model: the model; it must not change while this object is used.
         rows: pairs of token ids and the index where the suffix begins.
         start: the first block that the suffixes are run through.
+        pack: whether rows of different lengths may be laid end to end.
 
     Attributes:
         order: the given indices of the rows, as they lie in the flat sequence.
@@ -36,12 +38,17 @@ class Suffixes:
     """
 
     def __init__(
-        self, model: EditableModel, rows: Sequence[tuple[Sequence[int], int]], start: int
+        self,
+        model: EditableModel,
+        rows: Sequence[tuple[Sequence[int], int]],
+        start: int,
+        pack: bool = True,
     ) -> None:
         by_length: dict[int, list[int]] = defaultdict(list)
         for index, (ids, cut) in enumerate(rows):
             by_length[len(ids) - cut].append(index)
         self._model, self._start = model, start
+        self._pack = pack and can_pack(model.model)
         self._groups: list[_Group] = []
         self.order: list[int] = []
         prefixes = Prefixes(model, [ids[:cut] for ids, cut in rows])
@@ -52,6 +59,11 @@ class Suffixes:
             self._groups.append(_Group(model, [rows[i] for i in members], cache, start))
             self.order += members
         self._lay_out()
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether all rows go through a block end to end; else in groups of one length."""
+        return self._packed is not None
 
     def run(self, hidden: Tensor, check: Callable[[], None], stop: int | None = None) -> Tensor:
         """Output of the last block, or of block ``stop`` - 1, for the flat sequence.
@@ -96,7 +108,7 @@ class Suffixes:
         lengths = [group.length for group in self._groups for _ in range(group.rows)]
         self.starts = torch.tensor([0, *lengths[:-1]], device=self._model.device).cumsum(0)
         self.entry = torch.cat([group.entry.flatten(0, 1) for group in self._groups])
-        self._packed = _merged(self._groups) if can_pack(self._model.model) else None
+        self._packed = _merged(self._groups, self._start) if self._pack else None
 
 
 class _Group:
@@ -109,35 +121,64 @@ class _Group:
         cache: DynamicCache,
         start: int,
     ) -> None:
-        device = model.device
-        suffix = torch.tensor([list(ids[cut:]) for ids, cut in rows], device=device)
-        before = torch.tensor([cut for _, cut in rows], device=device)
+        self._model, self._start, self.cache = model, start, cache
+        self.shapes = call_shapes(model)
+        self._texts = [(list(ids), cut) for ids, cut in rows]
+        #: Tokens in the cache: the longest prefix, also when its row has left.
+        self._longest = max(cut for _, cut in rows)
+        self._prepare()
+        everyone = torch.arange(self.rows, device=model.device)
+        #: Whether calls can be cut to some rows; else the model prepares those anew.
+        self._known = self._selected(everyone) is not None
+        if self._known:
+            for layer in cache.layers[:start]:  # earlier blocks are not run again
+                layer.reset()
+
+    @torch.no_grad()
+    def _prepare(self) -> None:
+        device = self._model.device
+        suffix = torch.tensor([ids[cut:] for ids, cut in self._texts], device=device)
+        before = torch.tensor([cut for _, cut in self._texts], device=device)
         self.rows, self.length = suffix.shape
-        self.cache = cache
-        longest = int(before.max())
+        longest = self._longest
         real = torch.arange(longest, device=device) >= longest - before[:, None]
         seen = torch.cat([real, torch.ones_like(suffix, dtype=torch.bool)], dim=1).long()
         recording = record(
-            model,
+            self._model,
             suffix,
-            start,
-            model.layers,
+            self._start,
+            self._model.layers,
             positions=before[:, None] + torch.arange(self.length, device=device),
             # Without padding no mask is needed, and attention is faster without one.
             mask=None if bool(real.all()) else seen,
             cache=self.cache,
         )
         self.entry, self.calls = recording.entry, recording.calls
-        for layer in self.cache.layers[:start]:  # earlier blocks are not run again
-            layer.reset()
+
+    def _selected(self, rows: Tensor) -> list[BlockCall] | None:
+        """The calls for some rows; None where it is not known what belongs to which row."""
+        found = []
+        for block, call in enumerate(self.calls, start=self._start):
+            selected = self.shapes.select(block, call, rows, self.rows)
+            if selected is None:
+                return None
+            found.append(selected)
+        return found
 
     def keep(self, rows: Tensor) -> None:
-        if len(rows):
-            self.calls = [call.select(rows, self.rows) for call in self.calls]
-            for layer in self.cache.layers:
-                assert isinstance(layer, DynamicLayer)
-                layer.batch_select_indices(rows)
-        self.entry, self.rows = self.entry[rows], len(rows)
+        if not len(rows):
+            self.rows = 0
+            self.entry = self.entry[rows]
+            return
+        calls = self._selected(rows) if self._known else None
+        self._texts = [self._texts[i] for i in rows.tolist()]
+        for layer in self.cache.layers:
+            assert isinstance(layer, DynamicLayer)
+            layer.batch_select_indices(rows)
+        if calls is None:
+            self._prepare()
+        else:
+            self.entry, self.calls, self.rows = self.entry[rows], calls, len(rows)
 
     def packed(self, start: int) -> PackedGroup:
         masks = {
@@ -151,31 +192,36 @@ class _NotPackable(Exception):
     """A block was called with something that has no clear form for rows laid end to end."""
 
 
-def _merged(groups: Sequence[_Group]) -> list[BlockCall] | None:
+def _merged(groups: Sequence[_Group], start: int) -> list[BlockCall] | None:
     """What to call each block with for all groups laid end to end; None where that is not clear."""
     try:
         return [
             BlockCall(
                 {
-                    name: _end_to_end(name, [call.kwargs[name] for call in calls], groups)
+                    name: _end_to_end((block, name), [call.kwargs[name] for call in calls], groups)
                     for name in calls[0].kwargs
                 }
             )
-            for calls in zip(*(group.calls for group in groups), strict=True)
+            for block, calls in enumerate(
+                zip(*(group.calls for group in groups), strict=True), start=start
+            )
         ]
     except _NotPackable:
         return None
 
 
-def _end_to_end(name: str, values: Sequence[Any], groups: Sequence[_Group]) -> Any:
-    first = values[0]
+def _end_to_end(place: Place, values: Sequence[Any], groups: Sequence[_Group]) -> Any:
+    first, name = values[0], place[1]
     if name == "attention_mask" or isinstance(first, Cache):
         return None  # the packed attention has masks and caches, by group
     if isinstance(first, tuple):
-        return tuple(_end_to_end(name, parts, groups) for parts in zip(*values, strict=True))
+        return tuple(
+            _end_to_end((*place, i), parts, groups)
+            for i, parts in enumerate(zip(*values, strict=True))
+        )
     if not isinstance(first, Tensor):
         return False if name == "use_cache" else first
-    shapes = [(group.rows, group.length) for group in groups]
-    if [value.shape[:2] for value in values] != shapes:
-        raise _NotPackable(name)
+    for group, value in zip(groups, values, strict=True):
+        if not group.shapes.by_token(place, value, group.rows, group.length):
+            raise _NotPackable(name)
     return torch.cat([value.flatten(0, 1) for value in values])[None]

@@ -37,6 +37,7 @@ from .hooks import own_hooks
 from .hyperparameters import HyperParameters
 from .memory import BatchPlan
 from .models import EditableModel
+from .packing import may_pack
 from .progress import Monitor
 from .prompts import Request
 from .suffixes import Suffixes
@@ -105,13 +106,14 @@ class _Rows:
         requests: Sequence[Request],
         last: int,
         place: Place,
+        pack: bool = True,
     ) -> None:
         self._model, self._last = model, last
         #: Modules inside the last edited block whose output delta is added to; none for the
         #: block's own output, after which the search begins.
         self._moved_modules = _modules(model, last, place)
         start = last if self._moved_modules else last + 1
-        self._suffixes = Suffixes(model, [text.cut(requests) for text in texts], start)
+        self._suffixes = Suffixes(model, [text.cut(requests) for text in texts], start, pack)
         self._texts = [texts[index] for index in self._suffixes.order]
         self._requests = requests
         self._before: Tensor | None = None
@@ -267,7 +269,8 @@ def find_targets(
 
     Raises:
         Cancelled: if cancelled; nothing was changed.
-        StructureError: if the place is the attention's, and a block has none as a module.
+        StructureError: if the place is the attention's, and a block has none as a module; if the
+            blocks cannot be run again from what they were called with.
         DivergedError: if a target value is not finite (the model overflows); names the fact.
         torch.OutOfMemoryError: if not even the smallest plan fits.
     """
@@ -297,7 +300,8 @@ def _search(
     with monitor.stage("target values", hp.steps, "step") as stage:
         last = hp.layers[-1]
         with torch.no_grad():
-            batches = _micro_batches(model, requests, last, place, plan, monitor)
+            pack = may_pack(model, monitor)
+            batches = _micro_batches(model, requests, last, place, plan, monitor, pack)
             h0 = _first_states(batches, len(requests))
         search = _Search(h0, hp)
         stage.detail = search.traces
@@ -324,6 +328,7 @@ def _micro_batches(
     place: Place,
     plan: BatchPlan,
     monitor: Monitor,
+    pack: bool = True,
 ) -> list[_Rows]:
     """All texts of all facts, a fact's together, in batches of at most the plan's tokens."""
     batches: list[list[_Text]] = [[]]
@@ -340,7 +345,7 @@ def _micro_batches(
     made = []
     for texts in batches:
         monitor.check()
-        made.append(_Rows(model, texts, requests, last, place))
+        made.append(_Rows(model, texts, requests, last, place, pack))
     return made
 
 
