@@ -49,6 +49,7 @@ def complete(
         for place, i in enumerate(group):
             ids[place, longest - len(rows[i]) :] = torch.tensor(rows[i])
             mask[place, longest - len(rows[i]) :] = 1
+        model.check_ids(ids)
         out = model.model.generate(  # type: ignore[operator]
             input_ids=ids.to(model.device),
             attention_mask=mask.to(model.device),

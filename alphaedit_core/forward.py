@@ -160,6 +160,7 @@ def run_model(
     cache: Cache | None = None,
 ) -> None:
     """Call the model below its head; hooks take what they want from it."""
+    model.check_ids(ids)
     base = model.model.get_submodule(model.anatomy.places.blocks.rpartition(".")[0])
     kwargs: dict[str, Any] = {"input_ids": ids, "use_cache": cache is not None}
     if mask is not None:

@@ -24,6 +24,7 @@ from .anatomy import Anatomy, Places, find_anatomy
 from .cache import models_dir
 from .errors import AlphaEditError, CorruptFileError, InputError, SessionError, StructureError
 from .files import atomic_folder, read_json, sha256_of_file, write_json_atomic
+from .gguf_parts import check_whole, join, parts_of
 from .holding import Hold, hold_of, wraps_of
 from .progress import Monitor
 from .trials import check_cache, mlp_reach
@@ -37,6 +38,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 DEFAULT_MODEL = "smollm2-135m"
+
+#: Dtypes of weights that a forward pass computes in.
+_COMPUTED_IN = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 #: How long the hub may take to say whether it has a model.
 _HUB_SECONDS = 10.0
@@ -109,6 +113,8 @@ class EditableModel:
     ) -> Iterator[None]:
         """Keep other threads off the weights while this is open; one thread may nest it.
 
+        A caller's inference mode is left meanwhile: what is made in it can never be searched with.
+
         The model is in evaluation mode meanwhile: dropout has no place in what is read or written
         here. Afterwards every module is in the mode that it was in.
 
@@ -134,7 +140,7 @@ class EditableModel:
             if not self.lock.acquire(blocking=False):
                 self._wait_for_interrupted_work(check if interrupt is not None else None)
             self.hold.interrupt = interrupt
-            with _evaluating(self.model):
+            with _evaluating(self.model), outside_inference_mode():
                 yield
         finally:
             if self.lock._is_owned():  # type: ignore[attr-defined]
@@ -154,6 +160,23 @@ class EditableModel:
                 return
             if interrupt is None:
                 raise SessionError("the model is busy with other work; wait for it, or cancel it")
+
+    def check_ids(self, ids: Sequence[int] | torch.Tensor) -> None:
+        """Check that the embedding has a row for every one of some token ids.
+
+        Raises:
+            InputError: if not; on an accelerator such an id would end the process.
+        """
+        rows = self.anatomy.vocabulary
+        if len(self.tokenizer) <= rows:  # no text can have such a token
+            return
+        highest = int(torch.as_tensor(ids).max()) if len(ids) else 0
+        if highest >= rows:
+            token = self.tokenizer.convert_ids_to_tokens(highest)
+            raise InputError(
+                f'a text has the token "{token}" ({highest}), but the embedding of "{self.name}" '
+                f"only {rows} rows; leave the token out, or call resize_token_embeddings before"
+            )
 
     @property
     def device(self) -> torch.device:
@@ -229,6 +252,13 @@ class EditableModel:
             f"{self.layers} blocks, hidden {self.anatomy.hidden_size}, keys "
             f"{self.anatomy.inner_size}, {str(self.dtype).removeprefix('torch.')} on {self.device})"
         )
+
+
+def outside_inference_mode() -> contextlib.AbstractContextManager[object]:
+    """Leave the caller's inference mode while this is open; outside of one it does nothing."""
+    if torch.is_inference_mode_enabled():
+        return torch.inference_mode(False)
+    return contextlib.nullcontext()
 
 
 def using_model(
@@ -311,6 +341,8 @@ def wrap(
     model.eval().requires_grad_(False)
     if any(p.is_meta for p in model.parameters()):
         raise StructureError(f'model "{name}" has weights that are not loaded; load all of it')
+    _check_dtypes(model, name)
+    _check_tokens(model, tokenizer, name)
     for known in wraps_of(model):
         same = known.model is model and known.tokenizer is tokenizer and known.name == name
         if same and places in (None, known.anatomy.places):
@@ -331,6 +363,40 @@ def wrap(
         new.fingerprint  # noqa: B018 - likewise
     hold.wraps.add(new)
     return new
+
+
+def _check_dtypes(model: PreTrainedModel, name: str) -> None:
+    """Check that the weights are numbers that can be multiplied, added to and written back."""
+    for path, parameter in model.named_parameters():
+        dtype = parameter.dtype
+        if dtype.is_floating_point and dtype not in _COMPUTED_IN:
+            raise StructureError(
+                f'model "{name}" has weights in {str(dtype).removeprefix("torch.")} ({path}); load '
+                "a copy in bfloat16, float16 or float32"
+            )
+        if parameter.is_inference():
+            raise StructureError(
+                f'model "{name}" was loaded in torch.inference_mode(), so its weights can never be '
+                "edited; load it outside"
+            )
+
+
+def _check_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, name: str) -> None:
+    """Check that the embedding has a row for all of the tokenizer's own tokens.
+
+    Tokens that were added later, as padding often is, may have none:
+    :meth:`EditableModel.check_ids` refuses a text that has one.
+    """
+    embedding: Any = model.get_input_embeddings()
+    rows = int(embedding.weight.shape[0])
+    added = tokenizer.get_added_vocab()
+    highest = max((i for t, i in tokenizer.get_vocab().items() if t not in added), default=0)
+    if highest >= rows:
+        raise InputError(
+            f'tokenizer of "{name}" has a token {highest}, but the embedding of the model only '
+            f"{rows} rows; load the tokenizer that belongs to the model, or call "
+            "resize_token_embeddings"
+        )
 
 
 def fingerprint(model: torch.nn.Module) -> str:
@@ -448,7 +514,11 @@ def locate(name: str, monitor: Monitor, network: bool = True) -> str:
     if path.suffix.lower() == ".gguf":
         if not path.is_file():
             raise InputError(f'model "{name}" does not exist; give the path of a GGUF file')
-        return str(_converted(path, name, sha256_of_file(path), monitor))
+        parts = parts_of(path)
+        checksums = [sha256_of_file(part) for part in parts]
+        together = hashlib.sha256("".join(checksums).encode()).hexdigest()
+        checksum = checksums[0] if len(parts) == 1 else together
+        return str(_converted(parts[0], name, checksum, monitor, others=parts[1:]))
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise InputError(
@@ -515,6 +585,7 @@ def _converted(
     checksum: str,
     monitor: Monitor,
     whole: Callable[[], object] = lambda: None,
+    others: Sequence[Path] = (),
 ) -> Path:
     """A safetensors directory made once from a GGUF file (reading GGUF takes seconds each time).
 
@@ -522,11 +593,12 @@ def _converted(
     for half a gigabyte. One that is damaged is made again.
 
     Args:
-        gguf: the file.
+        gguf: the file, or the first of several.
         name: what the model was asked for by.
-        checksum: SHA-256 of the file.
+        checksum: SHA-256 of the file; of several, of their checksums.
         monitor: what to report to.
         whole: called before the file is converted; sees to it that it is not damaged.
+        others: the further files of a split model, in order.
     """
     from transformers import AutoTokenizer
 
@@ -543,6 +615,10 @@ def _converted(
         _refusing(name),
         atomic_folder(folder) as new,
     ):
+        check_whole([gguf, *others])
+        if others:
+            join([gguf, *others], new / "joined.gguf")
+            gguf = new / "joined.gguf"
         with contextlib.redirect_stderr(io.StringIO()):  # a bar that cannot be turned off
             model: Any = _weights(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
         # The weights are plain float32 by now; only this record still calls them quantised.
@@ -550,6 +626,7 @@ def _converted(
             model.hf_quantizer.remove_quantization_config(model)
         model.save_pretrained(new)
         AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(new)
+        (new / "joined.gguf").unlink(missing_ok=True)
         stamp = {"source_sha256": checksum, "sha256": _checksums(new)}
         write_json_atomic(new / _STAMP, stamp)
     return folder

@@ -141,9 +141,11 @@ def prepare(
         last_layer: the last edited block, where an outlier at the first position is looked for.
 
     Raises:
-        InputError: if a subject or target has no tokens.
+        InputError: if a subject or target has no tokens, or one that the model does not have.
     """
     requests = [_request(model.tokenizer, fact, contexts) for fact in facts]
+    for request in requests:
+        model.check_ids([*request.target, *(token for row in request.rows for token in row.ids)])
     control = control_tokens(model.tokenizer)
     requests = [replace(one, note=_control_note(control, one.fact)) for one in requests]
     return _move_off_the_start(model, requests, last_layer)

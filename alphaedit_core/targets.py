@@ -36,7 +36,7 @@ from .errors import DivergedError, StructureError
 from .hooks import own_hooks
 from .hyperparameters import HyperParameters
 from .memory import BatchPlan
-from .models import EditableModel
+from .models import EditableModel, outside_inference_mode
 from .packing import may_pack
 from .progress import Monitor
 from .prompts import Request
@@ -277,7 +277,9 @@ def find_targets(
     monitor = monitor or Monitor()
     while True:
         try:
-            return _search(model, requests, hyperparameters, plan, monitor, place)
+            # Whatever the caller is in: there is no search without gradients.
+            with outside_inference_mode(), torch.enable_grad():
+                return _search(model, requests, hyperparameters, plan, monitor, place)
         except torch.OutOfMemoryError:
             smaller = plan.halved()
             if smaller is None:

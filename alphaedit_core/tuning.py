@@ -16,7 +16,7 @@ from .forward import Recording, by_length, pad_rows, proceed, record
 from .hooks import own_hooks
 from .hyperparameters import HyperParameters
 from .memory import BatchPlan
-from .models import EditableModel
+from .models import EditableModel, outside_inference_mode
 from .progress import Monitor
 from .prompts import Request
 from .targets import Trace
@@ -58,7 +58,9 @@ def tune(
     """
     while True:
         try:
-            return *_train(model, requests, layer, constrain, hp, plan, monitor), plan
+            # Whatever the caller is in: there is no training without gradients.
+            with outside_inference_mode(), torch.enable_grad():
+                return *_train(model, requests, layer, constrain, hp, plan, monitor), plan
         except torch.OutOfMemoryError:
             smaller = plan.halved()
             if smaller is None:

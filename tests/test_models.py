@@ -11,13 +11,16 @@ from typing import Any
 
 import gguf
 import huggingface_hub.constants
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny import expected_places, tiny_model, tiny_tokenizer
+from tiny import expected_places, tiny_language_model, tiny_model, tiny_tokenizer
 from transformers import ByT5Tokenizer
 
+from alphaedit_core.completions import complete
 from alphaedit_core.errors import Cancelled, InputError, StructureError
+from alphaedit_core.facts import Fact
 from alphaedit_core.fetch import SMOLLM2, is_cached
 from alphaedit_core.identity import identity
 from alphaedit_core.models import (
@@ -28,6 +31,7 @@ from alphaedit_core.models import (
     wrap,
 )
 from alphaedit_core.progress import Monitor
+from alphaedit_core.prompts import prepare
 
 quiet = Monitor(show=None)
 
@@ -359,6 +363,133 @@ def test_a_gguf_file_that_is_cut_short(gguf_file: Path, cache: Path) -> None:
     gguf_file.write_bytes(gguf_file.read_bytes()[:-5000])
     assert "could not be loaded" in refused(gguf_file)
     assert not list((cache / "models").iterdir())
+
+
+def split_gguf(whole: Path, count: int) -> list[Path]:
+    """Files as llama.cpp splits one: what the model is in the first, some tensors in each."""
+    reader = gguf.GGUFReader(whole)
+    parts = []
+    for number in range(count):
+        part = whole.with_name(f"part-{number + 1:05}-of-{count:05}.gguf")
+        writer = gguf.GGUFWriter(part, "llama")
+        if number:  # the others do not even say what the model is
+            writer.kv_data[0].clear()
+        else:
+            for field in reader.fields.values():
+                if not field.name.startswith(("GGUF.", "general.architecture")):
+                    kind = field.types[0]
+                    inner = field.types[-1] if kind == gguf.GGUFValueType.ARRAY else None
+                    writer.add_key_value(field.name, field.contents(), kind, sub_type=inner)
+        writer.add_uint16("split.no", number)
+        writer.add_uint16("split.count", count)
+        writer.add_int32("split.tensors.count", len(reader.tensors))
+        for tensor in reader.tensors[number::count]:
+            writer.add_tensor(tensor.name, tensor.data.copy())
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        parts.append(part)
+    return parts
+
+
+@pytest.mark.parametrize("named", [0, 1, 2])
+def test_the_files_of_a_split_model_are_joined(gguf_file: Path, cache: Path, named: int) -> None:
+    expected = load_model(gguf_file, device="cpu", monitor=quiet)
+    parts = split_gguf(gguf_file, 3)
+    gguf_file.unlink()
+    found = load_model(parts[named], device="cpu", monitor=quiet)
+    assert found.fingerprint == expected.fingerprint
+    text = "The Eiffel Tower is in 東京."
+    assert found.tokenizer(text)["input_ids"] == expected.tokenizer(text)["input_ids"]
+    assert not list(cache.rglob("*.gguf"))
+    again = Monitor(show=None)
+    load_model(parts[0], device="cpu", monitor=again)
+    assert not again.seconds
+
+
+def test_a_split_model_without_some_of_its_files(gguf_file: Path, cache: Path) -> None:
+    parts = split_gguf(gguf_file, 3)
+    parts[0].unlink()
+    message = refused(parts[1])
+    assert "one of the 3 files of a model" in message
+    assert "part-00001-of-00003.gguf is missing" in message
+    whole = gguf_file.with_name("model.gguf")
+    parts[1].rename(whole)
+    assert '"model.gguf" is file 2 of 3 of a model' in refused(whole)
+    assert not list((cache / "models").iterdir())
+
+
+def test_split_files_that_are_not_one_model(gguf_file: Path, cache: Path) -> None:
+    first, second, third = split_gguf(gguf_file, 3)
+    kept = third.read_bytes()
+    third.write_bytes(second.read_bytes())
+    assert "is file 2 of its model by what it says itself" in refused(first)
+    third.write_bytes(kept)
+    one, _ = split_gguf(gguf_file, 2)
+    for old, new in ((one, "x-00001-of-00002.gguf"), (third, "x-00002-of-00002.gguf")):
+        old.rename(old.with_name(new))
+    assert "is file 3 of 3" in refused(one.with_name("x-00002-of-00002.gguf"))
+    assert not list((cache / "models").iterdir())
+
+
+def test_a_gguf_file_that_does_not_say_what_it_is(gguf_file: Path, cache: Path) -> None:
+    writer = gguf.GGUFWriter(gguf_file, "llama")
+    writer.add_tensor("x", np.zeros((2, 2), dtype=np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    message = refused(gguf_file)
+    assert "it has no llama.block_count, llama.embedding_length" in message
+    assert not list((cache / "models").iterdir())
+
+
+# ----------------------------------------------------- weights and tokens that cannot be used
+
+
+def test_weights_of_one_byte_are_refused() -> None:
+    model = tiny_model("llama")
+    down = model.model.model.layers[1].mlp.down_proj
+    down.weight = torch.nn.Parameter(down.weight.to(torch.float8_e4m3fn), requires_grad=False)
+    with pytest.raises(StructureError, match=r"weights in float8_e4m3fn \(model.layers.1.mlp.down"):
+        wrap(model.model, tiny_tokenizer(), "narrow")
+
+
+def test_weights_made_in_inference_mode_are_refused() -> None:
+    with torch.inference_mode():
+        model = tiny_language_model("LlamaConfig", {**SMALL, "vocab_size": len(tiny_tokenizer())})
+    with pytest.raises(StructureError, match=r"was loaded in torch\.inference_mode"):
+        wrap(model, tiny_tokenizer(), "frozen")
+
+
+SMALL = {
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "hidden_size": 16,
+    "intermediate_size": 24,
+}
+
+
+def test_a_tokenizer_with_more_tokens_than_the_embedding_is_refused() -> None:
+    tokenizer = tiny_tokenizer()
+    rows = len(tokenizer) - 1
+    model = tiny_language_model("LlamaConfig", {**SMALL, "vocab_size": rows})
+    with pytest.raises(InputError, match=f"a token {rows}, but the embedding .* only {rows} rows"):
+        wrap(model, tokenizer, "short")
+
+
+def test_a_token_that_was_added_without_a_row_is_refused_where_a_text_has_it() -> None:
+    tokenizer = tiny_tokenizer()
+    rows = len(tokenizer)
+    model = tiny_model("llama", tokenizer)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["[NEW]"]})
+    assert complete(model, ["Rome is"], 2)
+    said = rf'the token "\[NEW\]" \({rows}\), but the embedding of "tiny llama" only {rows} rows'
+    with pytest.raises(InputError, match=said):
+        complete(model, ["Rome is [NEW]"], 2)
+    with pytest.raises(InputError, match=said):
+        prepare(model, [Fact("Rome [NEW]", "{} is in", "Italy")], (), 0)
 
 
 def test_a_cancelled_conversion_leaves_nothing(gguf_file: Path, cache: Path) -> None:

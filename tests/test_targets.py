@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from examples import CONTEXTS, FACTS, NARROW_ATTENTION, outputs, quiet, requests_of
+from examples import CONTEXTS, FACTS, NARROW_ATTENTION, outputs, quiet, requests_of, small
 from tiny import LAYOUTS, tiny_model, tiny_tokenizer
 from torch import Tensor
 from torch.nn import functional as F
@@ -20,6 +21,7 @@ from alphaedit_core.memory import BatchPlan
 from alphaedit_core.models import EditableModel
 from alphaedit_core.progress import Monitor
 from alphaedit_core.prompts import prepare
+from alphaedit_core.session import EditSession
 from alphaedit_core.suffixes import Suffixes
 from alphaedit_core.targets import Place, Targets, find_targets
 from benchmarks.textbook import PlainTarget, plain_target
@@ -277,6 +279,25 @@ def test_it_can_be_cancelled_between_blocks() -> None:
         asked = 0
         with pytest.raises(Cancelled, match="target values"):
             find_targets(model, requests, HP, PLAN, after(limit))
+
+
+@pytest.mark.parametrize("editor", ["alphaedit", "ft"])
+def test_an_edit_inside_no_grad_or_inference_mode(editor: str, tmp_path: Path, cache: Path) -> None:
+    """What the caller is in changes no bit, of that edit or of a later one."""
+    layers = (0,) if editor == "ft" else (0, 1)
+    hp = small(tmp_path, editor=editor, layers=layers, previous_keys=editor != "ft")
+    digests = []
+    for around in (torch.enable_grad, torch.no_grad, torch.inference_mode):
+        session = EditSession(tiny_model("llama"), hyperparameters=hp)
+        with around():
+            session.spectra(monitor=quiet())
+            session.edit(FACTS[:2], monitor=quiet())
+        session.edit(FACTS[2:], monitor=quiet())
+        digests.append(session.weights_digest())
+        session.close()
+        for file in cache.rglob("*.safetensors"):
+            file.unlink()
+    assert len(set(digests)) == 1
 
 
 def test_the_model_is_left_alone() -> None:

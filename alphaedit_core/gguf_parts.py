@@ -1,0 +1,118 @@
+"""GGUF files: a model in several of them, and what must be said in one before it is read.
+
+Of a split model only the first file says what the model is. transformers takes any of them, puts
+its own defaults where nothing is said, and so builds some other, huge model.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .errors import InputError
+
+#: How llama.cpp calls the files of a split model.
+_PART = re.compile(r"(?P<model>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.IGNORECASE)
+
+
+def parts_of(path: Path) -> list[Path]:
+    """All files of the model that a GGUF file is a part of, in order; of a whole one itself.
+
+    Raises:
+        InputError: if some are missing; names them.
+    """
+    match = _PART.fullmatch(path.name)
+    if match is None or int(match["count"]) < 2:
+        return [path]
+    count = int(match["count"])
+    parts = [path.with_name(f"{match['model']}-{n:05}-of-{count:05}.gguf") for n in range(1, count)]
+    parts.append(path.with_name(f"{match['model']}-{count:05}-of-{count:05}.gguf"))
+    missing = [part.name for part in parts if not part.is_file()]
+    if missing:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise InputError(
+            f'"{path.name}" is one of the {count} files of a model, and beside it '
+            f"{', '.join(missing[:3])}{more} {'is' if len(missing) == 1 else 'are'} missing; put "
+            "all of them into one folder"
+        )
+    return parts
+
+
+def check_whole(parts: Sequence[Path]) -> None:
+    """Check that GGUF files are all of one model, in order, and say what it is.
+
+    Raises:
+        InputError: if not; nothing has been built.
+    """
+    from gguf import GGUFReader
+
+    tensors, stated = 0, 0
+    for number, part in enumerate(parts):
+        reader = GGUFReader(part)
+        count, place = _field(reader, "split.count") or 1, _field(reader, "split.no") or 0
+        if count != len(parts):
+            raise InputError(
+                f'"{part.name}" is file {place + 1} of {count} of a model; give the files the '
+                f"names that they were made with, such as model-00001-of-{count:05}.gguf, in one "
+                "folder, and name any of them"
+                if count > 1
+                else f'"{part.name}" has the name of a part, but is a whole model; rename it'
+            )
+        if place != number:
+            raise InputError(
+                f'"{part.name}" is file {place + 1} of its model by what it says itself; give it '
+                "the name that it was made with"
+            )
+        if number == 0:
+            _check_described(reader, part.name)
+            stated = int(_field(reader, "split.tensors.count") or 0)
+        tensors += len(reader.tensors)
+    if stated and stated != tensors:
+        raise InputError(
+            f'"{parts[0].name}" and the files beside it hold {tensors} of {stated} tensors; '
+            "they are not all of one model: fetch them anew"
+        )
+
+
+def join(parts: Sequence[Path], to: Path) -> None:
+    """Write the files of a model as one: what the first says, and the tensors of all."""
+    from gguf import GGUFReader, GGUFValueType, GGUFWriter
+
+    readers = [GGUFReader(part) for part in parts]
+    writer = GGUFWriter(to, _field(readers[0], "general.architecture"))
+    for field in readers[0].fields.values():
+        # The version, the counts and the architecture the writer puts there itself.
+        if field.name.startswith(("GGUF.", "split.")) or field.name == "general.architecture":
+            continue
+        kind = field.types[0]
+        inner = field.types[-1] if kind == GGUFValueType.ARRAY else None
+        writer.add_key_value(field.name, field.contents(), kind, sub_type=inner)
+    tensors = [tensor for reader in readers for tensor in reader.tensors]
+    for tensor in tensors:
+        data = tensor.data
+        writer.add_tensor_info(tensor.name, data.shape, data.dtype, data.nbytes, tensor.tensor_type)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    for tensor in tensors:
+        writer.write_tensor_data(tensor.data)
+    writer.close()
+
+
+def _check_described(reader: Any, name: str) -> None:
+    kind = _field(reader, "general.architecture")
+    wanted = [f"{kind}.{what}" for what in ("block_count", "embedding_length")]
+    absent = [key for key in wanted if _field(reader, key) is None]
+    if not kind or absent:
+        lacks = ", ".join(absent) if kind else "general.architecture"
+        raise InputError(
+            f'"{name}" does not say what model it is (it has no {lacks}); give the GGUF file of a '
+            "whole language model, or the first part of one"
+        )
+
+
+def _field(reader: Any, key: str) -> Any:
+    field = reader.get_field(key)
+    return None if field is None else field.contents()
