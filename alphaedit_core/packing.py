@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .errors import StructureError
-from .forward import record
+from .forward import pad_rows, record
 from .models import EditableModel
 from .progress import Monitor
 from .suffixes import Suffixes
@@ -50,7 +50,8 @@ def _why_not(model: EditableModel) -> str:
     rows = [([token % vocabulary for token in ids], cut) for ids, cut in _ROWS]
     grouped = Suffixes(model, rows, 0, pack=False)
     states, gradient = _run(grouped)
-    expected = torch.cat([_own_states(model, *rows[index]) for index in grouped.order])
+    own = _own_states(model, [ids for ids, _ in rows])
+    expected = torch.cat([own[i][rows[i][1] : len(rows[i][0])] for i in grouped.order])
     off = gap(states, expected)
     if not off <= allowed:
         raise StructureError(
@@ -82,7 +83,6 @@ def _run(suffixes: Suffixes) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def _own_states(model: EditableModel, ids: Sequence[int], cut: int) -> Tensor:
-    """What the model's own pass over a whole text gives for the tokens behind its beginning."""
-    row = torch.tensor([list(ids)], device=model.device)
-    return record(model, row, model.layers, model.layers).entry[0, cut:]
+def _own_states(model: EditableModel, texts: Sequence[Sequence[int]]) -> Tensor:
+    """What the model's own pass over whole texts gives, padded behind: (texts, tokens, hidden)."""
+    return record(model, pad_rows(texts, model.device), model.layers, model.layers).entry
