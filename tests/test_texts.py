@@ -127,9 +127,11 @@ def test_the_cleaned_text_is_kept_and_made_again_when_damaged(
     whole = Path(kept).read_bytes()
     monkeypatch.setenv("ALPHAEDIT_CACHE", str(tmp_path))
     shutil.move(kept, texts_dir())
-    monkeypatch.setattr(texts, "fetch_packaged", lambda *_: pytest.fail("made again without need"))
+    monkeypatch.setattr(
+        texts, "fetch_packaged", lambda *_, **__: pytest.fail("made again without need")
+    )
     assert source.checksum() == checksum
-    monkeypatch.setattr(texts, "fetch_packaged", lambda *_: dump)
+    monkeypatch.setattr(texts, "fetch_packaged", lambda *_, **__: dump)
     damaged = texts_dir() / "wikipedia-sample.jsonl"
     damaged.write_bytes(whole[:-100] + b"x" + whole[-99:])
     assert source.checksum() == checksum
