@@ -9,10 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from examples import CONTEXTS, FACTS, quiet, small
 from tables import rows_of
 from tiny import prose, tiny_model
+from traitlets import TraitError
 
 from alphaedit_core import session as session_module
 from alphaedit_core.completions import complete
@@ -181,3 +183,24 @@ def test_a_view_that_fails_or_is_gone_ends_nothing(
     assert view.seen == ["spectra", "history"] and session.applied == 1
     assert "could not follow" in caplog.text
     assert len(session._watchers) == 2
+
+
+def test_numbers_of_numpy_are_numbers(place: Path) -> None:
+    session = new_session(place)
+    wb = Workbench(session)
+    wb.facts = FACTS[:2]
+    session.edit(FACTS[:1], monitor=quiet())
+    wb.selected = np.int64(1)
+    wb.facts_panel.select(np.int32(0))
+    wb.spectrum.layer = np.int64(1)
+    wb.history.selected = np.int64(1)
+    wb.history.set_reference(np.int64(1))
+    assert (wb.selected, wb.spectrum.layer, wb.history.selected, wb.state.reference) == (0, 1, 1, 1)
+    assert type(wb.state.reference) is int
+    for number in (np.int64(0), np.int64(1)):
+        session.restore(number)
+        assert type(session.applied) is int and session.applied == number
+    session.edit(FACTS[1:2], np.int64(1), monitor=quiet())
+    session.save(place / "numpy")
+    with pytest.raises(TraitError):
+        wb.selected = 0.5  # type: ignore[assignment]

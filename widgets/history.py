@@ -114,7 +114,7 @@ class HistoryPanel(Panel):
     @selected.setter
     def selected(self, number: int) -> None:
         self._require(number)
-        self.table.selected = number
+        self.table.selected = int(number)
 
     @property
     def folder(self) -> str:

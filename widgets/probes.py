@@ -134,7 +134,7 @@ class ProbesPanel(Panel):
 
     @selected.setter
     def selected(self, index: int) -> None:
-        self.table.selected = index
+        self.table.selected = int(index)
 
     def measure(self, block: bool = False) -> Job[list[ProbeRow]] | None:
         """Measure the rows that have not been; None if there are none.

@@ -7,6 +7,8 @@ be done, and tested, without any.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from operator import index
 from typing import Any, TypeVar
 
 import traitlets as T
@@ -24,6 +26,15 @@ from .jobs import Failure, Job, Worker
 R = TypeVar("R")
 
 
+class Whole(T.Int):
+    """A whole number, one of numpy's too."""
+
+    def validate(self, obj: Any, value: Any) -> Any:
+        with suppress(TypeError):
+            value = index(value)
+        return super().validate(obj, value)
+
+
 class State(T.HasTraits):
     """What all panels of a workbench share.
 
@@ -38,15 +49,15 @@ class State(T.HasTraits):
     #: Rows of the facts table.
     drafts: Any = T.Tuple(default_value=())
     #: The selected row, from 0; -1 for none.
-    selected = T.Int(-1)
+    selected = Whole(-1)
     #: The layer that is looked at.
-    layer = T.Int()
+    layer = Whole()
     #: Grows with every change of the threshold, and when the spectra have been made.
     threshold_changes = T.Int(0)
     #: Grows with every change of the editor or its switches.
     method_changes = T.Int(0)
     #: State of the history that "before" means.
-    reference = T.Int(0)
+    reference = Whole(0)
     #: Grows whenever the weights or the history have changed.
     revision = T.Int(0)
     #: Grows whenever the drift of a state has been measured.
