@@ -12,6 +12,7 @@ from .markup import markdown, markdown_code, python_text
 from .models import quiet_transformers
 from .progress import Monitor
 from .superseding import Standing
+from .tensor_files import give_usual_mode
 
 if TYPE_CHECKING:
     from .facts import Fact
@@ -74,6 +75,7 @@ def model(session: EditSession, folder: str | Path, monitor: Monitor | None = No
         atomic_folder(place) as new,
     ):
         session.model.model.save_pretrained(new)
+        give_usual_mode(*new.glob("*.safetensors"))
         session.model.tokenizer.save_pretrained(new)
         monitor.advance()
         record = _record(session)

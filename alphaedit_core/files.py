@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import CorruptFileError, InputError
-from .json_text import parse_json, read_bytes
+from .json_text import check_regular, parse_json, read_bytes
 
 _BLOCK_BYTES = 1 << 20
 #: File systems take 255 bytes, of which temporary names beside a file need some.
@@ -33,12 +34,19 @@ def sha256_of_file(path: str | os.PathLike[str]) -> str:
         64 lower-case hexadecimal digits.
 
     Raises:
-        OSError: if the file cannot be read.
+        FileNotFoundError: if there is no such file.
+        OSError: if it cannot be read; names the file and why.
     """
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
+    try:
+        check_regular(path, most=sys.maxsize)
+        with open(path, "rb") as file:
+            while block := file.read(_BLOCK_BYTES):
+                digest.update(block)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise cannot_be_read(error, path) from error
     return digest.hexdigest()
 
 
@@ -166,13 +174,16 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 
     Raises:
         CorruptFileError: if the content is not UTF-8, not JSON, or no JSON that can be read.
-        OSError: if the file is missing or cannot be read.
+        FileNotFoundError: if there is no such file.
+        OSError: if it cannot be read; names the file and why.
     """
     try:
         return parse_json(read_bytes(path).decode("utf-8"))
+    except FileNotFoundError:
+        raise
     except OSError as error:
         if error.errno != errno.EFBIG:
-            raise
+            raise cannot_be_read(error, path) from error
         raise CorruptFileError(
             f"{path}: {error.strerror}; remove the file or restore it from a copy"
         ) from None
@@ -185,6 +196,22 @@ def read_json(path: str | os.PathLike[str]) -> Any:
             f"{path}: not JSON at line {error.lineno} ({error.msg}); "
             "remove the file or restore it from a copy"
         ) from error
+
+
+def cannot_be_read(error: OSError, path: str | os.PathLike[str]) -> OSError:
+    """The same error with words that name the file, why it cannot be read, and what helps.
+
+    What it holds is not known then, so nothing is said of damage, nor that it could be removed.
+    """
+    number = error.errno or errno.EIO
+    remedy = {
+        errno.EACCES: "get the right to read it",
+        errno.EPERM: "get the right to read it",
+        errno.EISDIR: "a folder stands where the file should; move it away",
+        errno.EINVAL: "something else stands where the file should; move it away",
+    }.get(number, "check the disk and try again")
+    reason = error.strerror or str(error) or os.strerror(number)
+    return OSError(number, f"cannot be read ({reason}); {remedy}", os.fspath(path))
 
 
 def write_json_atomic(path: str | os.PathLike[str], content: Any) -> None:

@@ -281,7 +281,7 @@ def _write_entry(folder: Path, entry: Entry, stored: Stored) -> dict[str, str]:
     named = {"record": f"{name}.json", "sha256": checksum, "tensors": f"{name}.safetensors"}
     try:
         _read_entry(folder, named)
-    except CorruptFileError:  # missing, as a rule
+    except (CorruptFileError, OSError):  # missing, as a rule
         save_tensors(folder / named["tensors"], tensors, {"format": FORMAT})
         write_atomic(folder / named["record"], text)
     stored.note(folder, entry, named)
@@ -307,7 +307,11 @@ def _described(tensors: Mapping[str, Tensor]) -> dict[str, str]:
 
 def _read_entry(folder: Path, named: dict[str, str]) -> Entry:
     file, beside = inside(folder, named["record"]), inside(folder, named["tensors"])
-    if not file.is_file() or sha256_of_file(file) != named["sha256"]:
+    try:
+        whole = sha256_of_file(file) == named["sha256"]
+    except FileNotFoundError:
+        whole = False
+    if not whole:
         raise CorruptFileError(f"{file}: missing or damaged; take a copy")
     found = stored_entry(file, read_json(file))
     try:

@@ -27,6 +27,7 @@ from .files import atomic_folder, read_json, sha256_of_file, write_json_atomic
 from .gguf_parts import check_whole, join, parts_of
 from .holding import Hold, hold_of, wraps_of
 from .progress import Monitor
+from .tensor_files import give_usual_mode
 from .trials import check_cache, mlp_reach
 
 if TYPE_CHECKING:
@@ -625,6 +626,7 @@ def _converted(
         if getattr(model, "hf_quantizer", None) is not None:
             model.hf_quantizer.remove_quantization_config(model)
         model.save_pretrained(new)
+        give_usual_mode(*new.glob("*.safetensors"))
         AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(new)
         (new / "joined.gguf").unlink(missing_ok=True)
         stamp = {"source_sha256": checksum, "sha256": _checksums(new)}

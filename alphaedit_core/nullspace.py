@@ -22,14 +22,20 @@ from typing import Literal
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor
 
 from .cache import spectra_dir
 from .errors import CorruptFileError, InputError
 from .progress import Monitor
 from .statistics_files import KeyStatistics
-from .tensor_files import check_seal, load_tensors, save_tensors, tensor_digest
+from .tensor_files import (
+    check_seal,
+    load_tensors,
+    opened_tensors,
+    save_tensors,
+    tensor_digest,
+)
 
 log = logging.getLogger(__name__)
 
@@ -402,7 +408,7 @@ def save_spectrum(file: Path, values: Tensor, rows: Tensor, metadata: Mapping[st
 def _rows(file: Path, moment: str, start: int, stop: int) -> Tensor:
     """Eigenvectors start … stop - 1 as rows, those of a piece checked together."""
     try:
-        with safe_open(file, "pt") as stored:
+        with opened_tensors(file) as stored:
             metadata = stored.metadata() or {}
             check_seal(file, metadata)
             if moment and metadata["moment"] != moment:
@@ -418,7 +424,9 @@ def _rows(file: Path, moment: str, start: int, stop: int) -> Tensor:
                     raise ValueError(f"rows from {first} do not have their checksum")
                 begin, end = max(start, first), min(stop, first + len(piece))
                 found[begin - start : end - start] = piece[begin - first : end - first]
-    except (SafetensorError, OSError, ValueError, KeyError, IndexError) as error:
+    except FileNotFoundError:
+        raise CorruptFileError(f"{file}: is no longer there; read the spectrum again") from None
+    except (SafetensorError, ValueError, KeyError, IndexError) as error:
         raise CorruptFileError(f"{file}: damaged ({error}); remove it") from error
     return found
 

@@ -182,7 +182,7 @@ def cached_checksums(
         for layer in layers:
             try:
                 recipe, checksums = read_head(folder / layer_file(wanted, layer).name)
-            except CorruptFileError:
+            except (CorruptFileError, OSError):
                 break
             if replace(recipe, text="") != wanted:
                 break

@@ -11,13 +11,19 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor
 
 from .cache import statistics_dir
 from .errors import CorruptFileError
 from .identity import Identity
-from .tensor_files import check_seal, load_tensors, save_tensors, tensor_digest
+from .tensor_files import (
+    check_seal,
+    load_tensors,
+    opened_tensors,
+    save_tensors,
+    tensor_digest,
+)
 
 _FORMAT = "alphaedit key statistics 2"
 _FORMER = ("alphaedit key statistics 1",)
@@ -137,6 +143,7 @@ def read_layers(file: Path) -> tuple[Recipe, dict[int, LayerStatistics]]:
 
     Raises:
         FileNotFoundError: if there is none.
+        OSError: if it cannot be read; names the file and why.
         CorruptFileError: if it is damaged or holds something else.
     """
     tensors, metadata = load_tensors(file)
@@ -158,15 +165,17 @@ def read_head(file: Path) -> tuple[Recipe, dict[int, str]]:
     """Recipe of a file and the checksum of each layer's matrix as written there; reads no matrix.
 
     Raises:
-        CorruptFileError: if it cannot be read or holds something else.
+        FileNotFoundError: if there is none.
+        OSError: if it cannot be read; names the file and why.
+        CorruptFileError: if it is damaged or holds something else.
     """
     try:
-        with safe_open(file, "pt") as stored:
+        with opened_tensors(file) as stored:
             metadata = stored.metadata() or {}
             checksums = {int(name): metadata[f"checksum.{name}"] for name in stored.keys()}  # noqa: SIM118
         check_seal(file, metadata)
         return _recipe_of(metadata, file), checksums
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
+    except (SafetensorError, KeyError, ValueError) as error:
         raise CorruptFileError(f"{file}: not a file of key statistics ({error})") from error
 
 

@@ -1,18 +1,28 @@
-"""Safetensors files that know their own checksums and move into place whole."""
+"""Safetensors files that know their own checksums and move into place whole.
+
+The library that writes them makes each for its owner alone; here they get the mode that any other
+new file would get, so that who may read the JSON beside one may read it too.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import stat
+import sys
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, uint8
 
 from .errors import CorruptFileError
-from .files import atomic_path
+from .files import atomic_path, cannot_be_read
+from .json_text import check_regular
 
 #: Under which the metadata's own checksum stands in it.
 _SEAL = "checksum"
@@ -34,6 +44,48 @@ def save_tensors(file: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
     checksums = {f"checksum.{name}": tensor_digest(tensor) for name, tensor in plain.items()}
     with atomic_path(file) as beside:
         save_file(plain, beside, _sealed({**metadata, **checksums}))
+        give_usual_mode(beside)
+
+
+def give_usual_mode(*files: Path) -> None:
+    """Give files the mode that a new file in their folder gets from the system.
+
+    Raises:
+        OSError: if no file can be made there.
+    """
+    for file in files:
+        # Made and looked at: the process's mask can be asked for only by setting it, which other
+        # threads would notice.
+        probe = file.with_name(f".{uuid.uuid4().hex[:12]}.mode")
+        try:
+            probe.touch(exist_ok=False)
+            mode = stat.S_IMODE(probe.stat().st_mode)
+        finally:
+            probe.unlink(missing_ok=True)
+        file.chmod(mode)
+
+
+@contextmanager
+def opened_tensors(file: Path) -> Iterator[Any]:
+    """A safetensors file to read from, as ``safe_open`` gives it.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        OSError: if it cannot be read, which says nothing of what it holds; names the file and why.
+        SafetensorError: if it is not whole, or not of this form.
+    """
+    try:
+        check_regular(file, most=sys.maxsize)
+        # Read once in the ordinary way: safe_open says of a file it may not read that there is none
+        # and, of errors, no number.
+        with open(file, "rb") as plain:
+            plain.read(1)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise cannot_be_read(error, file) from error
+    with safe_open(file, "pt") as stored:
+        yield stored
 
 
 def check_seal(file: Path, metadata: Mapping[str, str]) -> None:
@@ -61,17 +113,16 @@ def load_tensors(file: Path, sealed: bool = False) -> tuple[dict[str, Tensor], d
 
     Raises:
         FileNotFoundError: if there is no such file.
-        CorruptFileError: if it cannot be read or a checksum differs.
+        OSError: if it cannot be read; names the file and why.
+        CorruptFileError: if it is not whole or a checksum differs.
     """
-    if not file.is_file():
-        raise FileNotFoundError(file)
     try:
-        with safe_open(file, "pt") as stored:
+        with opened_tensors(file) as stored:
             metadata = stored.metadata() or {}
             # Copied, so that each lies in memory as a tensor of our own would: in a file they begin
             # anywhere, and the last bits of products can depend on that.
             tensors = {name: stored.get_tensor(name).clone() for name in stored.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, ValueError) as error:
         raise CorruptFileError(f"{file}: damaged ({error}); remove it or take a copy") from error
     if sealed or _SEAL in metadata:
         check_seal(file, metadata)

@@ -88,7 +88,7 @@ def _check(arguments: argparse.Namespace) -> None:
                     f"--import takes layers, text and tokens as they are in the file; leave "
                     f"--{name} out"
                 )
-        if not _path(arguments.imported).is_file():
+        if not _path(arguments.imported).exists():
             raise InputError(
                 f"{arguments.imported}: does not exist; give a file that an export wrote"
             )
@@ -98,7 +98,7 @@ def _check(arguments: argparse.Namespace) -> None:
         try:
             if file.exists():
                 read_layers(file)
-        except (AlphaEditError, OSError):
+        except AlphaEditError:
             raise InputError(
                 f"export {file}: exists and is not a file of key statistics; give a new name"
             ) from None

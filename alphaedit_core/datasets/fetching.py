@@ -75,8 +75,7 @@ def fetch_dataset(name: str, monitor: Monitor | None = None, address: str | None
     try:
         path = datasets_dir() / f"{name}.json"
         if path.exists():
-            _check(path)
-            return path
+            return _checked(path, name)
         monitor.check()
         with _opened(address) as answer, atomic_path(path) as new:
             _write(answer, new, address, monitor, f"fetching {known.title}")
@@ -174,6 +173,15 @@ def _note_path(path: Path) -> Path:
 def _note(path: Path, address: str | None) -> None:
     note = {"sha256": sha256_of_file(path), "size": path.stat().st_size, "address": address}
     write_json_atomic(_note_path(path), note)
+
+
+def _checked(path: Path, name: str) -> Path:
+    """The path of what is in the cache, compared with its note."""
+    try:
+        _check(path)
+    except OSError as error:
+        raise FetchError(f"{name}: {error.filename or path}: {error.strerror or error}") from error
+    return path
 
 
 def _check(path: Path) -> None:

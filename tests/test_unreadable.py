@@ -1,0 +1,195 @@
+"""Files that may not be read, or are none: said as it is, never called damaged; modes of new files.
+
+What a file holds is unknown while it cannot be read, so nobody is told to remove it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+from examples import CONTEXTS, FACTS, quiet, small
+from tiny import tiny_model
+
+from alphaedit_core import ledger
+from alphaedit_core.datasets import fetching
+from alphaedit_core.errors import AlphaEditError, FetchError
+from alphaedit_core.export import model as export_model
+from alphaedit_core.files import read_json, sha256_of_file, write_json_atomic
+from alphaedit_core.nullspace import _rows, save_spectrum
+from alphaedit_core.session import EditSession
+from alphaedit_core.statistics_files import read_head, read_layers
+from alphaedit_core.tensor_files import load_tensors, save_tensors
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="has no such modes")
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """A folder that every user may enter, which pytest's own is not."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o777)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@contextmanager
+def as_a_user() -> Iterator[None]:
+    """Without the rights of root, whom no mode keeps from reading."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+@contextmanager
+def masked(mask: int) -> Iterator[None]:
+    """With this mask for the modes of new files."""
+    before = os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def _written(file: Path) -> None:
+    if file.suffix == ".json":
+        write_json_atomic(file, {"a": 1})
+    else:
+        save_spectrum(file, torch.ones(3), torch.eye(3), {"moment": "m"})
+
+
+READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "a checksum": ("a.json", sha256_of_file),
+    "JSON": ("a.json", read_json),
+    "tensors": ("a.safetensors", load_tensors),
+    "statistics": ("a.safetensors", read_layers),
+    "the head of statistics": ("a.safetensors", read_head),
+    "eigenvectors": ("a.safetensors", lambda file: _rows(file, "m", 0, 2)),
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_a_file_that_may_not_be_read(reader: str, shared: Path) -> None:
+    name, read = READERS[reader]
+    file = shared / name
+    _written(file)
+    file.chmod(0)
+    with as_a_user(), pytest.raises(PermissionError) as caught:
+        read(file)
+    assert caught.value.filename == str(file)
+    assert caught.value.strerror == ("cannot be read (Permission denied); get the right to read it")
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_a_folder_in_place_of_a_file(reader: str, tmp_path: Path) -> None:
+    name, read = READERS[reader]
+    (tmp_path / name).mkdir()
+    with pytest.raises(IsADirectoryError) as caught:
+        read(tmp_path / name)
+    assert caught.value.filename == str(tmp_path / name)
+    assert caught.value.strerror == (
+        "cannot be read (Is a directory); a folder stands where the file should; move it away"
+    )
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(reader: str, tmp_path: Path) -> None:
+    name, read = READERS[reader]
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(OSError, match="it is a pipe, not a file") as caught:
+        read(tmp_path / name)
+    assert caught.value.filename == str(tmp_path / name)
+
+
+@pytest.fixture
+def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EditSession:
+    monkeypatch.setenv("ALPHAEDIT_CACHE", str(tmp_path / "cache"))
+    made = EditSession(
+        tiny_model(), hyperparameters=small(tmp_path, steps=2), contexts=CONTEXTS[:1]
+    )
+    made.edit(FACTS[:2], batch_size=1, monitor=quiet())
+    return made
+
+
+@pytest.mark.parametrize("suffix", ["json", "safetensors"])
+def test_an_edit_whose_file_may_not_be_read(
+    suffix: str, session: EditSession, shared: Path
+) -> None:
+    folder = shared / "s"
+    session.save(folder)
+    (file,) = folder.glob(f"entry-*.{suffix}")
+    mode = stat.S_IMODE(file.stat().st_mode)
+    folder.chmod(0o777)
+    for other in folder.iterdir():
+        other.chmod(0o644)
+    file.chmod(0)
+    manifest = ledger.load_manifest(folder)
+    with as_a_user(), pytest.raises(PermissionError, match="cannot be read") as caught:
+        ledger.load_entries(folder, manifest)
+    assert caught.value.filename == str(file)
+    file.chmod(mode)
+    assert len(ledger.load_entries(folder, manifest)) == 1
+
+
+def test_a_data_set_that_may_not_be_read(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALPHAEDIT_CACHE", str(shared / "cache"))
+    file = fetching.datasets_dir() / "zsre.json"
+    file.write_text("[]")
+    for folder in (shared / "cache", file.parent):
+        folder.chmod(0o777)
+    fetching._note(file, None)
+    file.chmod(0)
+    with as_a_user(), pytest.raises(FetchError) as caught:
+        fetching._checked(file, "zsre")
+    assert str(caught.value) == (
+        f"zsre: {file}: cannot be read (Permission denied); get the right to read it"
+    )
+
+
+def test_damage_is_still_called_damage(tmp_path: Path) -> None:
+    file = tmp_path / "a.safetensors"
+    _written(file)
+    file.write_bytes(file.read_bytes()[:-2])
+    for read in (load_tensors, read_head, lambda file: _rows(file, "m", 0, 2)):
+        with pytest.raises(AlphaEditError, match=r"a\.safetensors: (damaged|not a file)"):
+            read(file)
+    file.unlink()
+    with pytest.raises(FileNotFoundError):
+        load_tensors(file)
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o027, 0o077])
+def test_tensor_files_have_the_mode_of_any_other(mask: int, tmp_path: Path) -> None:
+    with masked(mask):
+        save_tensors(tmp_path / "a.safetensors", {"a": torch.zeros(2)}, {})
+        write_json_atomic(tmp_path / "a.json", {})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "a.safetensors"]
+    modes = {path.suffix: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert modes == dict.fromkeys((".json", ".safetensors"), 0o666 & ~mask)
+
+
+def test_all_files_of_a_session_and_of_a_model_have_one_mode(
+    session: EditSession, tmp_path: Path
+) -> None:
+    with masked(0o027):
+        session.save(tmp_path / "s")
+        export_model(session, tmp_path / "m")
+    for folder in ("s", "m"):
+        files = list((tmp_path / folder).iterdir())
+        assert any(file.suffix == ".safetensors" for file in files)
+        assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o640}
