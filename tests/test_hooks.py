@@ -146,7 +146,7 @@ def test_an_interrupt_behind_the_lock_leaves_it_open() -> None:
         def __getattr__(self, name: str) -> Any:
             return getattr(self.lock, name)
 
-    model.lock = lock = Interrupted()  # type: ignore[assignment]
+    model.hold.lock = lock = Interrupted()  # type: ignore[assignment]
     with pytest.raises(KeyboardInterrupt), model.in_use():
         pass
     assert not lock.lock._is_owned()  # type: ignore[attr-defined]
