@@ -11,20 +11,26 @@ import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from .errors import CorruptFileError, InputError
+from .exchange import exchange
 from .json_text import check_regular, parse_json, read_bytes
+from .temporary import final_name, is_left_behind, remove_left_behind, temporary_name
 
 _BLOCK_BYTES = 1 << 20
 #: File systems take 255 bytes, of which temporary names beside a file need some.
 _LONGEST_NAME = 230
+#: How often a folder is tried to be put in its place while others do the same.
+_TRIES = 100
 
 
 def sha256_of_file(path: str | os.PathLike[str]) -> str:
@@ -64,11 +70,13 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     place = Path(path)
     place.parent.mkdir(parents=True, exist_ok=True)
-    beside = place.with_name(f".{uuid.uuid4().hex[:12]}.{place.name}")
+    remove_left_behind(place.parent)
+    beside = place.with_name(temporary_name(place.name))
     try:
-        yield beside
-        _flush_to_disk(beside)
-        os.replace(beside, place)
+        with _naming(place, beside):
+            yield beside
+            _flush_to_disk(beside)
+            os.replace(beside, place)
     except BaseException:
         with suppress(OSError):
             beside.unlink()
@@ -83,10 +91,11 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary folder beside ``path`` that takes its place when the block ends well.
 
-    What stands at ``path`` is moved aside first and removed last, so that at every moment either
-    the old or the new folder is whole on the disk. A kill just between the two moves leaves the old
-    one beside its place; the next call puts it back. If the block raises, the temporary folder is
-    removed and ``path`` is as it was.
+    What stands at ``path`` changes places with it in one step and is removed last, so that at every
+    moment either the old or the new folder is found there, whole. Where the system has no such step
+    the old one is moved aside first; a kill between the two moves leaves it beside its place, and
+    the next call puts it back. Of two writers at once the last one's folder stays. If the block
+    raises, the temporary folder is removed and ``path`` is as it was.
 
     Raises:
         OSError: if the folder cannot be written or moved.
@@ -94,37 +103,82 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     place = Path(path)
     place.parent.mkdir(parents=True, exist_ok=True)
     _put_back(place)
-    beside = place.with_name(f".{uuid.uuid4().hex[:12]}.{place.name}")
+    remove_left_behind(place.parent)
+    beside = place.with_name(temporary_name(place.name))
     beside.mkdir()
     try:
-        yield beside
-        for written in beside.rglob("*"):
-            _flush_to_disk(written)
-        if place.exists():
-            old = place.with_name(f".{uuid.uuid4().hex[:12]}.old.{place.name}")
-            os.replace(place, old)
-            try:
-                os.replace(beside, place)
-            except BaseException:
-                os.replace(old, place)
-                raise
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            os.replace(beside, place)
-    except BaseException:
+        with _naming(place, beside):
+            yield beside
+            for written in beside.rglob("*"):
+                _flush_to_disk(written)
+            _take_place(beside, place)
+    finally:  # after an exchange it holds what stood there before
         shutil.rmtree(beside, ignore_errors=True)
-        raise
     with suppress(OSError):
         _flush_to_disk(place.parent)
 
 
+def _take_place(beside: Path, place: Path) -> None:
+    """Move a folder to its place, whatever stands there or comes to stand there meanwhile."""
+    for _ in range(_TRIES):
+        try:
+            if not place.exists():
+                os.rename(beside, place)
+                return
+            if place.is_dir() and exchange(beside, place):
+                return
+            _move_aside(beside, place)
+            return
+        except OSError as error:  # somebody else's folder came or went in between
+            if error.errno not in (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST):
+                raise
+    raise FileExistsError(errno.EEXIST, "others keep writing this folder; try again", str(place))
+
+
+def _move_aside(beside: Path, place: Path) -> None:
+    """The same in two moves: what stands there goes aside, and comes back if that fails."""
+    old = place.with_name(temporary_name(f"old.{place.name}"))
+    os.replace(place, old)
+    try:
+        os.rename(beside, place)
+    except BaseException:
+        if not place.exists():
+            os.replace(old, place)
+        raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
+
+
 def _put_back(place: Path) -> None:
     """Put back a folder that a killed writer moved aside; remove one that has been replaced."""
-    for old in place.parent.glob(f".{'[0-9a-f]' * 12}.old.{glob.escape(place.name)}"):
-        if place.exists():
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            os.replace(old, place)
+    for old in place.parent.glob(f".*.old.{glob.escape(place.name)}"):
+        if final_name(old) == f"old.{place.name}" and is_left_behind(old):
+            if place.exists():
+                shutil.rmtree(old, ignore_errors=True)
+            else:
+                os.replace(old, place)
+
+
+@contextmanager
+def _naming(place: Path, beside: Path) -> Iterator[None]:
+    """Have errors of writing name the file that was to be written, also those of safetensors.
+
+    Raises:
+        OSError: with ``place`` as its file name, for one that names ``beside`` or nothing.
+    """
+    try:
+        yield
+    except SafetensorError as error:
+        # "Error while serializing: I/O error: No space left on device (os error 28)"
+        code = re.search(r"\(os error (\d+)\)", str(error))
+        if code is None:
+            raise
+        raise OSError(int(code[1]), os.strerror(int(code[1])), str(place)) from error
+    except OSError as error:
+        named = error.filename is not None and not str(error.filename).startswith(str(beside))
+        if error.errno is None or named:
+            raise
+        raise OSError(error.errno, error.strerror, str(place)) from error
 
 
 def check_name(what: str, path: str | os.PathLike[str]) -> None:

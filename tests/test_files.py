@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -9,12 +10,15 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from alphaedit_core import files
 from alphaedit_core.cache import cache_dir, models_dir
 from alphaedit_core.errors import CorruptFileError
 from alphaedit_core.files import (
@@ -26,6 +30,9 @@ from alphaedit_core.files import (
     write_atomic,
     write_json_atomic,
 )
+from alphaedit_core.tensor_files import save_tensors
+
+ROOT = Path(__file__).parents[1]
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -100,29 +107,138 @@ def test_a_folder_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "folder" / "inner") == ["new"]
 
 
-@pytest.mark.parametrize("fails", ["writing", "moving"])
+@pytest.mark.parametrize("fails", ["writing", "exchanging", "moving"])
 def test_failure_leaves_the_old_folder(
     tmp_path: Path, fails: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with atomic_folder(tmp_path / "folder") as beside:
         (beside / "old").touch()
-    move = os.replace
-    moved: list[Path] = []
 
-    def fail_at_the_second(source: Path, target: Path) -> None:
-        moved.append(source)
-        if len(moved) == 2:
-            raise OSError("no")
-        move(source, target)
+    def refuse(*_paths: Path) -> bool:
+        raise OSError("no")
 
-    if fails == "moving":
-        monkeypatch.setattr(os, "replace", fail_at_the_second)
+    if fails == "exchanging":
+        monkeypatch.setattr(files, "exchange", refuse)
+    if fails == "moving":  # as where the system has no exchange
+        monkeypatch.setattr(files, "exchange", lambda *_paths: False)
+        monkeypatch.setattr(os, "rename", refuse)
     with pytest.raises(OSError), atomic_folder(tmp_path / "folder") as beside:
         (beside / "new").touch()
         if fails == "writing":
             raise OSError("no")
     assert os.listdir(tmp_path) == ["folder"]
     assert os.listdir(tmp_path / "folder") == ["old"]
+
+
+@pytest.mark.parametrize("exchanging", [True, False])
+def test_a_folder_is_replaced_without_an_exchange_too(
+    tmp_path: Path, exchanging: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not exchanging:
+        monkeypatch.setattr(files, "exchange", lambda *_paths: False)
+    for content in ("old", "new"):
+        with atomic_folder(tmp_path / "folder") as beside:
+            (beside / content).touch()
+    assert os.listdir(tmp_path) == ["folder"] and os.listdir(tmp_path / "folder") == ["new"]
+
+
+#: Replaces a folder again and again until told to stop; every version holds one whole file.
+REPLACE = """
+import sys
+from pathlib import Path
+from alphaedit_core.files import atomic_folder
+place, stop = Path(sys.argv[1]), Path(sys.argv[2])
+while not stop.exists():
+    with atomic_folder(place) as beside:
+        (beside / "content").write_text("whole")
+"""
+
+
+@pytest.mark.skipif(sys.platform not in ("linux", "darwin"), reason="the system has no exchange")
+def test_two_writers_of_a_folder_never_leave_it_gone(tmp_path: Path) -> None:
+    place, stop = tmp_path / "folder", tmp_path / "stop"
+    with atomic_folder(place) as beside:
+        (beside / "content").write_text("whole")
+    command = [sys.executable, "-c", REPLACE, str(place), str(stop)]
+    writers = [subprocess.Popen(command, cwd=ROOT) for _ in range(2)]
+    try:
+        seen, ends = set(), time.monotonic() + 30
+        while len(seen) < 30 and time.monotonic() < ends:
+            seen.add(os.stat(place).st_ino)  # raises in a moment without the folder
+    finally:
+        stop.touch()
+        codes = [writer.wait(timeout=60) for writer in writers]
+    assert codes == [0, 0] and len(seen) >= 30
+    assert (place / "content").read_text() == "whole"
+    assert sorted(os.listdir(tmp_path)) == ["folder", "stop"]
+
+
+def test_what_a_killed_process_was_writing_goes_with_the_next_write(tmp_path: Path) -> None:
+    script = """
+import os, signal, sys
+from pathlib import Path
+from alphaedit_core.files import atomic_folder, atomic_path
+place = Path(sys.argv[1])
+with atomic_folder(place / "model") as folder, atomic_path(place / "other.json") as file:
+    (folder / "weights").write_bytes(bytes(1000))
+    file.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], cwd=ROOT)
+    assert done.returncode == -signal.SIGKILL
+    assert len(os.listdir(tmp_path)) == 2, "it left nothing to remove"
+    with atomic_path(tmp_path / "mine") as mine:  # not removed by a write of the same process …
+        mine.write_text("x")
+        write_atomic(tmp_path / "new", "x")
+        foreign = tmp_path / f".{'0' * 4}{2**24 - 1:06x}{'0' * 6}.model"
+        foreign.mkdir()  # … and what another machine writes is left alone, for a day
+        write_atomic(tmp_path / "new", "x")
+    assert sorted(os.listdir(tmp_path)) == sorted([foreign.name, "mine", "new"])
+    day = time.time() - 2 * 86_400
+    os.utime(foreign, (day, day))
+    write_atomic(tmp_path / "new", "x")
+    assert sorted(os.listdir(tmp_path)) == ["mine", "new"]
+
+
+def test_an_error_of_a_disk_names_the_file(tmp_path: Path) -> None:
+    """Those of safetensors, which are none of Python's, too: here at a limit of a file's size."""
+    script = """
+import resource, sys
+from pathlib import Path
+import torch
+from alphaedit_core.files import atomic_folder, write_atomic
+from alphaedit_core.tensor_files import save_tensors
+place = Path(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+
+def whole_model(place):
+    with atomic_folder(place) as beside:
+        (beside / "weights").write_bytes(bytes(2000))
+
+for name, write in (
+    ("tensors", lambda file: save_tensors(file, {"a": torch.zeros(1000)}, {})),
+    ("text", lambda file: write_atomic(file, "x" * 2000)),
+    ("model", whole_model),
+):
+    try:
+        write(place / name)
+    except OSError as error:
+        print(error.errno, error.filename)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.stderr == ""
+    names = ("tensors", "text", "model")
+    assert done.stdout.splitlines() == [f"{errno.EFBIG} {tmp_path / name}" for name in names]
+    assert os.listdir(tmp_path) == []
+
+
+def test_tensors_have_the_mode_of_any_other_file(tmp_path: Path) -> None:
+    write_atomic(tmp_path / "text", "x")
+    save_tensors(tmp_path / "tensors", {"a": torch.zeros(2)}, {})
+    modes = {os.stat(tmp_path / name).st_mode for name in ("text", "tensors")}
+    assert len(modes) == 1
 
 
 @given(json_values)
