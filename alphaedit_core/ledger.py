@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -23,15 +24,17 @@ from .changes import Change, kind_of, tensors_of
 from .errors import CorruptFileError, InputError, SessionError
 from .facts import Fact
 from .files import check_name, read_json, sha256_of_file, write_atomic, write_json_atomic
+from .folder_lock import LOCK, folder_lock
 from .hyperparameters import HyperParameters
 from .old_sessions import UNKNOWN, with_superseded
 from .results import EditResult
 from .session_schema import checked_manifest, inside, stored_entry, stored_tensors
+from .temporary import final_name
 from .tensor_files import load_tensors, save_tensors, tensor_digest
 
 FORMAT = "alphaedit session 3"
 _MANIFEST = "session.json"
-_OURS = re.compile(r"session\.json|entry-[0-9a-f]{16}\.(json|safetensors)|\.[0-9a-f]{12}\..*")
+_OURS = re.compile(r"session\.json|entry-[0-9a-f]{16}\.(json|safetensors)|\.lock")
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +87,10 @@ class Entry:
 
 
 class Stored:
-    """Which edits a writer has seen whole in which folder, so that no save reads one again.
+    """What a writer has seen in which folder: which session, and which edits of it whole.
+
+    The session tells whether somebody else has written there since. The edits are told so that no
+    save reads one again.
 
     Without it the n-th save of a session reads n edits, and a long sequence of small edits spends
     more time on that than on editing. An edit counts as seen while both of its files are the
@@ -95,6 +101,34 @@ class Stored:
         self._known: WeakKeyDictionary[Entry, tuple[Path, dict[str, str], object]] = (
             WeakKeyDictionary()
         )
+        self._manifests: dict[Path, str] = {}
+
+    def note_manifest(self, folder: Path, manifest: Mapping[str, Any]) -> None:
+        """What the folder's ``session.json`` says now, its checksum left out."""
+        self._manifests[folder.resolve()] = _checksum(manifest)
+
+    def require_current(self, folder: Path) -> None:
+        """Refuse to write over what somebody else has written.
+
+        Raises:
+            SessionError: if the folder holds another session than was seen there last, or one with
+                edits where none was seen.
+        """
+        if not is_session(folder):
+            return
+        there, seen = load_manifest(folder), self._manifests.get(folder.resolve())
+        edits = f"{len(there['entries'])} edit{'' if len(there['entries']) == 1 else 's'}"
+        if seen is None and there["entries"]:
+            raise SessionError(
+                f"session {folder}: holds another session with {edits}, which would be lost; load "
+                "that one, or give a new folder"
+            )
+        if seen is not None and seen != _checksum(there):
+            raise SessionError(
+                f"session {folder}: was written by somebody else since this session was loaded or "
+                f"saved there (it has {edits} now, {there['applied']} applied); load it anew, or "
+                "save to a new folder"
+            )
 
     def note(self, folder: Path, entry: Entry, named: dict[str, str]) -> None:
         """The edit lies whole in the folder, now, in the files of these names."""
@@ -134,12 +168,21 @@ def check_place(folder: Path) -> None:
                 f"session {folder}: what is there cannot be continued ({error}); give a new folder"
             ) from error
     elif folder.is_dir():
-        foreign = sorted(path.name for path in folder.iterdir() if not _OURS.fullmatch(path.name))
+        foreign = sorted(path.name for path in folder.iterdir() if not _is_ours(path))
         if foreign:
             raise InputError(
                 f'session {folder}: exists and is not a session (holds "{foreign[0]}"); give a new '
                 "folder"
             )
+
+
+def _is_ours(path: Path) -> bool:
+    return bool(_OURS.fullmatch(path.name)) or final_name(path) is not None
+
+
+def locked(folder: Path) -> AbstractContextManager[None]:
+    """Keep other writers off a session's folder, which exists; see :func:`.folder_lock`."""
+    return folder_lock(folder, f"session {folder}")
 
 
 def is_session(folder: Path) -> bool:
@@ -153,6 +196,7 @@ def save_session(
     entries: Sequence[Entry],
     applied: int,
     stored: Stored | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Write a session; edits that are there already are not written again.
 
@@ -162,23 +206,29 @@ def save_session(
         entries: all edits, also undone ones that can be redone.
         applied: how many of them are applied.
         stored: what the writer has seen there before; takes note of what it sees now.
+        overwrite: whether another session that is there may be lost.
 
     Raises:
         InputError: if the folder holds something else.
+        SessionError: if it holds a session that the writer has not seen, or somebody writes there.
         OSError: if it cannot be written; the session that was there is still there.
     """
     check_place(folder)
     folder.mkdir(parents=True, exist_ok=True)
     stored = stored or Stored()
-    named = [
-        stored.names(folder, entry) or _write_entry(folder, entry, stored) for entry in entries
-    ]
-    content = manifest | {"format": FORMAT, "entries": named, "applied": applied}
-    _write_manifest(folder, content)
-    keep = {name for entry in named for name in (entry["record"], entry["tensors"])} | {_MANIFEST}
-    for path in folder.iterdir():
-        if path.name not in keep and _OURS.fullmatch(path.name) and path.is_file():
-            path.unlink(missing_ok=True)
+    with locked(folder):
+        if not overwrite:
+            stored.require_current(folder)
+        named = [
+            stored.names(folder, entry) or _write_entry(folder, entry, stored) for entry in entries
+        ]
+        content = manifest | {"format": FORMAT, "entries": named, "applied": applied}
+        _write_manifest(folder, content)
+        stored.note_manifest(folder, load_manifest(folder))
+        keep = {name for entry in named for name in (entry["record"], entry["tensors"])}
+        for path in folder.iterdir():
+            if path.name not in keep | {_MANIFEST, LOCK} and _is_ours(path) and path.is_file():
+                path.unlink(missing_ok=True)
 
 
 def load_manifest(folder: Path) -> dict[str, Any]:
@@ -202,26 +252,45 @@ def load_manifest(folder: Path) -> dict[str, Any]:
 def set_applied(folder: Path, number: int) -> None:
     """Note that so many edits of a saved session are applied; the next load makes them so.
 
+    Whoever decides on the number by what is there keeps the folder :func:`locked` meanwhile.
+
     Raises:
         InputError: if there is no session.
         CorruptFileError: if it is damaged.
         SessionError: if it has not so many edits.
         OSError: if it cannot be written; the session is then as it was.
     """
-    manifest = load_manifest(folder)
-    edits = len(manifest["entries"])
-    if not 0 <= number <= edits:
-        raise SessionError(f"session {folder}: there is no state {number}; give 0 to {edits}")
-    _write_manifest(folder, manifest | {"applied": number})
+    with locked(folder):
+        manifest = load_manifest(folder)
+        edits = len(manifest["entries"])
+        if not 0 <= number <= edits:
+            raise SessionError(f"session {folder}: there is no state {number}; give 0 to {edits}")
+        _write_manifest(folder, manifest | {"applied": number})
 
 
 def _write_manifest(folder: Path, content: dict[str, Any]) -> None:
     write_json_atomic(folder / _MANIFEST, content | {"checksum": _checksum(content)})
 
 
-def _checksum(content: dict[str, Any]) -> str:
+def _checksum(content: Mapping[str, Any]) -> str:
     """SHA-256 of what a JSON file holds, however it is laid out."""
     return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def load_session(folder: Path, stored: Stored | None = None) -> tuple[dict[str, Any], list[Entry]]:
+    """Manifest and edits of a session that somebody else may be writing meanwhile.
+
+    Raises:
+        InputError: if there is no session.
+        CorruptFileError: if a file is missing, damaged or not what the manifest says.
+    """
+    while True:
+        manifest = load_manifest(folder)
+        try:
+            return manifest, load_entries(folder, manifest, stored)
+        except (CorruptFileError, FileNotFoundError):
+            if load_manifest(folder) == manifest:  # else its files made way for newer ones
+                raise
 
 
 def load_entries(
@@ -250,6 +319,7 @@ def load_entries(
     except CorruptFileError as error:
         raise CorruptFileError(f"session {folder}: {error}") from None
     if stored is not None:
+        stored.note_manifest(folder, manifest)
         for entry, named in zip(entries, manifest["entries"], strict=True):
             stored.note(folder, entry, named)
     return entries

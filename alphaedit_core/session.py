@@ -436,15 +436,22 @@ class EditSession:
             "made_with": surroundings(self.model),
         }
 
-    def save(self, folder: str | Path) -> None:
+    def save(self, folder: str | Path, overwrite: bool = False) -> None:
         """Write the session to a folder, all at once.
+
+        Args:
+            folder: made if it does not exist.
+            overwrite: whether a session that is there may be lost, though it has edits that are
+                none of this one's, or was changed by somebody else since this one was loaded or
+                saved there.
 
         Raises:
             InputError: if the folder holds something that is not a session.
+            SessionError: if it holds a session that would be lost, or is being written.
             OSError: if it cannot be written; a session that was there is still there, whole.
         """
         ledger.save_session(
-            Path(folder), self.manifest(), self._entries, self._applied, self._stored
+            Path(folder), self.manifest(), self._entries, self._applied, self._stored, overwrite
         )
 
     @classmethod
@@ -480,9 +487,9 @@ class EditSession:
             SessionError: if another session has edits in the model.
         """
         place = Path(folder)
-        manifest = ledger.load_manifest(place)
         stored = ledger.Stored()
-        entries, applied = ledger.load_entries(place, manifest, stored), manifest["applied"]
+        manifest, entries = ledger.load_session(place, stored)
+        applied = manifest["applied"]
         if model is None:
             model = _named_model(place, manifest, device, monitor, fetch_model)
         if model.fingerprint != manifest["fingerprint"]:

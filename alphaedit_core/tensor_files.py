@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import stat
 import sys
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import blake2b
@@ -23,6 +22,7 @@ from torch import Tensor, uint8
 from .errors import CorruptFileError
 from .files import atomic_path, cannot_be_read
 from .json_text import check_regular
+from .temporary import temporary_name
 
 #: Under which the metadata's own checksum stands in it.
 _SEAL = "checksum"
@@ -56,7 +56,7 @@ def give_usual_mode(*files: Path) -> None:
     for file in files:
         # Made and looked at: the process's mask can be asked for only by setting it, which other
         # threads would notice.
-        probe = file.with_name(f".{uuid.uuid4().hex[:12]}.mode")
+        probe = file.with_name(temporary_name("mode"))
         try:
             probe.touch(exist_ok=False)
             mode = stat.S_IMODE(probe.stat().st_mode)

@@ -75,7 +75,7 @@ def _save(source: Path, folder: Path, moment: int) -> None:
     manifest = ledger.load_manifest(source)
     entries = ledger.load_entries(source, manifest)
     _watched(folder, moment)
-    ledger.save_session(folder, manifest, entries, manifest["applied"])
+    ledger.save_session(folder, manifest, entries, manifest["applied"], overwrite=True)
 
 
 def _write_folder(text: str, folder: Path, moment: int) -> None:

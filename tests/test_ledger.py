@@ -57,7 +57,7 @@ def save(source: Path, folder: Path) -> None:
     """Save what one folder holds to another."""
     manifest = ledger.load_manifest(source)
     entries = ledger.load_entries(source, manifest)
-    ledger.save_session(folder, manifest, entries, manifest["applied"])
+    ledger.save_session(folder, manifest, entries, manifest["applied"], overwrite=True)
 
 
 def files_in(folder: Path) -> set[str]:
@@ -220,7 +220,7 @@ def test_a_damaged_edit_is_written_again_by_the_next_save(
         file.write_bytes(file.read_bytes()[:-1])
         with pytest.raises(CorruptFileError):
             content(folder)
-        ledger.save_session(folder, manifest, entries, manifest["applied"])
+        ledger.save_session(folder, manifest, entries, manifest["applied"], overwrite=True)
         assert content(folder) == content(saved["new"])
 
 
@@ -324,7 +324,7 @@ def test_a_full_disk_leaves_the_old_session(
     with monkeypatch.context() as patch:
         patch.setattr("os.fsync", full)
         with pytest.raises(OSError, match="No space"):
-            ledger.save_session(folder, manifest, entries, 2)
+            ledger.save_session(folder, manifest, entries, 2, overwrite=True)
     assert content(folder) == content(saved["old"])
     assert files_in(folder) == files_in(saved["old"])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,23 +59,26 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
         _check_output(out, folder)
     clock.lap("start")
 
-    if folder is not None and continued:
-        session = options.load_session(folder, arguments, monitor)
-    else:
-        session = _begin(arguments, asked, monitor)
-    clock.lap("load")
-    options.text_ready(session.hyperparameters.text, session.model, monitor)
-    clock.lap("text")
-    result = session.edit(facts, arguments.batch_size, monitor)
-    clock.skip()
-    from alphaedit_core import export
+    from alphaedit_core import export, ledger
 
-    if folder is not None:
-        session.save(folder)
-        clock.lap("save session")
-    if out is not None:
-        export.model(session, out, monitor)
-        clock.lap("save model")
+    # From the reading on: an edit that somebody else saves meanwhile would be refused at the end.
+    held = ledger.locked(folder) if folder is not None and continued else nullcontext()
+    with held:
+        if folder is not None and continued:
+            session = options.load_session(folder, arguments, monitor)
+        else:
+            session = _begin(arguments, asked, monitor)
+        clock.lap("load")
+        options.text_ready(session.hyperparameters.text, session.model, monitor)
+        clock.lap("text")
+        result = session.edit(facts, arguments.batch_size, monitor)
+        clock.skip()
+        if folder is not None:
+            session.save(folder)
+            clock.lap("save session")
+        if out is not None:
+            export.model(session, out, monitor)
+            clock.lap("save model")
 
     seconds = {"start": 0.0, "load": 0.0, "text": 0.0, **result.seconds} | clock.seconds
     if arguments.json:

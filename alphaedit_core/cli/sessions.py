@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,22 +41,35 @@ def history(arguments: argparse.Namespace, monitor: Monitor) -> None:
 
 def undo(arguments: argparse.Namespace, monitor: Monitor) -> None:
     """Take back the last applied edit."""
-    saved = _Saved(arguments.session)
-    applied = saved.edits.applied
-    if applied == 0:
-        raise SessionError(f"session {saved.folder}: there is no edit to undo")
-    saved.go_to(applied - 1)
+    with _locked(arguments.session):
+        saved = _Saved(arguments.session)
+        applied = saved.edits.applied
+        if applied == 0:
+            raise SessionError(f"session {saved.folder}: there is no edit to undo")
+        saved.go_to(applied - 1)
     _show(arguments, saved, "undone", saved.edits[applied - 1])
 
 
 def redo(arguments: argparse.Namespace, monitor: Monitor) -> None:
     """Apply again the edit that was undone last."""
-    saved = _Saved(arguments.session)
-    applied = saved.edits.applied
-    if applied == len(saved.edits):
-        raise SessionError(f"session {saved.folder}: there is no undone edit to redo")
-    saved.go_to(applied + 1)
+    with _locked(arguments.session):
+        saved = _Saved(arguments.session)
+        applied = saved.edits.applied
+        if applied == len(saved.edits):
+            raise SessionError(f"session {saved.folder}: there is no undone edit to redo")
+        saved.go_to(applied + 1)
     _show(arguments, saved, "applied again", saved.edits[applied])
+
+
+@contextmanager
+def _locked(folder: str) -> Iterator[None]:
+    """Keep other writers off a session while it is read and written."""
+    from alphaedit_core import ledger
+
+    place = Path(folder).expanduser()
+    ledger.load_manifest(place)  # refuses a folder that holds none, before a lock is made in it
+    with ledger.locked(place):
+        yield
 
 
 class _Saved:
@@ -70,8 +85,7 @@ class _Saved:
         from alphaedit_core.history import History
 
         self.folder = Path(folder).expanduser()
-        self.manifest = ledger.load_manifest(self.folder)
-        entries = ledger.load_entries(self.folder, self.manifest)
+        self.manifest, entries = ledger.load_session(self.folder)
         self.edits = History(entries, self.manifest["applied"])
 
     def go_to(self, number: int) -> None:
