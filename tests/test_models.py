@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from tiny import expected_places, tiny_language_model, tiny_model, tiny_tokenizer
 from transformers import ByT5Tokenizer
 
+from alphaedit_core import models
 from alphaedit_core.completions import complete
 from alphaedit_core.errors import Cancelled, InputError, StructureError
 from alphaedit_core.facts import Fact
@@ -568,3 +569,17 @@ def test_the_packaged_file_is_also_a_gguf_file(default_model: EditableModel) -> 
     device, dtype = str(default_model.device), str(default_model.dtype).removeprefix("torch.")
     model = load_model(SMOLLM2.path, device=device, dtype=dtype, monitor=quiet)
     assert model.fingerprint == default_model.fingerprint
+
+
+@pytest.mark.parametrize("field", ["attn_implementation", "_attn_implementation"])
+def test_a_kernel_of_a_hub_is_refused_before_anything_is_fetched(
+    tmp_path: Path, field: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = tiny_model()
+    made.model.save_pretrained(tmp_path)
+    made.tokenizer.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {field: "someone/kernel@v1"}))
+    monkeypatch.setattr(models, "_weights", lambda *_a, **_k: pytest.fail("weights were read"))
+    with pytest.raises(InputError, match=r'"someone/kernel@v1" .* take the field out of config'):
+        load_model(tmp_path)
