@@ -80,8 +80,10 @@ def test_every_command_that_writes_says_so_in_one_line(
         ["edit", str(place.facts), "--session", str(warm)],
         ["statistics", "--model", str(place.model), *text],
         ["statistics", "--model", str(place.model), *text, "--export", str(tmp_path / "c.st")],
-        ["experiment", "--dataset", "counterfact", "--path", str(tmp_path / "records.json")]
-        + [*common, "--output", str(tmp_path / "experiment")],
+        [
+            *("experiment", "--dataset", "counterfact", "--path", str(tmp_path / "records.json")),
+            *(*common, "--output", str(tmp_path / "experiment")),
+        ],
     ]
     before = listing(tmp_path)
     # Large enough for a lock and a small note, too small for a session's tensors or a model.
