@@ -237,6 +237,8 @@ def test_longform_as_published_and_as_easyedit_asks_for_it() -> None:
         ("埃菲尔铁塔位于", "埃菲尔铁塔", ("{}位于", "埃菲尔铁塔")),
         ("Who made C++ (1985)?", "C++", ("Who made {} (1985)?", "C++")),
         ("Yahoo! was sold by", "Yahoo!", ("{} was sold by", "Yahoo!")),
+        ("C++ is younger than C is", "C", ("C++ is younger than {} is", "C")),
+        ("Jean-Luc met Jean in", "Jean", ("Jean-Luc met {} in", "Jean")),
     ],
 )
 def test_the_subjects_place(prompt: str, subject: str, expected: tuple[str, str]) -> None:

@@ -29,7 +29,7 @@ from alphaedit_core.metrics import (
 )
 from alphaedit_core.metrics.consistency import cosine, inverse_frequencies
 from alphaedit_core.metrics.fluency import entropy, variety
-from alphaedit_core.metrics.matching import begins, mentions, plain
+from alphaedit_core.metrics.matching import begins, mentions
 from alphaedit_core.records import Probe, Record
 from alphaedit_core.references import References, read_references
 
@@ -396,7 +396,7 @@ def test_what_is_said() -> None:
 
 
 def test_words_are_compared_without_case_and_punctuation() -> None:
-    assert plain(" “Ｒome” -- the\nÉternal ") == "rome the éternal"
+    assert mentions(" “Ｒome” -- the\nÉternal ", ["rome the éternal", "x"])
     assert mentions("He likes ROME.", ["Rome"]) and not mentions("Romeo", ["Rome"])
     assert mentions("the U.S. team", ["U.S."]) and mentions("A-B", ["a b"])
     assert begins("Rome is", ["Paris", "rome"]) and not begins("In Rome", ["Rome"])
@@ -404,6 +404,51 @@ def test_words_are_compared_without_case_and_punctuation() -> None:
     # Where words are written without spaces they begin and end anywhere.
     assert mentions("首都は東京です", ["東京"]) and begins("東京です", ["東京"])
     assert not begins("首都は東京", ["東京"])
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "said"),
+    [
+        ("It is written in C++.", "C++", True),
+        ("It is written in C++.", "C#", False),
+        ("It is written in C# and", "C++", False),
+        ("It is written in C++.", "C", False),
+        ("It is written in C.", "C", True),
+        ("a+b is a sum", "a", True),
+        ("At noon it was -5 degrees", "-5", True),
+        ("At noon it was −5 degrees", "-5", True),  # a minus sign of its own
+        ("At noon it was 5 degrees", "-5", False),
+        ("At noon it was -5 degrees", "5", False),
+        ("From 1990-1995 he", "1990", True),
+        ("It costs 5 €", "€", True),
+        ("It costs 5 euros", "€", False),
+        ("It costs $75 now", "$75", True),
+        ("It costs $75 now", "75", True),
+        ("It costs 75 now", "$75", False),
+        ("Hello!", "!", True),
+        ("Hello.", "!", False),
+        ("I feel 😀 today", "😀", True),
+        ("I feel 😢 today", "😀", False),
+        ("Jean-Luc Picard", "Jean", False),
+        ("Jean-Luc Picard", "Luc", False),
+        ("Jean-Luc Picard", "Jean-Luc", True),
+        ("Jean-Luc Picard", "Jean Luc", True),
+        ("Jean Dupont", "Jean", True),
+        ("a Paris-based firm", "Paris", True),
+        ("Rome | Italy", "Rome Italy", True),
+        ("Yahoo is", "Yahoo!", True),
+        ("Groß is", "gross", True),
+    ],
+)
+def test_signs_that_make_another_word_count(text: str, answer: str, said: bool) -> None:
+    assert mentions(text, [answer]) is said
+    assert mentions(f"Well, {text}", ["no such thing", answer]) is said
+
+
+def test_a_text_begins_with_a_sign() -> None:
+    assert begins("-5 degrees", ["-5"]) and not begins("-5 degrees", ["5"])
+    assert begins("€ 5", ["€"]) and not begins("5 €", ["€"])
+    assert begins("Jean-Luc", ["Jean-Luc"]) and not begins("Jean-Luc", ["Jean"])
 
 
 # -- which there are -------------------------------------------------------------------------------

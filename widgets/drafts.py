@@ -9,9 +9,8 @@ from typing import Any
 
 from alphaedit_core.errors import InputError
 from alphaedit_core.facts import REQUIRED, Fact, check_facts, replaced, shown
+from alphaedit_core.occurrences import renamed
 from alphaedit_core.templates import LITERAL, SLOT, pieces
-
-from .renaming import renamed
 
 #: What a draft can be.
 DRAFT, READY, APPLIED, FAILED = "draft", "ready", "applied", "failed"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,6 +20,10 @@ _AT_ONCE = 16
 _WORDS = 4
 #: What may stand around a word and does not belong to it.
 _MARKS = ".,;:!?…()[]{}<>\"“”„‘’'«»*_—–-。、，：；！？（）「」『』"
+#: A word that ends with a period of its own: initials and titles before a name.
+_SHORT = re.compile(r"(?:\w\.){2,}|[A-Z]\.|(?:St|Mt|Ft|Dr|Mr|Mrs|Ms|Jr|Sr|Prof|Gen|Col|Lt|Sgt)\.")
+#: What a number may begin with.
+_BEFORE_A_NUMBER = re.compile(r"[-−–+]?[$€£¥]?\d")
 #: Names of scripts, as Unicode names begin, that are written without spaces between words.
 _NO_SPACES = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")
 
@@ -50,10 +55,13 @@ def old_targets(session: EditSession, prompts: Sequence[str], monitor: Monitor) 
 def first_words(text: str) -> str:
     """The word a continuation begins with, or the whole name where it is one: ``New York City``.
 
-    A name is up to four words that all begin with a capital and have no punctuation between them.
+    A name is up to four words that all begin with a capital and have no punctuation between them,
+    but for the periods of initials and titles: ``U.S. Army``. A number keeps its sign.
     Of a script without spaces it is what comes before the script changes, as from kanji to kana.
     """
-    line = text.strip().partition("\n")[0].lstrip(_MARKS + " ")
+    line = text.strip().partition("\n")[0]
+    while line and line[0] in _MARKS + " " and not _BEFORE_A_NUMBER.match(line):
+        line = line[1:]
     if not line:
         return ""
     for script in _NO_SPACES:
@@ -61,7 +69,9 @@ def first_words(text: str) -> str:
             return run
     taken: list[str] = []
     for word in line.split()[:_WORDS]:
-        bare = word.strip(_MARKS)
+        bare = word if _SHORT.fullmatch(word) else word.rstrip(_MARKS)
+        if not _BEFORE_A_NUMBER.match(bare):
+            bare = bare.lstrip(_MARKS)
         if not bare or (taken and not (bare[0].isupper() and word[0] == bare[0])):
             break
         taken.append(bare)

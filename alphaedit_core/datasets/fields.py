@@ -10,6 +10,7 @@ from typing import Any
 
 from alphaedit_core.errors import InputError
 from alphaedit_core.facts import checked_text, checked_texts, kind, shown
+from alphaedit_core.occurrences import occurrences
 from alphaedit_core.records import Probe
 from alphaedit_core.templates import SLOT, escaped
 
@@ -123,26 +124,29 @@ def folded(text: str) -> str:
 def slotted(prompt: str, subject: str, field: str = "prompt") -> tuple[str, str]:
     """A complete prompt with ``{}`` for its subject, and the subject as the prompt writes it.
 
-    The first place counts where the subject stands as words of its own; else the first where it
-    stands inside a longer word; else the first where it stands with other capitals, which then are
-    the fact's.
+    The first place counts where the subject stands as a name of its own ("C" not in "C++"); else
+    the first where it stands inside a longer one; else the first where it stands with other
+    capitals, which then are the fact's.
 
     Raises:
         InputError: if it stands nowhere: there would be nothing to edit.
     """
-    exact = re.escape(subject)
-    whole = rf"(?<!\w){exact}(?!\w)"
-    place = (
-        re.search(whole, prompt)
-        or re.search(exact, prompt)
-        or re.search(whole, prompt, re.IGNORECASE)
-    )
-    if place is None:
-        raise InputError(
-            f"subject {shown(subject)} is not in {field} {shown(prompt)}; write it there"
+    span = next(occurrences(prompt, subject), None)
+    if span is None:
+        exact = re.escape(subject)
+        whole = rf"(?<!\w){exact}(?!\w)"
+        place = (
+            re.search(whole, prompt)
+            or re.search(exact, prompt)
+            or re.search(whole, prompt, re.IGNORECASE)
         )
-    ends = (escaped(part) for part in (prompt[: place.start()], prompt[place.end() :]))
-    return SLOT.join(ends), place.group()
+        if place is None:
+            raise InputError(
+                f"subject {shown(subject)} is not in {field} {shown(prompt)}; write it there"
+            )
+        span = place.span()
+    start, end = span
+    return SLOT.join((escaped(prompt[:start]), escaped(prompt[end:]))), prompt[start:end]
 
 
 def questions(raw: Raw, part: str) -> tuple[list[Probe], list[str]]:

@@ -1,37 +1,134 @@
-"""Whether a text says something, by its words: case, composition and punctuation do not count."""
+"""Whether a text says something, by its words: case, composition and punctuation do not count.
+
+Signs that make another thing of a word do: C++ is not C#, -5 not 5, and Jean not Jean-Luc. What has
+no word in it, such as "€" or an emoji, is looked for as it is written.
+"""
 
 from __future__ import annotations
 
+import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from alphaedit_core.prompts import spaceless
+
+#: Dashes and minus signs, which make a number negative where nothing stands before them.
+_MINUS = "-\u2010\u2011\u2012\u2013\u2212"
+_HYPHENS = "-\u2010\u2011"
+#: Signs that stand in texts as separators, whatever class Unicode gives them.
+_SEPARATORS = "|~^`=<>"
+#: What follows a letter and belongs to its word: C++, C#. One that joins two words does not.
+_BEHIND = re.compile(r"[+#]+(?!\w)|[+#]{2,}")
+
+
+@dataclass(frozen=True)
+class _Word:
+    """One word of a text.
+
+    Attributes:
+        text: folded: NFKC, without case.
+        joined: whether a hyphen and a capital go on with it, as in Jean-Luc.
+    """
+
+    text: str
+    joined: bool
 
 
 def mentions(text: str, answers: Iterable[str]) -> bool:
     """Whether one of the answers stands somewhere in the text, as whole words."""
-    own = plain(text)
-    return any(_at(own, plain(answer), anywhere=True) for answer in answers)
+    return _says(text, answers, anywhere=True)
 
 
 def begins(text: str, answers: Iterable[str]) -> bool:
     """Whether the text begins with one of the answers, as whole words."""
-    own = plain(text)
-    return any(_at(own, plain(answer), anywhere=False) for answer in answers)
+    return _says(text, answers, anywhere=False)
 
 
-def plain(text: str) -> str:
-    """Compatible forms (NFKC), case folded, anything but letters, marks and digits a space."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    kept = (c if unicodedata.category(c)[0] in "LMN" else " " for c in folded)
-    return " ".join("".join(kept).split())
+def _says(text: str, answers: Iterable[str], anywhere: bool) -> bool:
+    words, literal = list(_words(text)), _folded(text)
+    for answer in answers:
+        wanted = _texts(answer)
+        if wanted:
+            if any(_stands(words, wanted, at) for at in range(len(words) if anywhere else 1)):
+                return True
+            if _stands_between_letters(words, wanted, anywhere):
+                return True
+            continue
+        sign = _folded(answer)
+        if sign and (sign in literal if anywhere else literal.startswith(sign)):
+            return True
+    return False
 
 
-def _at(text: str, answer: str, anywhere: bool) -> bool:
-    if not answer:
+def _stands(words: list[_Word], wanted: list[str], at: int) -> bool:
+    end = at + len(wanted)
+    if [word.text for word in words[at:end]] != wanted:
         return False
-    # Where words are written without spaces a word can begin and end anywhere.
-    left = "" if spaceless(answer[0]) else " "
-    right = "" if spaceless(answer[-1]) else " "
-    wanted, given = f"{left}{answer}{right}", f" {text} "
-    return wanted in given if anywhere else given.lstrip(" " if not left else "").startswith(wanted)
+    return not (at and words[at - 1].joined) and not words[end - 1].joined
+
+
+def _stands_between_letters(words: list[_Word], wanted: list[str], anywhere: bool) -> bool:
+    """Where words are written without spaces one can begin and end anywhere."""
+    left = "" if spaceless(wanted[0][0]) else " "
+    right = "" if spaceless(wanted[-1][-1]) else " "
+    if left and right:
+        return False
+    sought = f"{left}{' '.join(wanted)}{right}"
+    given = f" {' '.join(word.text for word in words)} "
+    return sought in given if anywhere else given.lstrip(" " if not left else "").startswith(sought)
+
+
+def _folded(text: str) -> str:
+    """NFKC without case, white space as single spaces."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def _texts(text: str) -> list[str]:
+    """The words of an answer; none if there is no letter and no digit in it."""
+    words = [word.text for word in _words(text)]
+    return words if any(_in_a_word(letter) for word in words for letter in word) else []
+
+
+def _words(text: str) -> Iterator[_Word]:
+    """The words of a text, and the signs in it that are words of their own."""
+    text = unicodedata.normalize("NFKC", text)
+    at = 0
+    while at < len(text):
+        start = at
+        if _in_a_word(text[at]) or _is_a_minus(text, at):
+            at += 1
+            while at < len(text) and _in_a_word(text[at]):
+                at += 1
+            if text[at - 1].isalpha() and (behind := _BEHIND.match(text, at)):
+                at = behind.end()
+            word = text[start:at]
+            sign = "-" if word[0] in _MINUS else ""
+            yield _Word(sign + word[len(sign) :].casefold(), _goes_on(text, start, at))
+        else:
+            at += 1
+            if _is_a_sign(text[start]):
+                yield _Word(text[start], False)
+
+
+def _in_a_word(character: str) -> bool:
+    return unicodedata.category(character)[0] in "LMN"
+
+
+def _is_a_minus(text: str, at: int) -> bool:
+    """Whether a number begins here with its sign."""
+    before, after = text[at - 1] if at else " ", text[at + 1 : at + 2]
+    return text[at] in _MINUS and after.isdigit() and (before.isspace() or before in "([{\"'“‘")
+
+
+def _is_a_sign(character: str) -> bool:
+    """Whether a character counts as a word: money, arithmetic, arrows, emoji."""
+    if character in _SEPARATORS:
+        return False
+    return unicodedata.category(character) in ("Sc", "Sm", "So")
+
+
+def _goes_on(text: str, start: int, end: int) -> bool:
+    """Whether a hyphen and a capital go on with a name that begins with a capital."""
+    after = text[end : end + 2]
+    return len(after) == 2 and after[0] in _HYPHENS and text[start].isupper() and after[1].isupper()

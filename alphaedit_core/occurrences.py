@@ -1,10 +1,11 @@
-"""A subject's new name in the place of the old one, where that stands as a name of its own."""
+"""Where a name stands in a text as a name of its own, and not inside another."""
 
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterator
 
-from alphaedit_core.prompts import spaceless
+from .prompts import spaceless
 
 #: Categories of characters that go on with a word: letters, marks, digits, "_" and joiners.
 _IN_A_WORD = ("L", "M", "N", "Pc", "Cf")
@@ -13,23 +14,34 @@ _AFTER_A_NAME = "+#"
 _HYPHENS = "-\u2010\u2011"
 
 
-def renamed(text: str, old: str, new: str) -> str:
-    """``text`` with ``new`` wherever ``old`` stands by itself, with the same capitals.
+def occurrences(text: str, name: str) -> Iterator[tuple[int, int]]:
+    """Start and end of every place where ``name`` stands by itself, with the same capitals.
 
     "US" is found in "US's" and "US-made", and in no "USSR"; "Jean" in no "Jean-Luc", for a hyphen
     and a capital go on with a name. Scripts that are written without spaces show no bounds of
-    words; there every place counts.
+    words; there every place counts. Places do not overlap.
+
+    Args:
+        text: in NFC, as ``name`` is.
+        name: what is looked for; nothing is found of "".
     """
+    place = text.find(name) if name else -1
+    while place >= 0:
+        end = place + len(name)
+        alone = _begins(text[:place], name[0]) and _ends(text[end:], name[-1])
+        if alone:
+            yield place, end
+        place = text.find(name, end if alone else place + 1)
+
+
+def renamed(text: str, old: str, new: str) -> str:
+    """``text`` with ``new`` wherever ``old`` stands by itself."""
     text, old = (unicodedata.normalize("NFC", one) for one in (text, old))
     parts: list[str] = []
     done = 0
-    place = text.find(old)
-    while old and place >= 0:
-        end = place + len(old)
-        if _begins(text[:place], old[0]) and _ends(text[end:], old[-1]):
-            parts += [text[done:place], new]
-            done = end
-        place = text.find(old, max(done, place + 1))
+    for start, end in occurrences(text, old):
+        parts += [text[done:start], new]
+        done = end
     return "".join([*parts, text[done:]])
 
 
