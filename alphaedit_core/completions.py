@@ -1,18 +1,33 @@
-"""What a model says next: greedy completions of many prompts at once."""
+"""What a model says next: greedy completions of many prompts at once.
+
+Greedy means one thing wherever this library writes: the token with the largest of the model's own
+logits, until a closing token or so many tokens. What the settings beside a model say of sampling,
+suppressed tokens, guidance, penalties or stopping changes nothing of it.
+"""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from itertools import takewhile
+from typing import TYPE_CHECKING, Any
 
 import torch
+from transformers import GenerationConfig
 
 from .models import EditableModel, using_model
 from .progress import Monitor
 from .prompts import encode
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
 #: Prompts in one call of generate.
 _AT_ONCE = 64
+#: Tokens of the prompt that decide how the first new one is spelled.
+CONTEXT = 8
+#: What decoders write for bytes that are not (yet) a character.
+BROKEN = "\ufffd"
 
 
 @using_model
@@ -25,9 +40,6 @@ def complete(
 ) -> list[str]:
     """Greedy continuations, without the prompts.
 
-    Greedy whatever the model's own generation settings say: those of many models sample, or punish
-    repetition.
-
     Args:
         model: the model, as it stands.
         prompts: the prompts.
@@ -38,7 +50,7 @@ def complete(
     rows = [encode(model.tokenizer, prompt)[0] for prompt in prompts]
     texts: list[str] = [""] * len(rows)
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
-    ends = closing_tokens(model)
+    ends, speaker = closing_tokens(model), _without_settings(model)
     for first in range(0, len(rows), _AT_ONCE):
         monitor.check()
         group = order[first : first + _AT_ONCE]
@@ -50,24 +62,51 @@ def complete(
             ids[place, longest - len(rows[i]) :] = torch.tensor(rows[i])
             mask[place, longest - len(rows[i]) :] = 1
         model.check_ids(ids)
-        out = model.model.generate(  # type: ignore[operator]
+        out = speaker.generate(
             input_ids=ids.to(model.device),
             attention_mask=mask.to(model.device),
-            max_new_tokens=tokens,
-            do_sample=False,
-            temperature=None,
-            top_p=None,
-            top_k=None,
-            num_beams=1,
-            repetition_penalty=1.0,
-            no_repeat_ngram_size=0,
-            eos_token_id=ends or None,
-            pad_token_id=ends[0] if ends else 0,
+            generation_config=GenerationConfig(
+                max_new_tokens=tokens,
+                do_sample=False,
+                eos_token_id=ends or None,
+                pad_token_id=ends[0] if ends else 0,
+            ),
         )
         for place, i in enumerate(group):
             new = takewhile(lambda token: token not in ends, out[place, longest:].tolist())
-            texts[i] = str(model.tokenizer.decode(list(new), skip_special_tokens=True))
+            texts[i] = new_text(model.tokenizer, rows[i], list(new))
     return texts
+
+
+def _without_settings(model: EditableModel) -> Any:
+    """The model with no generation settings of its own, which generate would fill in.
+
+    A view of it: weights and modules are the same, and nothing changes for whoever else uses it.
+    """
+    view = copy.copy(model.model)
+    view.generation_config = GenerationConfig()
+    return view
+
+
+def new_text(tokenizer: PreTrainedTokenizerFast, prompt: Sequence[int], new: Sequence[int]) -> str:
+    """What new tokens add to a prompt's text; special tokens add nothing.
+
+    Decoded behind the prompt's end, since some tokenizers take the first space of a text away. Of a
+    character that is not finished at the end there is nothing.
+    """
+
+    def decode(ids: Sequence[int]) -> str:
+        # Spaces before punctuation are the model's own words here.
+        return str(
+            tokenizer.decode(
+                list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
+            )
+        )
+
+    front = list(prompt[-CONTEXT:])
+    before, whole = decode(front), decode([*front, *new])
+    added = whole[len(before) :] if whole.startswith(before) else decode(new)
+    return added.rstrip(BROKEN)
 
 
 def closing_tokens(model: EditableModel) -> list[int]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
-from .completions import closing_tokens
+from .completions import BROKEN, CONTEXT, closing_tokens
 from .errors import InputError, SessionError
 from .forward import ending_before, run_model
 from .models import EditableModel
@@ -21,11 +21,6 @@ from .prompts import encode
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
-
-#: What decoders write for bytes that are not (yet) a character.
-_BROKEN = "\ufffd"
-#: Tokens of the prompt that decide how the first new one is spelled.
-_CONTEXT = 8
 
 
 @dataclass(frozen=True)
@@ -234,8 +229,8 @@ class _Spelling:
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, ids: Sequence[int]) -> None:
         self._tokenizer = tokenizer
-        start = max(0, len(ids) - _CONTEXT)
-        while start and self._decode(ids[start:]).startswith(_BROKEN):
+        start = max(0, len(ids) - CONTEXT)
+        while start and self._decode(ids[start:]).startswith(BROKEN):
             start -= 1
         self._known = list(ids[start:])
         self._written = self._decode(self._known)
@@ -245,7 +240,7 @@ class _Spelling:
     def of(self, token: int) -> tuple[str, bytes]:
         """What a token would add: its text, or its bytes where they are part of a character."""
         whole = self._decode([*self._known, *self._open, token])
-        if whole.endswith(_BROKEN):
+        if whole.endswith(BROKEN):
             return "", _bytes_of(self._tokenizer, token)
         if whole.startswith(self._written):
             return whole[len(self._written) :], b""
@@ -255,7 +250,7 @@ class _Spelling:
         """Go on behind a token."""
         self._open.append(token)
         whole = self._decode([*self._known, *self._open])
-        if not whole.endswith(_BROKEN):
+        if not whole.endswith(BROKEN):
             self._known += self._open
             self._written, self._open = whole, []
 

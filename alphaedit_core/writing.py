@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-from .completions import closing_tokens
+from .completions import closing_tokens, new_text
 from .errors import InputError
 from .forward import ending_before, run_model
 from .generation import chat_ids
@@ -73,7 +73,7 @@ def write(
     size = at_once or _fitting(model, longest)
     for first in range(0, len(unfinished), size):
         _write(model, unfinished[first : first + size], monitor, done)
-    return [_spelled(model, text) for text in texts]
+    return [new_text(model.tokenizer, text.prompt, text.new) for text in texts]
 
 
 def _fitting(model: EditableModel, length: int) -> int:
@@ -240,23 +240,3 @@ class _Growing(DynamicLayer):
 def _room(states: Tensor, length: int) -> Tensor:
     rows, heads, _, width = states.shape
     return states.new_zeros(rows, heads, length, width)
-
-
-#: Tokens of the prompt that decide how the first new one is spelled.
-_CONTEXT = 8
-
-
-def _spelled(model: EditableModel, text: _Text) -> str:
-    """What the new tokens add to the prompt's text; special tokens add nothing."""
-
-    def decode(ids: Sequence[int]) -> str:
-        # Spaces before punctuation are the model's own words here.
-        return str(
-            model.tokenizer.decode(
-                list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
-            )
-        )
-
-    front = text.prompt[-_CONTEXT:]
-    before, whole = decode(front), decode([*front, *text.new])
-    return whole[len(before) :] if whole.startswith(before) else decode(text.new)

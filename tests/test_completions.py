@@ -7,8 +7,9 @@ import torch
 from tiny import KINDS, tiny_model, tiny_tokenizer
 from transformers import GenerationConfig
 
-from alphaedit_core.completions import complete
+from alphaedit_core.completions import complete, new_text
 from alphaedit_core.errors import Cancelled
+from alphaedit_core.generation import continuation, text_of
 from alphaedit_core.models import EditableModel
 from alphaedit_core.progress import Monitor
 from alphaedit_core.prompts import encode
@@ -31,7 +32,7 @@ def plain(model: EditableModel, prompt: str, tokens: int, ends: set[int]) -> str
         if best in ends:
             break
         new.append(best)
-    return str(model.tokenizer.decode(new, skip_special_tokens=True))
+    return str(model.tokenizer.decode(new, skip_special_tokens=True)).rstrip("\ufffd")
 
 
 def ends_of(model: EditableModel) -> set[int]:
@@ -73,6 +74,68 @@ def test_greedy_whatever_the_models_own_settings_say() -> None:
         eos_token_id=0,
     )
     assert complete(model, PROMPTS, tokens=8) == expected
+
+
+#: Settings that models come with: each changed what was called greedy, or ended in a traceback.
+HOSTILE = {
+    "suppress_tokens": list(range(3, 200)),
+    "begin_suppress_tokens": list(range(3, 200)),
+    "bad_words_ids": [[token] for token in range(3, 200)],
+    "sequence_bias": [[[token], -100.0] for token in range(3, 200)],
+    "guidance_scale": 1.5,
+    "stop_strings": ["e"],
+    "min_new_tokens": 8,
+    "forced_eos_token_id": 0,
+    "forced_bos_token_id": 0,
+    "exponential_decay_length_penalty": (1, 1.5),
+    "encoder_repetition_penalty": 2.0,
+    "num_return_sequences": 2,
+    "max_time": 1e-9,
+    "prompt_lookup_num_tokens": 3,
+    "watermarking_config": {"bias": 9.0},
+    "renormalize_logits": True,
+    "token_healing": True,
+    "return_dict_in_generate": True,
+    "max_length": 2,
+}
+
+
+@pytest.mark.parametrize("setting", HOSTILE)
+def test_no_setting_of_the_model_changes_what_is_greedy(setting: str) -> None:
+    model = tiny_model("llama", dtype=torch.float64)
+    settings = GenerationConfig(eos_token_id=0)
+    setattr(settings, setting, HOSTILE[setting])
+    model.model.generation_config = settings
+    assert complete(model, PROMPTS, tokens=8) == [
+        plain(model, prompt, 8, ends_of(model)) for prompt in PROMPTS
+    ]
+    steps = continuation(model, PROMPTS[0], tokens=8)
+    assert text_of(steps) == plain(model, PROMPTS[0], 8, ends_of(model))
+    assert model.model.generation_config is settings
+
+
+def test_a_new_word_keeps_its_space() -> None:
+    """Tokenizers of the SentencePiece way take the first space of a text away."""
+    model = tiny_model("llama", tiny_tokenizer("pieces"), dtype=torch.float64)
+    prompts = [f"{prompt} {word}" for prompt in PROMPTS for word in ("Rome", "old", "the", "is")]
+    found = complete(model, prompts, tokens=6)
+    for prompt, text in zip(prompts, found, strict=True):
+        ids, _ = encode(model.tokenizer, prompt)
+        new = [step.token for step in continuation(model, prompt, tokens=6)]
+        whole = model.tokenizer.decode([*ids, *new], skip_special_tokens=True)
+        assert prompt + text == whole.rstrip("\ufffd")
+    assert any(text.startswith(" ") for text in found)
+
+
+def test_a_character_that_is_cut_leaves_nothing() -> None:
+    tokenizer = tiny_tokenizer("bytes")
+    prompt = tokenizer("Rome is")["input_ids"]
+    new = tokenizer(" é", add_special_tokens=False)["input_ids"]
+    euro = tokenizer("€", add_special_tokens=False)["input_ids"]
+    assert len(euro) == 3  # of three bytes each a token of its own
+    assert new_text(tokenizer, prompt, new) == " é"
+    for count, expected in ((3, " é€"), (2, " é"), (1, " é"), (0, " é")):
+        assert new_text(tokenizer, prompt, [*new, *euro[:count]]) == expected
 
 
 @pytest.mark.parametrize("own", ["tokenizer", "settings", "list", "none"])

@@ -54,7 +54,8 @@ def plain(model: EditableModel, ask: Written, seed: int = 0) -> list[int]:
 
 
 def spelled(model: EditableModel, new: list[int]) -> str:
-    return str(model.tokenizer.decode(new, skip_special_tokens=True))
+    text = str(model.tokenizer.decode(new, skip_special_tokens=True))
+    return text.rstrip("\ufffd")  # of a character that is cut at the end there is nothing
 
 
 def mixed(top_k: int) -> list[Written]:
