@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from .facts import Fact
+from .joining import bare
 from .likelihood import score
 from .progress import Monitor
 from .results import EditResult, Outcome
@@ -63,7 +64,8 @@ def diagnose(result: EditResult, index: int) -> str:
 
 
 def _worded_otherwise(outcome: Outcome) -> str:
-    said, target = (" ".join(t.split()) for t in (outcome.after.completion, outcome.fact.target))
+    texts = (outcome.after.completion, bare(outcome.fact.target))
+    said, target = (" ".join(text.split()) for text in texts)
     if not said.casefold().startswith(target.casefold()):
         return ""
     tokens = " ".join(f"“{token}”" for token in outcome.tokens)
@@ -160,11 +162,11 @@ class Lost:
     by: tuple[int, Fact] | None
 
     def __str__(self) -> str:
-        said = f"edit {self.edit}: “{self.fact.text} {self.fact.target}” is no longer said"
+        said = f"edit {self.edit}: “{self.fact.statement}” is no longer said"
         if self.by is None:
             return said
         number, fact = self.by
-        return f"{said}: overwritten by edit {number}, likeliest by “{fact.text} {fact.target}”"
+        return f"{said}: overwritten by edit {number}, likeliest by “{fact.statement}”"
 
 
 def lost_facts(session: EditSession, monitor: Monitor | None = None) -> list[Lost]:

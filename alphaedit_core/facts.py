@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import InputError
+from .joining import statement
 from .markup import escape
 from .templates import LITERAL, SLOT, completed, escaped, filled, pieces, stripped
 
@@ -47,7 +48,10 @@ class Fact:
         prompt: the text before the target, with one ``{}`` where the subject stands; ``{{}}``
             stands for a literal ``{}``. Other braces, in the prompt or in the subject, are ordinary
             characters.
-        target: what the model is to say next; one token or many, without a leading space.
+        target: what the model is to say next; one token or many, without a leading space. A space
+            stands before it as in running text: not behind an opening quotation mark, nor before a
+            full stop. A backslash before it says that there is none, a backslash and a space that
+            there is one.
         target_true: what the model says now and should stop saying, or None.
         paraphrases: complete prompts with the same meaning, by which generalisation is judged. A
             ``{}`` in one is filled with the subject; ``{{}}`` stands for a literal ``{}``, here
@@ -114,6 +118,11 @@ class Fact:
     def text(self) -> str:
         """The prompt with the subject filled in; the target follows after it."""
         return filled(self.prompt, self.subject)
+
+    @property
+    def statement(self) -> str:
+        """The prompt with the subject filled in and the target behind it, as one text."""
+        return statement(self.text, self.target)
 
     @property
     def subject_span(self) -> tuple[int, int]:

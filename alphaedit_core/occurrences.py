@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator
 
-from .prompts import spaceless
+from .joining import spaceless
 
 #: Categories of characters that go on with a word: letters, marks, digits, "_" and joiners.
 _IN_A_WORD = ("L", "M", "N", "Pc", "Cf")

@@ -8,7 +8,6 @@ ids are joined, never decoded and encoded again.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -18,13 +17,11 @@ import torch
 from .errors import InputError
 from .facts import Fact
 from .forward import pad_rows, record
+from .joining import bare, joint, spaceless
 from .models import EditableModel
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
-
-#: Names of scripts, as Unicode names begin, that are written without spaces between words.
-_NO_SPACES = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")
 
 #: A first token whose hidden state is longer than this many times the next one's is an outlier.
 OUTLIER = 3.0
@@ -88,17 +85,20 @@ def locate(tokenizer: PreTrainedTokenizerFast, text: str, end: int) -> Row:
 
 
 def target_ids(tokenizer: PreTrainedTokenizerFast, prompt: str, target: str) -> tuple[int, ...]:
-    """Token ids of a target as it follows a prompt.
+    """Token ids of a target as it follows a prompt; :mod:`.joining` says what stands between them.
 
-    A space stands between the two unless one of the characters that meet belongs to a script
-    written without spaces. The tokens are those the target has in running text: encoded after
+    Where nothing does, and the tokens of prompt and target as one text begin with the prompt's own,
+    they are the rest. Otherwise they are those that the target has in running text: encoded after
     a neutral anchor, which is then taken off (some tokenizers put a space before any first word,
     others do not, and so neither matters).
     """
-    # Behind a line break that ends a chat template the model writes no space.
-    space = not (prompt[-1] == "\n" or spaceless(prompt[-1]) or spaceless(target[0]))
-    anchor = "x" if space else "."
-    text = anchor + (" " if space else "") + target
+    between, target = joint(prompt, target), bare(target)
+    if not between and not (prompt[-1].isspace() or spaceless(prompt[-1]) or spaceless(target[0])):
+        own, whole = encode(tokenizer, prompt)[0], encode(tokenizer, prompt + target)[0]
+        if whole[: len(own)] == own and len(whole) > len(own):
+            return tuple(whole[len(own) :])
+    anchor = "x" if between else "."
+    text = anchor + between + target
     head = tokenizer(anchor, add_special_tokens=False)["input_ids"]
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     if ids[: len(head)] == head:
@@ -122,11 +122,6 @@ def _control_note(control: Sequence[str], fact: Fact) -> str:
         if (found := [token for token in control if token in text])
     ]
     return f"{', '.join(said)}, read as control tokens and not as text" if said else ""
-
-
-def spaceless(character: str) -> bool:
-    """Whether a character belongs to a script that is written without spaces between words."""
-    return unicodedata.name(character, "").startswith(_NO_SPACES)
 
 
 def prepare(

@@ -63,8 +63,7 @@ def model_card(session: EditSession) -> str:
         for outcome in latest
     ]
     gone = [
-        f"- {markdown(one.fact.text)} {markdown(one.fact.target)} → "
-        f"{markdown(one.by.text)} {markdown(one.by.target)}"
+        f"- {markdown(one.fact.statement)} → {markdown(one.by.statement)}"
         for entry in entries
         for one in entry.result.superseded
     ]

@@ -41,7 +41,7 @@ class Superseded:
 
     def __str__(self) -> str:
         return (
-            f"“{self.by.text} {self.by.target}” replaces “{self.fact.text} {self.fact.target}” "
+            f"“{self.by.statement}” replaces “{self.fact.statement}” "
             f"of edit {self.edit}, which is no longer protected"
         )
 

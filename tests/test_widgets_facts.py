@@ -252,18 +252,29 @@ def test_another_fact_loses_what_belonged_to_the_old_one() -> None:
 # -- tokens ----------------------------------------------------------------------------------------
 
 
-def test_a_target_of_several_tokens_shows_them(panel: FactsPanel) -> None:
+def test_every_target_shows_its_tokens(panel: FactsPanel) -> None:
     tokenizer = panel.session.model.tokenizer
     panel.facts = FACTS
     for index, fact in enumerate(FACTS):
-        count = len(target_ids(tokenizer, fact.text, fact.target))
-        assert bool(panel.editor.rows[index]["tokens"]) == (count > 1)
+        row = panel.editor.rows[index]
+        for target, shown in ((fact.target, row["tokens"]), (fact.target_true, row["oldTokens"])):
+            count = len(target_ids(tokenizer, fact.text, target)) if target else 0
+            assert bool(shown) == (count > 0)
     row = panel.editor.rows[0]
     assert "".join(row["tokens"]) == "·Rome·in·Italy" == "".join(panel.tokens(0))
     panel.add("x", "{} is", "a\nb")
     assert "".join(panel.editor.rows[4]["tokens"]) == "·a↵b"
     panel.add("y", "", "a b c")
     assert panel.editor.rows[5]["tokens"] == []
+    # Whether a space stands before it is seen, and can be said.
+    for prompt, target, first in (
+        ('{} is in the city of "', "Rome", "R"),
+        ("{} is in the city of", "Rome", "·"),
+        ("{} is in the city of", "\\Rome", "R"),
+        ('{} is in the city of "', "\\ Rome", "·"),
+    ):
+        panel.add("z", prompt, target)
+        assert "".join(panel.editor.rows[-2]["tokens"]).startswith(first)
 
 
 @pytest.mark.parametrize("kind", ["bytes", "pieces"])

@@ -450,7 +450,7 @@ class FactsPanel(Panel):
         self._count.value = text("facts-count", counted(found) + more, tag="span")
 
     def _row(self, key: int, draft: Draft, status: str) -> dict[str, Any]:
-        split = self._tokens(draft)
+        split, old = self._tokens(draft), self._tokens(draft, draft.target_true)
         also = [
             f"{len(texts)} {name if len(texts) > 1 else name[:-1]}"
             for name in ("paraphrases", "neighbours")
@@ -465,7 +465,8 @@ class FactsPanel(Panel):
             "key": key,
             **{name: _whole(getattr(draft, name)) for name in FIELDS},
             "status": status,
-            "tokens": list(split.texts) if split.tokens > 1 else [],
+            "tokens": list(split.texts),
+            "oldTokens": list(old.texts),
             "extra": ", ".join(also),
         }
 
@@ -488,10 +489,10 @@ class FactsPanel(Panel):
         self.back_button.disabled = not self._rows.removed
         self.fill_button.disabled = self.state.busy or empty
 
-    def _tokens(self, draft: Draft) -> Split:
-        """The tokens of a draft's target; none where it has no target, or no prompt."""
+    def _tokens(self, draft: Draft, target: str | None = None) -> Split:
+        """The tokens of a draft's target, or another one; none without it, or without a prompt."""
         prompt = _composed(filled(draft.prompt, draft.subject))
-        target = _composed(draft.target)
+        target = _composed(draft.target if target is None else target)
         if not prompt or not target:
             return Split()
         known = prompt, target

@@ -105,19 +105,20 @@ function render({ model, el }) {
     }
     const notes = element("div", "ae-fact-notes");
     const tokens = element("span", "ae-fact-tokens", "fact-tokens");
+    const oldTokens = element("span", "ae-fact-tokens", "fact-old-tokens");
     const extra = element("span", "ae-quiet");
-    notes.append(tokens, extra);
+    notes.append(tokens, oldTokens, extra);
     row.append(status, actions, notes);
-    return { row, number, inputs, status, actions, buttons, notes, tokens, extra };
+    return { row, number, inputs, status, actions, buttons, notes, tokens, oldTokens, extra };
   }
 
-  function showTokens(node, tokens) {
+  function showTokens(node, name, tokens) {
     const said = tokens.join("\n");
     if (node.dataset.said === said) return;
     node.dataset.said = said;
     node.replaceChildren();
     if (tokens.length === 0) return;
-    node.append("target's tokens: ");
+    node.append(`${name}'s tokens: `);
     tokens.forEach((token, place) => {
       const chip = element("code", "ae-fact-token");
       chip.dir = "auto";
@@ -148,9 +149,10 @@ function render({ model, el }) {
       part.buttons[action].setAttribute("aria-label", `${label} ${number}`);
     part.buttons.select.setAttribute("aria-pressed", String(data.key === model.get("selected")));
     part.actions.hidden = Boolean(data.new);
-    showTokens(part.tokens, data.tokens);
+    showTokens(part.tokens, "target", data.tokens);
+    showTokens(part.oldTokens, "old target", data.oldTokens);
     text(part.extra, data.extra);
-    part.notes.hidden = data.tokens.length === 0 && !data.extra;
+    part.notes.hidden = data.tokens.length + data.oldTokens.length === 0 && !data.extra;
   }
 
   // Where the cursor was in a row that goes: the same control of the row that takes its place.
