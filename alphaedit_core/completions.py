@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import GenerationConfig
 
+from .errors import InputError
+from .facts import shown
 from .models import EditableModel, using_model
 from .progress import Monitor
 from .prompts import encode
@@ -22,6 +24,8 @@ from .prompts import encode
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
+#: New tokens, where nobody says how many.
+TOKENS = 12
 #: Prompts in one call of generate.
 _AT_ONCE = 64
 #: Tokens of the prompt that decide how the first new one is spelled.
@@ -35,7 +39,7 @@ BROKEN = "\ufffd"
 def complete(
     model: EditableModel,
     prompts: Sequence[str],
-    tokens: int = 12,
+    tokens: int = TOKENS,
     monitor: Monitor | None = None,
 ) -> list[str]:
     """Greedy continuations, without the prompts.
@@ -45,9 +49,15 @@ def complete(
         prompts: the prompts.
         tokens: new tokens at most; a closing token ends a text earlier.
         monitor: asked between batches whether to stop.
+
+    Raises:
+        InputError: if a prompt has no token, or prompt and new tokens are more than the model has
+            positions for.
     """
     monitor = monitor or Monitor(show=None)
     rows = [encode(model.tokenizer, prompt)[0] for prompt in prompts]
+    for prompt, row in zip(prompts, rows, strict=True):
+        check_room(model, prompt, len(row), tokens)
     texts: list[str] = [""] * len(rows)
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
     ends, speaker = closing_tokens(model), _without_settings(model)
@@ -76,6 +86,28 @@ def complete(
             new = takewhile(lambda token: token not in ends, out[place, longest:].tolist())
             texts[i] = new_text(model.tokenizer, rows[i], list(new))
     return texts
+
+
+def check_room(model: EditableModel, prompt: object, length: int, tokens: int) -> None:
+    """Refuse a prompt that has no token, or too many for new ones to follow.
+
+    Args:
+        model: the model.
+        prompt: for the message.
+        length: its tokens.
+        tokens: new tokens at most.
+
+    Raises:
+        InputError: saying which.
+    """
+    if not length:
+        raise InputError("the prompt has no token; type some text")
+    room = model.room
+    if room is not None and length + tokens > room:
+        raise InputError(
+            f"prompt {shown(prompt)} and new tokens are {length} + {tokens} tokens, but the model "
+            f"has positions for {room}; shorten one of them"
+        )
 
 
 def _without_settings(model: EditableModel) -> Any:

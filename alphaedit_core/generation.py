@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
-from .completions import BROKEN, CONTEXT, closing_tokens
+from .completions import BROKEN, CONTEXT, check_room, closing_tokens
 from .errors import InputError, SessionError
 from .forward import ending_before, run_model
 from .models import EditableModel
@@ -120,7 +120,7 @@ def continuation(
     """
     monitor = monitor or Monitor(show=None)
     ids = encode(model.tokenizer, prompt)[0] if isinstance(prompt, str) else list(prompt)
-    _check_room(model, len(ids), tokens)
+    check_room(model, prompt, len(ids), tokens)
     ends = set(closing_tokens(model))
     spelling = _Spelling(model.tokenizer, ids)
     generator = torch.Generator().manual_seed(sampling.seed) if sampling else None
@@ -168,17 +168,6 @@ def chat_ids(model: EditableModel, prompt: str) -> list[int]:
 
 
 # -- one step --------------------------------------------------------------------------------------
-
-
-def _check_room(model: EditableModel, prompt: int, tokens: int) -> None:
-    if not prompt:
-        raise InputError("the prompt has no token; type some text")
-    room = model.room
-    if room is not None and prompt + tokens > room:
-        raise InputError(
-            f"prompt and new tokens are {prompt} + {tokens} tokens, but the model has positions "
-            f"for {room}; shorten one of them"
-        )
 
 
 def _next_logits(

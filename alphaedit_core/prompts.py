@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from .errors import InputError
-from .facts import Fact
+from .facts import Fact, shown
 from .forward import pad_rows, record
 from .joining import bare, joint, spaceless
 from .models import EditableModel
@@ -139,11 +139,48 @@ def prepare(
         InputError: if a subject or target has no tokens, or one that the model does not have.
     """
     requests = [_request(model.tokenizer, fact, contexts) for fact in facts]
-    for request in requests:
+    for number, request in enumerate(requests, 1):
+        own = len(request.rows[0].ids)
+        longest = max(len(row.ids) for row in request.rows)
+        front, target = longest - own, len(request.target)
+        _check_length(f"fact {number}", request.fact, model, own + target, front)
         model.check_ids([*request.target, *(token for row in request.rows for token in row.ids)])
     control = control_tokens(model.tokenizer)
     requests = [replace(one, note=_control_note(control, one.fact)) for one in requests]
     return _move_off_the_start(model, requests, last_layer)
+
+
+def check_lengths(
+    model: EditableModel, facts: Sequence[Fact], front: int = 0, behind: int = 0
+) -> None:
+    """Refuse facts that are longer than what the model reads.
+
+    Args:
+        model: the model.
+        facts: the facts.
+        front: tokens that contexts put before a prompt, at most.
+        behind: tokens that are to follow a prompt, if that is more than the target has.
+
+    Raises:
+        InputError: naming the fact, its tokens, the limit and what helps.
+    """
+    room = model.room
+    for number, fact in enumerate(facts if room is not None else (), 1):
+        prompt = len(encode(model.tokenizer, fact.text)[0])
+        texts = (fact.target, fact.target_true)
+        target = max(len(target_ids(model.tokenizer, fact.text, text)) for text in texts if text)
+        _check_length(f"fact {number}", fact, model, prompt + max(target, behind), front)
+
+
+def _check_length(name: str, fact: Fact, model: EditableModel, own: int, front: int) -> None:
+    room = model.room
+    if room is not None and own + front > room:
+        contexts = f" and {front} of a context before it" if front else ""
+        remedy = ", or set contexts to 0" if front and own <= room else ""
+        raise InputError(
+            f"{name}: {shown(fact.text)} and what follows it have {own} tokens{contexts}, and the "
+            f"model reads {room}; shorten the prompt{remedy}"
+        )
 
 
 def _request(tokenizer: PreTrainedTokenizerFast, fact: Fact, contexts: Sequence[str]) -> Request:

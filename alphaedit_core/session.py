@@ -24,7 +24,7 @@ import transformers
 
 from . import __version__, ledger
 from .changes import Change, Pruned, laid_out
-from .completions import complete
+from .completions import TOKENS, complete
 from .contexts import own_contexts
 from .editing import BatchWrite, Space, write_batch
 from .editors import Editor, editor_class
@@ -41,7 +41,7 @@ from .memory import BatchPlan, plan_batches
 from .models import EditableModel, changed_by_hand, load_model
 from .nullspace import Bases, Spectrum, Threshold, spectra
 from .progress import Monitor
-from .prompts import Request, prepare
+from .prompts import Request, check_lengths, prepare
 from .results import EditResult, Outcome, Seen
 from .session_schema import check_fits
 from .sketches import PAIRS, apart
@@ -310,6 +310,14 @@ class EditSession:
         with self.model.in_use():
             self._require_held()
             self._require_untouched()
+            hp = self._hyperparameters
+            check_lengths(
+                self.model,
+                facts,
+                # A context is followed by ". ".
+                hp.context_tokens + 2 if hp.contexts and self._contexts is None else 0,
+                behind=TOKENS,
+            )
             result = self._edit(facts, size, monitor or Monitor())
         self._tell("history")
         return result

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
+from examples import FACTS, small
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from tiny import tiny_model, tiny_tokenizer
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from alphaedit_core.completions import complete
 from alphaedit_core.errors import InputError
 from alphaedit_core.facts import Fact
+from alphaedit_core.likelihood import score
 from alphaedit_core.models import EditableModel
 from alphaedit_core.prompts import Request, Row, encode, locate, prepare, target_ids
+from alphaedit_core.session import EditSession
 
 BYTES = tiny_tokenizer("bytes")
 PIECES = tiny_tokenizer("pieces")
@@ -272,3 +278,30 @@ def test_no_space_behind_the_line_break_of_a_chat_template() -> None:
     tokenizer = tiny_model("llama").tokenizer
     assert tokenizer.decode(target_ids(tokenizer, "<|im_start|>assistant\n", "Rome")) == "Rome"
     assert tokenizer.decode(target_ids(tokenizer, "the assistant", "Rome")) == " Rome"
+
+
+@pytest.mark.parametrize("layout", ["gpt2", "llama"])
+def test_a_prompt_longer_than_the_model_reads_is_refused_before_any_work(
+    layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny_model(layout)
+    room = model.room
+    assert room is not None
+    long = Fact("Rome", "{} " + "is " * room, "Paris")
+    session = EditSession(model, hyperparameters=small(tmp_path), contexts=CONTEXTS)
+    monkeypatch.setattr(session, "_edit", lambda *_: pytest.fail("the work was begun"))
+    with pytest.raises(InputError, match=rf"^fact 2: .* and the model reads {room}; shorten"):
+        session.edit([FACTS[0], long])
+    for work in (
+        lambda: complete(model, ["Rome", long.text]),
+        lambda: prepare(model, [long], (), 0),
+        lambda: score(model, [(long.text, "Paris")]),
+    ):
+        with pytest.raises(InputError, match=f"{room}; shorten"):
+            work()
+    # It fits alone, and not with a context before it.
+    words = [n for n in range(room) if len(encode(model.tokenizer, "Rome" + " is" * n)[0]) < room]
+    fits = Fact("Rome", "{}" + " is" * (words[-1] - 12), "Paris")
+    prepare(model, [fits], (), 0)
+    with pytest.raises(InputError, match=r"tokens and \d+ of a context .* or set contexts to 0"):
+        prepare(model, [fits], ("The city of Rome is old and " * 6,), 0)
