@@ -8,6 +8,7 @@ suppressed tokens, guidance, penalties or stopping changes nothing of it.
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Sequence
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,8 @@ _AT_ONCE = 64
 CONTEXT = 8
 #: What decoders write for bytes that are not (yet) a character.
 BROKEN = "\ufffd"
+#: How tokenizers name a token that is one byte of a character.
+_BYTE = re.compile("<0x([0-9A-F]{2})>")
 
 
 @using_model
@@ -135,10 +138,31 @@ def new_text(tokenizer: PreTrainedTokenizerFast, prompt: Sequence[int], new: Seq
             )
         )
 
-    front = list(prompt[-CONTEXT:])
-    before, whole = decode(front), decode([*front, *new])
-    added = whole[len(before) :] if whole.startswith(before) else decode(new)
+    start = max(0, len(prompt) - CONTEXT)
+    # Not from inside a character: decoders of bytes break all others beside it, too.
+    while start and decode(prompt[start:]).startswith(BROKEN):
+        start -= 1
+    front, kept = prompt[start:], new[: len(new) - _cut(tokenizer, new)]
+    before, whole = decode(front), decode([*front, *kept])
+    added = whole[len(before) :] if whole.startswith(before) else decode(kept)
     return added.rstrip(BROKEN)
+
+
+def _cut(tokenizer: PreTrainedTokenizerFast, ids: Sequence[int]) -> int:
+    """Tokens at the end that are single bytes of a character that is not finished.
+
+    Left in, they would take finished characters before them along: a run of such tokens is decoded
+    as a whole or not at all.
+    """
+    for count, token in enumerate(reversed(ids[-3:]), 1):
+        piece = _BYTE.fullmatch(str(tokenizer.convert_ids_to_tokens(token)))
+        if piece is None:
+            return 0
+        byte = int(piece[1], 16)
+        if byte & 0xC0 != 0x80:  # the character's first, which says how many there are
+            whole = 1 if byte < 0xC0 else 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+            return count if count < whole else 0
+    return 0
 
 
 def closing_tokens(model: EditableModel) -> list[int]:

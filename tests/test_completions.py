@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from tiny import KINDS, tiny_model, tiny_tokenizer
-from transformers import GenerationConfig
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import GenerationConfig, PreTrainedTokenizerFast
 
 from alphaedit_core.completions import complete, new_text
 from alphaedit_core.errors import Cancelled
@@ -165,3 +168,52 @@ def test_a_closing_token_ends_a_text(own: str) -> None:
 def test_it_can_be_cancelled() -> None:
     with pytest.raises(Cancelled):
         complete(tiny_model(), PROMPTS, monitor=Monitor(None, lambda: True))
+
+
+@pytest.fixture(scope="module")
+def sentencepiece() -> PreTrainedTokenizerFast:
+    """As SentencePiece makes them: spaces are part of words, bytes where a letter is not known."""
+    raw = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True))
+    raw.pre_tokenizer = pre_tokenizers.Metaspace()
+    raw.decoder = decoders.Sequence(
+        [
+            decoders.Replace("▁", " "),
+            decoders.ByteFallback(),
+            decoders.Fuse(),
+            decoders.Strip(" ", 1, 0),
+        ]
+    )
+    fallback = [f"<0x{byte:02X}>" for byte in range(256)]
+    trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=["<unk>", *fallback])
+    raw.train_from_iterator(["Rome is The city of Rome. Is The one it is?"] * 5, trainer)
+    data = json.loads(raw.to_str())
+    data["added_tokens"] = [one for one in data["added_tokens"] if one["content"] == "<unk>"]
+    return PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(json.dumps(data)), unk_token="<unk>"
+    )
+
+
+def _ids(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+@pytest.mark.parametrize("prompt", ["Rome is", "Rome is 東京", "東京は日本"])
+@pytest.mark.parametrize("written", ["é", "東京", "東é🎉", "a 東"])
+def test_a_cut_character_takes_no_finished_one_along(
+    sentencepiece: PreTrainedTokenizerFast, prompt: str, written: str
+) -> None:
+    """Where bytes are tokens, a run of them is decoded as a whole or not at all."""
+    front = _ids(sentencepiece, prompt)
+    new = _ids(sentencepiece, prompt + written)[len(front) :]
+    assert sentencepiece.decode([*front, *new]) == prompt + written
+    raw = sentencepiece.convert_ids_to_tokens(new)
+    for count in range(len(new) + 1):
+        said = b"".join(
+            bytes.fromhex(one[3:5]) if one.startswith("<0x") else one.replace("▁", " ").encode()
+            for one in raw[:count]
+        )
+        assert new_text(sentencepiece, front, new[:count]) == said.decode(errors="ignore")
+
+
+def _ids(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
