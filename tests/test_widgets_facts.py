@@ -518,6 +518,7 @@ def test_given_ids_that_meet_are_given_up(panel: FactsPanel) -> None:
         (" the city of Rome", "the"),
         ("\n\n1889 by Gustave", "1889"),
         (" A Very Long Name Indeed It Is", "A Very Long Name"),
+        (" 3.5. It", "3.5"),
         ("日本の首都", "日本"),
         ("カタカナー、です", "カタカナー"),
         (" Saint-Étienne's", "Saint-Étienne's"),

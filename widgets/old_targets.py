@@ -21,7 +21,9 @@ _WORDS = 4
 #: What may stand around a word and does not belong to it.
 _MARKS = ".,;:!?…()[]{}<>\"“”„‘’'«»*_—–-。、，：；！？（）「」『』"
 #: A word that ends with a period of its own: initials and titles before a name.
-_SHORT = re.compile(r"(?:\w\.){2,}|[A-Z]\.|(?:St|Mt|Ft|Dr|Mr|Mrs|Ms|Jr|Sr|Prof|Gen|Col|Lt|Sgt)\.")
+_SHORT = re.compile(
+    r"(?:[^\W\d_]\.){2,}|[A-Z]\.|(?:St|Mt|Ft|Dr|Mr|Mrs|Ms|Jr|Sr|Prof|Gen|Col|Lt|Sgt)\."
+)
 #: What a number may begin with.
 _BEFORE_A_NUMBER = re.compile(r"[-−–+]?[$€£¥]?\d")
 #: Names of scripts, as Unicode names begin, that are written without spaces between words.
