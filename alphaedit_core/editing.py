@@ -185,7 +185,9 @@ def write_batch(
             for layer, before in provisional.items():
                 weights.replace(layer, before, changes[layer])
             states = SubjectStates(model, requests, layers, targets.plan, monitor)
-            all_keys = {layer: states.read(layer).keys for layer in layers}
+            for index, layer in enumerate(layers):
+                all_keys[layer] = states.read(layer).keys
+                writes[index] = _with_keys(writes[index], spaces[layer], all_keys[layer])
         end = states.end()
         left = (targets.z - (end.mlp if in_mlp else end.state)).norm(dim=1)
         wanted = (targets.z - targets.h0).norm(dim=1)
@@ -299,16 +301,22 @@ def _figures(
     keys: Tensor,
     lacking: Tensor,
 ) -> LayerWrite:
-    # A key may be all zeros behind a rectified activation; nothing of it is kept.
-    norms = keys.norm(dim=0).clamp_min(torch.finfo(keys.dtype).tiny)
-    kept = space.projector(keys).norm(dim=0) / norms
-    return LayerWrite(
+    write = LayerWrite(
         layer,
         change.norm,
         free.norm,
         projected(free, space.projector).norm,
         weights.original_norm(layer),
-        keys.norm(dim=0).tolist(),
-        kept.square().tolist(),
+        [],
+        [],
         lacking.tolist(),
     )
+    return _with_keys(write, space, keys)
+
+
+def _with_keys(write: LayerWrite, space: Space, keys: Tensor) -> LayerWrite:
+    """Figures with what is said of the keys (d_in, n)."""
+    # A key may be all zeros behind a rectified activation; nothing of it is kept.
+    norms = keys.norm(dim=0).clamp_min(torch.finfo(keys.dtype).tiny)
+    kept = space.projector(keys).norm(dim=0) / norms
+    return replace(write, key_norm=keys.norm(dim=0).tolist(), kept=kept.square().tolist())

@@ -396,7 +396,7 @@ def rewritten(kept: Path, change: Callable[[dict[str, Any]], None]) -> None:
     change(manifest)
     session = EditSession.load(kept, tiny_model("llama"))
     manifest.pop("entries"), manifest.pop("applied"), manifest.pop("format")
-    write_session(kept, manifest, session._entries, 1)
+    write_session(kept, manifest, session._entries, 1, overwrite=True)
 
 
 def test_sessions_of_earlier_versions_are_loaded(

@@ -528,6 +528,7 @@ class TestExperiment:
         assert (folder / "report.html").is_file()
         again = place.run(*words, "--json").json
         points = [json.loads(line) for line in (folder / "points.jsonl").open()]
+        assert all(point.pop("checksum") for point in points)
         assert again["points"] == points and len(points) == 5
         refused = place.run(*words, "--compat", "easyedit")
         assert refused.code == 2 and "another compat of its plan" in refused.err

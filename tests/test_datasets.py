@@ -570,7 +570,7 @@ def test_braces_of_a_complete_prompt_are_no_places(tmp_path: Path) -> None:
         (b"{}", "the file holds one object; put it into a list: [{...}]"),
         (b"3", "the file holds a number; write a list"),
         (b'[\n {"subject": }]', "not valid JSON at line 2, column 14 ("),
-        (b"[" * 100_000, "JSON that cannot be read ("),
+        (b"[" * 100_000, "not valid JSON at line 1, column 101 (nested more than 100 levels"),
         ('[\n"é"]'.encode("latin-1"), "not UTF-8 at byte 3 (line 2); save the file in UTF-8"),
     ],
 )

@@ -282,7 +282,7 @@ def test_an_old_session_says_in_which_order_rect_made_its_edits(
 def as_rect(folder: Path) -> None:
     """Make the edits of a saved session ones that say that rect made them."""
     manifest = ledger.load_manifest(folder)
-    manifest["hyperparameters"]["editor"] = "rect"
+    manifest["editor"] = manifest["hyperparameters"]["editor"] = "rect"
     for named in manifest["entries"]:
         record = read_json(folder / named["record"])
         record["hyperparameters"]["editor"] = "rect"

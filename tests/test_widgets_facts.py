@@ -530,6 +530,7 @@ def test_given_ids_that_meet_are_given_up(panel: FactsPanel) -> None:
         (" St. Louis, where", "St. Louis"),
         (" J. R. R. Tolkien.", "J. R. R. Tolkien"),
         (" Paris. The city", "Paris"),
+        (" Vitamin C. The", "Vitamin C"),
         (" C++ and", "C++"),
         (" ...", ""),
         ("", ""),

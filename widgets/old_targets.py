@@ -71,7 +71,9 @@ def first_words(text: str) -> str:
             return run
     taken: list[str] = []
     for word in line.split()[:_WORDS]:
-        bare = word if _SHORT.fullmatch(word) else word.rstrip(_MARKS)
+        # A single letter is an initial in front of a name only: "J. R. R. Tolkien", "Vitamin C."
+        short = _SHORT.fullmatch(word) and (len(word) > 2 or all(len(one) == 2 for one in taken))
+        bare = word if short else word.rstrip(_MARKS)
         if not _BEFORE_A_NUMBER.match(bare):
             bare = bare.lstrip(_MARKS)
         if not bare or (taken and not (bare[0].isupper() and word[0] == bare[0])):
