@@ -9,6 +9,7 @@ from .differences import Difference, difference, words
 from .errors import InputError
 from .generation import Sampling, TokenStep, chat_ids, continuation, text_of
 from .likelihood import Score, score, score_ids
+from .metrics.matching import mentions
 from .models import EditableModel
 from .progress import Monitor
 from .prompts import target_ids
@@ -81,9 +82,7 @@ class Answer:
 
     def names(self, target: str) -> bool:
         """Whether the continuation has a target in it, as words and in any case."""
-        wanted = [word.casefold() for word in words(target)]
-        said = [word.casefold() for word in words(self.text)]
-        return any(said[i : i + len(wanted)] == wanted for i in range(len(said)))
+        return mentions(self.text, [target])
 
 
 @dataclass(frozen=True)

@@ -50,8 +50,8 @@ class Fact:
             characters.
         target: what the model is to say next; one token or many, without a leading space. A space
             stands before it as in running text: not behind an opening quotation mark, nor before a
-            full stop. A backslash before it says that there is none, a backslash and a space that
-            there is one.
+            full stop. ``\\&`` before it says that there is none, a backslash and a space that there
+            is one.
         target_true: what the model says now and should stop saying, or None.
         paraphrases: complete prompts with the same meaning, by which generalisation is judged. A
             ``{}`` in one is filled with the subject; ``{{}}`` stands for a literal ``{}``, here

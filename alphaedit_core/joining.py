@@ -2,27 +2,36 @@
 
 In running text a space stands before a word, and none behind an opening quotation mark, before a
 full stop, or in a script that is written without spaces. Whoever wants it otherwise says so in the
-target: a backslash before it for no space, a backslash and a space for one.
+target: ``\\&`` before it for nothing, a backslash and a space for a space.
 """
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 #: Names of scripts, as Unicode names begin, that are written without spaces between words.
 _NO_SPACES = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")
-#: Behind these no space is written, wherever they stand.
-_OPENING = "([{«“‘„‚¿¡"
-#: Before these no space is written.
-_CLOSING = ")]}»”%…"
-#: These end a clause, and belong to what is before them unless a word goes on with them: .NET
-_ENDING = ".,;:!?"
-#: Straight quotation marks and apostrophes, which open or close by what is beside them.
-_QUOTES, _APOSTROPHES = '"', "'’"
-#: Behind these nothing is written where a space, or nothing, stands before them: #1, @home, -5.
-_BEFORE_A_WORD, _BEFORE_A_NUMBER = "#@", "+-−"
-#: Behind these nothing is written where a word stands before them: and/or, Jean-Luc.
-_INSIDE_A_WORD = "-/\u2010\u2011"
+#: What a target may begin with to say how it is joined.
+_SIGNS = {"\\ ": " ", "\\&": ""}
+#: Behind these no space is written, but where they close what another one opened: „Rom“.
+_OPENING = "([{«‹“‘„‚¿¡_"
+_OPENED_BY = {"“": "„", "‘": "‚"}
+#: Quotation marks and apostrophes that open where nothing or a space stands before them.
+_STRAIGHT = "\"'’"
+#: Words that lose their last letter before a vowel: l'Italie, dell'arte, O'Brien.
+_ELIDED = re.compile(r"(?i)(?<!\w)(?:[cdjlmnsto]|qu|lorsqu|puisqu|jusqu|(?:d|n|s)?[aeu]ll|un)['’]$")
+#: A sign of money with nothing before it but letters of a country: US$.
+_MONEY = re.compile(r"(?<!\w)[A-Z]{0,3}\W$")
+#: What belongs to the word before it: punctuation that ends, 's, n't, -based.
+_JOINED = re.compile(
+    r"(?:[!?]+|[.,])(?=$|[\s\"”’')\]}»])|[;:](?=$|\s)|[)\]}»›”]"
+    r"|['’](?:s|t|d|m|re|ve|ll)?(?!\w)|[-\u2010\u2011](?=[^\W\d_])"
+)
+#: Verbs that n't is written to: does n't.
+_NEGATED = re.compile(
+    r"(?i)\b(?:do|does|did|is|are|was|were|has|have|had|ca|wo|would|could|should|must|need)$"
+)
 
 
 def spaceless(character: str) -> bool:
@@ -32,16 +41,16 @@ def spaceless(character: str) -> bool:
 
 def joint(prompt: str, target: str) -> str:
     """What stands between a prompt and a target, both not empty: ``" "`` or ``""``."""
-    if target[0] == "\\":
-        return " " if target[1:2] == " " else ""
-    if prompt[-1].isspace() or spaceless(prompt[-1]) or spaceless(target[0]):
+    if said := _SIGNS.get(target[:2]) if len(target) > 2 else None:
+        return said
+    if said is not None or prompt[-1].isspace() or _unspaced(prompt[-1]) or _unspaced(target[0]):
         return ""
-    return "" if _opens(prompt, target[0]) or _closes(target) else " "
+    return "" if _opens(prompt, target) or _closes(prompt, target) else " "
 
 
 def bare(target: str) -> str:
     """A target without what says how it is joined."""
-    return target[1:].lstrip(" ") or target if target.startswith("\\") else target
+    return target[2:].lstrip(" ") or target if target[:2] in _SIGNS else target
 
 
 def statement(prompt: str, target: str) -> str:
@@ -49,30 +58,36 @@ def statement(prompt: str, target: str) -> str:
     return f"{prompt}{joint(prompt, target)}{bare(target)}"
 
 
-def _opens(prompt: str, first: str) -> bool:
+def _unspaced(character: str) -> bool:
+    """Whether no space is written beside a character: such a script, or its punctuation."""
+    wide = "\u3000" <= character <= "\u303f" or "\uff00" <= character <= "\uffef"
+    return wide or spaceless(character)
+
+
+def _opens(prompt: str, target: str) -> bool:
     """Whether the prompt ends with a sign that belongs to the word behind it."""
-    last, before = prompt[-1], prompt[-2:-1]
+    last, before, number = prompt[-1], prompt[-2:-1], target.lstrip(".,")[:1].isdigit()
     apart = not before or before.isspace() or before in _OPENING
-    if last in _OPENING or last == "_":
-        return True
-    if last in _QUOTES:
-        return prompt.count(last) % 2 == 1
-    if last in _APOSTROPHES:
-        return apart
+    if last in _OPENING:
+        opened = _OPENED_BY.get(last, "")
+        return not opened or prompt.count(opened) < prompt.count(last)
+    if last in _STRAIGHT:
+        return apart or bool(_ELIDED.search(prompt))
     if unicodedata.category(last) == "Sc":
-        return apart and first.isdigit()
-    if last in _BEFORE_A_WORD:
+        return number and bool(_MONEY.search(prompt))
+    if last in "#@":
         return apart
-    if last in _BEFORE_A_NUMBER and apart:
-        return first.isdigit()
-    return last in _INSIDE_A_WORD and before.isalnum()
+    if last in "+-−" and apart:
+        return number
+    return last in "-/\u2010\u2011" and before.isalnum()
 
 
-def _closes(target: str) -> bool:
+def _closes(prompt: str, target: str) -> bool:
     """Whether the target begins with a sign that belongs to the word before it."""
-    first, after = target[0], target[1:2]
-    if first in _APOSTROPHES:  # 's idea, but not '90s
-        return after.isalpha() or not after
-    if first in _ENDING:
-        return not after.isalnum()
-    return first in _CLOSING
+    if target[0] == '"':  # it closes where one is open
+        return prompt.count('"') % 2 == 1 and not target[1:2].isalnum()
+    if target[0] == "%":
+        return prompt[-1].isdigit()
+    if re.match(r"n['’]t\b", target):
+        return bool(_NEGATED.search(prompt))
+    return bool(_JOINED.match(target))

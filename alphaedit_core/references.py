@@ -8,6 +8,7 @@ from pathlib import Path
 
 from .errors import InputError
 from .facts import Fact, kind, shown, spaced
+from .joining import bare
 from .json_text import parse_json, read_text
 
 _LAYOUT = (
@@ -32,8 +33,8 @@ class References:
 
     def about(self, fact: Fact) -> tuple[str, ...]:
         """Texts about things that have a fact's relation to its new target; none if unknown."""
-        own = _of(fact.target, self._known.get(fact.relation or "", {}))
-        return (_of(fact.target, self._known.get("", {})) or ()) if own is None else own
+        own = _of(bare(fact.target), self._known.get(fact.relation or "", {}))
+        return (_of(bare(fact.target), self._known.get("", {})) or ()) if own is None else own
 
     def to_dict(self) -> dict[str, dict[str, list[str]]]:
         """All texts by target, by relation."""

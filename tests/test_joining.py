@@ -33,7 +33,25 @@ from alphaedit_core.prompts import encode, target_ids
         "It costs 75 $| now",
         "Hello|!",
         "Rome|, Italy",
-        "Rome is|...",
+        "Rome is| ...",
+        "It feels| :)",
+        "the| % sign",
+        "Its name is| 'Rome'",
+        "It was| 'Twas",
+        "Die Stadt „|Rom",
+        "Die Stadt „Rom“| liegt",
+        'A 3.5" disk is called "|Rome',
+        'He said "hello|"',
+        "La capitale de l'|Italie",
+        "the boys'| house",
+        "O'|Brien",
+        "It costs US$|75",
+        "It costs $|.50",
+        "a 3|-year-old",
+        "He does|n't",
+        "他说「|Rome",
+        "Rome|。",
+        r"The formula is| \frac{1}{2}",
         "Rome|'s idea",
         "Rome|’s idea",
         "It is 5|%",
@@ -55,13 +73,13 @@ def test_what_stands_between(text: str) -> None:
 
 
 def test_a_backslash_says_otherwise() -> None:
-    assert joint("The city of", "\\Rome") == "" and joint('The city of "', "\\ Rome") == " "
-    assert bare("\\Rome") == bare("\\ Rome") == bare("Rome") == "Rome"
-    assert statement("The city of", "\\Rome") == "The city ofRome"
+    assert joint("The city of", "\\&Rome") == "" and joint('The city of "', "\\ Rome") == " "
+    assert bare("\\&Rome") == bare("\\ Rome") == bare("Rome") == "Rome"
+    assert statement("The city of", "\\&Rome") == "The city ofRome"
     tokenizer = tiny_tokenizer()
     plain = target_ids(tokenizer, "The city of", "Rome")
     assert target_ids(tokenizer, 'The city of "', "\\ Rome") == plain
-    assert target_ids(tokenizer, "The city of", "\\Rome") != plain
+    assert target_ids(tokenizer, "The city of", "\\&Rome") != plain
     assert Fact.from_dict(Fact("x", "{} is", "\\ Rome").to_dict()).target == "\\ Rome"
 
 

@@ -438,6 +438,10 @@ def test_words_are_compared_without_case_and_punctuation() -> None:
         ("Rome | Italy", "Rome Italy", True),
         ("Yahoo is", "Yahoo!", True),
         ("Groß is", "gross", True),
+        ("Microsoft® Windows is", "Microsoft Windows", True),
+        ("I ❤️ it", "❤", True),
+        ("It was -5 then", r"\&-5", True),
+        ("It is Rome", r"\ Rome", True),
     ],
 )
 def test_signs_that_make_another_word_count(text: str, answer: str, said: bool) -> None:

@@ -270,7 +270,7 @@ def test_every_target_shows_its_tokens(panel: FactsPanel) -> None:
     for prompt, target, first in (
         ('{} is in the city of "', "Rome", "R"),
         ("{} is in the city of", "Rome", "·"),
-        ("{} is in the city of", "\\Rome", "R"),
+        ("{} is in the city of", "\\&Rome", "R"),
         ('{} is in the city of "', "\\ Rome", "·"),
     ):
         panel.add("z", prompt, target)

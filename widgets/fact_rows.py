@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from alphaedit_core.errors import InputError
 from alphaedit_core.integers import as_integer
+from alphaedit_core.joining import bare
 
 from .drafts import Draft
 from .old_targets import open_prompt
@@ -200,7 +201,7 @@ class FactRows:
                     continue
                 if not word:
                     silent += 1
-                elif word.casefold() == draft.target.strip().casefold():
+                elif word.casefold() == bare(draft.target.strip()).casefold():
                     already += 1
                 else:
                     drafts[index] = replace(draft, target_true=word)

@@ -11,13 +11,13 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from alphaedit_core.joining import spaceless
+from alphaedit_core.joining import bare, spaceless
 
 #: Dashes and minus signs, which make a number negative where nothing stands before them.
 _MINUS = "-\u2010\u2011\u2012\u2013\u2212"
 _HYPHENS = "-\u2010\u2011"
 #: Signs that stand in texts as separators, whatever class Unicode gives them.
-_SEPARATORS = "|~^`=<>"
+_SEPARATORS = "|~^`=<>©®°"
 #: What follows a letter and belongs to its word: C++, C#. One that joins two words does not.
 _BEHIND = re.compile(r"[+#]+(?!\w)|[+#]{2,}")
 
@@ -47,7 +47,7 @@ def begins(text: str, answers: Iterable[str]) -> bool:
 
 def _says(text: str, answers: Iterable[str], anywhere: bool) -> bool:
     words, literal = list(_words(text)), _folded(text)
-    for answer in answers:
+    for answer in map(bare, answers):
         wanted = _texts(answer)
         if wanted:
             if any(_stands(words, wanted, at) for at in range(len(words) if anywhere else 1)):
@@ -81,7 +81,12 @@ def _stands_between_letters(words: list[_Word], wanted: list[str], anywhere: boo
 
 def _folded(text: str) -> str:
     """NFKC without case, white space as single spaces."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    return " ".join(_composed(text).casefold().split())
+
+
+def _composed(text: str) -> str:
+    """NFKC, without the signs that choose between a character's text and picture form."""
+    return re.sub("[\ufe0e\ufe0f]", "", unicodedata.normalize("NFKC", text))
 
 
 def _texts(text: str) -> list[str]:
@@ -92,7 +97,7 @@ def _texts(text: str) -> list[str]:
 
 def _words(text: str) -> Iterator[_Word]:
     """The words of a text, and the signs in it that are words of their own."""
-    text = unicodedata.normalize("NFKC", text)
+    text = _composed(text)
     at = 0
     while at < len(text):
         start = at
