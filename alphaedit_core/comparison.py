@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from .differences import Difference, difference, words
 from .errors import InputError
 from .generation import Sampling, TokenStep, chat_ids, continuation, text_of
+from .joining import bare
 from .likelihood import Score, score, score_ids
 from .metrics.matching import mentions
 from .models import EditableModel
@@ -218,7 +219,7 @@ def _rated(model: EditableModel, question: Question, target: str, monitor: Monit
     if not question.chat:
         return score(model, [(question.prompt, target)], monitor=monitor)[0]
     # Whether an answer begins with a space depends on the template; the likelier way counts.
-    plain = model.tokenizer(target, add_special_tokens=False)["input_ids"]
+    plain = model.tokenizer(bare(target), add_special_tokens=False)["input_ids"]
     ways = {tuple(plain), target_ids(model.tokenizer, question.prompt, target)}
     ids = chat_ids(model, question.prompt)
     scores = score_ids(model, [(ids, way) for way in sorted(ways) if way], monitor=monitor)

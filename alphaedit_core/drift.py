@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .changes import Change, projected, total_change
+from .completions import check_room
 from .errors import FetchError, InputError, SessionError
 from .forward import by_length, pad_rows, record
 from .ledger import Entry
@@ -405,6 +406,8 @@ def _outputs(model: EditableModel, windows: Tensor, monitor: Monitor) -> Tensor:
 def _next_tokens(model: EditableModel, prompts: Sequence[str], monitor: Monitor) -> list[int]:
     """The most likely next token after each prompt."""
     rows = [encode(model.tokenizer, prompt)[0] for prompt in prompts]
+    for prompt, row in zip(prompts, rows, strict=True):
+        check_room(model, prompt, len(row), tokens=0)
     found = [0] * len(rows)
     for group in by_length([len(row) for row in rows], _TOKENS):
         monitor.check()

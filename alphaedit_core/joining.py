@@ -20,13 +20,15 @@ _OPENED_BY = {"“": "„", "‘": "‚"}
 #: Quotation marks and apostrophes that open where nothing or a space stands before them.
 _STRAIGHT = "\"'’"
 #: Words that lose their last letter before a vowel: l'Italie, dell'arte, O'Brien.
-_ELIDED = re.compile(r"(?i)(?<!\w)(?:[cdjlmnsto]|qu|lorsqu|puisqu|jusqu|(?:d|n|s)?[aeu]ll|un)['’]$")
+_ELIDED = re.compile(
+    r"(?i)(?<![\w'’])(?:[cdjlmnsto]|qu|lorsqu|puisqu|jusqu|(?:d|n|s)?[aeu]ll|un)['’]$"
+)
 #: A sign of money with nothing before it but letters of a country: US$.
 _MONEY = re.compile(r"(?<!\w)[A-Z]{0,3}\W$")
 #: What belongs to the word before it: punctuation that ends, 's, n't, -based.
 _JOINED = re.compile(
     r"(?:[!?]+|[.,])(?=$|[\s\"”’')\]}»])|[;:](?=$|\s)|[)\]}»›”]"
-    r"|['’](?:s|t|d|m|re|ve|ll)?(?!\w)|[-\u2010\u2011](?=[^\W\d_])"
+    r"|['’](?:(?:s|t|d|m|re|ve|ll)(?![\w-])|$)|[-\u2010\u2011](?=[^\W\d_])"
 )
 #: Verbs that n't is written to: does n't.
 _NEGATED = re.compile(

@@ -118,7 +118,18 @@ def score_ids(
     plan: BatchPlan | None = None,
     monitor: Monitor | None = None,
 ) -> list[Score]:
-    """:func:`score` for prompts and targets that are token ids already, neither of them empty."""
+    """:func:`score` for prompts and targets that are token ids already, neither of them empty.
+
+    Raises:
+        InputError: if a prompt and its target have more than the model reads.
+    """
+    room = model.room
+    for prompt, target in pairs if room is not None else ():
+        if len(prompt) + len(target) > room:
+            raise InputError(
+                f"a prompt with its target has {len(prompt) + len(target)} tokens, and the model "
+                f"reads {room}; shorten the prompt"
+            )
     return [rating.score for rating in _rate(model, pairs, plan, monitor)]
 
 

@@ -45,6 +45,8 @@ from alphaedit_core.prompts import encode, target_ids
         "La capitale de l'|Italie",
         "the boys'| house",
         "O'|Brien",
+        "The town is| 's-Hertogenbosch",
+        "The letter 'n'| is",
         "It costs US$|75",
         "It costs $|.50",
         "a 3|-year-old",

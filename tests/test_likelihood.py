@@ -260,3 +260,10 @@ def test_of_equal_logits_one_alone_is_chosen(monkeypatch: pytest.MonkeyPatch) ->
     model = tiny_model()
     monkeypatch.setattr(type(model.anatomy), "logits", lambda _, h: torch.zeros(*h.shape[:-1], 99))
     assert [one.exact for one in score_ids(model, [([5], [0]), ([5], [1])])] == [True, False]
+
+
+def test_ids_longer_than_the_model_reads_are_refused() -> None:
+    model = tiny_model("gpt2")
+    assert model.room is not None
+    with pytest.raises(InputError, match=f"reads {model.room}; shorten the prompt"):
+        score_ids(model, [([5], [6]), ([5] * model.room, [6])])
