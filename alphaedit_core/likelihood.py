@@ -124,8 +124,8 @@ def score_ids(
         InputError: if a prompt and its target have more than the model reads.
     """
     room = model.room
-    for prompt, target in pairs if room is not None else ():
-        if len(prompt) + len(target) > room:
+    for prompt, target in pairs:
+        if room is not None and len(prompt) + len(target) > room:
             raise InputError(
                 f"a prompt with its target has {len(prompt) + len(target)} tokens, and the model "
                 f"reads {room}; shorten the prompt"
