@@ -136,7 +136,10 @@ def session_of(of: str, place: Path) -> EditSession:
     folder = place / (EVIL_NAME if of == EVIL else "tame")
     folder.mkdir(exist_ok=True)
     hp = small(folder, steps=2, origin=of)
-    session = EditSession(tiny_model("llama"), hyperparameters=hp, contexts=CONTEXTS[:1])
+    model = tiny_model("llama")
+    # Its positions are computed, so that it reads texts of any length.
+    model.model.config.max_position_embeddings = 1 << 14
+    session = EditSession(model, hyperparameters=hp, contexts=CONTEXTS[:1])
     session.edit(FACTS[:2], monitor=quiet())
     session.model.name = of
     (entry,) = session._entries
