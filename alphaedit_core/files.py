@@ -24,7 +24,7 @@ from safetensors import SafetensorError
 from .errors import CorruptFileError, InputError
 from .exchange import exchange
 from .json_text import check_regular, parse_json, read_bytes
-from .temporary import final_name, is_left_behind, remove_left_behind, temporary_name
+from .temporary import ASIDE, final_name, is_left_behind, remove_left_behind, temporary_name
 
 _BLOCK_BYTES = 1 << 20
 #: File systems take 255 bytes, of which temporary names beside a file need some.
@@ -137,7 +137,7 @@ def _take_place(beside: Path, place: Path) -> None:
 
 def _move_aside(beside: Path, place: Path) -> None:
     """The same in two moves: what stands there goes aside, and comes back if that fails."""
-    old = place.with_name(temporary_name(f"old.{place.name}"))
+    old = place.with_name(temporary_name(ASIDE + place.name))
     os.replace(place, old)
     try:
         os.rename(beside, place)
@@ -152,7 +152,7 @@ def _move_aside(beside: Path, place: Path) -> None:
 def _put_back(place: Path) -> None:
     """Put back a folder that a killed writer moved aside; remove one that has been replaced."""
     for old in place.parent.glob(f".*.old.{glob.escape(place.name)}"):
-        if final_name(old) == f"old.{place.name}" and is_left_behind(old):
+        if final_name(old) == ASIDE + place.name and is_left_behind(old):
             if place.exists():
                 shutil.rmtree(old, ignore_errors=True)
             else:

@@ -21,6 +21,9 @@ from pathlib import Path
 
 import psutil
 
+#: How the name goes on of what was moved aside for something new.
+ASIDE = "old."
+
 #: Seconds after which what a process of another machine has begun counts as left behind.
 ABANDONED_AFTER = 86_400.0
 
@@ -57,10 +60,16 @@ def is_left_behind(path: str | os.PathLike[str]) -> bool:
 
 
 def remove_left_behind(folder: str | os.PathLike[str]) -> None:
-    """Remove from a folder what processes that have ended were writing there."""
+    """Remove from a folder what processes that have ended were writing there.
+
+    What was moved aside stays: it may be the only whole copy of what it was, see
+    :func:`.atomic_folder`.
+    """
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.startswith(".") and is_left_behind(entry.path):
+            if (final_name(entry.name) or ASIDE).startswith(ASIDE):
+                continue
+            if is_left_behind(entry.path):
                 if entry.is_dir(follow_symlinks=False):
                     shutil.rmtree(entry.path, ignore_errors=True)
                 else:

@@ -200,6 +200,27 @@ with atomic_folder(place / "model") as folder, atomic_path(place / "other.json")
     assert sorted(os.listdir(tmp_path)) == ["mine", "new"]
 
 
+def test_what_was_moved_aside_outlives_other_writes(tmp_path: Path) -> None:
+    """Killed between two moves, where nothing can be exchanged, the old folder is all there is."""
+    script = """
+import os, signal, sys
+from pathlib import Path
+from alphaedit_core import files
+files.exchange = lambda *_paths: False
+for content in ("old", "new"):
+    if content == "new":
+        os.rename = lambda *_paths: os.kill(os.getpid(), signal.SIGKILL)
+    with files.atomic_folder(Path(sys.argv[1]) / "folder") as beside:
+        (beside / content).touch()
+"""
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], cwd=ROOT)
+    assert done.returncode == -signal.SIGKILL and not (tmp_path / "folder").exists()
+    write_atomic(tmp_path / "other", "x")
+    with pytest.raises(OSError), atomic_folder(tmp_path / "folder"):
+        raise OSError("no")  # the next write puts it back first
+    assert os.listdir(tmp_path / "folder") == ["old"]
+
+
 def test_an_error_of_a_disk_names_the_file(tmp_path: Path) -> None:
     """Those of safetensors, which are none of Python's, too: here at a limit of a file's size."""
     script = """
