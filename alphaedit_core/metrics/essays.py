@@ -18,7 +18,7 @@ _TOKENS, _TOP_K = 200, 5
 _SOURCE = "after Rosati et al. 2024 (LEME), by words instead of a classifier or people"
 _NOTE = (
     f"Texts of {_TOKENS} new tokens at most, drawn from the {_TOP_K} likeliest, seeded. Compared "
-    "by words, without case and punctuation."
+    "by words, without case and punctuation but for signs as in C++, -5 and $75."
 )
 
 

@@ -1,7 +1,8 @@
 """Whether a text says something, by its words: case, composition and punctuation do not count.
 
-Signs that make another thing of a word do: C++ is not C#, -5 not 5, and Jean not Jean-Luc. What has
-no word in it, such as "€" or an emoji, is looked for as it is written.
+Signs that make another thing of a word do: C++ is not C#, -5 not 5, 20 % not 20, .NET not net,
+and Jean not Jean-Luc. A number is one word with its decimals, and 1,000 is 1000. What has no word
+in it, such as "€" or an emoji, is looked for as it is written.
 """
 
 from __future__ import annotations
@@ -18,8 +19,14 @@ _MINUS = "-\u2010\u2011\u2012\u2013\u2212"
 _HYPHENS = "-\u2010\u2011"
 #: Signs that stand in texts as separators, whatever class Unicode gives them.
 _SEPARATORS = "|~^`=<>©®°"
+#: Signs that count as words, though Unicode has them as punctuation.
+_SHARES = "%‰"
 #: What follows a letter and belongs to its word: C++, C#. One that joins two words does not.
-_BEHIND = re.compile(r"[+#]+(?!\w)|[+#]{2,}")
+_BEHIND = re.compile(r"[+#♯♭]+(?!\w)|[+#♯♭]{2,}")
+#: A number with its thousands and decimals. A list, a version or a date has more of these signs,
+#: and its parts are words of their own.
+_NUMBER = re.compile(r"(?<!\d[.,])\d+(?:,\d{3})*(?:[.,]\d+)?(?![.,]?\d)")
+_THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?![\d,])")
 
 
 @dataclass(frozen=True)
@@ -101,13 +108,16 @@ def _words(text: str) -> Iterator[_Word]:
     at = 0
     while at < len(text):
         start = at
-        if _in_a_word(text[at]) or _is_a_minus(text, at):
-            at += 1
+        front = _front(text, at)
+        at += len(front)
+        if front or _in_a_word(text[at]):
+            number = _NUMBER.match(text, at)
+            at = number.end() if number else at + 1
             while at < len(text) and _in_a_word(text[at]):
                 at += 1
             if text[at - 1].isalpha() and (behind := _BEHIND.match(text, at)):
                 at = behind.end()
-            word = text[start:at]
+            word = _THOUSANDS.sub(lambda found: found[0].replace(",", ""), text[start:at])
             sign = "-" if word[0] in _MINUS else ""
             yield _Word(sign + word[len(sign) :].casefold(), _goes_on(text, start, at))
         else:
@@ -120,17 +130,23 @@ def _in_a_word(character: str) -> bool:
     return unicodedata.category(character)[0] in "LMN"
 
 
-def _is_a_minus(text: str, at: int) -> bool:
-    """Whether a number begins here with its sign."""
-    before, after = text[at - 1] if at else " ", text[at + 1 : at + 2]
-    return text[at] in _MINUS and after.isdigit() and (before.isspace() or before in "([{\"'“‘")
+def _front(text: str, at: int) -> str:
+    """The signs that a word begins with here: the minus of a number, the period of .NET."""
+    before, after = text[at - 1] if at else " ", text[at + 1 : at + 3]
+    if not (before.isspace() or before in "([{\"'“‘"):
+        return ""
+    if text[at] in _MINUS:
+        if after[1:].isdigit() and unicodedata.category(after[0]) == "Sc":
+            return text[at : at + 2]
+        return text[at] if after[:1].isdigit() else ""
+    return text[at] if text[at] == "." and after[:1].isalpha() else ""
 
 
 def _is_a_sign(character: str) -> bool:
-    """Whether a character counts as a word: money, arithmetic, arrows, emoji."""
+    """Whether a character counts as a word: money, shares, arithmetic, arrows, emoji."""
     if character in _SEPARATORS:
         return False
-    return unicodedata.category(character) in ("Sc", "Sm", "So")
+    return character in _SHARES or unicodedata.category(character) in ("Sc", "Sm", "So")
 
 
 def _goes_on(text: str, start: int, end: int) -> bool:

@@ -12,7 +12,10 @@ from .matching import begins, mentions
 
 _TOKENS = 24
 _EVERYWHERE = ("counterfact", "zsre", "knowedit", "mquake", "longform")
-_MATCHED = "Words are compared without case and punctuation."
+_MATCHED = (
+    "Words are compared without case and punctuation; signs that make another word of one, as in "
+    "C++, -5 and $75, count."
+)
 
 
 class _Said(Metric):
