@@ -22,7 +22,7 @@ from typing import Any
 
 from .errors import CorruptFileError, InputError
 from .files import read_json, write_atomic, write_json_atomic
-from .json_text import parse_json, read_bytes
+from .json_text import parse_json, read_bytes, to_json
 from .old_sessions import RENAMED
 
 FORMAT = "alphaedit experiment 2"
@@ -123,8 +123,9 @@ def checksum(content: object) -> str:
 
 def _line(manifest: Mapping[str, Any], number: int, point: Mapping[str, Any]) -> str:
     """A line with its checksum, and its end."""
+    point = parse_json(to_json(point))  # as it will be read
     own = checksum([checksum(manifest), number, point])
-    return json.dumps({**point, _CHECK: own}, ensure_ascii=False) + "\n"
+    return to_json({**point, _CHECK: own}) + "\n"
 
 
 class Points:

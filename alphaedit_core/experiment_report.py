@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from .ability import DEFINITIONS
 from .datasets import dataset as reader
 from .export import portable_name
+from .json_text import to_json
 from .likelihood import PERPLEXITY
 from .markup import escape
 from .metrics import metrics
@@ -46,7 +46,7 @@ def experiment_html(findings: Findings) -> str:
         f"<h2>What the numbers are</h2>{scroll(html_table(*cards(findings.metrics)))}",
         scroll(html_table(*other_cards(findings))),
         "<h2>Settings</h2><details><summary>Everything that the numbers depend on</summary>"
-        f"<pre>{escape(json.dumps(dict(manifest), indent=1, ensure_ascii=False))}</pre></details>",
+        f"<pre>{escape(to_json(dict(manifest), indent=1))}</pre></details>",
     ]
     return page(title, parts)
 

@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 
 from .errors import CorruptFileError, InputError
 from .exchange import exchange
-from .json_text import check_regular, parse_json, read_bytes
+from .json_text import check_regular, parse_json, read_bytes, to_json
 from .temporary import ASIDE, final_name, is_left_behind, remove_left_behind, temporary_name
 
 _BLOCK_BYTES = 1 << 20
@@ -275,7 +275,7 @@ def write_json_atomic(path: str | os.PathLike[str], content: Any) -> None:
         TypeError: if ``content`` holds something that JSON has no form for.
         OSError: if the file cannot be written; ``path`` is then as it was.
     """
-    text = json.dumps(content, sort_keys=True, indent=1, ensure_ascii=False)
+    text = to_json(content, sort_keys=True, indent=1)
     write_atomic(path, text + "\n")
 
 

@@ -25,6 +25,10 @@ MOST_BYTES = 4 << 30
 _MOST_DIGITS = 4300
 _LONG_NUMBER = re.compile(rf"\d{{{_MOST_DIGITS + 1},}}")
 _BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+#: What stands for the numbers that JSON has no word for, by Python's words for them.
+_NUMBERS = {"Infinity": "1e999", "NaN": "null"}
+#: These words, and texts, which may hold them too.
+_WORD = re.compile(r'"(?:[^"\\]|\\.)*"|Infinity|NaN', re.DOTALL)
 
 
 def parse_json(text: str) -> Any:
@@ -58,6 +62,22 @@ def parse_json(text: str) -> Any:
         if not level:
             return value
     raise _too_deep(text)
+
+
+def to_json(content: Any, *, indent: int | None = None, sort_keys: bool = False) -> str:
+    """``content`` as JSON that any reader takes.
+
+    Python's own writer has words for numbers that JSON knows none for. Here infinity, such as the
+    perplexity of a model that broke, is ``1e999``, which every reader takes for infinity or for its
+    largest number, and what is no number is ``null``.
+
+    Raises:
+        TypeError: if ``content`` holds something that JSON has no form for.
+    """
+    text = json.dumps(content, ensure_ascii=False, indent=indent, sort_keys=sort_keys)
+    if "Infinity" not in text and "NaN" not in text:
+        return text
+    return _WORD.sub(lambda word: _NUMBERS.get(word[0], word[0]), text)
 
 
 def _too_deep(text: str) -> json.JSONDecodeError:

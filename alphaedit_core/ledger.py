@@ -26,6 +26,7 @@ from .facts import Fact
 from .files import check_name, read_json, sha256_of_file, write_atomic, write_json_atomic
 from .folder_lock import LOCK, folder_lock
 from .hyperparameters import HyperParameters
+from .json_text import to_json
 from .old_sessions import UNKNOWN, with_superseded
 from .results import EditResult
 from .session_schema import checked_manifest, inside, stored_entry, stored_tensors
@@ -345,7 +346,7 @@ def _write_entry(folder: Path, entry: Entry, stored: Stored) -> dict[str, str]:
         "tensors": _described(tensors),
         "sketches": {str(layer): own for layer, own in entry.sketches.items()},
     }
-    text = json.dumps(record, ensure_ascii=False, sort_keys=True, indent=1) + "\n"
+    text = to_json(record, sort_keys=True, indent=1) + "\n"
     checksum = sha256(text.encode()).hexdigest()
     name = f"entry-{checksum[:16]}"
     named = {"record": f"{name}.json", "sha256": checksum, "tensors": f"{name}.safetensors"}

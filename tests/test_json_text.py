@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -19,9 +20,9 @@ from alphaedit_core.datasets import read_records
 from alphaedit_core.errors import AlphaEditError, CorruptFileError, InputError
 from alphaedit_core.experiment import load_experiment, session_folder
 from alphaedit_core.fact_files import facts_from_bytes, read_facts
-from alphaedit_core.files import check_name, read_json
+from alphaedit_core.files import check_name, read_json, write_json_atomic
 from alphaedit_core.hyperparameters import HyperParameters
-from alphaedit_core.json_text import MOST_NESTED, parse_json
+from alphaedit_core.json_text import MOST_NESTED, parse_json, to_json
 from alphaedit_core.ledger import check_place, load_manifest
 from alphaedit_core.references import read_references
 from alphaedit_core.texts import TextFile
@@ -211,3 +212,24 @@ def test_a_damaged_file_of_ours_is_named(tmp_path: Path) -> None:
     (tmp_path / "any.json").write_text(DEEP)
     with pytest.raises(CorruptFileError, match=r"any\.json: not JSON at line 1 \(nested more than"):
         read_json(tmp_path / "any.json")
+
+
+def test_numbers_that_json_has_no_word_for() -> None:
+    """Any reader takes what is written, and infinity stays infinite."""
+    content = {"a": [math.inf, -math.inf, 1.5], "b": 'Infinity, \\"NaN"', "NaN": math.nan}
+    text = to_json(content, indent=1, sort_keys=True)
+
+    def refuse(word: str) -> None:
+        raise AssertionError(word)
+
+    found = json.loads(text, parse_constant=refuse)
+    assert found == {**content, "NaN": None}
+    assert to_json({"a": "é", "b": 1.5}) == '{"a": "é", "b": 1.5}'
+    with pytest.raises(TypeError):
+        to_json({"a": object()})
+
+
+def test_files_hold_no_word_of_pythons_own(tmp_path: Path) -> None:
+    write_json_atomic(tmp_path / "a.json", {"perplexity": math.inf})
+    assert "Infinity" not in (tmp_path / "a.json").read_text()
+    assert read_json(tmp_path / "a.json") == {"perplexity": math.inf}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +12,7 @@ from alphaedit_core import export, ledger
 from alphaedit_core.errors import InputError, SessionError
 from alphaedit_core.fact_files import facts_text
 from alphaedit_core.facts import Fact
+from alphaedit_core.json_text import to_json
 from alphaedit_core.markup import escape
 from alphaedit_core.probes import ProbeRow, Probes, probes_of
 from alphaedit_core.progress import Monitor
@@ -187,7 +187,7 @@ class ExportPanel(Panel):
         """
         self._require_free()
         record = to_record(self.session, self.drafts)
-        return json.dumps(record, ensure_ascii=False, indent=1) + "\n"
+        return to_json(record, indent=1) + "\n"
 
     def facts(self, layout: str = "json") -> str:
         """The facts of the table, or where it has none, those in the model, as a file's text.
