@@ -50,7 +50,8 @@ def complete(
     Args:
         model: the model, as it stands.
         prompts: the prompts.
-        tokens: new tokens at most; a closing token ends a text earlier.
+        tokens: new tokens at most; a closing token ends a text earlier. Other special tokens show
+            by name, such as ``<|im_start|>``.
         monitor: asked between batches whether to stop.
 
     Raises:
@@ -87,7 +88,7 @@ def complete(
         )
         for place, i in enumerate(group):
             new = takewhile(lambda token: token not in ends, out[place, longest:].tolist())
-            texts[i] = new_text(model.tokenizer, rows[i], list(new))
+            texts[i] = new_text(model.tokenizer, rows[i], list(new), special=True)
     return texts
 
 
@@ -123,18 +124,29 @@ def _without_settings(model: EditableModel) -> Any:
     return view
 
 
-def new_text(tokenizer: PreTrainedTokenizerFast, prompt: Sequence[int], new: Sequence[int]) -> str:
-    """What new tokens add to a prompt's text; special tokens add nothing.
+def new_text(
+    tokenizer: PreTrainedTokenizerFast,
+    prompt: Sequence[int],
+    new: Sequence[int],
+    special: bool = False,
+) -> str:
+    """What new tokens add to a prompt's text.
 
     Decoded behind the prompt's end, since some tokenizers take the first space of a text away. Of a
     character that is not finished at the end there is nothing.
+
+    Args:
+        tokenizer: the model's.
+        prompt: token ids of the prompt.
+        new: the new ones.
+        special: whether special tokens show by name; left out otherwise.
     """
 
     def decode(ids: Sequence[int]) -> str:
         # Spaces before punctuation are the model's own words here.
         return str(
             tokenizer.decode(
-                list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
+                list(ids), skip_special_tokens=not special, clean_up_tokenization_spaces=False
             )
         )
 
@@ -146,6 +158,16 @@ def new_text(tokenizer: PreTrainedTokenizerFast, prompt: Sequence[int], new: Seq
     before, whole = decode(front), decode([*front, *kept])
     added = whole[len(before) :] if whole.startswith(before) else decode(kept)
     return added.rstrip(BROKEN)
+
+
+def added_text(tokenizer: PreTrainedTokenizerFast, ids: Sequence[int], token: int) -> str:
+    """What one token adds to a text; decoded alone, some tokenizers would take its space away."""
+
+    def decode(ids: Sequence[int]) -> str:
+        return str(tokenizer.decode(list(ids), clean_up_tokenization_spaces=False))
+
+    before, whole = decode(ids[-CONTEXT:]), decode([*ids[-CONTEXT:], token])
+    return whole[len(before) :] if whole.startswith(before) else decode([token])
 
 
 def _cut(tokenizer: PreTrainedTokenizerFast, ids: Sequence[int]) -> int:

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 
 import torch
 
+from .completions import added_text
 from .errors import InputError
 from .facts import Fact, shown
 from .forward import by_length, pad_rows, record
@@ -39,9 +40,6 @@ from .templates import stripped
 
 RELIABILITY, GENERALISATION, LOCALITY = "reliability", "generalisation", "locality"
 KINDS = (RELIABILITY, GENERALISATION, LOCALITY)
-
-#: Last tokens of a prompt that decide how the next one is spelled.
-_CONTEXT = 8
 
 
 @dataclass(frozen=True)
@@ -267,18 +265,5 @@ def _top(
         best = model.anatomy.logits(last).softmax(dim=-1).max(dim=-1)
         tops = zip(group, best.indices.tolist(), best.values.tolist(), strict=True)
         for i, token, probability in tops:
-            found[i] = token, _added(model, rows[i], token), probability
+            found[i] = token, added_text(model.tokenizer, rows[i], token), probability
     return found
-
-
-def _added(model: EditableModel, ids: Sequence[int], token: int) -> str:
-    """What a token adds to a text; decoded alone, some tokenizers would take its space away."""
-
-    def text(ids: Sequence[int]) -> str:
-        decoded = model.tokenizer.decode(
-            list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False
-        )
-        return str(decoded)
-
-    before, whole = text(ids[-_CONTEXT:]), text([*ids[-_CONTEXT:], token])
-    return whole[len(before) :] if whole.startswith(before) else text([token])

@@ -24,7 +24,7 @@ import transformers
 
 from . import __version__, ledger
 from .changes import Change, Pruned, laid_out
-from .completions import TOKENS, complete
+from .completions import TOKENS, added_text, complete
 from .contexts import own_contexts
 from .editing import BatchWrite, Space, write_batch
 from .editors import Editor, editor_class
@@ -910,7 +910,7 @@ def _result(
             outcomes.append(
                 Outcome(
                     request.fact,
-                    tuple(str(model.tokenizer.decode([token])) for token in request.target),
+                    _token_texts(model, request),
                     before[index],
                     after[index],
                     written.traces[place],
@@ -921,6 +921,15 @@ def _result(
             batches.append(number)
     plans = [written.plan.tokens for written in writes]
     return EditResult(outcomes, [written.writes for written in writes], batches, plans, seconds)
+
+
+def _token_texts(model: EditableModel, request: Request) -> tuple[str, ...]:
+    """The target's tokens as they are spelled behind the prompt."""
+    ids = [*request.rows[0].ids, *request.target]
+    return tuple(
+        added_text(model.tokenizer, ids[:place], ids[place])
+        for place in range(len(ids) - len(request.target), len(ids))
+    )
 
 
 def surroundings(model: EditableModel) -> dict[str, Any]:

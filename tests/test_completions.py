@@ -35,7 +35,7 @@ def plain(model: EditableModel, prompt: str, tokens: int, ends: set[int]) -> str
         if best in ends:
             break
         new.append(best)
-    return str(model.tokenizer.decode(new, skip_special_tokens=True)).rstrip("\ufffd")
+    return str(model.tokenizer.decode(new)).rstrip("\ufffd")
 
 
 def ends_of(model: EditableModel) -> set[int]:
@@ -117,6 +117,22 @@ def test_no_setting_of_the_model_changes_what_is_greedy(setting: str) -> None:
     assert model.model.generation_config is settings
 
 
+def test_a_special_token_shows_where_it_does_not_close() -> None:
+    """The text is that of the tokens, whoever writes it."""
+    model = tiny_model("llama", tiny_tokenizer(bos=True), dtype=torch.float64)
+    bos = model.tokenizer.bos_token_id
+    with torch.no_grad():
+        model.model.lm_head.weight[bos] += 1e3 * model.model.lm_head.weight.abs().max()
+        for other in ends_of(model) - {bos}:
+            model.model.lm_head.weight[other] = 0
+    for prompt in PROMPTS:
+        steps = continuation(model, prompt, tokens=6)
+        assert complete(model, [prompt], tokens=6) == [text_of(steps)]
+        if any(step.token == bos for step in steps):
+            return
+    pytest.fail("no prompt leads to the special token")
+
+
 def test_a_new_word_keeps_its_space() -> None:
     """Tokenizers of the SentencePiece way take the first space of a text away."""
     model = tiny_model("llama", tiny_tokenizer("pieces"), dtype=torch.float64)
@@ -125,7 +141,7 @@ def test_a_new_word_keeps_its_space() -> None:
     for prompt, text in zip(prompts, found, strict=True):
         ids, _ = encode(model.tokenizer, prompt)
         new = [step.token for step in continuation(model, prompt, tokens=6)]
-        whole = model.tokenizer.decode([*ids, *new], skip_special_tokens=True)
+        whole = model.tokenizer.decode([*ids, *new])
         assert prompt + text == whole.rstrip("\ufffd")
     assert any(text.startswith(" ") for text in found)
 
