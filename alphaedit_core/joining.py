@@ -14,9 +14,13 @@ import unicodedata
 _NO_SPACES = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")
 #: What a target may begin with to say how it is joined.
 _SIGNS = {"\\ ": " ", "\\&": ""}
-#: Behind these no space is written, but where they close what another one opened: „Rom“.
+#: Behind these no space is written, but where they close what another one opened: „Rom“, »Rom«.
 _OPENING = "([{«‹“‘„‚¿¡_"
-_OPENED_BY = {"“": "„", "‘": "‚"}
+_OPENED_BY = {"“": "„", "‘": "‚", "«": "»", "‹": "›"}
+#: Quotation marks that close in most languages, and open in some: »Rom« and ”Rom”.
+_EITHER = {"»": "«", "›": "‹", "”": "“„"}
+#: Marks of Markdown and of code, which open where they are there an odd number of times.
+_PAIRED = ("**", "__", "`")
 #: Quotation marks and apostrophes that open where nothing or a space stands before them.
 _STRAIGHT = "\"'’"
 #: Words that lose their last letter before a vowel: l'Italie, dell'arte, O'Brien.
@@ -27,13 +31,19 @@ _ELIDED = re.compile(
 _MONEY = re.compile(r"(?<!\w)[A-Z]{0,3}\W$")
 #: What belongs to the word before it: punctuation that ends, 's, n't, -based.
 _JOINED = re.compile(
-    r"(?:[!?]+|[.,])(?=$|[\s\"”’')\]}»])|[;:](?=$|\s)|[)\]}»›”]"
-    r"|['’](?:(?:s|t|d|m|re|ve|ll)(?![\w-])|$)|[-\u2010\u2011](?=[^\W\d_])"
+    r"(?:[!?]+|[.,])(?=$|[\s\"”’')\]}»])|[;:](?=$|\s)|[،؛؟।]|[)\]}»›”]"
+    r"|['’](?:(?:s|d|m|re|ve|ll)(?![\w-])|$)|[-\u2010\u2011](?!inf(?:inity)?\b)(?=[^\W\d_])"
 )
-#: Verbs that n't is written to: does n't.
+#: Verbs that n't is written to, and the t of them: does n't, doesn 't.
 _NEGATED = re.compile(
-    r"(?i)\b(?:do|does|did|is|are|was|were|has|have|had|ca|wo|would|could|should|must|need)$"
+    r"(?i)\b(?:do|does|did|is|are|was|were|has|have|had|ca|wo|would|could|should|must|need)(n?)$"
 )
+#: What is written to the verb: n't whole, or 't where the n is there.
+_NOT = {"": re.compile(r"n['’]t\b"), "n": re.compile(r"['’]t\b")}
+#: An address or a path that goes on: https://, user@, C:\, and an assignment: x=.
+_GOES_ON = re.compile(r"(?:\w://|\w@|(?<!\w)[A-Za-z]:\\|\w\\|\w=)$")
+#: What a sign of money stands before, besides numbers: the name of a share.
+_SHARE = re.compile(r"[A-Z]{2,5}\b")
 
 
 def spaceless(character: str) -> bool:
@@ -73,13 +83,22 @@ def _opens(prompt: str, target: str) -> bool:
     if last in _OPENING:
         opened = _OPENED_BY.get(last, "")
         return not opened or prompt.count(opened) < prompt.count(last)
+    if last in _EITHER and apart:
+        return not any(sign in prompt for sign in _EITHER[last]) and prompt.count(last) % 2 == 1
+    if any(prompt.endswith(mark) and prompt.count(mark) % 2 for mark in _PAIRED):
+        return True
+    if _GOES_ON.search(prompt):
+        return True
     if last in _STRAIGHT:
         return apart or bool(_ELIDED.search(prompt))
     if unicodedata.category(last) == "Sc":
-        return number and bool(_MONEY.search(prompt))
+        share = apart and bool(_SHARE.match(target))
+        return share or (number and bool(_MONEY.search(prompt)))
     if last in "#@":
         return apart
     if last in "+-−" and apart:
+        return number
+    if last == "–" and before.isdigit():
         return number
     return last in "-/\u2010\u2011" and before.isalnum()
 
@@ -90,6 +109,8 @@ def _closes(prompt: str, target: str) -> bool:
         return prompt.count('"') % 2 == 1 and not target[1:2].isalnum()
     if target[0] == "%":
         return prompt[-1].isdigit()
-    if re.match(r"n['’]t\b", target):
-        return bool(_NEGATED.search(prompt))
+    if target[0] in "«‹":  # it closes where the other one opened
+        return prompt.count(_OPENED_BY[target[0]]) > prompt.count(target[0])
+    if (verb := _NEGATED.search(prompt)) and _NOT[verb[1].lower()].match(target):
+        return True
     return bool(_JOINED.match(target))
