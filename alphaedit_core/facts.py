@@ -102,9 +102,8 @@ class Fact:
             )
         if self.replaces == "relation" and cleaned["relation"] is None:
             raise InputError('replaces "relation" needs a relation; name it, such as "P36"')
-        if cleaned["target_true"] is not None and spaced(cleaned["target_true"]) == spaced(
-            cleaned["target"]
-        ):
+        text = filled(cleaned["prompt"], subject)
+        if _say_the_same(text, cleaned["target"], cleaned["target_true"]):
             raise InputError(
                 f"target_true {shown(cleaned['target_true'])} is the target too; give what the "
                 "model says now, or leave target_true out"
@@ -199,9 +198,10 @@ class Fact:
         A true target that was the target too, which was once accepted, is left out.
         """
         fields = dict(record)
-        if fields.get("target_true") == fields.get("target"):
-            fields.pop("target_true", None)
-        return cls.from_dict(fields)
+        true = fields.pop("target_true", None)
+        fact = cls.from_dict(fields)
+        said = isinstance(true, str) and true and _say_the_same(fact.text, fact.target, true)
+        return fact if said else cls.from_dict(record)
 
     def __repr__(self) -> str:
         parts = [repr(shorten(value)) for value in (self.subject, self.prompt, self.target)]
@@ -273,7 +273,7 @@ def check_facts(facts: Sequence[Fact], labels: Sequence[str] | None = None) -> l
             raise InputError(f"{label}: {shown(fact)} is {kind(fact)}; make it a Fact(...)")
         if fact.slot in by_slot:
             first_label, first = by_slot[fact.slot]
-            if spaced(first.target) != spaced(fact.target):
+            if not _say_the_same(fact.text, first.target, fact.target):
                 raise InputError(
                     f"{first_label} and {label}: both are about {shown(fact.text)}, with the "
                     f"targets {shown(first.target)} and {shown(fact.target)}; keep one of them, or "
@@ -435,6 +435,11 @@ def _neighbours(value: object) -> tuple[str, ...]:
                 f"subject: write that subject out, or {LITERAL} for a literal {SLOT}"
             )
     return tuple(completed(text, "") for text in texts)
+
+
+def _say_the_same(text: str, one: str, other: str | None) -> bool:
+    """Whether two targets make the same text behind a prompt, but for white space."""
+    return other is not None and spaced(statement(text, one)) == spaced(statement(text, other))
 
 
 def spaced(text: str) -> str:

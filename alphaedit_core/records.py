@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .facts import Fact, replaced
+from .facts import Fact, replaced, spaced
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +84,9 @@ def distinct(records: Sequence[Record]) -> Distinct:
     related: dict[tuple[str, str | None], list[Fact]] = {}
     found = Distinct([], [])
     for record in records:
-        own = {fact.slot: fact.target for fact in record.facts}
-        agrees = all(
-            own[fact.slot] == fact.target == seen.get(fact.slot, fact.target)
-            for fact in record.facts
-        )
+        says = [(fact.slot, spaced(fact.statement)) for fact in record.facts]
+        own = dict(says)
+        agrees = all(own[slot] == said == seen.get(slot, said) for slot, said in says)
         for number, fact in enumerate(record.facts):
             others = [*related.get((fact.slot[0], fact.relation), ()), *record.facts[:number]]
             agrees &= not any(
