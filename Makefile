@@ -10,6 +10,11 @@ WORKBENCH_ARGS ?=
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 FAULT_ARGS ?=
+# Files of tests that run at a time. Each has a model of its own, and one thread to compute with:
+# more threads than cores wait for each other.
+WORKERS ?= auto
+PARALLEL := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=$(WORKERS) --maxprocesses=4 \
+	--dist=loadfile
 
 # A browser is opened where there is a screen, or where BROWSER names one; BROWSER=no opens none.
 # answer_yes: Ctrl-C ends the server without a question.
@@ -46,10 +51,10 @@ app: fetch ## serve the workbench as a page of its own, without cells (Voila)
 test: test-unit test-notebooks test-browser ## run all tests
 
 test-unit: fetch ## run the tests of the packages
-	$(BIN)/python -m pytest --ignore=tests/browser $(PYTEST_ARGS)
+	$(PARALLEL) --ignore=tests/browser $(PYTEST_ARGS)
 
 test-notebooks: fetch ## run the notebooks and compare their outputs with the stored ones
-	$(BIN)/python -m pytest notebooks --nbval --nbval-current-env --nbval-cell-timeout=300 \
+	$(PARALLEL) notebooks --nbval --nbval-current-env --nbval-cell-timeout=300 \
 		--nbval-sanitize-with tests/nbval_sanitize.cfg $(PYTEST_ARGS)
 
 test-browser: fetch ## drive the workbench in a headless Chromium, where there is one

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from alphaedit_core.completions import new_text
 from alphaedit_core.evaluation import evaluate
 from alphaedit_core.facts import Fact
 from alphaedit_core.forward import pad_rows
@@ -167,7 +168,7 @@ def plain_texts(model: EditableModel, record: Record, seed: int = 0) -> Values:
             fed = torch.tensor([[row[place]] for row in rows], device=model.device)
     varieties = []
     for ask, prompt, row in zip(asks, prompts, rows, strict=True):
-        text = model.tokenizer.decode(row[len(prompt) :], skip_special_tokens=True)
+        text = new_text(model.tokenizer, prompt, row[len(prompt) :])
         varieties.append(variety(ask.prompt + text))
     return {"fluency": 100 * sum(varieties) / len(varieties)}
 

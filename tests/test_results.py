@@ -25,7 +25,9 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EditSession]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
         session = EditSession(
-            tiny_model(), hyperparameters=small(folder, steps=2), contexts=CONTEXTS[:1]
+            tiny_model(max_position_embeddings=128),  # the hostile texts are long
+            hyperparameters=small(folder, steps=2),
+            contexts=CONTEXTS[:1],
         )
         session.edit(FACTS[:3], batch_size=2, monitor=quiet())
         hostile = Fact(f"{HOSTILE} & co", "{} is\nin", f"{HOSTILE}", target_true=f"{HOSTILE}?")
