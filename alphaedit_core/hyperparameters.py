@@ -8,6 +8,7 @@ reads; AlphaEdit's own ridge is ``L2`` = 10. Both are here: ``covariance_weight`
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import types
 import typing
@@ -84,9 +85,13 @@ class HyperParameters:
         """Refuse what cannot work, by name.
 
         Raises:
-            InputError: if a value is out of range.
+            InputError: if a value is of another kind or out of range.
         """
         from .nullspace import Threshold
+
+        for field in dataclasses.fields(self):
+            value = typed(field.name, getattr(self, field.name))
+            object.__setattr__(self, field.name, value)
 
         positive = (
             "steps", "learning_rate", "clamp_factor", "ridge", "context_tokens", "kept_share",
@@ -189,8 +194,9 @@ class HyperParameters:
         Raises:
             InputError: for a field that does not exist or a value that cannot be used.
         """
-        values = {name: typed(name, value) for name, value in changes.items()}
-        return dataclasses.replace(self, **values)
+        for name in changes:
+            _hint(name)
+        return dataclasses.replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
         """All fields, ready for JSON."""
@@ -206,7 +212,9 @@ class HyperParameters:
         """
         if "layers" not in fields:
             raise InputError('field "layers" is missing; give for example 5-9')
-        return cls(**{name: typed(name, value) for name, value in fields.items()})
+        for name in fields:
+            _hint(name)
+        return cls(**fields)
 
     def _repr_html_(self) -> str:
         rows = "".join(
@@ -254,9 +262,7 @@ def typed(name: str, value: Any) -> Any:
     Raises:
         InputError: if there is no such field, or it holds nothing of the kind.
     """
-    hints = typing.get_type_hints(HyperParameters)
-    if name not in hints:
-        raise InputError(f'field "{name}" does not exist; give one of {", ".join(hints)}')
+    hint = _hint(name)
     if name == "layers":
         if isinstance(value, str):
             return parse_layers(value)
@@ -265,20 +271,36 @@ def typed(name: str, value: Any) -> Any:
             if None not in indices:
                 return tuple(indices)
         raise InputError(f"field layers: {value!r} is not a list of block indices; give 5-9")
-    if typing.get_origin(hints[name]) is tuple:
+    if typing.get_origin(hint) is tuple:
         if isinstance(value, str):
             value = [] if value in ("", "none") else [part.strip() for part in value.split(",")]
         if not isinstance(value, list | tuple):
             raise InputError(f"field {name}: {value!r} is not a list; give one value per layer")
-        return tuple(_single(name, typing.get_args(hints[name])[:1], item) for item in value)
-    if hints[name] is bool:
+        return tuple(_single(name, typing.get_args(hint)[:1], item) for item in value)
+    if hint is bool:
         words = {"true": True, "on": True, "yes": True, "false": False, "off": False, "no": False}
         known = value if isinstance(value, bool) else words.get(str(value).lower())
         if known is None:
             raise InputError(f"field {name}: {value!r} is neither true nor false; give one")
         return known
-    kinds = hints[name].__args__ if isinstance(hints[name], types.UnionType) else (hints[name],)
+    kinds = hint.__args__ if isinstance(hint, types.UnionType) else (hint,)
     return _single(name, kinds, value)
+
+
+@functools.cache
+def _hints() -> dict[str, Any]:
+    return typing.get_type_hints(HyperParameters)
+
+
+def _hint(name: str) -> Any:
+    """The type of a field.
+
+    Raises:
+        InputError: if there is no such field.
+    """
+    if name not in _hints():
+        raise InputError(f'field "{name}" does not exist; give one of {", ".join(_hints())}')
+    return _hints()[name]
 
 
 def _single(name: str, kinds: tuple[Any, ...], value: Any) -> Any:

@@ -143,7 +143,7 @@ def prepare(
         own = len(request.rows[0].ids)
         longest = max(len(row.ids) for row in request.rows)
         front, target = longest - own, len(request.target)
-        _check_length(f"fact {number}", request.fact, model, own + target, front)
+        _check_length(f"fact {number}", request.fact, model, own, target, front)
         model.check_ids([*request.target, *(token for row in request.rows for token in row.ids)])
     control = control_tokens(model.tokenizer)
     requests = [replace(one, note=_control_note(control, one.fact)) for one in requests]
@@ -169,17 +169,20 @@ def check_lengths(
         prompt = len(encode(model.tokenizer, fact.text)[0])
         texts = (fact.target, fact.target_true)
         target = max(len(target_ids(model.tokenizer, fact.text, text)) for text in texts if text)
-        _check_length(f"fact {number}", fact, model, prompt + max(target, behind), front)
+        _check_length(f"fact {number}", fact, model, prompt, max(target, behind), front)
 
 
-def _check_length(name: str, fact: Fact, model: EditableModel, own: int, front: int) -> None:
+def _check_length(
+    name: str, fact: Fact, model: EditableModel, own: int, behind: int, front: int
+) -> None:
     room = model.room
-    if room is not None and own + front > room:
-        contexts = f" and {front} of a context before it" if front else ""
-        remedy = ", or set contexts to 0" if front and own <= room else ""
+    if room is not None and own + behind + front > room:
+        context = f", {front} of a context before it" if front else ""
+        remedy = ", or set contexts to 0" if front and own + behind <= room else ""
         raise InputError(
-            f"{name}: {shown(fact.text)} and what follows it have {own} tokens{contexts}, and the "
-            f"model reads {room}; shorten the prompt{remedy}"
+            f"{name}: {shown(fact.text)} has {own} tokens{context} and {behind} behind it, for its "
+            f"target or for the completion that is compared, and the model reads {room}; shorten "
+            f"the prompt{remedy}"
         )
 
 

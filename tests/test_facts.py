@@ -392,8 +392,18 @@ def test_a_true_target_that_is_the_target_is_refused_and_an_old_one_read() -> No
     said = refusal("a", "{} is", "New  York", target_true="New York")
     assert 'target_true "New York" is the target too' in said and "leave target_true out" in said
     assert Fact("a", "{} is", "march", target_true="March").target_true == "March"
+    with pytest.raises(InputError, match="is the target too"):
+        Fact("a", "{} is", r"\ Paris", target_true="Paris")
+    joined = Fact("a", "{} is", r"\&s", target_true="s")  # another text
+    assert joined.target_true == "s"
+    assert len(check_facts([Fact("a", "{} is", "b"), Fact("a", "{} is", r"\ b")])) == 1
+    with pytest.raises(InputError, match="both are about"):
+        check_facts([Fact("a", "{} is", "b"), Fact("a", "{} is", r"\&b")])
     record = {"subject": "a", "prompt": "{} is", "target": "b"}
     assert Fact.stored(record | {"target_true": "b"}) == Fact(**record)
+    for blank in ("", 3):
+        with pytest.raises(InputError):
+            Fact.stored(record | {"target_true": blank})
     assert Fact.stored(record | {"target_true": "c"}).target_true == "c"
 
 

@@ -217,3 +217,29 @@ def test_layers_and_numbers_of_numpy_and_torch() -> None:
     for wrong in (3.0, True, numpy.bool_(True), numpy.array([3])):
         with pytest.raises(InputError, match="is not a list of block indices"):
             GOOD.replace(layers=(wrong,))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("steps", "many"),
+        ("steps", None),
+        ("ridge", [1.0]),
+        ("projection", "perhaps"),
+        ("layers", 5),
+        ("layers", (1.5,)),
+        ("layer_lambda_factors", 1.0),
+        ("threshold", None),
+        ("seed", 0.5),
+    ],
+)
+def test_a_value_of_another_kind_is_refused_when_it_is_made_too(field: str, value: Any) -> None:
+    fields: dict[str, Any] = {"layers": (1, 2), field: value}
+    with pytest.raises(InputError, match=field):
+        HyperParameters(**fields)
+
+
+def test_values_of_the_right_kind_have_the_type_of_their_field() -> None:
+    made = HyperParameters(layers=[1, numpy.int64(2)], ridge=10, steps=numpy.int32(3))  # type: ignore[arg-type]
+    assert made == HyperParameters((1, 2), ridge=10.0, steps=3)
+    assert type(made.ridge) is float and type(made.steps) is int and made.layers == (1, 2)

@@ -303,5 +303,5 @@ def test_a_prompt_longer_than_the_model_reads_is_refused_before_any_work(
     words = [n for n in range(room) if len(encode(model.tokenizer, "Rome" + " is" * n)[0]) < room]
     fits = Fact("Rome", "{}" + " is" * (words[-1] - 12), "Paris")
     prepare(model, [fits], (), 0)
-    with pytest.raises(InputError, match=r"tokens and \d+ of a context .* or set contexts to 0"):
+    with pytest.raises(InputError, match=r"tokens, \d+ of a context .* or set contexts to 0"):
         prepare(model, [fits], ("The city of Rome is old and " * 6,), 0)
