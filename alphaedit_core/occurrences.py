@@ -12,14 +12,15 @@ _IN_A_WORD = ("L", "M", "N", "Pc", "Cf")
 #: What makes another name of one: C++ and C# are not C.
 _AFTER_A_NAME = "+#"
 _HYPHENS = "-\u2010\u2011"
+_MINUS = "-\u2212"
 
 
 def occurrences(text: str, name: str) -> Iterator[tuple[int, int]]:
     """Start and end of every place where ``name`` stands by itself, with the same capitals.
 
     "US" is found in "US's" and "US-made", and in no "USSR"; "Jean" in no "Jean-Luc", for a hyphen
-    and a capital go on with a name. Scripts that are written without spaces show no bounds of
-    words; there every place counts. Places do not overlap.
+    and a capital go on with a name; "5" in no "-5". Scripts that are written without spaces show
+    no bounds of words; there every place counts. Places do not overlap.
 
     Args:
         text: in NFC, as ``name`` is.
@@ -49,6 +50,9 @@ def _begins(before: str, first: str) -> bool:
     """Whether a name can begin after a text."""
     if not before:
         return True
+    front = before[-2:-1]
+    if before[-1] in _MINUS and first.isdigit() and (not front or front.isspace() or front in "(["):
+        return False  # 5 is not -5
     if before[-1] in _HYPHENS:
         word = before[:-1]
         start = next((n for n in range(len(word), 0, -1) if not _in_a_word(word[n - 1])), 0)

@@ -8,6 +8,7 @@ import logging
 import re
 import sys
 import threading
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -239,12 +240,21 @@ def test_longform_as_published_and_as_easyedit_asks_for_it() -> None:
         ("Yahoo! was sold by", "Yahoo!", ("{} was sold by", "Yahoo!")),
         ("C++ is younger than C is", "C", ("C++ is younger than {} is", "C")),
         ("Jean-Luc met Jean in", "Jean", ("Jean-Luc met {} in", "Jean")),
+        ("-5 and 5 are", "5", ("-5 and {} are", "5")),
+        ("From 1990-95 to 95", "95", ("From 1990-95 to {}", "95")),
     ],
 )
 def test_the_subjects_place(prompt: str, subject: str, expected: tuple[str, str]) -> None:
     assert slotted(prompt, subject) == expected
     cut, written = expected
     assert cut.replace("{}", written) == prompt
+
+
+def test_a_subjects_place_does_not_depend_on_how_it_is_composed() -> None:
+    for form in ("NFC", "NFD"):
+        prompt = unicodedata.normalize(form, "Café is")
+        for other in ("NFC", "NFD"):
+            assert slotted(prompt, unicodedata.normalize(other, "Café")) == ("{} is", "Café")
 
 
 def test_a_subject_without_a_place() -> None:

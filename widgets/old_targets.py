@@ -24,8 +24,10 @@ _MARKS = ".,;:!?…()[]{}<>\"“”„‘’'«»*_—–-。、，：；！？�
 _SHORT = re.compile(
     r"(?:[^\W\d_]\.){2,}|[A-Z]\.|(?:St|Mt|Ft|Dr|Mr|Mrs|Ms|Jr|Sr|Prof|Gen|Col|Lt|Sgt)\."
 )
-#: What a number may begin with.
-_BEFORE_A_NUMBER = re.compile(r"[-−–+]?[$€£¥]?\d")
+#: What begins a sentence behind such a word and is no part of a name.
+_STARTS = ("A", "An", "And", "But", "He", "I", "In", "It", "Its", "She", "The", "They", "This")
+#: A number with what it begins with, or a name with its period: .NET.
+_BEFORE_A_WORD = re.compile(r"[-−–+]?[$€£¥]?\d|(?<!\.)\.[A-Z]{2}")
 #: Names of scripts, as Unicode names begin, that are written without spaces between words.
 _NO_SPACES = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")
 
@@ -62,9 +64,10 @@ def first_words(text: str) -> str:
     Of a script without spaces it is what comes before the script changes, as from kanji to kana.
     """
     line = text.strip().partition("\n")[0]
-    while line and line[0] in _MARKS + " " and not _BEFORE_A_NUMBER.match(line):
-        line = line[1:]
-    if not line:
+    start = 0
+    while line[start : start + 1] in {*_MARKS, " "} and not _BEFORE_A_WORD.match(line, start):
+        start += 1
+    if not (line := line[start:]):
         return ""
     for script in _NO_SPACES:
         if run := _run(line, script):
@@ -74,12 +77,14 @@ def first_words(text: str) -> str:
         # A single letter is an initial in front of a name only: "J. R. R. Tolkien", "Vitamin C."
         short = _SHORT.fullmatch(word) and (len(word) > 2 or all(len(one) == 2 for one in taken))
         bare = word if short else word.rstrip(_MARKS)
-        if not _BEFORE_A_NUMBER.match(bare):
+        if not _BEFORE_A_WORD.match(bare):
             bare = bare.lstrip(_MARKS)
+        if taken and taken[-1].endswith(".") and bare in _STARTS:
+            break
         if not bare or (taken and not (bare[0].isupper() and word[0] == bare[0])):
             break
         taken.append(bare)
-        if not bare[0].isupper() or not word.endswith(bare):
+        if not bare.lstrip(".")[:1].isupper() or not word.endswith(bare):
             break
     return " ".join(taken)
 

@@ -131,6 +131,7 @@ def slotted(prompt: str, subject: str, field: str = "prompt") -> tuple[str, str]
     Raises:
         InputError: if it stands nowhere: there would be nothing to edit.
     """
+    prompt, subject = (unicodedata.normalize("NFC", text) for text in (prompt, subject))
     span = next(occurrences(prompt, subject), None)
     if span is None:
         exact = re.escape(subject)
