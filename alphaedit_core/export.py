@@ -60,13 +60,15 @@ def model(session: EditSession, folder: str | Path, monitor: Monitor | None = No
         monitor: what to report to.
 
     Raises:
-        SessionError: if the session is closed: its model may then hold other edits.
+        SessionError: if the session is closed: its model may then hold other edits; or if weights
+            were changed by hand, of which the record would not know.
         InputError: if something else stands in ``folder``.
         OSError: if it cannot be written; what stood there still stands.
     """
     monitor = monitor or Monitor()
     if session.model.holder is not session:
         raise SessionError("this session is closed; load or make a new one")
+    session.check_weights()
     check_folder(folder)
     place = Path(folder).resolve()
     with (

@@ -309,7 +309,7 @@ class EditSession:
         facts = check_facts(facts)
         with self.model.in_use():
             self._require_held()
-            self._require_untouched()
+            self.check_weights()
             hp = self._hyperparameters
             check_lengths(
                 self.model,
@@ -628,8 +628,12 @@ class EditSession:
         if self.model.holder is not self:
             raise SessionError("this session is closed; load or make a new one")
 
-    def _require_untouched(self) -> None:
-        """Refuse weights that somebody else has changed; an edit would lose or mistake them."""
+    def check_weights(self) -> None:
+        """Refuse weights that somebody else has changed; an edit would lose or mistake them.
+
+        Raises:
+            SessionError: naming them.
+        """
         name, layers = self.model.anatomy.weight_name, self._weights.layers
         overwritten = self._weights.overwritten
         if overwritten:

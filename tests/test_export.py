@@ -195,6 +195,21 @@ def test_a_closed_session_is_refused(tmp_path: Path, session: EditSession) -> No
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("edited_one", [True, False])
+def test_weights_changed_by_hand_are_refused(
+    tmp_path: Path, session: EditSession, edited_one: bool
+) -> None:
+    """The record beside the weights would not know of the change."""
+    layers = session.hyperparameters.layers
+    anatomy = session.model.anatomy
+    layer = layers[0] if edited_one else next(n for n in range(3) if n not in layers)
+    with torch.no_grad():
+        anatomy.matrix(layer)[:] += 0.25
+    with pytest.raises(SessionError, match="changed by hand"):
+        export.model(session, tmp_path / "out", quiet())
+    assert not (tmp_path / "out").exists()
+
+
 def test_chat_template_and_generation_settings_come_along(
     tmp_path: Path, session: EditSession
 ) -> None:
