@@ -159,7 +159,8 @@ class EditableModel:
             # Waited for in any case: the holder may be about to end.
             if self.lock.acquire(timeout=_PATIENCE):
                 return
-            if interrupt is None:
+            # Whoever took it just now may not have said yet how to be interrupted.
+            if interrupt is None and self.hold.interrupt is None:
                 raise SessionError("the model is busy with other work; wait for it, or cancel it")
 
     def check_ids(self, ids: Sequence[int] | torch.Tensor) -> None:

@@ -142,13 +142,15 @@ def test_a_folder_is_replaced_without_an_exchange_too(
     assert os.listdir(tmp_path) == ["folder"] and os.listdir(tmp_path / "folder") == ["new"]
 
 
-#: Replaces a folder again and again until told to stop; every version holds one whole file.
+#: Replaces a folder again and again until told to stop, or a minute later; every version holds one
+#: whole file.
 REPLACE = """
-import sys
+import sys, time
 from pathlib import Path
 from alphaedit_core.files import atomic_folder
 place, stop = Path(sys.argv[1]), Path(sys.argv[2])
-while not stop.exists():
+ends = time.monotonic() + 60
+while not stop.exists() and time.monotonic() < ends:
     with atomic_folder(place) as beside:
         (beside / "content").write_text("whole")
 """

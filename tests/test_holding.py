@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import gc
 import io
+import threading
+import time
 import weakref
 from pathlib import Path
 from typing import Any
@@ -122,3 +124,24 @@ def test_nothing_of_ours_is_in_a_pickled_model_and_no_model_is_kept() -> None:
     del model
     gc.collect()
     assert gone() is None
+
+
+def test_who_has_just_taken_the_weights_may_still_say_how_to_be_interrupted() -> None:
+    model = tiny_model()
+    taken, asked = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        """As ``in_use`` does it, in slow motion."""
+        with model.lock:
+            taken.set()
+            time.sleep(0.02)
+            model.hold.interrupt = asked.set
+            assert asked.wait(10)
+            model.hold.interrupt = None
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert taken.wait(10)
+    with model.in_use():
+        assert asked.is_set()
+    thread.join()

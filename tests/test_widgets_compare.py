@@ -300,9 +300,11 @@ def test_filling_makes_way_for_a_job_and_for_a_cell(
     panel.state.reference = 2
     assert entered.wait(5) and panel.state.busy and not panel.state.engaged
     assert not panel.compare_button.disabled
-    panel.session.restore(2)  # as a cell would, without asking the panel
-    panel.session.restore(1)
-    assert panel.session.weights_digest() == digest
+    for number in (2, 1):
+        entered.clear()
+        panel.session.restore(number)  # as a cell would, without asking the panel
+        assert entered.wait(5)  # it is filled anew …
+    assert panel.session.weights_digest() == digest  # … and left for later
     wait(panel.state)
     assert panel.comparison is not None and panel.comparison.before.number == 0
     assert "follow" in panel._standing.value and panel.state.failure is None

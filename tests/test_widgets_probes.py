@@ -15,7 +15,7 @@ from tiny import tiny_model, tiny_tokenizer
 
 from alphaedit_core import probes as core
 from alphaedit_core import session as session_module
-from alphaedit_core.completions import complete
+from alphaedit_core.completions import added_text, complete
 from alphaedit_core.errors import Cancelled, InputError, SessionError
 from alphaedit_core.facts import Fact
 from alphaedit_core.forward import pad_rows
@@ -122,7 +122,7 @@ def test_a_top_token_is_spelled_as_it_stands_in_the_text() -> None:
     for prompt, word in (("the city of", " Rome"), ("東京は", "日本")):
         token = encode(model.tokenizer, prompt + word)[0][-1]
         ids = encode(model.tokenizer, prompt)[0]
-        assert core._added(model, ids, token) == word
+        assert added_text(model.tokenizer, ids, token) == word
 
 
 def test_rows_in_both_states_and_the_weights_as_before(session: EditSession) -> None:
