@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import __version__
 from .errors import CorruptFileError, InputError, SessionError
-from .files import atomic_folder, read_json, write_atomic, write_json_atomic
+from .files import atomic_folder, check_name, read_json, write_atomic, write_json_atomic
 from .markup import markdown, markdown_code, python_text
 from .models import quiet_transformers
 from .progress import Monitor
@@ -32,9 +32,10 @@ def check_folder(folder: str | Path) -> None:
     added to: an export is replaced as a whole.
 
     Raises:
-        InputError: if something else is there.
+        InputError: if something else is there, or its name is longer than file systems take.
     """
     place = Path(folder)
+    check_name("output folder", place)
     if not place.exists():
         return
     if not place.is_dir():

@@ -162,6 +162,10 @@ class TestFolder:
             export.model(session, out, quiet())
         assert listing(out) == before
 
+    def test_a_name_that_is_too_long(self, tmp_path: Path, session: EditSession) -> None:
+        with pytest.raises(InputError, match="of 300 bytes cannot be used"):
+            export.model(session, tmp_path / ("x" * 300), quiet())
+
     def test_a_file(self, tmp_path: Path, session: EditSession) -> None:
         (tmp_path / "out").write_text("mine")
         with pytest.raises(InputError, match="is a file"):
