@@ -43,7 +43,12 @@ def own_contexts(model: EditableModel, seed: int, tokens: int = 10) -> tuple[str
         SessionError: as :func:`sample_contexts`.
     """
     with unedited(model) as now:
-        made_from = {"model": now.key(), "seed": seed, "tokens": tokens}
+        made_from = {
+            "model": now.key(),
+            "special": sorted(model.tokenizer.all_special_ids),  # what pads too is not written
+            "seed": seed,
+            "tokens": tokens,
+        }
         name = blake2b(json.dumps(made_from, sort_keys=True).encode(), digest_size=8).hexdigest()
         try:
             return _kept(cache_dir() / "contexts" / f"{name}.json", made_from)

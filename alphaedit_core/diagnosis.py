@@ -14,6 +14,7 @@ import torch
 from .facts import Fact
 from .joining import bare
 from .likelihood import score
+from .metrics.matching import begins
 from .progress import Monitor
 from .results import EditResult, Outcome
 from .superseding import Standing
@@ -66,7 +67,7 @@ def diagnose(result: EditResult, index: int) -> str:
 def _worded_otherwise(outcome: Outcome) -> str:
     texts = (outcome.after.completion, bare(outcome.fact.target))
     said, target = (" ".join(text.split()) for text in texts)
-    if not said.casefold().startswith(target.casefold()):
+    if not (said.casefold().startswith(target.casefold()) and begins(said, [target])):
         return ""
     tokens = " ".join(f"“{token}”" for token in outcome.tokens)
     return (

@@ -31,6 +31,7 @@ from .prompts import encode
 from .session import EditSession
 from .statistics import pack, window_length
 from .texts import TextSource, open_text
+from .weights import relative
 
 #: The text that drift is measured on unless another is given: set aside from all statistics.
 PROBE = "wikipedia-sample:probe"
@@ -327,7 +328,7 @@ def weight_changes(entries: Sequence[Entry]) -> dict[int, float]:
         for write in batch
     }
     return {
-        layer: total_change([change for _, change in changes]).norm / originals[layer]
+        layer: relative(total_change([change for _, change in changes]).norm, originals[layer])
         for layer, changes in _by_layer(entries).items()
     }
 

@@ -26,7 +26,7 @@ from .progress import Monitor
 from .prompts import Request
 from .targets import Targets, Trace, find_targets
 from .tuning import tune
-from .weights import EditedWeights
+from .weights import EditedWeights, relative
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +69,16 @@ class LayerWrite:
     key_norm: list[float]
     kept: list[float]
     residual: list[float]
+
+    @property
+    def relative(self) -> float:
+        """``update_norm`` as a multiple of ``weight_norm``; infinite where the weight was zero."""
+        return relative(self.update_norm, self.weight_norm)
+
+    @property
+    def unprojected_relative(self) -> float:
+        """``unprojected_norm`` as a multiple of ``weight_norm``."""
+        return relative(self.unprojected_norm, self.weight_norm)
 
 
 @dataclass(frozen=True, eq=False)

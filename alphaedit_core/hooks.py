@@ -25,7 +25,7 @@ class OwnHooks:
     """Hooks for calls that the thread which made this object makes, and no other."""
 
     def __init__(self) -> None:
-        self._thread = get_ident()
+        self._thread: int | None = get_ident()
         self._set: list[tuple[nn.Module, Callable[..., Any]]] = []
 
     def before(self, module: nn.Module, read: Before) -> None:
@@ -52,6 +52,7 @@ class OwnHooks:
 
     def remove(self) -> None:
         """Take all of them away; done twice it does nothing."""
+        self._thread = None  # one that an interrupt leaves behind answers to nobody
         for module, own in self._set:
             for hooks in (module._forward_pre_hooks, module._forward_hooks):
                 for key in [key for key, hook in hooks.items() if hook is own]:
@@ -67,4 +68,8 @@ def own_hooks() -> Iterator[OwnHooks]:
     try:
         yield hooks
     finally:
-        hooks.remove()
+        try:
+            hooks.remove()
+        except BaseException:
+            hooks.remove()
+            raise

@@ -136,6 +136,12 @@ class EditableModel:
             finally:
                 self.hold.interrupt = outer
             return
+
+        def let_go() -> None:
+            if self.lock._is_owned():  # type: ignore[attr-defined]
+                self.hold.interrupt = None
+                self.lock.release()
+
         # Acquired inside: an interrupt that comes right behind must not leave it locked for good.
         try:
             if not self.lock.acquire(blocking=False):
@@ -144,9 +150,11 @@ class EditableModel:
             with _evaluating(self.model), outside_inference_mode():
                 yield
         finally:
-            if self.lock._is_owned():  # type: ignore[attr-defined]
-                self.hold.interrupt = None
-                self.lock.release()
+            try:
+                let_go()
+            except BaseException:
+                let_go()
+                raise
 
     def _wait_for_interrupted_work(self, check: Callable[[], None] | None) -> None:
         """Acquire the lock, asking its holder to stop, or calling ``check``, while it can stop."""
@@ -458,13 +466,21 @@ def _combined(digests: Mapping[str, str]) -> str:
 def _evaluating(model: torch.nn.Module) -> Iterator[None]:
     """Evaluation mode for the time, and every module's own mode afterwards."""
     training = [module for module in model.modules() if module.training]
-    for module in training:
-        module.training = False
-    try:
-        yield
-    finally:
+
+    def train() -> None:
         for module in training:
             module.training = True
+
+    try:
+        for module in training:
+            module.training = False
+        yield
+    finally:
+        try:
+            train()
+        except BaseException:
+            train()
+            raise
 
 
 def resolve_device(device: str) -> torch.device:

@@ -26,7 +26,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from .cache import spectra_dir
-from .errors import CorruptFileError, InputError
+from .errors import CorruptFileError, InputError, SessionError
 from .progress import Monitor
 from .statistics_files import KeyStatistics
 from .tensor_files import (
@@ -471,12 +471,19 @@ def spectrum(statistics: KeyStatistics, layer: int, cache: bool = True) -> Spect
             if metadata["moment"] != moment.checksum:
                 raise CorruptFileError(f"{file}: belongs to other statistics")
             values = stored["eigenvalues"].numpy()
+            if not np.isfinite(values).all():  # which an earlier version did not look at
+                raise CorruptFileError(f"{file}: eigenvalues that are no numbers")
             health = float(metadata["health"])
             return Spectrum(layer, values, moment.tokens, file, health, moment.checksum)
         except FileNotFoundError:
             pass
         except (CorruptFileError, KeyError, ValueError) as error:
             log.warning("%s; made again", error)
+    if not bool(moment.moment.isfinite().all()):
+        raise SessionError(
+            f"layer {layer}: its statistics are not finite; remove them from the cache, and load "
+            "the model in bfloat16 or float32"
+        )
     # eigh, because C is symmetric; in float64 because its eigenvalues span ten orders of magnitude.
     values, vectors = torch.linalg.eigh(moment.moment.double())
     values, rows = values.flip(0), vectors.T.flip(0).float()

@@ -182,8 +182,8 @@ def _write_row(number: int, write: LayerWrite) -> tuple[str, ...]:
     return (
         str(number),
         str(write.layer),
-        f"{write.update_norm / write.weight_norm:.2%} of |W|",
-        f"{write.unprojected_norm / write.weight_norm:.2%} of |W|",
+        f"{write.relative:.2%} of |W|",
+        f"{write.unprojected_relative:.2%} of |W|",
         f"{sum(write.kept) / len(write.kept):.1%} of |k|²",
         f"{sum(write.residual) / len(write.residual):.2f}" if write.residual else "n/a",
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import math
 import platform
 import time
 import weakref
@@ -28,7 +29,13 @@ from .completions import TOKENS, added_text, complete
 from .contexts import own_contexts
 from .editing import BatchWrite, Space, write_batch
 from .editors import Editor, editor_class
-from .errors import CorruptFileError, FingerprintError, InputError, SessionError
+from .errors import (
+    CorruptFileError,
+    DivergedError,
+    FingerprintError,
+    InputError,
+    SessionError,
+)
 from .facts import Fact, check_facts
 from .history import History
 from .hyperparameters import HyperParameters, Shape, preset_for, single_layer
@@ -127,7 +134,8 @@ class EditSession:
             )
         model.take_weights()
         self._identity = identity(model)
-        self._shown = 0
+        #: The state whose weights the model has; None in the midst of making them.
+        self._shown: int | None = 0
         self._weights = EditedWeights(model, self.hyperparameters.layers)
         model.holder = self
         return holder if isinstance(holder, EditSession) else None
@@ -253,7 +261,7 @@ class EditSession:
         Raises:
             SessionError: if there are not so many edits, or another thread uses the model.
         """
-        with self.model.in_use():
+        with self._in_use():
             self._require_held()
             number = self._require_state(number)
             before = self._shown
@@ -264,7 +272,13 @@ class EditSession:
                 self._make_weights(number)
                 yield
             finally:
-                self._make_weights(before)
+                # Ctrl-C may come here, too; then once more from the beginning. Written out, since a
+                # function for it could be interrupted where it begins.
+                try:
+                    self._make_weights(before)
+                except BaseException:
+                    self._make_weights(before)
+                    raise
 
     def weights_digest(self) -> str:
         """Digest of the edited layers' weights as they are in the model now.
@@ -272,17 +286,14 @@ class EditSession:
         Raises:
             SessionError: if another thread uses the model.
         """
-        with self.model.in_use():
+        with self._in_use():
             return self._weights.digest()
 
     def moved(self) -> dict[int, float]:
         """How far each edited matrix is from the original: ``|W - W0| / |W0|`` (Frobenius)."""
-        with self.model.in_use():
+        with self._in_use():
             self._require_held()
-            return {
-                layer: self._weights.distance(layer) / self._weights.original_norm(layer)
-                for layer in self._weights.layers
-            }
+            return {layer: self._weights.moved(layer) for layer in self._weights.layers}
 
     # -- editing ---------------------------------------------------------------------------------
 
@@ -307,7 +318,7 @@ class EditSession:
         if size is None or size < 1:
             raise InputError(f"batch size {batch_size!r} is not a positive number; give 1 or more")
         facts = check_facts(facts)
-        with self.model.in_use():
+        with self._in_use():
             self._require_held()
             self.check_weights()
             hp = self._hyperparameters
@@ -379,12 +390,20 @@ class EditSession:
         Raises:
             SessionError: if another thread uses the model.
         """
+
+        def take_back() -> None:
+            self.model.holder, self._lent = self, False
+
         with self.at(0):
-            self.model.holder, self._lent = None, True
             try:
+                self.model.holder, self._lent = None, True
                 yield self.model
             finally:
-                self.model.holder, self._lent = self, False
+                try:
+                    take_back()
+                except BaseException:
+                    take_back()
+                    raise
 
     def close(self) -> None:
         """Put the unedited weights back and let go of the model; the session can still be saved."""
@@ -500,12 +519,7 @@ class EditSession:
         applied = manifest["applied"]
         if model is None:
             model = _named_model(place, manifest, device, monitor, fetch_model)
-        if model.fingerprint != manifest["fingerprint"]:
-            raise FingerprintError(
-                f'session {place}: belongs to "{manifest["model"]}" with weights '
-                f'{manifest["fingerprint"]}, but "{model.name}" has {model.fingerprint}; load '
-                "the model that the session was made with"
-            )
+        _check_fingerprint(place, manifest, model, model.fingerprint)
         _compare(place, manifest, model)
         hyperparameters = HyperParameters.from_dict(manifest["hyperparameters"])
         try:
@@ -513,6 +527,8 @@ class EditSession:
         except InputError as error:
             raise CorruptFileError(f"session {place}: {error}") from None
         try:
+            # Read anew: the model's own may have been taken before a weight was changed.
+            _check_fingerprint(place, manifest, model, session._identity.fingerprint)
             matrix = model.anatomy.matrix
             sizes = {n: (matrix(n).shape[0], matrix(n).shape[1]) for n in hyperparameters.layers}
             for batch in (batch for entry in entries for batch in entry.batches):
@@ -547,6 +563,7 @@ class EditSession:
         size = min(batch_size, self._editor.at_once or batch_size)
         parts = [requests[i : i + size] for i in range(0, len(requests), size)]
         try:
+            self._shown = None  # neither one state nor the other, from here on
             if self._editor.on_unpruned:
                 self._weights.make(_changes(self._batches(self._applied), pruned=False))
             for part in parts:
@@ -559,6 +576,7 @@ class EditSession:
                 self._weights.make(_changes(everything))
             with monitor.stage("after", len(facts), "fact"):
                 after = observe(self.model, facts, monitor)
+            _check_finite(facts, after)
             seconds = {
                 name: spent - already.get(name, 0.0)
                 for name, spent in monitor.seconds.items()
@@ -582,7 +600,11 @@ class EditSession:
             self._applied += 1
             self._shown = self._applied
         except BaseException:
-            self._make()
+            try:
+                self._make()
+            except BaseException:
+                self._make()
+                raise
             raise
         return entry.result
 
@@ -613,16 +635,35 @@ class EditSession:
         )
 
     def _go_to(self, number: int) -> None:
-        with self.model.in_use():
+        def go_back() -> None:
+            self._applied = before
+            self._make()
+
+        with self._in_use():
             self._require_held()
-            number = self._require_state(number)
-            before, self._applied = self._applied, number
+            number, before = self._require_state(number), self._applied
             try:
+                self._applied = number
                 self._make()
             except BaseException:
-                self._applied = before
-                self._make()
+                try:
+                    go_back()
+                except BaseException:
+                    go_back()
+                    raise
                 raise
+
+    @contextmanager
+    def _in_use(self) -> Iterator[None]:
+        """Hold the model, with the weights of the applied edits where this is the outermost hold.
+
+        They are there already, but behind interrupts that came while they were put back.
+        """
+        outermost = not self.model.lock._is_owned()  # type: ignore[attr-defined]
+        with self.model.in_use():
+            if outermost and self._shown != self._applied and self.model.holder is self:
+                self._make()
+            yield
 
     def _require_held(self) -> None:
         if self.model.holder is not self:
@@ -635,10 +676,11 @@ class EditSession:
             SessionError: naming them.
         """
         name, layers = self.model.anatomy.weight_name, self._weights.layers
-        overwritten = self._weights.overwritten
-        if overwritten:
-            raise changed_by_hand([name(layer) for layer in overwritten])
-        self.model.check_weights([name(layer) for layer in layers], wholly=False)
+        with self._in_use():
+            overwritten = self._weights.overwritten
+            if overwritten:
+                raise changed_by_hand([name(layer) for layer in overwritten])
+            self.model.check_weights([name(layer) for layer in layers], wholly=False)
 
     def _require_state(self, number: int) -> int:
         found = as_integer(number)
@@ -730,8 +772,10 @@ class EditSession:
         self._make_weights(self._applied)
         self._memory = None
 
-    def _make_weights(self, number: int) -> None:
-        self._weights.make(_changes(self._batches(number)))
+    def _make_weights(self, number: int | None) -> None:
+        """Make the weights after so many edits; None, in the midst of which it is, for all."""
+        self._shown = None
+        self._weights.make(_changes(self._batches(self._applied if number is None else number)))
         self._shown = number
 
 
@@ -762,6 +806,17 @@ def _named_model(
 
 #: Parts of a model that may differ where an edit still means the same.
 _MAY_DIFFER = ("fields", "serialization", "precision", "attention")
+
+
+def _check_fingerprint(
+    place: Path, manifest: Mapping[str, Any], model: EditableModel, fingerprint: str
+) -> None:
+    if fingerprint != manifest["fingerprint"]:
+        raise FingerprintError(
+            f'session {place}: belongs to "{manifest["model"]}" with weights '
+            f'{manifest["fingerprint"]}, but "{model.name}" has {fingerprint}; load the model '
+            "that the session was made with"
+        )
 
 
 def _compare(place: Path, manifest: Mapping[str, Any], model: EditableModel) -> None:
@@ -925,6 +980,17 @@ def _result(
             batches.append(number)
     plans = [written.plan.tokens for written in writes]
     return EditResult(outcomes, [written.writes for written in writes], batches, plans, seconds)
+
+
+def _check_finite(facts: Sequence[Fact], after: Sequence[Seen]) -> None:
+    """Refuse an edit behind which the model's output is no number: it cannot be used, nor saved."""
+    for fact, seen in zip(facts, after, strict=True):
+        scores = [score for score in (seen.new, seen.true) if score is not None]
+        if not all(math.isfinite(score.nll) for score in scores):
+            raise DivergedError(
+                f'fact "{fact.text}": after the edit the model\'s output is no number; lower '
+                "learning_rate or step_size, or load the model in float32"
+            )
 
 
 def _token_texts(model: EditableModel, request: Request) -> tuple[str, ...]:

@@ -189,8 +189,8 @@ def _check_result(found: StoredEntry) -> None:
                 raise InputError(f"{place}: key_norm and kept are not {count} numbers each")
             if len(write.residual) not in (0, count):
                 raise InputError(f"{place}.residual has {len(write.residual)} of {count} numbers")
-            if not write.weight_norm > 0:
-                raise InputError(f"{place}.weight_norm is {write.weight_norm}, not above 0")
+            if not write.weight_norm >= 0:
+                raise InputError(f"{place}.weight_norm is {write.weight_norm}, not 0 or above")
     for name, numbers in found.sketches.items():
         finite = len(numbers) == PAIRS and all(math.isfinite(number) for number in numbers)
         if name not in map(str, layers) or not finite:

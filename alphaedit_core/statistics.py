@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from .cache import statistics_dir
-from .errors import CorruptFileError, InputError
+from .errors import CorruptFileError, InputError, SessionError
 from .forward import ending_before, run_model, tap
 from .identity import Identity, identity, unedited
 from .models import EditableModel
@@ -285,6 +285,11 @@ class _Accumulator:
         for layer, total in self.sums.items():
             upper = total.triu().cpu() / count
             moment = (upper + upper.triu(1).T).float()
+            if not bool(moment.isfinite().all()):
+                raise SessionError(
+                    f"layer {layer}: the keys of the text leave the finite numbers; load the model "
+                    "in bfloat16 or float32"
+                )
             result[layer] = LayerStatistics(layer, moment, count)
         return result
 

@@ -32,7 +32,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .errors import DivergedError, StructureError
+from .errors import DivergedError, InputError, StructureError
 from .hooks import own_hooks
 from .hyperparameters import HyperParameters
 from .memory import BatchPlan
@@ -272,6 +272,7 @@ def find_targets(
         StructureError: if the place is the attention's, and a block has none as a module; if the
             blocks cannot be run again from what they were called with.
         DivergedError: if a target value is not finite (the model overflows); names the fact.
+        InputError: if the state at a fact's subject is all zeros.
         torch.OutOfMemoryError: if not even the smallest plan fits.
     """
     monitor = monitor or Monitor()
@@ -305,6 +306,7 @@ def _search(
             pack = may_pack(model, monitor)
             batches = _micro_batches(model, requests, last, place, plan, monitor, pack)
             h0 = _first_states(batches, len(requests))
+        _check_lengths(requests, h0)
         search = _Search(h0, hp)
         stage.detail = search.traces
         for step in range(hp.steps):
@@ -358,6 +360,16 @@ def _first_states(batches: Sequence[_Rows], count: int) -> Tensor:
     h0 = states.new_zeros(count, *states.shape[1:], dtype=_wide(states.dtype))
     h0[facts] = states.to(h0.dtype)
     return h0
+
+
+def _check_lengths(requests: Sequence[Request], h0: Tensor) -> None:
+    """Refuse a state of length 0, to which no change has a length in proportion."""
+    for request, length in zip(requests, h0.norm(dim=2).min(dim=1).values.tolist(), strict=True):
+        if length == 0:
+            raise InputError(
+                f'fact "{request.fact.text}": the state that its target value is to replace is all '
+                "zeros (so is the weight of that block, perhaps); edit other layers"
+            )
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:

@@ -69,6 +69,7 @@ class ModelSamples:
 
         parts = [
             identity(self.model).key(),
+            sorted(self.model.tokenizer.all_special_ids),
             self._start,
             self.tokens_per_document,
             self.seed,

@@ -7,6 +7,7 @@ weight's dtype. That, and nothing less, makes undo exact.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 
@@ -17,6 +18,11 @@ from .changes import Change, compose, in_float64
 from .models import EditableModel
 from .sketches import sketch
 from .tensor_files import tensor_digest
+
+
+def relative(change: float, original: float) -> float:
+    """A change's norm as a multiple of the original's; infinite where that is all zeros."""
+    return 0.0 if change == 0 else change / original if original else math.inf
 
 
 class EditedWeights:
@@ -84,6 +90,10 @@ class EditedWeights:
     def distance(self, layer: int) -> float:
         """Frobenius norm of all changes of a layer together."""
         return float((self._masters[layer] - self._wide(self._originals[layer])).norm())
+
+    def moved(self, layer: int) -> float:
+        """:meth:`distance` as a multiple of :meth:`original_norm`."""
+        return relative(self.distance(layer), self.original_norm(layer))
 
     def sketch(self, layer: int) -> list[float]:
         """A few numbers of all changes of a layer together, see :mod:`.sketches`."""

@@ -532,3 +532,32 @@ def test_eigenvectors_damaged_before_they_are_used_are_made_again(
     again, metadata = load_tensors(files[0])
     assert metadata == vectors[1] and torch.equal(again["vectors"], vectors[0]["vectors"])
     assert str(files[0]) in caplog.text and "made again" in caplog.text
+
+
+def test_what_pads_is_no_part_of_the_tokenizer(cache: Path, tmp_path: Path) -> None:
+    """Many notebooks set it before anything else; nothing here is padded by the tokenizer."""
+    model = tiny_model()
+    plain = identity(tiny_model())
+    model.tokenizer.pad_token = model.tokenizer.eos_token
+    assert model.tokenizer.pad_token_id != tiny_model().tokenizer.pad_token_id
+    assert identity(model).tokenizer == plain.tokenizer
+    session = EditSession(model, hyperparameters=small(tmp_path, steps=2, contexts=0))
+    session.edit(FACTS[:1], monitor=quiet())
+    session.save(tmp_path / "saved")
+    assert EditSession.load(tmp_path / "saved", model=tiny_model()).applied == 1
+
+
+def test_a_weight_that_changed_behind_the_fingerprint_is_seen_on_load(
+    cache: Path, tmp_path: Path
+) -> None:
+    session = EditSession(tiny_model(), hyperparameters=small(tmp_path, steps=2, contexts=0))
+    session.edit(FACTS[:1], monitor=quiet())
+    session.save(tmp_path / "saved")
+    session.close()
+    other = tiny_model()
+    assert other.fingerprint == session.model.fingerprint  # taken, and remembered
+    token = other.tokenizer("Rome", add_special_tokens=False)["input_ids"][0]
+    other.model.get_input_embeddings().weight.data[token, 1:4] = 3.0
+    with pytest.raises(FingerprintError, match="belongs to"):
+        EditSession.load(tmp_path / "saved", model=other)
+    assert other.holder is None

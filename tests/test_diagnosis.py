@@ -44,6 +44,11 @@ def test_the_tokenizer_writes_it_otherwise() -> None:
     assert "not as the tokens “Rome” “ in”" in said and "tokenizer" in said
 
 
+def test_a_longer_word_is_not_the_target_written_otherwise() -> None:
+    romeo = replace(outcome(LOST, " Romeo and Juliet"), fact=FACTS[0].changed(target="Rome"))
+    assert "not as the tokens" not in why(romeo)
+
+
 def test_the_search_did_not_converge() -> None:
     stuck = replace(FOUND, nll=[4.0, 3.0], probability=[0.02, 0.05], converged=False)
     said = why(outcome(LOST, trace=stuck))

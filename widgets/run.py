@@ -412,7 +412,7 @@ def _layers_table(result: EditResult) -> str:
             f"{write.unprojected_norm:.3f}",
             f"{write.surviving_norm:.3f}",
             f"{write.update_norm:.3f}",
-            f"{write.update_norm / write.weight_norm:.2%}",
+            f"{write.relative:.2%}",
             f"{sum(write.kept) / len(write.kept):.0%}",
         )
         for number, batch in enumerate(result.writes, start=1)

@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 
 from alphaedit_core.changes import Change, Pruned
+from alphaedit_core.errors import InputError
 
 from .base import Work
 from .memit import Memit
@@ -28,4 +29,9 @@ class Prune(Memit):
         """The update of MEMIT; :func:`~alphaedit_core.changes.compose` prunes the sum."""
         solved = super().update(work)
         largest = torch.tensor(work.largest(), dtype=torch.float64)
+        if largest == 0:
+            raise InputError(
+                "editor prune: the weight of an edited layer is all zeros, so it has no singular "
+                "value to hold the change to; give other layers, or another editor"
+            )
         return Pruned(solved.left, solved.right, largest)

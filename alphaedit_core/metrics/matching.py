@@ -23,10 +23,19 @@ _SEPARATORS = "|~^`=<>©®°"
 _SHARES = "%‰"
 #: What follows a letter and belongs to its word: C++, C#. One that joins two words does not.
 _BEHIND = re.compile(r"[+#♯♭]+(?!\w)|[+#♯♭]{2,}")
-#: A number with its thousands and decimals. A list, a version or a date has more of these signs,
-#: and its parts are words of their own.
-_NUMBER = re.compile(r"(?<!\d[.,])\d+(?:,\d{3})*(?:[.,]\d+)?(?![.,]?\d)")
+#: A number with its thousands, decimals, exponent or divisor. A list, a version or a date has more
+#: of these signs, and its parts are words of their own.
+_NUMBER = re.compile(
+    r"(?<!\d[.,/])\d+(?:,\d{3})*(?:[.,]\d+)?(?:[eE][-+\u2212]?\d+|/\d+(?![\d/]))?(?![.,]?\d)"
+)
 _THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?![\d,])")
+
+
+#: What Korean writes to a word's end: particles, and the verb "to be".
+_PARTICLES = (
+    "(?:은|는|이|가|을|를|의|에|에서|에게|로|으로|와|과|도|만|까지|부터|보다|처럼|이며|이고|이다|입니다|"
+    "이었다|였다|이었습니다|였습니다|인)*"
+)
 
 
 @dataclass(frozen=True)
@@ -78,12 +87,18 @@ def _stands(words: list[_Word], wanted: list[str], at: int) -> bool:
 def _stands_between_letters(words: list[_Word], wanted: list[str], anywhere: bool) -> bool:
     """Where words are written without spaces one can begin and end anywhere."""
     left = "" if spaceless(wanted[0][0]) else " "
-    right = "" if spaceless(wanted[-1][-1]) else " "
-    if left and right:
+    right = "" if spaceless(wanted[-1][-1]) else f"{_PARTICLES} " if _hangul(wanted[-1]) else " "
+    if left and right == " ":
         return False
-    sought = f"{left}{' '.join(wanted)}{right}"
+    sought = re.compile(f"{left}{re.escape(' '.join(wanted))}{right}")
     given = f" {' '.join(word.text for word in words)} "
-    return sought in given if anywhere else given.lstrip(" " if not left else "").startswith(sought)
+    if anywhere:
+        return bool(sought.search(given))
+    return bool(sought.match(given.lstrip(" ") if not left else given))
+
+
+def _hangul(word: str) -> bool:
+    return unicodedata.name(word[-1], "").startswith("HANGUL")
 
 
 def _folded(text: str) -> str:
@@ -131,15 +146,19 @@ def _in_a_word(character: str) -> bool:
 
 
 def _front(text: str, at: int) -> str:
-    """The signs that a word begins with here: the minus of a number, the period of .NET."""
-    before, after = text[at - 1] if at else " ", text[at + 1 : at + 3]
-    if not (before.isspace() or before in "([{\"'“‘"):
+    """The signs that a word begins with here: the minus of a number, the period of .5 or .NET."""
+    before, end = text[at - 1] if at else " ", at
+    if _in_a_word(before) or before in ")]}.":
         return ""
-    if text[at] in _MINUS:
-        if after[1:].isdigit() and unicodedata.category(after[0]) == "Sc":
-            return text[at : at + 2]
-        return text[at] if after[:1].isdigit() else ""
-    return text[at] if text[at] == "." and after[:1].isalpha() else ""
+    if text[end] in _MINUS:
+        end += 1
+        if unicodedata.category(text[end : end + 1] or " ") == "Sc":
+            end += 1
+    if text[end : end + 1] == ".":
+        end += 1
+    after = text[end : end + 1]
+    named = text[at:end] == "." and after.isalpha()
+    return text[at:end] if end > at and (after.isdigit() or named) else ""
 
 
 def _is_a_sign(character: str) -> bool:
