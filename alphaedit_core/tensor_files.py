@@ -7,10 +7,12 @@ new file would get, so that who may read the JSON beside one may read it too.
 from __future__ import annotations
 
 import json
+import os
 import stat
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from errno import EIO, ENOENT
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -84,7 +86,13 @@ def opened_tensors(file: Path) -> Iterator[Any]:
         raise
     except OSError as error:
         raise cannot_be_read(error, file) from error
-    with safe_open(file, "pt") as stored:
+    with ExitStack() as stack:
+        try:
+            stored = stack.enter_context(safe_open(file, "pt"))
+        except RuntimeError as error:  # torch opens it anew, by its name
+            if not os.path.exists(file):  # somebody has just removed it
+                raise FileNotFoundError(ENOENT, os.strerror(ENOENT), str(file)) from None
+            raise cannot_be_read(OSError(EIO, str(error)), file) from error
         yield stored
 
 

@@ -19,7 +19,7 @@ import torch
 from examples import CONTEXTS, FACTS, quiet, small
 from tiny import tiny_model
 
-from alphaedit_core import ledger
+from alphaedit_core import ledger, tensor_files
 from alphaedit_core.datasets import fetching
 from alphaedit_core.errors import AlphaEditError, FetchError
 from alphaedit_core.export import model as export_model
@@ -193,3 +193,21 @@ def test_all_files_of_a_session_and_of_a_model_have_one_mode(
         files = list((tmp_path / folder).iterdir())
         assert any(file.suffix == ".safetensors" for file in files)
         assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o640}
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_tensor_file_that_goes_while_it_is_opened_is_missing_and_not_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: bool
+) -> None:
+    """It is opened by name more than once, and torch has an error of its own for that."""
+    file = tmp_path / "a.safetensors"
+    save_tensors(file, {"a": torch.ones(2)}, {})
+
+    def late(*_: object) -> None:
+        if gone:
+            file.unlink()
+        raise RuntimeError(f"unable to open file <{file}> in read-only mode")
+
+    monkeypatch.setattr(tensor_files, "safe_open", late)
+    with pytest.raises(FileNotFoundError if gone else OSError, match="a.safetensors"):
+        load_tensors(file)
