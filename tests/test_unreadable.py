@@ -209,5 +209,5 @@ def test_a_tensor_file_that_goes_while_it_is_opened_is_missing_and_not_damaged(
         raise RuntimeError(f"unable to open file <{file}> in read-only mode")
 
     monkeypatch.setattr(tensor_files, "safe_open", late)
-    with pytest.raises(FileNotFoundError if gone else OSError, match="a.safetensors"):
+    with pytest.raises(FileNotFoundError if gone else OSError, match=r"a\.safetensors"):
         load_tensors(file)
