@@ -79,6 +79,8 @@ def panel(edited: EditSession) -> Iterator[ComparePanel]:
     made.state.facts = (FACT, OTHER)
     yield made
     made.state.make_way()
+    # Else it would follow the session, and ask the model, until it is collected as garbage.
+    edited._watchers.clear()
     edited.restore(1)
 
 

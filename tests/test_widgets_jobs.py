@@ -55,6 +55,16 @@ def test_only_one_at_a_time_and_cancel(state: State) -> None:
     state.start("again", lambda _: None, block=True)
 
 
+def test_what_is_told_late_of_an_earlier_job_does_not_hide_the_running_one(state: State) -> None:
+    """A job lets go before it tells of its end, and the next may begin in between."""
+    earlier = state.start("count", lambda _: None, block=True)
+    running = state.start("wait", waiting)
+    state._follow(earlier)
+    assert state.job is running and state.status == "running: wait"
+    state.cancel()
+    assert running.wait(5) and running.state == "cancelled"
+
+
 def test_a_failure_stays_until_the_next_job(state: State) -> None:
     def broken(_: Monitor) -> None:
         raise ValueError("of no use")

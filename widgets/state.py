@@ -202,8 +202,8 @@ class State(T.HasTraits):
 
     def cancel(self) -> None:
         """Ask the running job to stop."""
-        if self.job is not None:
-            self.job.cancel()
+        if (job := self._worker.job) is not None:
+            job.cancel()
 
     def _follow_session(self, change: str) -> None:
         """Follow what was done to the session, here, in a cell or in another workbench."""
@@ -230,7 +230,8 @@ class State(T.HasTraits):
         self.failure = Failure.of(job, error)
 
     def _follow(self, job: Job[Any]) -> None:
-        self.job = job
+        # The end of one job may be told of when the next has begun already.
+        self.job = self._worker.job
         if job.state == "failed":
             self.failure = job.failure
         elif job.state == "cancelled" and not job.background:
