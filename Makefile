@@ -27,8 +27,8 @@ ALLOW_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install fetch workbench app test test-unit test-notebooks test-browser fault-test \
-	screenshots lint bench clean
+.PHONY: help install fetch statistics workbench app test test-unit test-notebooks test-browser \
+	fault-test screenshots lint bench clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,14 +50,18 @@ app: fetch ## serve the workbench as a page of its own, without cells (Voila)
 
 test: test-unit test-notebooks test-browser ## run all tests
 
-test-unit: fetch ## run the tests of the packages
+# Once, with every core, before tests that run side by side would each collect them.
+statistics: fetch ## collect key statistics and spectra of the default model into the cache
+	$(BIN)/alphaedit spectrum > /dev/null
+
+test-unit: statistics ## run the tests of the packages
 	$(PARALLEL) --ignore=tests/browser $(PYTEST_ARGS)
 
-test-notebooks: fetch ## run the notebooks and compare their outputs with the stored ones
+test-notebooks: statistics ## run the notebooks and compare their outputs with the stored ones
 	$(PARALLEL) notebooks --nbval --nbval-current-env --nbval-cell-timeout=300 \
 		--nbval-sanitize-with tests/nbval_sanitize.cfg $(PYTEST_ARGS)
 
-test-browser: fetch ## drive the workbench in a headless Chromium, where there is one
+test-browser: statistics ## drive the workbench in a headless Chromium, where there is one
 	$(BIN)/python -m pytest tests/browser $(PYTEST_ARGS)
 
 fault-test: fetch ## break the core in one place at a time; a notebook must notice (ten minutes)
