@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from .changes import LowRank, gram_matrix, in_float64
+from .errors import DivergedError
 
 
 class Metric(Protocol):
@@ -152,4 +153,10 @@ def _factor(system: Tensor, ridge: float) -> Tensor:
     system.diagonal().add_(ridge)
     # Columns first, as LAPACK reads a matrix: so the factor needs no memory of its own.
     factor = system.T
-    return torch.linalg.cholesky(factor, out=factor)
+    try:
+        return torch.linalg.cholesky(factor, out=factor)
+    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
+        raise DivergedError(
+            "the facts' keys are the same up to rounding, and too little else holds the solve; "
+            "raise ridge or covariance_weight"
+        ) from None

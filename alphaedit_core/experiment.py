@@ -56,6 +56,7 @@ from .references import References
 from .results import html_table
 from .session import EditSession, checked_editor, shape_of, surroundings
 from .stored_records import read_record
+from .temporary import final_name
 from .yardstick import Yardstick
 
 UNEDITED = "unedited"
@@ -65,8 +66,6 @@ _LONGEST_NAME = 200
 _PARTS = ("plan", "records", "probes", "model")
 #: What a model is besides its weights, as far as numbers of an experiment hang on it.
 _MODEL_PARTS = ("tokenizer", "configuration", "places", "precision", "attention")
-#: What is no content: the lock, and a manifest that was being written when the writer was killed.
-_LEFT = re.compile(rf"{re.escape(_LOCK)}|\.[0-9a-f]{{12}}\.{re.escape(MANIFEST)}")
 
 
 @dataclass(frozen=True)
@@ -709,7 +708,7 @@ def _opened(place: Path, manifest: dict[str, Any], monitor: Monitor) -> Iterator
     try:
         if begun:
             for path in place.iterdir():
-                if path.name != _LOCK and _LEFT.fullmatch(path.name):
+                if path.name != _LOCK and _left(path):
                     path.unlink()
             write_manifest(place, manifest)
             findings = Findings(place, manifest)
@@ -732,8 +731,13 @@ def _opened(place: Path, manifest: dict[str, Any], monitor: Monitor) -> Iterator
 
 
 def _holds(place: Path) -> bool:
-    """Whether there is anything in a folder, see ``_LEFT``."""
-    return any(not _LEFT.fullmatch(path.name) for path in place.iterdir())
+    """Whether there is any content in a folder."""
+    return any(not _left(path) for path in place.iterdir())
+
+
+def _left(path: Path) -> bool:
+    """Whether a file is no content: the lock, or a manifest whose writer was killed."""
+    return path.name == _LOCK or final_name(path) == MANIFEST
 
 
 def _continued(place: Path, manifest: Mapping[str, Any], monitor: Monitor) -> Findings:

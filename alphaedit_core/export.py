@@ -67,11 +67,16 @@ def model(session: EditSession, folder: str | Path, monitor: Monitor | None = No
         OSError: if it cannot be written; what stood there still stands.
     """
     monitor = monitor or Monitor()
-    if session.model.holder is not session:
-        raise SessionError("this session is closed; load or make a new one")
-    session.check_weights()
-    check_folder(folder)
     place = Path(folder).resolve()
+    with session.model.in_use():  # nobody edits what is being written
+        if session.model.holder is not session:
+            raise SessionError("this session is closed; load or make a new one")
+        session.check_weights()
+        check_folder(folder)
+        _write(session, place, monitor)
+
+
+def _write(session: EditSession, place: Path, monitor: Monitor) -> None:
     with (
         monitor.stage("saving the model", 1),
         quiet_transformers(),
@@ -85,6 +90,7 @@ def model(session: EditSession, folder: str | Path, monitor: Monitor | None = No
         write_atomic(new / _CARD, _card(record, place.name, facts_in_model(session)))
         record["files"] = sorted([path.name for path in new.iterdir()] + [MARKER])
         write_json_atomic(new / MARKER, record)
+        check_folder(place)  # saving takes minutes, in which somebody may have put something there
 
 
 def _written_names(folder: Path) -> set[str]:

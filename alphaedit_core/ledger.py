@@ -261,6 +261,7 @@ def set_applied(folder: Path, number: int) -> None:
         SessionError: if it has not so many edits.
         OSError: if it cannot be written; the session is then as it was.
     """
+    load_manifest(folder)  # before a lock makes a folder of that name
     with locked(folder):
         manifest = load_manifest(folder)
         edits = len(manifest["entries"])

@@ -36,7 +36,7 @@ from .errors import (
     InputError,
     SessionError,
 )
-from .facts import Fact, check_facts
+from .facts import Fact, check_facts, checked_text, shown
 from .history import History
 from .hyperparameters import HyperParameters, Shape, preset_for, single_layer
 from .identity import Identity, describe, identity, precision
@@ -373,10 +373,13 @@ class EditSession:
 
         Raises:
             SessionError: if there is no such edit.
+            InputError: if the name cannot be written to a file.
         """
         number = self._require_state(number)
         if number == 0:
             raise SessionError("state 0 is the unedited model; give the number of an edit")
+        if title.strip():
+            title = checked_text("title", title)
         named = dataclasses.replace(self._entries[number - 1], title=" ".join(title.split()))
         self._entries[number - 1] = named
         self._tell("history")
@@ -813,9 +816,9 @@ def _check_fingerprint(
 ) -> None:
     if fingerprint != manifest["fingerprint"]:
         raise FingerprintError(
-            f'session {place}: belongs to "{manifest["model"]}" with weights '
-            f'{manifest["fingerprint"]}, but "{model.name}" has {fingerprint}; load the model '
-            "that the session was made with"
+            f"session {place}: belongs to {shown(manifest['model'])} with weights "
+            f'{shown(manifest["fingerprint"])}, but "{model.name}" has "{fingerprint}"; load '
+            "the model that the session was made with"
         )
 
 

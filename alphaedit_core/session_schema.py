@@ -20,7 +20,7 @@ from torch import Tensor
 
 from .changes import Change, Sparse, change_from, tensor_names
 from .errors import CorruptFileError, InputError
-from .facts import Fact, shown
+from .facts import Fact, checked_text, shown
 from .hyperparameters import HyperParameters
 from .results import EditResult
 from .sketches import PAIRS
@@ -104,6 +104,8 @@ def checked_manifest(file: Path, content: Mapping[str, Any]) -> None:
                 f"editor {shown(manifest.editor)} is not that of the hyperparameters, "
                 f"{shown(manifest.hyperparameters.editor)}"
             )
+        for number, context in enumerate(manifest.contexts or ()):
+            checked_text(f"contexts[{number}]", context, str)
         for number, named in enumerate(manifest.entries):
             _check_name(f"entries[{number}].record", named.record, ".json")
             _check_name(f"entries[{number}].tensors", named.tensors, ".safetensors")
@@ -244,6 +246,8 @@ def _check_change(prefix: str, kind: str, own: Mapping[str, Tensor], facts: int)
         whole = part in ("index", "shape")
         if tensor.is_floating_point() == whole or tensor.is_complex():
             raise InputError(f"tensor {prefix}{part} is of {tensor.dtype}")
+        if not whole and tensor.dtype not in (torch.float32, torch.float64):
+            raise InputError(f"tensor {prefix}{part} is of {tensor.dtype}")
         if not whole and not bool(torch.isfinite(tensor).all()):
             raise InputError(f"tensor {prefix}{part} holds NaN or infinity")
         dims = {"index": 1, "values": 1, "shape": 1, "largest": 0}.get(part, 2)
@@ -251,6 +255,8 @@ def _check_change(prefix: str, kind: str, own: Mapping[str, Tensor], facts: int)
             raise InputError(f"tensor {prefix}{part} has {tensor.dim()} dimensions, not {dims}")
     if "left" in own and own["left"].shape[1] != own["right"].shape[1]:
         raise InputError(f"tensors {prefix}left and {prefix}right do not have one rank")
+    if "left" in own and own["left"].dtype != own["right"].dtype:
+        raise InputError(f"tensors {prefix}left and {prefix}right are not of one dtype")
     if "largest" in own and not float(own["largest"]) > 0:
         raise InputError(f"tensor {prefix}largest is not above 0")
     if kind == "sparse":

@@ -18,7 +18,7 @@ from .errors import FingerprintError, InputError
 from .identity import Identity, describe, unedited
 from .models import EditableModel
 from .prompts import encode
-from .statistics import keys_of
+from .statistics import keys_of, window_length
 from .statistics_files import (
     KeyStatistics,
     LayerStatistics,
@@ -30,6 +30,10 @@ from .statistics_files import (
 
 #: What float32 sums over a pass may be off by, as a share of the largest entry of the diagonal.
 _ROUNDED_OFF = 1e-4
+#: How many times larger or smaller than those of a short text energies over another text may be.
+_SCALE = 50.0
+#: More than anybody reads.
+_MOST_TOKENS = 10**12
 #: Energies under this share of their mean are as good as none.
 _FLOOR = 1e-6
 #: A text whose keys tell layers apart.
@@ -97,6 +101,10 @@ def _compare(file: Path, was: Identity, here: Identity) -> None:
 def _check_moment(statistics: LayerStatistics, recipe: Recipe, model: EditableModel) -> None:
     """Refuse, by a ValueError, what no pass over text could have given."""
     moment, size, layer = statistics.moment, model.anatomy.inner_size, statistics.layer
+    if recipe.window != (own := window_length(model)):
+        raise ValueError(f"was read in windows of {recipe.window} tokens, this model reads {own}")
+    if not 0 < recipe.tokens <= _MOST_TOKENS:
+        raise ValueError(f"says that {recipe.tokens:.3g} tokens were to be read")
     if not 0 <= layer < model.layers:
         raise ValueError(
             f"layer {layer} is no block of this model, which has 0 to {model.layers - 1}"
@@ -138,6 +146,13 @@ def _check_layers(layers: Mapping[int, LayerStatistics], model: EditableModel) -
                 f"layer {layer} is not that of this model's keys, but looks like layer {best} "
                 f"(correlation {float(alike[best]):.2f}, with its own {float(alike[layer]):.2f})"
             )
+        read = seen[layer] > 0
+        times = float((own[read] / seen[layer][read]).median()) if bool(read.any()) else 1.0
+        if not 1 / _SCALE <= times <= _SCALE:
+            raise ValueError(
+                f"layer {layer} is about {times:.2g} times the second moment of this model's keys; "
+                "it has to be a mean over tokens, and no sum"
+            )
 
 
 @torch.no_grad()
@@ -145,12 +160,14 @@ def _energies(model: EditableModel) -> list[Tensor]:
     """Mean square of every dimension of the keys over a short text: (d_in,) for every layer."""
     every = range(model.layers)
     sums = [torch.zeros(model.anatomy.inner_size, dtype=torch.float64) for _ in every]
+    tokens = 0
     for text in _TEXT:
         row = encode(model.tokenizer, text)[0][: model.room]
+        tokens += len(row)
         keys = keys_of(model, torch.tensor([row], device=model.device), every, model.layers - 1)
         for layer in every:
             sums[layer] += keys[layer].double().square().sum(dim=0).cpu()
-    return sums
+    return [total / tokens for total in sums]
 
 
 def _correlation(one: Tensor, other: Tensor) -> float:

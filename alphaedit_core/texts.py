@@ -76,6 +76,8 @@ def open_text(
     Raises:
         InputError: if ``spec`` is none of these, or names a file that cannot be used.
     """
+    if any("\ud800" <= letter <= "\udfff" for letter in str(spec)):
+        raise InputError(f"text {str(spec)!a}: its name is no UTF-8; rename the file")
     if isinstance(spec, PathLike):
         return TextFile(spec)
     if not isinstance(spec, str):

@@ -50,6 +50,7 @@ from alphaedit_core.published import COLUMNS, published
 from alphaedit_core.records import Record
 from alphaedit_core.references import References
 from alphaedit_core.session import EditSession
+from alphaedit_core.temporary import temporary_name
 from alphaedit_core.yardstick import DRIFTS
 
 METRICS = ("efficacy", "generalisation", "efficacy_accuracy")
@@ -608,7 +609,8 @@ def test_what_a_kill_left_of_a_manifest_does_not_count(
 ) -> None:
     folder = place / "half"
     folder.mkdir()
-    (folder / ".0123456789ab.experiment.json").write_text('{"format":')
+    for name in (".0123456789ab.experiment.json", temporary_name("experiment.json")):
+        (folder / name).write_text('{"format":')
     plan = Plan((small(place),), 2, 2, metrics=("efficacy",))
     records = read_records(file, "counterfact")
     assert run_experiment(model, records, plan, folder, monitor=quiet()).complete

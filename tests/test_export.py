@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -212,6 +213,35 @@ def test_weights_changed_by_hand_are_refused(
     with pytest.raises(SessionError, match="changed by hand"):
         export.model(session, tmp_path / "out", quiet())
     assert not (tmp_path / "out").exists()
+
+
+def test_nobody_edits_what_is_being_written_and_nothing_added_is_lost(
+    tmp_path: Path, session: EditSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, model = tmp_path / "out", session.model.model
+    export.model(session, out, quiet())
+    real, said = model.save_pretrained, []
+
+    def undo() -> None:
+        try:
+            session.undo()
+        except SessionError as error:
+            said.append(str(error))
+
+    def slow(folder: Path) -> None:
+        thread = threading.Thread(target=undo)
+        thread.start()
+        thread.join()
+        (out / "notes.txt").write_text("mine")
+        real(folder)
+
+    monkeypatch.setattr(model, "save_pretrained", slow)
+    with pytest.raises(InputError, match=r"notes\.txt"):
+        export.model(session, out, quiet())
+    assert said == ["the model is busy with other work; wait for it, or cancel it"]
+    assert (out / "notes.txt").read_text() == "mine" and session.applied == 1
+    assert listing(tmp_path).keys() == listing(out.parent).keys()
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
 def test_chat_template_and_generation_settings_come_along(

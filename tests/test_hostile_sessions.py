@@ -156,6 +156,20 @@ def _other_dtype(own: dict[str, torch.Tensor], name: str) -> str:
     return "other dtype"
 
 
+def _coarse(own: dict[str, torch.Tensor], name: str) -> str:
+    if not own[name].is_floating_point():
+        return _gone(own, name)
+    own[name] = own[name].to(torch.float8_e4m3fn)
+    return "float8"
+
+
+def _widened(own: dict[str, torch.Tensor], name: str) -> str:
+    if not own[name].is_floating_point():
+        return _gone(own, name)
+    own[name] = own[name].to(torch.bfloat16)
+    return "bfloat16"
+
+
 def _gone(own: dict[str, torch.Tensor], name: str) -> str:
     del own[name]
     return "gone"
@@ -173,7 +187,7 @@ def _empty(own: dict[str, torch.Tensor], name: str) -> str:
 
 TENSORS = (
     _times(1000), _times(0), _times(-1), _with_nan, _cut, _turned, _other_dtype, _gone, _renamed,
-    _empty,
+    _empty, _coarse, _widened,
 )  # fmt: skip
 
 

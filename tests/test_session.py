@@ -15,7 +15,7 @@ import torch
 from examples import CONTEXTS, FACTS, quiet, small
 from tiny import tiny_model
 
-from alphaedit_core import ledger
+from alphaedit_core import closed_form, ledger
 from alphaedit_core import session as session_module
 from alphaedit_core.completions import complete
 from alphaedit_core.errors import Cancelled, FingerprintError, InputError, SessionError
@@ -683,3 +683,21 @@ def test_numbers_of_numpy_and_torch(place: Path, tmp_path: Path) -> None:
             session.restore(wrong)  # type: ignore[arg-type]
         with pytest.raises(InputError, match="is not a positive number"):
             session.edit(FACTS[2:], batch_size=wrong)  # type: ignore[arg-type]
+
+
+def test_a_name_that_no_file_could_hold_is_refused(place: Path) -> None:
+    session = new_session(place, steps=2)
+    session.edit(A, monitor=quiet())
+    with pytest.raises(InputError, match=r"title .* half a surrogate pair"):
+        session.rename(1, "caf\udce9")
+    session.rename(1, " a  name ")
+    assert session.history[0].title == "a name"
+    session.rename(1, "")
+    assert session.history[0].title == ""
+
+
+def test_a_solve_that_rounding_leaves_without_a_factor_is_refused_in_words() -> None:
+    """As that of facts with one key, where ridge is lost beside it."""
+    system = torch.ones(2, 2, dtype=torch.float64)
+    with pytest.raises(SessionError, match="raise ridge or covariance_weight"):
+        closed_form._factor(system, -1e-9)

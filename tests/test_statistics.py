@@ -526,6 +526,8 @@ IMPOSSIBLE: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "empty": (lambda c: c[:0, :0], r"has the shape \[0, 0\]"),
     "integers": (lambda c: c.long(), "has the dtype int64, not float32"),
     "float64": (lambda c: c.double(), "has the dtype float64, not float32"),
+    "a sum": (lambda c: 1024 * c, "is about 1.*e.03 times the second moment"),
+    "divided twice": (lambda c: c / 1024, "is about .* times the second moment"),
 }
 
 
@@ -568,6 +570,15 @@ def test_an_import_of_layers_that_were_swapped(
     layers = {0: replace(original[2], layer=0), 2: replace(original[0], layer=2)}
     export_statistics(replace(original, layers=layers), file)
     refused(file, "layer 0 is not that of this model's keys", cache)
+
+
+@pytest.mark.parametrize("window", [0, -1, 1, WINDOW // 2])
+def test_an_import_of_windows_that_the_model_does_not_read(
+    exported: tuple[KeyStatistics, Path], cache: Path, window: int
+) -> None:
+    original, file = exported
+    export_statistics(replace(original, recipe=replace(original.recipe, window=window)), file)
+    refused(file, f"was read in windows of {window} tokens, this model reads {WINDOW}", cache)
 
 
 def test_an_import_without_layers(exported: tuple[KeyStatistics, Path], cache: Path) -> None:
