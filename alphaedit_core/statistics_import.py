@@ -163,11 +163,12 @@ def _energies(model: EditableModel) -> list[Tensor]:
     tokens = 0
     for text in _TEXT:
         row = encode(model.tokenizer, text)[0][: model.room]
-        tokens += len(row)
+        tokens += len(row) - 1
         keys = keys_of(model, torch.tensor([row], device=model.device), every, model.layers - 1)
         for layer in every:
-            sums[layer] += keys[layer].double().square().sum(dim=0).cpu()
-    return [total / tokens for total in sums]
+            # Without the first token, which many models give keys of hundreds of times the length.
+            sums[layer] += keys[layer][1:].double().square().sum(dim=0).cpu()
+    return [total / max(tokens, 1) for total in sums]
 
 
 def _correlation(one: Tensor, other: Tensor) -> float:
