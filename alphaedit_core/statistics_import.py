@@ -104,7 +104,8 @@ def _check_moment(statistics: LayerStatistics, recipe: Recipe, model: EditableMo
     if recipe.window != (own := window_length(model)):
         raise ValueError(f"was read in windows of {recipe.window} tokens, this model reads {own}")
     if not 0 < recipe.tokens <= _MOST_TOKENS:
-        raise ValueError(f"says that {recipe.tokens:.3g} tokens were to be read")
+        # The number itself may have thousands of digits.
+        raise ValueError(f"does not say that 1 to {_MOST_TOKENS:,} tokens were to be read")
     if not 0 <= layer < model.layers:
         raise ValueError(
             f"layer {layer} is no block of this model, which has 0 to {model.layers - 1}"

@@ -581,6 +581,15 @@ def test_an_import_of_windows_that_the_model_does_not_read(
     refused(file, f"was read in windows of {window} tokens, this model reads {WINDOW}", cache)
 
 
+@pytest.mark.parametrize("tokens", [0, -640, 10**13, 10**400])
+def test_an_import_of_a_budget_that_nobody_can_read(
+    exported: tuple[KeyStatistics, Path], cache: Path, tokens: int
+) -> None:
+    original, file = exported
+    export_statistics(replace(original, recipe=replace(original.recipe, tokens=tokens)), file)
+    refused(file, "does not say that 1 to 1,000,000,000,000 tokens", cache)
+
+
 def test_an_import_without_layers(exported: tuple[KeyStatistics, Path], cache: Path) -> None:
     original, file = exported
     export_statistics(replace(original, layers={}), file)
