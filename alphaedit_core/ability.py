@@ -15,11 +15,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from alphaedit_core.display.escaping import escape
+
 from .ability_tasks import Item, Task
 from .errors import InputError, SessionError
 from .integers import as_integer
 from .likelihood import rate
-from .markup import escape
 from .models import EditableModel, using_model
 from .progress import Monitor
 from .prompts import encode, target_ids

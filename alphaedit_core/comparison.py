@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from .differences import Difference, difference, words
+from alphaedit_core.display.text_diff import Difference, difference, words
+from alphaedit_core.metrics.matching import mentions
+
 from .errors import InputError
 from .generation import Sampling, TokenStep, chat_ids, continuation, text_of
 from .joining import bare
 from .likelihood import Score, score, score_ids
-from .metrics.matching import mentions
 from .models import EditableModel
 from .progress import Monitor
 from .prompts import target_ids

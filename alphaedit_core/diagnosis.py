@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from alphaedit_core.metrics.matching import begins
+
 from .facts import Fact
 from .joining import bare
 from .likelihood import score
-from .metrics.matching import begins
 from .progress import Monitor
 from .results import EditResult, Outcome
 from .superseding import Standing

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from alphaedit_core.display.svg import _STROKES, GREY, VERMILLION, _image, _svg, plain
+
 from .drift import BANDS, Drift
-from .pictures import _STROKES, GREY, VERMILLION, _image, _svg, plain
 from .results import html_table
 
 if TYPE_CHECKING:

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from alphaedit_core.display.escaping import escape
+
 from .errors import InputError
 from .generation import has_chat
 from .likelihood import rate
-from .markup import escape
 from .metrics import (
     Answer,
     Ask,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from math import ceil
 from typing import TYPE_CHECKING
 
-from .pictures import BLUE, GREEN, GREY, VERMILLION, _image, _svg, plain
+from alphaedit_core.display.svg import BLUE, GREEN, GREY, VERMILLION, _image, _svg, plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from alphaedit_core.display.escaping import escape
+from alphaedit_core.display.html_page import page, scroll
+
 from .ability import DEFINITIONS
 from .datasets import dataset as reader
 from .export import portable_name
 from .json_text import to_json
 from .likelihood import PERPLEXITY
-from .markup import escape
 from .metrics import metrics
-from .page import page, scroll
 from .published import BATCH, COLUMNS, EDITS, published
 from .results import html_table, text_table
 from .yardstick import DRIFTS

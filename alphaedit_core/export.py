@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from alphaedit_core.display.escaping import markdown, markdown_code, python_text
+
 from . import __version__
 from .errors import CorruptFileError, InputError, SessionError
 from .files import atomic_folder, check_name, read_json, write_atomic, write_json_atomic
-from .markup import markdown, markdown_code, python_text
 from .models import quiet_transformers
 from .progress import Monitor
 from .superseding import Standing

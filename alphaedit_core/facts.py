@@ -22,9 +22,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from alphaedit_core.display.escaping import escape
+
 from .errors import InputError
 from .joining import statement
-from .markup import escape
 from .templates import LITERAL, SLOT, completed, escaped, filled, pieces, stripped
 
 REPLACES = ("prompt", "relation", "nothing")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .pictures import BLUE, GREEN, GREY, VERMILLION, _image, _svg
+from alphaedit_core.display.svg import BLUE, GREEN, GREY, VERMILLION, _image, _svg
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

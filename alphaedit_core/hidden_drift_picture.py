@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .pictures import BLUE, GREY, VERMILLION, _image, _svg
+from alphaedit_core.display.svg import BLUE, GREY, VERMILLION, _image, _svg
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

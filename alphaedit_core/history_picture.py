@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from alphaedit_core.display.svg import BLUE, VERMILLION, _image, _svg
+
 from .comparison import HistoryPoint
-from .pictures import BLUE, VERMILLION, _image, _svg
 
 #: Characters of a name that the picture has room for.
 _LONGEST = 28

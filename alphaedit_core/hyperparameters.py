@@ -16,9 +16,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from alphaedit_core.display.escaping import escape
+
 from .errors import InputError
 from .integers import as_integer
-from .markup import escape
 
 
 @dataclass(frozen=True)

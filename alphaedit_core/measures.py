@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from alphaedit_core.metrics.exact import EfficacyAccuracy
+from alphaedit_core.metrics.likelier import Efficacy, Generalisation, Specificity
+
 from .evaluation import evaluate
 from .facts import Fact
 from .likelihood import perplexity
-from .metrics.exact import EfficacyAccuracy
-from .metrics.likelier import Efficacy, Generalisation, Specificity
 from .models import EditableModel
 from .progress import Monitor
 from .records import Record

@@ -258,7 +258,7 @@ class Spectrum:
         return f"Spectrum({self.summary()})"
 
     def _repr_html_(self) -> str:
-        from .pictures import spectrum_html
+        from alphaedit_core.display.svg import spectrum_html
 
         return spectrum_html(self)
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from alphaedit_core.display.escaping import escape, markdown, markdown_code
+from alphaedit_core.display.html_page import page, scroll
+from alphaedit_core.display.svg import spectrum_html, trace_html
+from alphaedit_core.editors.words import settings_words
+
 from . import __version__
-from .editors.words import settings_words
 from .export import portable_name
 from .ledger import Entry
-from .markup import escape, markdown, markdown_code
 from .nullspace import Spectrum
-from .page import page, scroll
-from .pictures import spectrum_html, trace_html
 from .probes import KINDS, ProbeRow, aggregate
 from .results import HEADINGS, Outcome, html_table, superseded_html
 from .session import EditSession

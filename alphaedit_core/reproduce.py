@@ -12,11 +12,12 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from alphaedit_core.display.escaping import python_text
+
 from . import __version__
 from .facts import Fact
 from .hyperparameters import HyperParameters
 from .ledger import Entry
-from .markup import python_text
 from .session import EditSession
 
 SCHEMA = "alphaedit record 1"

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from alphaedit_core.display.escaping import escape
+
 from .editing import LayerWrite
 from .facts import Fact
 from .likelihood import Score
-from .markup import escape
 from .stored_records import read_record
 from .superseding import Superseded
 from .targets import Trace
@@ -126,7 +127,7 @@ class EditResult:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        from .pictures import trace_html
+        from alphaedit_core.display.svg import trace_html
 
         rows = [(str(number), *row) for number, row in enumerate(self.rows(), start=1)]
         shown = html_table(("fact", *HEADINGS), rows[:_HTML_ROWS])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .pictures import _STROKES, BLUE, GREY, VERMILLION, _image, _svg
+from alphaedit_core.display.svg import _STROKES, BLUE, GREY, VERMILLION, _image, _svg
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

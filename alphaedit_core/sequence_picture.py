@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from .pictures import BLUE, GREY, VERMILLION, _image, _svg, plain
+from alphaedit_core.display.svg import BLUE, GREY, VERMILLION, _image, _svg, plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from alphaedit_core.curves import curves_html
+from alphaedit_core.display.line_chart import curves_html
 from alphaedit_core.errors import InputError
 
 

@@ -14,7 +14,7 @@ from transformers import GenerationConfig
 
 from alphaedit_core import generation
 from alphaedit_core.completions import complete
-from alphaedit_core.differences import Difference, difference, words
+from alphaedit_core.display.text_diff import Difference, difference, words
 from alphaedit_core.errors import Cancelled, InputError, SessionError
 from alphaedit_core.generation import (
     Choice,

@@ -14,14 +14,14 @@ import pytest
 
 import widgets
 from alphaedit_core import experiment_pictures
-from alphaedit_core.curves import curves_html
-from alphaedit_core.drawn import Picture
+from alphaedit_core.display.figure_data import Picture
+from alphaedit_core.display.line_chart import curves_html
+from alphaedit_core.display.svg import _image, _svg, trace_html
 from alphaedit_core.errors import InputError
 from alphaedit_core.experiment import load_experiment
 from alphaedit_core.family_picture import family_html
 from alphaedit_core.hidden_drift import HiddenDrift
 from alphaedit_core.hidden_drift_picture import hidden_drift_html, mean_of
-from alphaedit_core.pictures import _image, _svg, trace_html
 from alphaedit_core.retention import Kept, Retention
 from alphaedit_core.retention_picture import retention_html
 from alphaedit_core.sequence_picture import sequence_html
@@ -143,7 +143,7 @@ def test_a_picture_is_plain_text_for_everybody_else() -> None:
 
 def test_reading_a_picture_changes_no_byte_of_it() -> None:
     """matplotlib by itself, with nothing read from the figure, writes the same."""
-    from alphaedit_core import pictures
+    from alphaedit_core.display import svg as pictures
 
     def drawn() -> str:
         return str(some_curves()) + str(retention_html(a_retention(14)))

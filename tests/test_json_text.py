@@ -15,8 +15,8 @@ import pytest
 
 from alphaedit_core import ability_tasks, json_text
 from alphaedit_core.cli import main, options, settings
-from alphaedit_core.curves import curves_html
 from alphaedit_core.datasets import read_records
+from alphaedit_core.display.line_chart import curves_html
 from alphaedit_core.errors import AlphaEditError, CorruptFileError, InputError
 from alphaedit_core.experiment import load_experiment, session_folder
 from alphaedit_core.fact_files import facts_from_bytes, read_facts

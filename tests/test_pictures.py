@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 
 from alphaedit_core import family_picture
+from alphaedit_core.display.svg import spectrum_html, spectrum_svg, trace_html, trace_svg
 from alphaedit_core.editing import LayerWrite
 from alphaedit_core.editors import editors
 from alphaedit_core.facts import Fact
 from alphaedit_core.family_picture import family_html
 from alphaedit_core.likelihood import Score
 from alphaedit_core.nullspace import Spectrum
-from alphaedit_core.pictures import spectrum_html, spectrum_svg, trace_html, trace_svg
 from alphaedit_core.results import EditResult, Outcome, Seen
 from alphaedit_core.sequence_picture import sequence_html, sequence_svg
 from alphaedit_core.targets import Trace
@@ -100,7 +100,7 @@ def words(svg: str | ElementTree.Element) -> str:
 
 def test_matplotlib_waits_until_a_picture_is_asked_for() -> None:
     code = (
-        "import sys, alphaedit_core.results, alphaedit_core.pictures, alphaedit_core.session; "
+        "import sys, alphaedit_core.results, alphaedit_core.display.svg, alphaedit_core.session; "
         "sys.exit('matplotlib' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

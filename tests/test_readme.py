@@ -9,10 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import redirect_stdout
-from functools import cache
-from graphlib import TopologicalSorter
 from importlib import import_module
 from io import StringIO
 from pathlib import Path
@@ -34,7 +31,6 @@ from alphaedit_core.references import References
 from widgets.panel import Panel
 
 ROOT = Path(__file__).parents[1]
-CORE = ROOT / "alphaedit_core"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -275,64 +271,6 @@ def test_every_link_leads_somewhere() -> None:
     for picture in (ROOT / "docs").glob("*.png"):
         assert picture.stat().st_size < 300_000
         assert f"docs/{picture.name}" in local
-
-
-# -- the map ------------------------------------------------------------------------------------
-
-
-@cache
-def rows() -> dict[str, int]:
-    """Row of each module in the README's table, counted from the top."""
-    table = section("Where things live")
-    lines = [line for line in table.splitlines() if line.startswith("| ") and "`" in line][1:]
-    return {name: n for n, line in enumerate(lines) for name in re.findall(r"`(\w+)`", line)}
-
-
-@cache
-def imports() -> dict[str, set[str]]:
-    """What each module imports when it runs; a package of modules counts as one."""
-    found: dict[str, set[str]] = {}
-    for path in CORE.rglob("*.py"):
-        name = path.relative_to(CORE).parts[0].removesuffix(".py")
-        if not name.startswith("__"):
-            inside = _imported(ast.parse(path.read_text(encoding="utf-8")), path)
-            found[name] = (found.get(name, set()) | set(inside)) - {name}
-    return {name: used & set(found) for name, used in found.items()}
-
-
-def _imported(tree: ast.AST, path: Path) -> Iterator[str]:
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            continue
-        if isinstance(node, ast.ImportFrom):
-            module = node.module or ""
-            outside = len(path.relative_to(CORE).parts)
-            if node.level == outside and module:
-                yield module.split(".")[0]
-            elif node.level == outside or (node.level == 0 and module == "alphaedit_core"):
-                yield from (alias.name for alias in node.names)
-            elif node.level == 0 and module.startswith("alphaedit_core."):
-                yield module.split(".")[1]
-        yield from _imported(node, path)
-
-
-def test_the_map_names_every_module() -> None:
-    assert set(rows()) == set(imports())
-
-
-def test_imports_never_go_up_the_map() -> None:
-    upwards = [
-        f"{name} imports {used}"
-        for name, all_used in imports().items()
-        for used in all_used
-        if rows()[used] < rows()[name]
-    ]
-    assert upwards == []
-    assert {"session", "errors"} <= imports()["cli"], "the map is of real imports"
-
-
-def test_imports_make_no_circle() -> None:
-    assert len(list(TopologicalSorter(imports()).static_order())) == len(imports())
 
 
 def test_every_panel_can_be_imported_from_the_package() -> None:

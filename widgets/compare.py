@@ -15,7 +15,7 @@ from alphaedit_core.comparison import (
     through_history,
 )
 from alphaedit_core.comparison import compare as ask
-from alphaedit_core.differences import Difference
+from alphaedit_core.display.text_diff import Difference
 from alphaedit_core.errors import AlphaEditError, Cancelled, InputError, SessionError
 from alphaedit_core.generation import Sampling, TokenStep
 from alphaedit_core.progress import Monitor

@@ -8,10 +8,10 @@ from typing import Any
 
 import ipywidgets as W
 
+from alphaedit_core.display.escaping import escape
 from alphaedit_core.drift import OK, WINDOW, WINDOWS, Drift, Drifts
 from alphaedit_core.drift_pictures import NAMES, columns, drift_html, limits, reason, title
 from alphaedit_core.errors import Cancelled, SessionError
-from alphaedit_core.markup import escape
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session import EditSession
 from alphaedit_core.texts import TextSource

@@ -9,7 +9,7 @@ import ipywidgets as W
 import psutil
 import torch
 
-from alphaedit_core.markup import escape
+from alphaedit_core.display.escaping import escape
 from alphaedit_core.memory import free_memory
 from alphaedit_core.models import PACKAGED, EditableModel, load_model
 from alphaedit_core.session import EditSession

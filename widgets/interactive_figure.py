@@ -14,9 +14,18 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from alphaedit_core.drawn import Axis, Cells, Curve, Drawing, Numbers, Panel, Picture, Rule
+from alphaedit_core.display.escaping import in_figure
+from alphaedit_core.display.figure_data import (
+    Axis,
+    Cells,
+    Curve,
+    Drawing,
+    Numbers,
+    Panel,
+    Picture,
+    Rule,
+)
 from alphaedit_core.errors import InputError
-from alphaedit_core.markup import in_figure
 
 _GREY = "#777777"  # of the pictures' own writing: it can be read on white and on black
 _FAINT = "rgba(119,119,119,0.25)"
@@ -44,7 +53,8 @@ class Interactive:
     It is no widget: nothing of it needs a kernel, so a stored notebook keeps it.
 
     Args:
-        picture: what a function such as :func:`~alphaedit_core.curves.curves_html` returns.
+        picture: what a function such as :func:`~alphaedit_core.display.line_chart.curves_html`
+            returns.
 
     Attributes:
         picture: the same.

@@ -10,7 +10,7 @@ from typing import Any
 import ipywidgets as W
 import plotly.graph_objects as go
 
-from alphaedit_core.markup import escape
+from alphaedit_core.display.escaping import escape
 
 
 class LiveFigure(W.VBox):

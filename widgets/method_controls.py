@@ -7,9 +7,9 @@ from typing import Any
 
 import ipywidgets as W
 
+from alphaedit_core.display.escaping import escape
 from alphaedit_core.editors import editor_class, editors
 from alphaedit_core.hyperparameters import HyperParameters
-from alphaedit_core.markup import escape
 
 from .panel import row
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import ipywidgets as W
 
+from alphaedit_core.display.escaping import escape
 from alphaedit_core.errors import AlphaEditError
-from alphaedit_core.markup import escape
 from alphaedit_core.session import EditSession
 
 from .parts import Look

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from plotly.subplots import make_subplots
 
-from alphaedit_core.markup import in_figure
+from alphaedit_core.display.escaping import in_figure
 from alphaedit_core.targets import Trace
 
 from .colours import SERIES

@@ -8,8 +8,8 @@ from typing import Any
 import ipywidgets as W
 import numpy as np
 
+from alphaedit_core.display.escaping import escape
 from alphaedit_core.errors import InputError
-from alphaedit_core.markup import escape
 from alphaedit_core.nullspace import Rule, Spectrum, Threshold
 
 from .panel import button, row

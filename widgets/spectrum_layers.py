@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from alphaedit_core.display.escaping import escape
 from alphaedit_core.errors import AlphaEditError
-from alphaedit_core.markup import escape
 from alphaedit_core.nullspace import Spectrum, Threshold
 
 from .panel import table

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from alphaedit_core.markup import escape
+from alphaedit_core.display.escaping import escape
 from alphaedit_core.nullspace import Spectrum
 
 from .jobs import Job

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from alphaedit_core.editors import editor_class
 from alphaedit_core.hyperparameters import HyperParameters
+
+from . import editor_class
 
 
 def settings_words(hp: HyperParameters) -> str:

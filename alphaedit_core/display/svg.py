@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .drawn import Drawing, Picture, drawing_of
-from .markup import escape
+from .escaping import escape
+from .figure_data import Drawing, Picture, drawing_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from .nullspace import Spectrum, Threshold
-    from .targets import Trace
+    from alphaedit_core.nullspace import Spectrum, Threshold
+    from alphaedit_core.targets import Trace
 
 BLUE, VERMILLION, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
 

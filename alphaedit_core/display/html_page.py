@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .markup import escape
+from .escaping import escape
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from .errors import InputError
-from .pictures import _STROKES, GREY, _image, _svg, plain
+from alphaedit_core.errors import InputError
+
+from .svg import _STROKES, GREY, _image, _svg, plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
