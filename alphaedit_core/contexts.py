@@ -19,9 +19,10 @@ from typing import Any
 
 import torch
 
-from .cache import cache_dir, contexts_dir
+from alphaedit_core.storage.cache import cache_dir, contexts_dir
+from alphaedit_core.storage.files import read_json, write_json_atomic
+
 from .errors import CorruptFileError
-from .files import read_json, write_json_atomic
 from .forward import pad_rows, run_model, tap
 from .identity import unedited
 from .models import EditableModel

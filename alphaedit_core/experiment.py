@@ -25,6 +25,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from alphaedit_core.storage.files import check_name, write_atomic
+from alphaedit_core.storage.temporary import final_name
+from alphaedit_core.storage.typed_records import read_record
+
 from .ability import measure_ability
 from .ability_tasks import Task
 from .datasets import Records
@@ -43,7 +47,6 @@ from .experiment_files import (
     write_points,
 )  # fmt: skip
 from .facts import check_facts
-from .files import check_name, write_atomic
 from .hyperparameters import HyperParameters, in_words, model_name
 from .identity import identity
 from .integers import as_integer
@@ -55,8 +58,6 @@ from .records import Record, distinct
 from .references import References
 from .results import html_table
 from .session import EditSession, checked_editor, shape_of, surroundings
-from .stored_records import read_record
-from .temporary import final_name
 from .yardstick import Yardstick
 
 UNEDITED = "unedited"

@@ -20,9 +20,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from alphaedit_core.storage.files import read_json, write_atomic, write_json_atomic
+from alphaedit_core.storage.json_text import parse_json, read_bytes, to_json
+
 from .errors import CorruptFileError, InputError
-from .files import read_json, write_atomic, write_json_atomic
-from .json_text import parse_json, read_bytes, to_json
 from .old_sessions import RENAMED
 
 FORMAT = "alphaedit experiment 2"

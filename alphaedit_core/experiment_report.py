@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from alphaedit_core.display.escaping import escape
 from alphaedit_core.display.html_page import page, scroll
+from alphaedit_core.storage.json_text import to_json
 
 from .ability import DEFINITIONS
 from .datasets import dataset as reader
 from .export import portable_name
-from .json_text import to_json
 from .likelihood import PERPLEXITY
 from .metrics import metrics
 from .published import BATCH, COLUMNS, EDITS, published

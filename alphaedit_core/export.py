@@ -6,14 +6,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alphaedit_core.display.escaping import markdown, markdown_code, python_text
+from alphaedit_core.storage.files import (
+    atomic_folder,
+    check_name,
+    read_json,
+    write_atomic,
+    write_json_atomic,
+)
+from alphaedit_core.storage.tensor_files import give_usual_mode
 
 from . import __version__
 from .errors import CorruptFileError, InputError, SessionError
-from .files import atomic_folder, check_name, read_json, write_atomic, write_json_atomic
 from .models import quiet_transformers
 from .progress import Monitor
 from .superseding import Standing
-from .tensor_files import give_usual_mode
 
 if TYPE_CHECKING:
     from .facts import Fact

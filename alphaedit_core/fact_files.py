@@ -31,9 +31,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from alphaedit_core.storage.files import write_atomic
+
 from .errors import InputError
 from .facts import FIELDS, REQUIRED, Fact, check_facts, kind, shown
-from .files import write_atomic
 from .record_files import check_limit, decoded, file_content, json_records, jsonl_records
 
 log = logging.getLogger(__name__)

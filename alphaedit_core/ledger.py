@@ -20,18 +20,25 @@ from weakref import WeakKeyDictionary
 
 from torch import Tensor
 
+from alphaedit_core.storage.files import (
+    check_name,
+    read_json,
+    sha256_of_file,
+    write_atomic,
+    write_json_atomic,
+)
+from alphaedit_core.storage.folder_lock import LOCK, folder_lock
+from alphaedit_core.storage.json_text import to_json
+from alphaedit_core.storage.temporary import final_name
+from alphaedit_core.storage.tensor_files import load_tensors, save_tensors, tensor_digest
+
 from .changes import Change, kind_of, tensors_of
 from .errors import CorruptFileError, InputError, SessionError
 from .facts import Fact
-from .files import check_name, read_json, sha256_of_file, write_atomic, write_json_atomic
-from .folder_lock import LOCK, folder_lock
 from .hyperparameters import HyperParameters
-from .json_text import to_json
 from .old_sessions import UNKNOWN, with_superseded
 from .results import EditResult
 from .session_schema import checked_manifest, inside, stored_entry, stored_tensors
-from .temporary import final_name
-from .tensor_files import load_tensors, save_tensors, tensor_digest
 
 FORMAT = "alphaedit session 3"
 _MANIFEST = "session.json"

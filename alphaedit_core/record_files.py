@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from json import JSONDecodeError
 from pathlib import Path
 
+from alphaedit_core.storage.json_text import parse_json, read_bytes
+
 from .errors import InputError
 from .facts import kind, shown
 from .integers import as_integer
-from .json_text import parse_json, read_bytes
 
 
 def check_limit(limit: object) -> None:

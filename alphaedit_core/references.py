@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from json import JSONDecodeError
 from pathlib import Path
 
+from alphaedit_core.storage.json_text import parse_json, read_text
+
 from .errors import InputError
 from .facts import Fact, kind, shown, spaced
 from .joining import bare
-from .json_text import parse_json, read_text
 
 _LAYOUT = (
     'give an object of targets with lists of texts, {"French": ["…"]}, or one such object for each '

@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from alphaedit_core.display.escaping import escape
+from alphaedit_core.storage.typed_records import read_record
 
 from .editing import LayerWrite
 from .facts import Fact
 from .likelihood import Score
-from .stored_records import read_record
 from .superseding import Superseded
 from .targets import Trace
 

@@ -18,13 +18,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from alphaedit_core.storage.typed_records import read_record
+
 from .changes import Change, Sparse, change_from, tensor_names
 from .errors import CorruptFileError, InputError
 from .facts import Fact, checked_text, shown
 from .hyperparameters import HyperParameters
 from .results import EditResult
 from .sketches import PAIRS
-from .stored_records import read_record
 
 ENTRY = re.compile(r"entry-[0-9a-f]{16}")
 #: Figures were noted before a change went to the disk, in float32 and on another device perhaps.

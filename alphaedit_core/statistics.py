@@ -24,7 +24,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .cache import statistics_dir
+from alphaedit_core.storage.cache import statistics_dir
+from alphaedit_core.storage.tensor_files import load_tensors, save_tensors
+
 from .errors import CorruptFileError, InputError, SessionError
 from .forward import ending_before, run_model, tap
 from .identity import Identity, identity, unedited
@@ -40,7 +42,6 @@ from .statistics_files import (
     read_layers,
     write_layers,
 )
-from .tensor_files import load_tensors, save_tensors
 from .texts import TextSource, open_text
 
 log = logging.getLogger(__name__)

@@ -14,16 +14,17 @@ from pathlib import Path
 from safetensors import SafetensorError
 from torch import Tensor
 
-from .cache import statistics_dir
-from .errors import CorruptFileError
-from .identity import Identity
-from .tensor_files import (
+from alphaedit_core.storage.cache import statistics_dir
+from alphaedit_core.storage.tensor_files import (
     check_seal,
     load_tensors,
     opened_tensors,
     save_tensors,
     tensor_digest,
 )
+
+from .errors import CorruptFileError
+from .identity import Identity
 
 _FORMAT = "alphaedit key statistics 2"
 _FORMER = ("alphaedit key statistics 1",)

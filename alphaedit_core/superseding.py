@@ -11,8 +11,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from alphaedit_core.storage.typed_records import read_record
+
 from .facts import Fact, replaced
-from .stored_records import read_record
 
 
 class Written(Protocol):

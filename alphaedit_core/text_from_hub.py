@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from alphaedit_core.storage.files import sha256_of_file
+
 from .errors import FetchError, InputError
-from .files import sha256_of_file
 
 DEFAULT_DATASET = "wikimedia/wikipedia"
 

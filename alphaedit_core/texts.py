@@ -13,11 +13,12 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from .cache import texts_dir
+from alphaedit_core.storage.cache import texts_dir
+from alphaedit_core.storage.downloads import WIKIPEDIA, fetch_packaged
+from alphaedit_core.storage.files import sha256_of_file, write_atomic
+from alphaedit_core.storage.json_text import parse_json
+
 from .errors import InputError
-from .fetch import WIKIPEDIA, fetch_packaged
-from .files import sha256_of_file, write_atomic
-from .json_text import parse_json
 from .progress import Monitor
 from .text_from_hub import DEFAULT_DATASET, HuggingFaceText
 from .text_from_model import ModelSamples

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from alphaedit_core.errors import AlphaEditError
-from alphaedit_core.files import write_atomic
+from alphaedit_core.storage.files import write_atomic
 
 from .machine import Machine
 

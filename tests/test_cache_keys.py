@@ -30,7 +30,7 @@ from alphaedit_core.session import EditSession
 from alphaedit_core.statistics import cached_checksums, collect_statistics
 from alphaedit_core.statistics_files import KeyStatistics, export_statistics
 from alphaedit_core.statistics_import import import_statistics
-from alphaedit_core.tensor_files import load_tensors
+from alphaedit_core.storage.tensor_files import load_tensors
 from alphaedit_core.texts import ModelSamples
 
 LAYERS = (0, 2)

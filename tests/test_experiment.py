@@ -50,7 +50,7 @@ from alphaedit_core.published import COLUMNS, published
 from alphaedit_core.records import Record
 from alphaedit_core.references import References
 from alphaedit_core.session import EditSession
-from alphaedit_core.temporary import temporary_name
+from alphaedit_core.storage.temporary import temporary_name
 from alphaedit_core.yardstick import DRIFTS
 
 METRICS = ("efficacy", "generalisation", "efficacy_accuracy")

@@ -17,9 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from alphaedit_core import fetch
 from alphaedit_core.errors import Cancelled, FetchError
-from alphaedit_core.fetch import (
+from alphaedit_core.progress import Monitor, Stage
+from alphaedit_core.storage import downloads as fetch
+from alphaedit_core.storage.downloads import (
     GEMMA3,
     SMOLLM2,
     WIKIPEDIA,
@@ -28,8 +29,7 @@ from alphaedit_core.fetch import (
     fetch_packaged,
     is_cached,
 )
-from alphaedit_core.files import sha256_of_file
-from alphaedit_core.progress import Monitor, Stage
+from alphaedit_core.storage.files import sha256_of_file
 
 quiet = Monitor(show=None)
 

@@ -18,10 +18,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alphaedit_core import files
-from alphaedit_core.cache import cache_dir, models_dir
 from alphaedit_core.errors import CorruptFileError
-from alphaedit_core.files import (
+from alphaedit_core.storage import files
+from alphaedit_core.storage.cache import cache_dir, models_dir
+from alphaedit_core.storage.files import (
     atomic_folder,
     atomic_path,
     read_json,
@@ -30,7 +30,7 @@ from alphaedit_core.files import (
     write_atomic,
     write_json_atomic,
 )
-from alphaedit_core.tensor_files import save_tensors
+from alphaedit_core.storage.tensor_files import save_tensors
 
 ROOT = Path(__file__).parents[1]
 
@@ -89,7 +89,7 @@ def test_killed_before_the_move_leaves_the_old_content(tmp_path: Path) -> None:
     write_atomic(path, b"old")
     script = (
         "import os, signal, sys\n"
-        "from alphaedit_core.files import write_atomic\n"
+        "from alphaedit_core.storage.files import write_atomic\n"
         "os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
         "write_atomic(sys.argv[1], b'new')\n"
     )
@@ -147,7 +147,7 @@ def test_a_folder_is_replaced_without_an_exchange_too(
 REPLACE = """
 import sys, time
 from pathlib import Path
-from alphaedit_core.files import atomic_folder
+from alphaedit_core.storage.files import atomic_folder
 place, stop = Path(sys.argv[1]), Path(sys.argv[2])
 ends = time.monotonic() + 60
 while not stop.exists() and time.monotonic() < ends:
@@ -179,7 +179,7 @@ def test_what_a_killed_process_was_writing_goes_with_the_next_write(tmp_path: Pa
     script = """
 import os, signal, sys
 from pathlib import Path
-from alphaedit_core.files import atomic_folder, atomic_path
+from alphaedit_core.storage.files import atomic_folder, atomic_path
 place = Path(sys.argv[1])
 with atomic_folder(place / "model") as folder, atomic_path(place / "other.json") as file:
     (folder / "weights").write_bytes(bytes(1000))
@@ -229,8 +229,8 @@ def test_an_error_of_a_disk_names_the_file(tmp_path: Path) -> None:
 import resource, sys
 from pathlib import Path
 import torch
-from alphaedit_core.files import atomic_folder, write_atomic
-from alphaedit_core.tensor_files import save_tensors
+from alphaedit_core.storage.files import atomic_folder, write_atomic
+from alphaedit_core.storage.tensor_files import save_tensors
 place = Path(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 

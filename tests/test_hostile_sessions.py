@@ -24,7 +24,7 @@ from alphaedit_core.cli import main
 from alphaedit_core.errors import AlphaEditError, CorruptFileError, InputError
 from alphaedit_core.session import EditSession
 from alphaedit_core.sketches import apart, sketch
-from alphaedit_core.tensor_files import load_tensors, save_tensors
+from alphaedit_core.storage.tensor_files import load_tensors, save_tensors
 
 #: What is put in the place of something else.
 JUNK: tuple[Any, ...] = (

@@ -16,8 +16,8 @@ from tiny import tiny_model
 
 from alphaedit_core import ledger
 from alphaedit_core.errors import AlphaEditError, CorruptFileError, InputError, SessionError
-from alphaedit_core.files import atomic_folder
 from alphaedit_core.session import EditSession
+from alphaedit_core.storage.files import atomic_folder
 
 killing = pytest.mark.skipif(sys.platform == "win32", reason="has no SIGKILL")
 
@@ -191,7 +191,7 @@ def test_a_damaged_byte_anywhere_in_the_manifest_is_noticed(
 
 def test_tensors_that_only_look_right_are_noticed(saved: dict[str, Path], tmp_path: Path) -> None:
     """Same bytes under another shape, another dtype or another name; each file whole in itself."""
-    from alphaedit_core.tensor_files import load_tensors, save_tensors
+    from alphaedit_core.storage.tensor_files import load_tensors, save_tensors
 
     disguises: list[Callable[[str, torch.Tensor], tuple[str, torch.Tensor]]] = [
         lambda name, t: (name, t.view(t.shape[1], t.shape[0])),

@@ -22,7 +22,6 @@ from alphaedit_core import models
 from alphaedit_core.completions import complete
 from alphaedit_core.errors import Cancelled, InputError, StructureError
 from alphaedit_core.facts import Fact
-from alphaedit_core.fetch import SMOLLM2, is_cached
 from alphaedit_core.identity import identity
 from alphaedit_core.models import (
     EditableModel,
@@ -33,6 +32,7 @@ from alphaedit_core.models import (
 )
 from alphaedit_core.progress import Monitor
 from alphaedit_core.prompts import prepare
+from alphaedit_core.storage.downloads import SMOLLM2, is_cached
 
 quiet = Monitor(show=None)
 

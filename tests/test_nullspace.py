@@ -24,7 +24,7 @@ from alphaedit_core.nullspace import (
 )
 from alphaedit_core.progress import Monitor
 from alphaedit_core.statistics_files import KeyStatistics, LayerStatistics, Recipe
-from alphaedit_core.tensor_files import load_tensors
+from alphaedit_core.storage.tensor_files import load_tensors
 
 
 def by_hand(*eigenvalues: float) -> Spectrum:

@@ -20,11 +20,11 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from alphaedit_core import texts
-from alphaedit_core.cache import texts_dir
 from alphaedit_core.errors import FetchError, InputError
-from alphaedit_core.fetch import WIKIPEDIA, fetch_packaged
 from alphaedit_core.models import EditableModel, wrap
 from alphaedit_core.progress import Monitor
+from alphaedit_core.storage.cache import texts_dir
+from alphaedit_core.storage.downloads import WIKIPEDIA, fetch_packaged
 from alphaedit_core.texts import (
     HuggingFaceText,
     ModelSamples,
@@ -445,7 +445,7 @@ def test_what_cannot_be_opened(spec: str, said: str) -> None:
 
 def test_importing_the_sources_does_not_import_torch() -> None:
     script = (
-        "import sys, alphaedit_core.texts, alphaedit_core.fetch\n"
+        "import sys, alphaedit_core.texts, alphaedit_core.storage.downloads\n"
         "heavy = {'torch', 'transformers', 'datasets', 'mwparserfromhell'} & set(sys.modules)\n"
         "print(sorted(heavy))"
     )

@@ -19,15 +19,16 @@ import torch
 from examples import CONTEXTS, FACTS, quiet, small
 from tiny import tiny_model
 
-from alphaedit_core import ledger, tensor_files
+from alphaedit_core import ledger
 from alphaedit_core.datasets import fetching
 from alphaedit_core.errors import AlphaEditError, FetchError
 from alphaedit_core.export import model as export_model
-from alphaedit_core.files import read_json, sha256_of_file, write_json_atomic
 from alphaedit_core.nullspace import _rows, save_spectrum
 from alphaedit_core.session import EditSession
 from alphaedit_core.statistics_files import read_head, read_layers
-from alphaedit_core.tensor_files import load_tensors, save_tensors
+from alphaedit_core.storage import tensor_files
+from alphaedit_core.storage.files import read_json, sha256_of_file, write_json_atomic
+from alphaedit_core.storage.tensor_files import load_tensors, save_tensors
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="has no such modes")
 

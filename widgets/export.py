@@ -13,12 +13,12 @@ from alphaedit_core.display.escaping import escape
 from alphaedit_core.errors import InputError, SessionError
 from alphaedit_core.fact_files import facts_text
 from alphaedit_core.facts import Fact
-from alphaedit_core.json_text import to_json
 from alphaedit_core.probes import ProbeRow, Probes, probes_of
 from alphaedit_core.progress import Monitor
 from alphaedit_core.report import model_card, report_html
 from alphaedit_core.reproduce import to_python, to_record
 from alphaedit_core.session import EditSession
+from alphaedit_core.storage.json_text import to_json
 
 from .download import Download
 from .jobs import Job

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from alphaedit_core.errors import InputError
-from alphaedit_core.files import sizes_below
 from alphaedit_core.progress import Monitor
+from alphaedit_core.storage.files import sizes_below
 
 from . import options, output
 
@@ -105,10 +105,10 @@ def fetch(arguments: argparse.Namespace, monitor: Monitor) -> None:
 
 def _report() -> dict[str, Any]:
     """Everything, ready for JSON."""
-    from alphaedit_core.cache import cache_dir
-    from alphaedit_core.fetch import GEMMA3, SMOLLM2, WIKIPEDIA, is_cached
     from alphaedit_core.hyperparameters import presets
     from alphaedit_core.models import DEFAULT_MODEL
+    from alphaedit_core.storage.cache import cache_dir
+    from alphaedit_core.storage.downloads import GEMMA3, SMOLLM2, WIKIPEDIA, is_cached
 
     cache = cache_dir()
     packaged = {DEFAULT_MODEL: SMOLLM2, "gemma3-270m": GEMMA3, _TEXT: WIKIPEDIA}

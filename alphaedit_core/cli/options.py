@@ -253,7 +253,7 @@ def check_writable(what: str, folder: Path) -> None:
     Raises:
         InputError: if it could not.
     """
-    from alphaedit_core.files import check_name
+    from alphaedit_core.storage.files import check_name
 
     check_name(what, folder)
     place = folder.resolve()
@@ -301,7 +301,7 @@ def text_file(option: str, file: Path) -> str:
     Raises:
         InputError: if it cannot be read, naming the option.
     """
-    from alphaedit_core.json_text import read_text
+    from alphaedit_core.storage.json_text import read_text
 
     try:
         return read_text(file)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alphaedit_core.errors import InputError, SessionError
-from alphaedit_core.json_text import parse_json, read_text
+from alphaedit_core.storage.json_text import parse_json, read_text
 
 if TYPE_CHECKING:
     from alphaedit_core.hyperparameters import HyperParameters

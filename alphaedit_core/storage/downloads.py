@@ -20,10 +20,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from alphaedit_core.errors import CorruptFileError, FetchError
+from alphaedit_core.progress import Monitor
+
 from .cache import cache_dir, temporary_dir
-from .errors import CorruptFileError, FetchError
 from .files import atomic_path, read_json, sha256_of_file, sizes_below, write_json_atomic
-from .progress import Monitor
 
 _POLL_SECONDS = 0.1
 _ABANDONED_AFTER_SECONDS = 24 * 3600

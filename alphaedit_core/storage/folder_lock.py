@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from .errors import SessionError
+from alphaedit_core.errors import SessionError
 
 #: Name of the lock's file, which is there while the lock is held.
 LOCK = ".lock"

@@ -21,7 +21,8 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from .errors import CorruptFileError, InputError
+from alphaedit_core.errors import CorruptFileError, InputError
+
 from .exchange import exchange
 from .json_text import check_regular, parse_json, read_bytes, to_json
 from .temporary import ASIDE, final_name, is_left_behind, remove_left_behind, temporary_name

@@ -21,7 +21,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, uint8
 
-from .errors import CorruptFileError
+from alphaedit_core.errors import CorruptFileError
+
 from .files import atomic_path, cannot_be_read
 from .json_text import check_regular
 from .temporary import temporary_name
