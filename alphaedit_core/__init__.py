@@ -26,7 +26,7 @@ _HOMES = {
     "EditSession": "session",
     "EditableModel": "models",
     "Evaluation": "evaluation",
-    "Fact": "facts",
+    "Fact": "data.facts",
     "FetchError": "errors",
     "FingerprintError": "errors",
     "HyperParameters": "hyperparameters",
@@ -34,9 +34,9 @@ _HOMES = {
     "KeyStatistics": "statistics_files",
     "Monitor": "progress",
     "Places": "anatomy",
-    "Probe": "records",
+    "Probe": "data.records",
     "Projector": "nullspace",
-    "Record": "records",
+    "Record": "data.records",
     "SessionError": "errors",
     "Spectrum": "nullspace",
     "StructureError": "errors",
@@ -46,20 +46,20 @@ _HOMES = {
     "complete": "completions",
     "default_hyperparameters": "session",
     "evaluate": "evaluation",
-    "example_facts": "fact_files",
+    "example_facts": "data.fact_files",
     "export_statistics": "statistics_files",
     "import_statistics": "statistics_import",
     "load_model": "models",
     "measure_ability": "ability",
     "perplexity": "likelihood",
-    "read_facts": "fact_files",
-    "read_records": "datasets",
+    "read_facts": "data.fact_files",
+    "read_records": "data.datasets",
     "read_tasks": "ability_tasks",
     "score": "likelihood",
     "spectra": "nullspace",
     "spectrum": "nullspace",
     "wrap": "models",
-    "write_facts": "fact_files",
+    "write_facts": "data.fact_files",
 }
 
 __all__ = ["__version__", *_HOMES]
@@ -71,7 +71,10 @@ if TYPE_CHECKING:
     from .ability_tasks import read_tasks
     from .anatomy import Places
     from .completions import complete
-    from .datasets import read_records
+    from .data.datasets import read_records
+    from .data.fact_files import example_facts, read_facts, write_facts
+    from .data.facts import Fact
+    from .data.records import Probe, Record
     from .errors import (
         AlphaEditError,
         Cancelled,
@@ -83,14 +86,11 @@ if TYPE_CHECKING:
         StructureError,
     )
     from .evaluation import Evaluation, evaluate
-    from .fact_files import example_facts, read_facts, write_facts
-    from .facts import Fact
     from .hyperparameters import HyperParameters
     from .likelihood import perplexity, score
     from .models import EditableModel, load_model, wrap
     from .nullspace import Projector, Spectrum, Threshold, spectra, spectrum
     from .progress import Monitor
-    from .records import Probe, Record
     from .results import EditResult
     from .rivals import compare_editors
     from .session import EditSession, default_hyperparameters

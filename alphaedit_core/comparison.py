@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from alphaedit_core.data.joining import bare
 from alphaedit_core.display.text_diff import Difference, difference, words
 from alphaedit_core.metrics.matching import mentions
 
 from .errors import InputError
 from .generation import Sampling, TokenStep, chat_ids, continuation, text_of
-from .joining import bare
 from .likelihood import Score, score, score_ids
 from .models import EditableModel
 from .progress import Monitor

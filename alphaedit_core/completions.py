@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import GenerationConfig
 
+from alphaedit_core.data.facts import shown
+
 from .errors import InputError
-from .facts import shown
 from .models import EditableModel, using_model
 from .progress import Monitor
 from .prompts import encode

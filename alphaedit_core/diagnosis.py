@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from alphaedit_core.data.facts import Fact
+from alphaedit_core.data.joining import bare
+from alphaedit_core.data.superseding import Standing
 from alphaedit_core.metrics.matching import begins
 
-from .facts import Fact
-from .joining import bare
 from .likelihood import score
 from .progress import Monitor
 from .results import EditResult, Outcome
-from .superseding import Standing
 
 if TYPE_CHECKING:
     from .ledger import Batch

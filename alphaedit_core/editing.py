@@ -97,7 +97,7 @@ class BatchWrite:
         plan: how many tokens went through the blocks together.
         targets: the target values that were written; None where nothing was searched for.
         superseded: positions of the earlier facts that it took the place of, see
-            :mod:`~alphaedit_core.superseding`.
+            :mod:`~alphaedit_core.data.superseding`.
     """
 
     changes: dict[int, Change]

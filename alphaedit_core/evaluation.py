@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from alphaedit_core.data.records import Record
+from alphaedit_core.data.reference_texts import References
 from alphaedit_core.display.escaping import escape
 
 from .errors import InputError
@@ -28,8 +30,6 @@ from .metrics import (
 )
 from .models import EditableModel, using_model
 from .progress import Monitor
-from .records import Record
-from .references import References
 from .results import html_table, text_table
 from .writing import write
 

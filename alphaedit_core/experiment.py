@@ -25,13 +25,16 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from alphaedit_core.data.datasets import Records
+from alphaedit_core.data.facts import check_facts
+from alphaedit_core.data.records import Record, distinct
+from alphaedit_core.data.reference_texts import References
 from alphaedit_core.storage.files import check_name, write_atomic
 from alphaedit_core.storage.temporary import final_name
 from alphaedit_core.storage.typed_records import read_record
 
 from .ability import measure_ability
 from .ability_tasks import Task
-from .datasets import Records
 from .errors import CorruptFileError, DivergedError, InputError
 from .evaluation import Evaluation, Measured, compared_with, evaluate
 from .experiment_files import (
@@ -46,7 +49,6 @@ from .experiment_files import (
     write_manifest,
     write_points,
 )  # fmt: skip
-from .facts import check_facts
 from .hyperparameters import HyperParameters, in_words, model_name
 from .identity import identity
 from .integers import as_integer
@@ -54,8 +56,6 @@ from .likelihood import perplexity
 from .metrics import Compat, metric_class, metrics_for
 from .models import EditableModel
 from .progress import Monitor
-from .records import Record, distinct
-from .references import References
 from .results import html_table
 from .session import EditSession, checked_editor, shape_of, surroundings
 from .yardstick import Yardstick

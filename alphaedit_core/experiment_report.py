@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from alphaedit_core.data.datasets import dataset as reader
 from alphaedit_core.display.escaping import escape
 from alphaedit_core.display.html_page import page, scroll
 from alphaedit_core.storage.json_text import to_json
 
 from .ability import DEFINITIONS
-from .datasets import dataset as reader
 from .export import portable_name
 from .likelihood import PERPLEXITY
 from .metrics import metrics

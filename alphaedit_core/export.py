@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from alphaedit_core.data.superseding import Standing
 from alphaedit_core.display.escaping import markdown, markdown_code, python_text
 from alphaedit_core.storage.files import (
     atomic_folder,
@@ -19,10 +20,10 @@ from . import __version__
 from .errors import CorruptFileError, InputError, SessionError
 from .models import quiet_transformers
 from .progress import Monitor
-from .superseding import Standing
 
 if TYPE_CHECKING:
-    from .facts import Fact
+    from alphaedit_core.data.facts import Fact
+
     from .session import EditSession
 
 FORMAT = "alphaedit model 1"

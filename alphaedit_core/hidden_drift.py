@@ -19,9 +19,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from alphaedit_core.data.facts import kind, shown
+
 from .drift import default_probe
 from .errors import InputError, SessionError
-from .facts import kind, shown
 from .forward import by_length, pad_rows, record
 from .integers import as_integer
 from .models import EditableModel

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
+from alphaedit_core.data.facts import Fact
+from alphaedit_core.data.superseding import Standing
+
 from .closed_form import EarlierKeys, Metric
-from .facts import Fact
-from .superseding import Standing
 
 
 class KeyMemory:

@@ -20,6 +20,7 @@ from weakref import WeakKeyDictionary
 
 from torch import Tensor
 
+from alphaedit_core.data.facts import Fact
 from alphaedit_core.storage.files import (
     check_name,
     read_json,
@@ -34,7 +35,6 @@ from alphaedit_core.storage.tensor_files import load_tensors, save_tensors, tens
 
 from .changes import Change, kind_of, tensors_of
 from .errors import CorruptFileError, InputError, SessionError
-from .facts import Fact
 from .hyperparameters import HyperParameters
 from .old_sessions import UNKNOWN, with_superseded
 from .results import EditResult
@@ -55,7 +55,7 @@ class Batch:
         keys: the facts' keys at each layer, (d_in, n), on the CPU.
         plan: tokens that went through the blocks together.
         superseded: positions of the earlier facts that these took the place of, see
-            :mod:`~alphaedit_core.superseding`.
+            :mod:`~alphaedit_core.data.superseding`.
     """
 
     facts: list[Fact]

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from alphaedit_core.data.facts import shown
+
 from .errors import InputError
-from .facts import shown
 from .forward import record
 from .memory import BatchPlan, plan_batches
 from .models import EditableModel, using_model

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from alphaedit_core.data.facts import Fact
+from alphaedit_core.data.records import Record
 from alphaedit_core.metrics.exact import EfficacyAccuracy
 from alphaedit_core.metrics.likelier import Efficacy, Generalisation, Specificity
 
 from .evaluation import evaluate
-from .facts import Fact
 from .likelihood import perplexity
 from .models import EditableModel
 from .progress import Monitor
-from .records import Record
 
 #: What the measures are; the perplexity is measured by itself.
 METRICS = (Efficacy, Generalisation, Specificity, EfficacyAccuracy)

@@ -2,7 +2,7 @@
 
 Subject and prompt were compared with case folded, and any two facts with one relation id of one
 subject were the same thing. A session that was written so is read so: its keys are those that its
-edits were made with. What is written from now on follows :func:`~alphaedit_core.facts.replaced`.
+edits were made with. What is written now follows :func:`~alphaedit_core.data.facts.replaced`.
 
 The editor that was called rect at that time is ``rect-by-layer`` now.
 """
@@ -14,9 +14,10 @@ import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from alphaedit_core.data.facts import Fact
+from alphaedit_core.data.superseding import named
+
 from .errors import CorruptFileError
-from .facts import Fact
-from .superseding import named
 
 if TYPE_CHECKING:
     from .ledger import Batch, Entry

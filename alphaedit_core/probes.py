@@ -26,9 +26,11 @@ from dataclasses import dataclass
 
 import torch
 
+from alphaedit_core.data.facts import Fact, shown
+from alphaedit_core.data.templates import stripped
+
 from .completions import added_text
 from .errors import InputError
-from .facts import Fact, shown
 from .forward import by_length, pad_rows, record
 from .likelihood import Score, score
 from .memory import plan_batches
@@ -36,7 +38,6 @@ from .models import EditableModel
 from .progress import Monitor
 from .prompts import encode
 from .session import EditSession
-from .templates import stripped
 
 RELIABILITY, GENERALISATION, LOCALITY = "reliability", "generalisation", "locality"
 KINDS = (RELIABILITY, GENERALISATION, LOCALITY)

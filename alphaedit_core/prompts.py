@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from alphaedit_core.data.facts import Fact, shown
+from alphaedit_core.data.joining import bare, joint, spaceless
+
 from .errors import InputError
-from .facts import Fact, shown
 from .forward import pad_rows, record
-from .joining import bare, joint, spaceless
 from .models import EditableModel
 
 if TYPE_CHECKING:

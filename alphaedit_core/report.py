@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from alphaedit_core.data.superseding import Standing
 from alphaedit_core.display.escaping import escape, markdown, markdown_code
 from alphaedit_core.display.html_page import page, scroll
 from alphaedit_core.display.svg import spectrum_html, trace_html
@@ -17,7 +18,6 @@ from .nullspace import Spectrum
 from .probes import KINDS, ProbeRow, aggregate
 from .results import HEADINGS, Outcome, html_table, superseded_html
 from .session import EditSession
-from .superseding import Standing
 
 
 def report_html(

@@ -12,10 +12,10 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from alphaedit_core.data.facts import Fact
 from alphaedit_core.display.escaping import python_text
 
 from . import __version__
-from .facts import Fact
 from .hyperparameters import HyperParameters
 from .ledger import Entry
 from .session import EditSession

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from alphaedit_core.data.facts import Fact
+from alphaedit_core.data.superseding import Superseded
 from alphaedit_core.display.escaping import escape
 from alphaedit_core.storage.typed_records import read_record
 
 from .editing import LayerWrite
-from .facts import Fact
 from .likelihood import Score
-from .superseding import Superseded
 from .targets import Trace
 
 

@@ -13,16 +13,17 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
+from alphaedit_core.data.facts import Fact
+from alphaedit_core.data.superseding import Written
+
 from .drift import weight_changes
 from .errors import InputError, SessionError
-from .facts import Fact
 from .integers import as_integer
 from .likelihood import Score, score
 from .models import EditableModel
 from .progress import Monitor
 from .results import html_table, text_table
 from .session import EditSession
-from .superseding import Written
 
 DEFINITIONS: Mapping[str, str] = {
     "efficacy": "share of a batch's facts whose new target is likelier than the true one after the "

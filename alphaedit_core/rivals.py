@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from alphaedit_core.data.facts import Fact, check_facts
+
 from .editors import editor_class
 from .errors import InputError
-from .facts import Fact, check_facts
 from .hyperparameters import HyperParameters
 from .measures import Measures, measure
 from .models import EditableModel

@@ -23,6 +23,9 @@ from typing import Any
 import torch
 import transformers
 
+from alphaedit_core.data.facts import Fact, check_facts, checked_text, shown
+from alphaedit_core.data.superseding import named
+
 from . import __version__, ledger
 from .changes import Change, Pruned, laid_out
 from .completions import TOKENS, added_text, complete
@@ -36,7 +39,6 @@ from .errors import (
     InputError,
     SessionError,
 )
-from .facts import Fact, check_facts, checked_text, shown
 from .history import History
 from .hyperparameters import HyperParameters, Shape, preset_for, single_layer
 from .identity import Identity, describe, identity, precision
@@ -53,7 +55,6 @@ from .results import EditResult, Outcome, Seen
 from .session_schema import check_fits
 from .sketches import PAIRS, apart
 from .statistics import collect_statistics
-from .superseding import named
 from .targets import Targets
 from .weights import EditedWeights
 

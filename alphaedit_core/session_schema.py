@@ -18,11 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from alphaedit_core.data.facts import Fact, checked_text, shown
 from alphaedit_core.storage.typed_records import read_record
 
 from .changes import Change, Sparse, change_from, tensor_names
 from .errors import CorruptFileError, InputError
-from .facts import Fact, checked_text, shown
 from .hyperparameters import HyperParameters
 from .results import EditResult
 from .sketches import PAIRS

@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .facts import Fact
+from alphaedit_core.data.facts import Fact
+
 from .keys import SubjectStates
 from .memory import plan_batches
 from .models import EditableModel

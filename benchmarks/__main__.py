@@ -7,9 +7,9 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from alphaedit_core.data.fact_files import example_facts, read_facts
+from alphaedit_core.data.facts import Fact
 from alphaedit_core.errors import AlphaEditError
-from alphaedit_core.fact_files import example_facts, read_facts
-from alphaedit_core.facts import Fact
 from alphaedit_core.models import DEFAULT_MODEL, EditableModel, load_model
 
 from . import command, evaluation, statistics, targets, update
@@ -54,7 +54,7 @@ def _evaluation(arguments: argparse.Namespace, machine: Machine) -> Report:
     if arguments.records is None:
         records = evaluation.records_of(_facts(arguments))
     else:
-        from alphaedit_core.datasets import read_records
+        from alphaedit_core.data.datasets import read_records
 
         records = read_records(arguments.records, "counterfact", arguments.facts).records
     return evaluation.benchmark(_model(arguments), records, machine, arguments.slow)

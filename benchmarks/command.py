@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 
 from alphaedit_core.closed_form import EarlierKeys, closed_form
+from alphaedit_core.data.fact_files import write_facts
+from alphaedit_core.data.facts import Fact
 from alphaedit_core.errors import AlphaEditError
-from alphaedit_core.fact_files import write_facts
-from alphaedit_core.facts import Fact
 from alphaedit_core.forward import pad_rows
 from alphaedit_core.hyperparameters import HyperParameters
 from alphaedit_core.keys import SubjectStates

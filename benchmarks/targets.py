@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from alphaedit_core.facts import Fact
+from alphaedit_core.data.facts import Fact
 from alphaedit_core.hyperparameters import HyperParameters
 from alphaedit_core.memory import plan_batches
 from alphaedit_core.models import EditableModel, wrap

@@ -13,8 +13,8 @@ from examples import FACTS, small
 from tiny import tiny_model
 
 from alphaedit_core.cli import main
-from alphaedit_core.fact_files import write_facts
-from alphaedit_core.facts import Fact
+from alphaedit_core.data.fact_files import write_facts
+from alphaedit_core.data.facts import Fact
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import torch
 from tiny import prose
 from torch import Tensor
 
-from alphaedit_core.facts import Fact
+from alphaedit_core.data.facts import Fact
 from alphaedit_core.forward import tap
 from alphaedit_core.hyperparameters import HyperParameters
 from alphaedit_core.models import EditableModel

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tiny import prose, tiny_model
 
-from alphaedit_core.facts import Fact
+from alphaedit_core.data.facts import Fact
 from alphaedit_core.hyperparameters import HyperParameters
 from alphaedit_core.models import EditableModel, load_model
 from alphaedit_core.prompts import prepare

@@ -31,9 +31,9 @@ from published import (
 
 import alphaedit_core
 from alphaedit_core import Fact, Probe, Record
-from alphaedit_core import datasets as package
 from alphaedit_core.cli import main
-from alphaedit_core.datasets import (
+from alphaedit_core.data import datasets as package
+from alphaedit_core.data.datasets import (
     LeftOut,
     Records,
     cached_dataset,
@@ -44,11 +44,11 @@ from alphaedit_core.datasets import (
     register,
     registry,
 )
-from alphaedit_core.datasets.counterfact import CounterFact
-from alphaedit_core.datasets.fields import answers, other_than, slotted
+from alphaedit_core.data.datasets.counterfact import CounterFact
+from alphaedit_core.data.datasets.fields import answers, other_than, slotted
+from alphaedit_core.data.records import distinct
 from alphaedit_core.errors import Cancelled, CorruptFileError, FetchError, InputError
 from alphaedit_core.progress import Monitor, Stage
-from alphaedit_core.records import distinct
 
 quiet = Monitor(show=None)
 
@@ -318,9 +318,9 @@ def test_refused_choice(name: str, chosen: dict[str, str], said: str) -> None:
 
 
 NEW = """
-from alphaedit_core.datasets import Dataset
-from alphaedit_core.facts import Fact
-from alphaedit_core.records import Record
+from alphaedit_core.data.datasets import Dataset
+from alphaedit_core.data.facts import Fact
+from alphaedit_core.data.records import Record
 
 
 class Pairs(Dataset):
@@ -344,7 +344,7 @@ def test_a_new_file_is_found_by_being_there(
         file = write(tmp_path / "pairs.json", {"s": "Snow", "t": "white"})
         assert read_records(file, "pairs").facts == [Fact("Snow", "{} is", "white")]
     finally:
-        sys.modules.pop("alphaedit_core.datasets.pairs_of_mine", None)
+        sys.modules.pop("alphaedit_core.data.datasets.pairs_of_mine", None)
 
 
 def test_refused_registration() -> None:

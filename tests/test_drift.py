@@ -16,6 +16,7 @@ from tiny import WINDOW, prose, tiny_model
 from alphaedit_core import drift as drift_module
 from alphaedit_core import session as session_module
 from alphaedit_core.completions import complete
+from alphaedit_core.data.facts import Fact
 from alphaedit_core.drift import (
     BANDS,
     PROBE,
@@ -31,7 +32,6 @@ from alphaedit_core.drift import (
 )
 from alphaedit_core.drift_pictures import columns, drift_html, limits, reason
 from alphaedit_core.errors import Cancelled, InputError, SessionError
-from alphaedit_core.facts import Fact
 from alphaedit_core.progress import Monitor
 from alphaedit_core.prompts import encode
 from alphaedit_core.session import EditSession

@@ -15,7 +15,10 @@ from examples import FACTS, quiet
 from published import ZSRE
 from tiny import tiny_model, tiny_tokenizer
 
-from alphaedit_core import datasets, evaluation
+from alphaedit_core import evaluation
+from alphaedit_core.data import datasets
+from alphaedit_core.data.records import Probe, Record
+from alphaedit_core.data.reference_texts import References
 from alphaedit_core.errors import Cancelled, InputError
 from alphaedit_core.evaluation import chosen, compared_with, evaluate
 from alphaedit_core.likelihood import rate
@@ -25,8 +28,6 @@ from alphaedit_core.metrics.matching import begins, mentions
 from alphaedit_core.models import EditableModel
 from alphaedit_core.progress import Monitor
 from alphaedit_core.prompts import encode, target_ids
-from alphaedit_core.records import Probe, Record
-from alphaedit_core.references import References
 from alphaedit_core.writing import write
 
 TOLD = FACTS[0].changed(

@@ -19,7 +19,9 @@ from tiny import prose, tiny_model
 
 from alphaedit_core import session as session_module
 from alphaedit_core.completions import complete
-from alphaedit_core.datasets import Records, read_records
+from alphaedit_core.data.datasets import Records, read_records
+from alphaedit_core.data.records import Record
+from alphaedit_core.data.reference_texts import References
 from alphaedit_core.drift import measure
 from alphaedit_core.errors import (
     Cancelled,
@@ -47,8 +49,6 @@ from alphaedit_core.likelihood import perplexity
 from alphaedit_core.models import EditableModel
 from alphaedit_core.progress import Monitor, Stage
 from alphaedit_core.published import COLUMNS, published
-from alphaedit_core.records import Record
-from alphaedit_core.references import References
 from alphaedit_core.session import EditSession
 from alphaedit_core.storage.temporary import temporary_name
 from alphaedit_core.yardstick import DRIFTS

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from alphaedit_core.data.fact_files import example_facts, read_facts, write_facts
+from alphaedit_core.data.facts import Fact, check_facts
 from alphaedit_core.errors import InputError
-from alphaedit_core.fact_files import example_facts, read_facts, write_facts
-from alphaedit_core.facts import Fact, check_facts
 
 RECORDS: list[dict[str, Any]] = [
     {

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from alphaedit_core.data.facts import Fact, check_facts, facts_table_html, replaced
+from alphaedit_core.data.templates import completed, escaped, filled, pieces
 from alphaedit_core.errors import InputError
-from alphaedit_core.facts import Fact, check_facts, facts_table_html, replaced
-from alphaedit_core.templates import completed, escaped, filled, pieces
 
 EIFFEL = Fact(
     "Eiffel Tower",
@@ -279,9 +279,7 @@ def test_html_escapes_every_text() -> None:
 
 
 def test_facts_are_read_without_torch() -> None:
-    code = (
-        "import sys, alphaedit_core.fact_files; print({'torch', 'transformers'} & set(sys.modules))"
-    )
+    code = "import sys, alphaedit_core.data.fact_files; print({'torch', 'transformers'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from tiny import tiny_tokenizer
 
-from alphaedit_core.facts import Fact
-from alphaedit_core.joining import bare, joint, statement
+from alphaedit_core.data.facts import Fact
+from alphaedit_core.data.joining import bare, joint, statement
 from alphaedit_core.models import EditableModel
 from alphaedit_core.prompts import encode, target_ids
 

@@ -9,8 +9,8 @@ import torch
 from tiny import KINDS, tiny_model, tiny_tokenizer
 from torch import Tensor
 
+from alphaedit_core.data.facts import Fact
 from alphaedit_core.errors import Cancelled
-from alphaedit_core.facts import Fact
 from alphaedit_core.keys import SubjectStates
 from alphaedit_core.memory import BatchPlan
 from alphaedit_core.models import EditableModel

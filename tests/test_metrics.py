@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from alphaedit_core import metrics as metrics_module
+from alphaedit_core.data.facts import Fact
+from alphaedit_core.data.records import Probe, Record
+from alphaedit_core.data.reference_texts import References, read_references
 from alphaedit_core.errors import InputError
-from alphaedit_core.facts import Fact
 from alphaedit_core.likelihood import Score
 from alphaedit_core.metrics import (
     Answer,
@@ -30,8 +32,6 @@ from alphaedit_core.metrics import (
 from alphaedit_core.metrics.consistency import cosine, inverse_frequencies
 from alphaedit_core.metrics.fluency import entropy, variety
 from alphaedit_core.metrics.matching import begins, mentions
-from alphaedit_core.records import Probe, Record
-from alphaedit_core.references import References, read_references
 
 FACT = Fact(
     "Eiffel Tower",

@@ -20,8 +20,8 @@ from transformers import ByT5Tokenizer
 
 from alphaedit_core import models
 from alphaedit_core.completions import complete
+from alphaedit_core.data.facts import Fact
 from alphaedit_core.errors import Cancelled, InputError, StructureError
-from alphaedit_core.facts import Fact
 from alphaedit_core.identity import identity
 from alphaedit_core.models import (
     EditableModel,

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from alphaedit_core import family_picture
+from alphaedit_core.data.facts import Fact
 from alphaedit_core.display.svg import spectrum_html, spectrum_svg, trace_html, trace_svg
 from alphaedit_core.editing import LayerWrite
 from alphaedit_core.editors import editors
-from alphaedit_core.facts import Fact
 from alphaedit_core.family_picture import family_html
 from alphaedit_core.likelihood import Score
 from alphaedit_core.nullspace import Spectrum

@@ -14,8 +14,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from alphaedit_core.completions import complete
+from alphaedit_core.data.facts import Fact
 from alphaedit_core.errors import InputError
-from alphaedit_core.facts import Fact
 from alphaedit_core.likelihood import score
 from alphaedit_core.models import EditableModel
 from alphaedit_core.prompts import Request, Row, encode, locate, prepare, target_ids

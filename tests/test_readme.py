@@ -22,12 +22,12 @@ import alphaedit_core
 import widgets
 from alphaedit_core import EditResult, EditSession, HyperParameters, Spectrum, export
 from alphaedit_core.cli import _parser
-from alphaedit_core.datasets import dataset, datasets
+from alphaedit_core.data.datasets import dataset, datasets
+from alphaedit_core.data.fact_files import read_facts
+from alphaedit_core.data.reference_texts import References
 from alphaedit_core.editors import editors
 from alphaedit_core.errors import InputError
-from alphaedit_core.fact_files import read_facts
 from alphaedit_core.metrics import Given, Metric, metrics
-from alphaedit_core.references import References
 from widgets.panel import Panel
 
 ROOT = Path(__file__).parents[1]

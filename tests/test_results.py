@@ -11,7 +11,7 @@ import pytest
 from examples import CONTEXTS, FACTS, quiet, small
 from tiny import tiny_model
 
-from alphaedit_core.facts import Fact
+from alphaedit_core.data.facts import Fact
 from alphaedit_core.results import EditResult, html_table, text_table
 from alphaedit_core.session import EditSession
 

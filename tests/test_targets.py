@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from alphaedit_core import targets as targets_module
+from alphaedit_core.data.facts import Fact
 from alphaedit_core.errors import Cancelled, SessionError
-from alphaedit_core.facts import Fact
 from alphaedit_core.hyperparameters import HyperParameters
 from alphaedit_core.memory import BatchPlan
 from alphaedit_core.models import EditableModel

@@ -20,7 +20,7 @@ from examples import CONTEXTS, FACTS, quiet, small
 from tiny import tiny_model
 
 from alphaedit_core import ledger
-from alphaedit_core.datasets import fetching
+from alphaedit_core.data.datasets import fetching
 from alphaedit_core.errors import AlphaEditError, FetchError
 from alphaedit_core.export import model as export_model
 from alphaedit_core.nullspace import _rows, save_spectrum

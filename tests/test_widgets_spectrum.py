@@ -17,8 +17,8 @@ import torch
 from examples import CONTEXTS, FACTS, quiet, small
 from tiny import tiny_model
 
+from alphaedit_core.data.facts import Fact
 from alphaedit_core.errors import AlphaEditError, Cancelled, InputError, SessionError
-from alphaedit_core.facts import Fact
 from alphaedit_core.nullspace import Spectrum, Threshold
 from alphaedit_core.session import EditSession
 from widgets.run import RunPanel

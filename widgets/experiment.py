@@ -8,7 +8,7 @@ from typing import Any
 
 import ipywidgets as W
 
-from alphaedit_core.datasets import dataset, datasets, read_records
+from alphaedit_core.data.datasets import dataset, datasets, read_records
 from alphaedit_core.errors import InputError
 from alphaedit_core.experiment import (
     Findings,

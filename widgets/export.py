@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 import ipywidgets as W
 
 from alphaedit_core import export, ledger
+from alphaedit_core.data.fact_files import facts_text
+from alphaedit_core.data.facts import Fact
 from alphaedit_core.display.escaping import escape
 from alphaedit_core.errors import InputError, SessionError
-from alphaedit_core.fact_files import facts_text
-from alphaedit_core.facts import Fact
 from alphaedit_core.probes import ProbeRow, Probes, probes_of
 from alphaedit_core.progress import Monitor
 from alphaedit_core.report import model_card, report_html

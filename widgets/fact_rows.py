@@ -13,9 +13,9 @@ from dataclasses import replace
 from itertools import count
 from typing import Any, NamedTuple
 
+from alphaedit_core.data.joining import bare
 from alphaedit_core.errors import InputError
 from alphaedit_core.integers import as_integer
-from alphaedit_core.joining import bare
 
 from .drafts import Draft
 from .old_targets import open_prompt

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from alphaedit_core.data.superseding import Standing
 from alphaedit_core.session import EditSession
-from alphaedit_core.superseding import Standing
 
 from .drafts import APPLIED, DRAFT, FAILED, READY, Draft, needs
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import ipywidgets as W
 
+from alphaedit_core.data.fact_files import example_facts, facts_from_bytes
+from alphaedit_core.data.facts import Fact
+from alphaedit_core.data.templates import filled, stripped
 from alphaedit_core.display.escaping import escape
 from alphaedit_core.errors import AlphaEditError, InputError
-from alphaedit_core.fact_files import example_facts, facts_from_bytes
-from alphaedit_core.facts import Fact
 from alphaedit_core.prompts import control_tokens
 from alphaedit_core.session import EditSession
-from alphaedit_core.templates import filled, stripped
 
 from .drafts import DRAFT, Draft
 from .fact_rows import FIELDS, FactRows

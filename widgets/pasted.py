@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
+from alphaedit_core.data.fact_files import facts_from_bytes
 from alphaedit_core.errors import InputError
-from alphaedit_core.fact_files import facts_from_bytes
 
 from .drafts import Draft
 
@@ -18,7 +18,7 @@ def drafts_from_text(text: str) -> list[Draft]:
     Args:
         text: lines ``subject<TAB>prompt<TAB>target[<TAB>old target]``, with or without a line of
             headings; or a JSON list, one JSON object or JSON lines, as
-            :func:`~alphaedit_core.fact_files.read_facts` takes them.
+            :func:`~alphaedit_core.data.fact_files.read_facts` takes them.
 
     Raises:
         InputError: if a line cannot be used; names its number (blank lines count).

@@ -8,8 +8,8 @@ from typing import Any
 
 import ipywidgets as W
 
+from alphaedit_core.data.facts import Fact
 from alphaedit_core.errors import InputError, SessionError
-from alphaedit_core.facts import Fact
 from alphaedit_core.probes import (
     GENERALISATION,
     KINDS,

@@ -7,12 +7,12 @@ from typing import Any
 
 import ipywidgets as W
 
+from alphaedit_core.data.facts import Fact
 from alphaedit_core.diagnosis import Lost, diagnose, lost_facts
 from alphaedit_core.display.escaping import escape
 from alphaedit_core.editors import Editor, Tuner, editor_class
 from alphaedit_core.editors.words import settings_words
 from alphaedit_core.errors import AlphaEditError
-from alphaedit_core.facts import Fact
 from alphaedit_core.nullspace import Threshold
 from alphaedit_core.progress import Stage
 from alphaedit_core.results import EditResult, Outcome, superseded_html

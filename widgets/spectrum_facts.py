@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from alphaedit_core.data.facts import Fact
 from alphaedit_core.display.escaping import escape
-from alphaedit_core.facts import Fact
 
 #: A layer where less than this share of a key survives can hardly write the fact.
 LEAST = 0.05

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from alphaedit_core.data.facts import Fact
 from alphaedit_core.errors import AlphaEditError, Cancelled
-from alphaedit_core.facts import Fact
 from alphaedit_core.nullspace import Spectrum, spectrum_file
 from alphaedit_core.progress import Monitor
 from alphaedit_core.results import EditResult

@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 import traitlets as T
 
+from alphaedit_core.data.facts import Fact
 from alphaedit_core.drift import Drifts
-from alphaedit_core.facts import Fact
 from alphaedit_core.hyperparameters import HyperParameters
 from alphaedit_core.nullspace import Threshold
 from alphaedit_core.progress import Monitor

@@ -7,7 +7,7 @@ from typing import Any
 
 import ipywidgets as W
 
-from alphaedit_core.facts import Fact
+from alphaedit_core.data.facts import Fact
 from alphaedit_core.session import EditSession
 
 from .compare import ComparePanel

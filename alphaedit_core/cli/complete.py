@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from alphaedit_core.data.templates import stripped
 from alphaedit_core.errors import InputError
 from alphaedit_core.progress import Monitor
-from alphaedit_core.templates import stripped
 
 from . import options, output
 

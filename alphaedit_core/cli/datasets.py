@@ -11,7 +11,7 @@ from alphaedit_core.progress import Monitor
 from . import options, output
 
 if TYPE_CHECKING:
-    from alphaedit_core.datasets import Dataset, LeftOut, Records
+    from alphaedit_core.data.datasets import Dataset, LeftOut, Records
 
 _LISTED = 20
 
@@ -53,7 +53,7 @@ def datasets(arguments: argparse.Namespace, monitor: Monitor) -> None:
     if arguments.check is not None:
         _check(arguments, monitor)
     elif arguments.fetch is not None:
-        from alphaedit_core.datasets import fetch_dataset
+        from alphaedit_core.data.datasets import fetch_dataset
 
         path = fetch_dataset(arguments.fetch, monitor)
         if arguments.json:
@@ -65,7 +65,7 @@ def datasets(arguments: argparse.Namespace, monitor: Monitor) -> None:
 
 
 def _list(as_json: bool) -> None:
-    from alphaedit_core.datasets import datasets as known
+    from alphaedit_core.data.datasets import datasets as known
     from alphaedit_core.results import text_table
 
     if as_json:
@@ -86,8 +86,8 @@ def _said(one: Dataset) -> dict[str, Any]:
 
 
 def _check(arguments: argparse.Namespace, monitor: Monitor) -> None:
-    from alphaedit_core.datasets import dataset, read_records
-    from alphaedit_core.datasets import datasets as known
+    from alphaedit_core.data.datasets import dataset, read_records
+    from alphaedit_core.data.datasets import datasets as known
 
     if arguments.dataset is None:
         raise InputError(f"--check needs --dataset; give one of {', '.join(known())}")

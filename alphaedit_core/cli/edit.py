@@ -8,8 +8,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from alphaedit_core.data.fact_files import read_facts
 from alphaedit_core.errors import InputError, SessionError
-from alphaedit_core.fact_files import read_facts
 from alphaedit_core.progress import Monitor
 
 from . import options, output, settings

@@ -11,9 +11,9 @@ from alphaedit_core.progress import Monitor
 from . import options, output
 
 if TYPE_CHECKING:
+    from alphaedit_core.data.records import Record
+    from alphaedit_core.data.reference_texts import References
     from alphaedit_core.evaluation import Evaluation
-    from alphaedit_core.records import Record
-    from alphaedit_core.references import References
 
 
 def add(commands: options.Commands) -> None:
@@ -47,7 +47,7 @@ def add(commands: options.Commands) -> None:
 
 def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     """Evaluate. Whatever can be refused without the model is refused before it is loaded."""
-    from alphaedit_core.datasets import dataset, read_records
+    from alphaedit_core.data.datasets import dataset, read_records
     from alphaedit_core.evaluation import chosen
 
     names = options.metric_names(arguments)

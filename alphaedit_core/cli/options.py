@@ -11,9 +11,9 @@ from alphaedit_core.errors import InputError
 from alphaedit_core.progress import Monitor
 
 if TYPE_CHECKING:
+    from alphaedit_core.data.reference_texts import References
     from alphaedit_core.hyperparameters import HyperParameters
     from alphaedit_core.models import EditableModel
-    from alphaedit_core.references import References
     from alphaedit_core.session import EditSession
 
 #: What ``add_subparsers`` gives.
@@ -178,7 +178,7 @@ def metrics_in(option: str, given: str | None) -> list[str] | None:
 
 def reference_texts(arguments: argparse.Namespace) -> References | None:
     """What the file that ``--references`` names holds; None where it was not given."""
-    from alphaedit_core.references import read_references
+    from alphaedit_core.data.reference_texts import read_references
 
     if arguments.references is None:
         return None

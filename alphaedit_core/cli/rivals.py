@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from alphaedit_core.data.fact_files import read_facts
 from alphaedit_core.errors import InputError
-from alphaedit_core.fact_files import read_facts
 from alphaedit_core.progress import Monitor
 
 from . import options, output, settings

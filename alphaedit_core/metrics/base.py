@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from alphaedit_core.data.records import Record
+from alphaedit_core.data.reference_texts import References
 from alphaedit_core.likelihood import Score
-from alphaedit_core.records import Record
-from alphaedit_core.references import References
 
 Direction = Literal["higher", "lower"]
 

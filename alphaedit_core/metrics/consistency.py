@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
-from alphaedit_core.records import Record
+from alphaedit_core.data.records import Record
 
 from . import questions
 from .base import Answer, Ask, Metric, texts

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from alphaedit_core.records import Probe, Record
+from alphaedit_core.data.records import Probe, Record
 
 from .base import Answer, Ask, Metric, Written, percent, texts
 from .matching import mentions

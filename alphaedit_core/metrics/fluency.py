@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from alphaedit_core.records import Record
+from alphaedit_core.data.records import Record
 
 from . import questions
 from .base import Answer, Ask, Metric, texts

@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from alphaedit_core.joining import bare, spaceless
+from alphaedit_core.data.joining import bare, spaceless
 
 #: Dashes and minus signs, which make a number negative where nothing stands before them.
 _MINUS = "-\u2010\u2011\u2012\u2013\u2212"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from alphaedit_core.records import Record
+from alphaedit_core.data.records import Record
 
 from .base import Answer, Ask, Written, texts
 from .matching import mentions

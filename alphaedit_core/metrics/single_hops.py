@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from alphaedit_core.records import Record
+from alphaedit_core.data.records import Record
 
 from .base import Answer, Ask, Metric, percent
 from .questions import open_questions, told

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 
-from alphaedit_core.records import Record
+from alphaedit_core.data.records import Record
 
 from . import questions
 from .base import Answer, Ask, Guessed, Metric, percent

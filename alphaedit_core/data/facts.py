@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from alphaedit_core.display.escaping import escape
+from alphaedit_core.errors import InputError
 
-from .errors import InputError
 from .joining import statement
 from .templates import LITERAL, SLOT, completed, escaped, filled, pieces, stripped
 

@@ -3,7 +3,7 @@
 ======  ============================================================================================
 format  layout
 ======  ============================================================================================
-JSON    a list of objects, each with the fields of :class:`~alphaedit_core.facts.Fact`
+JSON    a list of objects, each with the fields of :class:`~alphaedit_core.data.facts.Fact`
 JSONL   one such object on each line; blank lines are skipped
 CSV     a header of field names, then a row for each fact; several paraphrases or neighbours stand
         in one cell with " | " between them; an empty cell is a field left out. Columns without a
@@ -15,7 +15,7 @@ TSV     the same with tabs between cells and no quotes; without a header the col
 ``target_new`` is read as ``target``, and a target may be written ``{"str": "Rome"}``. An object
 with ``requested_rewrite`` is a CounterFact record: its prompts become paraphrases and neighbours,
 its relation id the relation, and what else it holds is ignored. Records of other data sets are read
-by :func:`~alphaedit_core.datasets.read_records`.
+by :func:`~alphaedit_core.data.datasets.read_records`.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from alphaedit_core.errors import InputError
 from alphaedit_core.storage.files import write_atomic
 
-from .errors import InputError
 from .facts import FIELDS, REQUIRED, Fact, check_facts, kind, shown
 from .record_files import check_limit, decoded, file_content, json_records, jsonl_records
 
@@ -148,9 +148,9 @@ def write_facts(path: str | Path, facts: Sequence[Fact]) -> None:
     its place and moved into it.
 
     Raises:
-        InputError: if the facts do not pass :func:`~alphaedit_core.facts.check_facts`, cannot be
-            written in that format, or the file cannot be written. What stood at ``path`` is then as
-            it was.
+        InputError: if the facts do not pass :func:`~alphaedit_core.data.facts.check_facts`, cannot
+            be written in that format, or the file cannot be written. What stood at ``path`` is then
+            as it was.
     """
     text = facts_text(facts, Path(path).suffix.lower().removeprefix("."))
     try:
@@ -167,7 +167,7 @@ def facts_text(facts: Sequence[Fact], layout: str = "json") -> str:
         layout: ``csv``, ``jsonl`` or, for any other text, JSON.
 
     Raises:
-        InputError: if the facts do not pass :func:`~alphaedit_core.facts.check_facts`, or a
+        InputError: if the facts do not pass :func:`~alphaedit_core.data.facts.check_facts`, or a
             paraphrase or neighbour holds the separator of CSV cells.
     """
     records = [fact.to_dict() for fact in check_facts(facts)]

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from json import JSONDecodeError
 from pathlib import Path
 
+from alphaedit_core.errors import InputError
+from alphaedit_core.integers import as_integer
 from alphaedit_core.storage.json_text import parse_json, read_bytes
 
-from .errors import InputError
 from .facts import kind, shown
-from .integers import as_integer
 
 
 def check_limit(limit: object) -> None:

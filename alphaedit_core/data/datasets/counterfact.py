@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from alphaedit_core.fact_files import fact_from_record
-from alphaedit_core.records import Probe, Record
+from alphaedit_core.data.fact_files import fact_from_record
+from alphaedit_core.data.records import Probe, Record
 
 from .base import Dataset
 from .fields import Raw, given, other_than, texts

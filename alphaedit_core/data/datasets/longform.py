@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from alphaedit_core.data.facts import Fact
+from alphaedit_core.data.records import Probe, Record
+from alphaedit_core.data.templates import escaped
 from alphaedit_core.errors import InputError
-from alphaedit_core.facts import Fact
-from alphaedit_core.records import Probe, Record
-from alphaedit_core.templates import escaped
 
 from .base import Dataset
 from .fields import Raw, as_object, given, objects, other_than, questions, slotted, text, within

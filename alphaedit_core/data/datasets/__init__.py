@@ -1,4 +1,4 @@
-"""Published data sets, read as :class:`~alphaedit_core.records.Record`; each a short file.
+"""Published data sets, read as :class:`~alphaedit_core.data.records.Record`; each a short file.
 
     records = read_records("zsre_mend_eval.json", "zsre", limit=100, target="alt")
 

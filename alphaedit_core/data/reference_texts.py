@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from json import JSONDecodeError
 from pathlib import Path
 
+from alphaedit_core.errors import InputError
 from alphaedit_core.storage.json_text import parse_json, read_text
 
-from .errors import InputError
 from .facts import Fact, kind, shown, spaced
 from .joining import bare
 

@@ -1,8 +1,8 @@
 """Which earlier facts a later one takes the place of: their keys leave, and they count no more.
 
-What is the same thing is said by :func:`~alphaedit_core.facts.replaced`. What an edit superseded is
-kept with it, by position among all facts of the session, so that an undo or a load gives back
-exactly what was there, whatever rule a later version has.
+What is the same thing is said by :func:`~alphaedit_core.data.facts.replaced`. What an edit
+superseded is kept with it, by position among all facts of the session, so that an undo or a load
+gives back exactly what was there, whatever rule a later version has.
 """
 
 from __future__ import annotations

@@ -14,9 +14,9 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
+from alphaedit_core.data.record_files import decoded, records_of
 from alphaedit_core.errors import CorruptFileError, FetchError, InputError
 from alphaedit_core.progress import Monitor
-from alphaedit_core.record_files import decoded, records_of
 from alphaedit_core.storage.cache import datasets_dir
 from alphaedit_core.storage.files import atomic_path, read_json, sha256_of_file, write_json_atomic
 

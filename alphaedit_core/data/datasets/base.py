@@ -10,8 +10,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from alphaedit_core.data.records import Record
 from alphaedit_core.errors import InputError
-from alphaedit_core.records import Record
 
 
 class Dataset(ABC):
