@@ -24,7 +24,7 @@ _HOMES = {
     "CorruptFileError": "errors",
     "EditResult": "results",
     "EditSession": "session",
-    "EditableModel": "models",
+    "EditableModel": "model.loading",
     "Evaluation": "evaluation",
     "Fact": "data.facts",
     "FetchError": "errors",
@@ -33,7 +33,7 @@ _HOMES = {
     "InputError": "errors",
     "KeyStatistics": "statistics_files",
     "Monitor": "progress",
-    "Places": "anatomy",
+    "Places": "model.architecture",
     "Probe": "data.records",
     "Projector": "nullspace",
     "Record": "data.records",
@@ -49,7 +49,7 @@ _HOMES = {
     "example_facts": "data.fact_files",
     "export_statistics": "statistics_files",
     "import_statistics": "statistics_import",
-    "load_model": "models",
+    "load_model": "model.loading",
     "measure_ability": "ability",
     "perplexity": "likelihood",
     "read_facts": "data.fact_files",
@@ -58,7 +58,7 @@ _HOMES = {
     "score": "likelihood",
     "spectra": "nullspace",
     "spectrum": "nullspace",
-    "wrap": "models",
+    "wrap": "model.loading",
     "write_facts": "data.fact_files",
 }
 
@@ -69,7 +69,6 @@ __all__ = ["__version__", *_HOMES]
 if TYPE_CHECKING:
     from .ability import measure_ability
     from .ability_tasks import read_tasks
-    from .anatomy import Places
     from .completions import complete
     from .data.datasets import read_records
     from .data.fact_files import example_facts, read_facts, write_facts
@@ -88,7 +87,8 @@ if TYPE_CHECKING:
     from .evaluation import Evaluation, evaluate
     from .hyperparameters import HyperParameters
     from .likelihood import perplexity, score
-    from .models import EditableModel, load_model, wrap
+    from .model.architecture import Places
+    from .model.loading import EditableModel, load_model, wrap
     from .nullspace import Projector, Spectrum, Threshold, spectra, spectrum
     from .progress import Monitor
     from .results import EditResult

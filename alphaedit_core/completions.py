@@ -17,11 +17,11 @@ import torch
 from transformers import GenerationConfig
 
 from alphaedit_core.data.facts import shown
+from alphaedit_core.model.loading import EditableModel, using_model
+from alphaedit_core.model.tokenization import encode
 
 from .errors import InputError
-from .models import EditableModel, using_model
 from .progress import Monitor
-from .prompts import encode
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

@@ -19,15 +19,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from alphaedit_core.model.forward import by_length, pad_rows, record
+from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.tokenization import encode
+
 from .changes import Change, projected, total_change
 from .completions import check_room
 from .errors import FetchError, InputError, SessionError
-from .forward import by_length, pad_rows, record
 from .ledger import Entry
-from .models import EditableModel
 from .nullspace import Spectrum
 from .progress import Monitor
-from .prompts import encode
 from .session import EditSession
 from .statistics import pack, window_length
 from .texts import TextSource, open_text

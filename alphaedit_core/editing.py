@@ -13,17 +13,18 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from alphaedit_core.model.batch_planning import BatchPlan
+from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.tokenization import Request
+
 from .changes import Change, Dense, laid_out, projected, tensors_of
 from .closed_form import EarlierKeys, Metric
 from .editors import Editor, Tuner, Work
 from .errors import DivergedError
 from .hyperparameters import HyperParameters
 from .keys import SubjectStates
-from .memory import BatchPlan
-from .models import EditableModel
 from .nullspace import Projector
 from .progress import Monitor
-from .prompts import Request
 from .targets import Targets, Trace, find_targets
 from .tuning import tune
 from .weights import EditedWeights, relative

@@ -10,6 +10,7 @@ from typing import Any
 from alphaedit_core.data.records import Record
 from alphaedit_core.data.reference_texts import References
 from alphaedit_core.display.escaping import escape
+from alphaedit_core.model.loading import EditableModel, using_model
 
 from .errors import InputError
 from .generation import has_chat
@@ -28,7 +29,6 @@ from .metrics import (
     metric_class,
     metrics_for,
 )
-from .models import EditableModel, using_model
 from .progress import Monitor
 from .results import html_table, text_table
 from .writing import write

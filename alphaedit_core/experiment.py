@@ -29,6 +29,8 @@ from alphaedit_core.data.datasets import Records
 from alphaedit_core.data.facts import check_facts
 from alphaedit_core.data.records import Record, distinct
 from alphaedit_core.data.reference_texts import References
+from alphaedit_core.model.identity import identity
+from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.storage.files import check_name, write_atomic
 from alphaedit_core.storage.temporary import final_name
 from alphaedit_core.storage.typed_records import read_record
@@ -50,11 +52,9 @@ from .experiment_files import (
     write_points,
 )  # fmt: skip
 from .hyperparameters import HyperParameters, in_words, model_name
-from .identity import identity
 from .integers import as_integer
 from .likelihood import perplexity
 from .metrics import Compat, metric_class, metrics_for
-from .models import EditableModel
 from .progress import Monitor
 from .results import html_table
 from .session import EditSession, checked_editor, shape_of, surroundings

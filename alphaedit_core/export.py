@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from alphaedit_core.data.superseding import Standing
 from alphaedit_core.display.escaping import markdown, markdown_code, python_text
+from alphaedit_core.model.loading import quiet_transformers
 from alphaedit_core.storage.files import (
     atomic_folder,
     check_name,
@@ -18,7 +19,6 @@ from alphaedit_core.storage.tensor_files import give_usual_mode
 
 from . import __version__
 from .errors import CorruptFileError, InputError, SessionError
-from .models import quiet_transformers
 from .progress import Monitor
 
 if TYPE_CHECKING:

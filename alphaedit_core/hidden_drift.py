@@ -20,14 +20,14 @@ import torch
 from torch import Tensor
 
 from alphaedit_core.data.facts import kind, shown
+from alphaedit_core.model.forward import by_length, pad_rows, record
+from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.tokenization import encode
 
 from .drift import default_probe
 from .errors import InputError, SessionError
-from .forward import by_length, pad_rows, record
 from .integers import as_integer
-from .models import EditableModel
 from .progress import Monitor
-from .prompts import encode
 from .results import html_table, text_table
 from .session import EditSession
 from .texts import TextSource, open_text

@@ -16,12 +16,21 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from alphaedit_core.model.batch_planning import BatchPlan
+from alphaedit_core.model.forward import (
+    Recording,
+    by_length,
+    pad_rows,
+    proceed,
+    record,
+    tap,
+    tap_output,
+)
+from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.tokenization import Request
+
 from .errors import StructureError
-from .forward import Recording, by_length, pad_rows, proceed, record, tap, tap_output
-from .memory import BatchPlan
-from .models import EditableModel
 from .progress import Monitor
-from .prompts import Request
 
 
 class LayerReading(NamedTuple):

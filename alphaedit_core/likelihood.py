@@ -11,14 +11,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from alphaedit_core.data.facts import shown
+from alphaedit_core.model.batch_planning import BatchPlan, plan_batches
+from alphaedit_core.model.forward import record
+from alphaedit_core.model.loading import EditableModel, using_model
+from alphaedit_core.model.prefix_cache import last_states, shared_beginnings
+from alphaedit_core.model.tokenization import encode, target_ids
 
 from .errors import InputError
-from .forward import record
-from .memory import BatchPlan, plan_batches
-from .models import EditableModel, using_model
-from .prefixes import last_states, shared_beginnings
 from .progress import Monitor
-from .prompts import encode, target_ids
 
 #: Windows and their length for the perplexity.
 _WINDOWS, _WINDOW = 12, 256

@@ -9,10 +9,10 @@ from alphaedit_core.data.facts import Fact
 from alphaedit_core.data.records import Record
 from alphaedit_core.metrics.exact import EfficacyAccuracy
 from alphaedit_core.metrics.likelier import Efficacy, Generalisation, Specificity
+from alphaedit_core.model.loading import EditableModel
 
 from .evaluation import evaluate
 from .likelihood import perplexity
-from .models import EditableModel
 from .progress import Monitor
 
 #: What the measures are; the perplexity is measured by itself.

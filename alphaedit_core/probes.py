@@ -28,15 +28,15 @@ import torch
 
 from alphaedit_core.data.facts import Fact, shown
 from alphaedit_core.data.templates import stripped
+from alphaedit_core.model.batch_planning import plan_batches
+from alphaedit_core.model.forward import by_length, pad_rows, record
+from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.tokenization import encode
 
 from .completions import added_text
 from .errors import InputError
-from .forward import by_length, pad_rows, record
 from .likelihood import Score, score
-from .memory import plan_batches
-from .models import EditableModel
 from .progress import Monitor
-from .prompts import encode
 from .session import EditSession
 
 RELIABILITY, GENERALISATION, LOCALITY = "reliability", "generalisation", "locality"

@@ -12,12 +12,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from alphaedit_core.data.facts import Fact, check_facts
+from alphaedit_core.model.loading import EditableModel
 
 from .editors import editor_class
 from .errors import InputError
 from .hyperparameters import HyperParameters
 from .measures import Measures, measure
-from .models import EditableModel
 from .progress import Monitor
 from .results import EditResult, html_table, text_table
 from .session import EditSession, checked_editor, default_hyperparameters

@@ -25,6 +25,10 @@ import transformers
 
 from alphaedit_core.data.facts import Fact, check_facts, checked_text, shown
 from alphaedit_core.data.superseding import named
+from alphaedit_core.model.batch_planning import BatchPlan, plan_batches
+from alphaedit_core.model.identity import Identity, describe, identity, precision
+from alphaedit_core.model.loading import EditableModel, changed_by_hand, load_model
+from alphaedit_core.model.tokenization import Request, check_lengths, prepare
 
 from . import __version__, ledger
 from .changes import Change, Pruned, laid_out
@@ -41,16 +45,12 @@ from .errors import (
 )
 from .history import History
 from .hyperparameters import HyperParameters, Shape, preset_for, single_layer
-from .identity import Identity, describe, identity, precision
 from .integers import as_integer
 from .key_memory import KeyMemory
 from .ledger import Batch, Entry
 from .likelihood import score
-from .memory import BatchPlan, plan_batches
-from .models import EditableModel, changed_by_hand, load_model
 from .nullspace import Bases, Spectrum, Threshold, spectra
 from .progress import Monitor
-from .prompts import Request, check_lengths, prepare
 from .results import EditResult, Outcome, Seen
 from .session_schema import check_fits
 from .sketches import PAIRS, apart

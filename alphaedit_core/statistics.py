@@ -24,15 +24,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from alphaedit_core.model.forward import ending_before, run_model, tap
+from alphaedit_core.model.identity import Identity, identity, unedited
+from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.tokenization import encode
 from alphaedit_core.storage.cache import statistics_dir
 from alphaedit_core.storage.tensor_files import load_tensors, save_tensors
 
 from .errors import CorruptFileError, InputError, SessionError
-from .forward import ending_before, run_model, tap
-from .identity import Identity, identity, unedited
-from .models import EditableModel
 from .progress import Monitor
-from .prompts import encode
 from .statistics_files import (
     KeyStatistics,
     LayerStatistics,

@@ -14,6 +14,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 from torch import Tensor
 
+from alphaedit_core.model.identity import Identity
 from alphaedit_core.storage.cache import statistics_dir
 from alphaedit_core.storage.tensor_files import (
     check_seal,
@@ -24,7 +25,6 @@ from alphaedit_core.storage.tensor_files import (
 )
 
 from .errors import CorruptFileError
-from .identity import Identity
 
 _FORMAT = "alphaedit key statistics 2"
 _FORMER = ("alphaedit key statistics 1",)

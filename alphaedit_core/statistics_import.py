@@ -14,10 +14,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from alphaedit_core.model.identity import Identity, describe, unedited
+from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.tokenization import encode
+
 from .errors import FingerprintError, InputError
-from .identity import Identity, describe, unedited
-from .models import EditableModel
-from .prompts import encode
 from .statistics import keys_of, window_length
 from .statistics_files import (
     KeyStatistics,

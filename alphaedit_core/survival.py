@@ -19,13 +19,13 @@ import torch
 from torch import Tensor
 
 from alphaedit_core.data.facts import Fact
+from alphaedit_core.model.batch_planning import plan_batches
+from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.tokenization import prepare
 
 from .keys import SubjectStates
-from .memory import plan_batches
-from .models import EditableModel
 from .nullspace import Spectrum
 from .progress import Monitor
-from .prompts import prepare
 
 #: Eigenvectors that are in memory at once; of d_in = 14,336 they take 60 MB in float64.
 _PIECE = 512

@@ -16,7 +16,7 @@ from .errors import InputError
 if TYPE_CHECKING:
     import torch
 
-    from .models import EditableModel
+    from alphaedit_core.model.loading import EditableModel
 
 _BATCH = 16
 
@@ -65,7 +65,7 @@ class ModelSamples:
 
     def checksum(self) -> str:
         """Of what the model is and the settings; no text is sampled for it."""
-        from .identity import identity
+        from alphaedit_core.model.identity import identity
 
         parts = [
             identity(self.model).key(),
@@ -89,7 +89,7 @@ class ModelSamples:
         """
         import torch
 
-        from .identity import unedited
+        from alphaedit_core.model.identity import unedited
 
         generator = torch.Generator().manual_seed(self.seed)
         while True:

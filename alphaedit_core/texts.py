@@ -25,7 +25,7 @@ from .text_from_model import ModelSamples
 from .wikitext import CLEANING_VERSION, articles, plain_prose
 
 if TYPE_CHECKING:
-    from .models import EditableModel
+    from alphaedit_core.model.loading import EditableModel
 
 __all__ = [
     "HuggingFaceText",

@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .forward import Recording, by_length, pad_rows, proceed, record
-from .hooks import own_hooks
+from alphaedit_core.model.batch_planning import BatchPlan
+from alphaedit_core.model.forward import Recording, by_length, pad_rows, proceed, record
+from alphaedit_core.model.hooks import own_hooks
+from alphaedit_core.model.loading import EditableModel, outside_inference_mode
+from alphaedit_core.model.tokenization import Request
+
 from .hyperparameters import HyperParameters
-from .memory import BatchPlan
-from .models import EditableModel, outside_inference_mode
 from .progress import Monitor
-from .prompts import Request
 from .targets import Trace
 
 

@@ -14,10 +14,10 @@ from hashlib import blake2b
 import torch
 from torch import Tensor
 
+from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.storage.tensor_files import tensor_digest
 
 from .changes import Change, compose, in_float64
-from .models import EditableModel
 from .sketches import sketch
 
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from os import PathLike
 
+from alphaedit_core.model.loading import EditableModel
+
 from .drift import Reading
 from .hidden_drift import DEFINITIONS, compare_states, end_states, sentences_without
-from .models import EditableModel
 from .progress import Monitor
 from .texts import TextSource
 

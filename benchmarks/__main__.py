@@ -10,7 +10,7 @@ from pathlib import Path
 from alphaedit_core.data.fact_files import example_facts, read_facts
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.errors import AlphaEditError
-from alphaedit_core.models import DEFAULT_MODEL, EditableModel, load_model
+from alphaedit_core.model.loading import DEFAULT_MODEL, EditableModel, load_model
 
 from . import command, evaluation, statistics, targets, update
 from .machine import Machine, this_machine

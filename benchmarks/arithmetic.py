@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from alphaedit_core.models import EditableModel
-from alphaedit_core.prompts import Request
+from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.tokenization import Request
 
 
 def blocks_cost(model: EditableModel, start: int, stop: int) -> float:

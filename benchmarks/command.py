@@ -23,14 +23,14 @@ from alphaedit_core.closed_form import EarlierKeys, closed_form
 from alphaedit_core.data.fact_files import write_facts
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.errors import AlphaEditError
-from alphaedit_core.forward import pad_rows
 from alphaedit_core.hyperparameters import HyperParameters
 from alphaedit_core.keys import SubjectStates
-from alphaedit_core.memory import plan_batches
-from alphaedit_core.models import EditableModel
+from alphaedit_core.model.batch_planning import plan_batches
+from alphaedit_core.model.forward import pad_rows
+from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.tokenization import Request, prepare
 from alphaedit_core.nullspace import Projector
 from alphaedit_core.progress import Monitor
-from alphaedit_core.prompts import Request, prepare
 from alphaedit_core.session import EditSession, default_hyperparameters, observe
 
 from .arithmetic import least_keys, least_observation, least_search

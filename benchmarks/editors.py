@@ -18,7 +18,7 @@ from typing import Any
 from alphaedit_core import EditSession, Monitor, load_model, read_facts
 from alphaedit_core.editors import editor_class, editors
 from alphaedit_core.hyperparameters import HyperParameters
-from alphaedit_core.models import EditableModel
+from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.rivals import compare_editors
 from alphaedit_core.session import default_hyperparameters
 from alphaedit_core.targets import Targets

@@ -10,8 +10,8 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from alphaedit_core.forward import run_model, tap
-from alphaedit_core.models import EditableModel
+from alphaedit_core.model.forward import run_model, tap
+from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session import default_hyperparameters
 from alphaedit_core.statistics import WINDOWS_AT_ONCE, collect_statistics, pack, window_length

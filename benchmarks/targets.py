@@ -10,10 +10,10 @@ import torch
 
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.hyperparameters import HyperParameters
-from alphaedit_core.memory import plan_batches
-from alphaedit_core.models import EditableModel, wrap
+from alphaedit_core.model.batch_planning import plan_batches
+from alphaedit_core.model.loading import EditableModel, wrap
+from alphaedit_core.model.tokenization import Request, prepare
 from alphaedit_core.progress import Monitor
-from alphaedit_core.prompts import Request, prepare
 from alphaedit_core.session import EditSession, default_hyperparameters
 from alphaedit_core.targets import Targets, find_targets
 

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from alphaedit_core.forward import pad_rows
 from alphaedit_core.hyperparameters import HyperParameters
-from alphaedit_core.models import EditableModel
+from alphaedit_core.model.forward import pad_rows
+from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.tokenization import Request
 from alphaedit_core.nullspace import Projector
-from alphaedit_core.prompts import Request
 from alphaedit_core.targets import Place
 
 

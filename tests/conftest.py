@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from alphaedit_core.models import EditableModel, load_model
+from alphaedit_core.model.loading import EditableModel, load_model
 from alphaedit_core.progress import Monitor
 
 # The same examples on every run and every machine, slow ones too.

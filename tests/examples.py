@@ -9,11 +9,11 @@ from tiny import prose
 from torch import Tensor
 
 from alphaedit_core.data.facts import Fact
-from alphaedit_core.forward import tap
 from alphaedit_core.hyperparameters import HyperParameters
-from alphaedit_core.models import EditableModel
+from alphaedit_core.model.forward import tap
+from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.tokenization import Request, Row, prepare
 from alphaedit_core.progress import Monitor
-from alphaedit_core.prompts import Request, Row, prepare
 
 #: Of different lengths; targets of one and of many tokens; a subject at the very start and later.
 FACTS = (

@@ -34,9 +34,9 @@ from alphaedit_core.ability_tasks import NAMES, Item, Task, read_tasks
 from alphaedit_core.completions import complete
 from alphaedit_core.errors import Cancelled, InputError, SessionError
 from alphaedit_core.likelihood import rate
-from alphaedit_core.models import EditableModel
+from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.tokenization import encode, target_ids
 from alphaedit_core.progress import Monitor
-from alphaedit_core.prompts import encode, target_ids
 from alphaedit_core.session import EditSession
 
 #: Long enough for four examples of our own items.

@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig
 from transformers.pytorch_utils import Conv1D
 
-from alphaedit_core.anatomy import Places, find_anatomy
 from alphaedit_core.errors import StructureError
-from alphaedit_core.models import EditableModel
+from alphaedit_core.model.architecture import Places, find_anatomy
+from alphaedit_core.model.loading import EditableModel
 
 BY_HAND = 'say it by hand: load_model(..., places=Places(blocks="'
 

@@ -12,21 +12,21 @@ from tiny import BLOCKS, HIDDEN, INNER, WINDOW, tiny_language_model, tiny_model,
 from torch import Tensor
 from torch.nn import functional as F
 
-from alphaedit_core import call_shapes as call_shapes_module
-from alphaedit_core.call_shapes import Axes, CallShapes, call_shapes
 from alphaedit_core.closed_form import EarlierKeys
 from alphaedit_core.editing import Space, write_batch
 from alphaedit_core.editors import editor_class
 from alphaedit_core.errors import StructureError
-from alphaedit_core.forward import BlockCall
 from alphaedit_core.hyperparameters import HyperParameters
-from alphaedit_core.memory import BatchPlan
-from alphaedit_core.models import EditableModel, wrap
+from alphaedit_core.model import call_shapes as call_shapes_module
+from alphaedit_core.model.batch_planning import BatchPlan
+from alphaedit_core.model.call_shapes import Axes, CallShapes, call_shapes
+from alphaedit_core.model.forward import BlockCall
+from alphaedit_core.model.loading import EditableModel, wrap
+from alphaedit_core.model.packed_rows import Suffixes
+from alphaedit_core.model.packing_check import may_pack
+from alphaedit_core.model.tokenization import prepare
 from alphaedit_core.nullspace import Projector
-from alphaedit_core.packing import may_pack
-from alphaedit_core.prompts import prepare
 from alphaedit_core.session import EditSession
-from alphaedit_core.suffixes import Suffixes
 from alphaedit_core.targets import find_targets
 from alphaedit_core.weights import EditedWeights
 from benchmarks.textbook import plain_target
@@ -194,7 +194,9 @@ def test_packing_is_tried_once_and_said(
     plain = quiet()
     assert may_pack(other("llama", dtype), plain) and not plain.warnings
     with monkeypatch.context() as patched:
-        patched.setattr("alphaedit_core.packing.Suffixes", None)  # not asked a second time
+        patched.setattr(
+            "alphaedit_core.model.packing_check.Suffixes", None
+        )  # not asked a second time
         assert not may_pack(model, quiet())
 
 

@@ -10,8 +10,8 @@ from tiny import prose, tiny_model
 
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.hyperparameters import HyperParameters
-from alphaedit_core.models import EditableModel, load_model
-from alphaedit_core.prompts import prepare
+from alphaedit_core.model.loading import EditableModel, load_model
+from alphaedit_core.model.tokenization import prepare
 from alphaedit_core.session import default_hyperparameters
 from alphaedit_core.texts import TextFile
 from benchmarks import ablation, command, evaluation, statistics, targets, update

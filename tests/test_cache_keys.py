@@ -22,10 +22,10 @@ from tiny import HIDDEN, prose, tiny_model, tiny_tokenizer
 from alphaedit_core import contexts as contexts_module
 from alphaedit_core.contexts import OPENINGS, own_contexts, sample_contexts
 from alphaedit_core.errors import CorruptFileError, FingerprintError, SessionError
-from alphaedit_core.identity import Identity, identity, precision
 from alphaedit_core.ledger import load_manifest
 from alphaedit_core.ledger import save_session as write_session
-from alphaedit_core.models import EditableModel, load_model
+from alphaedit_core.model.identity import Identity, identity, precision
+from alphaedit_core.model.loading import EditableModel, load_model
 from alphaedit_core.session import EditSession
 from alphaedit_core.statistics import cached_checksums, collect_statistics
 from alphaedit_core.statistics_files import KeyStatistics, export_statistics

@@ -22,7 +22,7 @@ from alphaedit_core.cli import main, output
 from alphaedit_core.completions import complete
 from alphaedit_core.editors import editors
 from alphaedit_core.hyperparameters import HyperParameters
-from alphaedit_core.models import EditableModel, load_model
+from alphaedit_core.model.loading import EditableModel, load_model
 from alphaedit_core.session import EditSession
 
 COMMANDS = (

@@ -34,7 +34,7 @@ def unloadable(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> Workplace:
     def load(*_: object, **__: object) -> None:
         raise AssertionError("the model was loaded before the input was checked")
 
-    monkeypatch.setattr("alphaedit_core.models.load_model", load)
+    monkeypatch.setattr("alphaedit_core.model.loading.load_model", load)
     monkeypatch.setattr("alphaedit_core.session.load_model", load)
     return place
 

@@ -13,9 +13,9 @@ from transformers import GenerationConfig, PreTrainedTokenizerFast
 from alphaedit_core.completions import complete, new_text
 from alphaedit_core.errors import Cancelled
 from alphaedit_core.generation import continuation, text_of
-from alphaedit_core.models import EditableModel
+from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.tokenization import encode
 from alphaedit_core.progress import Monitor
-from alphaedit_core.prompts import encode
 
 PROMPTS = [
     "The Eiffel Tower is in",

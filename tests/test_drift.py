@@ -32,8 +32,8 @@ from alphaedit_core.drift import (
 )
 from alphaedit_core.drift_pictures import columns, drift_html, limits, reason
 from alphaedit_core.errors import Cancelled, InputError, SessionError
+from alphaedit_core.model.tokenization import encode
 from alphaedit_core.progress import Monitor
-from alphaedit_core.prompts import encode
 from alphaedit_core.session import EditSession
 from alphaedit_core.statistics import pack
 

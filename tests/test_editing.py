@@ -14,10 +14,10 @@ from alphaedit_core.closed_form import EarlierKeys
 from alphaedit_core.editing import BatchWrite, Space, shares_left, write_batch
 from alphaedit_core.editors import editor_class
 from alphaedit_core.hyperparameters import HyperParameters
-from alphaedit_core.memory import BatchPlan
-from alphaedit_core.models import EditableModel
+from alphaedit_core.model.batch_planning import BatchPlan
+from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.tokenization import Request, prepare
 from alphaedit_core.nullspace import Projector
-from alphaedit_core.prompts import Request, prepare
 from alphaedit_core.weights import EditedWeights
 from benchmarks.textbook import dense, plain_target, plain_update
 

@@ -24,10 +24,10 @@ from alphaedit_core.editors import Tuner, Work, editor_class, editors, register
 from alphaedit_core.errors import Cancelled, InputError, SessionError
 from alphaedit_core.hyperparameters import HyperParameters
 from alphaedit_core.keys import SubjectStates
-from alphaedit_core.memory import plan_batches
+from alphaedit_core.model.batch_planning import plan_batches
+from alphaedit_core.model.tokenization import prepare
 from alphaedit_core.nullspace import InverseMoment, Projector
 from alphaedit_core.progress import Monitor
-from alphaedit_core.prompts import prepare
 from alphaedit_core.session import EditSession, default_hyperparameters
 
 ALL = list(editors())

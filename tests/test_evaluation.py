@@ -25,9 +25,9 @@ from alphaedit_core.likelihood import rate
 from alphaedit_core.metrics import Answer, Ask, Metric, Rated, Written, metrics
 from alphaedit_core.metrics.fluency import variety
 from alphaedit_core.metrics.matching import begins, mentions
-from alphaedit_core.models import EditableModel
+from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.tokenization import encode, target_ids
 from alphaedit_core.progress import Monitor
-from alphaedit_core.prompts import encode, target_ids
 from alphaedit_core.writing import write
 
 TOLD = FACTS[0].changed(

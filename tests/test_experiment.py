@@ -46,7 +46,7 @@ from alphaedit_core.experiment_files import write_manifest
 from alphaedit_core.experiment_report import experiment_html, paper_table, whole_table
 from alphaedit_core.hidden_drift import hidden_drift, sentences_without
 from alphaedit_core.likelihood import perplexity
-from alphaedit_core.models import EditableModel
+from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.progress import Monitor, Stage
 from alphaedit_core.published import COLUMNS, published
 from alphaedit_core.session import EditSession

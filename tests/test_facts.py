@@ -279,7 +279,10 @@ def test_html_escapes_every_text() -> None:
 
 
 def test_facts_are_read_without_torch() -> None:
-    code = "import sys, alphaedit_core.data.fact_files; print({'torch', 'transformers'} & set(sys.modules))"
+    code = (
+        "import sys, alphaedit_core.data.fact_files; "
+        "print({'torch', 'transformers'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 

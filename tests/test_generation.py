@@ -25,9 +25,9 @@ from alphaedit_core.generation import (
     text_of,
 )
 from alphaedit_core.likelihood import score, score_ids
-from alphaedit_core.models import EditableModel
+from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.tokenization import encode, target_ids
 from alphaedit_core.progress import Monitor
-from alphaedit_core.prompts import encode, target_ids
 
 PROMPT = "The Eiffel Tower is in"
 

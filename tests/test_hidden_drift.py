@@ -31,8 +31,8 @@ from alphaedit_core.hidden_drift import (
     unrelated_prompts,
 )
 from alphaedit_core.hidden_drift_picture import mean_of
+from alphaedit_core.model.tokenization import encode
 from alphaedit_core.progress import Monitor
-from alphaedit_core.prompts import encode
 from alphaedit_core.session import EditSession
 
 PROMPTS = [

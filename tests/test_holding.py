@@ -17,7 +17,7 @@ from examples import CONTEXTS, FACTS, quiet, small
 from tiny import expected_places, tiny_model, tiny_tokenizer
 
 from alphaedit_core.errors import SessionError
-from alphaedit_core.models import EditableModel, wrap
+from alphaedit_core.model.loading import EditableModel, wrap
 from alphaedit_core.session import EditSession
 
 

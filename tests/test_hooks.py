@@ -15,11 +15,11 @@ from tiny import prose, tiny_model
 from torch import Tensor, nn
 
 from alphaedit_core.errors import StructureError
-from alphaedit_core.forward import ending_before, record, run_model, tap
-from alphaedit_core.hooks import own_hooks
 from alphaedit_core.keys import SubjectStates
-from alphaedit_core.memory import BatchPlan
-from alphaedit_core.models import EditableModel
+from alphaedit_core.model.batch_planning import BatchPlan
+from alphaedit_core.model.forward import ending_before, record, run_model, tap
+from alphaedit_core.model.hooks import own_hooks
+from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.session import EditSession
 from alphaedit_core.statistics import collect_statistics
 

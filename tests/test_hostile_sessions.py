@@ -19,9 +19,10 @@ import torch
 from examples import CONTEXTS, FACTS, quiet, small
 from tiny import tiny_model
 
-from alphaedit_core import ledger, models
+from alphaedit_core import ledger
 from alphaedit_core.cli import main
 from alphaedit_core.errors import AlphaEditError, CorruptFileError, InputError
+from alphaedit_core.model import loading as models
 from alphaedit_core.session import EditSession
 from alphaedit_core.sketches import apart, sketch
 from alphaedit_core.storage.tensor_files import load_tensors, save_tensors

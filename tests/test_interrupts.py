@@ -14,11 +14,11 @@ import torch
 from examples import CONTEXTS, FACTS, quiet, small
 from tiny import tiny_model
 
-from alphaedit_core import hooks as hooks_module
 from alphaedit_core import weights as weights_module
-from alphaedit_core.forward import record
 from alphaedit_core.likelihood import score
-from alphaedit_core.models import EditableModel
+from alphaedit_core.model import hooks as hooks_module
+from alphaedit_core.model.forward import record
+from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.session import EditSession
 
 CORE = str(Path(hooks_module.__file__).parent)

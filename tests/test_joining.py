@@ -10,8 +10,8 @@ from tiny import tiny_tokenizer
 
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.data.joining import bare, joint, statement
-from alphaedit_core.models import EditableModel
-from alphaedit_core.prompts import encode, target_ids
+from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.tokenization import encode, target_ids
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,10 @@ from torch import Tensor
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.errors import Cancelled
 from alphaedit_core.keys import SubjectStates
-from alphaedit_core.memory import BatchPlan
-from alphaedit_core.models import EditableModel
+from alphaedit_core.model.batch_planning import BatchPlan
+from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.tokenization import Request, Row, prepare
 from alphaedit_core.progress import Monitor
-from alphaedit_core.prompts import Request, Row, prepare
 
 quiet = Monitor(show=None)
 FACTS = [

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from tiny import CORPUS, KINDS, prose, tiny_model, tiny_tokenizer
 from torch import Tensor
 
-from alphaedit_core import prefixes
 from alphaedit_core.errors import Cancelled, InputError
 from alphaedit_core.likelihood import Score, perplexity, rate, score, score_ids
-from alphaedit_core.memory import BatchPlan
-from alphaedit_core.models import EditableModel
+from alphaedit_core.model import prefix_cache as prefixes
+from alphaedit_core.model.batch_planning import BatchPlan
+from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.tokenization import encode, target_ids
 from alphaedit_core.progress import Monitor
-from alphaedit_core.prompts import encode, target_ids
 
 PAIRS = [
     ("The Eiffel Tower is in the city of", "Rome in Italy"),

@@ -18,20 +18,20 @@ from safetensors.torch import load_file, save_file
 from tiny import expected_places, tiny_language_model, tiny_model, tiny_tokenizer
 from transformers import ByT5Tokenizer
 
-from alphaedit_core import models
 from alphaedit_core.completions import complete
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.errors import Cancelled, InputError, StructureError
-from alphaedit_core.identity import identity
-from alphaedit_core.models import (
+from alphaedit_core.model import loading as models
+from alphaedit_core.model.identity import identity
+from alphaedit_core.model.loading import (
     EditableModel,
     fingerprint,
     load_model,
     resolve_device,
     wrap,
 )
+from alphaedit_core.model.tokenization import prepare
 from alphaedit_core.progress import Monitor
-from alphaedit_core.prompts import prepare
 from alphaedit_core.storage.downloads import SMOLLM2, is_cached
 
 quiet = Monitor(show=None)

@@ -13,7 +13,7 @@ from tiny import prose, tiny_model
 
 from alphaedit_core.drift import weight_changes
 from alphaedit_core.errors import DivergedError, InputError, SessionError
-from alphaedit_core.models import EditableModel
+from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.nullspace import spectrum
 from alphaedit_core.session import EditSession
 from alphaedit_core.statistics import collect_statistics

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from alphaedit_core import nullspace
 from alphaedit_core.errors import CorruptFileError, InputError
-from alphaedit_core.identity import Identity
+from alphaedit_core.model.identity import Identity
 from alphaedit_core.nullspace import (
     Projector,
     Spectrum,

@@ -13,10 +13,10 @@ from tiny import LAYOUTS, tiny_model
 from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
-from alphaedit_core import prefixes as prefixes_module
-from alphaedit_core.forward import run_model
-from alphaedit_core.models import EditableModel
-from alphaedit_core.prefixes import Prefixes, shared_beginnings
+from alphaedit_core.model import prefix_cache as prefixes_module
+from alphaedit_core.model.forward import run_model
+from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.prefix_cache import Prefixes, shared_beginnings
 
 #: Nothing; one that is all of a shared beginning; long ones, some beyond a sliding window of 8.
 ROWS = [

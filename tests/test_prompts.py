@@ -17,8 +17,8 @@ from alphaedit_core.completions import complete
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.errors import InputError
 from alphaedit_core.likelihood import score
-from alphaedit_core.models import EditableModel
-from alphaedit_core.prompts import Request, Row, encode, locate, prepare, target_ids
+from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.tokenization import Request, Row, encode, locate, prepare, target_ids
 from alphaedit_core.session import EditSession
 
 BYTES = tiny_tokenizer("bytes")

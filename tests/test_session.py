@@ -22,7 +22,7 @@ from alphaedit_core.data.facts import Fact
 from alphaedit_core.data.superseding import Superseded
 from alphaedit_core.errors import Cancelled, FingerprintError, InputError, SessionError
 from alphaedit_core.export import facts_in_model
-from alphaedit_core.models import EditableModel
+from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.progress import Monitor
 from alphaedit_core.retention import retention
 from alphaedit_core.session import EditSession

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from alphaedit_core import statistics
 from alphaedit_core.errors import Cancelled, CorruptFileError, FingerprintError, InputError
-from alphaedit_core.models import EditableModel
+from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.progress import Monitor, Stage
 from alphaedit_core.statistics import (
     add_outer_products,

@@ -17,12 +17,12 @@ from alphaedit_core import targets as targets_module
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.errors import Cancelled, SessionError
 from alphaedit_core.hyperparameters import HyperParameters
-from alphaedit_core.memory import BatchPlan
-from alphaedit_core.models import EditableModel
+from alphaedit_core.model.batch_planning import BatchPlan
+from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.packed_rows import Suffixes
+from alphaedit_core.model.tokenization import prepare
 from alphaedit_core.progress import Monitor
-from alphaedit_core.prompts import prepare
 from alphaedit_core.session import EditSession
-from alphaedit_core.suffixes import Suffixes
 from alphaedit_core.targets import Place, Targets, find_targets
 from benchmarks.textbook import PlainTarget, plain_target
 

@@ -21,7 +21,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from alphaedit_core import texts
 from alphaedit_core.errors import FetchError, InputError
-from alphaedit_core.models import EditableModel, wrap
+from alphaedit_core.model.loading import EditableModel, wrap
 from alphaedit_core.progress import Monitor
 from alphaedit_core.storage.cache import texts_dir
 from alphaedit_core.storage.downloads import WIKIPEDIA, fetch_packaged

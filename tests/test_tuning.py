@@ -15,11 +15,11 @@ from torch.nn import functional as F
 from alphaedit_core.editors import Tuner, editor_class
 from alphaedit_core.errors import Cancelled
 from alphaedit_core.hyperparameters import HyperParameters
-from alphaedit_core.memory import BatchPlan
-from alphaedit_core.models import EditableModel
+from alphaedit_core.model.batch_planning import BatchPlan
+from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.tokenization import Request, prepare
 from alphaedit_core.nullspace import Projector
 from alphaedit_core.progress import Monitor
-from alphaedit_core.prompts import Request, prepare
 from alphaedit_core.tuning import tune
 
 HP = HyperParameters(layers=(1,), steps=6, step_size=0.01, loss_stop=0.0, norm_constraint=0.025)

@@ -7,7 +7,7 @@ import torch
 from tiny import HIDDEN, INNER, tiny_model
 
 from alphaedit_core.changes import LowRank, compose
-from alphaedit_core.models import EditableModel, fingerprint
+from alphaedit_core.model.loading import EditableModel, fingerprint
 from alphaedit_core.weights import EditedWeights
 
 LAYERS = (0, 2)

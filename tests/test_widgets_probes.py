@@ -18,8 +18,9 @@ from alphaedit_core import session as session_module
 from alphaedit_core.completions import added_text, complete
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.errors import Cancelled, InputError, SessionError
-from alphaedit_core.forward import pad_rows
 from alphaedit_core.likelihood import score
+from alphaedit_core.model.forward import pad_rows
+from alphaedit_core.model.tokenization import encode
 from alphaedit_core.probes import (
     Probe,
     ProbeRow,
@@ -31,7 +32,6 @@ from alphaedit_core.probes import (
     probes_of,
 )
 from alphaedit_core.progress import Monitor
-from alphaedit_core.prompts import encode
 from alphaedit_core.session import EditSession
 from widgets.probes import ProbesPanel
 from widgets.state import State

@@ -15,8 +15,8 @@ import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from alphaedit_core.anatomy import Places
-from alphaedit_core.models import EditableModel, wrap
+from alphaedit_core.model.architecture import Places
+from alphaedit_core.model.loading import EditableModel, wrap
 
 HIDDEN, INNER, BLOCKS, WINDOW = 32, 48, 3, 64
 

@@ -9,7 +9,7 @@ import ipywidgets as W
 
 from alphaedit_core.errors import InputError
 from alphaedit_core.generation import Sampling, has_chat
-from alphaedit_core.models import EditableModel
+from alphaedit_core.model.loading import EditableModel
 
 from .panel import row
 

@@ -10,8 +10,8 @@ import psutil
 import torch
 
 from alphaedit_core.display.escaping import escape
-from alphaedit_core.memory import free_memory
-from alphaedit_core.models import PACKAGED, EditableModel, load_model
+from alphaedit_core.model.batch_planning import free_memory
+from alphaedit_core.model.loading import PACKAGED, EditableModel, load_model
 from alphaedit_core.session import EditSession
 
 from .panel import Panel, button, row, text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from alphaedit_core.prompts import target_ids
+from alphaedit_core.model.tokenization import target_ids
 
 from .chips import visible
 

@@ -86,7 +86,7 @@ def models(arguments: argparse.Namespace, monitor: Monitor) -> None:
 
 def fetch(arguments: argparse.Namespace, monitor: Monitor) -> None:
     """Fetch by name, and convert a model so that it loads fast."""
-    from alphaedit_core.models import DEFAULT_MODEL, PACKAGED, locate
+    from alphaedit_core.model.loading import DEFAULT_MODEL, PACKAGED, locate
     from alphaedit_core.texts import WikipediaSample
 
     names = [arguments.name] if arguments.name is not None else [DEFAULT_MODEL, _TEXT]
@@ -106,7 +106,7 @@ def fetch(arguments: argparse.Namespace, monitor: Monitor) -> None:
 def _report() -> dict[str, Any]:
     """Everything, ready for JSON."""
     from alphaedit_core.hyperparameters import presets
-    from alphaedit_core.models import DEFAULT_MODEL
+    from alphaedit_core.model.loading import DEFAULT_MODEL
     from alphaedit_core.storage.cache import cache_dir
     from alphaedit_core.storage.downloads import GEMMA3, SMOLLM2, WIKIPEDIA, is_cached
 

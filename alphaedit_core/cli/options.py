@@ -13,7 +13,7 @@ from alphaedit_core.progress import Monitor
 if TYPE_CHECKING:
     from alphaedit_core.data.reference_texts import References
     from alphaedit_core.hyperparameters import HyperParameters
-    from alphaedit_core.models import EditableModel
+    from alphaedit_core.model.loading import EditableModel
     from alphaedit_core.session import EditSession
 
 #: What ``add_subparsers`` gives.
@@ -224,7 +224,7 @@ def model_name(given: str | None) -> str:
 
 def load(arguments: argparse.Namespace, monitor: Monitor) -> EditableModel:
     """The model that the arguments ask for."""
-    from alphaedit_core.models import load_model
+    from alphaedit_core.model.loading import load_model
 
     name = model_name(arguments.model)
     return load_model(name, arguments.device, arguments.dtype, monitor=monitor)
@@ -237,7 +237,7 @@ def load_session(folder: Path, arguments: argparse.Namespace, monitor: Monitor) 
         FingerprintError: if that one has other weights.
     """
     from alphaedit_core import ledger
-    from alphaedit_core.models import load_model
+    from alphaedit_core.model.loading import load_model
     from alphaedit_core.session import EditSession
 
     model = None

@@ -12,7 +12,7 @@ from alphaedit_core.progress import Monitor
 from . import options, output
 
 if TYPE_CHECKING:
-    from alphaedit_core.models import EditableModel
+    from alphaedit_core.model.loading import EditableModel
     from alphaedit_core.statistics_files import KeyStatistics
 
 _HEADINGS = ("layer", "d_in", "tokens", "trace", "checksum")

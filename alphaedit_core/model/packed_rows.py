@@ -17,9 +17,9 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from .call_shapes import Place, call_shapes
 from .forward import BlockCall, proceed, record
-from .models import EditableModel
+from .loading import EditableModel
 from .packed_attention import PackedGroup, can_pack, packed
-from .prefixes import Prefixes
+from .prefix_cache import Prefixes
 
 
 class Suffixes:

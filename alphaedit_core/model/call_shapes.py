@@ -18,8 +18,8 @@ from torch import Tensor
 from transformers.cache_utils import Cache
 
 from .forward import BlockCall, record
-from .models import EditableModel
-from .prefixes import Prefixes
+from .loading import EditableModel
+from .prefix_cache import Prefixes
 
 #: Where a tensor stands: index of the block, name of the argument, and places inside of it.
 Place = tuple[int | str, ...]

@@ -19,10 +19,10 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 
+from alphaedit_core.errors import CorruptFileError
 from alphaedit_core.storage.tensor_files import tensor_digest
 
-from .errors import CorruptFileError
-from .models import EditableModel
+from .loading import EditableModel
 
 #: Fields of a configuration that no number depends on, besides those that begin with "_".
 _VOLATILE = {

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from .errors import StructureError
+from alphaedit_core.errors import StructureError
+
 from .hooks import own_hooks
 
 #: Parameters that only a module which mixes tokens takes.

@@ -16,10 +16,10 @@ import torch
 
 from alphaedit_core.data.facts import Fact, shown
 from alphaedit_core.data.joining import bare, joint, spaceless
+from alphaedit_core.errors import InputError
 
-from .errors import InputError
 from .forward import pad_rows, record
-from .models import EditableModel
+from .loading import EditableModel
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

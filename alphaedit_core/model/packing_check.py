@@ -12,12 +12,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .errors import StructureError
+from alphaedit_core.errors import StructureError
+from alphaedit_core.progress import Monitor
+
 from .forward import pad_rows, record
-from .models import EditableModel
-from .progress import Monitor
-from .suffixes import Suffixes
-from .trials import allowed_gap, gap
+from .load_checks import allowed_gap, gap
+from .loading import EditableModel
+from .packed_rows import Suffixes
 
 #: Token ids of the rows, and where what is kept of each ends; two suffixes are of one length.
 _ROWS = (

@@ -20,16 +20,22 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import torch
 
+from alphaedit_core.errors import (
+    AlphaEditError,
+    CorruptFileError,
+    InputError,
+    SessionError,
+    StructureError,
+)
+from alphaedit_core.progress import Monitor
 from alphaedit_core.storage.cache import models_dir
 from alphaedit_core.storage.files import atomic_folder, read_json, sha256_of_file, write_json_atomic
 from alphaedit_core.storage.tensor_files import give_usual_mode
 
-from .anatomy import Anatomy, Places, find_anatomy
-from .errors import AlphaEditError, CorruptFileError, InputError, SessionError, StructureError
+from .architecture import Anatomy, Places, find_anatomy
 from .gguf_parts import check_whole, join, parts_of
-from .holding import Hold, hold_of, wraps_of
-from .progress import Monitor
-from .trials import check_cache, mlp_reach
+from .load_checks import check_cache, mlp_reach
+from .ownership import Hold, hold_of, wraps_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast

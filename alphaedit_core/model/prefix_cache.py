@@ -20,7 +20,7 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from .forward import by_length, ending_before, pad_rows, run_model
-from .models import EditableModel
+from .loading import EditableModel
 
 #: Padding that a pass may hold in any case: fewer passes are worth it.
 _SLACK = 32

@@ -14,8 +14,8 @@ from weakref import WeakSet
 from torch import nn
 
 if TYPE_CHECKING:
-    from .anatomy import Anatomy
-    from .models import EditableModel
+    from .architecture import Anatomy
+    from .loading import EditableModel
 
 _ATTRIBUTE = "_alphaedit_hold"
 

@@ -22,9 +22,10 @@ import torch
 from torch import Tensor, nn
 from transformers.cache_utils import Cache
 
-from .errors import StructureError
+from alphaedit_core.errors import StructureError
+
 from .hooks import own_hooks
-from .models import EditableModel
+from .loading import EditableModel
 
 
 class _Stop(Exception):

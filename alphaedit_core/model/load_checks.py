@@ -16,13 +16,14 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-from .errors import StructureError
+from alphaedit_core.errors import StructureError
+
 from .hooks import own_hooks
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from .anatomy import Anatomy
+    from .architecture import Anatomy
 
 #: Token ids of two texts that end together: so one of them is padded in front.
 _TEXTS = ((5, 9, 6, 7, 11, 8, 4), (12, 7, 8, 10, 6))
