@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from alphaedit_core.corpora.sources import TextSource, open_text
 from alphaedit_core.data.facts import kind, shown
 from alphaedit_core.model.forward import by_length, pad_rows, record
 from alphaedit_core.model.loading import EditableModel
@@ -30,7 +31,6 @@ from .integers import as_integer
 from .progress import Monitor
 from .results import html_table, text_table
 from .session import EditSession
-from .texts import TextSource, open_text
 
 #: Prompts that are read where none are given, and tokens of each at most.
 PROMPTS, TOKENS = 200, 64

@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from alphaedit_core.corpora.sources import TextSource, open_text
 from alphaedit_core.model.forward import ending_before, run_model, tap
 from alphaedit_core.model.identity import Identity, identity, unedited
 from alphaedit_core.model.loading import EditableModel
@@ -42,7 +43,6 @@ from .statistics_files import (
     read_layers,
     write_layers,
 )
-from .texts import TextSource, open_text
 
 log = logging.getLogger(__name__)
 

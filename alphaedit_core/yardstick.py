@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from os import PathLike
 
+from alphaedit_core.corpora.sources import TextSource
 from alphaedit_core.model.loading import EditableModel
 
 from .drift import Reading
 from .hidden_drift import DEFINITIONS, compare_states, end_states, sentences_without
 from .progress import Monitor
-from .texts import TextSource
 
 _STATES = "hidden states h of unrelated prompts after the last edited block"
 DRIFTS: Mapping[str, str] = {

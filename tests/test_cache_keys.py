@@ -21,6 +21,7 @@ from tiny import HIDDEN, prose, tiny_model, tiny_tokenizer
 
 from alphaedit_core import contexts as contexts_module
 from alphaedit_core.contexts import OPENINGS, own_contexts, sample_contexts
+from alphaedit_core.corpora.sources import ModelSamples
 from alphaedit_core.errors import CorruptFileError, FingerprintError, SessionError
 from alphaedit_core.ledger import load_manifest
 from alphaedit_core.ledger import save_session as write_session
@@ -31,7 +32,6 @@ from alphaedit_core.statistics import cached_checksums, collect_statistics
 from alphaedit_core.statistics_files import KeyStatistics, export_statistics
 from alphaedit_core.statistics_import import import_statistics
 from alphaedit_core.storage.tensor_files import load_tensors
-from alphaedit_core.texts import ModelSamples
 
 LAYERS = (0, 2)
 

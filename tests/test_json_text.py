@@ -15,6 +15,7 @@ import pytest
 
 from alphaedit_core import ability_tasks
 from alphaedit_core.cli import main, options, settings
+from alphaedit_core.corpora.sources import TextFile
 from alphaedit_core.data.datasets import read_records
 from alphaedit_core.data.fact_files import facts_from_bytes, read_facts
 from alphaedit_core.data.reference_texts import read_references
@@ -26,7 +27,6 @@ from alphaedit_core.ledger import check_place, load_manifest
 from alphaedit_core.storage import json_text
 from alphaedit_core.storage.files import check_name, read_json, write_json_atomic
 from alphaedit_core.storage.json_text import MOST_NESTED, parse_json, to_json
-from alphaedit_core.texts import TextFile
 
 DEEP, LONG = "[" * 100_000, '[{"a": ' + "9" * 5_000 + "}]"
 

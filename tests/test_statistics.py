@@ -21,6 +21,7 @@ from tiny import INNER, KINDS, WINDOW, prose, tiny_model, tiny_tokenizer
 from torch import Tensor
 
 from alphaedit_core import statistics
+from alphaedit_core.corpora.sources import TextFile
 from alphaedit_core.errors import Cancelled, CorruptFileError, FingerprintError, InputError
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.progress import Monitor, Stage
@@ -38,7 +39,6 @@ from alphaedit_core.statistics_files import (
     layer_file,
 )
 from alphaedit_core.statistics_import import import_statistics
-from alphaedit_core.texts import TextFile
 
 CHUNK = statistics.WINDOWS_AT_ONCE * WINDOW
 quiet = Monitor(show=None)

@@ -141,6 +141,6 @@ def test_what_is_in_the_cache_is_known_without_reading_it(
     monkeypatch.setenv("ALPHAEDIT_CACHE", str(tmp_path / "empty"))
     # Nothing is fetched to learn that nothing is there.
     monkeypatch.setattr(
-        "alphaedit_core.texts.fetch_packaged", lambda *_, **__: pytest.fail("fetched")
+        "alphaedit_core.corpora.sources.fetch_packaged", lambda *_, **__: pytest.fail("fetched")
     )
     assert cached_checksums(model, "wikipedia-sample", hp.layers, 1024) is None

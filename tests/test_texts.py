@@ -19,13 +19,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from alphaedit_core import texts
-from alphaedit_core.errors import FetchError, InputError
-from alphaedit_core.model.loading import EditableModel, wrap
-from alphaedit_core.progress import Monitor
-from alphaedit_core.storage.cache import texts_dir
-from alphaedit_core.storage.downloads import WIKIPEDIA, fetch_packaged
-from alphaedit_core.texts import (
+from alphaedit_core.corpora import sources as texts
+from alphaedit_core.corpora.sources import (
     HuggingFaceText,
     ModelSamples,
     TextFile,
@@ -33,7 +28,12 @@ from alphaedit_core.texts import (
     WikipediaSample,
     open_text,
 )
-from alphaedit_core.wikitext import articles, plain_prose
+from alphaedit_core.corpora.wikitext import articles, plain_prose
+from alphaedit_core.errors import FetchError, InputError
+from alphaedit_core.model.loading import EditableModel, wrap
+from alphaedit_core.progress import Monitor
+from alphaedit_core.storage.cache import texts_dir
+from alphaedit_core.storage.downloads import WIKIPEDIA, fetch_packaged
 
 quiet = Monitor(show=None)
 
@@ -267,7 +267,7 @@ def test_an_unreachable_hub_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     script = (
         "from alphaedit_core.errors import FetchError\n"
-        "from alphaedit_core.texts import open_text\n"
+        "from alphaedit_core.corpora.sources import open_text\n"
         "source = open_text('hf:wikimedia/wikipedia')\n"
         "for use in (source.checksum, lambda: next(source.documents())):\n"
         "    try:\n"
@@ -445,7 +445,7 @@ def test_what_cannot_be_opened(spec: str, said: str) -> None:
 
 def test_importing_the_sources_does_not_import_torch() -> None:
     script = (
-        "import sys, alphaedit_core.texts, alphaedit_core.storage.downloads\n"
+        "import sys, alphaedit_core.corpora.sources, alphaedit_core.storage.downloads\n"
         "heavy = {'torch', 'transformers', 'datasets', 'mwparserfromhell'} & set(sys.modules)\n"
         "print(sorted(heavy))"
     )

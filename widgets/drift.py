@@ -8,13 +8,13 @@ from typing import Any
 
 import ipywidgets as W
 
+from alphaedit_core.corpora.sources import TextSource
 from alphaedit_core.display.escaping import escape
 from alphaedit_core.drift import OK, WINDOW, WINDOWS, Drift, Drifts
 from alphaedit_core.drift_pictures import NAMES, columns, drift_html, limits, reason, title
 from alphaedit_core.errors import Cancelled, SessionError
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session import EditSession
-from alphaedit_core.texts import TextSource
 
 from .drift_figure import DriftFigure
 from .hidden_drift import HiddenStates
@@ -37,7 +37,7 @@ class DriftPanel(Panel):
 
     Args:
         source: the session, or the state that this panel shares with others.
-        probe: the text to measure on, as :func:`alphaedit_core.texts.open_text` takes it; None for
+        probe: the text to measure on, as :func:`alphaedit_core.corpora.sources.open_text` takes it; None for
             the packaged text that is set aside from all statistics, or the session's own file.
 
     Attributes:

@@ -8,6 +8,7 @@ from typing import Any
 
 import ipywidgets as W
 
+from alphaedit_core.corpora.sources import open_text
 from alphaedit_core.editors.words import settings_words
 from alphaedit_core.errors import AlphaEditError
 from alphaedit_core.hyperparameters import HyperParameters
@@ -15,7 +16,6 @@ from alphaedit_core.progress import Monitor
 from alphaedit_core.results import html_table
 from alphaedit_core.rivals import Contest, compare_editors
 from alphaedit_core.session import EditSession
-from alphaedit_core.texts import open_text
 
 from .jobs import Job
 from .method_controls import MethodControls

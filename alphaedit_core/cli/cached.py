@@ -86,8 +86,8 @@ def models(arguments: argparse.Namespace, monitor: Monitor) -> None:
 
 def fetch(arguments: argparse.Namespace, monitor: Monitor) -> None:
     """Fetch by name, and convert a model so that it loads fast."""
+    from alphaedit_core.corpora.sources import WikipediaSample
     from alphaedit_core.model.loading import DEFAULT_MODEL, PACKAGED, locate
-    from alphaedit_core.texts import WikipediaSample
 
     names = [arguments.name] if arguments.name is not None else [DEFAULT_MODEL, _TEXT]
     for name in names:

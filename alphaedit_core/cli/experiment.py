@@ -136,8 +136,8 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
 def _probes(arguments: argparse.Namespace) -> Probes:
     """What is to be measured beside the metrics, read and checked."""
     from alphaedit_core.ability_tasks import read_tasks
+    from alphaedit_core.corpora.sources import open_text
     from alphaedit_core.experiment import Probes
-    from alphaedit_core.texts import open_text
 
     text = None
     if arguments.perplexity is not None:

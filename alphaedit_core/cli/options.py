@@ -268,8 +268,8 @@ def check_text(arguments: argparse.Namespace) -> None:
     Raises:
         InputError: if they cannot be used with any model.
     """
+    from alphaedit_core.corpora.sources import open_text
     from alphaedit_core.hyperparameters import HyperParameters, parse_layers
-    from alphaedit_core.texts import open_text
 
     if arguments.layers is not None:
         HyperParameters(layers=parse_layers(arguments.layers))
@@ -288,7 +288,7 @@ def text_settings(arguments: argparse.Namespace, model: EditableModel) -> HyperP
 
 def text_ready(spec: str, model: EditableModel, monitor: Monitor) -> None:
     """Fetch and clean the packaged text now, if it is what ``spec`` names."""
-    from alphaedit_core.texts import WikipediaSample, open_text
+    from alphaedit_core.corpora.sources import WikipediaSample, open_text
 
     source = open_text(spec, model, monitor)
     if isinstance(source, WikipediaSample):

@@ -124,8 +124,8 @@ def require_same(kept: HyperParameters, asked: Mapping[str, Any], session: str) 
 
 def _checked(source: str, name: str, value: Any) -> Any:
     """A value that some model could be edited with; paths made absolute for sessions to keep."""
+    from alphaedit_core.corpora.sources import open_text
     from alphaedit_core.hyperparameters import HyperParameters, typed
-    from alphaedit_core.texts import open_text
 
     try:
         valid = typed(name, value)

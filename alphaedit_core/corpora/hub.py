@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from alphaedit_core.errors import FetchError, InputError
 from alphaedit_core.storage.files import sha256_of_file
-
-from .errors import FetchError, InputError
 
 DEFAULT_DATASET = "wikimedia/wikipedia"
 

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from .errors import InputError
+from alphaedit_core.errors import InputError
 
 if TYPE_CHECKING:
     import torch

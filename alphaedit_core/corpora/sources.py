@@ -13,15 +13,15 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from alphaedit_core.errors import InputError
+from alphaedit_core.progress import Monitor
 from alphaedit_core.storage.cache import texts_dir
 from alphaedit_core.storage.downloads import WIKIPEDIA, fetch_packaged
 from alphaedit_core.storage.files import sha256_of_file, write_atomic
 from alphaedit_core.storage.json_text import parse_json
 
-from .errors import InputError
-from .progress import Monitor
-from .text_from_hub import DEFAULT_DATASET, HuggingFaceText
-from .text_from_model import ModelSamples
+from .hub import DEFAULT_DATASET, HuggingFaceText
+from .model_samples import ModelSamples
 from .wikitext import CLEANING_VERSION, articles, plain_prose
 
 if TYPE_CHECKING:
