@@ -43,7 +43,7 @@ _HOMES = {
     "Threshold": "nullspace",
     "collect_statistics": "statistics",
     "compare_editors": "rivals",
-    "complete": "completions",
+    "complete": "inference.completions",
     "default_hyperparameters": "session",
     "evaluate": "evaluation",
     "example_facts": "data.fact_files",
@@ -51,11 +51,11 @@ _HOMES = {
     "import_statistics": "statistics_import",
     "load_model": "model.loading",
     "measure_ability": "ability",
-    "perplexity": "likelihood",
+    "perplexity": "inference.scoring",
     "read_facts": "data.fact_files",
     "read_records": "data.datasets",
     "read_tasks": "ability_tasks",
-    "score": "likelihood",
+    "score": "inference.scoring",
     "spectra": "nullspace",
     "spectrum": "nullspace",
     "wrap": "model.loading",
@@ -69,7 +69,6 @@ __all__ = ["__version__", *_HOMES]
 if TYPE_CHECKING:
     from .ability import measure_ability
     from .ability_tasks import read_tasks
-    from .completions import complete
     from .data.datasets import read_records
     from .data.fact_files import example_facts, read_facts, write_facts
     from .data.facts import Fact
@@ -86,7 +85,8 @@ if TYPE_CHECKING:
     )
     from .evaluation import Evaluation, evaluate
     from .hyperparameters import HyperParameters
-    from .likelihood import perplexity, score
+    from .inference.completions import complete
+    from .inference.scoring import perplexity, score
     from .model.architecture import Places
     from .model.loading import EditableModel, load_model, wrap
     from .nullspace import Projector, Spectrum, Threshold, spectra, spectrum

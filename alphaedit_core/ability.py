@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from alphaedit_core.display.escaping import escape
+from alphaedit_core.inference.scoring import rate
 from alphaedit_core.model.loading import EditableModel, using_model
 from alphaedit_core.model.tokenization import encode, target_ids
 
 from .ability_tasks import Item, Task
 from .errors import InputError, SessionError
 from .integers import as_integer
-from .likelihood import rate
 from .progress import Monitor
 from .results import html_table, text_table
 from .session import EditSession

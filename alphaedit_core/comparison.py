@@ -7,13 +7,19 @@ from dataclasses import dataclass, replace
 
 from alphaedit_core.data.joining import bare
 from alphaedit_core.display.text_diff import Difference, difference, words
-from alphaedit_core.metrics.matching import mentions
+from alphaedit_core.inference.matching import mentions
+from alphaedit_core.inference.scoring import Score, score, score_ids
+from alphaedit_core.inference.token_by_token import (
+    Sampling,
+    TokenStep,
+    chat_ids,
+    continuation,
+    text_of,
+)
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.tokenization import target_ids
 
 from .errors import InputError
-from .generation import Sampling, TokenStep, chat_ids, continuation, text_of
-from .likelihood import Score, score, score_ids
 from .progress import Monitor
 from .session import EditSession
 

@@ -14,9 +14,9 @@ import torch
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.data.joining import bare
 from alphaedit_core.data.superseding import Standing
-from alphaedit_core.metrics.matching import begins
+from alphaedit_core.inference.matching import begins
+from alphaedit_core.inference.scoring import score
 
-from .likelihood import score
 from .progress import Monitor
 from .results import EditResult, Outcome
 

@@ -20,12 +20,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from alphaedit_core.corpora.sources import TextSource, open_text
+from alphaedit_core.inference.completions import check_room
 from alphaedit_core.model.forward import by_length, pad_rows, record
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.tokenization import encode
 
 from .changes import Change, projected, total_change
-from .completions import check_room
 from .errors import FetchError, InputError, SessionError
 from .ledger import Entry
 from .nullspace import Spectrum

@@ -10,11 +10,12 @@ from typing import Any
 from alphaedit_core.data.records import Record
 from alphaedit_core.data.reference_texts import References
 from alphaedit_core.display.escaping import escape
+from alphaedit_core.inference.batch_generation import write
+from alphaedit_core.inference.scoring import rate
+from alphaedit_core.inference.token_by_token import has_chat
 from alphaedit_core.model.loading import EditableModel, using_model
 
 from .errors import InputError
-from .generation import has_chat
-from .likelihood import rate
 from .metrics import (
     Answer,
     Ask,
@@ -31,7 +32,6 @@ from .metrics import (
 )
 from .progress import Monitor
 from .results import html_table, text_table
-from .writing import write
 
 _HEADINGS = ("metric", "mean", "± error", "records", "better", "unit")
 

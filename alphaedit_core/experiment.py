@@ -29,6 +29,7 @@ from alphaedit_core.data.datasets import Records
 from alphaedit_core.data.facts import check_facts
 from alphaedit_core.data.records import Record, distinct
 from alphaedit_core.data.reference_texts import References
+from alphaedit_core.inference.scoring import perplexity
 from alphaedit_core.model.identity import identity
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.storage.files import check_name, write_atomic
@@ -53,7 +54,6 @@ from .experiment_files import (
 )  # fmt: skip
 from .hyperparameters import HyperParameters, in_words, model_name
 from .integers import as_integer
-from .likelihood import perplexity
 from .metrics import Compat, metric_class, metrics_for
 from .progress import Monitor
 from .results import html_table

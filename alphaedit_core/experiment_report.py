@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from alphaedit_core.data.datasets import dataset as reader
 from alphaedit_core.display.escaping import escape
 from alphaedit_core.display.html_page import page, scroll
+from alphaedit_core.inference.scoring import PERPLEXITY
 from alphaedit_core.storage.json_text import to_json
 
 from .ability import DEFINITIONS
 from .export import portable_name
-from .likelihood import PERPLEXITY
 from .metrics import metrics
 from .published import BATCH, COLUMNS, EDITS, published
 from .results import html_table, text_table

@@ -15,7 +15,7 @@ _LONGEST = 28
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from .likelihood import Score
+    from alphaedit_core.inference.scoring import Score
 
 
 def history_html(points: Sequence[HistoryPoint], new: str, old: str | None = None) -> str:

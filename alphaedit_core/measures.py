@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.data.records import Record
+from alphaedit_core.inference.scoring import perplexity
 from alphaedit_core.metrics.exact import EfficacyAccuracy
 from alphaedit_core.metrics.likelier import Efficacy, Generalisation, Specificity
 from alphaedit_core.model.loading import EditableModel
 
 from .evaluation import evaluate
-from .likelihood import perplexity
 from .progress import Monitor
 
 #: What the measures are; the perplexity is measured by itself.

@@ -28,14 +28,14 @@ import torch
 
 from alphaedit_core.data.facts import Fact, shown
 from alphaedit_core.data.templates import stripped
+from alphaedit_core.inference.completions import added_text
+from alphaedit_core.inference.scoring import Score, score
 from alphaedit_core.model.batch_planning import plan_batches
 from alphaedit_core.model.forward import by_length, pad_rows, record
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.tokenization import encode
 
-from .completions import added_text
 from .errors import InputError
-from .likelihood import Score, score
 from .progress import Monitor
 from .session import EditSession
 

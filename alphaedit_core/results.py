@@ -9,10 +9,10 @@ from typing import Any
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.data.superseding import Superseded
 from alphaedit_core.display.escaping import escape
+from alphaedit_core.inference.scoring import Score
 from alphaedit_core.storage.typed_records import read_record
 
 from .editing import LayerWrite
-from .likelihood import Score
 from .targets import Trace
 
 

@@ -15,12 +15,12 @@ from typing import Any
 
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.data.superseding import Written
+from alphaedit_core.inference.scoring import Score, score
 from alphaedit_core.model.loading import EditableModel
 
 from .drift import weight_changes
 from .errors import InputError, SessionError
 from .integers import as_integer
-from .likelihood import Score, score
 from .progress import Monitor
 from .results import html_table, text_table
 from .session import EditSession

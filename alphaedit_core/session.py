@@ -25,6 +25,8 @@ import transformers
 
 from alphaedit_core.data.facts import Fact, check_facts, checked_text, shown
 from alphaedit_core.data.superseding import named
+from alphaedit_core.inference.completions import TOKENS, added_text, complete
+from alphaedit_core.inference.scoring import score
 from alphaedit_core.model.batch_planning import BatchPlan, plan_batches
 from alphaedit_core.model.identity import Identity, describe, identity, precision
 from alphaedit_core.model.loading import EditableModel, changed_by_hand, load_model
@@ -32,7 +34,6 @@ from alphaedit_core.model.tokenization import Request, check_lengths, prepare
 
 from . import __version__, ledger
 from .changes import Change, Pruned, laid_out
-from .completions import TOKENS, added_text, complete
 from .contexts import own_contexts
 from .editing import BatchWrite, Space, write_batch
 from .editors import Editor, editor_class
@@ -48,7 +49,6 @@ from .hyperparameters import HyperParameters, Shape, preset_for, single_layer
 from .integers import as_integer
 from .key_memory import KeyMemory
 from .ledger import Batch, Entry
-from .likelihood import score
 from .nullspace import Bases, Spectrum, Threshold, spectra
 from .progress import Monitor
 from .results import EditResult, Outcome, Seen

@@ -31,9 +31,9 @@ from alphaedit_core.ability import (
     weighted_f1,
 )
 from alphaedit_core.ability_tasks import NAMES, Item, Task, read_tasks
-from alphaedit_core.completions import complete
 from alphaedit_core.errors import Cancelled, InputError, SessionError
-from alphaedit_core.likelihood import rate
+from alphaedit_core.inference.completions import complete
+from alphaedit_core.inference.scoring import rate
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.tokenization import encode, target_ids
 from alphaedit_core.progress import Monitor

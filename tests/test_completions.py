@@ -10,9 +10,9 @@ from tiny import KINDS, tiny_model, tiny_tokenizer
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GenerationConfig, PreTrainedTokenizerFast
 
-from alphaedit_core.completions import complete, new_text
 from alphaedit_core.errors import Cancelled
-from alphaedit_core.generation import continuation, text_of
+from alphaedit_core.inference.completions import complete, new_text
+from alphaedit_core.inference.token_by_token import continuation, text_of
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.tokenization import encode
 from alphaedit_core.progress import Monitor

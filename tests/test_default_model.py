@@ -8,8 +8,8 @@ import pytest
 import torch
 from examples import quiet
 
-from alphaedit_core.completions import complete
 from alphaedit_core.data.fact_files import example_facts
+from alphaedit_core.inference.completions import complete
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.session import EditSession
 

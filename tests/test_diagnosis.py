@@ -11,10 +11,10 @@ from tiny import tiny_model
 
 from alphaedit_core import diagnosis
 from alphaedit_core import session as session_module
-from alphaedit_core.completions import complete
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.diagnosis import diagnose, lost_facts, overwritten_by
-from alphaedit_core.likelihood import Score
+from alphaedit_core.inference.completions import complete
+from alphaedit_core.inference.scoring import Score
 from alphaedit_core.results import EditResult, Outcome, Seen
 from alphaedit_core.session import EditSession
 from alphaedit_core.targets import Trace

@@ -15,7 +15,6 @@ from tiny import WINDOW, prose, tiny_model
 
 from alphaedit_core import drift as drift_module
 from alphaedit_core import session as session_module
-from alphaedit_core.completions import complete
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.drift import (
     BANDS,
@@ -32,6 +31,7 @@ from alphaedit_core.drift import (
 )
 from alphaedit_core.drift_pictures import columns, drift_html, limits, reason
 from alphaedit_core.errors import Cancelled, InputError, SessionError
+from alphaedit_core.inference.completions import complete
 from alphaedit_core.model.tokenization import encode
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session import EditSession

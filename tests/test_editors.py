@@ -19,10 +19,10 @@ from torch import Tensor
 from alphaedit_core import session as session_module
 from alphaedit_core.changes import Dense, LowRank, Pruned, Sparse, dense, pruned_sum
 from alphaedit_core.closed_form import EarlierKeys
-from alphaedit_core.completions import complete
 from alphaedit_core.editors import Tuner, Work, editor_class, editors, register
 from alphaedit_core.errors import Cancelled, InputError, SessionError
 from alphaedit_core.hyperparameters import HyperParameters
+from alphaedit_core.inference.completions import complete
 from alphaedit_core.keys import SubjectStates
 from alphaedit_core.model.batch_planning import plan_batches
 from alphaedit_core.model.tokenization import prepare

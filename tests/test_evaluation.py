@@ -21,14 +21,14 @@ from alphaedit_core.data.records import Probe, Record
 from alphaedit_core.data.reference_texts import References
 from alphaedit_core.errors import Cancelled, InputError
 from alphaedit_core.evaluation import chosen, compared_with, evaluate
-from alphaedit_core.likelihood import rate
+from alphaedit_core.inference.batch_generation import write
+from alphaedit_core.inference.matching import begins, mentions
+from alphaedit_core.inference.scoring import rate
 from alphaedit_core.metrics import Answer, Ask, Metric, Rated, Written, metrics
 from alphaedit_core.metrics.fluency import variety
-from alphaedit_core.metrics.matching import begins, mentions
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.tokenization import encode, target_ids
 from alphaedit_core.progress import Monitor
-from alphaedit_core.writing import write
 
 TOLD = FACTS[0].changed(
     paraphrases=["One sees the Eiffel Tower in", "Everyone goes to the city of"],

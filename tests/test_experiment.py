@@ -18,7 +18,6 @@ from killed_experiments import killed_experiment, run_here
 from tiny import prose, tiny_model
 
 from alphaedit_core import session as session_module
-from alphaedit_core.completions import complete
 from alphaedit_core.data.datasets import Records, read_records
 from alphaedit_core.data.records import Record
 from alphaedit_core.data.reference_texts import References
@@ -45,7 +44,8 @@ from alphaedit_core.experiment import (
 from alphaedit_core.experiment_files import write_manifest
 from alphaedit_core.experiment_report import experiment_html, paper_table, whole_table
 from alphaedit_core.hidden_drift import hidden_drift, sentences_without
-from alphaedit_core.likelihood import perplexity
+from alphaedit_core.inference.completions import complete
+from alphaedit_core.inference.scoring import perplexity
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.progress import Monitor, Stage
 from alphaedit_core.published import COLUMNS, published

@@ -12,11 +12,12 @@ from tiny import KINDS, tiny_model, tiny_tokenizer
 from torch import Tensor
 from transformers import GenerationConfig
 
-from alphaedit_core import generation
-from alphaedit_core.completions import complete
 from alphaedit_core.display.text_diff import Difference, difference, words
 from alphaedit_core.errors import Cancelled, InputError, SessionError
-from alphaedit_core.generation import (
+from alphaedit_core.inference import token_by_token as generation
+from alphaedit_core.inference.completions import complete
+from alphaedit_core.inference.scoring import score, score_ids
+from alphaedit_core.inference.token_by_token import (
     Choice,
     Sampling,
     chat_ids,
@@ -24,7 +25,6 @@ from alphaedit_core.generation import (
     has_chat,
     text_of,
 )
-from alphaedit_core.likelihood import score, score_ids
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.tokenization import encode, target_ids
 from alphaedit_core.progress import Monitor

@@ -19,7 +19,6 @@ from tiny import prose, tiny_model, tiny_tokenizer
 from torch import Tensor
 
 from alphaedit_core import session as session_module
-from alphaedit_core.completions import complete
 from alphaedit_core.errors import Cancelled, InputError, SessionError
 from alphaedit_core.hidden_drift import (
     DEFINITIONS,
@@ -31,6 +30,7 @@ from alphaedit_core.hidden_drift import (
     unrelated_prompts,
 )
 from alphaedit_core.hidden_drift_picture import mean_of
+from alphaedit_core.inference.completions import complete
 from alphaedit_core.model.tokenization import encode
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session import EditSession

@@ -15,7 +15,7 @@ from examples import CONTEXTS, FACTS, quiet, small
 from tiny import tiny_model
 
 from alphaedit_core import weights as weights_module
-from alphaedit_core.likelihood import score
+from alphaedit_core.inference.scoring import score
 from alphaedit_core.model import hooks as hooks_module
 from alphaedit_core.model.forward import record
 from alphaedit_core.model.loading import EditableModel

@@ -15,7 +15,7 @@ from tiny import CORPUS, KINDS, prose, tiny_model, tiny_tokenizer
 from torch import Tensor
 
 from alphaedit_core.errors import Cancelled, InputError
-from alphaedit_core.likelihood import Score, perplexity, rate, score, score_ids
+from alphaedit_core.inference.scoring import Score, perplexity, rate, score, score_ids
 from alphaedit_core.model import prefix_cache as prefixes
 from alphaedit_core.model.batch_planning import BatchPlan
 from alphaedit_core.model.loading import EditableModel

@@ -14,7 +14,8 @@ from alphaedit_core.data.facts import Fact
 from alphaedit_core.data.records import Probe, Record
 from alphaedit_core.data.reference_texts import References, read_references
 from alphaedit_core.errors import InputError
-from alphaedit_core.likelihood import Score
+from alphaedit_core.inference.matching import begins, mentions
+from alphaedit_core.inference.scoring import Score
 from alphaedit_core.metrics import (
     Answer,
     Ask,
@@ -31,7 +32,6 @@ from alphaedit_core.metrics import (
 )
 from alphaedit_core.metrics.consistency import cosine, inverse_frequencies
 from alphaedit_core.metrics.fluency import entropy, variety
-from alphaedit_core.metrics.matching import begins, mentions
 
 FACT = Fact(
     "Eiffel Tower",

@@ -18,9 +18,9 @@ from safetensors.torch import load_file, save_file
 from tiny import expected_places, tiny_language_model, tiny_model, tiny_tokenizer
 from transformers import ByT5Tokenizer
 
-from alphaedit_core.completions import complete
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.errors import Cancelled, InputError, StructureError
+from alphaedit_core.inference.completions import complete
 from alphaedit_core.model import loading as models
 from alphaedit_core.model.identity import identity
 from alphaedit_core.model.loading import (

@@ -13,10 +13,10 @@ from tiny import tiny_model, tiny_tokenizer
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from alphaedit_core.completions import complete
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.errors import InputError
-from alphaedit_core.likelihood import score
+from alphaedit_core.inference.completions import complete
+from alphaedit_core.inference.scoring import score
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.tokenization import Request, Row, encode, locate, prepare, target_ids
 from alphaedit_core.session import EditSession

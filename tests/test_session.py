@@ -17,11 +17,11 @@ from tiny import tiny_model
 
 from alphaedit_core import closed_form, ledger
 from alphaedit_core import session as session_module
-from alphaedit_core.completions import complete
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.data.superseding import Superseded
 from alphaedit_core.errors import Cancelled, FingerprintError, InputError, SessionError
 from alphaedit_core.export import facts_in_model
+from alphaedit_core.inference.completions import complete
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.progress import Monitor
 from alphaedit_core.retention import retention

@@ -16,12 +16,12 @@ from tiny import tiny_model, tiny_tokenizer
 from alphaedit_core import comparison as comparison_module
 from alphaedit_core import session as session_module
 from alphaedit_core.comparison import Answer, Comparison, HistoryPoint, Question, Ratings, compare
-from alphaedit_core.completions import complete
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.errors import Cancelled, InputError, SessionError
-from alphaedit_core.generation import Sampling, TokenStep, continuation
 from alphaedit_core.history_picture import history_html, history_svg
-from alphaedit_core.likelihood import Score, score
+from alphaedit_core.inference.completions import complete
+from alphaedit_core.inference.scoring import Score, score
+from alphaedit_core.inference.token_by_token import Sampling, TokenStep, continuation
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session import EditSession
 from widgets.chips import Chips, chance, visible

@@ -17,7 +17,7 @@ from tiny import prose, tiny_model
 from traitlets import TraitError
 
 from alphaedit_core import session as session_module
-from alphaedit_core.completions import complete
+from alphaedit_core.inference.completions import complete
 from alphaedit_core.session import EditSession
 from widgets.state import State
 from widgets.workbench import Workbench

@@ -17,9 +17,9 @@ from tiny import prose, tiny_model
 
 from alphaedit_core import editing as editing_module
 from alphaedit_core import session as session_module
-from alphaedit_core.completions import complete
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.errors import InputError, SessionError
+from alphaedit_core.inference.completions import complete
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session import EditSession
 from widgets.confirm import Confirm

@@ -15,10 +15,10 @@ from tiny import tiny_model, tiny_tokenizer
 
 from alphaedit_core import probes as core
 from alphaedit_core import session as session_module
-from alphaedit_core.completions import added_text, complete
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.errors import Cancelled, InputError, SessionError
-from alphaedit_core.likelihood import score
+from alphaedit_core.inference.completions import added_text, complete
+from alphaedit_core.inference.scoring import score
 from alphaedit_core.model.forward import pad_rows
 from alphaedit_core.model.tokenization import encode
 from alphaedit_core.probes import (

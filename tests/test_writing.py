@@ -11,16 +11,16 @@ from examples import quiet
 from tiny import KINDS, tiny_model, tiny_tokenizer
 from transformers import GenerationConfig
 
-from alphaedit_core import writing
-from alphaedit_core.completions import closing_tokens, complete
 from alphaedit_core.errors import Cancelled, InputError
-from alphaedit_core.generation import chat_ids
+from alphaedit_core.inference import batch_generation as writing
+from alphaedit_core.inference.batch_generation import draws_of, write
+from alphaedit_core.inference.completions import closing_tokens, complete
+from alphaedit_core.inference.token_by_token import chat_ids
 from alphaedit_core.metrics import Written
 from alphaedit_core.model import prefix_cache as prefixes
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.tokenization import control_tokens, encode
 from alphaedit_core.progress import Monitor
-from alphaedit_core.writing import draws_of, write
 
 PROMPTS = (
     "The Eiffel Tower is in",

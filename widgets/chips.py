@@ -9,7 +9,7 @@ from typing import Any
 import anywidget
 import traitlets as T
 
-from alphaedit_core.generation import Choice, TokenStep
+from alphaedit_core.inference.token_by_token import Choice, TokenStep
 
 from .parts import script
 

@@ -17,7 +17,7 @@ from alphaedit_core.comparison import (
 from alphaedit_core.comparison import compare as ask
 from alphaedit_core.display.text_diff import Difference
 from alphaedit_core.errors import AlphaEditError, Cancelled, InputError, SessionError
-from alphaedit_core.generation import Sampling, TokenStep
+from alphaedit_core.inference.token_by_token import Sampling, TokenStep
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session import EditSession
 

@@ -8,7 +8,7 @@ from typing import Any
 import ipywidgets as W
 
 from alphaedit_core.errors import InputError
-from alphaedit_core.generation import Sampling, has_chat
+from alphaedit_core.inference.token_by_token import Sampling, has_chat
 from alphaedit_core.model.loading import EditableModel
 
 from .panel import row

@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     prompt = stripped(arguments.prompt)
     if not prompt:
         raise InputError(f'prompt "{arguments.prompt}" is blank; give the beginning of a text')
-    from alphaedit_core.completions import complete
+    from alphaedit_core.inference.completions import complete
 
     edits = 0
     if arguments.session is None:

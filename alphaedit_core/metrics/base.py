@@ -14,7 +14,7 @@ from typing import ClassVar, Literal
 
 from alphaedit_core.data.records import Record
 from alphaedit_core.data.reference_texts import References
-from alphaedit_core.likelihood import Score
+from alphaedit_core.inference.scoring import Score
 
 Direction = Literal["higher", "lower"]
 

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from alphaedit_core.data.records import Probe, Record
+from alphaedit_core.inference.matching import mentions
 
 from .base import Answer, Ask, Metric, Written, percent, texts
-from .matching import mentions
 
 _TOKENS, _TOP_K = 200, 5
 _SOURCE = "after Rosati et al. 2024 (LEME), by words instead of a classifier or people"

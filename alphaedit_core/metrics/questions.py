@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 from alphaedit_core.data.records import Record
+from alphaedit_core.inference.matching import mentions
 
 from .base import Answer, Ask, Written, texts
-from .matching import mentions
 
 #: Length of the texts of fluency and consistency with their prompts, and tokens drawn from.
 LENGTH, TOP_K = 100, 5

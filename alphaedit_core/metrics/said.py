@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from alphaedit_core.data.records import Record
+from alphaedit_core.inference.matching import begins, mentions
 
 from . import questions
 from .base import Answer, Ask, Metric, Written, percent, texts
-from .matching import begins, mentions
 
 _TOKENS = 24
 _EVERYWHERE = ("counterfact", "zsre", "knowedit", "mquake", "longform")

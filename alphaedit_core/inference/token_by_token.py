@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
+from alphaedit_core.errors import InputError, SessionError
 from alphaedit_core.model.forward import ending_before, run_model
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.tokenization import encode
+from alphaedit_core.progress import Monitor
 
 from .completions import BROKEN, CONTEXT, check_room, closing_tokens
-from .errors import InputError, SessionError
-from .progress import Monitor
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

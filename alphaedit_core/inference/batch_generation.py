@@ -16,17 +16,17 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
+from alphaedit_core.errors import InputError
+from alphaedit_core.metrics import Written
 from alphaedit_core.model.batch_planning import free_memory
 from alphaedit_core.model.forward import ending_before, run_model
 from alphaedit_core.model.loading import EditableModel, using_model
 from alphaedit_core.model.prefix_cache import Prefixes
 from alphaedit_core.model.tokenization import encode
+from alphaedit_core.progress import Monitor
 
 from .completions import closing_tokens, new_text
-from .errors import InputError
-from .generation import chat_ids
-from .metrics import Written
-from .progress import Monitor
+from .token_by_token import chat_ids
 
 #: Texts that are written together at most: more gain nothing on a CPU, where caches are small …
 _MOST_CPU = 64

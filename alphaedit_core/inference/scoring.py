@@ -11,14 +11,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from alphaedit_core.data.facts import shown
+from alphaedit_core.errors import InputError
 from alphaedit_core.model.batch_planning import BatchPlan, plan_batches
 from alphaedit_core.model.forward import record
 from alphaedit_core.model.loading import EditableModel, using_model
 from alphaedit_core.model.prefix_cache import last_states, shared_beginnings
 from alphaedit_core.model.tokenization import encode, target_ids
-
-from .errors import InputError
-from .progress import Monitor
+from alphaedit_core.progress import Monitor
 
 #: Windows and their length for the perplexity.
 _WINDOWS, _WINDOW = 12, 256

@@ -17,11 +17,10 @@ import torch
 from transformers import GenerationConfig
 
 from alphaedit_core.data.facts import shown
+from alphaedit_core.errors import InputError
 from alphaedit_core.model.loading import EditableModel, using_model
 from alphaedit_core.model.tokenization import encode
-
-from .errors import InputError
-from .progress import Monitor
+from alphaedit_core.progress import Monitor
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
