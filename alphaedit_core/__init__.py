@@ -31,7 +31,7 @@ _HOMES = {
     "FingerprintError": "errors",
     "HyperParameters": "hyperparameters",
     "InputError": "errors",
-    "KeyStatistics": "statistics_files",
+    "KeyStatistics": "covariance.files",
     "Monitor": "progress",
     "Places": "model.architecture",
     "Probe": "data.records",
@@ -41,14 +41,14 @@ _HOMES = {
     "Spectrum": "nullspace",
     "StructureError": "errors",
     "Threshold": "nullspace",
-    "collect_statistics": "statistics",
+    "collect_statistics": "covariance.collect",
     "compare_editors": "rivals",
     "complete": "inference.completions",
     "default_hyperparameters": "session",
     "evaluate": "evaluation",
     "example_facts": "data.fact_files",
-    "export_statistics": "statistics_files",
-    "import_statistics": "statistics_import",
+    "export_statistics": "covariance.files",
+    "import_statistics": "covariance.importing",
     "load_model": "model.loading",
     "measure_ability": "ability",
     "perplexity": "inference.scoring",
@@ -69,6 +69,9 @@ __all__ = ["__version__", *_HOMES]
 if TYPE_CHECKING:
     from .ability import measure_ability
     from .ability_tasks import read_tasks
+    from .covariance.collect import collect_statistics
+    from .covariance.files import KeyStatistics, export_statistics
+    from .covariance.importing import import_statistics
     from .data.datasets import read_records
     from .data.fact_files import example_facts, read_facts, write_facts
     from .data.facts import Fact
@@ -94,9 +97,6 @@ if TYPE_CHECKING:
     from .results import EditResult
     from .rivals import compare_editors
     from .session import EditSession, default_hyperparameters
-    from .statistics import collect_statistics
-    from .statistics_files import KeyStatistics, export_statistics
-    from .statistics_import import import_statistics
 
 
 def __getattr__(name: str) -> Any:

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from alphaedit_core.corpora.sources import TextSource, open_text
+from alphaedit_core.covariance.collect import pack, window_length
 from alphaedit_core.inference.completions import check_room
 from alphaedit_core.model.forward import by_length, pad_rows, record
 from alphaedit_core.model.loading import EditableModel
@@ -31,7 +32,6 @@ from .ledger import Entry
 from .nullspace import Spectrum
 from .progress import Monitor
 from .session import EditSession
-from .statistics import pack, window_length
 from .weights import relative
 
 #: The text that drift is measured on unless another is given: set aside from all statistics.

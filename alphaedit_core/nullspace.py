@@ -25,6 +25,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from alphaedit_core.covariance.files import KeyStatistics
 from alphaedit_core.storage.cache import spectra_dir
 from alphaedit_core.storage.tensor_files import (
     check_seal,
@@ -36,7 +37,6 @@ from alphaedit_core.storage.tensor_files import (
 
 from .errors import CorruptFileError, InputError, SessionError
 from .progress import Monitor
-from .statistics_files import KeyStatistics
 
 log = logging.getLogger(__name__)
 

@@ -23,6 +23,7 @@ from typing import Any
 import torch
 import transformers
 
+from alphaedit_core.covariance.collect import collect_statistics
 from alphaedit_core.data.facts import Fact, check_facts, checked_text, shown
 from alphaedit_core.data.superseding import named
 from alphaedit_core.inference.completions import TOKENS, added_text, complete
@@ -54,7 +55,6 @@ from .progress import Monitor
 from .results import EditResult, Outcome, Seen
 from .session_schema import check_fits
 from .sketches import PAIRS, apart
-from .statistics import collect_statistics
 from .targets import Targets
 from .weights import EditedWeights
 

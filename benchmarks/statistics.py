@@ -11,11 +11,16 @@ import torch
 from torch import Tensor
 
 from alphaedit_core.corpora.sources import TextSource, open_text
+from alphaedit_core.covariance.collect import (
+    WINDOWS_AT_ONCE,
+    collect_statistics,
+    pack,
+    window_length,
+)
 from alphaedit_core.model.forward import run_model, tap
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session import default_hyperparameters
-from alphaedit_core.statistics import WINDOWS_AT_ONCE, collect_statistics, pack, window_length
 
 from .arithmetic import blocks_cost
 from .machine import Machine

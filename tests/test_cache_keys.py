@@ -22,15 +22,15 @@ from tiny import HIDDEN, prose, tiny_model, tiny_tokenizer
 from alphaedit_core import contexts as contexts_module
 from alphaedit_core.contexts import OPENINGS, own_contexts, sample_contexts
 from alphaedit_core.corpora.sources import ModelSamples
+from alphaedit_core.covariance.collect import cached_checksums, collect_statistics
+from alphaedit_core.covariance.files import KeyStatistics, export_statistics
+from alphaedit_core.covariance.importing import import_statistics
 from alphaedit_core.errors import CorruptFileError, FingerprintError, SessionError
 from alphaedit_core.ledger import load_manifest
 from alphaedit_core.ledger import save_session as write_session
 from alphaedit_core.model.identity import Identity, identity, precision
 from alphaedit_core.model.loading import EditableModel, load_model
 from alphaedit_core.session import EditSession
-from alphaedit_core.statistics import cached_checksums, collect_statistics
-from alphaedit_core.statistics_files import KeyStatistics, export_statistics
-from alphaedit_core.statistics_import import import_statistics
 from alphaedit_core.storage.tensor_files import load_tensors
 
 LAYERS = (0, 2)

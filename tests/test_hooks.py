@@ -14,6 +14,7 @@ from examples import FACTS, quiet, requests_of, small
 from tiny import prose, tiny_model
 from torch import Tensor, nn
 
+from alphaedit_core.covariance.collect import collect_statistics
 from alphaedit_core.errors import StructureError
 from alphaedit_core.keys import SubjectStates
 from alphaedit_core.model.batch_planning import BatchPlan
@@ -21,7 +22,6 @@ from alphaedit_core.model.forward import ending_before, record, run_model, tap
 from alphaedit_core.model.hooks import own_hooks
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.session import EditSession
-from alphaedit_core.statistics import collect_statistics
 
 IDS = torch.arange(3, 12)[None]
 

@@ -12,12 +12,12 @@ from examples import CONTEXTS, FACTS, quiet, small
 from tiny import prose, tiny_model
 
 from alphaedit_core.corpora.sources import TextFile
+from alphaedit_core.covariance.collect import collect_statistics
 from alphaedit_core.drift import weight_changes
 from alphaedit_core.errors import DivergedError, InputError, SessionError
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.nullspace import spectrum
 from alphaedit_core.session import EditSession
-from alphaedit_core.statistics import collect_statistics
 
 pytestmark = pytest.mark.usefixtures("cache")
 

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alphaedit_core import nullspace
+from alphaedit_core.covariance.files import KeyStatistics, LayerStatistics, Recipe
 from alphaedit_core.errors import CorruptFileError, InputError
 from alphaedit_core.model.identity import Identity
 from alphaedit_core.nullspace import (
@@ -23,7 +24,6 @@ from alphaedit_core.nullspace import (
     spectrum,
 )
 from alphaedit_core.progress import Monitor
-from alphaedit_core.statistics_files import KeyStatistics, LayerStatistics, Recipe
 from alphaedit_core.storage.tensor_files import load_tensors
 
 

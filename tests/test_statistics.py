@@ -20,12 +20,9 @@ from safetensors.torch import save_file
 from tiny import INNER, KINDS, WINDOW, prose, tiny_model, tiny_tokenizer
 from torch import Tensor
 
-from alphaedit_core import statistics
 from alphaedit_core.corpora.sources import TextFile
-from alphaedit_core.errors import Cancelled, CorruptFileError, FingerprintError, InputError
-from alphaedit_core.model.loading import EditableModel
-from alphaedit_core.progress import Monitor, Stage
-from alphaedit_core.statistics import (
+from alphaedit_core.covariance import collect as statistics
+from alphaedit_core.covariance.collect import (
     add_outer_products,
     cached_checksums,
     collect_statistics,
@@ -33,12 +30,11 @@ from alphaedit_core.statistics import (
     pack,
     window_length,
 )
-from alphaedit_core.statistics_files import (
-    KeyStatistics,
-    export_statistics,
-    layer_file,
-)
-from alphaedit_core.statistics_import import import_statistics
+from alphaedit_core.covariance.files import KeyStatistics, export_statistics, layer_file
+from alphaedit_core.covariance.importing import import_statistics
+from alphaedit_core.errors import Cancelled, CorruptFileError, FingerprintError, InputError
+from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.progress import Monitor, Stage
 
 CHUNK = statistics.WINDOWS_AT_ONCE * WINDOW
 quiet = Monitor(show=None)

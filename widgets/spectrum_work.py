@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from alphaedit_core.covariance.collect import cached_checksums
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.errors import AlphaEditError, Cancelled
 from alphaedit_core.nullspace import Spectrum, spectrum_file
 from alphaedit_core.progress import Monitor
 from alphaedit_core.results import EditResult
 from alphaedit_core.session import EditSession
-from alphaedit_core.statistics import cached_checksums
 from alphaedit_core.survival import Survival, fact_keys, survival
 
 CACHED, COLLECTED = "from cache", "collected now"

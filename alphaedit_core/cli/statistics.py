@@ -12,8 +12,8 @@ from alphaedit_core.progress import Monitor
 from . import options, output
 
 if TYPE_CHECKING:
+    from alphaedit_core.covariance.files import KeyStatistics
     from alphaedit_core.model.loading import EditableModel
-    from alphaedit_core.statistics_files import KeyStatistics
 
 _HEADINGS = ("layer", "d_in", "tokens", "trace", "checksum")
 
@@ -39,8 +39,8 @@ def add(commands: options.Commands) -> None:
 
 def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     """Collect, export or import."""
-    from alphaedit_core.statistics_files import export_statistics
-    from alphaedit_core.statistics_import import import_statistics
+    from alphaedit_core.covariance.files import export_statistics
+    from alphaedit_core.covariance.importing import import_statistics
 
     _check(arguments)
     model = options.load(arguments, monitor)
@@ -70,7 +70,7 @@ def collected(
     arguments: argparse.Namespace, model: EditableModel, monitor: Monitor
 ) -> KeyStatistics:
     """Statistics as ``--layers``, ``--text`` and ``--tokens`` say, the model's preset otherwise."""
-    from alphaedit_core.statistics import collect_statistics
+    from alphaedit_core.covariance.collect import collect_statistics
 
     wanted = options.text_settings(arguments, model)
     return collect_statistics(model, wanted.text, wanted.layers, wanted.tokens, monitor=monitor)
@@ -78,7 +78,7 @@ def collected(
 
 def _check(arguments: argparse.Namespace) -> None:
     """Refuse what can be refused without the model."""
-    from alphaedit_core.statistics_files import read_layers
+    from alphaedit_core.covariance.files import read_layers
 
     options.check_text(arguments)
     if arguments.imported is not None:

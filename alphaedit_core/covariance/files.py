@@ -14,6 +14,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 from torch import Tensor
 
+from alphaedit_core.errors import CorruptFileError
 from alphaedit_core.model.identity import Identity
 from alphaedit_core.storage.cache import statistics_dir
 from alphaedit_core.storage.tensor_files import (
@@ -23,8 +24,6 @@ from alphaedit_core.storage.tensor_files import (
     save_tensors,
     tensor_digest,
 )
-
-from .errors import CorruptFileError
 
 _FORMAT = "alphaedit key statistics 2"
 _FORMER = ("alphaedit key statistics 1",)

@@ -14,20 +14,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from alphaedit_core.errors import FingerprintError, InputError
 from alphaedit_core.model.identity import Identity, describe, unedited
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.tokenization import encode
 
-from .errors import FingerprintError, InputError
-from .statistics import keys_of, window_length
-from .statistics_files import (
-    KeyStatistics,
-    LayerStatistics,
-    Recipe,
-    layer_file,
-    read_layers,
-    write_layers,
-)
+from .collect import keys_of, window_length
+from .files import KeyStatistics, LayerStatistics, Recipe, layer_file, read_layers, write_layers
 
 #: What float32 sums over a pass may be off by, as a share of the largest entry of the diagonal.
 _ROUNDED_OFF = 1e-4
