@@ -35,12 +35,12 @@ _HOMES = {
     "Monitor": "progress",
     "Places": "model.architecture",
     "Probe": "data.records",
-    "Projector": "nullspace",
+    "Projector": "nullspace.spectrum",
     "Record": "data.records",
     "SessionError": "errors",
-    "Spectrum": "nullspace",
+    "Spectrum": "nullspace.spectrum",
     "StructureError": "errors",
-    "Threshold": "nullspace",
+    "Threshold": "nullspace.spectrum",
     "collect_statistics": "covariance.collect",
     "compare_editors": "rivals",
     "complete": "inference.completions",
@@ -56,8 +56,8 @@ _HOMES = {
     "read_records": "data.datasets",
     "read_tasks": "ability_tasks",
     "score": "inference.scoring",
-    "spectra": "nullspace",
-    "spectrum": "nullspace",
+    "spectra": "nullspace.spectrum",
+    "spectrum": "nullspace.spectrum",
     "wrap": "model.loading",
     "write_facts": "data.fact_files",
 }
@@ -92,7 +92,7 @@ if TYPE_CHECKING:
     from .inference.scoring import perplexity, score
     from .model.architecture import Places
     from .model.loading import EditableModel, load_model, wrap
-    from .nullspace import Projector, Spectrum, Threshold, spectra, spectrum
+    from .nullspace.spectrum import Projector, Spectrum, Threshold, spectra, spectrum
     from .progress import Monitor
     from .results import EditResult
     from .rivals import compare_editors

@@ -25,11 +25,11 @@ from alphaedit_core.inference.completions import check_room
 from alphaedit_core.model.forward import by_length, pad_rows, record
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.tokenization import encode
+from alphaedit_core.nullspace.spectrum import Spectrum
 
 from .changes import Change, projected, total_change
 from .errors import FetchError, InputError, SessionError
 from .ledger import Entry
-from .nullspace import Spectrum
 from .progress import Monitor
 from .session import EditSession
 from .weights import relative

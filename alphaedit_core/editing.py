@@ -16,6 +16,7 @@ from torch import Tensor
 from alphaedit_core.model.batch_planning import BatchPlan
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.tokenization import Request
+from alphaedit_core.nullspace.spectrum import Projector
 
 from .changes import Change, Dense, laid_out, projected, tensors_of
 from .closed_form import EarlierKeys, Metric
@@ -23,7 +24,6 @@ from .editors import Editor, Tuner, Work
 from .errors import DivergedError
 from .hyperparameters import HyperParameters
 from .keys import SubjectStates
-from .nullspace import Projector
 from .progress import Monitor
 from .targets import Targets, Trace, find_targets
 from .tuning import tune

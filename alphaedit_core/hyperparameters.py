@@ -88,7 +88,7 @@ class HyperParameters:
         Raises:
             InputError: if a value is of another kind or out of range.
         """
-        from .nullspace import Threshold
+        from alphaedit_core.nullspace.spectrum import Threshold
 
         for field in dataclasses.fields(self):
             value = typed(field.name, getattr(self, field.name))

@@ -10,11 +10,11 @@ from alphaedit_core.display.escaping import escape, markdown, markdown_code
 from alphaedit_core.display.html_page import page, scroll
 from alphaedit_core.display.svg import spectrum_html, trace_html
 from alphaedit_core.editors.words import settings_words
+from alphaedit_core.nullspace.spectrum import Spectrum
 
 from . import __version__
 from .export import portable_name
 from .ledger import Entry
-from .nullspace import Spectrum
 from .probes import KINDS, ProbeRow, aggregate
 from .results import HEADINGS, Outcome, html_table, superseded_html
 from .session import EditSession

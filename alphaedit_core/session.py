@@ -32,6 +32,7 @@ from alphaedit_core.model.batch_planning import BatchPlan, plan_batches
 from alphaedit_core.model.identity import Identity, describe, identity, precision
 from alphaedit_core.model.loading import EditableModel, changed_by_hand, load_model
 from alphaedit_core.model.tokenization import Request, check_lengths, prepare
+from alphaedit_core.nullspace.spectrum import Bases, Spectrum, Threshold, spectra
 
 from . import __version__, ledger
 from .changes import Change, Pruned, laid_out
@@ -50,7 +51,6 @@ from .hyperparameters import HyperParameters, Shape, preset_for, single_layer
 from .integers import as_integer
 from .key_memory import KeyMemory
 from .ledger import Batch, Entry
-from .nullspace import Bases, Spectrum, Threshold, spectra
 from .progress import Monitor
 from .results import EditResult, Outcome, Seen
 from .session_schema import check_fits

@@ -22,9 +22,9 @@ from alphaedit_core.data.facts import Fact
 from alphaedit_core.model.batch_planning import plan_batches
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.tokenization import prepare
+from alphaedit_core.nullspace.spectrum import Spectrum
 
 from .keys import SubjectStates
-from .nullspace import Spectrum
 from .progress import Monitor
 
 #: Eigenvectors that are in memory at once; of d_in = 14,336 they take 60 MB in float64.

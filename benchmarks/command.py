@@ -29,7 +29,7 @@ from alphaedit_core.model.batch_planning import plan_batches
 from alphaedit_core.model.forward import pad_rows
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.tokenization import Request, prepare
-from alphaedit_core.nullspace import Projector
+from alphaedit_core.nullspace.spectrum import Projector
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session import EditSession, default_hyperparameters, observe
 

@@ -17,7 +17,7 @@ from alphaedit_core.hyperparameters import HyperParameters
 from alphaedit_core.model.forward import pad_rows
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.tokenization import Request
-from alphaedit_core.nullspace import Projector
+from alphaedit_core.nullspace.spectrum import Projector
 from alphaedit_core.targets import Place
 
 

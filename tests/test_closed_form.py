@@ -13,7 +13,7 @@ from torch import Tensor
 
 from alphaedit_core.changes import LowRank
 from alphaedit_core.closed_form import EarlierKeys, ridge_update
-from alphaedit_core.nullspace import Projector
+from alphaedit_core.nullspace.spectrum import Projector
 
 
 @dataclass

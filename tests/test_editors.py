@@ -26,7 +26,7 @@ from alphaedit_core.inference.completions import complete
 from alphaedit_core.keys import SubjectStates
 from alphaedit_core.model.batch_planning import plan_batches
 from alphaedit_core.model.tokenization import prepare
-from alphaedit_core.nullspace import InverseMoment, Projector
+from alphaedit_core.nullspace.spectrum import InverseMoment, Projector
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session import EditSession, default_hyperparameters
 

@@ -38,7 +38,7 @@ from alphaedit_core.history import History
 from alphaedit_core.hyperparameters import HyperParameters
 from alphaedit_core.measures import Measures
 from alphaedit_core.metrics import metric_class
-from alphaedit_core.nullspace import Spectrum
+from alphaedit_core.nullspace.spectrum import Spectrum
 from alphaedit_core.report import model_card, report_html
 from alphaedit_core.results import EditResult, html_table
 from alphaedit_core.retention import BatchName, Kept, Retention

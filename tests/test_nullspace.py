@@ -11,11 +11,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alphaedit_core import nullspace
 from alphaedit_core.covariance.files import KeyStatistics, LayerStatistics, Recipe
 from alphaedit_core.errors import CorruptFileError, InputError
 from alphaedit_core.model.identity import Identity
-from alphaedit_core.nullspace import (
+from alphaedit_core.nullspace.spectrum import (
     Projector,
     Spectrum,
     Threshold,
@@ -23,6 +22,7 @@ from alphaedit_core.nullspace import (
     spectra,
     spectrum,
 )
+from alphaedit_core.nullspace.spectrum import spectrum as nullspace
 from alphaedit_core.progress import Monitor
 from alphaedit_core.storage.tensor_files import load_tensors
 

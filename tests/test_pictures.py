@@ -20,7 +20,7 @@ from alphaedit_core.editing import LayerWrite
 from alphaedit_core.editors import editors
 from alphaedit_core.family_picture import family_html
 from alphaedit_core.inference.scoring import Score
-from alphaedit_core.nullspace import Spectrum
+from alphaedit_core.nullspace.spectrum import Spectrum
 from alphaedit_core.results import EditResult, Outcome, Seen
 from alphaedit_core.sequence_picture import sequence_html, sequence_svg
 from alphaedit_core.targets import Trace

@@ -15,7 +15,7 @@ from tiny import tiny_model
 from alphaedit_core import survival as module
 from alphaedit_core.covariance.collect import cached_checksums, collect_statistics
 from alphaedit_core.errors import Cancelled
-from alphaedit_core.nullspace import Spectrum, save_spectrum
+from alphaedit_core.nullspace.spectrum import Spectrum, save_spectrum
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session import EditSession
 from alphaedit_core.survival import fact_keys, shares_by_rank, survival

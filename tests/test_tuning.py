@@ -18,7 +18,7 @@ from alphaedit_core.hyperparameters import HyperParameters
 from alphaedit_core.model.batch_planning import BatchPlan
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.tokenization import Request, prepare
-from alphaedit_core.nullspace import Projector
+from alphaedit_core.nullspace.spectrum import Projector
 from alphaedit_core.progress import Monitor
 from alphaedit_core.tuning import tune
 

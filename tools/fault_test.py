@@ -89,7 +89,7 @@ FAULTS = (
     Fault(
         "projector-side",
         "P projects on the complement",
-        "alphaedit_core/nullspace.py",
+        "alphaedit_core/nullspace/spectrum.py",
         "return inside if self.kept else vectors - inside",
         "return vectors - inside if self.kept else inside",
         _NULL_SPACE,
@@ -97,7 +97,7 @@ FAULTS = (
     Fault(
         "threshold-strict",
         "an eigenvalue equal to the threshold is kept",
-        "alphaedit_core/nullspace.py",
+        "alphaedit_core/nullspace/spectrum.py",
         "(self._positive < threshold.value)",
         "(self._positive <= threshold.value)",
         _NULL_SPACE,
@@ -105,7 +105,7 @@ FAULTS = (
     Fault(
         "threshold-side",
         "the eigenvalues over the threshold are counted",
-        "alphaedit_core/nullspace.py",
+        "alphaedit_core/nullspace/spectrum.py",
         "(self._positive < threshold.value)",
         "(self._positive > threshold.value)",
         _NULL_SPACE,

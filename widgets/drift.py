@@ -37,8 +37,9 @@ class DriftPanel(Panel):
 
     Args:
         source: the session, or the state that this panel shares with others.
-        probe: the text to measure on, as :func:`alphaedit_core.corpora.sources.open_text` takes it; None for
-            the packaged text that is set aside from all statistics, or the session's own file.
+        probe: the text to measure on, as :func:`~alphaedit_core.corpora.sources.open_text` takes
+            it; None for the packaged text that is set aside from all statistics, or the session's
+            own file.
 
     Attributes:
         figure: the charts, once the panel has been opened.

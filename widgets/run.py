@@ -13,7 +13,7 @@ from alphaedit_core.display.escaping import escape
 from alphaedit_core.editors import Editor, Tuner, editor_class
 from alphaedit_core.editors.words import settings_words
 from alphaedit_core.errors import AlphaEditError
-from alphaedit_core.nullspace import Threshold
+from alphaedit_core.nullspace.spectrum import Threshold
 from alphaedit_core.progress import Stage
 from alphaedit_core.results import EditResult, Outcome, superseded_html
 from alphaedit_core.session import EditSession

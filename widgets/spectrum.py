@@ -11,7 +11,7 @@ from alphaedit_core.data.facts import Fact
 from alphaedit_core.display.escaping import escape
 from alphaedit_core.display.svg import spectrum_html
 from alphaedit_core.errors import AlphaEditError, InputError, SessionError
-from alphaedit_core.nullspace import Rule, Spectrum, Threshold
+from alphaedit_core.nullspace.spectrum import Rule, Spectrum, Threshold
 from alphaedit_core.session import EditSession
 from alphaedit_core.survival import Survival
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from alphaedit_core.display.escaping import escape
 from alphaedit_core.errors import InputError
-from alphaedit_core.nullspace import Rule, Spectrum, Threshold
+from alphaedit_core.nullspace.spectrum import Rule, Spectrum, Threshold
 
 from .panel import button, row
 from .parts import Slider

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import plotly.graph_objects as go
 
-from alphaedit_core.nullspace import Spectrum, Threshold
+from alphaedit_core.nullspace.spectrum import Spectrum, Threshold
 
 from .colours import AFTER, BEFORE, GOOD, NOTE
 from .live_figure import LiveFigure

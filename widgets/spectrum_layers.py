@@ -8,7 +8,7 @@ import numpy as np
 
 from alphaedit_core.display.escaping import escape
 from alphaedit_core.errors import AlphaEditError
-from alphaedit_core.nullspace import Spectrum, Threshold
+from alphaedit_core.nullspace.spectrum import Spectrum, Threshold
 
 from .panel import table
 from .spectrum_numbers import decimated, line_of, log_eigenvalues, visible_range

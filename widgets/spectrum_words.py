@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from alphaedit_core.display.escaping import escape
-from alphaedit_core.nullspace import Spectrum
+from alphaedit_core.nullspace.spectrum import Spectrum
 
 from .jobs import Job
 from .panel import text

@@ -11,7 +11,7 @@ from . import options, output
 from .statistics import collected
 
 if TYPE_CHECKING:
-    from alphaedit_core.nullspace import Rule, Spectrum, Threshold
+    from alphaedit_core.nullspace.spectrum import Rule, Spectrum, Threshold
 
 _HEADINGS = (
     "layer",
@@ -50,7 +50,7 @@ def add(commands: options.Commands) -> None:
 
 def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     """Show the spectra."""
-    from alphaedit_core.nullspace import Threshold, spectra
+    from alphaedit_core.nullspace.spectrum import Threshold, spectra
 
     options.check_text(arguments)
     if arguments.threshold is not None:

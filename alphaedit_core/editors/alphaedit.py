@@ -7,7 +7,7 @@ from typing import ClassVar
 from alphaedit_core.changes import Change
 from alphaedit_core.closed_form import Metric, closed_form
 from alphaedit_core.hyperparameters import HyperParameters
-from alphaedit_core.nullspace import Bases
+from alphaedit_core.nullspace.spectrum import Bases
 
 from .base import Editor, Work
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from alphaedit_core.changes import Change
 from alphaedit_core.closed_form import EarlierKeys, Metric
 from alphaedit_core.hyperparameters import HyperParameters
-from alphaedit_core.nullspace import Bases, Projector
+from alphaedit_core.nullspace.spectrum import Bases, Projector
 from alphaedit_core.targets import Place
 
 

@@ -26,6 +26,8 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from alphaedit_core.covariance.files import KeyStatistics
+from alphaedit_core.errors import CorruptFileError, InputError, SessionError
+from alphaedit_core.progress import Monitor
 from alphaedit_core.storage.cache import spectra_dir
 from alphaedit_core.storage.tensor_files import (
     check_seal,
@@ -34,9 +36,6 @@ from alphaedit_core.storage.tensor_files import (
     save_tensors,
     tensor_digest,
 )
-
-from .errors import CorruptFileError, InputError, SessionError
-from .progress import Monitor
 
 log = logging.getLogger(__name__)
 
