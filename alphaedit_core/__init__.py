@@ -29,7 +29,7 @@ _HOMES = {
     "Fact": "data.facts",
     "FetchError": "errors",
     "FingerprintError": "errors",
-    "HyperParameters": "hyperparameters",
+    "HyperParameters": "editing.hyperparameters",
     "InputError": "errors",
     "KeyStatistics": "covariance.files",
     "Monitor": "progress",
@@ -76,6 +76,7 @@ if TYPE_CHECKING:
     from .data.fact_files import example_facts, read_facts, write_facts
     from .data.facts import Fact
     from .data.records import Probe, Record
+    from .editing.hyperparameters import HyperParameters
     from .errors import (
         AlphaEditError,
         Cancelled,
@@ -87,7 +88,6 @@ if TYPE_CHECKING:
         StructureError,
     )
     from .evaluation import Evaluation, evaluate
-    from .hyperparameters import HyperParameters
     from .inference.completions import complete
     from .inference.scoring import perplexity, score
     from .model.architecture import Places

@@ -29,6 +29,7 @@ from alphaedit_core.data.datasets import Records
 from alphaedit_core.data.facts import check_facts
 from alphaedit_core.data.records import Record, distinct
 from alphaedit_core.data.reference_texts import References
+from alphaedit_core.editing.hyperparameters import HyperParameters, in_words, model_name
 from alphaedit_core.inference.scoring import perplexity
 from alphaedit_core.model.identity import identity
 from alphaedit_core.model.loading import EditableModel
@@ -52,7 +53,6 @@ from .experiment_files import (
     write_manifest,
     write_points,
 )  # fmt: skip
-from .hyperparameters import HyperParameters, in_words, model_name
 from .integers import as_integer
 from .metrics import Compat, metric_class, metrics_for
 from .progress import Monitor

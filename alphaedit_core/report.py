@@ -9,7 +9,7 @@ from alphaedit_core.data.superseding import Standing
 from alphaedit_core.display.escaping import escape, markdown, markdown_code
 from alphaedit_core.display.html_page import page, scroll
 from alphaedit_core.display.svg import spectrum_html, trace_html
-from alphaedit_core.editors.words import settings_words
+from alphaedit_core.editing.editors.summary import settings_words
 from alphaedit_core.nullspace.spectrum import Spectrum
 
 from . import __version__

@@ -14,9 +14,9 @@ from typing import Any
 
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.display.escaping import python_text
+from alphaedit_core.editing.hyperparameters import HyperParameters
 
 from . import __version__
-from .hyperparameters import HyperParameters
 from .ledger import Entry
 from .session import EditSession
 

@@ -9,11 +9,10 @@ from typing import Any
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.data.superseding import Superseded
 from alphaedit_core.display.escaping import escape
+from alphaedit_core.editing.batch import LayerWrite
+from alphaedit_core.editing.target_search import Trace
 from alphaedit_core.inference.scoring import Score
 from alphaedit_core.storage.typed_records import read_record
-
-from .editing import LayerWrite
-from .targets import Trace
 
 
 @dataclass(frozen=True)

@@ -12,16 +12,16 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from alphaedit_core.data.facts import Fact, check_facts
+from alphaedit_core.editing.editors import editor_class
+from alphaedit_core.editing.hyperparameters import HyperParameters
+from alphaedit_core.editing.target_search import Targets
 from alphaedit_core.model.loading import EditableModel
 
-from .editors import editor_class
 from .errors import InputError
-from .hyperparameters import HyperParameters
 from .measures import Measures, measure
 from .progress import Monitor
 from .results import EditResult, html_table, text_table
 from .session import EditSession, checked_editor, default_hyperparameters
-from .targets import Targets
 
 _METHOD = re.compile(r"(?P<name>.+?)(?P<switches>(?:[+-](?:projection|previous-keys))*)")
 _HEADINGS = (

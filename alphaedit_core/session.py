@@ -26,6 +26,15 @@ import transformers
 from alphaedit_core.covariance.collect import collect_statistics
 from alphaedit_core.data.facts import Fact, check_facts, checked_text, shown
 from alphaedit_core.data.superseding import named
+from alphaedit_core.editing.batch import BatchWrite, Space, write_batch
+from alphaedit_core.editing.context_prefixes import own_contexts
+from alphaedit_core.editing.edited_weights import EditedWeights
+from alphaedit_core.editing.editors import Editor, editor_class
+from alphaedit_core.editing.hyperparameters import HyperParameters, Shape, preset_for, single_layer
+from alphaedit_core.editing.previous_keys import KeyMemory
+from alphaedit_core.editing.target_search import Targets
+from alphaedit_core.editing.update_sketches import PAIRS, apart
+from alphaedit_core.editing.weight_updates import Change, Pruned, laid_out
 from alphaedit_core.inference.completions import TOKENS, added_text, complete
 from alphaedit_core.inference.scoring import score
 from alphaedit_core.model.batch_planning import BatchPlan, plan_batches
@@ -35,10 +44,6 @@ from alphaedit_core.model.tokenization import Request, check_lengths, prepare
 from alphaedit_core.nullspace.spectrum import Bases, Spectrum, Threshold, spectra
 
 from . import __version__, ledger
-from .changes import Change, Pruned, laid_out
-from .contexts import own_contexts
-from .editing import BatchWrite, Space, write_batch
-from .editors import Editor, editor_class
 from .errors import (
     CorruptFileError,
     DivergedError,
@@ -47,16 +52,11 @@ from .errors import (
     SessionError,
 )
 from .history import History
-from .hyperparameters import HyperParameters, Shape, preset_for, single_layer
 from .integers import as_integer
-from .key_memory import KeyMemory
 from .ledger import Batch, Entry
 from .progress import Monitor
 from .results import EditResult, Outcome, Seen
 from .session_schema import check_fits
-from .sketches import PAIRS, apart
-from .targets import Targets
-from .weights import EditedWeights
 
 log = logging.getLogger(__name__)
 

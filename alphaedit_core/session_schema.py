@@ -19,13 +19,13 @@ import torch
 from torch import Tensor
 
 from alphaedit_core.data.facts import Fact, checked_text, shown
+from alphaedit_core.editing.hyperparameters import HyperParameters
+from alphaedit_core.editing.update_sketches import PAIRS
+from alphaedit_core.editing.weight_updates import Change, Sparse, change_from, tensor_names
 from alphaedit_core.storage.typed_records import read_record
 
-from .changes import Change, Sparse, change_from, tensor_names
 from .errors import CorruptFileError, InputError
-from .hyperparameters import HyperParameters
 from .results import EditResult
-from .sketches import PAIRS
 
 ENTRY = re.compile(r"entry-[0-9a-f]{16}")
 #: Figures were noted before a change went to the disk, in float32 and on another device perhaps.

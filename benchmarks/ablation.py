@@ -23,12 +23,12 @@ from pathlib import Path
 from typing import Any
 
 from alphaedit_core import EditableModel, EditSession, Fact, Monitor, load_model, read_facts
-from alphaedit_core.editors import editor_class
-from alphaedit_core.hyperparameters import HyperParameters, in_words
+from alphaedit_core.editing.editors import editor_class
+from alphaedit_core.editing.hyperparameters import HyperParameters, in_words
+from alphaedit_core.editing.target_search import Targets
 from alphaedit_core.measures import measure
 from alphaedit_core.rivals import parse_method
 from alphaedit_core.session import default_hyperparameters
-from alphaedit_core.targets import Targets
 
 from .machine import this_machine
 from .report import Report, keep

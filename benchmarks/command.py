@@ -19,12 +19,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from alphaedit_core.closed_form import EarlierKeys, closed_form
 from alphaedit_core.data.fact_files import write_facts
 from alphaedit_core.data.facts import Fact
+from alphaedit_core.editing.closed_form import EarlierKeys, closed_form
+from alphaedit_core.editing.hyperparameters import HyperParameters
+from alphaedit_core.editing.subject_keys import SubjectStates
 from alphaedit_core.errors import AlphaEditError
-from alphaedit_core.hyperparameters import HyperParameters
-from alphaedit_core.keys import SubjectStates
 from alphaedit_core.model.batch_planning import plan_batches
 from alphaedit_core.model.forward import pad_rows
 from alphaedit_core.model.loading import EditableModel

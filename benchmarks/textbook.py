@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from alphaedit_core.hyperparameters import HyperParameters
+from alphaedit_core.editing.hyperparameters import HyperParameters
+from alphaedit_core.editing.target_search import Place
 from alphaedit_core.model.forward import pad_rows
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.tokenization import Request
 from alphaedit_core.nullspace.spectrum import Projector
-from alphaedit_core.targets import Place
 
 
 @dataclass

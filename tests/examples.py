@@ -9,7 +9,7 @@ from tiny import prose
 from torch import Tensor
 
 from alphaedit_core.data.facts import Fact
-from alphaedit_core.hyperparameters import HyperParameters
+from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.model.forward import tap
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.tokenization import Request, Row, prepare

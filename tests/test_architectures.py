@@ -12,11 +12,13 @@ from tiny import BLOCKS, HIDDEN, INNER, WINDOW, tiny_language_model, tiny_model,
 from torch import Tensor
 from torch.nn import functional as F
 
-from alphaedit_core.closed_form import EarlierKeys
-from alphaedit_core.editing import Space, write_batch
-from alphaedit_core.editors import editor_class
+from alphaedit_core.editing.batch import Space, write_batch
+from alphaedit_core.editing.closed_form import EarlierKeys
+from alphaedit_core.editing.edited_weights import EditedWeights
+from alphaedit_core.editing.editors import editor_class
+from alphaedit_core.editing.hyperparameters import HyperParameters
+from alphaedit_core.editing.target_search import find_targets
 from alphaedit_core.errors import StructureError
-from alphaedit_core.hyperparameters import HyperParameters
 from alphaedit_core.model import call_shapes as call_shapes_module
 from alphaedit_core.model.batch_planning import BatchPlan
 from alphaedit_core.model.call_shapes import Axes, CallShapes, call_shapes
@@ -27,8 +29,6 @@ from alphaedit_core.model.packing_check import may_pack
 from alphaedit_core.model.tokenization import prepare
 from alphaedit_core.nullspace.spectrum import Projector
 from alphaedit_core.session import EditSession
-from alphaedit_core.targets import find_targets
-from alphaedit_core.weights import EditedWeights
 from benchmarks.textbook import plain_target
 
 _SHAPE = {

@@ -10,7 +10,7 @@ from tiny import prose, tiny_model
 
 from alphaedit_core.corpora.sources import TextFile
 from alphaedit_core.data.facts import Fact
-from alphaedit_core.hyperparameters import HyperParameters
+from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.model.loading import EditableModel, load_model
 from alphaedit_core.model.tokenization import prepare
 from alphaedit_core.session import default_hyperparameters

@@ -19,12 +19,12 @@ import torch
 from examples import FACTS, quiet, small
 from tiny import HIDDEN, prose, tiny_model, tiny_tokenizer
 
-from alphaedit_core import contexts as contexts_module
-from alphaedit_core.contexts import OPENINGS, own_contexts, sample_contexts
 from alphaedit_core.corpora.sources import ModelSamples
 from alphaedit_core.covariance.collect import cached_checksums, collect_statistics
 from alphaedit_core.covariance.files import KeyStatistics, export_statistics
 from alphaedit_core.covariance.importing import import_statistics
+from alphaedit_core.editing import context_prefixes as contexts_module
+from alphaedit_core.editing.context_prefixes import OPENINGS, own_contexts, sample_contexts
 from alphaedit_core.errors import CorruptFileError, FingerprintError, SessionError
 from alphaedit_core.ledger import load_manifest
 from alphaedit_core.ledger import save_session as write_session

@@ -19,8 +19,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from alphaedit_core import __version__
 from alphaedit_core.cli import main, output
-from alphaedit_core.editors import editors
-from alphaedit_core.hyperparameters import HyperParameters
+from alphaedit_core.editing.editors import editors
+from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.inference.completions import complete
 from alphaedit_core.model.loading import EditableModel, load_model
 from alphaedit_core.session import EditSession

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from alphaedit_core.changes import LowRank
-from alphaedit_core.closed_form import EarlierKeys, ridge_update
+from alphaedit_core.editing.closed_form import EarlierKeys, ridge_update
+from alphaedit_core.editing.weight_updates import LowRank
 from alphaedit_core.nullspace.spectrum import Projector
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny import tiny_model, tiny_tokenizer
 
-from alphaedit_core.contexts import OPENINGS, sample_contexts
+from alphaedit_core.editing.context_prefixes import OPENINGS, sample_contexts
 from alphaedit_core.model.loading import EditableModel
 
 

@@ -10,15 +10,15 @@ from examples import CONTEXTS, FACTS, key, outputs, quiet
 from tiny import tiny_model
 from torch import Tensor
 
-from alphaedit_core.closed_form import EarlierKeys
-from alphaedit_core.editing import BatchWrite, Space, shares_left, write_batch
-from alphaedit_core.editors import editor_class
-from alphaedit_core.hyperparameters import HyperParameters
+from alphaedit_core.editing.batch import BatchWrite, Space, shares_left, write_batch
+from alphaedit_core.editing.closed_form import EarlierKeys
+from alphaedit_core.editing.edited_weights import EditedWeights
+from alphaedit_core.editing.editors import editor_class
+from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.model.batch_planning import BatchPlan
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.tokenization import Request, prepare
 from alphaedit_core.nullspace.spectrum import Projector
-from alphaedit_core.weights import EditedWeights
 from benchmarks.textbook import dense, plain_target, plain_update
 
 HP = HyperParameters(layers=(0, 1), steps=4, learning_rate=0.3, loss_stop=0.0, ridge=0.5)

@@ -17,13 +17,13 @@ from tiny import tiny_model
 from torch import Tensor
 
 from alphaedit_core import session as session_module
-from alphaedit_core.changes import Dense, LowRank, Pruned, Sparse, dense, pruned_sum
-from alphaedit_core.closed_form import EarlierKeys
-from alphaedit_core.editors import Tuner, Work, editor_class, editors, register
+from alphaedit_core.editing.closed_form import EarlierKeys
+from alphaedit_core.editing.editors import Tuner, Work, editor_class, editors, register
+from alphaedit_core.editing.hyperparameters import HyperParameters
+from alphaedit_core.editing.subject_keys import SubjectStates
+from alphaedit_core.editing.weight_updates import Dense, LowRank, Pruned, Sparse, dense, pruned_sum
 from alphaedit_core.errors import Cancelled, InputError, SessionError
-from alphaedit_core.hyperparameters import HyperParameters
 from alphaedit_core.inference.completions import complete
-from alphaedit_core.keys import SubjectStates
 from alphaedit_core.model.batch_planning import plan_batches
 from alphaedit_core.model.tokenization import prepare
 from alphaedit_core.nullspace.spectrum import InverseMoment, Projector
@@ -606,7 +606,7 @@ def test_what_is_not_finite_is_refused_and_nothing_is_written(place: Path) -> No
 def test_two_editors_search_once_for_the_same_facts(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from alphaedit_core import editing
+    from alphaedit_core.editing import batch as editing
 
     searches: list[str] = []
     kept = editing.find_targets

@@ -15,8 +15,8 @@ from tiny import prose, tiny_model
 from torch import Tensor, nn
 
 from alphaedit_core.covariance.collect import collect_statistics
+from alphaedit_core.editing.subject_keys import SubjectStates
 from alphaedit_core.errors import StructureError
-from alphaedit_core.keys import SubjectStates
 from alphaedit_core.model.batch_planning import BatchPlan
 from alphaedit_core.model.forward import ending_before, record, run_model, tap
 from alphaedit_core.model.hooks import own_hooks

@@ -21,10 +21,10 @@ from tiny import tiny_model
 
 from alphaedit_core import ledger
 from alphaedit_core.cli import main
+from alphaedit_core.editing.update_sketches import apart, sketch
 from alphaedit_core.errors import AlphaEditError, CorruptFileError, InputError
 from alphaedit_core.model import loading as models
 from alphaedit_core.session import EditSession
-from alphaedit_core.sketches import apart, sketch
 from alphaedit_core.storage.tensor_files import load_tensors, save_tensors
 
 #: What is put in the place of something else.
@@ -324,7 +324,7 @@ def test_a_sketch_estimates_the_distance() -> None:
     assert 0.7 < mean < 1.3
     assert all(0.3 < ratio < 2 for ratio in ratios)
     # By its definition, entry by entry.
-    from alphaedit_core.sketches import _signs
+    from alphaedit_core.editing.update_sketches import _signs
 
     left, right = _signs(300, "left").double(), _signs(2000, "right").double()
     assert set(left.unique().tolist()) == {-1.0, 1.0}

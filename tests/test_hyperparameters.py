@@ -11,14 +11,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alphaedit_core.errors import InputError
-from alphaedit_core.hyperparameters import (
+from alphaedit_core.editing.hyperparameters import (
     HyperParameters,
     Shape,
     parse_layers,
     preset_for,
     presets,
 )
+from alphaedit_core.errors import InputError
 
 
 @pytest.mark.parametrize(

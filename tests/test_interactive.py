@@ -17,6 +17,7 @@ from alphaedit_core import experiment_pictures
 from alphaedit_core.display.figure_data import Picture
 from alphaedit_core.display.line_chart import curves_html
 from alphaedit_core.display.svg import _image, _svg, trace_html
+from alphaedit_core.editing.target_search import Trace
 from alphaedit_core.errors import InputError
 from alphaedit_core.experiment import load_experiment
 from alphaedit_core.family_picture import family_html
@@ -25,7 +26,6 @@ from alphaedit_core.hidden_drift_picture import hidden_drift_html, mean_of
 from alphaedit_core.retention import Kept, Retention
 from alphaedit_core.retention_picture import retention_html
 from alphaedit_core.sequence_picture import sequence_html
-from alphaedit_core.targets import Trace
 from widgets import interactive
 
 PLOTLY = "application/vnd.plotly.v1+json"

@@ -14,7 +14,7 @@ import torch
 from examples import CONTEXTS, FACTS, quiet, small
 from tiny import tiny_model
 
-from alphaedit_core import weights as weights_module
+from alphaedit_core.editing import edited_weights as weights_module
 from alphaedit_core.inference.scoring import score
 from alphaedit_core.model import hooks as hooks_module
 from alphaedit_core.model.forward import record

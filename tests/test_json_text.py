@@ -20,9 +20,9 @@ from alphaedit_core.data.datasets import read_records
 from alphaedit_core.data.fact_files import facts_from_bytes, read_facts
 from alphaedit_core.data.reference_texts import read_references
 from alphaedit_core.display.line_chart import curves_html
+from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.errors import AlphaEditError, CorruptFileError, InputError
 from alphaedit_core.experiment import load_experiment, session_folder
-from alphaedit_core.hyperparameters import HyperParameters
 from alphaedit_core.ledger import check_place, load_manifest
 from alphaedit_core.storage import json_text
 from alphaedit_core.storage.files import check_name, read_json, write_json_atomic

@@ -10,8 +10,8 @@ from tiny import KINDS, tiny_model, tiny_tokenizer
 from torch import Tensor
 
 from alphaedit_core.data.facts import Fact
+from alphaedit_core.editing.subject_keys import SubjectStates
 from alphaedit_core.errors import Cancelled
-from alphaedit_core.keys import SubjectStates
 from alphaedit_core.model.batch_planning import BatchPlan
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.tokenization import Request, Row, prepare

@@ -25,7 +25,7 @@ from alphaedit_core.cli import _parser
 from alphaedit_core.data.datasets import dataset, datasets
 from alphaedit_core.data.fact_files import read_facts
 from alphaedit_core.data.reference_texts import References
-from alphaedit_core.editors import editors
+from alphaedit_core.editing.editors import editors
 from alphaedit_core.errors import InputError
 from alphaedit_core.metrics import Given, Metric, metrics
 from widgets.panel import Panel
@@ -175,7 +175,9 @@ def test_every_import_of_the_python_blocks_exists() -> None:
     for block in blocks("python"):
         for node in ast.walk(ast.parse(block)):
             if isinstance(node, ast.ImportFrom):
-                home = "alphaedit_core.editors." if node.level else ""  # of the new editor's file
+                home = (
+                    "alphaedit_core.editing.editors." if node.level else ""
+                )  # of the new editor's file
                 for name in node.names:
                     assert getattr(import_module(f"{home}{node.module}"), name.name)
 
@@ -186,7 +188,7 @@ def test_the_new_editor_of_the_readme_appears_everywhere(tmp_path: Path) -> None
     assert len([line for line in code.splitlines() if line.strip()]) <= 20
     for package in ("alphaedit_core", "widgets"):
         shutil.copytree(ROOT / package, tmp_path / package)
-    (tmp_path / "alphaedit_core/editors/ridge.py").write_text(code, encoding="utf-8")
+    (tmp_path / "alphaedit_core/editing/editors/ridge.py").write_text(code, encoding="utf-8")
     (tmp_path / "try.py").write_text(
         """
 import sys

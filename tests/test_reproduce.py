@@ -19,7 +19,7 @@ from tiny import tiny_model
 from alphaedit_core import __version__
 from alphaedit_core import session as session_module
 from alphaedit_core.data.facts import Fact
-from alphaedit_core.hyperparameters import HyperParameters
+from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.inference.completions import complete
 from alphaedit_core.model.loading import load_model
 from alphaedit_core.reproduce import to_python, to_record

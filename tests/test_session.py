@@ -15,10 +15,12 @@ import torch
 from examples import CONTEXTS, FACTS, quiet, small
 from tiny import tiny_model
 
-from alphaedit_core import closed_form, ledger
+from alphaedit_core import ledger
 from alphaedit_core import session as session_module
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.data.superseding import Superseded
+from alphaedit_core.editing import closed_form
+from alphaedit_core.editing.edited_weights import EditedWeights
 from alphaedit_core.errors import Cancelled, FingerprintError, InputError, SessionError
 from alphaedit_core.export import facts_in_model
 from alphaedit_core.inference.completions import complete
@@ -27,7 +29,6 @@ from alphaedit_core.progress import Monitor
 from alphaedit_core.retention import retention
 from alphaedit_core.session import EditSession
 from alphaedit_core.storage.files import read_json
-from alphaedit_core.weights import EditedWeights
 
 A, B, C = FACTS[:1], FACTS[1:3], FACTS[3:]
 #: The same subject and prompt as A says, and another target.

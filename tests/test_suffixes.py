@@ -11,14 +11,14 @@ from examples import NARROW_ATTENTION, outputs, quiet, requests_of
 from tiny import LAYOUTS, tiny_model
 from torch import Tensor
 
-from alphaedit_core.hyperparameters import HyperParameters
+from alphaedit_core.editing.hyperparameters import HyperParameters
+from alphaedit_core.editing.target_search import find_targets
 from alphaedit_core.model import packed_rows as suffixes_module
 from alphaedit_core.model.batch_planning import BatchPlan
 from alphaedit_core.model.forward import by_length
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.packed_attention import can_pack, packed
 from alphaedit_core.model.packed_rows import Suffixes
-from alphaedit_core.targets import find_targets
 
 #: Models whose attention is not asked for in the registry: their rows go in groups of one length.
 UNPACKED = {"gptj", "gemma2"}

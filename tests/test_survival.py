@@ -12,13 +12,13 @@ import torch
 from examples import CONTEXTS, FACTS, key, quiet, requests_of, small
 from tiny import tiny_model
 
-from alphaedit_core import survival as module
 from alphaedit_core.covariance.collect import cached_checksums, collect_statistics
+from alphaedit_core.editing import key_projection as module
+from alphaedit_core.editing.key_projection import fact_keys, shares_by_rank, survival
 from alphaedit_core.errors import Cancelled
 from alphaedit_core.nullspace.spectrum import Spectrum, save_spectrum
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session import EditSession
-from alphaedit_core.survival import fact_keys, shares_by_rank, survival
 
 
 def made_up(folder: Path, size: int, seed: int = 0) -> Spectrum:

@@ -13,17 +13,17 @@ from tiny import LAYOUTS, tiny_model, tiny_tokenizer
 from torch import Tensor
 from torch.nn import functional as F
 
-from alphaedit_core import targets as targets_module
 from alphaedit_core.data.facts import Fact
+from alphaedit_core.editing import target_search as targets_module
+from alphaedit_core.editing.hyperparameters import HyperParameters
+from alphaedit_core.editing.target_search import Place, Targets, find_targets
 from alphaedit_core.errors import Cancelled, SessionError
-from alphaedit_core.hyperparameters import HyperParameters
 from alphaedit_core.model.batch_planning import BatchPlan
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.packed_rows import Suffixes
 from alphaedit_core.model.tokenization import prepare
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session import EditSession
-from alphaedit_core.targets import Place, Targets, find_targets
 from benchmarks.textbook import PlainTarget, plain_target
 
 HP = HyperParameters(layers=(0,), steps=6, learning_rate=0.3, loss_stop=0.0)

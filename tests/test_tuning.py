@@ -12,15 +12,15 @@ from tiny import INNER, KINDS, tiny_model, tiny_tokenizer
 from torch import Tensor
 from torch.nn import functional as F
 
-from alphaedit_core.editors import Tuner, editor_class
+from alphaedit_core.editing.editors import Tuner, editor_class
+from alphaedit_core.editing.fine_tuning import tune
+from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.errors import Cancelled
-from alphaedit_core.hyperparameters import HyperParameters
 from alphaedit_core.model.batch_planning import BatchPlan
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.tokenization import Request, prepare
 from alphaedit_core.nullspace.spectrum import Projector
 from alphaedit_core.progress import Monitor
-from alphaedit_core.tuning import tune
 
 HP = HyperParameters(layers=(1,), steps=6, step_size=0.01, loss_stop=0.0, norm_constraint=0.025)
 LAYER = 1

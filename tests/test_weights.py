@@ -6,9 +6,9 @@ import pytest
 import torch
 from tiny import HIDDEN, INNER, tiny_model
 
-from alphaedit_core.changes import LowRank, compose
+from alphaedit_core.editing.edited_weights import EditedWeights
+from alphaedit_core.editing.weight_updates import LowRank, compose
 from alphaedit_core.model.loading import EditableModel, fingerprint
-from alphaedit_core.weights import EditedWeights
 
 LAYERS = (0, 2)
 CASES = [

@@ -13,7 +13,7 @@ from tiny import tiny_model
 
 from alphaedit_core import rivals
 from alphaedit_core import session as session_module
-from alphaedit_core.editors import editor_class, editors
+from alphaedit_core.editing.editors import editor_class, editors
 from alphaedit_core.errors import AlphaEditError
 from alphaedit_core.inference.completions import complete
 from alphaedit_core.measures import Measures, measure

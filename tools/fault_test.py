@@ -113,7 +113,7 @@ FAULTS = (
     Fault(
         "lambda-twice",
         "λ counts twice",
-        "alphaedit_core/editors/alphaedit.py",
+        "alphaedit_core/editing/editors/alphaedit.py",
         "work.hyperparameters.ridge",
         "2 * work.hyperparameters.ridge",
         _STEPS,
@@ -121,7 +121,7 @@ FAULTS = (
     Fault(
         "lambda-of-memit",
         "MEMIT's weight on C stands in for AlphaEdit's λ",
-        "alphaedit_core/editors/alphaedit.py",
+        "alphaedit_core/editing/editors/alphaedit.py",
         "work.hyperparameters.ridge",
         "work.hyperparameters.covariance_weight",
         _STEPS,
@@ -129,7 +129,7 @@ FAULTS = (
     Fault(
         "key-weights",
         "all prompts of a key weigh alike",
-        "alphaedit_core/keys.py",
+        "alphaedit_core/editing/subject_keys.py",
         "(own[0] + own[1:].mean(dim=0)) / 2",
         "own.mean(dim=0)",
         _STEPS,
@@ -137,7 +137,7 @@ FAULTS = (
     Fault(
         "residual-whole",
         "every layer takes all that is lacking",
-        "alphaedit_core/editors/alphaedit.py",
+        "alphaedit_core/editing/editors/alphaedit.py",
         "residual = work.lacking / work.layers_left",
         "residual = work.lacking",
         _STEPS,
@@ -145,7 +145,7 @@ FAULTS = (
     Fault(
         "residual-share",
         "every layer takes the first one's share",
-        "alphaedit_core/editing.py",
+        "alphaedit_core/editing/batch.py",
         "len(layers) - index,",
         "len(layers),",
         _STEPS,
@@ -153,7 +153,7 @@ FAULTS = (
     Fault(
         "previous-keys",
         "the keys of earlier facts are forgotten",
-        "alphaedit_core/key_memory.py",
+        "alphaedit_core/editing/previous_keys.py",
         "there.joined(metric.half(own))",
         "there",
         _STEPS,
@@ -169,7 +169,7 @@ FAULTS = (
     Fault(
         "undo-originals",
         "the originals are the model's own matrices, which an edit changes",
-        "alphaedit_core/weights.py",
+        "alphaedit_core/editing/edited_weights.py",
         "model.anatomy.matrix(layer).clone()",
         "model.anatomy.matrix(layer)",
         _FIRST,
@@ -188,7 +188,7 @@ FAULTS = (
     Fault(
         "memit-metric",
         "MEMIT measures keys by C^(-1/2) instead of C^-1",
-        "alphaedit_core/closed_form.py",
+        "alphaedit_core/editing/closed_form.py",
         "LowRank(solved.left, metric.back(solved.right))",
         "LowRank(solved.left, solved.right)",
         _FAMILY,
@@ -196,7 +196,7 @@ FAULTS = (
     Fault(
         "emmet-mu",
         "EMMET's mu is MEMIT's weight",
-        "alphaedit_core/editors/emmet.py",
+        "alphaedit_core/editing/editors/emmet.py",
         "hp.emmet_weight * hp.covariance_weight",
         "hp.covariance_weight",
         _FAMILY,
@@ -204,7 +204,7 @@ FAULTS = (
     Fault(
         "pmet-share",
         "PMET shares the residual as MEMIT does",
-        "alphaedit_core/editors/pmet.py",
+        "alphaedit_core/editing/editors/pmet.py",
         "work.lacking / sqrt(work.layers_left)",
         "work.lacking / work.layers_left",
         _FAMILY,
@@ -212,7 +212,7 @@ FAULTS = (
     Fault(
         "rome-one-key",
         "ROME asks for the value at the mean key",
-        "alphaedit_core/editors/rome.py",
+        "alphaedit_core/editing/editors/rome.py",
         "rank_one(work, work.mean, work.bare, work.lacking)",
         "rank_one(work, work.mean, work.mean, work.lacking)",
         _FAMILY,
@@ -220,7 +220,7 @@ FAULTS = (
     Fault(
         "rect-mask",
         "RECT keeps the entries that change least",
-        "alphaedit_core/editors/rect.py",
+        "alphaedit_core/editing/editors/rect.py",
         "relative.topk(count)",
         "relative.topk(count, largest=False)",
         _FAMILY,
@@ -228,7 +228,7 @@ FAULTS = (
     Fault(
         "prune-above",
         "PRUNE brings the small singular values down",
-        "alphaedit_core/changes.py",
+        "alphaedit_core/editing/weight_updates.py",
         "torch.where(sigma > most,",
         "torch.where(sigma < most,",
         _FAMILY,

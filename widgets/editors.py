@@ -9,9 +9,9 @@ from typing import Any
 import ipywidgets as W
 
 from alphaedit_core.corpora.sources import open_text
-from alphaedit_core.editors.words import settings_words
+from alphaedit_core.editing.editors.summary import settings_words
+from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.errors import AlphaEditError
-from alphaedit_core.hyperparameters import HyperParameters
 from alphaedit_core.progress import Monitor
 from alphaedit_core.results import html_table
 from alphaedit_core.rivals import Contest, compare_editors

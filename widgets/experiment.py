@@ -9,6 +9,7 @@ from typing import Any
 import ipywidgets as W
 
 from alphaedit_core.data.datasets import dataset, datasets, read_records
+from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.errors import InputError
 from alphaedit_core.experiment import (
     Findings,
@@ -28,7 +29,6 @@ from alphaedit_core.experiment_report import (
     paper_table,
     whole_table,
 )
-from alphaedit_core.hyperparameters import HyperParameters
 from alphaedit_core.metrics import metric_class, metrics_for
 from alphaedit_core.progress import Monitor
 from alphaedit_core.results import html_table

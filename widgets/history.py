@@ -8,12 +8,12 @@ from typing import Any
 
 import ipywidgets as W
 
-from alphaedit_core.changes import tensors_of
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.data.superseding import Standing
 from alphaedit_core.display.escaping import escape
 from alphaedit_core.drift import Drift
 from alphaedit_core.drift_pictures import columns
+from alphaedit_core.editing.weight_updates import tensors_of
 from alphaedit_core.errors import InputError, SessionError
 from alphaedit_core.ledger import Entry
 from alphaedit_core.results import html_table

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from plotly.subplots import make_subplots
 
 from alphaedit_core.display.escaping import in_figure
-from alphaedit_core.targets import Trace
+from alphaedit_core.editing.target_search import Trace
 
 from .colours import SERIES
 from .live_figure import LiveFigure

@@ -10,10 +10,10 @@ import ipywidgets as W
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.display.escaping import escape
 from alphaedit_core.display.svg import spectrum_html
+from alphaedit_core.editing.key_projection import Survival
 from alphaedit_core.errors import AlphaEditError, InputError, SessionError
 from alphaedit_core.nullspace.spectrum import Rule, Spectrum, Threshold
 from alphaedit_core.session import EditSession
-from alphaedit_core.survival import Survival
 
 from .jobs import Job
 from .panel import Panel, button, row, text

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 
 from alphaedit_core.covariance.collect import cached_checksums
 from alphaedit_core.data.facts import Fact
+from alphaedit_core.editing.key_projection import Survival, fact_keys, survival
 from alphaedit_core.errors import AlphaEditError, Cancelled
 from alphaedit_core.nullspace.spectrum import Spectrum, spectrum_file
 from alphaedit_core.progress import Monitor
 from alphaedit_core.results import EditResult
 from alphaedit_core.session import EditSession
-from alphaedit_core.survival import Survival, fact_keys, survival
 
 CACHED, COLLECTED = "from cache", "collected now"
 

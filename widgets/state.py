@@ -15,7 +15,7 @@ import traitlets as T
 
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.drift import Drifts
-from alphaedit_core.hyperparameters import HyperParameters
+from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.nullspace.spectrum import Threshold
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session import EditSession, default_hyperparameters

@@ -105,7 +105,7 @@ def fetch(arguments: argparse.Namespace, monitor: Monitor) -> None:
 
 def _report() -> dict[str, Any]:
     """Everything, ready for JSON."""
-    from alphaedit_core.hyperparameters import presets
+    from alphaedit_core.editing.hyperparameters import presets
     from alphaedit_core.model.loading import DEFAULT_MODEL
     from alphaedit_core.storage.cache import cache_dir
     from alphaedit_core.storage.downloads import GEMMA3, SMOLLM2, WIKIPEDIA, is_cached

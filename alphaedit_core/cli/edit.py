@@ -105,7 +105,7 @@ class _Clock:
 def _check_session(folder: Path, arguments: argparse.Namespace, asked: dict[str, Any]) -> bool:
     """Whether there is a session to continue; refused if it contradicts the arguments."""
     from alphaedit_core import ledger
-    from alphaedit_core.hyperparameters import HyperParameters
+    from alphaedit_core.editing.hyperparameters import HyperParameters
 
     ledger.check_place(folder)
     options.check_writable("session", folder)

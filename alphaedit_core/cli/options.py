@@ -12,7 +12,7 @@ from alphaedit_core.progress import Monitor
 
 if TYPE_CHECKING:
     from alphaedit_core.data.reference_texts import References
-    from alphaedit_core.hyperparameters import HyperParameters
+    from alphaedit_core.editing.hyperparameters import HyperParameters
     from alphaedit_core.model.loading import EditableModel
     from alphaedit_core.session import EditSession
 
@@ -269,7 +269,7 @@ def check_text(arguments: argparse.Namespace) -> None:
         InputError: if they cannot be used with any model.
     """
     from alphaedit_core.corpora.sources import open_text
-    from alphaedit_core.hyperparameters import HyperParameters, parse_layers
+    from alphaedit_core.editing.hyperparameters import HyperParameters, parse_layers
 
     if arguments.layers is not None:
         HyperParameters(layers=parse_layers(arguments.layers))

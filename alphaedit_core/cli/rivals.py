@@ -42,7 +42,7 @@ def add(commands: options.Commands) -> None:
 
 def editors(arguments: argparse.Namespace, monitor: Monitor) -> None:
     """List them in their order."""
-    from alphaedit_core.editors import editors as known
+    from alphaedit_core.editing.editors import editors as known
     from alphaedit_core.results import text_table
 
     if arguments.json:

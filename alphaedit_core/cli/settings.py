@@ -12,7 +12,7 @@ from alphaedit_core.errors import InputError, SessionError
 from alphaedit_core.storage.json_text import parse_json, read_text
 
 if TYPE_CHECKING:
-    from alphaedit_core.hyperparameters import HyperParameters
+    from alphaedit_core.editing.hyperparameters import HyperParameters
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -64,7 +64,7 @@ def changes(arguments: argparse.Namespace) -> dict[str, Any]:
         if given is not None:
             asked[name] = _checked(f"--{name.replace('_', '-')}", name, given)
     if asked.get("previous_keys"):
-        from alphaedit_core.editors import editor_class
+        from alphaedit_core.editing.editors import editor_class
 
         name = asked.get("editor", "alphaedit")
         if editor_class(name).previous_keys is None:
@@ -125,7 +125,7 @@ def require_same(kept: HyperParameters, asked: Mapping[str, Any], session: str) 
 def _checked(source: str, name: str, value: Any) -> Any:
     """A value that some model could be edited with; paths made absolute for sessions to keep."""
     from alphaedit_core.corpora.sources import open_text
-    from alphaedit_core.hyperparameters import HyperParameters, typed
+    from alphaedit_core.editing.hyperparameters import HyperParameters, typed
 
     try:
         valid = typed(name, value)
@@ -133,7 +133,7 @@ def _checked(source: str, name: str, value: Any) -> Any:
         layers = range(max(1, len(valid) if isinstance(valid, tuple) else 1))
         valid = getattr(HyperParameters(layers=tuple(layers)).replace(**{name: valid}), name)
         if name == "editor":
-            from alphaedit_core.editors import editor_class
+            from alphaedit_core.editing.editors import editor_class
 
             editor_class(valid)
         if name == "text" and valid != "self":

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from alphaedit_core.editing.target_search import Trace
     from alphaedit_core.nullspace.spectrum import Spectrum, Threshold
-    from alphaedit_core.targets import Trace
 
 BLUE, VERMILLION, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
 

@@ -17,8 +17,8 @@ from torch import Tensor
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.storage.tensor_files import tensor_digest
 
-from .changes import Change, compose, in_float64
-from .sketches import sketch
+from .update_sketches import sketch
+from .weight_updates import Change, compose, in_float64
 
 
 def relative(change: float, original: float) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alphaedit_core.hyperparameters import HyperParameters
+from alphaedit_core.editing.hyperparameters import HyperParameters
 
 from . import editor_class
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .errors import InputError
+from alphaedit_core.errors import InputError
 
 #: Rows that are brought to float64 at a time.
 _CHUNK = 1024

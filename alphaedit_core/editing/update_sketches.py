@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .changes import in_float64
+from .weight_updates import in_float64
 
 PAIRS = 8
 """Numbers of a sketch."""

@@ -17,9 +17,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from alphaedit_core.display.escaping import escape
-
-from .errors import InputError
-from .integers import as_integer
+from alphaedit_core.errors import InputError
+from alphaedit_core.integers import as_integer
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from alphaedit_core.errors import StructureError
 from alphaedit_core.model.batch_planning import BatchPlan
 from alphaedit_core.model.forward import (
     Recording,
@@ -28,9 +29,7 @@ from alphaedit_core.model.forward import (
 )
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.tokenization import Request
-
-from .errors import StructureError
-from .progress import Monitor
+from alphaedit_core.progress import Monitor
 
 
 class LayerReading(NamedTuple):

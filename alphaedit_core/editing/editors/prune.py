@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import torch
 
-from alphaedit_core.changes import Change, Pruned
+from alphaedit_core.editing.weight_updates import Change, Pruned
 from alphaedit_core.errors import InputError
 
 from .base import Work
@@ -26,7 +26,7 @@ class Prune(Memit):
     on_unpruned: ClassVar[bool] = True
 
     def update(self, work: Work) -> Change:  # type: ignore[override]
-        """The update of MEMIT; :func:`~alphaedit_core.changes.compose` prunes the sum."""
+        """MEMIT's update; :func:`~alphaedit_core.editing.weight_updates.compose` prunes the sum."""
         solved = super().update(work)
         largest = torch.tensor(work.largest(), dtype=torch.float64)
         if largest == 0:

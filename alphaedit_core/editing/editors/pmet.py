@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from math import sqrt
 from typing import Any, ClassVar
 
-from alphaedit_core.changes import LowRank
-from alphaedit_core.closed_form import closed_form
-from alphaedit_core.hyperparameters import HyperParameters
-from alphaedit_core.targets import Place
+from alphaedit_core.editing.closed_form import closed_form
+from alphaedit_core.editing.hyperparameters import HyperParameters
+from alphaedit_core.editing.target_search import Place
+from alphaedit_core.editing.weight_updates import LowRank
 
 from .base import Editor, Work
 

@@ -24,8 +24,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from .changes import LowRank, gram_matrix, in_float64
-from .errors import DivergedError
+from alphaedit_core.errors import DivergedError
+
+from .weight_updates import LowRank, gram_matrix, in_float64
 
 
 class Metric(Protocol):

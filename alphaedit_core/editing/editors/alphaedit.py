@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from alphaedit_core.changes import Change
-from alphaedit_core.closed_form import Metric, closed_form
-from alphaedit_core.hyperparameters import HyperParameters
+from alphaedit_core.editing.closed_form import Metric, closed_form
+from alphaedit_core.editing.hyperparameters import HyperParameters
+from alphaedit_core.editing.weight_updates import Change
 from alphaedit_core.nullspace.spectrum import Bases
 
 from .base import Editor, Work

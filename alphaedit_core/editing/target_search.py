@@ -32,16 +32,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from alphaedit_core.errors import DivergedError, InputError, StructureError
 from alphaedit_core.model.batch_planning import BatchPlan
 from alphaedit_core.model.hooks import own_hooks
 from alphaedit_core.model.loading import EditableModel, outside_inference_mode
 from alphaedit_core.model.packed_rows import Suffixes
 from alphaedit_core.model.packing_check import may_pack
 from alphaedit_core.model.tokenization import Request
+from alphaedit_core.progress import Monitor
 
-from .errors import DivergedError, InputError, StructureError
 from .hyperparameters import HyperParameters
-from .progress import Monitor
 
 #: What delta is added to: the last edited block's output, its MLP's, or its attention's and its
 #: MLP's at once.

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import torch
 
-from alphaedit_core.changes import Change, Dense, LowRank, Sparse
+from alphaedit_core.editing.weight_updates import Change, Dense, LowRank, Sparse
 
 from .base import Work
 from .memit import Memit

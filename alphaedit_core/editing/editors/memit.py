@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from alphaedit_core.changes import LowRank
-from alphaedit_core.closed_form import closed_form
+from alphaedit_core.editing.closed_form import closed_form
+from alphaedit_core.editing.weight_updates import LowRank
 
 from .base import Editor, Work
 

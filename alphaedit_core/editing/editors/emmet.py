@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from alphaedit_core.changes import LowRank
-from alphaedit_core.closed_form import closed_form
+from alphaedit_core.editing.closed_form import closed_form
+from alphaedit_core.editing.weight_updates import LowRank
 
 from .base import Editor, Work
 

@@ -17,10 +17,10 @@ from alphaedit_core.model.forward import Recording, by_length, pad_rows, proceed
 from alphaedit_core.model.hooks import own_hooks
 from alphaedit_core.model.loading import EditableModel, outside_inference_mode
 from alphaedit_core.model.tokenization import Request
+from alphaedit_core.progress import Monitor
 
 from .hyperparameters import HyperParameters
-from .progress import Monitor
-from .targets import Trace
+from .target_search import Trace
 
 
 def tune(

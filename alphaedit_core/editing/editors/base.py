@@ -19,11 +19,11 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from alphaedit_core.changes import Change
-from alphaedit_core.closed_form import EarlierKeys, Metric
-from alphaedit_core.hyperparameters import HyperParameters
+from alphaedit_core.editing.closed_form import EarlierKeys, Metric
+from alphaedit_core.editing.hyperparameters import HyperParameters
+from alphaedit_core.editing.target_search import Place
+from alphaedit_core.editing.weight_updates import Change
 from alphaedit_core.nullspace.spectrum import Bases, Projector
-from alphaedit_core.targets import Place
 
 
 @dataclass(frozen=True, eq=False)

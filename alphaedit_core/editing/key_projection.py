@@ -23,9 +23,9 @@ from alphaedit_core.model.batch_planning import plan_batches
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.tokenization import prepare
 from alphaedit_core.nullspace.spectrum import Spectrum
+from alphaedit_core.progress import Monitor
 
-from .keys import SubjectStates
-from .progress import Monitor
+from .subject_keys import SubjectStates
 
 #: Eigenvectors that are in memory at once; of d_in = 14,336 they take 60 MB in float64.
 _PIECE = 512

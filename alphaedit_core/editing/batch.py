@@ -13,21 +13,21 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from alphaedit_core.errors import DivergedError
 from alphaedit_core.model.batch_planning import BatchPlan
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.tokenization import Request
 from alphaedit_core.nullspace.spectrum import Projector
+from alphaedit_core.progress import Monitor
 
-from .changes import Change, Dense, laid_out, projected, tensors_of
 from .closed_form import EarlierKeys, Metric
+from .edited_weights import EditedWeights, relative
 from .editors import Editor, Tuner, Work
-from .errors import DivergedError
+from .fine_tuning import tune
 from .hyperparameters import HyperParameters
-from .keys import SubjectStates
-from .progress import Monitor
-from .targets import Targets, Trace, find_targets
-from .tuning import tune
-from .weights import EditedWeights, relative
+from .subject_keys import SubjectStates
+from .target_search import Targets, Trace, find_targets
+from .weight_updates import Change, Dense, laid_out, projected, tensors_of
 
 
 @dataclass(frozen=True, eq=False)
