@@ -22,8 +22,8 @@ _HOMES = {
     "AlphaEditError": "errors",
     "Cancelled": "errors",
     "CorruptFileError": "errors",
-    "EditResult": "results",
-    "EditSession": "session",
+    "EditResult": "session.results",
+    "EditSession": "session.session",
     "EditableModel": "model.loading",
     "Evaluation": "evaluation",
     "Fact": "data.facts",
@@ -44,7 +44,7 @@ _HOMES = {
     "collect_statistics": "covariance.collect",
     "compare_editors": "rivals",
     "complete": "inference.completions",
-    "default_hyperparameters": "session",
+    "default_hyperparameters": "session.session",
     "evaluate": "evaluation",
     "example_facts": "data.fact_files",
     "export_statistics": "covariance.files",
@@ -94,9 +94,9 @@ if TYPE_CHECKING:
     from .model.loading import EditableModel, load_model, wrap
     from .nullspace.spectrum import Projector, Spectrum, Threshold, spectra, spectrum
     from .progress import Monitor
-    from .results import EditResult
     from .rivals import compare_editors
-    from .session import EditSession, default_hyperparameters
+    from .session.results import EditResult
+    from .session.session import EditSession, default_hyperparameters
 
 
 def __getattr__(name: str) -> Any:

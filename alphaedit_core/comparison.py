@@ -18,10 +18,10 @@ from alphaedit_core.inference.token_by_token import (
 )
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.tokenization import target_ids
+from alphaedit_core.session.session import EditSession
 
 from .errors import InputError
 from .progress import Monitor
-from .session import EditSession
 
 
 @dataclass(frozen=True)

@@ -28,11 +28,11 @@ from alphaedit_core.model.forward import by_length, pad_rows, record
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.tokenization import encode
 from alphaedit_core.nullspace.spectrum import Spectrum
+from alphaedit_core.session.files import Entry
+from alphaedit_core.session.session import EditSession
 
 from .errors import FetchError, InputError, SessionError
-from .ledger import Entry
 from .progress import Monitor
-from .session import EditSession
 
 #: The text that drift is measured on unless another is given: set aside from all statistics.
 PROBE = "wikipedia-sample:probe"

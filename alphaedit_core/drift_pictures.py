@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from alphaedit_core.display.svg import _STROKES, GREY, VERMILLION, _image, _svg, plain
+from alphaedit_core.session.results import html_table
 
 from .drift import BANDS, Drift
-from .results import html_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -14,6 +14,7 @@ from alphaedit_core.inference.batch_generation import write
 from alphaedit_core.inference.scoring import rate
 from alphaedit_core.inference.token_by_token import has_chat
 from alphaedit_core.model.loading import EditableModel, using_model
+from alphaedit_core.session.results import html_table, text_table
 
 from .errors import InputError
 from .metrics import (
@@ -31,7 +32,6 @@ from .metrics import (
     metrics_for,
 )
 from .progress import Monitor
-from .results import html_table, text_table
 
 _HEADINGS = ("metric", "mean", "± error", "records", "better", "unit")
 

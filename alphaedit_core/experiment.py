@@ -33,6 +33,8 @@ from alphaedit_core.editing.hyperparameters import HyperParameters, in_words, mo
 from alphaedit_core.inference.scoring import perplexity
 from alphaedit_core.model.identity import identity
 from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.session.results import html_table
+from alphaedit_core.session.session import EditSession, checked_editor, shape_of, surroundings
 from alphaedit_core.storage.files import check_name, write_atomic
 from alphaedit_core.storage.temporary import final_name
 from alphaedit_core.storage.typed_records import read_record
@@ -56,8 +58,6 @@ from .experiment_files import (
 from .integers import as_integer
 from .metrics import Compat, metric_class, metrics_for
 from .progress import Monitor
-from .results import html_table
-from .session import EditSession, checked_editor, shape_of, surroundings
 from .yardstick import Yardstick
 
 UNEDITED = "unedited"

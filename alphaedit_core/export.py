@@ -23,8 +23,7 @@ from .progress import Monitor
 
 if TYPE_CHECKING:
     from alphaedit_core.data.facts import Fact
-
-    from .session import EditSession
+    from alphaedit_core.session.session import EditSession
 
 FORMAT = "alphaedit model 1"
 MARKER = "alphaedit.json"

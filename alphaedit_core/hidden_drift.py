@@ -24,13 +24,13 @@ from alphaedit_core.data.facts import kind, shown
 from alphaedit_core.model.forward import by_length, pad_rows, record
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.tokenization import encode
+from alphaedit_core.session.results import html_table, text_table
+from alphaedit_core.session.session import EditSession
 
 from .drift import default_probe
 from .errors import InputError, SessionError
 from .integers import as_integer
 from .progress import Monitor
-from .results import html_table, text_table
-from .session import EditSession
 
 #: Prompts that are read where none are given, and tokens of each at most.
 PROMPTS, TOKENS = 200, 64

@@ -34,10 +34,10 @@ from alphaedit_core.model.batch_planning import plan_batches
 from alphaedit_core.model.forward import by_length, pad_rows, record
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.tokenization import encode
+from alphaedit_core.session.session import EditSession
 
 from .errors import InputError
 from .progress import Monitor
-from .session import EditSession
 
 RELIABILITY, GENERALISATION, LOCALITY = "reliability", "generalisation", "locality"
 KINDS = (RELIABILITY, GENERALISATION, LOCALITY)

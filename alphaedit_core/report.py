@@ -11,13 +11,13 @@ from alphaedit_core.display.html_page import page, scroll
 from alphaedit_core.display.svg import spectrum_html, trace_html
 from alphaedit_core.editing.editors.summary import settings_words
 from alphaedit_core.nullspace.spectrum import Spectrum
+from alphaedit_core.session.files import Entry
+from alphaedit_core.session.results import HEADINGS, Outcome, html_table, superseded_html
+from alphaedit_core.session.session import EditSession
 
 from . import __version__
 from .export import portable_name
-from .ledger import Entry
 from .probes import KINDS, ProbeRow, aggregate
-from .results import HEADINGS, Outcome, html_table, superseded_html
-from .session import EditSession
 
 
 def report_html(

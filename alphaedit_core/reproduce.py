@@ -15,10 +15,10 @@ from typing import Any
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.display.escaping import python_text
 from alphaedit_core.editing.hyperparameters import HyperParameters
+from alphaedit_core.session.files import Entry
+from alphaedit_core.session.session import EditSession
 
 from . import __version__
-from .ledger import Entry
-from .session import EditSession
 
 SCHEMA = "alphaedit record 1"
 """Name and version of the layout of :func:`to_record`."""

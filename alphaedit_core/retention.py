@@ -17,13 +17,13 @@ from alphaedit_core.data.facts import Fact
 from alphaedit_core.data.superseding import Written
 from alphaedit_core.inference.scoring import Score, score
 from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.session.results import html_table, text_table
+from alphaedit_core.session.session import EditSession
 
 from .drift import weight_changes
 from .errors import InputError, SessionError
 from .integers import as_integer
 from .progress import Monitor
-from .results import html_table, text_table
-from .session import EditSession
 
 DEFINITIONS: Mapping[str, str] = {
     "efficacy": "share of a batch's facts whose new target is likelier than the true one after the "

@@ -28,7 +28,7 @@ from alphaedit_core.editing.hyperparameters import HyperParameters, in_words
 from alphaedit_core.editing.target_search import Targets
 from alphaedit_core.measures import measure
 from alphaedit_core.rivals import parse_method
-from alphaedit_core.session import default_hyperparameters
+from alphaedit_core.session.session import default_hyperparameters
 
 from .machine import this_machine
 from .report import Report, keep

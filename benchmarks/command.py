@@ -31,7 +31,7 @@ from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.tokenization import Request, prepare
 from alphaedit_core.nullspace.spectrum import Projector
 from alphaedit_core.progress import Monitor
-from alphaedit_core.session import EditSession, default_hyperparameters, observe
+from alphaedit_core.session.session import EditSession, default_hyperparameters, observe
 
 from .arithmetic import least_keys, least_observation, least_search
 from .machine import Machine

@@ -21,7 +21,7 @@ from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.editing.target_search import Targets
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.rivals import compare_editors
-from alphaedit_core.session import default_hyperparameters
+from alphaedit_core.session.session import default_hyperparameters
 
 from .machine import this_machine
 from .report import Report, keep

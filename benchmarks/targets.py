@@ -15,7 +15,7 @@ from alphaedit_core.model.batch_planning import plan_batches
 from alphaedit_core.model.loading import EditableModel, wrap
 from alphaedit_core.model.tokenization import Request, prepare
 from alphaedit_core.progress import Monitor
-from alphaedit_core.session import EditSession, default_hyperparameters
+from alphaedit_core.session.session import EditSession, default_hyperparameters
 
 from .arithmetic import least_search, plain_search
 from .machine import Machine

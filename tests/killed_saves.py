@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from alphaedit_core import ledger
+from alphaedit_core.session import files as ledger
 from alphaedit_core.storage import files, tensor_files
 
 _EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree"}

@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 from tiny import WINDOW, prose, tiny_model
 
 from alphaedit_core import ability as ability_module
-from alphaedit_core import session as session_module
 from alphaedit_core.ability import (
     DEFINITIONS,
     Ability,
@@ -37,7 +36,8 @@ from alphaedit_core.inference.scoring import rate
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.tokenization import encode, target_ids
 from alphaedit_core.progress import Monitor
-from alphaedit_core.session import EditSession
+from alphaedit_core.session import session as session_module
+from alphaedit_core.session.session import EditSession
 
 #: Long enough for four examples of our own items.
 LONG = {"max_position_embeddings": 512}

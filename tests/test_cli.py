@@ -23,7 +23,7 @@ from alphaedit_core.editing.editors import editors
 from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.inference.completions import complete
 from alphaedit_core.model.loading import EditableModel, load_model
-from alphaedit_core.session import EditSession
+from alphaedit_core.session.session import EditSession
 
 COMMANDS = (
     "edit",

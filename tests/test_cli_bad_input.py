@@ -35,7 +35,7 @@ def unloadable(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> Workplace:
         raise AssertionError("the model was loaded before the input was checked")
 
     monkeypatch.setattr("alphaedit_core.model.loading.load_model", load)
-    monkeypatch.setattr("alphaedit_core.session.load_model", load)
+    monkeypatch.setattr("alphaedit_core.session.session.load_model", load)
     return place
 
 
@@ -430,7 +430,7 @@ class TestSessions:
         def load(*_: object, **__: object) -> None:
             raise AssertionError("loaded")
 
-        monkeypatch.setattr("alphaedit_core.session.load_model", load)
+        monkeypatch.setattr("alphaedit_core.session.session.load_model", load)
         line = refused(place, "edit", place.facts, "--session", session, *more)
         assert line.startswith(f"session {session}: ")
         assert "leave " in line
@@ -546,7 +546,7 @@ def test_a_disk_that_refuses(place: Workplace, monkeypatch: pytest.MonkeyPatch) 
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device", str(place.folder / "s"))
 
-    monkeypatch.setattr("alphaedit_core.ledger.write_json_atomic", full)
+    monkeypatch.setattr("alphaedit_core.session.files.write_json_atomic", full)
     ran = place.edit(place.facts_file("one.json", FACTS[0]), "--session", place.folder / "s")
     assert (ran.code, ran.out) == (1, "")
     assert ran.err == f"alphaedit: {place.folder / 's'}: No space left on device\n"

@@ -9,15 +9,15 @@ import pytest
 from examples import CONTEXTS, FACTS, quiet, small
 from tiny import tiny_model
 
-from alphaedit_core import diagnosis
-from alphaedit_core import session as session_module
 from alphaedit_core.data.facts import Fact
-from alphaedit_core.diagnosis import diagnose, lost_facts, overwritten_by
 from alphaedit_core.editing.target_search import Trace
 from alphaedit_core.inference.completions import complete
 from alphaedit_core.inference.scoring import Score
-from alphaedit_core.results import EditResult, Outcome, Seen
-from alphaedit_core.session import EditSession
+from alphaedit_core.session import diagnosis
+from alphaedit_core.session import session as session_module
+from alphaedit_core.session.diagnosis import diagnose, lost_facts, overwritten_by
+from alphaedit_core.session.results import EditResult, Outcome, Seen
+from alphaedit_core.session.session import EditSession
 
 SURE, LOST = Score(0.01, 0.99, True, 1), Score(3.0, 0.05, False, 7)
 FOUND = Trace([2.0, 0.1], [0.0, 0.0], [0.0, 0.0], [0.1, 0.9], [0.0, 0.4], False, True)

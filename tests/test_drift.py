@@ -14,7 +14,6 @@ from examples import CONTEXTS, FACTS, quiet, small
 from tiny import WINDOW, prose, tiny_model
 
 from alphaedit_core import drift as drift_module
-from alphaedit_core import session as session_module
 from alphaedit_core.covariance.collect import pack
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.drift import (
@@ -35,7 +34,8 @@ from alphaedit_core.errors import Cancelled, InputError, SessionError
 from alphaedit_core.inference.completions import complete
 from alphaedit_core.model.tokenization import encode
 from alphaedit_core.progress import Monitor
-from alphaedit_core.session import EditSession
+from alphaedit_core.session import session as session_module
+from alphaedit_core.session.session import EditSession
 
 NEIGHBOURS = (
     "The Louvre is in the city of",

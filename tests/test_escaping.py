@@ -35,15 +35,15 @@ from alphaedit_core.evaluation import Evaluation, Measured
 from alphaedit_core.experiment import Findings, Plan, Point
 from alphaedit_core.experiment_report import experiment_html
 from alphaedit_core.hidden_drift import HiddenDrift
-from alphaedit_core.history import History
 from alphaedit_core.measures import Measures
 from alphaedit_core.metrics import metric_class
 from alphaedit_core.nullspace.spectrum import Spectrum
 from alphaedit_core.report import model_card, report_html
-from alphaedit_core.results import EditResult, html_table
 from alphaedit_core.retention import BatchName, Kept, Retention
 from alphaedit_core.rivals import Contest, Rival
-from alphaedit_core.session import EditSession
+from alphaedit_core.session.history import History
+from alphaedit_core.session.results import EditResult, html_table
+from alphaedit_core.session.session import EditSession
 from widgets.drafts import Draft
 from widgets.panel import Panel, table, text
 from widgets.workbench import Workbench

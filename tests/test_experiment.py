@@ -17,7 +17,6 @@ from filelock import FileLock
 from killed_experiments import killed_experiment, run_here
 from tiny import prose, tiny_model
 
-from alphaedit_core import session as session_module
 from alphaedit_core.data.datasets import Records, read_records
 from alphaedit_core.data.records import Record
 from alphaedit_core.data.reference_texts import References
@@ -49,7 +48,8 @@ from alphaedit_core.inference.scoring import perplexity
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.progress import Monitor, Stage
 from alphaedit_core.published import COLUMNS, published
-from alphaedit_core.session import EditSession
+from alphaedit_core.session import session as session_module
+from alphaedit_core.session.session import EditSession
 from alphaedit_core.storage.temporary import temporary_name
 from alphaedit_core.yardstick import DRIFTS
 

@@ -17,7 +17,7 @@ from alphaedit_core import export
 from alphaedit_core.errors import Cancelled, InputError, SessionError
 from alphaedit_core.model.loading import load_model
 from alphaedit_core.progress import Monitor
-from alphaedit_core.session import EditSession
+from alphaedit_core.session.session import EditSession
 from alphaedit_core.storage.files import read_json
 
 

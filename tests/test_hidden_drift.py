@@ -18,7 +18,6 @@ from examples import CONTEXTS, FACTS, quiet, small
 from tiny import prose, tiny_model, tiny_tokenizer
 from torch import Tensor
 
-from alphaedit_core import session as session_module
 from alphaedit_core.errors import Cancelled, InputError, SessionError
 from alphaedit_core.hidden_drift import (
     DEFINITIONS,
@@ -33,7 +32,8 @@ from alphaedit_core.hidden_drift_picture import mean_of
 from alphaedit_core.inference.completions import complete
 from alphaedit_core.model.tokenization import encode
 from alphaedit_core.progress import Monitor
-from alphaedit_core.session import EditSession
+from alphaedit_core.session import session as session_module
+from alphaedit_core.session.session import EditSession
 
 PROMPTS = [
     "The Louvre is in the city",

@@ -18,7 +18,7 @@ from tiny import expected_places, tiny_model, tiny_tokenizer
 
 from alphaedit_core.errors import SessionError
 from alphaedit_core.model.loading import EditableModel, wrap
-from alphaedit_core.session import EditSession
+from alphaedit_core.session.session import EditSession
 
 
 @pytest.fixture(autouse=True)

@@ -21,7 +21,7 @@ from alphaedit_core.model.batch_planning import BatchPlan
 from alphaedit_core.model.forward import ending_before, record, run_model, tap
 from alphaedit_core.model.hooks import own_hooks
 from alphaedit_core.model.loading import EditableModel
-from alphaedit_core.session import EditSession
+from alphaedit_core.session.session import EditSession
 
 IDS = torch.arange(3, 12)[None]
 

@@ -19,12 +19,12 @@ import torch
 from examples import CONTEXTS, FACTS, quiet, small
 from tiny import tiny_model
 
-from alphaedit_core import ledger
 from alphaedit_core.cli import main
 from alphaedit_core.editing.update_sketches import apart, sketch
 from alphaedit_core.errors import AlphaEditError, CorruptFileError, InputError
 from alphaedit_core.model import loading as models
-from alphaedit_core.session import EditSession
+from alphaedit_core.session import files as ledger
+from alphaedit_core.session.session import EditSession
 from alphaedit_core.storage.tensor_files import load_tensors, save_tensors
 
 #: What is put in the place of something else.

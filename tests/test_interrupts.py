@@ -19,7 +19,7 @@ from alphaedit_core.inference.scoring import score
 from alphaedit_core.model import hooks as hooks_module
 from alphaedit_core.model.forward import record
 from alphaedit_core.model.loading import EditableModel
-from alphaedit_core.session import EditSession
+from alphaedit_core.session.session import EditSession
 
 CORE = str(Path(hooks_module.__file__).parent)
 

@@ -14,9 +14,9 @@ from examples import CONTEXTS, FACTS, quiet, small
 from killed_saves import killed_folder, killed_save
 from tiny import tiny_model
 
-from alphaedit_core import ledger
 from alphaedit_core.errors import AlphaEditError, CorruptFileError, InputError, SessionError
-from alphaedit_core.session import EditSession
+from alphaedit_core.session import files as ledger
+from alphaedit_core.session.session import EditSession
 from alphaedit_core.storage.files import atomic_folder
 
 killing = pytest.mark.skipif(sys.platform == "win32", reason="has no SIGKILL")

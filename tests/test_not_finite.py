@@ -17,7 +17,7 @@ from alphaedit_core.drift import weight_changes
 from alphaedit_core.errors import DivergedError, InputError, SessionError
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.nullspace.spectrum import spectrum
-from alphaedit_core.session import EditSession
+from alphaedit_core.session.session import EditSession
 
 pytestmark = pytest.mark.usefixtures("cache")
 

@@ -22,8 +22,8 @@ from alphaedit_core.editing.target_search import Trace
 from alphaedit_core.family_picture import family_html
 from alphaedit_core.inference.scoring import Score
 from alphaedit_core.nullspace.spectrum import Spectrum
-from alphaedit_core.results import EditResult, Outcome, Seen
 from alphaedit_core.sequence_picture import sequence_html, sequence_svg
+from alphaedit_core.session.results import EditResult, Outcome, Seen
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -100,7 +100,7 @@ def words(svg: str | ElementTree.Element) -> str:
 
 def test_matplotlib_waits_until_a_picture_is_asked_for() -> None:
     code = (
-        "import sys, alphaedit_core.results, alphaedit_core.display.svg, alphaedit_core.session; "
+        "import sys, alphaedit_core.session.results, alphaedit_core.display.svg, alphaedit_core.session.session; "
         "sys.exit('matplotlib' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

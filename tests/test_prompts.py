@@ -19,7 +19,7 @@ from alphaedit_core.inference.completions import complete
 from alphaedit_core.inference.scoring import score
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.tokenization import Request, Row, encode, locate, prepare, target_ids
-from alphaedit_core.session import EditSession
+from alphaedit_core.session.session import EditSession
 
 BYTES = tiny_tokenizer("bytes")
 PIECES = tiny_tokenizer("pieces")

@@ -12,12 +12,12 @@ import pytest
 from examples import CONTEXTS, FACTS, quiet, small
 from tiny import tiny_model
 
-from alphaedit_core import session as session_module
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.inference.completions import complete
 from alphaedit_core.probes import probe
 from alphaedit_core.report import model_card, report_html
-from alphaedit_core.session import EditSession
+from alphaedit_core.session import session as session_module
+from alphaedit_core.session.session import EditSession
 
 EVIL = Fact("<img src=x onerror=alert(1)>", "{} | is", "<b>bold</b>", "Paris", neighbours=["<i>x"])
 

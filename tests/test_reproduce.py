@@ -17,13 +17,13 @@ from examples import CONTEXTS, FACTS, quiet, small
 from tiny import tiny_model
 
 from alphaedit_core import __version__
-from alphaedit_core import session as session_module
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.inference.completions import complete
 from alphaedit_core.model.loading import load_model
 from alphaedit_core.reproduce import to_python, to_record
-from alphaedit_core.session import EditSession
+from alphaedit_core.session import session as session_module
+from alphaedit_core.session.session import EditSession
 
 ROOT = Path(__file__).parent.parent
 EVIL = Fact(

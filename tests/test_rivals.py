@@ -13,14 +13,14 @@ from examples import CONTEXTS, FACTS, quiet, small
 from tiny import prose, tiny_model
 
 from alphaedit_core import rivals
-from alphaedit_core import session as session_module
 from alphaedit_core.errors import Cancelled, InputError
 from alphaedit_core.inference.completions import complete
 from alphaedit_core.inference.scoring import perplexity, score
 from alphaedit_core.measures import measure
 from alphaedit_core.progress import Monitor
 from alphaedit_core.rivals import compare_editors, parse_method
-from alphaedit_core.session import EditSession
+from alphaedit_core.session import session as session_module
+from alphaedit_core.session.session import EditSession
 
 #: With paraphrases and neighbours; the third has no true target.
 TOLD = (

@@ -15,8 +15,6 @@ import torch
 from examples import CONTEXTS, FACTS, quiet, small
 from tiny import tiny_model
 
-from alphaedit_core import ledger
-from alphaedit_core import session as session_module
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.data.superseding import Superseded
 from alphaedit_core.editing import closed_form
@@ -27,7 +25,9 @@ from alphaedit_core.inference.completions import complete
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.progress import Monitor
 from alphaedit_core.retention import retention
-from alphaedit_core.session import EditSession
+from alphaedit_core.session import files as ledger
+from alphaedit_core.session import session as session_module
+from alphaedit_core.session.session import EditSession
 from alphaedit_core.storage.files import read_json
 
 A, B, C = FACTS[:1], FACTS[1:3], FACTS[3:]

@@ -18,7 +18,7 @@ from alphaedit_core.editing.key_projection import fact_keys, shares_by_rank, sur
 from alphaedit_core.errors import Cancelled
 from alphaedit_core.nullspace.spectrum import Spectrum, save_spectrum
 from alphaedit_core.progress import Monitor
-from alphaedit_core.session import EditSession
+from alphaedit_core.session.session import EditSession
 
 
 def made_up(folder: Path, size: int, seed: int = 0) -> Spectrum:

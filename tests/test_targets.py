@@ -23,7 +23,7 @@ from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.packed_rows import Suffixes
 from alphaedit_core.model.tokenization import prepare
 from alphaedit_core.progress import Monitor
-from alphaedit_core.session import EditSession
+from alphaedit_core.session.session import EditSession
 from benchmarks.textbook import PlainTarget, plain_target
 
 HP = HyperParameters(layers=(0,), steps=6, learning_rate=0.3, loss_stop=0.0)

@@ -14,9 +14,9 @@ from commands import Workplace
 from examples import CONTEXTS, FACTS, quiet, small
 from tiny import tiny_model
 
-from alphaedit_core import ledger
 from alphaedit_core.errors import SessionError
-from alphaedit_core.session import EditSession
+from alphaedit_core.session import files as ledger
+from alphaedit_core.session.session import EditSession
 
 ROOT = Path(__file__).parents[1]
 
@@ -148,7 +148,7 @@ import sys, time
 sys.path.insert(0, {str(ROOT / "tests")!r})
 from examples import quiet
 from tiny import tiny_model
-from alphaedit_core.session import EditSession
+from alphaedit_core.session.session import EditSession
 session = EditSession.load({str(saved)!r}, tiny_model(), monitor=quiet())
 print("ready", flush=True)
 ends = time.monotonic() + 3

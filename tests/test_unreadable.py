@@ -19,13 +19,13 @@ import torch
 from examples import CONTEXTS, FACTS, quiet, small
 from tiny import tiny_model
 
-from alphaedit_core import ledger
 from alphaedit_core.covariance.files import read_head, read_layers
 from alphaedit_core.data.datasets import fetching
 from alphaedit_core.errors import AlphaEditError, FetchError
 from alphaedit_core.export import model as export_model
 from alphaedit_core.nullspace.spectrum import _rows, save_spectrum
-from alphaedit_core.session import EditSession
+from alphaedit_core.session import files as ledger
+from alphaedit_core.session.session import EditSession
 from alphaedit_core.storage import tensor_files
 from alphaedit_core.storage.files import read_json, sha256_of_file, write_json_atomic
 from alphaedit_core.storage.tensor_files import load_tensors, save_tensors

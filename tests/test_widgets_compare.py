@@ -14,7 +14,6 @@ from examples import CONTEXTS, FACTS, quiet, small
 from tiny import tiny_model, tiny_tokenizer
 
 from alphaedit_core import comparison as comparison_module
-from alphaedit_core import session as session_module
 from alphaedit_core.comparison import Answer, Comparison, HistoryPoint, Question, Ratings, compare
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.errors import Cancelled, InputError, SessionError
@@ -23,7 +22,8 @@ from alphaedit_core.inference.completions import complete
 from alphaedit_core.inference.scoring import Score, score
 from alphaedit_core.inference.token_by_token import Sampling, TokenStep, continuation
 from alphaedit_core.progress import Monitor
-from alphaedit_core.session import EditSession
+from alphaedit_core.session import session as session_module
+from alphaedit_core.session.session import EditSession
 from widgets.chips import Chips, chance, visible
 from widgets.compare import ComparePanel
 from widgets.state import State

@@ -12,12 +12,12 @@ from examples import CONTEXTS, FACTS, quiet, small
 from tiny import tiny_model
 
 from alphaedit_core import rivals
-from alphaedit_core import session as session_module
 from alphaedit_core.editing.editors import editor_class, editors
 from alphaedit_core.errors import AlphaEditError
 from alphaedit_core.inference.completions import complete
 from alphaedit_core.measures import Measures, measure
-from alphaedit_core.session import EditSession
+from alphaedit_core.session import session as session_module
+from alphaedit_core.session.session import EditSession
 from widgets.editors import EditorsPanel
 from widgets.history import HistoryPanel
 from widgets.run import RunPanel

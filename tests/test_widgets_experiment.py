@@ -11,11 +11,11 @@ import pytest
 from examples import CONTEXTS, FACTS, quiet, small
 from tiny import prose, tiny_model
 
-from alphaedit_core import session as session_module
 from alphaedit_core.errors import InputError
 from alphaedit_core.experiment import load_experiment
 from alphaedit_core.inference.completions import complete
-from alphaedit_core.session import EditSession
+from alphaedit_core.session import session as session_module
+from alphaedit_core.session.session import EditSession
 from widgets.experiment import ExperimentPanel
 from widgets.state import State
 

@@ -16,14 +16,14 @@ from examples import CONTEXTS, FACTS, quiet, small
 from tiny import tiny_model
 from transformers import AutoModelForCausalLM
 
-from alphaedit_core import session as session_module
 from alphaedit_core.data.fact_files import facts_text, read_facts, write_facts
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.errors import CorruptFileError, FingerprintError, InputError, SessionError
 from alphaedit_core.inference.completions import complete
 from alphaedit_core.model.loading import fingerprint
 from alphaedit_core.progress import Monitor
-from alphaedit_core.session import EditSession
+from alphaedit_core.session import session as session_module
+from alphaedit_core.session.session import EditSession
 from widgets.download import Download
 from widgets.export import ExportPanel
 

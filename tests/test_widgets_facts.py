@@ -14,13 +14,13 @@ from examples import CONTEXTS, FACTS, small
 from tiny import tiny_model, tiny_tokenizer
 
 import alphaedit_core
-from alphaedit_core import session as session_module
 from alphaedit_core.data.fact_files import example_facts, facts_from_bytes
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.errors import InputError
 from alphaedit_core.inference.completions import complete
 from alphaedit_core.model.tokenization import target_ids
-from alphaedit_core.session import EditSession
+from alphaedit_core.session import session as session_module
+from alphaedit_core.session.session import EditSession
 from widgets import old_targets as old_targets_module
 from widgets.drafts import Draft, needs, ready
 from widgets.facts import FactsPanel

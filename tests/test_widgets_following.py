@@ -16,9 +16,9 @@ from tables import rows_of
 from tiny import prose, tiny_model
 from traitlets import TraitError
 
-from alphaedit_core import session as session_module
 from alphaedit_core.inference.completions import complete
-from alphaedit_core.session import EditSession
+from alphaedit_core.session import session as session_module
+from alphaedit_core.session.session import EditSession
 from widgets.state import State
 from widgets.workbench import Workbench
 

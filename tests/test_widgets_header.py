@@ -14,7 +14,7 @@ from tiny import tiny_model
 from alphaedit_core.errors import InputError
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.progress import Monitor
-from alphaedit_core.session import EditSession
+from alphaedit_core.session.session import EditSession
 from widgets import header as header_module
 from widgets.drafts import Draft, needs, ready
 from widgets.header import HeaderPanel

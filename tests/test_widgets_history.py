@@ -15,13 +15,13 @@ from examples import CONTEXTS, FACTS, quiet, small
 from tables import rows_of
 from tiny import prose, tiny_model
 
-from alphaedit_core import session as session_module
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.editing import batch as editing_module
 from alphaedit_core.errors import InputError, SessionError
 from alphaedit_core.inference.completions import complete
 from alphaedit_core.progress import Monitor
-from alphaedit_core.session import EditSession
+from alphaedit_core.session import session as session_module
+from alphaedit_core.session.session import EditSession
 from widgets.confirm import Confirm
 from widgets.history import HistoryPanel
 from widgets.parts import script

@@ -9,7 +9,7 @@ from tiny import tiny_model
 
 from alphaedit_core.errors import Cancelled, SessionError
 from alphaedit_core.progress import Monitor
-from alphaedit_core.session import EditSession
+from alphaedit_core.session.session import EditSession
 from widgets.header import HeaderPanel
 from widgets.state import State
 

@@ -14,7 +14,6 @@ from tables import rows_of
 from tiny import tiny_model, tiny_tokenizer
 
 from alphaedit_core import probes as core
-from alphaedit_core import session as session_module
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.errors import Cancelled, InputError, SessionError
 from alphaedit_core.inference.completions import added_text, complete
@@ -32,7 +31,8 @@ from alphaedit_core.probes import (
     probes_of,
 )
 from alphaedit_core.progress import Monitor
-from alphaedit_core.session import EditSession
+from alphaedit_core.session import session as session_module
+from alphaedit_core.session.session import EditSession
 from widgets.probes import ProbesPanel
 from widgets.state import State
 

@@ -13,11 +13,11 @@ import torch
 from examples import CONTEXTS, FACTS, quiet, small
 from tiny import tiny_model
 
-from alphaedit_core import session as session_module
 from alphaedit_core.errors import AlphaEditError
 from alphaedit_core.inference.completions import complete
 from alphaedit_core.progress import Monitor
-from alphaedit_core.session import EditSession
+from alphaedit_core.session import session as session_module
+from alphaedit_core.session.session import EditSession
 from widgets.drafts import Draft
 from widgets.fact_status import statuses
 from widgets.run import RunPanel, summary

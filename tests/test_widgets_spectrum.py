@@ -20,7 +20,7 @@ from tiny import tiny_model
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.errors import AlphaEditError, Cancelled, InputError, SessionError
 from alphaedit_core.nullspace.spectrum import Spectrum, Threshold
-from alphaedit_core.session import EditSession
+from alphaedit_core.session.session import EditSession
 from widgets.run import RunPanel
 from widgets.spectrum import SpectrumPanel
 from widgets.spectrum_facts import facts_table, verdict

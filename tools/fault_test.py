@@ -161,7 +161,7 @@ FAULTS = (
     Fault(
         "undo-keys",
         "the keys of an undone fact stay",
-        "alphaedit_core/session.py",
+        "alphaedit_core/session/session.py",
         "self._make_weights(self._applied)\n        self._memory = None",
         "self._make_weights(self._applied)",
         _STEPS,
@@ -177,7 +177,7 @@ FAULTS = (
     Fault(
         "undo-subtracts",
         "an undo subtracts the change instead of making the weights anew",
-        "alphaedit_core/session.py",
+        "alphaedit_core/session/session.py",
         "self.restore(self._applied - 1)",
         "from .changes import dense\n\n"
         "        for layer, change in self._batches(self._applied)[-1].changes.items():\n"

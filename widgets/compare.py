@@ -19,7 +19,7 @@ from alphaedit_core.display.text_diff import Difference
 from alphaedit_core.errors import AlphaEditError, Cancelled, InputError, SessionError
 from alphaedit_core.inference.token_by_token import Sampling, TokenStep
 from alphaedit_core.progress import Monitor
-from alphaedit_core.session import EditSession
+from alphaedit_core.session.session import EditSession
 
 from .compare_column import Column
 from .compare_settings import AskSettings

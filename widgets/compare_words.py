@@ -8,7 +8,7 @@ from itertools import groupby
 from alphaedit_core.comparison import Comparison, HistoryPoint, Question
 from alphaedit_core.display.escaping import escape
 from alphaedit_core.inference.scoring import Score
-from alphaedit_core.session import EditSession
+from alphaedit_core.session.session import EditSession
 
 from .chips import visible
 from .panel import table

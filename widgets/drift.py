@@ -14,7 +14,7 @@ from alphaedit_core.drift import OK, WINDOW, WINDOWS, Drift, Drifts
 from alphaedit_core.drift_pictures import NAMES, columns, drift_html, limits, reason, title
 from alphaedit_core.errors import Cancelled, SessionError
 from alphaedit_core.progress import Monitor
-from alphaedit_core.session import EditSession
+from alphaedit_core.session.session import EditSession
 
 from .drift_figure import DriftFigure
 from .hidden_drift import HiddenStates

@@ -13,9 +13,9 @@ from alphaedit_core.editing.editors.summary import settings_words
 from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.errors import AlphaEditError
 from alphaedit_core.progress import Monitor
-from alphaedit_core.results import html_table
 from alphaedit_core.rivals import Contest, compare_editors
-from alphaedit_core.session import EditSession
+from alphaedit_core.session.results import html_table
+from alphaedit_core.session.session import EditSession
 
 from .jobs import Job
 from .method_controls import MethodControls

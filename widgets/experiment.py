@@ -31,9 +31,9 @@ from alphaedit_core.experiment_report import (
 )
 from alphaedit_core.metrics import metric_class, metrics_for
 from alphaedit_core.progress import Monitor
-from alphaedit_core.results import html_table
 from alphaedit_core.rivals import parse_method
-from alphaedit_core.session import EditSession
+from alphaedit_core.session.results import html_table
+from alphaedit_core.session.session import EditSession
 
 from .experiment_fields import choices, drift_text, listed, references, running_text, tasks
 from .jobs import Job

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import ipywidgets as W
 
-from alphaedit_core import export, ledger
+from alphaedit_core import export
 from alphaedit_core.data.fact_files import facts_text
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.display.escaping import escape
@@ -17,7 +17,8 @@ from alphaedit_core.probes import ProbeRow, Probes, probes_of
 from alphaedit_core.progress import Monitor
 from alphaedit_core.report import model_card, report_html
 from alphaedit_core.reproduce import to_python, to_record
-from alphaedit_core.session import EditSession
+from alphaedit_core.session import files as ledger
+from alphaedit_core.session.session import EditSession
 from alphaedit_core.storage.json_text import to_json
 
 from .download import Download

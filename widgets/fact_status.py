@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from alphaedit_core.data.superseding import Standing
-from alphaedit_core.session import EditSession
+from alphaedit_core.session.session import EditSession
 
 from .drafts import APPLIED, DRAFT, FAILED, READY, Draft, needs
 

@@ -14,7 +14,7 @@ from alphaedit_core.data.templates import filled, stripped
 from alphaedit_core.display.escaping import escape
 from alphaedit_core.errors import AlphaEditError, InputError
 from alphaedit_core.model.tokenization import control_tokens
-from alphaedit_core.session import EditSession
+from alphaedit_core.session.session import EditSession
 
 from .drafts import DRAFT, Draft
 from .fact_rows import FIELDS, FactRows

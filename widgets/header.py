@@ -12,7 +12,7 @@ import torch
 from alphaedit_core.display.escaping import escape
 from alphaedit_core.model.batch_planning import free_memory
 from alphaedit_core.model.loading import PACKAGED, EditableModel, load_model
-from alphaedit_core.session import EditSession
+from alphaedit_core.session.session import EditSession
 
 from .panel import Panel, button, row, text
 from .state import State

@@ -15,9 +15,9 @@ from alphaedit_core.drift import Drift
 from alphaedit_core.drift_pictures import columns
 from alphaedit_core.editing.weight_updates import tensors_of
 from alphaedit_core.errors import InputError, SessionError
-from alphaedit_core.ledger import Entry
-from alphaedit_core.results import html_table
-from alphaedit_core.session import EditSession
+from alphaedit_core.session.files import Entry
+from alphaedit_core.session.results import html_table
+from alphaedit_core.session.session import EditSession
 
 from .confirm import Confirm
 from .jobs import Job

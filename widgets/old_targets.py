@@ -10,7 +10,7 @@ from itertools import takewhile
 
 from alphaedit_core.inference.completions import complete
 from alphaedit_core.progress import Monitor
-from alphaedit_core.session import EditSession
+from alphaedit_core.session.session import EditSession
 
 from .drafts import Draft
 

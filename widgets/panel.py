@@ -9,7 +9,7 @@ import ipywidgets as W
 
 from alphaedit_core.display.escaping import escape
 from alphaedit_core.errors import AlphaEditError
-from alphaedit_core.session import EditSession
+from alphaedit_core.session.session import EditSession
 
 from .parts import Look
 from .state import State

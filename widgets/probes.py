@@ -23,7 +23,7 @@ from alphaedit_core.probes import (
     probes_of,
 )
 from alphaedit_core.progress import Monitor
-from alphaedit_core.session import EditSession
+from alphaedit_core.session.session import EditSession
 
 from .chips import chance, visible
 from .jobs import Job

@@ -8,7 +8,6 @@ from typing import Any
 import ipywidgets as W
 
 from alphaedit_core.data.facts import Fact
-from alphaedit_core.diagnosis import Lost, diagnose, lost_facts
 from alphaedit_core.display.escaping import escape
 from alphaedit_core.editing.editors import Editor, Tuner, editor_class
 from alphaedit_core.editing.editors.summary import settings_words
@@ -16,8 +15,9 @@ from alphaedit_core.editing.target_search import Trace
 from alphaedit_core.errors import AlphaEditError
 from alphaedit_core.nullspace.spectrum import Threshold
 from alphaedit_core.progress import Stage
-from alphaedit_core.results import EditResult, Outcome, superseded_html
-from alphaedit_core.session import EditSession
+from alphaedit_core.session.diagnosis import Lost, diagnose, lost_facts
+from alphaedit_core.session.results import EditResult, Outcome, superseded_html
+from alphaedit_core.session.session import EditSession
 
 from .jobs import Job
 from .method_controls import MethodControls

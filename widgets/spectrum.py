@@ -13,7 +13,7 @@ from alphaedit_core.display.svg import spectrum_html
 from alphaedit_core.editing.key_projection import Survival
 from alphaedit_core.errors import AlphaEditError, InputError, SessionError
 from alphaedit_core.nullspace.spectrum import Rule, Spectrum, Threshold
-from alphaedit_core.session import EditSession
+from alphaedit_core.session.session import EditSession
 
 from .jobs import Job
 from .panel import Panel, button, row, text

@@ -11,8 +11,8 @@ from alphaedit_core.editing.key_projection import Survival, fact_keys, survival
 from alphaedit_core.errors import AlphaEditError, Cancelled
 from alphaedit_core.nullspace.spectrum import Spectrum, spectrum_file
 from alphaedit_core.progress import Monitor
-from alphaedit_core.results import EditResult
-from alphaedit_core.session import EditSession
+from alphaedit_core.session.results import EditResult
+from alphaedit_core.session.session import EditSession
 
 CACHED, COLLECTED = "from cache", "collected now"
 

@@ -18,7 +18,7 @@ from alphaedit_core.drift import Drifts
 from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.nullspace.spectrum import Threshold
 from alphaedit_core.progress import Monitor
-from alphaedit_core.session import EditSession, default_hyperparameters
+from alphaedit_core.session.session import EditSession, default_hyperparameters
 
 from .drafts import Draft, ready
 from .jobs import Failure, Job, Worker

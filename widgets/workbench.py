@@ -8,7 +8,7 @@ from typing import Any
 import ipywidgets as W
 
 from alphaedit_core.data.facts import Fact
-from alphaedit_core.session import EditSession
+from alphaedit_core.session.session import EditSession
 
 from .compare import ComparePanel
 from .drift import DriftPanel

@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
         Path(arguments.folder), arguments.limit, arguments.shots, names, arguments.seed
     )
     from alphaedit_core.ability import HEADINGS, ability_of_states, measure_ability
-    from alphaedit_core.results import text_table
+    from alphaedit_core.session.results import text_table
 
     if arguments.session is None:
         model = options.load(arguments, monitor)

@@ -15,8 +15,8 @@ from alphaedit_core.progress import Monitor
 from . import options, output, settings
 
 if TYPE_CHECKING:
-    from alphaedit_core.results import EditResult
-    from alphaedit_core.session import EditSession
+    from alphaedit_core.session.results import EditResult
+    from alphaedit_core.session.session import EditSession
 
 
 def add(commands: options.Commands) -> None:
@@ -59,7 +59,8 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
         _check_output(out, folder)
     clock.lap("start")
 
-    from alphaedit_core import export, ledger
+    from alphaedit_core import export
+    from alphaedit_core.session import files as ledger
 
     # From the reading on: an edit that somebody else saves meanwhile would be refused at the end.
     held = ledger.locked(folder) if folder is not None and continued else nullcontext()
@@ -104,8 +105,8 @@ class _Clock:
 
 def _check_session(folder: Path, arguments: argparse.Namespace, asked: dict[str, Any]) -> bool:
     """Whether there is a session to continue; refused if it contradicts the arguments."""
-    from alphaedit_core import ledger
     from alphaedit_core.editing.hyperparameters import HyperParameters
+    from alphaedit_core.session import files as ledger
 
     ledger.check_place(folder)
     options.check_writable("session", folder)
@@ -140,7 +141,7 @@ def _check_output(out: Path, folder: Path | None) -> None:
 
 
 def _begin(arguments: argparse.Namespace, asked: dict[str, Any], monitor: Monitor) -> EditSession:
-    from alphaedit_core.session import EditSession, default_hyperparameters
+    from alphaedit_core.session.session import EditSession, default_hyperparameters
 
     model = options.load(arguments, monitor)
     preset = default_hyperparameters(model, asked.get("editor", "alphaedit"))
@@ -182,7 +183,7 @@ def _report(
 
 
 def _show(session: EditSession, result: EditResult, folder: Path | None, out: Path | None) -> None:
-    from alphaedit_core.results import HEADINGS, text_table
+    from alphaedit_core.session.results import HEADINGS, text_table
 
     print(text_table(HEADINGS, output.fitted(HEADINGS, result.rows())))
     print(f"\n{result.summary()}, {session.hyperparameters.method} on {session.model.name}")

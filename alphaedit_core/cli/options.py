@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from alphaedit_core.data.reference_texts import References
     from alphaedit_core.editing.hyperparameters import HyperParameters
     from alphaedit_core.model.loading import EditableModel
-    from alphaedit_core.session import EditSession
+    from alphaedit_core.session.session import EditSession
 
 #: What ``add_subparsers`` gives.
 Commands = argparse._SubParsersAction
@@ -236,9 +236,9 @@ def load_session(folder: Path, arguments: argparse.Namespace, monitor: Monitor) 
     Raises:
         FingerprintError: if that one has other weights.
     """
-    from alphaedit_core import ledger
     from alphaedit_core.model.loading import load_model
-    from alphaedit_core.session import EditSession
+    from alphaedit_core.session import files as ledger
+    from alphaedit_core.session.session import EditSession
 
     model = None
     if arguments.model is not None:
@@ -279,7 +279,7 @@ def check_text(arguments: argparse.Namespace) -> None:
 
 def text_settings(arguments: argparse.Namespace, model: EditableModel) -> HyperParameters:
     """The model's preset with ``--layers``, ``--text`` and ``--tokens`` put in."""
-    from alphaedit_core.session import default_hyperparameters
+    from alphaedit_core.session.session import default_hyperparameters
 
     asked = {name: getattr(arguments, name) for name in ("layers", "text", "tokens")}
     given = {name: value for name, value in asked.items() if value is not None}

@@ -33,7 +33,7 @@ def add(commands: options.Commands) -> None:
 
 def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     """Measure. What can be refused without the model is refused before it is loaded."""
-    from alphaedit_core import ledger
+    from alphaedit_core.session import files as ledger
 
     folder = Path(arguments.session).expanduser()
     manifest = ledger.load_manifest(folder)

@@ -43,7 +43,7 @@ def add(commands: options.Commands) -> None:
 def editors(arguments: argparse.Namespace, monitor: Monitor) -> None:
     """List them in their order."""
     from alphaedit_core.editing.editors import editors as known
-    from alphaedit_core.results import text_table
+    from alphaedit_core.session.results import text_table
 
     if arguments.json:
         fields = ("name", "about", "source", "departures", "projection", "previous_keys")
@@ -76,7 +76,7 @@ def compare(arguments: argparse.Namespace, monitor: Monitor) -> None:
     if not names:
         raise InputError(f'--editors "{arguments.editors}" names none; give alphaedit,memit')
     from alphaedit_core.rivals import check_method, compare_editors, parse_method
-    from alphaedit_core.session import EditSession
+    from alphaedit_core.session.session import EditSession
 
     for name in names:
         check_method(name)

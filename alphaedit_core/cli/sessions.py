@@ -14,7 +14,7 @@ from alphaedit_core.progress import Monitor
 from . import options, output
 
 if TYPE_CHECKING:
-    from alphaedit_core.ledger import Entry
+    from alphaedit_core.session.files import Entry
 
 
 def add(commands: options.Commands) -> None:
@@ -64,7 +64,7 @@ def redo(arguments: argparse.Namespace, monitor: Monitor) -> None:
 @contextmanager
 def _locked(folder: str) -> Iterator[None]:
     """Keep other writers off a session while it is read and written."""
-    from alphaedit_core import ledger
+    from alphaedit_core.session import files as ledger
 
     place = Path(folder).expanduser()
     ledger.load_manifest(place)  # refuses a folder that holds none, before a lock is made in it
@@ -81,8 +81,8 @@ class _Saved:
     """
 
     def __init__(self, folder: str) -> None:
-        from alphaedit_core import ledger
-        from alphaedit_core.history import History
+        from alphaedit_core.session import files as ledger
+        from alphaedit_core.session.history import History
 
         self.folder = Path(folder).expanduser()
         self.manifest, entries = ledger.load_session(self.folder)
@@ -90,8 +90,8 @@ class _Saved:
 
     def go_to(self, number: int) -> None:
         """Have so many edits applied when the session is loaded next."""
-        from alphaedit_core import ledger
-        from alphaedit_core.history import History
+        from alphaedit_core.session import files as ledger
+        from alphaedit_core.session.history import History
 
         ledger.set_applied(self.folder, number)
         self.edits = History(self.edits.entries, number)

@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
             }
         )
         return
-    from alphaedit_core.results import text_table
+    from alphaedit_core.session.results import text_table
 
     print(text_table(_HEADINGS, [_row(figures) for figures in layers]))
     print(

@@ -276,7 +276,7 @@ def test_what_fails_stays_until_it_is_dismissed(wb: Page) -> None:
     page = wb.page
     digest = digest_of(wb)
     wb.python(
-        "import alphaedit_core.session as core; kept = core._result; "
+        "import alphaedit_core.session.session as core; kept = core._result; "
         "core._result = lambda *a: 1 / 0; wb.facts = example_facts()[2:3]; "
         "wb.session.hyperparameters = wb.session.hyperparameters.replace(steps=2)"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from .ledger import Entry
+from .files import Entry
 from .results import html_table, text_table
 
 _HEADINGS = ("", "edit", "time (UTC)", "facts", "written", "method", "first fact")

@@ -22,9 +22,9 @@ from alphaedit_core.data.facts import Fact, checked_text, shown
 from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.editing.update_sketches import PAIRS
 from alphaedit_core.editing.weight_updates import Change, Sparse, change_from, tensor_names
+from alphaedit_core.errors import CorruptFileError, InputError
 from alphaedit_core.storage.typed_records import read_record
 
-from .errors import CorruptFileError, InputError
 from .results import EditResult
 
 ENTRY = re.compile(r"entry-[0-9a-f]{16}")

@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING
 
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.data.superseding import named
-
-from .errors import CorruptFileError
+from alphaedit_core.errors import CorruptFileError
 
 if TYPE_CHECKING:
-    from .ledger import Batch, Entry
+    from .files import Batch, Entry
 
 UNKNOWN = (-1,)
 """Stands for what a batch superseded, where its file does not say."""

@@ -16,12 +16,12 @@ from alphaedit_core.data.joining import bare
 from alphaedit_core.data.superseding import Standing
 from alphaedit_core.inference.matching import begins
 from alphaedit_core.inference.scoring import score
+from alphaedit_core.progress import Monitor
 
-from .progress import Monitor
 from .results import EditResult, Outcome
 
 if TYPE_CHECKING:
-    from .ledger import Batch
+    from .files import Batch
     from .session import EditSession
 
 #: What helps where facts of one subject share their key.

@@ -23,6 +23,7 @@ from torch import Tensor
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.editing.weight_updates import Change, kind_of, tensors_of
+from alphaedit_core.errors import CorruptFileError, InputError, SessionError
 from alphaedit_core.storage.files import (
     check_name,
     read_json,
@@ -35,10 +36,9 @@ from alphaedit_core.storage.json_text import to_json
 from alphaedit_core.storage.temporary import final_name
 from alphaedit_core.storage.tensor_files import load_tensors, save_tensors, tensor_digest
 
-from .errors import CorruptFileError, InputError, SessionError
-from .old_sessions import UNKNOWN, with_superseded
+from .migrations import UNKNOWN, with_superseded
 from .results import EditResult
-from .session_schema import checked_manifest, inside, stored_entry, stored_tensors
+from .schema import checked_manifest, inside, stored_entry, stored_tensors
 
 FORMAT = "alphaedit session 3"
 _MANIFEST = "session.json"

@@ -23,6 +23,7 @@ from typing import Any
 import torch
 import transformers
 
+from alphaedit_core import __version__
 from alphaedit_core.covariance.collect import collect_statistics
 from alphaedit_core.data.facts import Fact, check_facts, checked_text, shown
 from alphaedit_core.data.superseding import named
@@ -35,28 +36,28 @@ from alphaedit_core.editing.previous_keys import KeyMemory
 from alphaedit_core.editing.target_search import Targets
 from alphaedit_core.editing.update_sketches import PAIRS, apart
 from alphaedit_core.editing.weight_updates import Change, Pruned, laid_out
-from alphaedit_core.inference.completions import TOKENS, added_text, complete
-from alphaedit_core.inference.scoring import score
-from alphaedit_core.model.batch_planning import BatchPlan, plan_batches
-from alphaedit_core.model.identity import Identity, describe, identity, precision
-from alphaedit_core.model.loading import EditableModel, changed_by_hand, load_model
-from alphaedit_core.model.tokenization import Request, check_lengths, prepare
-from alphaedit_core.nullspace.spectrum import Bases, Spectrum, Threshold, spectra
-
-from . import __version__, ledger
-from .errors import (
+from alphaedit_core.errors import (
     CorruptFileError,
     DivergedError,
     FingerprintError,
     InputError,
     SessionError,
 )
+from alphaedit_core.inference.completions import TOKENS, added_text, complete
+from alphaedit_core.inference.scoring import score
+from alphaedit_core.integers import as_integer
+from alphaedit_core.model.batch_planning import BatchPlan, plan_batches
+from alphaedit_core.model.identity import Identity, describe, identity, precision
+from alphaedit_core.model.loading import EditableModel, changed_by_hand, load_model
+from alphaedit_core.model.tokenization import Request, check_lengths, prepare
+from alphaedit_core.nullspace.spectrum import Bases, Spectrum, Threshold, spectra
+from alphaedit_core.progress import Monitor
+
+from . import files as ledger
+from .files import Batch, Entry
 from .history import History
-from .integers import as_integer
-from .ledger import Batch, Entry
-from .progress import Monitor
 from .results import EditResult, Outcome, Seen
-from .session_schema import check_fits
+from .schema import check_fits
 
 log = logging.getLogger(__name__)
 
