@@ -25,7 +25,7 @@ _HOMES = {
     "EditResult": "session.results",
     "EditSession": "session.session",
     "EditableModel": "model.loading",
-    "Evaluation": "evaluation",
+    "Evaluation": "evaluation.evaluate",
     "Fact": "data.facts",
     "FetchError": "errors",
     "FingerprintError": "errors",
@@ -45,7 +45,7 @@ _HOMES = {
     "compare_editors": "rivals",
     "complete": "inference.completions",
     "default_hyperparameters": "session.session",
-    "evaluate": "evaluation",
+    "evaluate": "evaluation.evaluate",
     "example_facts": "data.fact_files",
     "export_statistics": "covariance.files",
     "import_statistics": "covariance.importing",
@@ -87,7 +87,7 @@ if TYPE_CHECKING:
         SessionError,
         StructureError,
     )
-    from .evaluation import Evaluation, evaluate
+    from .evaluation.evaluate import Evaluation, evaluate
     from .inference.completions import complete
     from .inference.scoring import perplexity, score
     from .model.architecture import Places

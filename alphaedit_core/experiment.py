@@ -30,6 +30,8 @@ from alphaedit_core.data.facts import check_facts
 from alphaedit_core.data.records import Record, distinct
 from alphaedit_core.data.reference_texts import References
 from alphaedit_core.editing.hyperparameters import HyperParameters, in_words, model_name
+from alphaedit_core.evaluation.evaluate import Evaluation, Measured, compared_with, evaluate
+from alphaedit_core.evaluation.metrics import Compat, metric_class, metrics_for
 from alphaedit_core.inference.scoring import perplexity
 from alphaedit_core.model.identity import identity
 from alphaedit_core.model.loading import EditableModel
@@ -42,7 +44,6 @@ from alphaedit_core.storage.typed_records import read_record
 from .ability import measure_ability
 from .ability_tasks import Task
 from .errors import CorruptFileError, DivergedError, InputError
-from .evaluation import Evaluation, Measured, compared_with, evaluate
 from .experiment_files import (
     FORMAT,
     MANIFEST,
@@ -56,7 +57,6 @@ from .experiment_files import (
     write_points,
 )  # fmt: skip
 from .integers import as_integer
-from .metrics import Compat, metric_class, metrics_for
 from .progress import Monitor
 from .yardstick import Yardstick
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from alphaedit_core.data.datasets import dataset as reader
 from alphaedit_core.display.escaping import escape
 from alphaedit_core.display.html_page import page, scroll
+from alphaedit_core.evaluation.metrics import metrics
 from alphaedit_core.inference.scoring import PERPLEXITY
 from alphaedit_core.session.results import html_table, text_table
 from alphaedit_core.storage.json_text import to_json
 
 from .ability import DEFINITIONS
 from .export import portable_name
-from .metrics import metrics
 from .published import BATCH, COLUMNS, EDITS, published
 from .yardstick import DRIFTS
 

@@ -10,6 +10,7 @@ from alphaedit_core.display.escaping import escape, markdown, markdown_code
 from alphaedit_core.display.html_page import page, scroll
 from alphaedit_core.display.svg import spectrum_html, trace_html
 from alphaedit_core.editing.editors.summary import settings_words
+from alphaedit_core.evaluation.probes import KINDS, ProbeRow, aggregate
 from alphaedit_core.nullspace.spectrum import Spectrum
 from alphaedit_core.session.files import Entry
 from alphaedit_core.session.results import HEADINGS, Outcome, html_table, superseded_html
@@ -17,7 +18,6 @@ from alphaedit_core.session.session import EditSession
 
 from . import __version__
 from .export import portable_name
-from .probes import KINDS, ProbeRow, aggregate
 
 
 def report_html(

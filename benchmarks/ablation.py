@@ -26,7 +26,7 @@ from alphaedit_core import EditableModel, EditSession, Fact, Monitor, load_model
 from alphaedit_core.editing.editors import editor_class
 from alphaedit_core.editing.hyperparameters import HyperParameters, in_words
 from alphaedit_core.editing.target_search import Targets
-from alphaedit_core.measures import measure
+from alphaedit_core.evaluation.counterfact_scores import measure
 from alphaedit_core.rivals import parse_method
 from alphaedit_core.session.session import default_hyperparameters
 

@@ -20,11 +20,11 @@ from torch import Tensor
 
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.data.records import Probe, Record
-from alphaedit_core.evaluation import evaluate
+from alphaedit_core.evaluation.evaluate import evaluate
+from alphaedit_core.evaluation.metrics.fluency import variety
+from alphaedit_core.evaluation.metrics.questions import passages
 from alphaedit_core.inference.batch_generation import draws_of
 from alphaedit_core.inference.completions import new_text
-from alphaedit_core.metrics.fluency import variety
-from alphaedit_core.metrics.questions import passages
 from alphaedit_core.model.forward import pad_rows
 from alphaedit_core.model.loading import EditableModel, wrap
 from alphaedit_core.model.tokenization import encode, target_ids

@@ -2,7 +2,7 @@
 
     python -m benchmarks.quality RECORDS.json --text TEXT.txt --edits 200 --set ridge=1
 
-Definitions of the measures: ``alphaedit_core.measures``.
+Definitions of the measures: ``alphaedit_core.evaluation.counterfact_scores``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from alphaedit_core import EditSession, Monitor, default_hyperparameters, load_model, read_facts
-from alphaedit_core.measures import measure
+from alphaedit_core.evaluation.counterfact_scores import measure
 
 
 def main() -> None:

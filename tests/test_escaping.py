@@ -31,12 +31,12 @@ from alphaedit_core.ability import Ability, TaskAbility
 from alphaedit_core.data.facts import Fact, facts_table_html
 from alphaedit_core.display.escaping import escape, in_figure, markdown, markdown_code, python_text
 from alphaedit_core.editing.hyperparameters import HyperParameters
-from alphaedit_core.evaluation import Evaluation, Measured
+from alphaedit_core.evaluation.counterfact_scores import Measures
+from alphaedit_core.evaluation.evaluate import Evaluation, Measured
+from alphaedit_core.evaluation.metrics import metric_class
 from alphaedit_core.experiment import Findings, Plan, Point
 from alphaedit_core.experiment_report import experiment_html
 from alphaedit_core.hidden_drift import HiddenDrift
-from alphaedit_core.measures import Measures
-from alphaedit_core.metrics import metric_class
 from alphaedit_core.nullspace.spectrum import Spectrum
 from alphaedit_core.report import model_card, report_html
 from alphaedit_core.retention import BatchName, Kept, Retention

@@ -15,17 +15,17 @@ from examples import FACTS, quiet
 from published import ZSRE
 from tiny import tiny_model, tiny_tokenizer
 
-from alphaedit_core import evaluation
 from alphaedit_core.data import datasets
 from alphaedit_core.data.records import Probe, Record
 from alphaedit_core.data.reference_texts import References
 from alphaedit_core.errors import Cancelled, InputError
-from alphaedit_core.evaluation import chosen, compared_with, evaluate
+from alphaedit_core.evaluation import evaluate as evaluation
+from alphaedit_core.evaluation.evaluate import chosen, compared_with, evaluate
+from alphaedit_core.evaluation.metrics import Answer, Ask, Metric, Rated, Written, metrics
+from alphaedit_core.evaluation.metrics.fluency import variety
 from alphaedit_core.inference.batch_generation import write
 from alphaedit_core.inference.matching import begins, mentions
 from alphaedit_core.inference.scoring import rate
-from alphaedit_core.metrics import Answer, Ask, Metric, Rated, Written, metrics
-from alphaedit_core.metrics.fluency import variety
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.tokenization import encode, target_ids
 from alphaedit_core.progress import Monitor
@@ -89,7 +89,7 @@ class Plain:
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """The tiny models have room for 64 tokens."""
-    monkeypatch.setattr("alphaedit_core.metrics.questions.LENGTH", 50)
+    monkeypatch.setattr("alphaedit_core.evaluation.metrics.questions.LENGTH", 50)
 
 
 @pytest.mark.parametrize(("kind", "side"), [("bytes", "left"), ("pieces", "right")])

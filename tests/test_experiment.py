@@ -28,7 +28,7 @@ from alphaedit_core.errors import (
     InputError,
     SessionError,
 )
-from alphaedit_core.evaluation import evaluate
+from alphaedit_core.evaluation.evaluate import evaluate
 from alphaedit_core.experiment import (
     Findings,
     Plan,

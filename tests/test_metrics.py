@@ -9,14 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from alphaedit_core import metrics as metrics_module
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.data.records import Probe, Record
 from alphaedit_core.data.reference_texts import References, read_references
 from alphaedit_core.errors import InputError
-from alphaedit_core.inference.matching import begins, mentions
-from alphaedit_core.inference.scoring import Score
-from alphaedit_core.metrics import (
+from alphaedit_core.evaluation import metrics as metrics_module
+from alphaedit_core.evaluation.metrics import (
     Answer,
     Ask,
     Derived,
@@ -30,8 +28,10 @@ from alphaedit_core.metrics import (
     metrics_for,
     register,
 )
-from alphaedit_core.metrics.consistency import cosine, inverse_frequencies
-from alphaedit_core.metrics.fluency import entropy, variety
+from alphaedit_core.evaluation.metrics.consistency import cosine, inverse_frequencies
+from alphaedit_core.evaluation.metrics.fluency import entropy, variety
+from alphaedit_core.inference.matching import begins, mentions
+from alphaedit_core.inference.scoring import Score
 
 FACT = Fact(
     "Eiffel Tower",

@@ -27,7 +27,7 @@ from alphaedit_core.data.fact_files import read_facts
 from alphaedit_core.data.reference_texts import References
 from alphaedit_core.editing.editors import editors
 from alphaedit_core.errors import InputError
-from alphaedit_core.metrics import Given, Metric, metrics
+from alphaedit_core.evaluation.metrics import Given, Metric, metrics
 from widgets.panel import Panel
 
 ROOT = Path(__file__).parents[1]

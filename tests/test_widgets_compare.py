@@ -13,11 +13,18 @@ import torch
 from examples import CONTEXTS, FACTS, quiet, small
 from tiny import tiny_model, tiny_tokenizer
 
-from alphaedit_core import comparison as comparison_module
-from alphaedit_core.comparison import Answer, Comparison, HistoryPoint, Question, Ratings, compare
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.errors import Cancelled, InputError, SessionError
-from alphaedit_core.history_picture import history_html, history_svg
+from alphaedit_core.evaluation import before_after as comparison_module
+from alphaedit_core.evaluation.before_after import (
+    Answer,
+    Comparison,
+    HistoryPoint,
+    Question,
+    Ratings,
+    compare,
+)
+from alphaedit_core.evaluation.history_figure import history_html, history_svg
 from alphaedit_core.inference.completions import complete
 from alphaedit_core.inference.scoring import Score, score
 from alphaedit_core.inference.token_by_token import Sampling, TokenStep, continuation

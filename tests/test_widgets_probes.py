@@ -13,14 +13,10 @@ from examples import CONTEXTS, FACTS, quiet, small
 from tables import rows_of
 from tiny import tiny_model, tiny_tokenizer
 
-from alphaedit_core import probes as core
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.errors import Cancelled, InputError, SessionError
-from alphaedit_core.inference.completions import added_text, complete
-from alphaedit_core.inference.scoring import score
-from alphaedit_core.model.forward import pad_rows
-from alphaedit_core.model.tokenization import encode
-from alphaedit_core.probes import (
+from alphaedit_core.evaluation import probes as core
+from alphaedit_core.evaluation.probes import (
     Probe,
     ProbeRow,
     Probes,
@@ -30,6 +26,10 @@ from alphaedit_core.probes import (
     probe,
     probes_of,
 )
+from alphaedit_core.inference.completions import added_text, complete
+from alphaedit_core.inference.scoring import score
+from alphaedit_core.model.forward import pad_rows
+from alphaedit_core.model.tokenization import encode
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session import session as session_module
 from alphaedit_core.session.session import EditSession

@@ -7,16 +7,16 @@ from typing import Any
 
 import ipywidgets as W
 
-from alphaedit_core.comparison import (
+from alphaedit_core.display.text_diff import Difference
+from alphaedit_core.errors import AlphaEditError, Cancelled, InputError, SessionError
+from alphaedit_core.evaluation.before_after import (
     Answer,
     Comparison,
     HistoryPoint,
     Question,
     through_history,
 )
-from alphaedit_core.comparison import compare as ask
-from alphaedit_core.display.text_diff import Difference
-from alphaedit_core.errors import AlphaEditError, Cancelled, InputError, SessionError
+from alphaedit_core.evaluation.before_after import compare as ask
 from alphaedit_core.inference.token_by_token import Sampling, TokenStep
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session.session import EditSession

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import ipywidgets as W
 
-from alphaedit_core.comparison import Answer
 from alphaedit_core.display.escaping import escape
 from alphaedit_core.display.text_diff import words
+from alphaedit_core.evaluation.before_after import Answer
 
 from .chips import Chips
 from .compare_words import words_html

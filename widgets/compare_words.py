@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 
-from alphaedit_core.comparison import Comparison, HistoryPoint, Question
 from alphaedit_core.display.escaping import escape
+from alphaedit_core.evaluation.before_after import Comparison, HistoryPoint, Question
 from alphaedit_core.inference.scoring import Score
 from alphaedit_core.session.session import EditSession
 
@@ -103,7 +103,7 @@ def chat_html(found: Comparison) -> str:
 
 def history_html(session: EditSession, question: Question, points: Sequence[HistoryPoint]) -> str:
     """Picture and table of both targets' probabilities in every state; draws with matplotlib."""
-    from alphaedit_core.history_picture import history_html as picture
+    from alphaedit_core.evaluation.history_figure import history_html as picture
 
     rows = [
         [

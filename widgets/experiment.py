@@ -11,6 +11,7 @@ import ipywidgets as W
 from alphaedit_core.data.datasets import dataset, datasets, read_records
 from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.errors import InputError
+from alphaedit_core.evaluation.metrics import metric_class, metrics_for
 from alphaedit_core.experiment import (
     Findings,
     Plan,
@@ -29,7 +30,6 @@ from alphaedit_core.experiment_report import (
     paper_table,
     whole_table,
 )
-from alphaedit_core.metrics import metric_class, metrics_for
 from alphaedit_core.progress import Monitor
 from alphaedit_core.rivals import parse_method
 from alphaedit_core.session.results import html_table

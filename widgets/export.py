@@ -13,7 +13,7 @@ from alphaedit_core.data.fact_files import facts_text
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.display.escaping import escape
 from alphaedit_core.errors import InputError, SessionError
-from alphaedit_core.probes import ProbeRow, Probes, probes_of
+from alphaedit_core.evaluation.probes import ProbeRow, Probes, probes_of
 from alphaedit_core.progress import Monitor
 from alphaedit_core.report import model_card, report_html
 from alphaedit_core.reproduce import to_python, to_record

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipywidgets as W
 
-from alphaedit_core.comparison import state_digest
+from alphaedit_core.evaluation.before_after import state_digest
 from alphaedit_core.hidden_drift import (
     DEFINITIONS,
     PROMPTS,

@@ -10,7 +10,7 @@ import ipywidgets as W
 
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.errors import InputError, SessionError
-from alphaedit_core.probes import (
+from alphaedit_core.evaluation.probes import (
     GENERALISATION,
     KINDS,
     LOCALITY,

@@ -13,7 +13,7 @@ from . import options, output
 if TYPE_CHECKING:
     from alphaedit_core.data.records import Record
     from alphaedit_core.data.reference_texts import References
-    from alphaedit_core.evaluation import Evaluation
+    from alphaedit_core.evaluation.evaluate import Evaluation
 
 
 def add(commands: options.Commands) -> None:
@@ -48,7 +48,7 @@ def add(commands: options.Commands) -> None:
 def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     """Evaluate. Whatever can be refused without the model is refused before it is loaded."""
     from alphaedit_core.data.datasets import dataset, read_records
-    from alphaedit_core.evaluation import chosen
+    from alphaedit_core.evaluation.evaluate import chosen
 
     names = options.metric_names(arguments)
     references = options.reference_texts(arguments)
@@ -78,7 +78,7 @@ def _evaluated(
     monitor: Monitor,
 ) -> tuple[Evaluation, dict[str, Any]]:
     """The evaluation, and what was evaluated."""
-    from alphaedit_core.evaluation import chosen, compared_with, comparing, evaluate
+    from alphaedit_core.evaluation.evaluate import chosen, compared_with, comparing, evaluate
 
     seed, compat = arguments.seed, arguments.compat
     if arguments.session is None:
@@ -100,7 +100,7 @@ def _evaluated(
 
 def listed(arguments: argparse.Namespace, monitor: Monitor) -> None:
     """List them in their order, with all that is to be known of each."""
-    from alphaedit_core.metrics import metrics
+    from alphaedit_core.evaluation.metrics import metrics
 
     cards = [metric.card() for metric in metrics().values()]
     if arguments.json:

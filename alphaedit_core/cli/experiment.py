@@ -87,8 +87,8 @@ def add(commands: options.Commands) -> None:
 def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     """Run. Whatever can be refused without the model is refused before it is loaded."""
     from alphaedit_core.data.datasets import dataset, read_records
+    from alphaedit_core.evaluation.metrics import metrics_for
     from alphaedit_core.experiment import check_at_end
-    from alphaedit_core.metrics import metrics_for
     from alphaedit_core.rivals import check_method, parse_method
 
     names = [name.strip() for name in arguments.methods.split(",") if name.strip()]

@@ -167,7 +167,7 @@ def metrics_in(option: str, given: str | None) -> list[str] | None:
     """The same of another option."""
     if given is None:
         return None
-    from alphaedit_core.evaluation import chosen
+    from alphaedit_core.evaluation.evaluate import chosen
 
     names = [name.strip() for name in given.split(",") if name.strip()]
     if not names:

@@ -7,13 +7,17 @@ from dataclasses import dataclass
 
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.data.records import Record
+from alphaedit_core.evaluation.metrics.exact_match import EfficacyAccuracy
+from alphaedit_core.evaluation.metrics.likelihood_success import (
+    Efficacy,
+    Generalisation,
+    Specificity,
+)
 from alphaedit_core.inference.scoring import perplexity
-from alphaedit_core.metrics.exact import EfficacyAccuracy
-from alphaedit_core.metrics.likelier import Efficacy, Generalisation, Specificity
 from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.progress import Monitor
 
-from .evaluation import evaluate
-from .progress import Monitor
+from .evaluate import evaluate
 
 #: What the measures are; the perplexity is measured by itself.
 METRICS = (Efficacy, Generalisation, Specificity, EfficacyAccuracy)

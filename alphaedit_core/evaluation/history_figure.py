@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from alphaedit_core.display.svg import BLUE, VERMILLION, _image, _svg
 
-from .comparison import HistoryPoint
+from .before_after import HistoryPoint
 
 #: Characters of a name that the picture has room for.
 _LONGEST = 28

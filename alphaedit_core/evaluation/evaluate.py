@@ -10,13 +10,14 @@ from typing import Any
 from alphaedit_core.data.records import Record
 from alphaedit_core.data.reference_texts import References
 from alphaedit_core.display.escaping import escape
+from alphaedit_core.errors import InputError
 from alphaedit_core.inference.batch_generation import write
 from alphaedit_core.inference.scoring import rate
 from alphaedit_core.inference.token_by_token import has_chat
 from alphaedit_core.model.loading import EditableModel, using_model
+from alphaedit_core.progress import Monitor
 from alphaedit_core.session.results import html_table, text_table
 
-from .errors import InputError
 from .metrics import (
     Answer,
     Ask,
@@ -31,7 +32,6 @@ from .metrics import (
     metric_class,
     metrics_for,
 )
-from .progress import Monitor
 
 _HEADINGS = ("metric", "mean", "± error", "records", "better", "unit")
 

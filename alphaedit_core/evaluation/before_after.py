@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from alphaedit_core.data.joining import bare
 from alphaedit_core.display.text_diff import Difference, difference, words
+from alphaedit_core.errors import InputError
 from alphaedit_core.inference.matching import mentions
 from alphaedit_core.inference.scoring import Score, score, score_ids
 from alphaedit_core.inference.token_by_token import (
@@ -18,10 +19,8 @@ from alphaedit_core.inference.token_by_token import (
 )
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.tokenization import target_ids
+from alphaedit_core.progress import Monitor
 from alphaedit_core.session.session import EditSession
-
-from .errors import InputError
-from .progress import Monitor
 
 
 @dataclass(frozen=True)

@@ -28,16 +28,15 @@ import torch
 
 from alphaedit_core.data.facts import Fact, shown
 from alphaedit_core.data.templates import stripped
+from alphaedit_core.errors import InputError
 from alphaedit_core.inference.completions import added_text
 from alphaedit_core.inference.scoring import Score, score
 from alphaedit_core.model.batch_planning import plan_batches
 from alphaedit_core.model.forward import by_length, pad_rows, record
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.tokenization import encode
+from alphaedit_core.progress import Monitor
 from alphaedit_core.session.session import EditSession
-
-from .errors import InputError
-from .progress import Monitor
 
 RELIABILITY, GENERALISATION, LOCALITY = "reliability", "generalisation", "locality"
 KINDS = (RELIABILITY, GENERALISATION, LOCALITY)

@@ -1,0 +1,4 @@
+"""How well edits hold: metrics, probes, and one question asked before and after.
+
+Uses session and inference.
+"""
