@@ -50,11 +50,11 @@ _HOMES = {
     "export_statistics": "covariance.files",
     "import_statistics": "covariance.importing",
     "load_model": "model.loading",
-    "measure_ability": "ability",
+    "measure_ability": "side_effects.ability",
     "perplexity": "inference.scoring",
     "read_facts": "data.fact_files",
     "read_records": "data.datasets",
-    "read_tasks": "ability_tasks",
+    "read_tasks": "side_effects.ability_tasks",
     "score": "inference.scoring",
     "spectra": "nullspace.spectrum",
     "spectrum": "nullspace.spectrum",
@@ -67,8 +67,6 @@ __all__ = ["__version__", *_HOMES]
 # The same names again, for type checkers and editors.
 # ruff: noqa: F401
 if TYPE_CHECKING:
-    from .ability import measure_ability
-    from .ability_tasks import read_tasks
     from .covariance.collect import collect_statistics
     from .covariance.files import KeyStatistics, export_statistics
     from .covariance.importing import import_statistics
@@ -97,6 +95,8 @@ if TYPE_CHECKING:
     from .rivals import compare_editors
     from .session.results import EditResult
     from .session.session import EditSession, default_hyperparameters
+    from .side_effects.ability import measure_ability
+    from .side_effects.ability_tasks import read_tasks
 
 
 def __getattr__(name: str) -> Any:

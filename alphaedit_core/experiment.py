@@ -37,12 +37,13 @@ from alphaedit_core.model.identity import identity
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.session.results import html_table
 from alphaedit_core.session.session import EditSession, checked_editor, shape_of, surroundings
+from alphaedit_core.side_effects.ability import measure_ability
+from alphaedit_core.side_effects.ability_tasks import Task
+from alphaedit_core.side_effects.baseline import Yardstick
 from alphaedit_core.storage.files import check_name, write_atomic
 from alphaedit_core.storage.temporary import final_name
 from alphaedit_core.storage.typed_records import read_record
 
-from .ability import measure_ability
-from .ability_tasks import Task
 from .errors import CorruptFileError, DivergedError, InputError
 from .experiment_files import (
     FORMAT,
@@ -58,7 +59,6 @@ from .experiment_files import (
 )  # fmt: skip
 from .integers import as_integer
 from .progress import Monitor
-from .yardstick import Yardstick
 
 UNEDITED = "unedited"
 _LOCK = ".lock"

@@ -11,12 +11,12 @@ from alphaedit_core.display.html_page import page, scroll
 from alphaedit_core.evaluation.metrics import metrics
 from alphaedit_core.inference.scoring import PERPLEXITY
 from alphaedit_core.session.results import html_table, text_table
+from alphaedit_core.side_effects.ability import DEFINITIONS
+from alphaedit_core.side_effects.baseline import DRIFTS
 from alphaedit_core.storage.json_text import to_json
 
-from .ability import DEFINITIONS
 from .export import portable_name
 from .published import BATCH, COLUMNS, EDITS, published
-from .yardstick import DRIFTS
 
 if TYPE_CHECKING:
     from .experiment import Findings, Point

@@ -19,17 +19,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import WINDOW, prose, tiny_model
 
-from alphaedit_core import ability as ability_module
-from alphaedit_core.ability import (
-    DEFINITIONS,
-    Ability,
-    TaskAbility,
-    ability_of_states,
-    likeliest,
-    measure_ability,
-    weighted_f1,
-)
-from alphaedit_core.ability_tasks import NAMES, Item, Task, read_tasks
 from alphaedit_core.errors import Cancelled, InputError, SessionError
 from alphaedit_core.inference.completions import complete
 from alphaedit_core.inference.scoring import rate
@@ -38,6 +27,17 @@ from alphaedit_core.model.tokenization import encode, target_ids
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session import session as session_module
 from alphaedit_core.session.session import EditSession
+from alphaedit_core.side_effects import ability as ability_module
+from alphaedit_core.side_effects.ability import (
+    DEFINITIONS,
+    Ability,
+    TaskAbility,
+    ability_of_states,
+    likeliest,
+    measure_ability,
+    weighted_f1,
+)
+from alphaedit_core.side_effects.ability_tasks import NAMES, Item, Task, read_tasks
 
 #: Long enough for four examples of our own items.
 LONG = {"max_position_embeddings": 512}

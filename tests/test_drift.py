@@ -13,10 +13,16 @@ import torch
 from examples import CONTEXTS, FACTS, quiet, small
 from tiny import WINDOW, prose, tiny_model
 
-from alphaedit_core import drift as drift_module
 from alphaedit_core.covariance.collect import pack
 from alphaedit_core.data.facts import Fact
-from alphaedit_core.drift import (
+from alphaedit_core.errors import Cancelled, InputError, SessionError
+from alphaedit_core.inference.completions import complete
+from alphaedit_core.model.tokenization import encode
+from alphaedit_core.progress import Monitor
+from alphaedit_core.session import session as session_module
+from alphaedit_core.session.session import EditSession
+from alphaedit_core.side_effects import drift as drift_module
+from alphaedit_core.side_effects.drift import (
     BANDS,
     PROBE,
     WINDOWS,
@@ -29,13 +35,7 @@ from alphaedit_core.drift import (
     outside_share,
     weight_changes,
 )
-from alphaedit_core.drift_pictures import columns, drift_html, limits, reason
-from alphaedit_core.errors import Cancelled, InputError, SessionError
-from alphaedit_core.inference.completions import complete
-from alphaedit_core.model.tokenization import encode
-from alphaedit_core.progress import Monitor
-from alphaedit_core.session import session as session_module
-from alphaedit_core.session.session import EditSession
+from alphaedit_core.side_effects.drift_figure import columns, drift_html, limits, reason
 
 NEIGHBOURS = (
     "The Louvre is in the city of",

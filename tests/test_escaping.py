@@ -27,7 +27,6 @@ from tiny import tiny_model
 
 import alphaedit_core
 from alphaedit_core import export
-from alphaedit_core.ability import Ability, TaskAbility
 from alphaedit_core.data.facts import Fact, facts_table_html
 from alphaedit_core.display.escaping import escape, in_figure, markdown, markdown_code, python_text
 from alphaedit_core.editing.hyperparameters import HyperParameters
@@ -36,14 +35,15 @@ from alphaedit_core.evaluation.evaluate import Evaluation, Measured
 from alphaedit_core.evaluation.metrics import metric_class
 from alphaedit_core.experiment import Findings, Plan, Point
 from alphaedit_core.experiment_report import experiment_html
-from alphaedit_core.hidden_drift import HiddenDrift
 from alphaedit_core.nullspace.spectrum import Spectrum
 from alphaedit_core.report import model_card, report_html
-from alphaedit_core.retention import BatchName, Kept, Retention
 from alphaedit_core.rivals import Contest, Rival
 from alphaedit_core.session.history import History
 from alphaedit_core.session.results import EditResult, html_table
 from alphaedit_core.session.session import EditSession
+from alphaedit_core.side_effects.ability import Ability, TaskAbility
+from alphaedit_core.side_effects.hidden_states import HiddenDrift
+from alphaedit_core.side_effects.retention import BatchName, Kept, Retention
 from widgets.drafts import Draft
 from widgets.panel import Panel, table, text
 from widgets.workbench import Workbench

@@ -20,7 +20,6 @@ from tiny import prose, tiny_model
 from alphaedit_core.data.datasets import Records, read_records
 from alphaedit_core.data.records import Record
 from alphaedit_core.data.reference_texts import References
-from alphaedit_core.drift import measure
 from alphaedit_core.errors import (
     Cancelled,
     CorruptFileError,
@@ -42,7 +41,6 @@ from alphaedit_core.experiment import (
 )
 from alphaedit_core.experiment_files import write_manifest
 from alphaedit_core.experiment_report import experiment_html, paper_table, whole_table
-from alphaedit_core.hidden_drift import hidden_drift, sentences_without
 from alphaedit_core.inference.completions import complete
 from alphaedit_core.inference.scoring import perplexity
 from alphaedit_core.model.loading import EditableModel
@@ -50,8 +48,10 @@ from alphaedit_core.progress import Monitor, Stage
 from alphaedit_core.published import COLUMNS, published
 from alphaedit_core.session import session as session_module
 from alphaedit_core.session.session import EditSession
+from alphaedit_core.side_effects.baseline import DRIFTS
+from alphaedit_core.side_effects.drift import measure
+from alphaedit_core.side_effects.hidden_states import hidden_drift, sentences_without
 from alphaedit_core.storage.temporary import temporary_name
-from alphaedit_core.yardstick import DRIFTS
 
 METRICS = ("efficacy", "generalisation", "efficacy_accuracy")
 

@@ -19,7 +19,12 @@ from tiny import prose, tiny_model, tiny_tokenizer
 from torch import Tensor
 
 from alphaedit_core.errors import Cancelled, InputError, SessionError
-from alphaedit_core.hidden_drift import (
+from alphaedit_core.inference.completions import complete
+from alphaedit_core.model.tokenization import encode
+from alphaedit_core.progress import Monitor
+from alphaedit_core.session import session as session_module
+from alphaedit_core.session.session import EditSession
+from alphaedit_core.side_effects.hidden_states import (
     DEFINITIONS,
     TOKENS,
     compare_states,
@@ -28,12 +33,7 @@ from alphaedit_core.hidden_drift import (
     sentences_without,
     unrelated_prompts,
 )
-from alphaedit_core.hidden_drift_picture import mean_of
-from alphaedit_core.inference.completions import complete
-from alphaedit_core.model.tokenization import encode
-from alphaedit_core.progress import Monitor
-from alphaedit_core.session import session as session_module
-from alphaedit_core.session.session import EditSession
+from alphaedit_core.side_effects.hidden_states_figure import mean_of
 
 PROMPTS = [
     "The Louvre is in the city",

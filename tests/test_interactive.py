@@ -21,11 +21,11 @@ from alphaedit_core.editing.target_search import Trace
 from alphaedit_core.errors import InputError
 from alphaedit_core.experiment import load_experiment
 from alphaedit_core.family_picture import family_html
-from alphaedit_core.hidden_drift import HiddenDrift
-from alphaedit_core.hidden_drift_picture import hidden_drift_html, mean_of
-from alphaedit_core.retention import Kept, Retention
-from alphaedit_core.retention_picture import retention_html
 from alphaedit_core.sequence_picture import sequence_html
+from alphaedit_core.side_effects.hidden_states import HiddenDrift
+from alphaedit_core.side_effects.hidden_states_figure import hidden_drift_html, mean_of
+from alphaedit_core.side_effects.retention import Kept, Retention
+from alphaedit_core.side_effects.retention_figure import retention_html
 from widgets import interactive
 
 PLOTLY = "application/vnd.plotly.v1+json"

@@ -13,7 +13,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from alphaedit_core import ability_tasks
 from alphaedit_core.cli import main, options, settings
 from alphaedit_core.corpora.sources import TextFile
 from alphaedit_core.data.datasets import read_records
@@ -24,6 +23,7 @@ from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.errors import AlphaEditError, CorruptFileError, InputError
 from alphaedit_core.experiment import load_experiment, session_folder
 from alphaedit_core.session.files import check_place, load_manifest
+from alphaedit_core.side_effects import ability_tasks
 from alphaedit_core.storage import json_text
 from alphaedit_core.storage.files import check_name, read_json, write_json_atomic
 from alphaedit_core.storage.json_text import MOST_NESTED, parse_json, to_json

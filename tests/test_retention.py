@@ -15,16 +15,16 @@ from commands import Workplace
 from examples import CONTEXTS, FACTS, quiet, small
 from tiny import CORPUS, tiny_model
 
-from alphaedit_core import retention as retention_module
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.data.superseding import Standing
 from alphaedit_core.errors import Cancelled, InputError, SessionError
 from alphaedit_core.inference.completions import complete
 from alphaedit_core.inference.scoring import score
 from alphaedit_core.progress import Monitor
-from alphaedit_core.retention import BatchName, Kept, Retention, retention, standing
 from alphaedit_core.session import session as session_module
 from alphaedit_core.session.session import EditSession
+from alphaedit_core.side_effects import retention as retention_module
+from alphaedit_core.side_effects.retention import BatchName, Kept, Retention, retention, standing
 
 TOWER, NEWTON, TOKYO, GERMANY = FACTS
 MORE = [

@@ -24,10 +24,10 @@ from alphaedit_core.export import facts_in_model
 from alphaedit_core.inference.completions import complete
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.progress import Monitor
-from alphaedit_core.retention import retention
 from alphaedit_core.session import files as ledger
 from alphaedit_core.session import session as session_module
 from alphaedit_core.session.session import EditSession
+from alphaedit_core.side_effects.retention import retention
 from alphaedit_core.storage.files import read_json
 
 A, B, C = FACTS[:1], FACTS[1:3], FACTS[3:]

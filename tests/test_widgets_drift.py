@@ -14,13 +14,13 @@ import pytest
 from examples import CONTEXTS, FACTS, quiet, small
 from tiny import prose, tiny_model
 
-from alphaedit_core import drift as drift_module
-from alphaedit_core.drift import Drift, Drifts
 from alphaedit_core.errors import InputError
 from alphaedit_core.inference.completions import complete
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session import session as session_module
 from alphaedit_core.session.session import EditSession
+from alphaedit_core.side_effects import drift as drift_module
+from alphaedit_core.side_effects.drift import Drift, Drifts
 from widgets.drift import DriftPanel
 from widgets.drift_figure import span
 from widgets.history import HistoryPanel

@@ -14,12 +14,12 @@ from examples import CONTEXTS, FACTS, quiet, small
 from tiny import tiny_model
 
 from alphaedit_core.errors import InputError, SessionError
-from alphaedit_core.hidden_drift import hidden_drift, unrelated_prompts
-from alphaedit_core.hidden_drift_picture import hidden_drift_html
 from alphaedit_core.inference.completions import complete
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session import session as session_module
 from alphaedit_core.session.session import EditSession
+from alphaedit_core.side_effects.hidden_states import hidden_drift, unrelated_prompts
+from alphaedit_core.side_effects.hidden_states_figure import hidden_drift_html
 from widgets.drift import DriftPanel
 from widgets.state import State
 

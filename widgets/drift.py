@@ -10,11 +10,18 @@ import ipywidgets as W
 
 from alphaedit_core.corpora.sources import TextSource
 from alphaedit_core.display.escaping import escape
-from alphaedit_core.drift import OK, WINDOW, WINDOWS, Drift, Drifts
-from alphaedit_core.drift_pictures import NAMES, columns, drift_html, limits, reason, title
 from alphaedit_core.errors import Cancelled, SessionError
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session.session import EditSession
+from alphaedit_core.side_effects.drift import OK, WINDOW, WINDOWS, Drift, Drifts
+from alphaedit_core.side_effects.drift_figure import (
+    NAMES,
+    columns,
+    drift_html,
+    limits,
+    reason,
+    title,
+)
 
 from .drift_figure import DriftFigure
 from .hidden_drift import HiddenStates

@@ -8,8 +8,8 @@ from typing import Any
 
 from plotly.subplots import make_subplots
 
-from alphaedit_core.drift import Drift
-from alphaedit_core.drift_pictures import NAMES, columns, limits, title, words
+from alphaedit_core.side_effects.drift import Drift
+from alphaedit_core.side_effects.drift_figure import NAMES, columns, limits, title, words
 
 from .colours import AFTER, SERIES
 from .live_figure import LiveFigure

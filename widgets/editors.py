@@ -212,7 +212,7 @@ def _fact_rows(contest: Contest) -> list[tuple[str, ...]]:
 
 def _probe(session: EditSession, monitor: Monitor) -> str:
     """The beginning of the text that drift is measured on, too."""
-    from alphaedit_core.drift import default_probe
+    from alphaedit_core.side_effects.drift import default_probe
 
     source = open_text(default_probe(session.hyperparameters.text), session.model, monitor)
     return "\n\n".join(islice(source.documents(), 20))[:_PROBE]

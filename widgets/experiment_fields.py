@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from alphaedit_core.ability_tasks import Task, read_tasks
 from alphaedit_core.corpora.sources import open_text
 from alphaedit_core.data.reference_texts import References, read_references
-from alphaedit_core.drift import default_probe
 from alphaedit_core.errors import InputError
+from alphaedit_core.side_effects.ability_tasks import Task, read_tasks
+from alphaedit_core.side_effects.drift import default_probe
 from alphaedit_core.storage.json_text import read_text
 
 _ITEMS = 30

@@ -9,15 +9,15 @@ from __future__ import annotations
 import ipywidgets as W
 
 from alphaedit_core.evaluation.before_after import state_digest
-from alphaedit_core.hidden_drift import (
+from alphaedit_core.progress import Monitor
+from alphaedit_core.side_effects.hidden_states import (
     DEFINITIONS,
     PROMPTS,
     HiddenDrift,
     hidden_drift,
     unrelated_prompts,
 )
-from alphaedit_core.hidden_drift_picture import hidden_drift_html
-from alphaedit_core.progress import Monitor
+from alphaedit_core.side_effects.hidden_states_figure import hidden_drift_html
 
 from .jobs import Job
 from .panel import Panel, button, row, table, text

@@ -54,7 +54,7 @@ def add(commands: options.Commands) -> None:
 
 def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     """Measure. Whatever can be refused without the model is refused before it is loaded."""
-    from alphaedit_core.ability_tasks import read_tasks
+    from alphaedit_core.side_effects.ability_tasks import read_tasks
 
     if arguments.states is not None and arguments.session is None:
         raise InputError("--states names states of a session; give --session, too")
@@ -66,8 +66,8 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     tasks = read_tasks(
         Path(arguments.folder), arguments.limit, arguments.shots, names, arguments.seed
     )
-    from alphaedit_core.ability import HEADINGS, ability_of_states, measure_ability
     from alphaedit_core.session.results import text_table
+    from alphaedit_core.side_effects.ability import HEADINGS, ability_of_states, measure_ability
 
     if arguments.session is None:
         model = options.load(arguments, monitor)

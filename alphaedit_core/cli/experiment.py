@@ -106,8 +106,8 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     folder = Path(arguments.output).expanduser()
     options.check_writable("--output", folder)
 
-    from alphaedit_core.drift import default_probe
     from alphaedit_core.experiment import Plan, run_experiment, save_report
+    from alphaedit_core.side_effects.drift import default_probe
 
     model = options.load(arguments, monitor)
     methods = tuple(settings.applied_to(parse_method(name, model), given) for name in names)
@@ -135,9 +135,9 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
 
 def _probes(arguments: argparse.Namespace) -> Probes:
     """What is to be measured beside the metrics, read and checked."""
-    from alphaedit_core.ability_tasks import read_tasks
     from alphaedit_core.corpora.sources import open_text
     from alphaedit_core.experiment import Probes
+    from alphaedit_core.side_effects.ability_tasks import read_tasks
 
     text = None
     if arguments.perplexity is not None:

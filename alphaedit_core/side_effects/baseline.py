@@ -12,10 +12,10 @@ from os import PathLike
 
 from alphaedit_core.corpora.sources import TextSource
 from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.progress import Monitor
 
 from .drift import Reading
-from .hidden_drift import DEFINITIONS, compare_states, end_states, sentences_without
-from .progress import Monitor
+from .hidden_states import DEFINITIONS, compare_states, end_states, sentences_without
 
 _STATES = "hidden states h of unrelated prompts after the last edited block"
 DRIFTS: Mapping[str, str] = {

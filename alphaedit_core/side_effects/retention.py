@@ -15,15 +15,15 @@ from typing import Any
 
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.data.superseding import Written
+from alphaedit_core.errors import InputError, SessionError
 from alphaedit_core.inference.scoring import Score, score
+from alphaedit_core.integers import as_integer
 from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.progress import Monitor
 from alphaedit_core.session.results import html_table, text_table
 from alphaedit_core.session.session import EditSession
 
 from .drift import weight_changes
-from .errors import InputError, SessionError
-from .integers import as_integer
-from .progress import Monitor
 
 DEFINITIONS: Mapping[str, str] = {
     "efficacy": "share of a batch's facts whose new target is likelier than the true one after the "
@@ -165,7 +165,7 @@ class Retention:
         return text_table(self.headings(), self.rows())
 
     def _repr_html_(self) -> str:
-        from .retention_picture import retention_html
+        from .retention_figure import retention_html
 
         last = self.states[-_SHOWN:]
         table = html_table(self.headings(last), self.rows(last))

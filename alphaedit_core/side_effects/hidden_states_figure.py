@@ -10,7 +10,7 @@ from alphaedit_core.display.svg import BLUE, GREY, VERMILLION, _image, _svg
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from .hidden_drift import HiddenDrift, Point
+    from .hidden_states import HiddenDrift, Point
 
 
 def hidden_drift_html(drift: HiddenDrift) -> str:

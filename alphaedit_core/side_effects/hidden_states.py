@@ -21,16 +21,16 @@ from torch import Tensor
 
 from alphaedit_core.corpora.sources import TextSource, open_text
 from alphaedit_core.data.facts import kind, shown
+from alphaedit_core.errors import InputError, SessionError
+from alphaedit_core.integers import as_integer
 from alphaedit_core.model.forward import by_length, pad_rows, record
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.tokenization import encode
+from alphaedit_core.progress import Monitor
 from alphaedit_core.session.results import html_table, text_table
 from alphaedit_core.session.session import EditSession
 
 from .drift import default_probe
-from .errors import InputError, SessionError
-from .integers import as_integer
-from .progress import Monitor
 
 #: Prompts that are read where none are given, and tokens of each at most.
 PROMPTS, TOKENS = 200, 64
@@ -113,7 +113,7 @@ class HiddenDrift:
         return f"{title}\n{text_table(('number', 'value'), self.rows())}"
 
     def _repr_html_(self) -> str:
-        from .hidden_drift_picture import hidden_drift_html
+        from .hidden_states_figure import hidden_drift_html
 
         rows = [(name, value, DEFINITIONS[name]) for name, value in self.rows()]
         table = html_table(("number", "value", "what it is"), rows)
