@@ -42,7 +42,7 @@ _HOMES = {
     "StructureError": "errors",
     "Threshold": "nullspace.spectrum",
     "collect_statistics": "covariance.collect",
-    "compare_editors": "rivals",
+    "compare_editors": "experiments.editor_comparison",
     "complete": "inference.completions",
     "default_hyperparameters": "session.session",
     "evaluate": "evaluation.evaluate",
@@ -86,13 +86,13 @@ if TYPE_CHECKING:
         StructureError,
     )
     from .evaluation.evaluate import Evaluation, evaluate
+    from .experiments.editor_comparison import compare_editors
     from .inference.completions import complete
     from .inference.scoring import perplexity, score
     from .model.architecture import Places
     from .model.loading import EditableModel, load_model, wrap
     from .nullspace.spectrum import Projector, Spectrum, Threshold, spectra, spectrum
     from .progress import Monitor
-    from .rivals import compare_editors
     from .session.results import EditResult
     from .session.session import EditSession, default_hyperparameters
     from .side_effects.ability import measure_ability

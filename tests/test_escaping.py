@@ -33,11 +33,11 @@ from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.evaluation.counterfact_scores import Measures
 from alphaedit_core.evaluation.evaluate import Evaluation, Measured
 from alphaedit_core.evaluation.metrics import metric_class
-from alphaedit_core.experiment import Findings, Plan, Point
-from alphaedit_core.experiment_report import experiment_html
+from alphaedit_core.experiments.editor_comparison import Contest, Rival
+from alphaedit_core.experiments.report import experiment_html
+from alphaedit_core.experiments.runner import Findings, Plan, Point
 from alphaedit_core.nullspace.spectrum import Spectrum
 from alphaedit_core.report import model_card, report_html
-from alphaedit_core.rivals import Contest, Rival
 from alphaedit_core.session.history import History
 from alphaedit_core.session.results import EditResult, html_table
 from alphaedit_core.session.session import EditSession

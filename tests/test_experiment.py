@@ -28,7 +28,10 @@ from alphaedit_core.errors import (
     SessionError,
 )
 from alphaedit_core.evaluation.evaluate import evaluate
-from alphaedit_core.experiment import (
+from alphaedit_core.experiments.files import write_manifest
+from alphaedit_core.experiments.paper_results import COLUMNS, published
+from alphaedit_core.experiments.report import experiment_html, paper_table, whole_table
+from alphaedit_core.experiments.runner import (
     Findings,
     Plan,
     Point,
@@ -39,13 +42,10 @@ from alphaedit_core.experiment import (
     save_report,
     session_folder,
 )
-from alphaedit_core.experiment_files import write_manifest
-from alphaedit_core.experiment_report import experiment_html, paper_table, whole_table
 from alphaedit_core.inference.completions import complete
 from alphaedit_core.inference.scoring import perplexity
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.progress import Monitor, Stage
-from alphaedit_core.published import COLUMNS, published
 from alphaedit_core.session import session as session_module
 from alphaedit_core.session.session import EditSession
 from alphaedit_core.side_effects.baseline import DRIFTS

@@ -13,15 +13,15 @@ import plotly.graph_objects as go
 import pytest
 
 import widgets
-from alphaedit_core import experiment_pictures
 from alphaedit_core.display.figure_data import Picture
 from alphaedit_core.display.line_chart import curves_html
 from alphaedit_core.display.svg import _image, _svg, trace_html
 from alphaedit_core.editing.target_search import Trace
 from alphaedit_core.errors import InputError
-from alphaedit_core.experiment import load_experiment
-from alphaedit_core.family_picture import family_html
-from alphaedit_core.sequence_picture import sequence_html
+from alphaedit_core.experiments import figures as experiment_pictures
+from alphaedit_core.experiments.family_figure import family_html
+from alphaedit_core.experiments.runner import load_experiment
+from alphaedit_core.experiments.sequence_figure import sequence_html
 from alphaedit_core.side_effects.hidden_states import HiddenDrift
 from alphaedit_core.side_effects.hidden_states_figure import hidden_drift_html, mean_of
 from alphaedit_core.side_effects.retention import Kept, Retention

@@ -13,16 +13,16 @@ import matplotlib
 import numpy as np
 import pytest
 
-from alphaedit_core import family_picture
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.display.svg import spectrum_html, spectrum_svg, trace_html, trace_svg
 from alphaedit_core.editing.batch import LayerWrite
 from alphaedit_core.editing.editors import editors
 from alphaedit_core.editing.target_search import Trace
-from alphaedit_core.family_picture import family_html
+from alphaedit_core.experiments import family_figure as family_picture
+from alphaedit_core.experiments.family_figure import family_html
+from alphaedit_core.experiments.sequence_figure import sequence_html, sequence_svg
 from alphaedit_core.inference.scoring import Score
 from alphaedit_core.nullspace.spectrum import Spectrum
-from alphaedit_core.sequence_picture import sequence_html, sequence_svg
 from alphaedit_core.session.results import EditResult, Outcome, Seen
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -12,13 +12,13 @@ import pytest
 from examples import CONTEXTS, FACTS, quiet, small
 from tiny import prose, tiny_model
 
-from alphaedit_core import rivals
 from alphaedit_core.errors import Cancelled, InputError
 from alphaedit_core.evaluation.counterfact_scores import measure
+from alphaedit_core.experiments import editor_comparison as rivals
+from alphaedit_core.experiments.editor_comparison import compare_editors, parse_method
 from alphaedit_core.inference.completions import complete
 from alphaedit_core.inference.scoring import perplexity, score
 from alphaedit_core.progress import Monitor
-from alphaedit_core.rivals import compare_editors, parse_method
 from alphaedit_core.session import session as session_module
 from alphaedit_core.session.session import EditSession
 

@@ -12,8 +12,8 @@ from alphaedit_core.corpora.sources import open_text
 from alphaedit_core.editing.editors.summary import settings_words
 from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.errors import AlphaEditError
+from alphaedit_core.experiments.editor_comparison import Contest, compare_editors
 from alphaedit_core.progress import Monitor
-from alphaedit_core.rivals import Contest, compare_editors
 from alphaedit_core.session.results import html_table
 from alphaedit_core.session.session import EditSession
 

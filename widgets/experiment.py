@@ -12,7 +12,17 @@ from alphaedit_core.data.datasets import dataset, datasets, read_records
 from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.errors import InputError
 from alphaedit_core.evaluation.metrics import metric_class, metrics_for
-from alphaedit_core.experiment import (
+from alphaedit_core.experiments.editor_comparison import parse_method
+from alphaedit_core.experiments.figures import SHIFTS, curves_html, retention_html
+from alphaedit_core.experiments.report import (
+    about,
+    cards,
+    held,
+    other_cards,
+    paper_table,
+    whole_table,
+)
+from alphaedit_core.experiments.runner import (
     Findings,
     Plan,
     Probes,
@@ -21,17 +31,7 @@ from alphaedit_core.experiment import (
     run_experiment,
     save_report,
 )
-from alphaedit_core.experiment_pictures import SHIFTS, curves_html, retention_html
-from alphaedit_core.experiment_report import (
-    about,
-    cards,
-    held,
-    other_cards,
-    paper_table,
-    whole_table,
-)
 from alphaedit_core.progress import Monitor
-from alphaedit_core.rivals import parse_method
 from alphaedit_core.session.results import html_table
 from alphaedit_core.session.session import EditSession
 

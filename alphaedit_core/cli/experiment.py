@@ -13,7 +13,7 @@ from alphaedit_core.progress import Monitor
 from . import options, output, settings
 
 if TYPE_CHECKING:
-    from alphaedit_core.experiment import Probes
+    from alphaedit_core.experiments.runner import Probes
 
 
 def add(commands: options.Commands) -> None:
@@ -88,8 +88,8 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     """Run. Whatever can be refused without the model is refused before it is loaded."""
     from alphaedit_core.data.datasets import dataset, read_records
     from alphaedit_core.evaluation.metrics import metrics_for
-    from alphaedit_core.experiment import check_at_end
-    from alphaedit_core.rivals import check_method, parse_method
+    from alphaedit_core.experiments.editor_comparison import check_method, parse_method
+    from alphaedit_core.experiments.runner import check_at_end
 
     names = [name.strip() for name in arguments.methods.split(",") if name.strip()]
     if not names:
@@ -106,7 +106,7 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     folder = Path(arguments.output).expanduser()
     options.check_writable("--output", folder)
 
-    from alphaedit_core.experiment import Plan, run_experiment, save_report
+    from alphaedit_core.experiments.runner import Plan, run_experiment, save_report
     from alphaedit_core.side_effects.drift import default_probe
 
     model = options.load(arguments, monitor)
@@ -136,7 +136,7 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
 def _probes(arguments: argparse.Namespace) -> Probes:
     """What is to be measured beside the metrics, read and checked."""
     from alphaedit_core.corpora.sources import open_text
-    from alphaedit_core.experiment import Probes
+    from alphaedit_core.experiments.runner import Probes
     from alphaedit_core.side_effects.ability_tasks import read_tasks
 
     text = None

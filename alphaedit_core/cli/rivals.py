@@ -75,7 +75,11 @@ def compare(arguments: argparse.Namespace, monitor: Monitor) -> None:
     names = [name.strip() for name in arguments.editors.split(",") if name.strip()]
     if not names:
         raise InputError(f'--editors "{arguments.editors}" names none; give alphaedit,memit')
-    from alphaedit_core.rivals import check_method, compare_editors, parse_method
+    from alphaedit_core.experiments.editor_comparison import (
+        check_method,
+        compare_editors,
+        parse_method,
+    )
     from alphaedit_core.session.session import EditSession
 
     for name in names:

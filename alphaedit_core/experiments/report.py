@@ -9,17 +9,17 @@ from alphaedit_core.data.datasets import dataset as reader
 from alphaedit_core.display.escaping import escape
 from alphaedit_core.display.html_page import page, scroll
 from alphaedit_core.evaluation.metrics import metrics
+from alphaedit_core.export import portable_name
 from alphaedit_core.inference.scoring import PERPLEXITY
 from alphaedit_core.session.results import html_table, text_table
 from alphaedit_core.side_effects.ability import DEFINITIONS
 from alphaedit_core.side_effects.baseline import DRIFTS
 from alphaedit_core.storage.json_text import to_json
 
-from .export import portable_name
-from .published import BATCH, COLUMNS, EDITS, published
+from .paper_results import BATCH, COLUMNS, EDITS, published
 
 if TYPE_CHECKING:
-    from .experiment import Findings, Point
+    from .runner import Findings, Point
 
 _MOVED = (
     "Frobenius norm of the change by that of the unedited weight, mean over the edited layers; how "
@@ -29,7 +29,7 @@ _MOVED = (
 
 def experiment_html(findings: Findings) -> str:
     """One self-contained page: the table, curves, what is left of each batch, and definitions."""
-    from .experiment_pictures import curves_html, retention_html
+    from .figures import curves_html, retention_html
 
     manifest = findings.manifest
     model, count = manifest["model"]["name"], len(manifest["records"]["names"])

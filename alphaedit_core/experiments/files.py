@@ -20,11 +20,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from alphaedit_core.errors import CorruptFileError, InputError
 from alphaedit_core.session.migrations import RENAMED
 from alphaedit_core.storage.files import read_json, write_atomic, write_json_atomic
 from alphaedit_core.storage.json_text import parse_json, read_bytes, to_json
-
-from .errors import CorruptFileError, InputError
 
 FORMAT = "alphaedit experiment 2"
 _UNCHECKED = "alphaedit experiment 1"

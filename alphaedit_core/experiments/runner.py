@@ -30,11 +30,14 @@ from alphaedit_core.data.facts import check_facts
 from alphaedit_core.data.records import Record, distinct
 from alphaedit_core.data.reference_texts import References
 from alphaedit_core.editing.hyperparameters import HyperParameters, in_words, model_name
+from alphaedit_core.errors import CorruptFileError, DivergedError, InputError
 from alphaedit_core.evaluation.evaluate import Evaluation, Measured, compared_with, evaluate
 from alphaedit_core.evaluation.metrics import Compat, metric_class, metrics_for
 from alphaedit_core.inference.scoring import perplexity
+from alphaedit_core.integers import as_integer
 from alphaedit_core.model.identity import identity
 from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.progress import Monitor
 from alphaedit_core.session.results import html_table
 from alphaedit_core.session.session import EditSession, checked_editor, shape_of, surroundings
 from alphaedit_core.side_effects.ability import measure_ability
@@ -44,8 +47,7 @@ from alphaedit_core.storage.files import check_name, write_atomic
 from alphaedit_core.storage.temporary import final_name
 from alphaedit_core.storage.typed_records import read_record
 
-from .errors import CorruptFileError, DivergedError, InputError
-from .experiment_files import (
+from .files import (  # fmt: skip
     FORMAT,
     MANIFEST,
     POINTS,
@@ -56,9 +58,7 @@ from .experiment_files import (
     refuse,
     write_manifest,
     write_points,
-)  # fmt: skip
-from .integers import as_integer
-from .progress import Monitor
+)
 
 UNEDITED = "unedited"
 _LOCK = ".lock"
@@ -293,12 +293,12 @@ class Findings:
         return {"manifest": dict(self.manifest), "points": [asdict(p) for p in self.points]}
 
     def __repr__(self) -> str:
-        from .experiment_report import experiment_text
+        from .report import experiment_text
 
         return experiment_text(self)
 
     def _repr_html_(self) -> str:
-        from .experiment_report import paper_table
+        from .report import paper_table
 
         return html_table(*paper_table(self))
 
@@ -428,7 +428,7 @@ def _loaded(place: Path) -> tuple[Findings, list[Damage], bool]:
 
 def save_report(findings: Findings) -> Path:
     """Write ``report.html`` into the experiment's folder, one page that needs no network."""
-    from .experiment_report import experiment_html
+    from .report import experiment_html
 
     place = findings.folder / "report.html"
     write_atomic(place, experiment_html(findings))
