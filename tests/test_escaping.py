@@ -26,7 +26,6 @@ from examples import CONTEXTS, FACTS, quiet, small
 from tiny import tiny_model
 
 import alphaedit_core
-from alphaedit_core import export
 from alphaedit_core.data.facts import Fact, facts_table_html
 from alphaedit_core.display.escaping import escape, in_figure, markdown, markdown_code, python_text
 from alphaedit_core.editing.hyperparameters import HyperParameters
@@ -36,8 +35,9 @@ from alphaedit_core.evaluation.metrics import metric_class
 from alphaedit_core.experiments.editor_comparison import Contest, Rival
 from alphaedit_core.experiments.report import experiment_html
 from alphaedit_core.experiments.runner import Findings, Plan, Point
+from alphaedit_core.export import hugging_face as export
+from alphaedit_core.export.session_report import model_card, report_html
 from alphaedit_core.nullspace.spectrum import Spectrum
-from alphaedit_core.report import model_card, report_html
 from alphaedit_core.session.history import History
 from alphaedit_core.session.results import EditResult, html_table
 from alphaedit_core.session.session import EditSession

@@ -13,8 +13,8 @@ from examples import CONTEXTS, FACTS, quiet, small
 from tiny import KINDS, tiny_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from alphaedit_core import export
 from alphaedit_core.errors import Cancelled, InputError, SessionError
+from alphaedit_core.export import hugging_face as export
 from alphaedit_core.model.loading import load_model
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session.session import EditSession

@@ -20,7 +20,7 @@ from published import PUBLISHED
 
 import alphaedit_core
 import widgets
-from alphaedit_core import EditResult, EditSession, HyperParameters, Spectrum, export
+from alphaedit_core import EditResult, EditSession, HyperParameters, Spectrum
 from alphaedit_core.cli import _parser
 from alphaedit_core.data.datasets import dataset, datasets
 from alphaedit_core.data.fact_files import read_facts
@@ -28,6 +28,7 @@ from alphaedit_core.data.reference_texts import References
 from alphaedit_core.editing.editors import editors
 from alphaedit_core.errors import InputError
 from alphaedit_core.evaluation.metrics import Given, Metric, metrics
+from alphaedit_core.export import hugging_face as export
 from widgets.panel import Panel
 
 ROOT = Path(__file__).parents[1]

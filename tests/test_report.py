@@ -14,8 +14,8 @@ from tiny import tiny_model
 
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.evaluation.probes import probe
+from alphaedit_core.export.session_report import model_card, report_html
 from alphaedit_core.inference.completions import complete
-from alphaedit_core.report import model_card, report_html
 from alphaedit_core.session import session as session_module
 from alphaedit_core.session.session import EditSession
 

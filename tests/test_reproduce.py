@@ -19,9 +19,9 @@ from tiny import tiny_model
 from alphaedit_core import __version__
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.editing.hyperparameters import HyperParameters
+from alphaedit_core.export.script import to_python, to_record
 from alphaedit_core.inference.completions import complete
 from alphaedit_core.model.loading import load_model
-from alphaedit_core.reproduce import to_python, to_record
 from alphaedit_core.session import session as session_module
 from alphaedit_core.session.session import EditSession
 

@@ -20,7 +20,7 @@ from alphaedit_core.data.superseding import Superseded
 from alphaedit_core.editing import closed_form
 from alphaedit_core.editing.edited_weights import EditedWeights
 from alphaedit_core.errors import Cancelled, FingerprintError, InputError, SessionError
-from alphaedit_core.export import facts_in_model
+from alphaedit_core.export.hugging_face import facts_in_model
 from alphaedit_core.inference.completions import complete
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.progress import Monitor

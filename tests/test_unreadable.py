@@ -22,7 +22,7 @@ from tiny import tiny_model
 from alphaedit_core.covariance.files import read_head, read_layers
 from alphaedit_core.data.datasets import fetching
 from alphaedit_core.errors import AlphaEditError, FetchError
-from alphaedit_core.export import model as export_model
+from alphaedit_core.export.hugging_face import model as export_model
 from alphaedit_core.nullspace.spectrum import _rows, save_spectrum
 from alphaedit_core.session import files as ledger
 from alphaedit_core.session.session import EditSession

@@ -8,15 +8,15 @@ from typing import Any, TypeVar
 
 import ipywidgets as W
 
-from alphaedit_core import export
 from alphaedit_core.data.fact_files import facts_text
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.display.escaping import escape
 from alphaedit_core.errors import InputError, SessionError
 from alphaedit_core.evaluation.probes import ProbeRow, Probes, probes_of
+from alphaedit_core.export import hugging_face as export
+from alphaedit_core.export.script import to_python, to_record
+from alphaedit_core.export.session_report import model_card, report_html
 from alphaedit_core.progress import Monitor
-from alphaedit_core.report import model_card, report_html
-from alphaedit_core.reproduce import to_python, to_record
 from alphaedit_core.session import files as ledger
 from alphaedit_core.session.session import EditSession
 from alphaedit_core.storage.json_text import to_json

@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
         _check_output(out, folder)
     clock.lap("start")
 
-    from alphaedit_core import export
+    from alphaedit_core.export import hugging_face as export
     from alphaedit_core.session import files as ledger
 
     # From the reading on: an edit that somebody else saves meanwhile would be refused at the end.
@@ -129,7 +129,7 @@ def _check_session(folder: Path, arguments: argparse.Namespace, asked: dict[str,
 
 def _check_output(out: Path, folder: Path | None) -> None:
     """Refuse an output folder that would cost something that is there, or the session."""
-    from alphaedit_core import export
+    from alphaedit_core.export import hugging_face as export
 
     export.check_folder(out)
     options.check_writable("output folder", out)

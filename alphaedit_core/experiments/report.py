@@ -9,7 +9,7 @@ from alphaedit_core.data.datasets import dataset as reader
 from alphaedit_core.display.escaping import escape
 from alphaedit_core.display.html_page import page, scroll
 from alphaedit_core.evaluation.metrics import metrics
-from alphaedit_core.export import portable_name
+from alphaedit_core.export.hugging_face import portable_name
 from alphaedit_core.inference.scoring import PERPLEXITY
 from alphaedit_core.session.results import html_table, text_table
 from alphaedit_core.side_effects.ability import DEFINITIONS

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from alphaedit_core import __version__
 from alphaedit_core.data.superseding import Standing
 from alphaedit_core.display.escaping import escape, markdown, markdown_code
 from alphaedit_core.display.html_page import page, scroll
@@ -16,8 +17,7 @@ from alphaedit_core.session.files import Entry
 from alphaedit_core.session.results import HEADINGS, Outcome, html_table, superseded_html
 from alphaedit_core.session.session import EditSession
 
-from . import __version__
-from .export import portable_name
+from .hugging_face import portable_name
 
 
 def report_html(

@@ -12,13 +12,12 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from alphaedit_core import __version__
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.display.escaping import python_text
 from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.session.files import Entry
 from alphaedit_core.session.session import EditSession
-
-from . import __version__
 
 SCHEMA = "alphaedit record 1"
 """Name and version of the layout of :func:`to_record`."""

@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from alphaedit_core import __version__
 from alphaedit_core.data.superseding import Standing
 from alphaedit_core.display.escaping import markdown, markdown_code, python_text
+from alphaedit_core.errors import CorruptFileError, InputError, SessionError
 from alphaedit_core.model.loading import quiet_transformers
+from alphaedit_core.progress import Monitor
 from alphaedit_core.storage.files import (
     atomic_folder,
     check_name,
@@ -16,10 +19,6 @@ from alphaedit_core.storage.files import (
     write_json_atomic,
 )
 from alphaedit_core.storage.tensor_files import give_usual_mode
-
-from . import __version__
-from .errors import CorruptFileError, InputError, SessionError
-from .progress import Monitor
 
 if TYPE_CHECKING:
     from alphaedit_core.data.facts import Fact

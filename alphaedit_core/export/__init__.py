@@ -1,0 +1,4 @@
+"""Edits carried elsewhere: a Hugging Face directory, a script, a report, a model card.
+
+Uses session and evaluation.
+"""
