@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from alphaedit_core.cli import main, options, settings
+from alphaedit_core.cli import hyperparameter_options, main, options
 from alphaedit_core.corpora.sources import TextFile
 from alphaedit_core.data.datasets import read_records
 from alphaedit_core.data.fact_files import facts_from_bytes, read_facts
@@ -37,7 +37,7 @@ def texts(path: Path) -> object:
 
 def config(path: Path) -> object:
     given = SimpleNamespace(config=str(path), editor=None, seed=None, set=[])
-    return settings.changes(given)  # type: ignore[arg-type]
+    return hyperparameter_options.changes(given)  # type: ignore[arg-type]
 
 
 def task(path: Path) -> object:

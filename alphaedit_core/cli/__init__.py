@@ -21,14 +21,14 @@ from alphaedit_core.errors import AlphaEditError, Cancelled
 
 from . import (
     ability,
-    cached,
+    compare,
     complete,
     datasets,
     edit,
     evaluate,
     experiment,
+    models,
     retention,
-    rivals,
     sessions,
     spectrum,
     statistics,
@@ -37,8 +37,8 @@ from .options import Parser
 from .output import complain, quiet_but_warnings, reporting
 
 _GROUPS = (
-    edit, complete, evaluate, sessions, rivals, datasets, experiment, ability, retention,
-    statistics, spectrum, cached,
+    edit, complete, evaluate, sessions, compare, datasets, experiment, ability, retention,
+    statistics, spectrum, models,
 )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from alphaedit_core.data.fact_files import read_facts
 from alphaedit_core.errors import InputError, SessionError
 from alphaedit_core.progress import Monitor
 
-from . import options, output, settings
+from . import hyperparameter_options, options, output
 
 if TYPE_CHECKING:
     from alphaedit_core.session.results import EditResult
@@ -40,7 +40,7 @@ def add(commands: options.Commands) -> None:
     parser.add_argument(
         "--save-model", metavar="OUT", help="write the edited model as a Hugging Face directory"
     )
-    settings.add(parser)
+    hyperparameter_options.add(parser)
     options.add_json(parser)
     parser.set_defaults(run=run)
 
@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     facts = read_facts(arguments.facts, arguments.limit)
     if arguments.keep_both:
         facts = [fact.changed(replaces="nothing") for fact in facts]
-    asked = settings.changes(arguments)
+    asked = hyperparameter_options.changes(arguments)
     folder = None if arguments.session is None else Path(arguments.session).expanduser()
     out = None if arguments.save_model is None else Path(arguments.save_model).expanduser()
     continued = folder is not None and _check_session(folder, arguments, asked)
@@ -118,7 +118,7 @@ def _check_session(folder: Path, arguments: argparse.Namespace, asked: dict[str,
         dtype = manifest["dtype"]
     except (KeyError, TypeError, InputError) as error:
         raise SessionError(f"session {folder}: damaged ({error}); take a copy") from None
-    settings.require_same(kept, asked, str(folder))
+    hyperparameter_options.require_same(kept, asked, str(folder))
     if arguments.dtype not in ("auto", dtype):
         raise SessionError(
             f"session {folder}: its dtype is {dtype}, not {arguments.dtype}; leave --dtype out, or "
@@ -145,7 +145,7 @@ def _begin(arguments: argparse.Namespace, asked: dict[str, Any], monitor: Monito
 
     model = options.load(arguments, monitor)
     preset = default_hyperparameters(model, asked.get("editor", "alphaedit"))
-    return EditSession(model, hyperparameters=settings.applied_to(preset, asked))
+    return EditSession(model, hyperparameters=hyperparameter_options.applied_to(preset, asked))
 
 
 def _report(

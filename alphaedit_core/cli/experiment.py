@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from alphaedit_core.errors import InputError
 from alphaedit_core.progress import Monitor
 
-from . import options, output, settings
+from . import hyperparameter_options, options, output
 
 if TYPE_CHECKING:
     from alphaedit_core.experiments.runner import Probes
@@ -79,7 +79,7 @@ def add(commands: options.Commands) -> None:
         "--output", metavar="DIR", default="experiment", help="kept here (experiment)"
     )
     options.add_model(parser)
-    settings.add_changes(parser)
+    hyperparameter_options.add_changes(parser)
     options.add_json(parser)
     parser.set_defaults(run=run)
 
@@ -96,7 +96,9 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
         raise InputError(f'--editor "{arguments.methods}" names none; give alphaedit,memit')
     for name in names:
         check_method(name)
-    given = settings.of_listed(arguments, settings.changes(arguments), "--editor")
+    given = hyperparameter_options.of_listed(
+        arguments, hyperparameter_options.changes(arguments), "--editor"
+    )
     reader = dataset(arguments.dataset, **options.choices(arguments.option))
     records = read_records(arguments.path, reader, arguments.edits, fetch=True, monitor=monitor)
     metrics = options.metric_names(arguments)
@@ -110,7 +112,9 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     from alphaedit_core.side_effects.drift import default_probe
 
     model = options.load(arguments, monitor)
-    methods = tuple(settings.applied_to(parse_method(name, model), given) for name in names)
+    methods = tuple(
+        hyperparameter_options.applied_to(parse_method(name, model), given) for name in names
+    )
     plan = Plan(
         methods,
         arguments.edits,

@@ -398,7 +398,8 @@ def test_hidden_states_before_and_after(wb: Page) -> None:
     expect(table.locator("tbody tr")).to_have_count(4, timeout=EDIT)
     ready(wb)
     told = wb.python(
-        "h = wb.drift.hidden.found; from alphaedit_core.side_effects.hidden_states import hidden_drift; "
+        "from alphaedit_core.side_effects.hidden_states import hidden_drift; "
+        "h = wb.drift.hidden.found; "
         "print(hidden_drift(session, 1, h.prompts) == h, f'{h.mean_shift:.2%}')"
     )
     same, shift = told.split()

@@ -9,7 +9,7 @@ from alphaedit_core.data.fact_files import read_facts
 from alphaedit_core.errors import InputError
 from alphaedit_core.progress import Monitor
 
-from . import options, output, settings
+from . import hyperparameter_options, options, output
 
 
 def add(commands: options.Commands) -> None:
@@ -35,7 +35,7 @@ def add(commands: options.Commands) -> None:
     )
     options.add_model(parser)
     parser.add_argument("--perplexity", metavar="FILE", help="measure perplexity on this text, too")
-    settings.add_changes(parser)
+    hyperparameter_options.add_changes(parser)
     options.add_json(parser)
     parser.set_defaults(run=compare)
 
@@ -66,7 +66,7 @@ def editors(arguments: argparse.Namespace, monitor: Monitor) -> None:
 def compare(arguments: argparse.Namespace, monitor: Monitor) -> None:
     """Compare. Whatever can be refused without the model is refused before it is loaded."""
     facts = read_facts(arguments.facts, arguments.limit)
-    asked = settings.changes(arguments)
+    asked = hyperparameter_options.changes(arguments)
     text = (
         None
         if arguments.perplexity is None
@@ -84,9 +84,11 @@ def compare(arguments: argparse.Namespace, monitor: Monitor) -> None:
 
     for name in names:
         check_method(name)
-    given = settings.of_listed(arguments, asked, "--editors")
+    given = hyperparameter_options.of_listed(arguments, asked, "--editors")
     model = options.load(arguments, monitor)
-    methods = [settings.applied_to(parse_method(name, model), given) for name in names]
+    methods = [
+        hyperparameter_options.applied_to(parse_method(name, model), given) for name in names
+    ]
     session = EditSession(model, hyperparameters=methods[0])
     options.text_ready(session.hyperparameters.text, model, monitor)
     contest = compare_editors(session, facts, methods, arguments.batch_size, text, monitor)
