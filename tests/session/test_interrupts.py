@@ -14,6 +14,7 @@ import torch
 from examples import CONTEXTS, FACTS, quiet, small
 from tiny import tiny_model
 
+import alphaedit_core
 from alphaedit_core.editing import edited_weights as weights_module
 from alphaedit_core.inference.scoring import score
 from alphaedit_core.model import hooks as hooks_module
@@ -21,7 +22,7 @@ from alphaedit_core.model.forward import record
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.session.session import EditSession
 
-CORE = str(Path(hooks_module.__file__).parent)
+CORE = str(Path(alphaedit_core.__file__).parent)
 
 
 @pytest.fixture(scope="module")

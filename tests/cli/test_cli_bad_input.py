@@ -535,7 +535,7 @@ def test_as_a_process(place: Workplace) -> None:
         capture_output=True,
         text=True,
         cwd=place.folder,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
     )
     line = the_line(Ran(ran.returncode, ran.stdout, ran.stderr))
     assert line.startswith(f'{file}: fact 1: prompt "nothing" has no {{}} for the subject; ')

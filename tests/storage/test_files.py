@@ -32,7 +32,7 @@ from alphaedit_core.storage.files import (
 )
 from alphaedit_core.storage.tensor_files import save_tensors
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),

@@ -387,8 +387,8 @@ statistics.collect_statistics(
 def test_a_killed_pass_goes_on_where_it_was(cache: Path, tmp_path: Path) -> None:
     text = tmp_path / "long.txt"
     text.write_text(prose(6_000), encoding="utf-8")
-    tokens, here = 20 * CHUNK, Path(__file__).parent
-    environment = os.environ | {"PYTHONPATH": f"{here.parent}{os.pathsep}{here}"}
+    tokens, root = 20 * CHUNK, Path(__file__).parents[2]
+    environment = os.environ | {"PYTHONPATH": f"{root}{os.pathsep}{root / 'tests/helpers'}"}
     child = subprocess.Popen([sys.executable, "-c", CHILD, str(text), str(tokens)], env=environment)
     try:
         end = time.monotonic() + 120

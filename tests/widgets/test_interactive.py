@@ -29,7 +29,7 @@ from alphaedit_core.side_effects.retention_figure import retention_html
 from widgets import interactive
 
 PLOTLY = "application/vnd.plotly.v1+json"
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CURVES = {
     "text": ([0.01, 0.02, 0.1], [0.2, 0.123456, 0.4]),
     "facts <n> $x$": ([0.01, 0.02, 0.1], [0.5, 0.0, 0.9]),

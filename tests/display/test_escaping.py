@@ -48,7 +48,7 @@ from widgets.drafts import Draft
 from widgets.panel import Panel, table, text
 from widgets.workbench import Workbench
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 #: Out of a cell, an attribute in either kind of quotes, a title, a style, a comment, a code block.
 EVIL = (

@@ -18,7 +18,7 @@ from alphaedit_core.errors import SessionError
 from alphaedit_core.session import files as ledger
 from alphaedit_core.session.session import EditSession
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 #: Holds a session's folder until it is ended.
 HOLD = """
@@ -145,7 +145,7 @@ def test_a_reader_does_not_stumble_over_a_writer(saved: Path) -> None:
     ends = time.monotonic() + 3
     writer = f"""
 import sys, time
-sys.path.insert(0, {str(ROOT / "tests")!r})
+sys.path.insert(0, {str(ROOT / "tests/helpers")!r})
 from examples import quiet
 from tiny import tiny_model
 from alphaedit_core.session.session import EditSession

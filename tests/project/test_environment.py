@@ -20,7 +20,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 # torch brings these on Linux, in the versions that it was built for.
 CUDA = re.compile(r"nvidia-|cuda-|triton$")
 

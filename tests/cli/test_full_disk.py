@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from commands import Workplace, listing
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 #: Runs commands, each as one list of JSON, and prints the exit code of each on its own line.
 LIMITED = """

@@ -25,7 +25,7 @@ from alphaedit_core.model.loading import load_model
 from alphaedit_core.session import session as session_module
 from alphaedit_core.session.session import EditSession
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 EVIL = Fact(
     'O\'Brien "the\u202e {x} """', "# {} \\ is\nin", "東京\u2028都", paraphrases=['"""\n{}', "{}\\"]
 )

@@ -12,7 +12,7 @@ import pytest
 
 from tools.clean_notebooks import PLOTLY, WIDGET_VIEW, main
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 TUTORIALS = [path for path in NOTEBOOKS if path.name[:2].isdigit()]
 IGNORED = "nbval-ignore-output"

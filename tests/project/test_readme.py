@@ -31,7 +31,7 @@ from alphaedit_core.evaluation.metrics import Given, Metric, metrics
 from alphaedit_core.export import hugging_face as export
 from widgets.panel import Panel
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -220,7 +220,7 @@ assert main(["editors"]) == 0
         encoding="utf-8",
     )
     ran = subprocess.run(
-        [sys.executable, "try.py", str(ROOT / "tests"), str(tmp_path)],
+        [sys.executable, "try.py", str(ROOT / "tests/helpers"), str(tmp_path)],
         cwd=tmp_path,
         env=os.environ | {"ALPHAEDIT_CACHE": str(tmp_path / "cache")},
         capture_output=True,
