@@ -13,21 +13,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 _HOMES = {
-    "ComparePanel": "compare",
-    "DriftPanel": "drift",
-    "EditorsPanel": "editors",
-    "ExperimentPanel": "experiment",
-    "ExportPanel": "export",
-    "FactsPanel": "facts",
+    "ComparePanel": "compare.panel",
+    "DriftPanel": "drift.panel",
+    "EditorsPanel": "editors.panel",
+    "ExperimentPanel": "experiment.panel",
+    "ExportPanel": "export.panel",
+    "FactsPanel": "facts.panel",
     "HeaderPanel": "header",
-    "HistoryPanel": "history",
-    "Interactive": "interactive_figure",
-    "ProbesPanel": "probes",
-    "RunPanel": "run",
-    "SpectrumPanel": "spectrum",
+    "HistoryPanel": "history.panel",
+    "Interactive": "interactive",
+    "ProbesPanel": "probes.panel",
+    "RunPanel": "edit.panel",
+    "SpectrumPanel": "spectrum.panel",
     "State": "state",
     "Workbench": "workbench",
-    "interactive": "interactive_figure",
+    "interactive": "interactive",
 }
 
 __all__ = [*_HOMES]
@@ -35,18 +35,18 @@ __all__ = [*_HOMES]
 # The same names again, for type checkers and editors.
 # ruff: noqa: F401
 if TYPE_CHECKING:
-    from .compare import ComparePanel
-    from .drift import DriftPanel
-    from .editors import EditorsPanel
-    from .experiment import ExperimentPanel
-    from .export import ExportPanel
-    from .facts import FactsPanel
+    from .compare.panel import ComparePanel
+    from .drift.panel import DriftPanel
+    from .edit.panel import RunPanel
+    from .editors.panel import EditorsPanel
+    from .experiment.panel import ExperimentPanel
+    from .export.panel import ExportPanel
+    from .facts.panel import FactsPanel
     from .header import HeaderPanel
-    from .history import HistoryPanel
-    from .interactive_figure import Interactive, interactive
-    from .probes import ProbesPanel
-    from .run import RunPanel
-    from .spectrum import SpectrumPanel
+    from .history.panel import HistoryPanel
+    from .interactive import Interactive, interactive
+    from .probes.panel import ProbesPanel
+    from .spectrum.panel import SpectrumPanel
     from .state import State
     from .workbench import Workbench
 

@@ -13,8 +13,8 @@ from alphaedit_core.display.escaping import escape
 from alphaedit_core.model.batch_planning import free_memory
 from alphaedit_core.model.loading import PACKAGED, EditableModel, load_model
 from alphaedit_core.session.session import EditSession
+from widgets.components.panel import Panel, button, row, text
 
-from .panel import Panel, button, row, text
 from .state import State
 
 _DTYPES = ("auto", "float32", "bfloat16", "float16")

@@ -20,7 +20,7 @@ from alphaedit_core.progress import Monitor
 from alphaedit_core.session.session import EditSession, default_hyperparameters
 from alphaedit_core.side_effects.drift import Drifts
 
-from .drafts import Draft, ready
+from .fact_drafts import Draft, ready
 from .jobs import Failure, Job, Worker
 
 R = TypeVar("R")

@@ -9,20 +9,20 @@ import ipywidgets as W
 
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.session.session import EditSession
+from widgets.compare.panel import ComparePanel
+from widgets.components.panel import Panel
+from widgets.drift.panel import DriftPanel
+from widgets.edit.panel import RunPanel
+from widgets.editors.panel import EditorsPanel
+from widgets.experiment.panel import ExperimentPanel
+from widgets.export.panel import ExportPanel
+from widgets.facts.panel import FactsPanel
+from widgets.history.panel import HistoryPanel
+from widgets.probes.panel import ProbesPanel
+from widgets.spectrum.panel import SpectrumPanel
 
-from .compare import ComparePanel
-from .drift import DriftPanel
-from .editors import EditorsPanel
-from .experiment import ExperimentPanel
-from .export import ExportPanel
-from .facts import FactsPanel
 from .header import HeaderPanel
-from .history import HistoryPanel
 from .jobs import Job
-from .panel import Panel
-from .probes import ProbesPanel
-from .run import RunPanel
-from .spectrum import SpectrumPanel
 from .state import State
 
 

@@ -44,8 +44,8 @@ from alphaedit_core.session.session import EditSession
 from alphaedit_core.side_effects.ability import Ability, TaskAbility
 from alphaedit_core.side_effects.hidden_states import HiddenDrift
 from alphaedit_core.side_effects.retention import BatchName, Kept, Retention
-from widgets.drafts import Draft
-from widgets.panel import Panel, table, text
+from widgets.components.panel import Panel, table, text
+from widgets.fact_drafts import Draft
 from widgets.workbench import Workbench
 
 ROOT = Path(__file__).parents[2]

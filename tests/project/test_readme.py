@@ -13,6 +13,7 @@ from contextlib import redirect_stdout
 from importlib import import_module
 from io import StringIO
 from pathlib import Path
+from pkgutil import walk_packages
 from typing import Any
 
 import pytest
@@ -29,7 +30,7 @@ from alphaedit_core.editing.editors import editors
 from alphaedit_core.errors import InputError
 from alphaedit_core.evaluation.metrics import Given, Metric, metrics
 from alphaedit_core.export import hugging_face as export
-from widgets.panel import Panel
+from widgets.components.panel import Panel
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -161,14 +162,7 @@ def test_every_editor_is_in_its_table() -> None:
 def test_every_tab_is_in_the_table() -> None:
     table = section("The workbench").split("| tab |", 1)[1].split("\n\n", 1)[0]
     named = [line.split("|")[1].strip() for line in table.splitlines()[2:]]
-    code = (ROOT / "widgets").glob("*.py")
-    titles = {
-        own.title
-        for path in code
-        if not path.name.startswith("_")
-        for own in vars(import_module(f"widgets.{path.stem}")).values()
-        if isinstance(own, type) and issubclass(own, Panel) and own is not Panel
-    }
+    titles = {panel.title for panel in panels()}
     assert set(named) == titles - {"Workbench", "Session"}  # those hold the tabs
 
 
@@ -194,6 +188,7 @@ def test_the_new_editor_of_the_readme_appears_everywhere(tmp_path: Path) -> None
         """
 import sys
 from pathlib import Path
+from pkgutil import walk_packages
 
 sys.path.insert(0, sys.argv[1])
 from examples import CONTEXTS, FACTS, quiet, small
@@ -278,7 +273,17 @@ def test_every_link_leads_somewhere() -> None:
 
 def test_every_panel_can_be_imported_from_the_package() -> None:
     # README: each tab is a panel of its own, made from a session.
-    for module in sorted((ROOT / "widgets").glob("[!_]*.py")):
-        for own in vars(import_module(f"widgets.{module.stem}")).values():
-            if isinstance(own, type) and issubclass(own, Panel) and own is not Panel:
-                assert getattr(widgets, own.__name__) is own
+    assert len(panels()) > 10
+    for panel in panels():
+        assert getattr(widgets, panel.__name__) is panel
+
+
+def panels() -> set[type[Panel]]:
+    """Every panel that is defined anywhere below the package."""
+    modules = walk_packages(widgets.__path__, f"{widgets.__name__}.")
+    return {
+        own
+        for module in modules
+        for own in vars(import_module(module.name)).values()
+        if isinstance(own, type) and issubclass(own, Panel) and own is not Panel
+    }

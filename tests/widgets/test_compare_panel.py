@@ -31,8 +31,8 @@ from alphaedit_core.inference.token_by_token import Sampling, TokenStep, continu
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session import session as session_module
 from alphaedit_core.session.session import EditSession
-from widgets.chips import Chips, chance, visible
-from widgets.compare import ComparePanel
+from widgets.compare.panel import ComparePanel
+from widgets.components.token_chips import Chips, chance, visible
 from widgets.state import State
 
 #: Its subject ends the prompt, so that even a tiny random model can be made to say it.

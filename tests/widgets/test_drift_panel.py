@@ -21,10 +21,10 @@ from alphaedit_core.session import session as session_module
 from alphaedit_core.session.session import EditSession
 from alphaedit_core.side_effects import drift as drift_module
 from alphaedit_core.side_effects.drift import Drift, Drifts
-from widgets.drift import DriftPanel
-from widgets.drift_figure import span
-from widgets.history import HistoryPanel
-from widgets.run import RunPanel
+from widgets.drift.figure import span
+from widgets.drift.panel import DriftPanel
+from widgets.edit.panel import RunPanel
+from widgets.history.panel import HistoryPanel
 from widgets.state import State
 
 A = FACTS[0].changed(neighbours=["Tokyo is in", "Rome is the capital of"])

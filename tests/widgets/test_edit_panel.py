@@ -18,10 +18,10 @@ from alphaedit_core.inference.completions import complete
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session import session as session_module
 from alphaedit_core.session.session import EditSession
-from widgets.drafts import Draft
-from widgets.fact_status import statuses
-from widgets.run import RunPanel, summary
-from widgets.run_figure import means
+from widgets.edit.figure import means
+from widgets.edit.panel import RunPanel, summary
+from widgets.fact_drafts import Draft
+from widgets.facts.status import statuses
 from widgets.state import State
 
 

@@ -18,9 +18,9 @@ from alphaedit_core.experiments import editor_comparison as rivals
 from alphaedit_core.inference.completions import complete
 from alphaedit_core.session import session as session_module
 from alphaedit_core.session.session import EditSession
-from widgets.editors import EditorsPanel
-from widgets.history import HistoryPanel
-from widgets.run import RunPanel
+from widgets.edit.panel import RunPanel
+from widgets.editors.panel import EditorsPanel
+from widgets.history.panel import HistoryPanel
 from widgets.state import State
 
 

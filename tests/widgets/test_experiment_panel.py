@@ -16,7 +16,7 @@ from alphaedit_core.experiments.runner import load_experiment
 from alphaedit_core.inference.completions import complete
 from alphaedit_core.session import session as session_module
 from alphaedit_core.session.session import EditSession
-from widgets.experiment import ExperimentPanel
+from widgets.experiment.panel import ExperimentPanel
 from widgets.state import State
 
 

@@ -21,13 +21,13 @@ from alphaedit_core.inference.completions import complete
 from alphaedit_core.model.tokenization import target_ids
 from alphaedit_core.session import session as session_module
 from alphaedit_core.session.session import EditSession
-from widgets import old_targets as old_targets_module
-from widgets.drafts import Draft, needs, ready
-from widgets.facts import FactsPanel
-from widgets.old_targets import first_words
-from widgets.run import RunPanel
+from widgets.edit.panel import RunPanel
+from widgets.fact_drafts import Draft, needs, ready
+from widgets.facts import true_targets as old_targets_module
+from widgets.facts.panel import FactsPanel
+from widgets.facts.target_tokens import split_target
+from widgets.facts.true_targets import first_words
 from widgets.state import State
-from widgets.target_tokens import split_target
 
 TOWER = ("Eiffel Tower", "{} is in the city of", "Rome")
 
@@ -293,7 +293,7 @@ def test_token_texts_are_the_target(kind: Any, bos: bool, target: str) -> None:
 
 def test_tokens_are_asked_for_once(panel: FactsPanel, monkeypatch: pytest.MonkeyPatch) -> None:
     panel.facts = FACTS
-    monkeypatch.setattr("widgets.facts.split_target", None)
+    monkeypatch.setattr("widgets.facts.panel.split_target", None)
     panel.select(2)
     panel.change(1, group="x")
     panel.state.touch()
@@ -683,7 +683,7 @@ def test_every_row_is_one_part_of_one_widget(panel: FactsPanel) -> None:
 
 
 def test_the_script_sends_messages_and_sets_texts_only() -> None:
-    from widgets.parts import script
+    from widgets.components.inputs import script
 
     source = script("facts")
     assert "innerHTML" not in source and "insertAdjacentHTML" not in source

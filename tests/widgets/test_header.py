@@ -16,11 +16,11 @@ from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session.session import EditSession
 from widgets import header as header_module
-from widgets.drafts import Draft, needs, ready
+from widgets.components.inputs import Slider, Table, style
+from widgets.components.live_figure import LiveFigure
+from widgets.components.panel import table, text
+from widgets.fact_drafts import Draft, needs, ready
 from widgets.header import HeaderPanel
-from widgets.live_figure import LiveFigure
-from widgets.panel import table, text
-from widgets.parts import Slider, Table, style
 from widgets.state import State
 
 

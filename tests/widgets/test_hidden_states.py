@@ -20,7 +20,7 @@ from alphaedit_core.session import session as session_module
 from alphaedit_core.session.session import EditSession
 from alphaedit_core.side_effects.hidden_states import hidden_drift, unrelated_prompts
 from alphaedit_core.side_effects.hidden_states_figure import hidden_drift_html
-from widgets.drift import DriftPanel
+from widgets.drift.panel import DriftPanel
 from widgets.state import State
 
 SENTENCES = (

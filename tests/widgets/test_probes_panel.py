@@ -33,7 +33,7 @@ from alphaedit_core.model.tokenization import encode
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session import session as session_module
 from alphaedit_core.session.session import EditSession
-from widgets.probes import ProbesPanel
+from widgets.probes.panel import ProbesPanel
 from widgets.state import State
 
 FACT = FACTS[0].changed(

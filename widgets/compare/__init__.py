@@ -1,0 +1,1 @@
+"""The tab Compare: one prompt, before and after, token by token."""

@@ -1,0 +1,171 @@
+"""The comparison in words and tables of HTML; every text of a model or a person is escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+from alphaedit_core.display.escaping import escape
+from alphaedit_core.evaluation.before_after import Comparison, HistoryPoint, Question
+from alphaedit_core.inference.scoring import Score
+from alphaedit_core.session.session import EditSession
+from widgets.components.panel import table
+from widgets.components.token_chips import visible
+
+#: How a marked word is written: its element, sign and what a screen reader says.
+_WORD = {
+    "added": ("ins", "+", "added"),
+    "removed": ("del", "−", "removed"),
+    "same": ("mark", "=", "matches"),
+}
+
+
+def state_name(session: EditSession, number: int) -> str:
+    """A state as headings name it: ``0 original``, ``2``, ``2 capitals``."""
+    if number == 0:
+        return "0 original"
+    history = session.history
+    title = history[number - 1].title if number <= len(history) else ""
+    return f"{number} {title}".rstrip()
+
+
+def words_html(pieces: Sequence[str], marks: Sequence[str]) -> str:
+    """A text whose marked words carry a sign, and a word for who cannot see it."""
+    parts = []
+    for mark, group in groupby(zip(pieces, marks, strict=True), lambda pair: pair[1]):
+        stretch = escape("".join(piece for piece, _ in group))
+        if mark:
+            tag, sign, spoken = _WORD[mark]
+            stretch = (
+                f'<{tag} class="ae-word"><span class="ae-hidden">{spoken}: </span>'
+                f'<span class="ae-sign" aria-hidden="true">{sign}</span>{stretch}</{tag}>'
+            )
+        parts.append(stretch)
+    return "".join(parts)
+
+
+def ratings_html(found: Comparison) -> str:
+    """Probability and rank of both targets, before, after and the change."""
+    question, rows = found.question, []
+    for name, target, before, after in (
+        ("new", question.new, found.before.ratings.new, found.after.ratings.new),
+        ("old", question.old, found.before.ratings.old, found.after.ratings.old),
+    ):
+        if target is None or before is None or after is None:
+            continue
+        cells = {
+            f"p-{name}-before": _probability(before.probability),
+            f"p-{name}-after": _probability(after.probability),
+            f"delta-{name}": _change(before, after),
+            f"rank-{name}": f"{before.rank:,} → {after.rank:,}",
+        }
+        rows.append(
+            f'<tr><th scope="row">{name} target: <bdi>{escape(target)}</bdi></th>'
+            + "".join(
+                f'<td class="ae-number" data-testid="{testid}">{cell}</td>'
+                for testid, cell in cells.items()
+            )
+            + "</tr>"
+        )
+    if not rows:
+        return ""
+    where = "as the answer in chat" if question.chat else "after this prompt"
+    head = "".join(
+        f'<th scope="col">{name}</th>'
+        for name in ("", "before", "after", "change", "rank of its first token")
+    )
+    return (
+        '<div class="ae-scroll"><table class="ae-table" data-testid="ratings">'
+        f"<caption>Probability of the targets {where} (geometric mean over their tokens)</caption>"
+        f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def chat_html(found: Comparison) -> str:
+    """Whether a fact that is right as text is right in chat, too."""
+    target, ratings = found.question.new, found.after.ratings
+    if target is None or ratings.new is None or ratings.as_text is None:
+        return ""
+    as_text = "the first choice" if ratings.as_text.exact else "not the first choice"
+    named = found.after.names(target)
+    if ratings.new.exact:
+        in_chat = "it is"
+    elif named:
+        in_chat = "it is not, but the answer names it"
+    else:
+        in_chat = "it is not, and the answer does not name it"
+    lost = ratings.as_text.exact and not (ratings.new.exact or named)
+    said = f"as text: new target is {as_text}; in chat: {in_chat}"
+    look = "ae-warning" if lost else "ae-ok" if ratings.new.exact or named else "ae-quiet"
+    return f'<p role="status" class="{look}" data-testid="chat-check">{escape(said)}</p>'
+
+
+def history_html(session: EditSession, question: Question, points: Sequence[HistoryPoint]) -> str:
+    """Picture and table of both targets' probabilities in every state; draws with matplotlib."""
+    from alphaedit_core.evaluation.history_figure import history_html as picture
+
+    rows = [
+        [
+            state_name(session, point.number),
+            *_cells(point.new),
+            *_cells(point.old),
+        ]
+        for point in points
+    ]
+    return picture(points, question.new or "", question.old) + table(
+        ["state", "P(new)", "rank of new", "P(old)", "rank of old"],
+        rows,
+        "targets-through-history",
+        f"New target: {question.new}; old target: {question.old or 'none given'}.",
+    )
+
+
+def sides_html(session: EditSession, found: Comparison) -> str:
+    """Both texts as a table, for places without a kernel."""
+    rows = [
+        [
+            f"{side}: {state_name(session, answer.number)}",
+            answer.text,
+            " ".join(f"{visible(step.label)} {step.probability:.2f}" for step in answer.steps),
+        ]
+        for side, answer in (("Before", found.before), ("After", found.after))
+    ]
+    return f"<p>Prompt: {escape(found.question.prompt)}</p>" + table(
+        ["state", "continuation", "tokens and their probabilities"], rows, "compared"
+    )
+
+
+def summary_words(found: Comparison) -> str:
+    """The comparison in one line, without numbers of more than two digits."""
+    first, last = found.before.ratings.new, found.after.ratings.new
+    rated = ""
+    if first and last:
+        rated = f", P(new target) {first.probability:.2f} → {last.probability:.2f}"
+    return (
+        f"{short(found.question.prompt)!r}, before {found.before.number}: "
+        f"{short(found.before.text)!r}, after {found.after.number}: "
+        f"{short(found.after.text)!r}{rated}"
+    )
+
+
+def short(text: str, length: int = 40) -> str:
+    """A text cut to so many characters."""
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def _probability(probability: float) -> str:
+    """Four digits behind the point, or the power of ten where these would be zeros."""
+    if 0 < probability < 0.0001:
+        return f"{probability:.1e}"
+    return f"{probability:.4f}"
+
+
+def _change(before: Score, after: Score) -> str:
+    change = after.probability - before.probability
+    if change == 0:
+        return "0"
+    return f"{change:+.1e}" if abs(change) < 0.0001 else f"{change:+.4f}"
+
+
+def _cells(score: Score | None) -> list[str]:
+    return ["", ""] if score is None else [_probability(score.probability), f"{score.rank:,}"]

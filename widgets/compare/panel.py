@@ -1,0 +1,421 @@
+"""Before and after: one prompt, one model in memory, the weights of two states of the history."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, suppress
+from typing import Any
+
+import ipywidgets as W
+
+from alphaedit_core.display.text_diff import Difference
+from alphaedit_core.errors import AlphaEditError, Cancelled, InputError, SessionError
+from alphaedit_core.evaluation.before_after import (
+    Answer,
+    Comparison,
+    HistoryPoint,
+    Question,
+    through_history,
+)
+from alphaedit_core.evaluation.before_after import compare as ask
+from alphaedit_core.inference.token_by_token import Sampling, TokenStep
+from alphaedit_core.progress import Monitor
+from alphaedit_core.session.session import EditSession
+from widgets.components.panel import Panel, button, row, text
+from widgets.jobs import Job
+from widgets.state import State
+
+from .column import Column
+from .html import (
+    chat_html,
+    history_html,
+    ratings_html,
+    short,
+    sides_html,
+    state_name,
+    summary_words,
+)
+from .settings import AskSettings
+
+_NAMED = {"style": {"description_width": "initial"}}
+TOKENS, WORDS = "tokens", "words"
+DIFFS, MATCHES = "Diffs", "Matches"
+
+
+class ComparePanel(Panel):
+    """Two columns of tokens, what differs, and how likely the old and the new target are.
+
+    It fills by itself after every edit, undo or change of the reference, once it has been shown:
+    in the background, so that whatever else is to be done goes first.
+
+    Attributes:
+        columns: the two sides, before and after.
+        settings: number of tokens, sampling and chat.
+    """
+
+    name = "compare"
+    title = "Compare"
+
+    def __init__(self, source: EditSession | State) -> None:
+        super().__init__(source)
+        self._comparison: Comparison | None = None
+        self._points: tuple[Question, list[HistoryPoint]] | None = None
+        self._live = False
+        self._made_from = self._now()
+        self._make()
+        state = self.state
+        state.observe(self._selected_changed, ["selected"])
+        state.observe(self._asked_changed, ["drafts", "prompt"])
+        state.observe(self._weights_changed, ["revision", "reference"])
+        state.observe(self._job_moved, ["ticks"])
+        self._asked_changed()
+        self._job_moved()
+
+    # -- from Python -----------------------------------------------------------------------------
+
+    @property
+    def prompt(self) -> str:
+        """What the model goes on after: a text of one's own, or else the selected fact's prompt."""
+        fact = self.state.fact
+        return self.state.prompt or (fact.text if fact else "")
+
+    @prompt.setter
+    def prompt(self, value: str) -> None:
+        fact = self.state.fact
+        self.state.prompt = "" if fact and value == fact.text else value
+
+    @property
+    def tokens(self) -> int:
+        """New tokens at most, 1 to 200."""
+        return self.settings.tokens
+
+    @tokens.setter
+    def tokens(self, value: int) -> None:
+        self.settings.tokens = value
+
+    @property
+    def sampling(self) -> Sampling | None:
+        """How tokens are drawn; None for the likeliest one each time."""
+        return self.settings.sampling
+
+    @sampling.setter
+    def sampling(self, value: Sampling | None) -> None:
+        self.settings.sampling = value
+
+    @property
+    def chat(self) -> bool:
+        """Whether the prompt is put as a message; settable where the tokenizer has a template."""
+        return self.settings.chat
+
+    @chat.setter
+    def chat(self, value: bool) -> None:
+        self.settings.chat = value
+
+    @property
+    def marks(self) -> str:
+        """What is marked: ``Diffs`` or ``Matches``."""
+        return str(self._marks.value)
+
+    @marks.setter
+    def marks(self, value: str) -> None:
+        self._marks.value = value
+
+    @property
+    def unit(self) -> str:
+        """What is compared: ``tokens`` or ``words``."""
+        return str(self._unit.value)
+
+    @unit.setter
+    def unit(self, value: str) -> None:
+        self._unit.value = value
+
+    @property
+    def question(self) -> Question:
+        """What Compare would ask now.
+
+        Raises:
+            InputError: if there is no prompt.
+        """
+        fact = self.state.fact
+        return Question(
+            self.prompt,
+            self.tokens,
+            self.sampling,
+            self.chat,
+            fact.target if fact else None,
+            fact.target_true if fact else None,
+        )
+
+    @property
+    def comparison(self) -> Comparison | None:
+        """What is shown; None before the first question."""
+        return self._comparison
+
+    @property
+    def before(self) -> list[TokenStep]:
+        """The left column's tokens."""
+        return list(self._comparison.before.steps) if self._comparison else []
+
+    @property
+    def after(self) -> list[TokenStep]:
+        """The right column's tokens."""
+        return list(self._comparison.after.steps) if self._comparison else []
+
+    @property
+    def difference(self) -> Difference | None:
+        """What differs, in the unit that is shown; None before the first question."""
+        if self._comparison is None:
+            return None
+        return self._comparison.by_tokens if self.unit == TOKENS else self._comparison.by_words
+
+    @property
+    def history(self) -> list[HistoryPoint]:
+        """How likely the targets are in every state; empty until it has been asked for."""
+        return list(self._points[1]) if self._points else []
+
+    def compare(self, block: bool = False) -> Job[Comparison]:
+        """Ask in both states.
+
+        Args:
+            block: wait until it is done, and raise what it raised.
+
+        Raises:
+            InputError: if there is no prompt.
+            SessionError: if another job runs.
+        """
+        session, question, reference = self.session, self.question, self.state.reference
+        made_from, known = self._now(), self._known()
+        self._live = True
+        return self.state.start(
+            "compare",
+            lambda monitor: ask(session, question, reference, known, monitor),
+            lambda found: self._show(found, made_from),
+            block=block,
+        )
+
+    def through_history(self, block: bool = False) -> Job[list[HistoryPoint]]:
+        """Follow the probability of both targets through all states up to the present one.
+
+        Args:
+            block: wait until it is done, and raise what it raised.
+
+        Raises:
+            InputError: if no fact is selected.
+            SessionError: if another job runs.
+        """
+        session, question = self.session, self.question
+        if question.new is None:
+            raise InputError("there is no target to follow; select a fact")
+
+        def done(points: list[HistoryPoint]) -> None:
+            self._points = question, points
+            self._draw_history()
+
+        return self.state.start(
+            "history of the targets",
+            lambda monitor: through_history(session, question, monitor),
+            done,
+            block=block,
+        )
+
+    def opened(self) -> None:
+        self._live = True
+        self._fill_if_due()
+
+    def summary(self) -> str:
+        found = self._comparison
+        if found is None:
+            return f"ComparePanel({short(self.prompt)!r}, not asked yet)"
+        return f"ComparePanel({summary_words(found)})"
+
+    def static_html(self) -> str:
+        found = self._comparison
+        if found is None:
+            return super().static_html()
+        return sides_html(self.session, found) + ratings_html(found) + self._history_html()
+
+    # -- the widgets -----------------------------------------------------------------------------
+
+    def _make(self) -> None:
+        self._selected, self._standing, self._headline = W.HTML(), W.HTML(), W.HTML()
+        self._ratings, self._chat_check, self._through = W.HTML(), W.HTML(), W.HTML()
+        wide = W.Layout(width="100%")
+        self._prompt = W.Textarea(
+            description="Prompt", rows=2, continuous_update=False, layout=wide, **_NAMED
+        )
+        self._prompt.add_class("ae-prompt")
+        self.settings = AskSettings(self.session.model, self._asked_changed)
+        self.compare_button = button(
+            "Compare", "compare-run", self.guarded("compare", self.compare), style="primary"
+        )
+        self.reset_button = button("Use the fact's prompt", "own-prompt", self._use_facts_prompt)
+        self._marks = W.Dropdown(
+            description="Mark", options=[DIFFS, MATCHES], layout=W.Layout(width="150px"), **_NAMED
+        )
+        self._unit = W.Dropdown(
+            description="Compare by", options=[TOKENS, WORDS],
+            layout=W.Layout(width="190px"), **_NAMED,
+        )  # fmt: skip
+        self.columns = Column("Before", "removed"), Column("After", "added")
+        numbers = self.state.reference, self.session.applied
+        for column, number in zip(self.columns, numbers, strict=True):
+            column.name(state_name(self.session, number))
+        self.history_button = button(
+            "Through the history", "through-history",
+            self.guarded("history of the targets", self.through_history),
+            help="probability of old and new target in every state of the history",
+        )  # fmt: skip
+        self._place()
+        self._prompt.observe(self._prompt_typed, "value")
+        for widget in (self._marks, self._unit):
+            widget.observe(lambda _: self._draw_difference(), "value")
+
+    def _place(self) -> None:
+        both = W.HBox(self.columns)
+        both.add_class("ae-columns")
+        self.show(
+            W.HTML(
+                "<h3>Before and after</h3><p class='ae-quiet'>What the same model says with the "
+                "weights of two states of its history. The darker a token, the likelier it was; "
+                "the number is its probability. Hover or focus a token to see what else the model "
+                "considered there; click or Enter keeps the list, Escape lets it go.</p>"
+            ),
+            self._selected,
+            self._prompt,
+            row(self.compare_button, self.reset_button, self.settings),
+            self._standing,
+            row(self._marks, self._unit, self._headline),
+            both,
+            self._ratings,
+            self._chat_check,
+            row(self.history_button),
+            self._through,
+        )
+
+    # -- what is asked ---------------------------------------------------------------------------
+
+    def _selected_changed(self, *_: Any) -> None:
+        # A text of one's own was for the fact that was selected.
+        self.state.prompt = ""
+        self._asked_changed()
+
+    def _prompt_typed(self, *_: Any) -> None:
+        self.prompt = self._prompt.value
+        self._asked_changed()
+
+    def _use_facts_prompt(self, *_: Any) -> None:
+        self.state.prompt = ""
+        self._asked_changed()
+
+    def _asked_changed(self, *_: Any) -> None:
+        state = self.state
+        chosen = state.drafts[state.selected] if 0 <= state.selected < len(state.drafts) else None
+        subject = chosen.subject if chosen and chosen.subject.strip() else "none"
+        self._selected.value = text("selected", f"selected: {subject}", tag="p")
+        if self._prompt.value != self.prompt:
+            self._prompt.value = self.prompt
+        self.reset_button.layout.display = "" if state.prompt and state.fact else "none"
+        if self._points and self._points[0] != self._question_or_none():
+            self._points = None
+            self._draw_history()
+        self._draw_standing()
+
+    def _question_or_none(self) -> Question | None:
+        try:
+            return self.question
+        except AlphaEditError:
+            return None
+
+    # -- filling by itself -----------------------------------------------------------------------
+
+    def _now(self) -> tuple[int, int]:
+        """What an answer depends on beside the question."""
+        return self.state.revision, self.state.reference
+
+    def _weights_changed(self, change: Any) -> None:
+        if change["name"] == "revision" and self._points:
+            self._points = None
+            self._draw_history()
+        self._draw_standing()
+        self._fill_if_due()
+
+    def _job_moved(self, *_: Any) -> None:
+        job = self.state.job
+        engaged = self.state.engaged
+        self.compare_button.disabled = self.history_button.disabled = engaged
+        # What a job in the background was stopped for comes first, and tells when it has ended.
+        if not (job is not None and job.background and job.state == "cancelled"):
+            self._fill_if_due()
+
+    def _fill_if_due(self) -> None:
+        """Ask again, in the background, if the weights have changed and nobody needs the model."""
+        made_from = self._now()
+        if not self._live or self._made_from == made_from or not self.state.idle:
+            return
+        question = self._question_or_none()
+        if question is None:
+            return
+        session, reference, known = self.session, self.state.reference, self._known()
+
+        def work(monitor: Monitor) -> Comparison:
+            with ExitStack() as stack:
+                try:
+                    model = session.model
+                    stack.enter_context(model.in_use(self.state.cancel, monitor.check))
+                except SessionError as error:  # a cell has the model: later, then
+                    raise Cancelled(str(error)) from error
+                try:
+                    return ask(session, question, reference, known, monitor)
+                except Cancelled:
+                    raise
+                except Exception:
+                    self._made_from = made_from  # it would fail again
+                    raise
+
+        with suppress(SessionError):  # other work has just begun; its end comes back here
+            self.state.start(
+                "compare", work, lambda found: self._show(found, made_from), background=True
+            )
+
+    def _known(self) -> list[tuple[Question, Answer]]:
+        found = self._comparison
+        return [(found.question, found.before), (found.question, found.after)] if found else []
+
+    # -- what is shown ---------------------------------------------------------------------------
+
+    def _show(self, found: Comparison, made_from: tuple[int, int]) -> None:
+        self._comparison, self._made_from = found, made_from
+        for column, answer in zip(self.columns, (found.before, found.after), strict=True):
+            column.name(state_name(self.session, answer.number))
+            column.show(answer, found.question.tokens)
+        self._draw_difference()
+        self._ratings.value = ratings_html(found)
+        self._chat_check.value = chat_html(found)
+        self._draw_standing()
+
+    def _draw_standing(self) -> None:
+        """Whether the columns are about what is set above them."""
+        found, asked = self._comparison, self._question_or_none()
+        if found is None:
+            said = "Press Compare." if asked else "Select a fact or type a prompt."
+        elif asked is not None and found.question != asked:
+            said = "The columns show another prompt or other settings; press Compare."
+        elif self._made_from != self._now():
+            said = "The weights have changed since; the columns follow, or press Compare."
+        else:
+            said = ""
+        self._standing.value = text("compare-state", said, tag="p") if said else ""
+
+    def _draw_difference(self) -> None:
+        found, difference = self._comparison, self.difference
+        if found is None or difference is None:
+            return
+        testid = "no-difference" if difference.none else "difference"
+        self._headline.value = text(testid, str(difference), tag="span")
+        for column, flags in zip(self.columns, (difference.before, difference.after), strict=True):
+            column.mark(flags, matches=self.marks == MATCHES, by_tokens=self.unit == TOKENS)
+
+    def _draw_history(self) -> None:
+        self._through.value = self._history_html()
+
+    def _history_html(self) -> str:
+        return history_html(self.session, *self._points) if self._points else ""

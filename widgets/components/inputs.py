@@ -1,0 +1,72 @@
+"""Small parts that ipywidgets has not: looks, a table to select in, a slider with a name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.resources import files
+
+import anywidget
+import traitlets as T
+
+
+def script(name: str) -> str:
+    """The source of one of our scripts in the browser."""
+    return files("widgets").joinpath(f"static/{name}.js").read_text("utf-8")
+
+
+def style() -> str:
+    """The style sheets of all panels, for both themes."""
+    sheets = [f for f in files("widgets").joinpath("static").iterdir() if f.name.endswith(".css")]
+    return "\n".join(sheet.read_text("utf-8") for sheet in sorted(sheets, key=lambda f: f.name))
+
+
+class Look(anywidget.AnyWidget):
+    """How a panel looks, and that keys pressed in it are its own; nothing to see itself."""
+
+    _esm = script("look")
+    _css = style()
+
+
+class Slider(anywidget.AnyWidget):
+    """A slider that the keyboard moves and a screen reader names."""
+
+    _esm = script("slider")
+    value = T.Float(0.0).tag(sync=True)
+    min = T.Float(0.0).tag(sync=True)
+    max = T.Float(1.0).tag(sync=True)
+    step = T.Float(0.01).tag(sync=True)
+    #: Its name.
+    label = T.Unicode("").tag(sync=True)
+    #: Its value in words.
+    words = T.Unicode("").tag(sync=True)
+
+
+class Table(anywidget.AnyWidget):
+    """Rows of text of which one can be selected, by click or arrow keys, sorted by a column.
+
+    Rows have keys, which stay theirs however the rows are sorted; set both with :meth:`fill`.
+    """
+
+    _esm = script("table")
+    columns = T.List(T.Unicode()).tag(sync=True)
+    rows = T.List(T.List(T.Unicode())).tag(sync=True)
+    #: One number for each row; a widget's own ``keys`` are the names of what it sends.
+    row_keys = T.List(T.Int()).tag(sync=True)
+    #: Key of the selected row; -1 for none.
+    selected = T.Int(-1).tag(sync=True)
+    #: What the table holds, for a screen reader.
+    label = T.Unicode("").tag(sync=True)
+    testid = T.Unicode("").tag(sync=True)
+    #: Whether a click on a heading asks for sorting; the owner sorts.
+    sortable = T.Bool(False).tag(sync=True)
+    sorted_by = T.Unicode("").tag(sync=True)
+    descending = T.Bool(True).tag(sync=True)
+
+    def fill(self, rows: Sequence[Sequence[str]], keys: Sequence[int] | None = None) -> None:
+        """Set all rows; without keys they are numbered from 0."""
+        with self.hold_sync():
+            self.row_keys = list(range(len(rows)) if keys is None else keys)
+            self.rows = [list(row) for row in rows]
+
+    def __repr__(self) -> str:
+        return f"Table({self.label!r}, {len(self.rows)} rows)"

@@ -1,0 +1,108 @@
+"""Tokens as chips: each with its probability, and on request with what else was considered."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from typing import Any
+
+import anywidget
+import traitlets as T
+
+from alphaedit_core.inference.token_by_token import Choice, TokenStep
+
+from .inputs import script
+
+#: What stands for characters that cannot be seen.
+_MARKS = {" ": "·", "\n": "↵", "\t": "⇥", "\r": "␍"}
+
+
+class Chips(anywidget.AnyWidget):
+    """A row of tokens; hover or focus shows what else the model considered, click or Enter pins.
+
+    Example:
+        >>> chips = Chips("After: 1", "after")
+        >>> chips.fill(steps, ["added", "", ""])  # doctest: +SKIP
+
+    Attributes:
+        pinned: the token whose list stays shown, from 0; -1 for none.
+    """
+
+    _esm = script("chips")
+    #: What the tokens are, for a screen reader.
+    label = T.Unicode("").tag(sync=True)
+    #: ``before`` or ``after``: the colour.
+    side = T.Unicode("").tag(sync=True)
+    #: What the script draws, made by :meth:`fill`.
+    chips = T.List(T.Dict()).tag(sync=True)
+    pinned = T.Int(-1).tag(sync=True)
+    #: What is said in place of tokens, or behind them.
+    note = T.Unicode("").tag(sync=True)
+
+    def __init__(self, label: str = "", side: str = "") -> None:
+        super().__init__(label=label, side=side)
+
+    def fill(self, steps: Sequence[TokenStep], marks: Sequence[str] = (), note: str = "") -> None:
+        """Show tokens.
+
+        Args:
+            steps: the tokens.
+            marks: for each ``added``, ``removed``, ``same`` (a match), or "" for no mark.
+            note: what to say behind them.
+        """
+        marks = list(marks) or [""] * len(steps)
+        with self.hold_sync():
+            self.pinned = -1
+            self.chips = [_chip(step, mark) for step, mark in zip(steps, marks, strict=True)]
+            self.note = note
+
+    def mark(self, marks: Sequence[str]) -> None:
+        """Change the marks alone; what is pinned stays so."""
+        self.chips = [chip | {"mark": mark} for chip, mark in zip(self.chips, marks, strict=True)]
+
+    def __repr__(self) -> str:
+        return f"Chips({self.label!r}, {' '.join(chip['text'] for chip in self.chips)})"
+
+
+def visible(text: str) -> str:
+    """A token's text so that all of it can be seen: spaces, line ends, marks without a letter."""
+    shown = "".join(_MARKS.get(c, _written_out(c)) for c in text)
+    if shown and all(unicodedata.category(c) == "Cf" for c in shown):
+        return "".join(_code(c) for c in shown)
+    # An accent alone would join what stands before it on the screen.
+    return "◌" + shown if unicodedata.category(shown[:1] or " ")[0] == "M" else shown
+
+
+def chance(probability: float, digits: int = 2) -> str:
+    """A probability with so many digits behind the point; what would read 0 is ``<0.01``."""
+    least = 10.0**-digits
+    return f"{probability:.{digits}f}" if probability >= least / 2 else f"<{least:.{digits}f}"
+
+
+def _chip(step: TokenStep, mark: str) -> dict[str, Any]:
+    return {
+        "text": visible(step.label),
+        "chance": chance(step.probability),
+        "level": round(step.probability, 3),
+        "rank": step.rank,
+        "mark": mark,
+        "top": [_row(choice) for choice in step.top],
+        "own": _row(step),
+    }
+
+
+def _row(choice: Choice) -> list[str]:
+    return [visible(choice.label), chance(choice.probability, 4), str(choice.rank)]
+
+
+def _written_out(character: str) -> str:
+    kind = unicodedata.category(character)
+    # Marks of direction would turn round what stands after them.
+    turning = character in "\u200e\u200f\u061c" or "\u202a" <= character <= "\u202e"
+    turning = turning or "\u2066" <= character <= "\u2069"
+    unseen = kind in {"Cc", "Zl", "Zp"} or (kind == "Zs" and character != " ")
+    return _code(character) if unseen or turning else character
+
+
+def _code(character: str) -> str:
+    return f"<U+{ord(character):04X}>"

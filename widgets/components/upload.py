@@ -1,0 +1,92 @@
+"""A button that takes a file from the browser in pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import anywidget
+import traitlets as T
+
+from alphaedit_core.errors import InputError
+
+from .inputs import script
+
+#: Bytes of a file that is taken; it is held in memory, here and in the browser.
+LIMIT = 100 * 2**20
+
+
+class Upload(anywidget.AnyWidget):
+    """A button with words on it; pressed, it lets a person choose a file and takes what it holds.
+
+    A file comes in messages of a megabyte: servers close the connection at a message over their
+    limit, of 10 MiB as a rule. It is not part of the widget's state, so no notebook carries it.
+
+    Args:
+        label: the words on the button.
+        hook: the button gets the class ``ae-<hook>``.
+        taken: given the name and the content of each file.
+        refused: given a sentence about a file that was not taken.
+        accept: suffixes that the browser offers.
+        help: what it is, for who hovers over it.
+        too_large: what to do instead with a file over the limit.
+    """
+
+    _esm = script("upload")
+    label = T.Unicode("").tag(sync=True)
+    hook = T.Unicode("").tag(sync=True)
+    accept = T.Unicode("").tag(sync=True)
+    help = T.Unicode("").tag(sync=True)
+    disabled = T.Bool(False).tag(sync=True)
+    #: Bytes of a file at most; the browser sends none of a larger one.
+    limit = T.Int(LIMIT).tag(sync=True)
+
+    def __init__(
+        self,
+        label: str,
+        hook: str,
+        taken: Callable[[str, bytes], object],
+        refused: Callable[[InputError], object],
+        *,
+        accept: str = "",
+        help: str = "",
+        too_large: str = "",
+    ) -> None:
+        super().__init__(label=label, hook=f"ae-{hook}", accept=accept, help=help)
+        self._taken, self._refused, self._too_large = taken, refused, too_large
+        self._token, self._held = "", bytearray()
+        self.on_msg(self._heard)
+
+    def _heard(self, _: Any, content: Any, buffers: Any) -> None:
+        if not isinstance(content, dict) or content.get("kind") != "piece":
+            return
+        name, size = str(content.get("name", "")), int(content.get("size", 0))
+        token, at = str(content.get("token", "")), int(content.get("at", 0))
+        if size > self.limit:
+            self._refused(
+                InputError(
+                    f"{name}: {_size(size)}, and an upload has {_size(self.limit)} at most; "
+                    f"{self._too_large}"
+                )
+            )
+            return
+        if at == 0:
+            self._token, self._held = token, bytearray()
+        elif token != self._token:
+            return  # the rest of one that another has taken the place of
+        piece = bytes(buffers[0]) if buffers else b""
+        if at != len(self._held):
+            self._token = ""
+            self._refused(InputError(f"{name}: did not arrive whole; upload it again"))
+            return
+        self._held += piece
+        if len(self._held) >= size:
+            whole, self._token, self._held = bytes(self._held), "", bytearray()
+            self._taken(name, whole)
+
+    def __repr__(self) -> str:
+        return f"Upload({self.label!r})"
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**20:,.1f} MiB".replace(".0 ", " ")

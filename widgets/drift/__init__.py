@@ -1,0 +1,1 @@
+"""The tab Drift: what all edits together did to ordinary text."""

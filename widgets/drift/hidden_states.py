@@ -1,0 +1,103 @@
+"""Hidden states of unrelated prompts: two clouds of points, made only when they are asked for.
+
+The picture is a still one: a workbench has three live figures and no more, which is what a page
+and a kernel bear well.
+"""
+
+from __future__ import annotations
+
+import ipywidgets as W
+
+from alphaedit_core.evaluation.before_after import state_digest
+from alphaedit_core.progress import Monitor
+from alphaedit_core.side_effects.hidden_states import (
+    DEFINITIONS,
+    PROMPTS,
+    HiddenDrift,
+    hidden_drift,
+    unrelated_prompts,
+)
+from alphaedit_core.side_effects.hidden_states_figure import hidden_drift_html
+from widgets.components.panel import Panel, button, row, table, text
+from widgets.jobs import Job
+
+_JOB = "compare hidden states"
+
+
+class HiddenStates(W.VBox):
+    """The section of the drift panel with the hidden states of the present state.
+
+    Args:
+        panel: the panel that it belongs to.
+
+    Attributes:
+        found: the last comparison, or None.
+    """
+
+    def __init__(self, panel: Panel) -> None:
+        self._state, self._digest = panel.state, ""
+        self.found: HiddenDrift | None = None
+        self.compare_button = button(
+            "Compare hidden states", "compare-hidden", panel.guarded(_JOB, self.compare),
+            help="read unrelated prompts in the unedited model and in the present state",
+        )  # fmt: skip
+        self._said, self._shown = W.HTML(), W.HTML()
+        super().__init__(
+            [
+                W.HTML(
+                    "<h4>Hidden states of unrelated prompts</h4><p class='ae-quiet'>The output of "
+                    f"the last edited block at the last token of up to {PROMPTS} sentences of the "
+                    "same text, in the unedited model and in the present state. An edit that "
+                    "spares other text leaves the cloud where it is.</p>"
+                ),
+                row(self.compare_button),
+                self._said,
+                self._shown,
+            ]
+        )
+        self.add_class("ae-hidden-states")
+        self._state.observe(lambda _: self._say(), ["revision"])
+        self._state.observe(self._job_moved, ["ticks"])
+        self._say()
+
+    def compare(self, block: bool = False) -> Job[tuple[str, HiddenDrift]]:
+        """Compare the present state with the unedited model.
+
+        Args:
+            block: wait until it is done, and raise what went wrong.
+
+        Raises:
+            SessionError: if another job runs.
+        """
+        session, number = self._state.session, self._state.session.applied
+        probe = self._state.drifts.probe
+
+        def work(monitor: Monitor) -> tuple[str, HiddenDrift]:
+            prompts = unrelated_prompts(session, probe=probe, monitor=monitor)
+            return state_digest(session, number), hidden_drift(session, number, prompts, monitor)
+
+        return self._state.start(_JOB, work, self._show, block=block)
+
+    def _show(self, compared: tuple[str, HiddenDrift]) -> None:
+        self._digest, found = compared
+        self.found = found
+        rows = [(name, value, DEFINITIONS[name]) for name, value in found.rows()]
+        self._shown.value = (
+            hidden_drift_html(found)
+            + table(("number", "value", "what it is"), rows, "hidden-table")
+            + table(("moved most", "by"), found.most_moved(), "hidden-most")
+        )
+        self._say()
+
+    def _say(self) -> None:
+        session, found = self._state.session, self.found
+        if found is None:
+            told = "not compared"
+        else:
+            told = f"After edit {found.number} the mean has moved by {found.mean_shift:.2%}."
+            if state_digest(session, session.applied) != self._digest:
+                told += " The present state is another one; compare again to see it."
+        self._said.value = text("hidden-words", told, tag="p")
+
+    def _job_moved(self, *_: object) -> None:
+        self.compare_button.disabled = self._state.engaged

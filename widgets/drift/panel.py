@@ -1,0 +1,278 @@
+"""Drift: what all edits together did to everything that was not to change."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from os import PathLike
+from typing import Any
+
+import ipywidgets as W
+
+from alphaedit_core.corpora.sources import TextSource
+from alphaedit_core.display.escaping import escape
+from alphaedit_core.errors import Cancelled, SessionError
+from alphaedit_core.progress import Monitor
+from alphaedit_core.session.session import EditSession
+from alphaedit_core.side_effects.drift import OK, WINDOW, WINDOWS, Drift, Drifts
+from alphaedit_core.side_effects.drift_figure import (
+    NAMES,
+    columns,
+    drift_html,
+    limits,
+    reason,
+    title,
+)
+from widgets.components.panel import Panel, button, row, table, text
+from widgets.jobs import Job
+from widgets.state import State
+
+from .figure import DriftFigure
+from .hidden_states import HiddenStates
+
+_JOB = "measure drift"
+_MEANINGS = {
+    "weights": "norm of the whole change of an edited matrix, as a share of the original's norm",
+    "kl": "how differently the next token is distributed at every token of ordinary text",
+    "disagreement": "share of these tokens whose most likely successor is another one",
+    "perplexity": "how much worse (or, under 0, better) the same text is predicted",
+    "neighbours": "share of the facts' neighbours that are answered otherwise; 100 % less locality",
+}
+
+
+class DriftPanel(Panel):
+    """Charts and a table of how far each state of the history is from the unedited model.
+
+    Args:
+        source: the session, or the state that this panel shares with others.
+        probe: the text to measure on, as :func:`~alphaedit_core.corpora.sources.open_text` takes
+            it; None for the packaged text that is set aside from all statistics, or the session's
+            own file.
+
+    Attributes:
+        figure: the charts, once the panel has been opened.
+        hidden: the section about hidden states.
+    """
+
+    name = "drift"
+    title = "Drift"
+
+    def __init__(
+        self,
+        source: EditSession | State,
+        probe: str | PathLike[str] | TextSource | None = None,
+    ) -> None:
+        super().__init__(source)
+        if probe is not None:
+            self.state.drifts = Drifts(self.session, probe)
+        self.figure: DriftFigure | None = None
+        self._opened = False
+        self._band = OK
+        self._drawn: tuple[object, ...] = ()
+        self._news, self._table = W.HTML(), W.HTML()
+        self._auto = W.Checkbox(
+            True, description="Measure after every edit", indent=False,
+            layout=W.Layout(width="auto"),
+        )  # fmt: skip
+        self.measure_button = button(
+            "Measure", "measure", self.guarded("measure drift", self.measure),
+            help="measure every state that has not been measured",
+        )  # fmt: skip
+        self._place, self.hidden = W.VBox(), HiddenStates(self)
+        self.show(
+            W.HTML(
+                "<h3>Drift</h3><p class='ae-quiet'>How far the edits have moved the model on text "
+                "that has nothing to do with them. 0 is the unedited model.</p>"
+            ),
+            self._news,
+            row(self.measure_button, self._auto),
+            self._place,
+            self._table,
+            W.HTML(self._meanings()),
+            self.hidden,
+        )
+        self._auto.observe(lambda _: self._measure_if_due(), "value")
+        self.state.observe(self._changed, ["revision"])
+        self.state.observe(lambda _: self._refresh(), ["measured"])
+        self.state.observe(self._job_moved, ["ticks"])
+        self._refresh()
+
+    # -- from Python -----------------------------------------------------------------------------
+
+    @property
+    def auto(self) -> bool:
+        """Whether each edit is followed by a measurement, once the panel has been opened."""
+        return bool(self._auto.value)
+
+    @auto.setter
+    def auto(self, value: bool) -> None:
+        self._auto.value = value
+
+    @property
+    def drifts(self) -> dict[int, Drift]:
+        """The drift of every state that has been measured; state 0 always is."""
+        known = {n: self.state.drifts.known(n) for n in range(len(self.session.history) + 1)}
+        return {number: drift for number, drift in known.items() if drift is not None}
+
+    @property
+    def band(self) -> str:
+        """``ok``, ``watch`` or ``bad`` for the present state; "" while it is not measured."""
+        drift = self.state.drifts.known(self.session.applied)
+        return "" if drift is None else drift.band
+
+    def measure(self, block: bool = False) -> Job[None] | None:
+        """Measure every state of the history that has not been measured; None if all have been.
+
+        Args:
+            block: wait until they are, and raise what went wrong.
+
+        Raises:
+            SessionError: if another job runs.
+        """
+        missing = self._missing(len(self.session.history))
+        if not missing:
+            return None
+        return self.state.start(_JOB, lambda monitor: self._measure(missing, monitor), block=block)
+
+    def summary(self) -> str:
+        band = self.band or "not measured"
+        measured = len(self.drifts) - 1
+        return f"DriftPanel(edits: {len(self.session.history)}, measured: {measured}, now: {band})"
+
+    def static_html(self) -> str:
+        found = self.hidden.found
+        hidden = "" if found is None else found._repr_html_()
+        return drift_html(self.drifts, self.session.applied) + hidden
+
+    def opened(self) -> None:
+        self._opened = True
+        self._draw()
+        self._measure_if_due()
+
+    # -- measuring -------------------------------------------------------------------------------
+
+    def _missing(self, last: int) -> list[int]:
+        """States up to this one that have not been measured, the newest first."""
+        return [n for n in range(last, 0, -1) if self.state.drifts.known(n) is None]
+
+    def _measure(self, numbers: list[int], monitor: Monitor) -> None:
+        for number in numbers:
+            self.state.drifts.measure(number, monitor)
+            self.state.measured += 1
+
+    def _measure_if_due(self) -> None:
+        """Measure the applied edits, where it is wanted and nobody needs the model."""
+        if not self._opened or not self.auto or not self.state.idle:
+            return
+        missing = self._missing(self.session.applied)
+        if not missing:
+            return
+        model = self.session.model
+
+        def work(monitor: Monitor) -> None:
+            with ExitStack() as stack:
+                try:
+                    stack.enter_context(model.in_use(self.state.cancel, monitor.check))
+                except SessionError as error:  # a cell has the model: later, then
+                    raise Cancelled(str(error)) from error
+                self._measure(missing, monitor)
+
+        self.state.start(_JOB, work, ended=self._ended, background=True)
+
+    def _ended(self, job: Job[None]) -> None:
+        if job.state == "failed":
+            self.auto = False  # it would fail after every edit
+
+    def _changed(self, *_: Any) -> None:
+        self._refresh()
+        self._measure_if_due()
+
+    def _job_moved(self, *_: Any) -> None:
+        job = self.state.job
+        self.measure_button.disabled = self.state.engaged
+        # What a job in the background was stopped for comes first, and tells when it has ended.
+        if not (job is not None and job.background and job.state in ("cancelled", "failed")):
+            self._measure_if_due()
+
+    # -- showing ---------------------------------------------------------------------------------
+
+    def _refresh(self) -> None:
+        """Bring everything up to date that has changed."""
+        history, known = self.session.history, self.drifts
+        titles = tuple(entry.title for entry in history)
+        now = (history.applied, titles, *((n, id(drift)) for n, drift in known.items() if n))
+        if now == self._drawn:
+            return
+        self._drawn = now
+        self._announce(known)
+        self._table.value = self._rows(known)
+        self._draw()
+
+    def _draw(self) -> None:
+        if not self._opened:
+            return
+        layers = self.session.hyperparameters.layers
+        if self.figure is None or self.figure.layers != tuple(layers):
+            old, self.figure = self.figure, DriftFigure(layers)
+            self._place.children = (self.figure,)
+            if old is not None:
+                old.close()
+        self.figure.draw(self.drifts, self.session.applied)
+
+    def _announce(self, known: dict[int, Drift]) -> None:
+        applied = self.session.applied
+        drift = known.get(applied)
+        if drift is None:
+            words = f"edit {applied} has not been measured"
+        elif drift.band != self._band:
+            words = f"Drift was {self._band} and is now {reason(drift)} (edit {applied})"
+            self._band = drift.band
+        elif applied == 0:
+            words = "Drift is ok: nothing is edited"
+        else:
+            words = f"Drift is {reason(drift)} (edit {applied})"
+        self._news.value = text("drift-band", words, tag="p")
+
+    def _rows(self, known: dict[int, Drift]) -> str:
+        history = self.session.history
+        shown = columns(self.session.hyperparameters.layers)
+        rows = []
+        for number in range(len(history), -1, -1):
+            drift = known.get(number)
+            state = "current" if number == history.applied else ""
+            state = "undone" if number > history.applied else state
+            name = history.entries[number - 1].title if number else "original"
+            rows.append(
+                (
+                    f"{number} {name}".rstrip(),
+                    state,
+                    "not measured" if drift is None else reason(drift),
+                    *(column.text(drift) for column in shown),
+                    _perplexity(drift),
+                )
+            )
+        headings = ("edit", "state", "band", *(column.heading for column in shown), "perplexity")
+        return table(headings, rows, "drift-table", "The same numbers as in the charts")
+
+    def _meanings(self) -> str:
+        rows = []
+        for name, words in NAMES.items():
+            watch, bad = limits(name)
+            unit = title(name).rpartition(", ")[2]
+            rows.append((words, _MEANINGS[name], f"{watch:g} {unit}", f"{bad:g} {unit}"))
+        shown = table(("number", "what it says", "watch from", "bad from"), rows, "drift-meanings")
+        probe = self.state.drifts.probe
+        name = probe.name if isinstance(probe, TextSource) else str(probe)
+        return (
+            "<details><summary>What the numbers mean</summary>"
+            f"<p data-testid='drift-probe'>The text: the first {WINDOWS} windows of at most "
+            f"{WINDOW} tokens of {escape(name)}. Other texts give other numbers.</p>{shown}"
+            "<p>Outside the null space lies what of an update the projection would remove: 0 for "
+            "an editor that projects.</p></details>"
+        )
+
+
+def _perplexity(drift: Drift | None) -> str:
+    """Perplexity before and after, where it was measured."""
+    if drift is None or drift.perplexity_before is None or drift.perplexity_after is None:
+        return "–"
+    return f"{drift.perplexity_before:.2f} → {drift.perplexity_after:.2f}"

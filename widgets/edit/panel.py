@@ -1,0 +1,426 @@
+"""Run an edit: what it will do, live curves, what it did, and why a fact failed."""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import Any
+
+import ipywidgets as W
+
+from alphaedit_core.data.facts import Fact
+from alphaedit_core.display.escaping import escape
+from alphaedit_core.editing.editors import Editor, Tuner, editor_class
+from alphaedit_core.editing.editors.summary import settings_words
+from alphaedit_core.editing.target_search import Trace
+from alphaedit_core.errors import AlphaEditError
+from alphaedit_core.nullspace.spectrum import Threshold
+from alphaedit_core.progress import Stage
+from alphaedit_core.session.diagnosis import Lost, diagnose, lost_facts
+from alphaedit_core.session.results import EditResult, Outcome, superseded_html
+from alphaedit_core.session.session import EditSession
+from widgets.components.method_controls import MethodControls
+from widgets.components.panel import Panel, button, row, table, text
+from widgets.jobs import Job
+from widgets.state import State
+
+from .figure import RunFigure
+
+#: The stages of an edit, in their order, and what each does in words.
+_STAGES = {
+    "statistics": "measure ordinary text (once for a model)",
+    "null space": "find the null space of each layer",
+    "before": "ask the model what it says now",
+    "target values": "search what the last edited block must say",
+    "training": "train the weight on the facts",
+    "keys and update": "read the keys, write the update layer by layer",
+    "after": "ask the model again",
+}
+#: Notes on how facts were read that are shown at most.
+_NOTES = 20
+#: Stages that have a curve for every fact.
+_SEARCHES = ("target values", "training")
+
+
+class RunPanel(Panel):
+    """Run and Cancel, the stages, live curves, and the outcome of every fact.
+
+    Attributes:
+        batch_size: facts written together; a box on the screen.
+        keep_both: whether facts take the place of no earlier ones; a box on the screen.
+        run: see :meth:`run`.
+    """
+
+    name = "run"
+    title = "Edit"
+
+    def __init__(self, source: EditSession | State) -> None:
+        super().__init__(source)
+        self.figure: RunFigure | None = None
+        self._shown: list[Trace] = []
+        self._names: list[str] = []
+        self._preflight, self._step, self._stages, self._outcome = (W.HTML() for _ in range(4))
+        self._batch_size = W.BoundedIntText(
+            100, min=1, max=100_000, description="Facts at once",
+            style={"description_width": "initial"}, layout=W.Layout(width="170px"),
+        )  # fmt: skip
+        self.method = MethodControls("Editor", self._method_chosen)
+        self._keep_both = W.Checkbox(
+            False, description="Keep earlier answers too", indent=False,
+            tooltip="a fact takes the place of no earlier one about the same; both are protected",
+            layout=W.Layout(width="auto"),
+        )  # fmt: skip
+        self._only = W.Dropdown(
+            description="Curves of", options=[("all facts", -1)], value=-1,
+            style={"description_width": "initial"}, layout=W.Layout(width="280px"),
+        )  # fmt: skip
+        self.run_button = button(
+            "Run the edit", "run", self.guarded("edit", self.run), style="primary"
+        )
+        self.cancel_button = button("Cancel", "cancel-run", lambda *_: self.state.cancel())
+        self.check_button = button(
+            "Do earlier facts still hold?", "check", self.guarded("check", self.check)
+        )
+        self._lost = W.HTML()
+        self._place = W.VBox()
+        self.show(
+            W.HTML(
+                "<h3>Edit</h3><p class='ae-quiet'>Writes all ready facts into the model. Undo in "
+                "History takes it back.</p>"
+            ),
+            self.method,
+            self._preflight,
+            row(self.run_button, self.cancel_button, self._batch_size, self._keep_both, self._step),
+            self._stages,
+            row(self._only),
+            self._place,
+            self._outcome,
+            row(self.check_button, self._lost),
+        )
+        self._only.observe(lambda _: self._draw(), "value")
+        self.state.observe(
+            self._ready_changed, ["drafts", "threshold_changes", "method_changes", "revision"]
+        )
+        self.state.observe(self._job_moved, ["ticks"])
+        self.state.observe(lambda _: self._show_result(), ["revision"])
+        self._job_moved()
+        self._show_result()
+
+    # -- from Python -----------------------------------------------------------------------------
+
+    @property
+    def batch_size(self) -> int:
+        """Facts that are written together."""
+        return int(self._batch_size.value)
+
+    @batch_size.setter
+    def batch_size(self, value: int) -> None:
+        self._batch_size.value = value
+
+    @property
+    def keep_both(self) -> bool:
+        """Whether facts take the place of no earlier ones; a box on the screen."""
+        return bool(self._keep_both.value)
+
+    @keep_both.setter
+    def keep_both(self, value: bool) -> None:
+        self._keep_both.value = value
+
+    @property
+    def result(self) -> EditResult | None:
+        """What the last applied edit did."""
+        return self.session.last_result
+
+    def run(self, block: bool = False) -> Job[EditResult] | None:
+        """Write all ready facts; a second call while one runs does nothing.
+
+        Args:
+            block: wait until the edit has ended, and raise what it raised.
+
+        Raises:
+            AlphaEditError: if there is no ready fact or the threshold cannot be used.
+        """
+        if self.state.engaged and not block:
+            return None
+        if problem := self.problem():
+            raise AlphaEditError(problem)
+        facts, session, size = self.state.facts, self.session, self.batch_size
+        if self.keep_both:
+            facts = [fact.changed(replaces="nothing") for fact in facts]
+        self.opened()
+        return self.state.start(
+            "edit",
+            lambda monitor: session.edit(facts, size, monitor),
+            self._done,
+            block=block,
+        )
+
+    def check(self, block: bool = False) -> Job[list[Lost]]:
+        """Look for facts of applied edits that the model no longer says, and what undid them."""
+        session = self.session
+        return self.state.start(
+            "check", lambda monitor: lost_facts(session, monitor), self._checked, block=block
+        )
+
+    def _checked(self, lost: list[Lost]) -> None:
+        count = sum(len(entry.facts) for entry in self.session.history[: self.session.applied])
+        items = "".join(f"<li>{escape(str(one))}</li>" for one in lost)
+        said = f"of {count} facts written, {len(lost)} are no longer said" if lost else (
+            f"of {count} facts, all that were written are still said"
+        )  # fmt: skip
+        self._lost.value = text("lost", said) + (f"<ul>{items}</ul>" if items else "")
+
+    def problem(self) -> str:
+        """Why an edit cannot run now, in a sentence; "" if it can."""
+        if not self.state.facts:
+            return "no fact is ready; enter one under Facts"
+        unready = len(self.state.drafts) - len(self.state.facts)
+        blank = sum(draft.blank for draft in self.state.drafts)
+        if unready > blank:
+            return f"{unready - blank} rows under Facts still need something; mend or delete them"
+        known = self.session.known_spectra or {}
+        hp = self.session.hyperparameters
+        for layer, spectrum in known.items() if hp.projection else ():
+            if warning := spectrum.warning(Threshold.parse(hp.at(layer).threshold)):
+                return warning
+        return ""
+
+    def summary(self) -> str:
+        result = self.result
+        done = "no edit yet" if result is None else f"{result.written} of {len(result.outcomes)}"
+        return f"RunPanel({len(self.state.facts)} facts ready, written: {done})"
+
+    def static_html(self) -> str:
+        return self.result._repr_html_() if self.result else super().static_html()
+
+    def opened(self) -> None:
+        if self.figure is None:
+            self.figure = RunFigure()
+            self._place.children = (self.figure,)
+            self._draw()
+
+    # -- before ----------------------------------------------------------------------------------
+
+    def _ready_changed(self, *_: Any) -> None:
+        hp = self.session.hyperparameters
+        facts, problem = self.state.facts, self.problem()
+        words = (
+            f"{len(facts)} {'fact' if len(facts) == 1 else 'facts'} ready · {settings_words(hp)} · "
+            f"about {self._memory(len(facts))} MB "
+            "for a moment"
+        )
+        undone = len(self.session.history) - self.session.applied
+        lost = f"the edit drops {undone} undone, which could then no longer be redone"
+        self._preflight.value = "".join(
+            [
+                text("preflight", words, tag="p"),
+                f'<p class="ae-warning" data-testid="problem">{escape(problem)}</p>'
+                * bool(problem),
+                f'<p class="ae-warning" data-testid="drops">{escape(lost)}</p>' * bool(undone),
+            ]
+        )
+        self.method.set(hp)
+        self.method.lock(self.state.engaged)
+        self.run_button.disabled = self.state.engaged or bool(problem)
+        self.check_button.disabled = self.state.engaged or not self.session.applied
+
+    def _method_chosen(self, name: str, value: Any) -> None:
+        self.guarded("method", lambda: self.state.set_method(name, value))()
+        self._ready_changed()
+
+    def _memory(self, facts: int) -> int:
+        """Megabytes that an edit needs beside the model: what autograd keeps, and the bases."""
+        anatomy, hp = self.session.model.anatomy, self.session.hyperparameters
+        tokens = min(1024, 40 * facts)
+        kept = tokens * self.session.model.layers * (16 * anatomy.hidden_size
+                                                     + 5 * anatomy.inner_size) * 4  # fmt: skip
+        # The projector's basis is at most half of all directions; C^-1 needs them all.
+        half = editor_class(hp.editor).metric is not Editor.metric
+        bases = len(hp.layers) * anatomy.inner_size**2 * (2 if half else 6)
+        return round((kept + bases) / 1e6)
+
+    # -- while it runs ---------------------------------------------------------------------------
+
+    def _job_moved(self, *_: Any) -> None:
+        job = self.state.job
+        mine = job is not None and job.name == "edit"
+        running = self.state.busy and mine
+        self._ready_changed()
+        self.cancel_button.disabled = not running
+        if job is None or not mine:
+            return
+        if running:
+            said = f"step {job.where.partition(' ')[2]}" if _searching(job) else job.where
+            words = f"{said}{', ' if job.time_left else ''}{job.time_left}"
+        elif job.state == "cancelled":
+            words = f"cancelled at {job.where}; the weights are as before"
+        else:
+            words = job.state
+        self._step.value = text("run-state", words, tag="span")
+        trains = issubclass(editor_class(self.session.editor), Tuner)
+        self._stages.value = _stage_list(job, trains)
+        # Once it has ended, the result of all batches is shown.
+        traces = _traces(job) if running else []
+        if traces is not self._shown and traces:
+            self._shown = traces
+            self._name([f.subject for f in self._facts_of(job, len(traces))])
+        if traces:
+            self._draw()
+
+    def _facts_of(self, job: Job[Any], count: int) -> list[Fact]:
+        """The facts of the search that runs, which those of earlier batches precede."""
+        before = sum(len(stage.detail) for stage in _searches(job)[:-1])
+        return self.state.facts[before : before + count]
+
+    def _name(self, names: list[str]) -> None:
+        if not names:
+            names = [f"fact {i + 1}" for i in range(len(self._shown))]
+        self._names = names
+        self._only.options = [("all facts", -1), *((name, i) for i, name in enumerate(names))]
+        self._only.value = -1
+
+    def _draw(self) -> None:
+        if self.figure is not None and self._shown:
+            only = self._only.value if 0 <= self._only.value < len(self._shown) else None
+            self.figure.draw(self._shown, self._names, only)
+
+    # -- after -----------------------------------------------------------------------------------
+
+    def _done(self, result: EditResult) -> None:
+        self.state.notice = summary(result, self._projected())
+
+    def _projected(self) -> bool:
+        """Whether the last applied edit stayed inside the null space."""
+        return bool(self.session.history[self.session.applied - 1].hyperparameters.projection)
+
+    def _show_result(self) -> None:
+        result = self.result
+        self._lost.value = ""
+        if result is None:
+            self._outcome.value = ""
+            return
+        self._shown = [outcome.trace for outcome in result.outcomes]
+        self._name([outcome.fact.subject for outcome in result.outcomes])
+        self._draw()
+        self._outcome.value = (
+            text("run-summary", summary(result, self._projected()), tag="p")
+            + superseded_html(result.superseded)
+            + _notes(result)
+            + _facts_table(result)
+            + _layers_table(result)
+        )
+
+
+def summary(result: EditResult, projected: bool = True) -> str:
+    """What an edit did, in a sentence.
+
+    Args:
+        result: the edit.
+        projected: whether it stayed inside the null space.
+    """
+    count = len(result.outcomes)
+    first = sum(outcome.after.new.rank == 1 for outcome in result.outcomes)
+    writes = [write for batch in result.writes for write in batch]
+    norm = sqrt(sum(write.update_norm**2 for write in writes))
+    free = sqrt(sum(write.unprojected_norm**2 for write in writes))
+    share = sqrt(sum(write.surviving_norm**2 for write in writes)) / free if free else 0.0
+    seconds = sum(result.seconds.values())
+    whose = (
+        "share of the unprojected update's norm that survives"
+        if projected
+        else "share of its norm that a projection would leave"
+    )
+    return (
+        f"{result.written} of {count} facts written: target is now the top token for {first}; "
+        f"update norm {norm:.3f}; {whose}: {share:.0%}; {seconds:.1f} s"
+    )
+
+
+def _searching(job: Job[Any]) -> bool:
+    return job.stage is not None and job.stage.name in _SEARCHES
+
+
+def _traces(job: Job[Any]) -> list[Trace]:
+    """Traces of the last search of a job, growing while it runs."""
+    found = _searches(job)
+    return found[-1].detail if found else []
+
+
+def _searches(job: Job[Any]) -> list[Stage]:
+    """The stages of a job that have traces, in order."""
+    return [stage for stage in job.stages if stage.name in _SEARCHES and stage.detail]
+
+
+def _stage_list(job: Job[Any], trains: bool) -> str:
+    """The stages of an edit as a list: done, running, or to come; of one that trains, its own."""
+    done = {stage.name: stage for stage in job.stages}
+    trains = "training" in done or (trains and "target values" not in done)
+    others = {"target values", "keys and update"} if trains else {"training"}
+    items = []
+    for name, words in _STAGES.items():
+        stage = done.get(name)
+        if stage is None:
+            if name in {"statistics", "null space"} | others:
+                continue  # from the cache, or not needed
+            state = "to come"
+        elif stage is job.stage and job.state == "running":
+            state = "running"
+        else:
+            state = "done" if stage is not job.stage or job.state == "done" else job.state
+        items.append(
+            f'<li data-state="{escape(state)}"><span>{escape(name)}</span> '
+            f'<span class="ae-quiet">{escape(words)}: {escape(state)}</span></li>'
+        )
+    return f'<ol class="ae-stages" data-testid="stages">{"".join(items)}</ol>'
+
+
+def _notes(result: EditResult) -> str:
+    """What a person should know about how facts were read, each note once."""
+    notes = dict.fromkeys(outcome.note for outcome in result.outcomes if outcome.note)
+    return "".join(text("run-note", note, tag="p") for note in list(notes)[:_NOTES])
+
+
+def _facts_table(result: EditResult) -> str:
+    rows = []
+    for index, outcome in enumerate(result.outcomes):
+        new = f"{outcome.before.new.probability:.3f} → {outcome.after.new.probability:.3f}"
+        rows.append(
+            (
+                outcome.fact.text,
+                outcome.fact.target,
+                new,
+                str(len(outcome.trace.nll)),
+                _left(outcome),
+                "written" if outcome.written else f"failed: {diagnose(result, index)}",
+            )
+        )
+    headings = ("prompt", "target", "P(target)", "steps", "left unwritten", "outcome")
+    return table(headings, rows, "outcomes", "What became of each fact")
+
+
+def _left(outcome: Outcome) -> str:
+    """What of the wanted change is missing; nothing can be where nothing was wanted."""
+    if outcome.residual_left is not None:
+        return f"{outcome.residual_left:.0%}"
+    return "held already" if outcome.trace.delta == [0.0] else "n/a"
+
+
+def _layers_table(result: EditResult) -> str:
+    rows = [
+        (
+            str(number),
+            str(write.layer),
+            f"{write.unprojected_norm:.3f}",
+            f"{write.surviving_norm:.3f}",
+            f"{write.update_norm:.3f}",
+            f"{write.relative:.2%}",
+            f"{sum(write.kept) / len(write.kept):.0%}",
+        )
+        for number, batch in enumerate(result.writes, start=1)
+        for write in batch
+    ]
+    headings = (
+        "batch", "layer", "norm without projection and previous keys", "of that in the null space",
+        "norm written",
+        "of the weight's norm", "key energy kept",
+    )  # fmt: skip
+    return table(headings, rows, "layer-writes", "What each layer wrote")

@@ -1,0 +1,1 @@
+"""The tab Editors: two editors side by side on the same facts."""

@@ -1,0 +1,217 @@
+"""Editors side by side: the same facts by two of them, each from the unedited model."""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import islice
+from typing import Any
+
+import ipywidgets as W
+
+from alphaedit_core.corpora.sources import open_text
+from alphaedit_core.editing.editors.summary import settings_words
+from alphaedit_core.editing.hyperparameters import HyperParameters
+from alphaedit_core.errors import AlphaEditError
+from alphaedit_core.experiments.editor_comparison import Contest, compare_editors
+from alphaedit_core.progress import Monitor
+from alphaedit_core.session.results import html_table
+from alphaedit_core.session.session import EditSession
+from widgets.components.method_controls import MethodControls
+from widgets.components.panel import Panel, button, row, table, text
+from widgets.jobs import Job
+from widgets.state import State, method_changed, settled
+
+#: Facts that are written together.
+_BATCH = 100
+#: Characters of the text that is set aside which the perplexity is read from.
+_PROBE = 20_000
+_MEASURES = (
+    ("efficacy", "the new target is likelier than the old one after the prompt; higher is better"),
+    ("generalisation", "the same after the paraphrases; higher is better"),
+    ("specificity", "the old target is likelier after the neighbours; higher is better"),
+    ("exact", "the model says the new target, token by token; higher is better"),
+    ("perplexity", "of ordinary text that is set aside; lower is better"),
+)
+
+
+class EditorsPanel(Panel):
+    """Two editors on the facts that are ready; the session's own edits are put back afterwards.
+
+    Attributes:
+        methods: hyperparameters of both.
+        contest: what came out; None before the first comparison.
+    """
+
+    name = "editors"
+    title = "Editors"
+
+    def __init__(self, source: EditSession | State) -> None:
+        super().__init__(source)
+        self._contest: Contest | None = None
+        present = self.session.hyperparameters
+        other = "memit" if present.editor == "alphaedit" else "alphaedit"
+        self._methods = [present, method_changed(self.session, present, "editor", other)]
+        self.controls = [
+            MethodControls(label, partial(self._chosen, place))
+            for place, label in enumerate(("First editor", "Second editor"))
+        ]
+        self._with_text = W.Checkbox(
+            True, description="Measure perplexity", indent=False, layout=W.Layout(width="auto")
+        )
+        self.run_button = button(
+            "Compare the editors", "compare-editors", self.guarded("editors", self.compare),
+            style="primary",
+        )  # fmt: skip
+        self.cancel_button = button("Cancel", "cancel-editors", lambda *_: self.state.cancel())
+        self._settings, self._status, self._shown = W.HTML(), W.HTML(), W.HTML()
+        meanings = "".join(
+            f"<li><strong>{name}</strong>: {words}</li>" for name, words in _MEASURES
+        )
+        self.show(
+            W.HTML(
+                "<h3>Editors side by side</h3><p class='ae-quiet'>Writes the facts that are ready "
+                "into the unedited model, with one editor and then with the other, and measures "
+                "both. Nothing of it stays: your own edits are put back.</p>"
+            ),
+            *self.controls,
+            self._settings,
+            row(self.run_button, self.cancel_button, self._with_text, self._status),
+            self._shown,
+            W.HTML(
+                f"<details><summary>What the numbers mean</summary><ul>{meanings}</ul></details>"
+            ),
+        )
+        self.state.observe(self._job_moved, ["ticks", "drafts"])
+        self.state.observe(self._say_settings, ["threshold_changes", "method_changes"])
+        for place in (0, 1):
+            self._set(place, self._methods[place])
+        self._job_moved()
+
+    # -- from Python -----------------------------------------------------------------------------
+
+    @property
+    def methods(self) -> tuple[HyperParameters, HyperParameters]:
+        """Hyperparameters of both editors; threshold, text and seed are the session's."""
+        first, second = (settled(hp, self.session.hyperparameters) for hp in self._methods)
+        return first, second
+
+    @methods.setter
+    def methods(self, methods: tuple[HyperParameters, HyperParameters]) -> None:
+        for place, hp in enumerate(methods):
+            self._set(place, hp)
+
+    @property
+    def with_perplexity(self) -> bool:
+        """Whether the perplexity of ordinary text is measured, too; it takes most of the time."""
+        return bool(self._with_text.value)
+
+    @with_perplexity.setter
+    def with_perplexity(self, value: bool) -> None:
+        self._with_text.value = value
+
+    @property
+    def contest(self) -> Contest | None:
+        """What came out; None before the first comparison."""
+        return self._contest
+
+    def compare(self, block: bool = False) -> Job[Contest]:
+        """Write the ready facts with both editors, and measure.
+
+        Args:
+            block: wait until it is done, and raise what it raised.
+
+        Raises:
+            AlphaEditError: if no fact is ready.
+            SessionError: if another job runs.
+        """
+        facts, session, methods = self.state.facts, self.session, self.methods
+        if not facts:
+            raise AlphaEditError("no fact is ready; enter one under Facts")
+        with_text = self.with_perplexity
+
+        def work(monitor: Monitor) -> Contest:
+            read = _probe(session, monitor) if with_text else None
+            return compare_editors(session, facts, methods, _BATCH, read, monitor)
+
+        return self.state.start("editors", work, self._done, block=block)
+
+    def summary(self) -> str:
+        names = " against ".join(hp.method for hp in self.methods)
+        done = "not compared yet" if self._contest is None else "compared"
+        return f"EditorsPanel({names}: {done})"
+
+    def static_html(self) -> str:
+        if self._contest is None:
+            return super().static_html()
+        return self._contest._repr_html_() + html_table(_HEADINGS, _fact_rows(self._contest))
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _chosen(self, place: int, name: str, value: Any) -> None:
+        def take() -> None:
+            self._set(place, method_changed(self.session, self._methods[place], name, value))
+
+        self.guarded("editors", take)()
+
+    def _set(self, place: int, hp: HyperParameters) -> None:
+        self._methods[place] = hp
+        self.controls[place].set(hp)
+        self._say_settings()
+
+    def _say_settings(self, *_: Any) -> None:
+        words = " · ".join(f"{hp.editor}: {settings_words(hp)}" for hp in self.methods)
+        self._settings.value = text(
+            "editors-settings", f"{words} · {_BATCH} facts at once", tag="p"
+        )
+
+    def _job_moved(self, *_: Any) -> None:
+        engaged, job = self.state.engaged, self.state.job
+        self.run_button.disabled = engaged or not self.state.facts
+        for controls in self.controls:
+            controls.lock(engaged)
+        mine = job is not None and job.name == "editors"
+        self.cancel_button.disabled = not (mine and self.state.busy)
+        if mine and job is not None:
+            words = ", ".join(filter(None, [job.where, job.time_left])) if self.state.busy else ""
+            if job.state == "cancelled":
+                words = f"cancelled at {job.where}; the weights are as before"
+            self._status.value = text("editors-state", words or job.state, tag="span")
+
+    def _done(self, contest: Contest) -> None:
+        self._contest = contest
+        headings = ("method", *(name for name, _ in _MEASURES), "seconds")
+        count = len(contest.facts)
+        caption = (
+            f"{count} {'fact' if count == 1 else 'facts'} by each; a target that both search for "
+            "alike is searched for once"
+        )
+        measured = table(headings, contest.rows(), "contest", caption)
+        each = table(_HEADINGS, _fact_rows(contest), "contest-facts", "Each fact by each editor")
+        self._shown.value = measured + each
+
+
+_HEADINGS = ("prompt", "target", "method", "P(target)", "says now", "outcome")
+
+
+def _fact_rows(contest: Contest) -> list[tuple[str, ...]]:
+    return [
+        (
+            fact.text if place == 0 else "",
+            fact.target if place == 0 else "",
+            rival.hyperparameters.method,
+            f"{outcome.before.new.probability:.3f} → {outcome.after.new.probability:.3f}",
+            outcome.after.completion,
+            "written" if outcome.written else "not written",
+        )
+        for index, fact in enumerate(contest.facts)
+        for place, rival in enumerate(contest.rivals)
+        for outcome in [rival.result.outcomes[index]]
+    ]
+
+
+def _probe(session: EditSession, monitor: Monitor) -> str:
+    """The beginning of the text that drift is measured on, too."""
+    from alphaedit_core.side_effects.drift import default_probe
+
+    source = open_text(default_probe(session.hyperparameters.text), session.model, monitor)
+    return "\n\n".join(islice(source.documents(), 20))[:_PROBE]

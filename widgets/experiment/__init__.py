@@ -1,0 +1,1 @@
+"""The tab Experiment: a whole data set, batch after batch."""

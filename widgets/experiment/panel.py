@@ -1,0 +1,283 @@
+"""An experiment: a whole data set, batch after batch, by one editor after another."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as W
+
+from alphaedit_core.data.datasets import dataset, datasets, read_records
+from alphaedit_core.editing.hyperparameters import HyperParameters
+from alphaedit_core.errors import InputError
+from alphaedit_core.evaluation.metrics import metric_class, metrics_for
+from alphaedit_core.experiments.editor_comparison import parse_method
+from alphaedit_core.experiments.figures import SHIFTS, curves_html, retention_html
+from alphaedit_core.experiments.report import (
+    about,
+    cards,
+    held,
+    other_cards,
+    paper_table,
+    whole_table,
+)
+from alphaedit_core.experiments.runner import (
+    Findings,
+    Plan,
+    Probes,
+    check_at_end,
+    load_experiment,
+    run_experiment,
+    save_report,
+)
+from alphaedit_core.progress import Monitor
+from alphaedit_core.session.results import html_table
+from alphaedit_core.session.session import EditSession
+from widgets.components.panel import Panel, button, row, table, text
+from widgets.jobs import Job
+from widgets.state import State, settled
+
+from .fields import choices, drift_text, listed, references, running_text, tasks
+
+_WIDE = {"layout": W.Layout(width="460px"), "style": {"description_width": "170px"}}
+_NARROW = {"layout": W.Layout(width="260px"), "style": {"description_width": "170px"}}
+
+
+class ExperimentPanel(Panel):
+    """Runs an experiment in the unedited model, or goes on with one; the session's edits stay.
+
+    Every field is a widget whose ``value`` can be set from the next cell.
+
+    Attributes:
+        dataset, path, choices, edits, batch_size, evaluate_every, editors, metrics, compat, at_end,
+            references, perplexity, drift, ability, folder: the fields, as ``alphaedit experiment``
+            has them.
+        findings: what has been found; None before anything was run or opened.
+    """
+
+    name = "experiment"
+    title = "Experiment"
+
+    def __init__(self, source: EditSession | State) -> None:
+        super().__init__(source)
+        self.findings: Findings | None = None
+        self.dataset = W.Dropdown(description="Data set", options=list(datasets()), **_WIDE)
+        self.path = W.Text(description="File", placeholder="the published one, fetched", **_WIDE)
+        self.choices = W.Text(
+            description="Its options", placeholder="none (such as target=alt)", **_WIDE
+        )
+        self.edits, self.batch_size, self.evaluate_every = (
+            W.BoundedIntText(value, min=low, max=1_000_000, description=words, **_NARROW)
+            for value, low, words in (
+                (100, 1, "Records in all"),
+                (20, 1, "Records in a batch"),
+                (0, 0, "Measure after every"),
+            )
+        )
+        self.editors = W.Text(
+            self.session.hyperparameters.editor, description="Editors", **_WIDE,
+            tooltip="separated by commas: alphaedit, memit +previous-keys",
+        )  # fmt: skip
+        self.at_end = W.Text(
+            description="At the end alone",
+            placeholder="none (such as fluency, consistency)",
+            **_WIDE,
+        )
+        self.metrics = W.Text(
+            description="Metrics",
+            placeholder="the data set's usual ones",
+            **_WIDE,
+        )
+        self.compat = W.Dropdown(
+            description="Definitions",
+            options=[("as in the papers", "paper"), ("EasyEdit's", "easyedit")],
+            tooltip="by whose definitions the usual metrics are chosen",
+            **_WIDE,
+        )
+        self.references = W.Text(
+            description="Reference texts", placeholder="none (JSON, for the consistency)", **_WIDE
+        )
+        self.perplexity = W.Text(description="Text for perplexity", placeholder="none", **_WIDE)
+        self.drift = W.Text(
+            description="Text for drift",
+            placeholder="text set aside (none: no drift)", **_WIDE,
+        )  # fmt: skip
+        self.ability = W.Text(
+            description="Tasks of general ability", placeholder="none (a folder of JSON)", **_WIDE
+        )
+        self.folder = W.Text("experiment", description="Kept in the folder", **_WIDE)
+        self.run_button = button(
+            "Run the experiment", "run-experiment", self.guarded("experiment", self.run),
+            style="primary", help="goes on with what the folder holds",
+        )  # fmt: skip
+        self.cancel_button = button("Cancel", "cancel-experiment", lambda *_: self.state.cancel())
+        self.open_button = button(
+            "Show what the folder holds", "open-experiment", self.guarded("experiment", self.look)
+        )
+        self._about, self._status, self._shown = W.HTML(), W.HTML(), W.HTML()
+        self.show(
+            W.HTML(
+                "<h3>Sequential experiment</h3><p class='ae-quiet'>Writes the records of a data "
+                "set into the unedited model, batch after batch, with one editor after another, "
+                "and measures what that did. It goes on where it was stopped; your own edits are "
+                "put back.</p>"
+            ),
+            self.dataset,
+            self._about,
+            self.path,
+            self.choices,
+            row(self.edits, self.batch_size, self.evaluate_every),
+            self.editors,
+            W.HTML(
+                "<p class='ae-quiet'>Editors are separated by commas, each with its switches where "
+                "they are not as published: <code>alphaedit, memit +previous-keys</code>. Measured "
+                "is at the end, and after every so many records where that is not 0; of the "
+                "metrics, long texts (fluency, consistency) take most of the time.</p>"
+            ),
+            self.metrics,
+            self.compat,
+            self.at_end,
+            self.references,
+            self.perplexity,
+            self.drift,
+            self.ability,
+            self.folder,
+            row(self.run_button, self.cancel_button, self.open_button, self._status),
+            self._shown,
+        )
+        self.dataset.observe(lambda _: self._say_dataset(), "value")
+        self.state.observe(self._job_moved, ["ticks"])
+        self._say_dataset()
+        self._job_moved()
+
+    # -- from Python -----------------------------------------------------------------------------
+
+    @property
+    def methods(self) -> tuple[HyperParameters, ...]:
+        """Hyperparameters of the editors; threshold, text and seed are the session's.
+
+        Raises:
+            InputError: if there is no such editor, or none is named.
+        """
+        present, model = self.session.hyperparameters, self.session.model
+        names = listed(self.editors.value)
+        if not names:
+            raise InputError('field "Editors" names none; give for example alphaedit, memit')
+        return tuple(settled(parse_method(name, model), present) for name in names)
+
+    def run(self, block: bool = False) -> Job[Findings]:
+        """Run the experiment, or go on with it.
+
+        Args:
+            block: wait until it is done, and raise what it raised.
+
+        Raises:
+            InputError: if a field cannot be used; nothing was started.
+            SessionError: if another job runs.
+        """
+        metrics = listed(self.metrics.value)
+        for name in metrics:
+            metric_class(name)
+        plan = Plan(
+            self.methods,
+            self.edits.value,
+            self.batch_size.value,
+            self.evaluate_every.value or None,
+            metrics,
+            listed(self.at_end.value),
+            self.compat.value,
+            seed=self.session.hyperparameters.seed,
+        )
+        # Without a file the published one is meant, which is fetched as part of the job.
+        name = self.path.value.strip()
+        path = Path(name).expanduser() if name else None
+        silent = Monitor(show=None)
+        reader = dataset(self.dataset.value, **choices(self.choices.value))
+        check_at_end(plan.at_end, metrics or metrics_for(reader.name, plan.compat))
+        read = partial(read_records, path, reader, plan.edits, fetch=True)
+        known = None if path is None else read(monitor=silent)  # refused now if it cannot be used
+        if not self.folder.value.strip():
+            raise InputError('field "Kept in the folder" is empty; give a folder')
+        folder = Path(self.folder.value.strip()).expanduser()
+        probes = Probes(
+            running_text(self.perplexity.value),
+            tasks(self.ability.value),
+            references(self.references.value),
+            drift=drift_text(self.drift.value, self.session.hyperparameters.text),
+        )
+        session = self.session
+
+        def work(monitor: Monitor) -> Findings:
+            records = read(monitor=monitor) if known is None else known
+            with session.lent() as model:
+                found = run_experiment(model, records, plan, folder, probes, monitor)
+            save_report(found)
+            return found
+
+        return self.state.start("experiment", work, self._show_found, block=block)
+
+    def look(self) -> Findings:
+        """Show what the folder holds.
+
+        Raises:
+            InputError: if it holds no experiment.
+        """
+        found = load_experiment(Path(self.folder.value.strip()).expanduser())
+        self._show_found(found)
+        return found
+
+    def summary(self) -> str:
+        if self.findings is None:
+            return f"ExperimentPanel({self.dataset.value}: nothing run yet)"
+        word = "complete" if self.findings.complete else "not complete"
+        return f"ExperimentPanel({', '.join(self.findings.plan.names())}: {word})"
+
+    def static_html(self) -> str:
+        if self.findings is None:
+            return super().static_html()
+        # The paper's columns and what the edits did to all else; the screen shows every measure.
+        headings, rows = paper_table(self.findings)
+        shown = (*headings, "perplexity", SHIFTS["kl"])
+        return html_table(headings, rows) + curves_html(self.findings, shown)
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _say_dataset(self) -> None:
+        chosen = datasets()[self.dataset.value]
+        words = f"{chosen.title}: {chosen.about} ({chosen.source})"
+        known = [f"{name}={value}" for name, own in chosen.options.items() for value in own]
+        self.choices.placeholder = f"none (there are {', '.join(known)})" if known else "none"
+        self._about.value = f"<p class='ae-quiet'>{text('dataset', words, role='', tag='span')}</p>"
+
+    def _job_moved(self, *_: Any) -> None:
+        engaged, job = self.state.engaged, self.state.job
+        self.run_button.disabled = engaged
+        mine = job is not None and job.name == "experiment"
+        self.cancel_button.disabled = not (mine and self.state.busy)
+        if mine and job is not None:
+            words = job.state
+            if self.state.busy:
+                whole = next((stage for stage in job.stages if stage.name == "experiment"), None)
+                batches = "" if whole is None else f"batch {whole.done:.0f} / {whole.total:.0f}"
+                words = ", ".join(filter(None, [batches, job.where, job.time_left]))
+            elif job.state == "cancelled":
+                words = "cancelled; run it again to go on"
+            self._status.value = text("experiment-state", words, tag="span")
+
+    def _show_found(self, findings: Findings) -> None:
+        self.findings = findings
+        word = "" if findings.complete else " Run it to go on."
+        where = f"{about(findings)} Kept in {findings.folder}.{word}"
+        self._shown.value = (
+            text("experiment-folder", where, tag="p")
+            + table(*paper_table(findings), "experiment-table", "In the layout of the paper")
+            + curves_html(findings)
+            + retention_html(findings, held(findings))
+            + "<details><summary>Everything measured</summary>"
+            + table(*whole_table(findings), "experiment-whole")
+            + "</details><details><summary>What the numbers are</summary>"
+            + table(*cards(findings.metrics), "experiment-cards")
+            + table(*other_cards(findings), "experiment-other-cards")
+            + "</details>"
+        )

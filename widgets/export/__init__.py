@@ -1,0 +1,1 @@
+"""The tab Export: scripts, sessions, facts, reports and models."""

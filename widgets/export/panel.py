@@ -1,0 +1,441 @@
+"""Take everything away: as Python, as data, as a report, as a session or as an edited model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import ipywidgets as W
+
+from alphaedit_core.data.fact_files import facts_text
+from alphaedit_core.data.facts import Fact
+from alphaedit_core.display.escaping import escape
+from alphaedit_core.errors import InputError, SessionError
+from alphaedit_core.evaluation.probes import ProbeRow, Probes, probes_of
+from alphaedit_core.export import hugging_face as export
+from alphaedit_core.export.script import to_python, to_record
+from alphaedit_core.export.session_report import model_card, report_html
+from alphaedit_core.progress import Monitor
+from alphaedit_core.session import files as ledger
+from alphaedit_core.session.session import EditSession
+from alphaedit_core.storage.json_text import to_json
+from widgets.components.download import Download
+from widgets.components.panel import Panel, button, row, text
+from widgets.jobs import Job
+from widgets.state import State
+
+R = TypeVar("R")
+
+#: Characters of the script that the page shows; a file has all of them.
+_SHOWN = 50_000
+_NAMED = {"style": {"description_width": "initial"}}
+_FOLDER = {**_NAMED, "layout": W.Layout(width="360px")}
+
+
+class ExportPanel(Panel):
+    """A script that makes the edits again, files to download, folders to write and to load.
+
+    Args:
+        source: the session, or a shared state.
+        loaded: given the session that was loaded from a folder; None where there is no place for
+            another session, and none can be loaded.
+    """
+
+    name = "export"
+    title = "Export"
+
+    def __init__(
+        self,
+        source: EditSession | State,
+        loaded: Callable[[EditSession], None] | None = None,
+    ) -> None:
+        super().__init__(source)
+        self._loaded = loaded
+        self._opened = False
+        self._status = W.HTML()
+        self._code = W.Textarea(
+            description="Python", rows=16, continuous_update=False,
+            layout=W.Layout(width="100%"), **_NAMED,
+        )  # fmt: skip
+        self._code.add_class("ae-code")
+        self._folder = W.Text("alphaedit-session", description="Session folder", **_FOLDER)
+        self._model_folder = W.Text("alphaedit-model", description="Model folder", **_FOLDER)
+        self._with_probes = W.Checkbox(
+            False,
+            description="Report measures paraphrases and neighbours",
+            indent=False,
+            layout=W.Layout(width="auto"),
+            **_NAMED,
+        )
+        self.save_button = button("Save session", "save-session", self._press(self.save))
+        self.load_button = button("Load session", "load-session", self._press(self.load))
+        self.model_button = button(
+            "Save edited model", "save-model", self._press(self.save_model)
+        )  # fmt: skip
+        self.downloads = self._make_downloads()
+        self.show(*self._rows())
+        # Shown to be copied; what is typed into it is put back.
+        self._code.observe(lambda _: self._show_code(), "value")
+        self.state.observe(
+            lambda _: self._show_code(),
+            ["drafts", "revision", "threshold_changes", "method_changes"],
+        )
+        self.state.observe(self._lock, ["ticks"])
+        self._lock()
+
+    def _make_downloads(self) -> dict[str, Download]:
+        """Buttons that save a file, by the hook of each."""
+        files: dict[str, tuple[str, str, str, Callable[[], str]]] = {
+            "python": ("Download the script", "edits.py", "text/x-python", lambda: self.code),
+            "json": ("Session as JSON", "session.json", "application/json", self.json),
+            "facts-json": (
+                "Facts as JSON", "facts.json", "application/json", lambda: self.facts("json")
+            ),
+            "facts-csv": ("Facts as CSV", "facts.csv", "text/csv", lambda: self.facts("csv")),
+            "card": ("Model card fragment", "card.md", "text/markdown", self.card),
+        }  # fmt: skip
+        made: dict[str, Download] = {}
+        for hook, (label, name, kind, content) in files.items():
+
+            def send(hook: str = hook, name: str = name, kind: str = kind,
+                     content: Callable[[], str] = content) -> None:  # fmt: skip
+                self._require_free()
+                made[hook].deliver(f"alphaedit-{name}", content(), kind)
+                self._say(f"alphaedit-{name} was handed to the browser")
+
+            made[hook] = Download(label, f"download-{hook}", self.guarded("download", send))
+        made["report"] = Download(
+            "Report as HTML", "download-report", self._press(self._download_report)
+        )
+        return made
+
+    def _rows(self) -> list[W.Widget]:
+        downloads = self.downloads
+        files = [downloads[h] for h in ("json", "facts-json", "facts-csv", "card", "report")]
+        keep = [self._folder, self.save_button]
+        if self._loaded is not None:
+            keep.append(self.load_button)
+        return [
+            W.HTML(
+                "<h3>Export</h3><p class='ae-quiet'>This script makes the applied edits again "
+                "without the workbench, and says whether the weights are the same bit for bit; "
+                "facts that are ready but not applied come last.</p>"
+            ),
+            self._code,
+            row(downloads["python"], self._status),
+            W.HTML(
+                "<h3>Files</h3><p class='ae-quiet'>Saved by the browser; the report is one page "
+                "that fetches nothing.</p>"
+            ),
+            row(*files),
+            self._with_probes,
+            W.HTML(
+                "<h3>Folders</h3><p class='ae-quiet'>Written where the kernel runs. A session can "
+                "be loaded again with all its edits and undone; an edited model is a Hugging Face "
+                "directory.</p>"
+            ),
+            row(*keep),
+            row(self._model_folder, self.model_button),
+        ]
+
+    # -- from Python -----------------------------------------------------------------------------
+
+    @property
+    def code(self) -> str:
+        """Python source that makes the applied edits again, and the facts that are ready."""
+        return to_python(self.session, self.drafts)
+
+    @property
+    def drafts(self) -> list[Fact]:
+        """Facts that are ready and not in the model."""
+        applied = {fact.id for fact in self._applied_facts()}
+        return [fact for fact in self.state.facts if fact.id not in applied]
+
+    @property
+    def folder(self) -> str:
+        """Where a session is saved to and loaded from."""
+        return str(self._folder.value)
+
+    @folder.setter
+    def folder(self, value: str | Path) -> None:
+        self._folder.value = str(value)
+
+    @property
+    def model_folder(self) -> str:
+        """Where the edited model is written to."""
+        return str(self._model_folder.value)
+
+    @model_folder.setter
+    def model_folder(self, value: str | Path) -> None:
+        self._model_folder.value = str(value)
+
+    @property
+    def with_probes(self) -> bool:
+        """Whether a report measures paraphrases and neighbours of all applied facts."""
+        return bool(self._with_probes.value)
+
+    @with_probes.setter
+    def with_probes(self, value: bool) -> None:
+        self._with_probes.value = value
+
+    def json(self) -> str:
+        """The session as one JSON object: schema, model, seeds, versions, numbers, facts.
+
+        Raises:
+            SessionError: if a job runs.
+        """
+        self._require_free()
+        record = to_record(self.session, self.drafts)
+        return to_json(record, indent=1) + "\n"
+
+    def facts(self, layout: str = "json") -> str:
+        """The facts of the table, or where it has none, those in the model, as a file's text.
+
+        Args:
+            layout: ``json``, ``jsonl`` or ``csv``.
+
+        Raises:
+            InputError: if there are no facts, or they cannot be written in this layout.
+            SessionError: if a job runs.
+        """
+        self._require_free()
+        facts = self.state.facts or self._applied_facts()
+        if not facts:
+            raise InputError("there are no facts to export; enter one under Facts")
+        return facts_text(facts, layout)
+
+    def card(self) -> str:
+        """Markdown for the card of the edited model.
+
+        Raises:
+            SessionError: if a job runs.
+        """
+        self._require_free()
+        return model_card(self.session)
+
+    def report(self) -> str:
+        """The report as one HTML page; waits for the spectra, and the probes if they are wanted.
+
+        Raises:
+            SessionError: if another job runs.
+        """
+        job = self._report(block=True)
+        assert job.result is not None
+        return job.result
+
+    def save(self, folder: str | Path | None = None, block: bool = False) -> Job[Path]:
+        """Write the session to a folder; one that is there is replaced, if it is of this model.
+
+        Args:
+            folder: None for the one on the screen.
+            block: wait until it is written, and raise what went wrong.
+
+        Raises:
+            InputError: if something else is in the folder.
+            SessionError: if another job runs.
+        """
+        place, session = self._place(self._folder, folder), self.session
+        _check_session_place(place, session)
+
+        def work(monitor: Monitor) -> Path:
+            with monitor.stage("saving the session", 1), session.model.in_use():
+                session.save(place)
+            return place
+
+        return self._start("save session", work, f"session saved in {place}", block=block)
+
+    def load(self, folder: str | Path | None = None, block: bool = False) -> Job[EditSession]:
+        """Show a saved session instead of this one, on the same model; this one is closed.
+
+        If it cannot be loaded, everything is as before.
+
+        Args:
+            folder: None for the one on the screen.
+            block: wait until it is loaded, and raise what went wrong.
+
+        Raises:
+            FingerprintError: if it belongs to another model; names both.
+            CorruptFileError: if a file of it is damaged.
+            InputError: if there is no session.
+            SessionError: if another job runs, or there is no place for another session.
+        """
+        loaded = self._loaded
+        if loaded is None:
+            raise SessionError(
+                "this panel has no place for another session; use EditSession.load(folder)"
+            )
+        place, session = self._place(self._folder, folder), self.session
+
+        def work(monitor: Monitor) -> EditSession:
+            with monitor.stage("loading the session", 1):
+                return _exchanged(session, place, monitor)
+
+        said = f"session loaded from {place}"
+        return self._start("load session", work, said, loaded, block=block)
+
+    def save_model(self, folder: str | Path | None = None, block: bool = False) -> Job[Path]:
+        """Write the model with its applied edits as a Hugging Face directory.
+
+        Args:
+            folder: None for the one on the screen; a new one, or an earlier export.
+            block: wait until it is written, and raise what went wrong.
+
+        Raises:
+            InputError: if something else is in the folder.
+            SessionError: if another job runs.
+        """
+        place, session = self._place(self._model_folder, folder), self.session
+        export.check_folder(place)
+
+        def work(monitor: Monitor) -> Path:
+            with session.model.in_use():
+                export.model(session, place, monitor)
+            return place
+
+        return self._start("save model", work, f"edited model saved in {place}", block=block)
+
+    def opened(self) -> None:
+        if not self._opened:
+            self._opened = True
+            self._show_code()
+
+    def summary(self) -> str:
+        lines = len(self.code.splitlines())
+        waiting = len(self.drafts)
+        return (
+            f"ExportPanel(edits: {self.session.applied}, facts not applied: {waiting}, "
+            f"script: {lines} lines)"
+        )
+
+    def static_html(self) -> str:
+        return f"<pre>{escape(_cut(self.code))}</pre>"
+
+    # -- work ------------------------------------------------------------------------------------
+
+    def _start(
+        self,
+        name: str,
+        work: Callable[[Monitor], R],
+        said: str,
+        done: Callable[[R], None] = lambda _: None,
+        *,
+        block: bool,
+    ) -> Job[R]:
+        """Start a job that says here, too, how it ended."""
+
+        def ended(job: Job[R]) -> None:
+            failure = job.failure
+            self._say(said if job.state == "done" else failure.message if failure else job.state)
+
+        return self.state.start(name, work, done, block=block, ended=ended)
+
+    def _report(
+        self, done: Callable[[str], None] = lambda _: None, block: bool = False
+    ) -> Job[str]:
+        session, facts = self.session, self._applied_facts()
+        with_probes, applied = self.with_probes, self.session.applied
+
+        def work(monitor: Monitor) -> str:
+            # Those of applied edits are in the cache; for none they would take minutes.
+            spectra = session.spectra(monitor) if applied else session.known_spectra
+            rows: list[ProbeRow] | None = None
+            if with_probes:
+                probes = Probes(session)
+                rows = [
+                    found
+                    for fact in facts
+                    for found in probes.measure(fact, probes_of(fact), 0, applied, monitor)
+                ]
+            return report_html(session, spectra, rows)
+
+        return self.state.start("report", work, done, block=block)
+
+    def _download_report(self) -> None:
+        button = self.downloads["report"]
+
+        def done(page: str) -> None:
+            button.deliver("alphaedit-report.html", page, "text/html")
+            self._say("alphaedit-report.html was handed to the browser")
+
+        self._report(done)
+
+    def _require_free(self) -> None:
+        if self.state.engaged and self.state.job is not None:
+            doing = self.state.job.name
+            raise SessionError(f"{doing} is running; export when it has ended, or cancel it")
+
+    def _applied_facts(self) -> list[Fact]:
+        return export.facts_in_model(self.session)
+
+    def _place(self, field: W.Text, folder: str | Path | None) -> Path:
+        written = str(field.value if folder is None else folder).strip()
+        if not written:
+            raise InputError("no folder is named; type one")
+        return Path(written).expanduser()
+
+    # -- what is shown ---------------------------------------------------------------------------
+
+    def _press(self, action: Callable[..., Any]) -> Callable[..., None]:
+        """A callback that says what is wrong here, where it was pressed, too."""
+
+        def act() -> None:
+            self._say("")
+            try:
+                action()
+            except (InputError, SessionError) as error:
+                self._say(str(error))
+                raise
+
+        return self.guarded("export", act)
+
+    def _show_code(self) -> None:
+        if self._opened:
+            code = _cut(self.code)
+            if self._code.value != code:
+                self._code.value = code
+
+    def _lock(self, *_: Any) -> None:
+        engaged = self.state.engaged
+        for widget in (self.save_button, self.load_button, self.model_button):
+            widget.disabled = engaged
+        for download in self.downloads.values():
+            download.disabled = engaged
+
+    def _say(self, words: str) -> None:
+        self._status.value = text("export-state", words, tag="span")
+
+
+def _cut(code: str) -> str:
+    if len(code) <= _SHOWN:
+        return code
+    shown = code[:_SHOWN].rpartition("\n")[0]
+    return f"{shown}\n# … cut here; the downloaded script has all {len(code.splitlines())} lines.\n"
+
+
+def _check_session_place(place: Path, session: EditSession) -> None:
+    """Refuse a folder that cannot be written to without loss."""
+    ledger.check_place(place)
+    if ledger.is_session(place):
+        there = ledger.load_manifest(place)
+        if there["fingerprint"] != session.model.fingerprint:
+            raise InputError(
+                f'session {place}: holds a session of "{there["model"]}", not of '
+                f'"{session.model.name}"; give a new folder'
+            )
+
+
+def _exchanged(session: EditSession, place: Path, monitor: Monitor) -> EditSession:
+    """The saved session on the model of another, which is closed; or that one again, as it was."""
+    model = session.model
+    with model.in_use():
+        held, applied = model.holder is session, session.applied
+        if held:
+            session.close()
+        try:
+            return EditSession.load(place, model, monitor=monitor)
+        except BaseException:
+            if held:
+                model.holder = session
+                session.restore(applied)
+            raise

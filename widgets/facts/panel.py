@@ -1,0 +1,510 @@
+"""The facts table: type, paste, load or upload facts, and see what each of them still needs."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import ipywidgets as W
+
+from alphaedit_core.data.fact_files import example_facts, facts_from_bytes
+from alphaedit_core.data.facts import Fact
+from alphaedit_core.data.templates import filled, stripped
+from alphaedit_core.display.escaping import escape
+from alphaedit_core.errors import AlphaEditError, InputError
+from alphaedit_core.model.tokenization import control_tokens
+from alphaedit_core.session.session import EditSession
+from widgets.components.panel import Panel, button, row, table, text
+from widgets.components.upload import Upload
+from widgets.fact_drafts import DRAFT, Draft
+from widgets.jobs import Job
+from widgets.state import State
+
+from .paste import drafts_from_text
+from .rows_editor import FactsEditor
+from .status import counted, rows, statuses
+from .table import FIELDS, FactRows
+from .target_tokens import Split, split_target
+from .true_targets import old_targets, open_prompt
+
+#: Rows that are shown; a page of more would be slow.
+_SHOWN = 500
+
+
+class FactsPanel(Panel):
+    """The rows of all facts, each with what it needs, and what an edit made of it.
+
+    Example:
+        >>> panel = FactsPanel(session)  # doctest: +SKIP
+        >>> panel.add("Eiffel Tower", "{} is in the city of", "Rome")  # doctest: +SKIP
+        0
+        >>> panel.statuses  # doctest: +SKIP
+        ['ready']
+
+    Rows count from 0 here, as Python counts; on the screen they are numbered from 1.
+    """
+
+    name = "facts"
+    title = "Facts"
+
+    def __init__(self, source: EditSession | State) -> None:
+        super().__init__(source)
+        self._rows = FactRows(self.state)
+        self._splits: dict[tuple[str, str], Split] = {}
+        self._control: list[str] | None = None
+        self._said = ""
+        self.editor = FactsEditor(self._asked)
+        self._count, self._chosen, self._message = W.HTML(), W.HTML(), W.HTML()
+        self.show(
+            W.HTML(
+                "<h3>Facts</h3><p class='ae-quiet'>What the model is to say from now on: after the "
+                "prompt, with the subject in place of <code>{}</code>, comes the new target. Type "
+                "into the last row, or load some.</p>"
+            ),
+            self._buttons(),
+            self._paste_box(),
+            row(self._count, self._chosen),
+            self._message,
+            self.editor,
+        )
+        self.state.observe(self._redraw, ["drafts", "revision"])
+        self.state.observe(self._other_session, ["session"])
+        self.state.observe(self._show_selected, ["selected"])
+        self.state.observe(self._lock_buttons, ["ticks"])
+        self._redraw()
+
+    # What stands above the table does not move when rows are added, so that a click that follows
+    # typing meets its button.
+
+    def _buttons(self) -> W.Widget:
+        self.add_button = button(
+            "Add", "add", self._tried("add", self._next_row), help="go to the empty row"
+        )
+        self.examples_button = button(
+            "Load examples", "examples", self._tried("load examples", self.load_examples),
+            help="facts that come with the workbench",
+        )  # fmt: skip
+        self.paste_button = button(
+            "Paste", "paste", lambda *_: self._toggle_paste(), help="paste rows or JSON"
+        )
+        self.upload_button = Upload(
+            "Upload", "upload", self._take_upload, lambda error: self._say(str(error), wrong=True),
+            accept=".json,.jsonl,.ndjson,.csv,.tsv,.txt",
+            help="facts as JSON, JSON lines, CSV or lines with tabs",
+            too_large=(
+                "put it where the kernel runs and read it in a cell: "
+                'wb.facts = read_facts("facts.json")'
+            ),
+        )  # fmt: skip
+        self.fill_button = button(
+            "Fill old targets", "fill", self._tried("old targets", self.fill_old_targets),
+            help="ask the unedited model what it says now",
+        )  # fmt: skip
+        self.clear_button = button("Clear", "clear", self._tried("clear", self.clear))
+        self.back_button = button(
+            "Bring back", "bring-back", self._tried("bring back", self.bring_back),
+            help="put the rows back that were deleted last",
+        )  # fmt: skip
+        return row(
+            self.add_button, self.examples_button, self.paste_button, self.upload_button,
+            self.fill_button, self.clear_button, self.back_button,
+        )  # fmt: skip
+
+    def _paste_box(self) -> W.Widget:
+        self.paste_area = W.Textarea(
+            description="Rows to add",
+            placeholder=(
+                "one fact a line: subject, prompt, target and, if you like, old target, with tabs "
+                "between them; or JSON"
+            ),
+            continuous_update=True,
+            style={"description_width": "initial"},
+            layout=W.Layout(width="min(100%, 640px)"),
+        )
+        self.paste_rows_button = button(
+            "Add these rows", "add-pasted", self._tried("paste", self._take_pasted), style="primary"
+        )
+        self._pasting = row(self.paste_area, self.paste_rows_button, hook="paste-box")
+        self._pasting.layout.display = "none"
+        return self._pasting
+
+    # -- from Python -----------------------------------------------------------------------------
+
+    @property
+    def drafts(self) -> tuple[Draft, ...]:
+        """All rows as they are typed, ready or not."""
+        return tuple(self.state.drafts)
+
+    @drafts.setter
+    def drafts(self, drafts: Sequence[Draft]) -> None:
+        self.state.drafts = tuple(drafts)
+        if self.selected == -1 and drafts:
+            self.select(0)
+
+    @property
+    def facts(self) -> list[Fact]:
+        """The facts of all rows that are ready."""
+        return self.state.facts
+
+    @facts.setter
+    def facts(self, facts: Sequence[Fact]) -> None:
+        self.state.facts = facts
+
+    @property
+    def selected(self) -> int:
+        """The selected row, from 0; -1 for none."""
+        return int(self.state.selected)
+
+    @selected.setter
+    def selected(self, index: int) -> None:
+        self.select(index)
+
+    @property
+    def message(self) -> str:
+        """What was last said of the table, in words."""
+        return self._said
+
+    @property
+    def statuses(self) -> list[str]:
+        """One for each row: ``draft``, ``needs: …``, ``ready``, ``applied`` or ``failed``.
+
+        The last two are about the edits that are in the model now.
+        """
+        return statuses(self.state.drafts, self.session)
+
+    def add(
+        self,
+        subject: str,
+        prompt: str,
+        target: str,
+        target_true: str = "",
+        group: str = "",
+        paraphrases: Sequence[str] = (),
+        neighbours: Sequence[str] = (),
+    ) -> int:
+        """Add a row; it may still need something.
+
+        Returns:
+            Its index, from 0.
+        """
+        draft = Draft(
+            subject, prompt, target, target_true, group, tuple(paraphrases), tuple(neighbours)
+        )
+        return self._rows.extend([draft])
+
+    def change(self, index: int, **fields: Any) -> None:
+        """Set fields of a row, as typing does.
+
+        Raises:
+            InputError: if there is no such row or field.
+        """
+        self._rows.change(index, **fields)
+
+    def paste(self, text: str) -> int:
+        """Add the facts of a text: lines with tabs, or JSON; see :mod:`widgets.facts.paste`.
+
+        Returns:
+            How many rows were added.
+
+        Raises:
+            InputError: if a line cannot be used; names it. No row is added then.
+        """
+        return self._added(drafts_from_text(text))
+
+    def upload(self, name: str, content: bytes) -> int:
+        """Add the facts of a file: JSON, JSON lines, CSV, or lines with tabs.
+
+        Args:
+            name: what the file is called; its suffix tells the format.
+            content: what it holds, in UTF-8.
+
+        Returns:
+            How many rows were added.
+
+        Raises:
+            InputError: if the file cannot be used; names it and the place. No row is added then.
+        """
+        if not name.lower().endswith((".tsv", ".txt")):
+            ignored: list[str] = []
+            facts = facts_from_bytes(content, name, warn=ignored.append)
+            added = self._added([Draft.of(fact) for fact in facts])
+            if ignored:
+                self._say("; ".join([f"{rows(added)} added", *ignored]))
+            return added
+        try:
+            drafts = drafts_from_text(content.decode("utf-8-sig"))
+        except UnicodeDecodeError as error:
+            raise InputError(f"{name}: not UTF-8 at byte {error.start}; save it in UTF-8") from None
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from None
+        return self._added(drafts)
+
+    def load_examples(self) -> int:
+        """Add the packaged facts, but for those about what a row is about already.
+
+        Returns:
+            How many rows were added.
+        """
+        there = {draft.fact().slot for draft in self.state.drafts if not draft.need}
+        found = [Draft.of(fact) for fact in example_facts() if fact.slot not in there]
+        if not found:
+            self._say("all examples are there already")
+            return 0
+        return self._added(found)
+
+    def duplicate(self, index: int) -> int:
+        """Put a copy of a row under it, and select it; it needs another subject or prompt.
+
+        Returns:
+            Index of the copy.
+
+        Raises:
+            InputError: if there is no such row.
+        """
+        self._rows.duplicate(index)
+        self._say(f"row {index + 2} is a copy of row {index + 1}; change its subject or prompt")
+        return index + 1
+
+    def delete(self, index: int) -> None:
+        """Take a row out; :meth:`bring_back` puts it back. A fact that was written stays written.
+
+        Raises:
+            InputError: if there is no such row.
+        """
+        self._rows.delete(index)
+        self._say(f"row {index + 1} deleted; Bring back puts it back")
+
+    def clear(self) -> None:
+        """Take all rows out; :meth:`bring_back` puts them back."""
+        gone = self._rows.clear()
+        said = f"{rows(gone)} deleted; Bring back puts them back"
+        self._say(said if gone else "there is no row to delete")
+
+    def bring_back(self) -> int:
+        """Put the rows back that were deleted last.
+
+        Returns:
+            How many.
+        """
+        back = self._rows.bring_back()
+        self._say(f"{rows(back)} brought back" if back else "nothing was deleted")
+        return back
+
+    def select(self, index: int) -> None:
+        """Make a row the one that all panels look at; -1 for none.
+
+        Raises:
+            InputError: if there is no such row.
+        """
+        if index != -1:
+            self._rows.require(index)
+        self.state.selected = index
+
+    def tokens(self, index: int) -> list[str]:
+        """The tokens of a row's target, spaces as ``·`` and line ends as ``↵``; [] without one.
+
+        Raises:
+            InputError: if there is no such row.
+        """
+        self._rows.require(index)
+        return list(self._tokens(self.state.drafts[index]).texts)
+
+    def fill_old_targets(self, block: bool = False) -> Job[list[str]] | None:
+        """Ask the unedited model for the old target of every row that has none.
+
+        It is the first word, or the whole name, of what the model says; see
+        :func:`~widgets.facts.true_targets.first_words`. A row stays empty where the model says no
+        word, or says the new target already. Typing may go on meanwhile.
+
+        Args:
+            block: wait until it is done, and raise what it raised.
+
+        Returns:
+            The job; None if no row needs it.
+
+        Raises:
+            SessionError: if another job runs.
+        """
+        prompts = list(dict.fromkeys(filter(None, map(open_prompt, self.state.drafts))))
+        if not prompts:
+            self._say("no row with a subject and a prompt is without an old target")
+            return None
+        session = self.session
+        return self.state.start(
+            "old targets",
+            lambda monitor: old_targets(session, prompts, monitor),
+            lambda words: self._fill(dict(zip(prompts, words, strict=True))),
+            block=block,
+        )
+
+    def summary(self) -> str:
+        count, chosen = rows(len(self._rows)), self._subject()
+        return f"FactsPanel({count}, {len(self.facts)} ready, selected: {chosen})"
+
+    def static_html(self) -> str:
+        headings = ("", "subject", "prompt", "target", "old target", "group", "status")
+        cells = [
+            (str(number), *(_whole(getattr(draft, name)) for name in FIELDS), status)
+            for number, (draft, status) in enumerate(
+                zip(self.state.drafts, self.statuses, strict=True), 1
+            )
+        ]
+        return table(headings, cells, "facts", f"Facts, selected: {self._subject()}")
+
+    # -- from the browser ------------------------------------------------------------------------
+
+    def _asked(self, request: Mapping[str, Any]) -> None:
+        """What a row in the browser asks for; a request that is not understood does nothing."""
+        self._tried("facts", lambda: self._answer(request))()
+
+    def _answer(self, request: Mapping[str, Any]) -> None:
+        doing, key = request.get("do"), request.get("key")
+        field, words = request.get("field"), request.get("value")
+        actions: dict[Any, Callable[[int], object]] = {
+            "select": self.select,
+            "duplicate": self.duplicate,
+            "delete": self.delete,
+        }
+        if doing == "paste" and isinstance(request.get("text"), str):
+            self.paste(request["text"])
+        elif doing == "type" and field in FIELDS and isinstance(words, str):
+            self._rows.type(key, str(field), _whole(words))
+        elif doing in actions:
+            actions[doing](self._rows.index(key))
+
+    def _next_row(self) -> None:
+        wanting = [(n, status) for n, status in enumerate(self.statuses, 1) if ":" in status]
+        if wanting:
+            self._say("; ".join(f"row {n} {status}" for n, status in wanting[:3]))
+        else:
+            self._say(f"row {len(self._rows) + 1} is empty, type the next fact there")
+        self.editor.focus(self._rows.keys(self.state.drafts)[-1])
+
+    def _toggle_paste(self) -> None:
+        hidden = self._pasting.layout.display == "none"
+        self._pasting.layout.display = "" if hidden else "none"
+
+    def _take_pasted(self) -> None:
+        self.paste(self.paste_area.value)
+        self.paste_area.value = ""
+
+    def _take_upload(self, name: str, content: bytes) -> None:
+        self._tried("upload", lambda: self.upload(name, content))()
+
+    def _tried(self, doing: str, action: Callable[[], object]) -> Callable[..., None]:
+        """A callback that says on the panel itself why it did nothing."""
+
+        def act() -> None:
+            try:
+                action()
+            except AlphaEditError as error:
+                self._say(str(error), wrong=True)
+
+        return self.guarded(doing, act)
+
+    def _added(self, new: Sequence[Draft]) -> int:
+        self._rows.extend(new)
+        self._say(f"{rows(len(new))} added")
+        return len(new)
+
+    def _fill(self, words: Mapping[str, str]) -> None:
+        done = self._rows.fill(words)
+        said = [f"old targets filled: {done.filled}"]
+        if done.already:
+            said.append(f"the model says the new target already: {done.already}")
+        if done.silent:
+            said.append(f"the model says no word: {done.silent}")
+        self._say("; ".join(said))
+
+    # -- what is shown ---------------------------------------------------------------------------
+
+    def _say(self, words: str, wrong: bool = False) -> None:
+        self._said = words
+        role, look = ("alert", "ae-warning") if wrong else ("status", "ae-quiet")
+        line = text("facts-message", words, role=role, tag="p")
+        self._message.value = f'<div class="{look}">{line}</div>'
+
+    def _other_session(self, *_: Any) -> None:
+        self._splits.clear()
+        self._control = None
+        self._redraw()
+
+    def _redraw(self, *_: Any) -> None:
+        # No lock: this may run in a job's thread while another panel, told of the same change,
+        # waits for that job to end. What changed meanwhile is drawn in a second round.
+        drafts: object = None
+        while drafts is not self.state.drafts:
+            drafts = self.state.drafts
+            self._draw(self.state.drafts)
+        self._lock_buttons()
+
+    def _draw(self, drafts: Sequence[Draft]) -> None:
+        keys, found = self._rows.keys(drafts), statuses(drafts, self.session)
+        shown = [self._row(*parts) for parts in zip(keys[:_SHOWN], drafts, found, strict=False)]
+        empty = self._row(keys[-1], Draft(), DRAFT) | {"new": True}
+        with self.editor.hold_sync():
+            self.editor.rows = [*shown, empty]
+            self._show_selected()
+        more = f"; the first {_SHOWN} are shown, all are used" if len(drafts) > _SHOWN else ""
+        self._count.value = text("facts-count", counted(found) + more, tag="span")
+
+    def _row(self, key: int, draft: Draft, status: str) -> dict[str, Any]:
+        split, old = self._tokens(draft), self._tokens(draft, draft.target_true)
+        also = [
+            f"{len(texts)} {name if len(texts) > 1 else name[:-1]}"
+            for name in ("paraphrases", "neighbours")
+            if (texts := getattr(draft, name))
+        ]
+        words = filled(draft.prompt, draft.subject), draft.target, draft.target_true
+        if self._control is None:
+            self._control = control_tokens(self.session.model.tokenizer)
+        found = [token for token in self._control if any(token in text for text in words)]
+        also += [f"control token {token}" for token in found]
+        return {
+            "key": key,
+            **{name: _whole(getattr(draft, name)) for name in FIELDS},
+            "status": status,
+            "tokens": list(split.texts),
+            "oldTokens": list(old.texts),
+            "extra": ", ".join(also),
+        }
+
+    def _show_selected(self, *_: Any) -> None:
+        index = self.state.selected
+        keys = self._rows.keys(self.state.drafts)
+        self.editor.selected = keys[index] if 0 <= index < len(keys) - 1 else -1
+        words = escape(self._subject())
+        self._chosen.value = f'<span data-testid="selected" role="status">selected: {words}</span>'
+
+    def _subject(self) -> str:
+        if not 0 <= self.selected < len(self.state.drafts):
+            return "none"
+        subject = _whole(self.state.drafts[self.selected].subject).strip()
+        return subject or f"row {self.selected + 1}"
+
+    def _lock_buttons(self, *_: Any) -> None:
+        empty = not self.state.drafts
+        self.clear_button.disabled = empty
+        self.back_button.disabled = not self._rows.removed
+        self.fill_button.disabled = self.state.busy or empty
+
+    def _tokens(self, draft: Draft, target: str | None = None) -> Split:
+        """The tokens of a draft's target, or another one; none without it, or without a prompt."""
+        prompt = _composed(filled(draft.prompt, draft.subject))
+        target = _composed(draft.target if target is None else target)
+        if not prompt or not target:
+            return Split()
+        known = prompt, target
+        if known not in self._splits:
+            self._splits[known] = split_target(self.session.model.tokenizer, prompt, target)
+        return self._splits[known]
+
+
+def _composed(words: str) -> str:
+    return unicodedata.normalize("NFC", stripped(_whole(words)))
+
+
+def _whole(words: str) -> str:
+    """A text without halves of surrogate pairs, which no message could carry."""
+    return words.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

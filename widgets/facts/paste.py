@@ -1,0 +1,71 @@
+"""Rows that are pasted: lines with tabs, as a spreadsheet copies them, or JSON."""
+
+from __future__ import annotations
+
+import json
+
+from alphaedit_core.data.fact_files import facts_from_bytes
+from alphaedit_core.errors import InputError
+from widgets.fact_drafts import Draft
+
+_COLUMNS = ("subject", "prompt", "target", "old target")
+
+
+def drafts_from_text(text: str) -> list[Draft]:
+    """The facts of a pasted text: all of them, or none.
+
+    Args:
+        text: lines ``subject<TAB>prompt<TAB>target[<TAB>old target]``, with or without a line of
+            headings; or a JSON list, one JSON object or JSON lines, as
+            :func:`~alphaedit_core.data.fact_files.read_facts` takes them.
+
+    Raises:
+        InputError: if a line cannot be used; names its number (blank lines count).
+    """
+    if not text.strip():
+        raise InputError("there is nothing to add; put lines or JSON into the box first")
+    if text.lstrip()[0] in "[{":
+        return [Draft.of(fact) for fact in facts_from_bytes(_listed(text), "pasted text")]
+    drafts: list[Draft] = []
+    for number, line in enumerate(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), 1):
+        cells = [cell.strip() for cell in line.split("\t")]
+        if not any(cells) or (not drafts and _headings(cells)):
+            continue
+        drafts.append(_draft(number, cells))
+    if not drafts:
+        raise InputError("there is nothing to add; put a fact under the headings")
+    return drafts
+
+
+def _listed(text: str) -> bytes:
+    """JSON text as bytes; one object that spans lines becomes a list of one."""
+    try:
+        if isinstance(json.loads(text), dict):
+            text = f"[{text}]"
+    except (ValueError, RecursionError):
+        pass  # JSON lines, or wrong: the reader says where
+    return text.encode("utf-8", "replace")
+
+
+def _headings(cells: list[str]) -> bool:
+    return tuple(cell.casefold() for cell in cells[:3]) == _COLUMNS[:3]
+
+
+def _draft(number: int, cells: list[str]) -> Draft:
+    """One line as a draft.
+
+    Raises:
+        InputError: if it is no fact.
+    """
+    while len(cells) > len(_COLUMNS) and not cells[-1]:
+        cells = cells[:-1]
+    if not 3 <= len(cells) <= len(_COLUMNS):
+        columns = "1 column" if len(cells) == 1 else f"{len(cells)} columns"
+        raise InputError(
+            f"line {number}: has {columns}, not 3 or 4; put one tab between {', '.join(_COLUMNS)}"
+        )
+    subject, prompt, target, target_true = [*cells, ""][: len(_COLUMNS)]
+    draft = Draft(subject, prompt, target, target_true)
+    if need := draft.need:
+        raise InputError(f"line {number}: needs {need}")
+    return draft

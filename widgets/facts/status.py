@@ -1,0 +1,53 @@
+"""What the rows of the facts table are, in words, by what the model holds now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from alphaedit_core.data.superseding import Standing
+from alphaedit_core.session.session import EditSession
+from widgets.fact_drafts import APPLIED, DRAFT, FAILED, READY, Draft, needs
+
+
+def statuses(drafts: Sequence[Draft], session: EditSession) -> list[str]:
+    """One for each draft: ``draft``, ``needs: …``, ``ready``, ``applied`` or ``failed``.
+
+    The last two are about the edits that are in the model now, and of these about the facts that
+    no later one has superseded.
+    """
+    entries = session.history[: session.applied]
+    outcomes = [outcome for entry in entries for outcome in entry.result.outcomes]
+    standing = Standing(batch for entry in entries for batch in entry.batches)
+    latest = {
+        (outcomes[at].fact.slot, outcomes[at].fact.id): APPLIED if outcomes[at].written else FAILED
+        for at in standing.positions
+    }
+    found = []
+    for draft, need in zip(drafts, needs(drafts), strict=True):
+        if draft.blank:
+            found.append(DRAFT)
+        elif need:
+            found.append(f"needs: {need}")
+        else:
+            fact = draft.fact()
+            found.append(latest.get((fact.slot, fact.id), READY))
+    return found
+
+
+def counted(found: Sequence[str]) -> str:
+    """How many rows are in which state: ``3 rows: 2 ready, 1 needs something``."""
+    if not found:
+        return "no facts yet"
+    words = [
+        f"{number} {word}"
+        for word in (READY, APPLIED, FAILED)
+        if (number := sum(status == word for status in found))
+    ]
+    if wanting := sum(status.startswith("needs") for status in found):
+        words.append(f"{wanting} {'needs' if wanting == 1 else 'need'} something")
+    return f"{rows(len(found))}: {', '.join(words) or 'empty'}"
+
+
+def rows(number: int) -> str:
+    """``1 row``, ``2 rows``."""
+    return f"{number} row" if number == 1 else f"{number} rows"

@@ -1,0 +1,226 @@
+"""The rows of the facts table as something to change, without any widget.
+
+The drafts themselves are the shared state's. What belongs to a table of them is here: a key for
+each row, by which a request of the page finds it however rows have moved since, and what was
+deleted last.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import count
+from typing import Any, NamedTuple
+
+from alphaedit_core.data.joining import bare
+from alphaedit_core.errors import InputError
+from alphaedit_core.integers import as_integer
+from widgets.fact_drafts import Draft
+from widgets.state import State
+
+from .true_targets import open_prompt
+
+#: What is typed into a row.
+FIELDS = ("subject", "prompt", "target", "target_true", "group")
+#: What else of a row can be set from Python.
+_MORE = ("paraphrases", "neighbours", "relation", "replaces")
+
+
+class Filled(NamedTuple):
+    """What became of rows without an old target.
+
+    Attributes:
+        filled: have one now.
+        already: stay without: the model says their new target already.
+        silent: stay without: the model says no word.
+    """
+
+    filled: int = 0
+    already: int = 0
+    silent: int = 0
+
+
+class FactRows:
+    """Changes of the rows; every one is told to all panels at once, with the selection.
+
+    Args:
+        state: the state whose drafts they are.
+    """
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._next = count()
+        self._keys = [next(self._next)]
+        self._removed: list[tuple[int, Draft]] = []
+        self._changing = threading.RLock()
+
+    def __len__(self) -> int:
+        return len(self._state.drafts)
+
+    @property
+    def removed(self) -> int:
+        """How many rows :meth:`bring_back` would put back."""
+        return len(self._removed)
+
+    def keys(self, drafts: Sequence[Draft]) -> list[int]:
+        """A key for each of these rows, which are the state's, and one for the empty row."""
+        if len(self._keys) != len(drafts) + 1:  # the drafts were set from elsewhere
+            self._keys = [next(self._next) for _ in range(len(drafts) + 1)]
+        return self._keys
+
+    def index(self, key: object) -> int:
+        """Where the row of a key is now; ``len()`` for the empty row.
+
+        Raises:
+            InputError: if it is gone.
+        """
+        if key not in self._keys:
+            raise InputError("that row is gone; nothing was changed")
+        return self._keys.index(key)
+
+    def require(self, index: int) -> None:
+        """Refuse an index that no row has.
+
+        Raises:
+            InputError: if none has it.
+        """
+        whole = as_integer(index)
+        if whole is None or not 0 <= whole < len(self):
+            there = f"give 0 to {len(self) - 1}" if len(self) else "there is none yet"
+            raise InputError(f"there is no row with the index {index}; {there}")
+
+    def change(self, index: int, **fields: Any) -> None:
+        """Set fields of a row.
+
+        Raises:
+            InputError: if there is no such row or field.
+        """
+        for name in fields:
+            if name not in (*FIELDS, *_MORE):
+                raise InputError(f"a row has no {name}; give some of {', '.join(FIELDS + _MORE)}")
+        for name in {"paraphrases", "neighbours"} & set(fields):
+            fields[name] = tuple(fields[name])
+        with self._changing:
+            self.require(index)
+            drafts = list(self._state.drafts)
+            drafts[index] = drafts[index].typed(**fields)
+            self._set(drafts, self._keys)
+
+    def type(self, key: object, field: str, value: str) -> None:
+        """Set one field of the row of a key; of the empty row it makes a row.
+
+        Raises:
+            InputError: if the row is gone, or has no such field.
+        """
+        with self._changing:
+            index = self.index(key)
+            drafts, keys = list(self._state.drafts), list(self._keys)
+            if field not in FIELDS:
+                raise InputError(f"a row has no {field}; give some of {', '.join(FIELDS)}")
+            if index == len(drafts):
+                drafts.append(Draft())
+                keys.append(next(self._next))
+            drafts[index] = drafts[index].typed(**{field: value})
+            # What was emptied again at the end is the empty row once more.
+            while drafts and drafts[-1] == Draft():
+                drafts.pop()
+            self._set(drafts, keys[: len(drafts) + 1])
+
+    def extend(self, new: Sequence[Draft]) -> int:
+        """Put rows at the end, without ids that other rows have; returns the first one's index."""
+        with self._changing:
+            drafts, keys = list(self._state.drafts), list(self._keys)
+            first, taken = len(drafts), {draft.id for draft in drafts}
+            for draft in new:
+                drafts.append(replace(draft, id="") if draft.id in taken else draft)
+                taken.add(draft.id)
+                keys.insert(len(drafts) - 1, next(self._next))
+            self._set(drafts, keys)
+        return first
+
+    def duplicate(self, index: int) -> None:
+        """Put a copy of a row under it, and select the copy.
+
+        Raises:
+            InputError: if there is no such row.
+        """
+        with self._changing:
+            self.require(index)
+            drafts, keys = list(self._state.drafts), list(self._keys)
+            drafts.insert(index + 1, replace(drafts[index], id=""))
+            keys.insert(index + 1, next(self._next))
+            self._set(drafts, keys, index + 1)
+
+    def delete(self, index: int) -> None:
+        """Take a row out; the selection stays with its row.
+
+        Raises:
+            InputError: if there is no such row.
+        """
+        with self._changing:
+            self.require(index)
+            drafts, keys = list(self._state.drafts), list(self._keys)
+            self._removed = [(index, drafts.pop(index))]
+            del keys[index]
+            chosen = self._state.selected
+            self._set(drafts, keys, chosen - (index < chosen))
+
+    def clear(self) -> int:
+        """Take all rows out; returns how many there were."""
+        with self._changing:
+            gone = len(self)
+            if gone:
+                self._removed = list(enumerate(self._state.drafts))
+                self._set([], self._keys[-1:], -1)
+        return gone
+
+    def bring_back(self) -> int:
+        """Put the rows back that were taken out last; returns how many."""
+        with self._changing:
+            back, self._removed = self._removed, []
+            drafts, keys = list(self._state.drafts), list(self._keys)
+            for index, draft in back:
+                place = min(index, len(drafts))
+                drafts.insert(place, draft)
+                keys.insert(place, next(self._next))
+            if len(back) == 1:
+                self._set(drafts, keys, back[0][0])
+            elif back:
+                self._set(drafts, keys, max(self._state.selected, 0))
+        return len(back)
+
+    def fill(self, words: Mapping[str, str]) -> Filled:
+        """Enter old targets by prompt; the rows may have changed since the model was asked."""
+        filled = already = silent = 0
+        with self._changing:
+            drafts = list(self._state.drafts)
+            for index, draft in enumerate(drafts):
+                word = words.get(open_prompt(draft) or "")
+                if word is None:
+                    continue
+                if not word:
+                    silent += 1
+                elif word.casefold() == bare(draft.target.strip()).casefold():
+                    already += 1
+                else:
+                    drafts[index] = replace(draft, target_true=word)
+                    filled += 1
+            self._state.drafts = tuple(drafts)
+        return Filled(filled, already, silent)
+
+    def _set(self, drafts: Sequence[Draft], keys: list[int], selected: int | None = None) -> None:
+        """Change the rows, and with them what is selected, at once for all panels.
+
+        Args:
+            drafts: the rows.
+            keys: theirs, and one for the empty row.
+            selected: None for as it is, or the first row if there was none.
+        """
+        state = self._state
+        if selected is None:
+            selected = state.selected if state.drafts else 0
+        self._keys = keys
+        with state.hold_trait_notifications():
+            state.drafts = tuple(drafts)
+            state.selected = min(selected, len(drafts) - 1)

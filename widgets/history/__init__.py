@@ -1,0 +1,1 @@
+"""The tab History: every state, and the way back and forth."""

@@ -1,0 +1,443 @@
+"""History: every edit, where the model stands among them, and the way back and forth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as W
+
+from alphaedit_core.data.facts import Fact
+from alphaedit_core.data.superseding import Standing
+from alphaedit_core.display.escaping import escape
+from alphaedit_core.editing.weight_updates import tensors_of
+from alphaedit_core.errors import InputError, SessionError
+from alphaedit_core.session.files import Entry
+from alphaedit_core.session.results import html_table
+from alphaedit_core.session.session import EditSession
+from alphaedit_core.side_effects.drift import Drift
+from alphaedit_core.side_effects.drift_figure import columns
+from widgets.components.confirm import Confirm
+from widgets.components.inputs import Table
+from widgets.components.panel import Panel, button, row, table, text
+from widgets.jobs import Job
+from widgets.state import State
+
+_HEADINGS = (
+    "state", "edit", "facts", "written", "method", "threshold", "layers", "time (UTC)",
+    "|ΔW|/|W|, %", "KL, nats", "drift",
+)  # fmt: skip
+#: Facts that a comparison lists at most.
+_COMPARED = 200
+
+
+class HistoryPanel(Panel):
+    """The edits, newest first; undo, redo, restore, name, compare, clear and save them.
+
+    Attributes:
+        table: the list; its keys are the numbers of the states, 0 for the unedited model.
+        confirm: the question that Clear asks first.
+    """
+
+    name = "history"
+    title = "History"
+
+    def __init__(self, source: EditSession | State) -> None:
+        super().__init__(source)
+        self.table = Table(
+            columns=list(_HEADINGS), label="History of edits, newest first", testid="history-table"
+        )
+        self._stands, self._warning, self._memory, self._comparison = (W.HTML() for _ in range(4))
+        self._compared: tuple[int, int] | None = None
+        self._shape = (-1, -1)
+        self._make_controls()
+        self.confirm = Confirm("Clear all edits", "Keep them", self.guarded("clear", self.clear))
+        self.show(
+            W.HTML(
+                "<h3>History</h3><p class='ae-quiet'>Every edit can be taken back and applied "
+                "again, bit for bit and without running it anew. Select a row to go there.</p>"
+            ),
+            self._stands,
+            row(self.undo_button, self.redo_button, self.restore_button, self.reference_button,
+                self.compare_button, self.clear_button),
+            self.confirm,
+            self._warning,
+            self.table,
+            row(self._name, self.rename_button),
+            self._comparison,
+            row(self._folder, self.save_button),
+            self._memory,
+        )  # fmt: skip
+        self.table.observe(lambda _: self._selected(), "selected")
+        self.state.observe(self._refresh, ["revision", "reference", "measured"])
+        self.state.observe(self._job_moved, ["ticks"])
+        self._engaged = self.state.engaged
+        self._refresh()
+
+    def _make_controls(self) -> None:
+        def made(label: str, hook: str, action: Callable[[], object], help: str) -> W.Button:
+            return button(label, hook, self.guarded(label.lower(), action), help=help)
+
+        self.undo_button = made("Undo", "undo", self.undo, "take back the last applied edit")
+        self.redo_button = made("Redo", "redo", self.redo, "apply the next undone edit again")
+        self.restore_button = made(
+            "Restore to here", "restore", self.restore, "go to the selected state"
+        )
+        self.reference_button = made(
+            "Set as reference", "reference", self.set_reference,
+            "what the selected state says is shown as Before",
+        )  # fmt: skip
+        self.compare_button = made(
+            "Compare two", "compare-two", self.compare, "the selected state against the reference"
+        )
+        self.clear_button = made("Clear", "clear", self.ask_to_clear, "forget all edits; asks")
+        self.rename_button = made(
+            "Rename", "rename", lambda: self.rename(self.selected, self._name.value),
+            "give the selected edit this name",
+        )  # fmt: skip
+        self.save_button = made("Save session", "save", self.save, "write all edits to the folder")
+        wide = {"description_width": "initial"}
+        self._name = W.Text(description="Name", placeholder="of the selected edit", style=wide)
+        self._folder = W.Text(
+            description="Folder", placeholder="where to save the session", style=wide
+        )
+
+    # -- from Python -----------------------------------------------------------------------------
+
+    @property
+    def selected(self) -> int:
+        """Number of the selected state, 0 for the unedited model."""
+        return int(self.table.selected)
+
+    @selected.setter
+    def selected(self, number: int) -> None:
+        self._require(number)
+        self.table.selected = int(number)
+
+    @property
+    def folder(self) -> str:
+        """Where :meth:`save` writes to."""
+        return str(self._folder.value)
+
+    @folder.setter
+    def folder(self, value: str) -> None:
+        self._folder.value = str(value)
+
+    def undo(self) -> None:
+        """Take back the last applied edit, exactly.
+
+        Raises:
+            SessionError: if there is none, or a job runs.
+        """
+        self._move("undo", self.session.undo)
+
+    def redo(self) -> None:
+        """Apply again the edit that was undone last.
+
+        Raises:
+            SessionError: if there is none, or a job runs.
+        """
+        self._move("redo", self.session.redo)
+
+    def restore(self, number: int | None = None) -> None:
+        """Go to a state; None for the selected one.
+
+        Raises:
+            SessionError: if there is no such state, or a job runs.
+        """
+        where = self.selected if number is None else number
+        self._move("restore", lambda: self.session.restore(where))
+
+    def clear(self) -> None:
+        """Put the unedited weights back and forget all edits, without asking.
+
+        Raises:
+            SessionError: if a job runs.
+        """
+        self._move("clear", self.session.reset)
+
+    def ask_to_clear(self) -> None:
+        """Ask whether to clear, as the button does; the answer is ``confirm.answer``."""
+        self._require_free("clear")
+        count = len(self.session.history)
+        self.confirm.ask(
+            f"This puts the original weights back and forgets {_edits(count)} for good. "
+            "What was saved to a folder stays there."
+        )
+
+    def rename(self, number: int, title: str) -> None:
+        """Give an edit a name; "" takes it away.
+
+        Raises:
+            SessionError: if there is no such edit, or a job runs.
+        """
+        self._move("rename", lambda: self.session.rename(number, title))
+
+    def set_reference(self, number: int | None = None) -> None:
+        """Take a state as what "before" means in all panels; None for the selected one.
+
+        Raises:
+            SessionError: if there is no such state, or a job runs.
+        """
+        where = self.selected if number is None else number
+        self._require(where)
+        self._require_free("set as reference")
+        self.state.reference = where
+
+    def compare(self, one: int | None = None, other: int | None = None) -> None:
+        """Show which facts two states have, and the difference of their drift.
+
+        Args:
+            one: a state; None for the reference.
+            other: another; None for the selected one.
+
+        Raises:
+            SessionError: if there is no such state.
+        """
+        pair = (
+            self.state.reference if one is None else one,
+            self.selected if other is None else other,
+        )
+        for number in pair:
+            self._require(number)
+        self._compared = pair
+        self._show_comparison()
+
+    def save(self, folder: str | Path | None = None, block: bool = False) -> Job[None]:
+        """Write the session to a folder, in the background.
+
+        Args:
+            folder: where to; None for what stands in the box.
+            block: wait until it is written, and raise what went wrong.
+
+        Raises:
+            InputError: if no folder is given.
+            SessionError: if another job runs.
+        """
+        given = str(self.folder if folder is None else folder).strip()
+        if not given:
+            raise InputError("no folder is given; type one where the session is to be saved")
+        place, session = Path(given).expanduser(), self.session
+
+        def work(monitor: Any) -> None:
+            with monitor.stage("save", 1, "folder"):
+                session.save(place)
+
+        def done(_: None) -> None:
+            self.state.notice = f"session saved to {place}"
+
+        return self.state.start("save", work, done, block=block)
+
+    # -- doing -----------------------------------------------------------------------------------
+
+    def _require(self, number: int) -> None:
+        if not 0 <= number <= len(self.session.history):
+            raise SessionError(f"there is no state {number}; give 0 to {len(self.session.history)}")
+
+    def _require_free(self, doing: str) -> None:
+        """Refuse while a job runs; one in the background makes way."""
+        self.state.make_way()
+        if self.state.busy:
+            running = self.state.job.name if self.state.job else "other work"
+            raise SessionError(
+                f"{doing} has to wait: {running} is running; wait for it, or cancel it"
+            )
+
+    def _move(self, doing: str, action: Callable[[], None]) -> None:
+        self._require_free(doing)
+        action()
+
+    # -- showing ---------------------------------------------------------------------------------
+
+    def _refresh(self, *_: Any) -> None:
+        history = self.session.history
+        if self._compared and max(self._compared) > len(history):
+            self._compared = None
+        self.table.fill(self._rows(), list(range(len(history), -1, -1)))
+        shape = (len(history), history.applied)
+        if shape != self._shape:  # the model stands elsewhere: so does who looks at it
+            self._shape = shape
+            self.table.selected = history.applied
+        undone = len(history) - history.applied
+        self._stands.value = text("history-state", self._where(), tag="p")
+        self._warning.value = (
+            '<p class="ae-warning" role="status" data-testid="redo-warning">'
+            f"the next edit drops {undone} undone {'edit' if undone == 1 else 'edits'}</p>"
+            if undone
+            else ""
+        )
+        self._memory.value = (
+            f'<p class="ae-quiet" data-testid="history-memory">{escape(self._stored())}</p>'
+        )
+        self._update_buttons()
+        self._show_comparison()
+
+    def _job_moved(self, *_: Any) -> None:
+        if self.state.engaged != self._engaged:
+            self._engaged = self.state.engaged
+            self._stands.value = text("history-state", self._where(), tag="p")
+            self._update_buttons()
+
+    def _selected(self) -> None:
+        number, entries = self.selected, self.session.history.entries
+        self._name.value = entries[number - 1].title if 0 < number <= len(entries) else ""
+        self._update_buttons()
+
+    def _update_buttons(self) -> None:
+        history, engaged, at = self.session.history, self.state.engaged, self.selected
+        edits = len(history)
+        self.undo_button.disabled = engaged or history.applied == 0
+        self.redo_button.disabled = engaged or history.applied == edits
+        self.restore_button.disabled = engaged or at == history.applied
+        self.reference_button.disabled = engaged or at == self.state.reference
+        self.compare_button.disabled = at == self.state.reference
+        self.clear_button.disabled = engaged or edits == 0
+        self.rename_button.disabled = self._name.disabled = engaged or at < 1
+        self.save_button.disabled = engaged
+
+    def _where(self) -> str:
+        history = self.session.history
+        words = f"current: {self._label(history.applied)}"
+        undone = len(history) - history.applied
+        words += f" · {undone} undone" if undone else ""
+        words += f" · reference: {self._label(self.state.reference)}"
+        if self.state.engaged and self.state.job is not None:
+            words += (
+                f" · {self.state.job.name} is running: undo, redo and restore wait until it has "
+                "ended"
+            )
+        return words
+
+    def _stored(self) -> str:
+        entries = self.session.history.entries
+        if not entries:
+            return "no edit is stored"
+        size = sum(_bytes(entry) for entry in entries) / 1e6
+        return (
+            f"stored: {size:.2f} MB for {_edits(len(entries))} (changes and keys, beside the model)"
+        )
+
+    def _label(self, number: int) -> str:
+        return label(self.session, number)
+
+    def _rows(self) -> list[list[str]]:
+        """One row per state, newest first."""
+        history, reference = self.session.history, self.state.reference
+        rows = []
+        for number in range(len(history), -1, -1):
+            marks = ["current"] if number == history.applied else []
+            marks += ["undone"] if number > history.applied else []
+            marks += ["reference"] if number == reference else []
+            entry = history.entries[number - 1] if number else None
+            drift = _drift_cells(self.state.drifts.known(number))
+            rows.append([", ".join(marks), self._label(number), *_cells(entry), *drift])
+        return rows
+
+    def _show_comparison(self) -> None:
+        self._comparison.value = "" if self._compared is None else self._compare(*self._compared)
+
+    def _compare(self, one: int, other: int) -> str:
+        entries = self.session.history.entries
+        first, second = said(entries[:one]), said(entries[:other])
+        rows = [
+            (
+                (first.get(slot) or second[slot])[0].text,
+                " · ".join(fact.target for fact in first.get(slot, ())) or "–",
+                " · ".join(fact.target for fact in second.get(slot, ())) or "–",
+            )
+            for slot in dict.fromkeys([*first, *second])
+        ]
+        names = (self._label(one), self._label(other))
+        left_out = len(rows) - _COMPARED
+        more = f"<p>… and {left_out} more facts</p>" if left_out > 0 else ""
+        shown = table(
+            ("prompt", *names), rows[:_COMPARED], "history-facts",
+            "What each state was made to say",
+        )  # fmt: skip
+        return f'<div data-testid="history-compare">{shown}{more}{self._drifts(one, other)}</div>'
+
+    def _drifts(self, one: int, other: int) -> str:
+        first, second = (self.state.drifts.known(number) for number in (one, other))
+        if first is None or second is None:
+            missing = [str(n) for n, d in ((one, first), (other, second)) if d is None]
+            return text(
+                "history-drift",
+                f"drift of edit {' and '.join(missing)} is not measured; press Measure under Drift",
+                role="", tag="p",
+            )  # fmt: skip
+        rows = []
+        for column in columns(sorted({*first.weights, *second.weights})):
+            a, b = column.value(first), column.value(second)
+            difference = "n/a" if a is None or b is None else column.written(b - a)
+            rows.append((column.heading, column.text(first), column.text(second), difference))
+        headings = ("drift", self._label(one), self._label(other), "difference")
+        return table(headings, rows, "history-drift", "How far each is from the original")
+
+    def summary(self) -> str:
+        history = self.session.history
+        return (
+            f"HistoryPanel(edits: {len(history)}, current: {history.applied}, "
+            f"reference: {self.state.reference})"
+        )
+
+    def static_html(self) -> str:
+        return html_table(_HEADINGS, self._rows())
+
+
+def label(session: EditSession, number: int) -> str:
+    """What a state is called: ``0 original``, or number and name of its edit."""
+    if number == 0:
+        return "0 original"
+    entry = session.history.entries[number - 1]
+    if entry.title:
+        return f"{number} {entry.title}"
+    facts = entry.facts
+    more = f" and {len(facts) - 1} more" if len(facts) > 1 else ""
+    return f"{number} {facts[0].text} → {facts[0].target}{more}"
+
+
+def said(entries: Sequence[Entry]) -> dict[tuple[str, str], list[Fact]]:
+    """What edits made the model say of each thing, less what later ones superseded."""
+    found: dict[tuple[str, str], list[Fact]] = {}
+    for fact in Standing(batch for entry in entries for batch in entry.batches).facts:
+        found.setdefault(fact.slot, []).append(fact)
+    return found
+
+
+def _cells(entry: Entry | None) -> tuple[str, ...]:
+    """Facts, written, method, threshold, layers and time of an edit."""
+    if entry is None:
+        return ("",) * 6
+    count, hp = len(entry.facts), entry.hyperparameters
+    first, last = hp.layers[0], hp.layers[-1]
+    together = last - first + 1 == len(hp.layers) > 1
+    return (
+        str(count),
+        f"{entry.result.written} of {count}",
+        hp.method,
+        hp.threshold_words,
+        f"{first}–{last}" if together else ", ".join(map(str, hp.layers)),
+        entry.created.replace("+00:00", "").replace("T", " "),
+    )
+
+
+def _drift_cells(drift: Drift | None) -> tuple[str, ...]:
+    """The largest change of a layer, KL and band, where they are known."""
+    if drift is None:
+        return ("–",) * 3
+    return f"{100 * drift.largest_change:.3f}", f"{drift.kl:.5f}", drift.band
+
+
+def _bytes(entry: Entry) -> int:
+    """Bytes of what an edit left behind: the changes of the weights, and the facts' keys."""
+    return sum(
+        tensor.nbytes
+        for batch in entry.batches
+        for layer, change in batch.changes.items()
+        for tensor in (*tensors_of(change).values(), batch.keys[layer])
+    )
+
+
+def _edits(count: int) -> str:
+    return "1 edit" if count == 1 else f"{count} edits"

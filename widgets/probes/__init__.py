@@ -1,0 +1,1 @@
+"""The tab Probes: paraphrases and neighbors of a fact, before and after."""

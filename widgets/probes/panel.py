@@ -1,0 +1,398 @@
+"""Paraphrases and neighbours of the selected fact, before and after, each judged in a word."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import ipywidgets as W
+
+from alphaedit_core.data.facts import Fact
+from alphaedit_core.errors import InputError, SessionError
+from alphaedit_core.evaluation.probes import (
+    GENERALISATION,
+    KINDS,
+    LOCALITY,
+    RELIABILITY,
+    Probe,
+    ProbeRow,
+    Probes,
+    Reading,
+    aggregate,
+    probes_of,
+)
+from alphaedit_core.progress import Monitor
+from alphaedit_core.session.session import EditSession
+from widgets.components.inputs import Table
+from widgets.components.panel import Panel, button, row, table, text
+from widgets.components.token_chips import chance, visible
+from widgets.jobs import Job
+from widgets.state import State
+
+_JOB = "probes"
+_COLUMNS = ("kind", "prompt", "before", "after", "P(new)", "P(old)", "change", "result")
+_CHANGE = "change"
+#: What each kind asks, in words.
+_ASKS = {
+    RELIABILITY: "the prompt says the new target",
+    GENERALISATION: "paraphrases say it too",
+    LOCALITY: "neighbours say what they said",
+}
+_NAMED = {"style": {"description_width": "initial"}}
+
+
+class ProbesPanel(Panel):
+    """Reliability, generalisation and locality of the selected fact, row by row and counted.
+
+    "Before" is the reference state, "after" the present one. Rows are measured by the button, and
+    by themselves after an edit once the panel has been shown; each is measured once for the
+    weights of a state. Paraphrases and neighbours that are added become part of the fact's draft.
+    """
+
+    name = "probes"
+    title = "Probes"
+
+    def __init__(self, source: EditSession | State) -> None:
+        super().__init__(source)
+        self._probes = Probes(self.session)
+        self._opened = self._pending = False
+        self._applied = self.session.applied
+        self._about: tuple[Any, ...] = ()
+        self._said = ""
+        self._states, self._counts, self._status = (W.HTML() for _ in range(3))
+        self.table = Table(
+            columns=list(_COLUMNS), label="Probes of the selected fact", testid="probes",
+            sortable=True,
+        )  # fmt: skip
+        self._prompt = W.Text(
+            description="New prompt", placeholder="a paraphrase, or a sentence about a neighbour",
+            layout=W.Layout(width="420px"), **_NAMED,
+        )  # fmt: skip
+        self._kind = W.Dropdown(
+            description="Kind",
+            options=[
+                ("generalisation: a paraphrase", GENERALISATION),
+                ("locality: a neighbour", LOCALITY),
+            ],
+            **_NAMED,
+        )
+        self.measure_button = button(
+            "Measure", "measure-probes", self.guarded(_JOB, self.measure), style="primary"
+        )
+        self.sort_button = button("Sort by most changed", "sort-probes", self._sort_pressed)
+        self.add_button = button("Add row", "add-probe", self.guarded(_JOB, self._add_pressed))
+        self.show(
+            W.HTML(
+                "<h3>Probes</h3><p class='ae-quiet'>Does the edit hold for its own prompt, carry "
+                "over to paraphrases, and leave its neighbours alone? Select a row to look at its "
+                "prompt in Compare. Change is after minus before, of P(new) or P(old), whichever "
+                "moved further.</p>"
+            ),
+            self._states,
+            self._counts,
+            row(self.measure_button, self.sort_button, self._status),
+            self.table,
+            row(self._prompt, self._kind, self.add_button),
+        )
+        self.table.observe(self._sorted, ["sorted_by", "descending"])
+        self.table.observe(self._row_selected, ["selected"])
+        self.state.observe(self._asked_changed, ["drafts", "selected", "reference"])
+        self.state.observe(self._weights_changed, ["revision"])
+        self.state.observe(self._job_moved, ["ticks"])
+        self._draw()
+
+    # -- from Python -----------------------------------------------------------------------------
+
+    @property
+    def probes(self) -> list[Probe]:
+        """All probes of the selected fact; none if no fact is selected."""
+        fact = self.state.fact
+        return probes_of(fact) if fact else []
+
+    @property
+    def rows(self) -> list[ProbeRow]:
+        """What has been measured of them, for the reference and the present state."""
+        return [found for found in self._rows() if found is not None]
+
+    @property
+    def missing(self) -> list[Probe]:
+        """What has not."""
+        pairs = zip(self.probes, self._rows(), strict=True)
+        return [probe for probe, found in pairs if found is None]
+
+    @property
+    def counts(self) -> dict[str, tuple[int, int]]:
+        """By kind, how many of the measured rows passed, and of how many."""
+        return aggregate(self.rows)
+
+    @property
+    def selected(self) -> int:
+        """Index of the selected row in ``probes``; -1 for none."""
+        return int(self.table.selected)
+
+    @selected.setter
+    def selected(self, index: int) -> None:
+        self.table.selected = int(index)
+
+    def measure(self, block: bool = False) -> Job[list[ProbeRow]] | None:
+        """Measure the rows that have not been; None if there are none.
+
+        Args:
+            block: wait until it is done, and raise what it raised.
+
+        Raises:
+            InputError: if no fact is selected.
+            SessionError: if another job runs.
+        """
+        return self._measure(self._fact(), self.missing, block=block)
+
+    def add(
+        self, prompt: str, kind: str = GENERALISATION, block: bool = False
+    ) -> Job[list[ProbeRow]] | None:
+        """Give the selected fact one more paraphrase or neighbour, and measure that row alone.
+
+        Args:
+            prompt: the complete text; ``{}`` in a paraphrase stands for the subject.
+            kind: ``generalisation`` or ``locality``.
+            block: wait until it is measured.
+
+        Raises:
+            InputError: if no fact is selected, or the row cannot be used or is there already.
+            SessionError: if a job runs; nothing is added.
+        """
+        fact, before = self._fact(), self.probes
+        if self.state.engaged:
+            raise SessionError("a row can be added when the running job has ended, or is cancelled")
+        field = {GENERALISATION: "paraphrases", LOCALITY: "neighbours"}.get(kind)
+        if field is None:
+            raise InputError(f"kind {kind!r} cannot be added; give {GENERALISATION} or {LOCALITY}")
+        state = self.state
+        draft = state.drafts[state.selected]
+        more = replace(draft, **{field: (*getattr(draft, field), prompt)})
+        new = [probe for probe in probes_of(more.fact()) if probe not in before]
+        if not new:
+            raise InputError(f"the prompt {prompt.strip()!r} is there already; write another")
+        drafts = list(state.drafts)
+        drafts[state.selected] = more
+        state.drafts = tuple(drafts)
+        return self._measure(fact, new, block=block)
+
+    def sort_by_change(self) -> None:
+        """Put the rows that changed most on top, whichever way they went."""
+        with self.table.hold_trait_notifications():
+            self.table.descending = True
+            self.table.sorted_by = _CHANGE
+
+    def opened(self) -> None:
+        self._opened = True
+        self._measure_if_due()
+
+    def summary(self) -> str:
+        fact = self.state.fact
+        if fact is None:
+            return "ProbesPanel(no fact is selected)"
+        counts = ", ".join(f"{kind} {_share(*self.counts[kind])}" for kind in KINDS)
+        return f"ProbesPanel({fact.subject}: {counts})"
+
+    def static_html(self) -> str:
+        if not self.rows:
+            return super().static_html()
+        counts = [[kind, _ASKS[kind], _share(*self.counts[kind])] for kind in KINDS]
+        cells = [_cells(found.probe, found) for found in self.rows]
+        return table(("kind", "asks whether", "passed"), counts, "probe-counts") + table(
+            _COLUMNS, cells, "probes", self._compared()
+        )
+
+    # -- measuring -------------------------------------------------------------------------------
+
+    def _fact(self) -> Fact:
+        fact = self.state.fact
+        if fact is None:
+            raise InputError("no fact is selected that is ready; select one under Facts")
+        return fact
+
+    def _rows(self) -> list[ProbeRow | None]:
+        """One for each probe, None where it has not been measured."""
+        fact, states = self.state.fact, (self.state.reference, self.session.applied)
+        return [self._probes.known(fact, one, *states) for one in self.probes] if fact else []
+
+    def _measure(
+        self,
+        fact: Fact,
+        probes: Sequence[Probe],
+        *,
+        block: bool = False,
+        background: bool = False,
+    ) -> Job[list[ProbeRow]] | None:
+        self._pending = False
+        if not probes:
+            self._said = "all rows are measured"
+            self._draw()
+            return None
+        states = (self.state.reference, self.session.applied)
+        count = f"{len(probes)} row{'' if len(probes) == 1 else 's'}"
+
+        def work(monitor: Monitor) -> list[ProbeRow]:
+            self._say(f"measuring {count}")
+            return self._probes.measure(fact, probes, *states, monitor)
+
+        def ended(job: Job[list[ProbeRow]]) -> None:
+            # What made way for other work is due again when that has ended.
+            self._pending = self._pending or (background and job.state == "cancelled")
+            self._said = f"measured {count}" if job.state == "done" else job.state
+            self._draw()
+
+        return self.state.start(_JOB, work, block=block, ended=ended, background=background)
+
+    def _measure_if_due(self) -> None:
+        """After an edit, where the panel has been shown and nobody needs the model."""
+        if not self._pending or not self._opened or not self.state.idle or self.state.fact is None:
+            return
+        try:
+            self._measure(self.state.fact, self.missing, background=True)
+        except SessionError:
+            self._pending = True  # something else was quicker; its end is the next occasion
+
+    # -- what happens ----------------------------------------------------------------------------
+
+    def _asked_changed(self, *_: Any) -> None:
+        fact = self.state.fact
+        about = (fact.slot if fact else None, self.state.reference)
+        if about[:1] != self._about[:1]:
+            self.table.selected = -1
+        if about != self._about:
+            self._about, self._said = about, ""
+        self._draw()
+
+    def _weights_changed(self, *_: Any) -> None:
+        applied = self.session.applied
+        if applied > self._applied:
+            self._pending = True
+        self._applied, self._said = applied, ""
+        self._draw()
+        self._measure_if_due()
+
+    def _job_moved(self, *_: Any) -> None:
+        self._lock()
+        self._measure_if_due()
+
+    def _row_selected(self, change: Any) -> None:
+        if 0 <= change["new"] < len(self.probes):
+            self.state.prompt = self.probes[change["new"]].prompt
+
+    def _add_pressed(self) -> None:
+        self.add(self._prompt.value, self._kind.value)
+        self._prompt.value = ""
+
+    def _sort_pressed(self, *_: Any) -> None:
+        self.sort_by_change()
+
+    # -- what is shown ---------------------------------------------------------------------------
+
+    def _sorted(self, *_: Any) -> None:
+        self._fill()
+
+    def _draw(self) -> None:
+        self._states.value = text("probe-states", self._standing(), tag="p")
+        self._counts.value = self._counts_html()
+        self._fill()
+        self._say("; ".join(words for words in (self._said, self._due_words()) if words))
+        self._lock()
+
+    def _lock(self) -> None:
+        none = self.state.fact is None
+        self.measure_button.disabled = none or self.state.engaged
+        self.add_button.disabled = self._prompt.disabled = none or self.state.engaged
+        self.sort_button.disabled = none
+
+    def _standing(self) -> str:
+        """What is compared, or why there is nothing to compare, in a sentence."""
+        fact = self.state.fact
+        if fact is None:
+            return "No fact is selected; enter one under Facts, or select one there."
+        words = f"{fact.text} → {fact.target}. {self._compared()}."
+        if self.state.reference == self.session.applied:
+            words += " Both are the same weights, so nothing can differ; run an edit first."
+        if not fact.paraphrases and not fact.neighbours:
+            words += " The fact has no paraphrases and no neighbours yet; add some below."
+        return words
+
+    def _compared(self) -> str:
+        states = (self.state.reference, self.session.applied)
+        before, after = (f"{n} original" if n == 0 else f"edit {n}" for n in states)
+        return f"Before: {before}; after: {after}"
+
+    def _due_words(self) -> str:
+        left, every = len(self.missing), len(self.probes)
+        if not every or not left:
+            return ""
+        which = "the rows are" if left == every else f"{left} of {every} rows are"
+        return f"{which} not measured for these weights yet; press Measure"
+
+    def _say(self, words: str) -> None:
+        self._status.value = text("probes-state", words, tag="span")
+
+    def _counts_html(self) -> str:
+        counts = self.counts
+        cells = "".join(
+            f'<tr><th scope="row">{kind}</th><td>{_ASKS[kind]}</td><td class="ae-number ae-big">'
+            f'<span data-testid="agg-{kind}">{_share(*counts[kind])}</span></td></tr>'
+            for kind in KINDS
+        )
+        return f'<table class="ae-table"><tbody>{cells}</tbody></table>'
+
+    def _fill(self) -> None:
+        """Fill the table in the order that its headings ask for; unmeasured rows come last."""
+        pairs = list(enumerate(zip(self.probes, self._rows(), strict=True)))
+        by = self.table.sorted_by
+        if by:
+            known = [pair for pair in pairs if pair[1][1] is not None or by in ("kind", "prompt")]
+            rest = [pair for pair in pairs if pair not in known]
+            known.sort(key=lambda pair: _sort_key(by, *pair[1]), reverse=self.table.descending)
+            pairs = [*known, *rest]
+        cells = [_cells(probe, found) for _, (probe, found) in pairs]
+        self.table.fill(cells, [index for index, _ in pairs])
+
+
+def _cells(probe: Probe, found: ProbeRow | None) -> list[str]:
+    if found is None:
+        return [probe.kind, probe.prompt, *["–"] * 5, "not measured"]
+    before, after = found.before, found.after
+    new = f"{chance(before.new.probability, 3)} → {chance(after.new.probability, 3)}"
+    old = "–"
+    if before.true is not None and after.true is not None:
+        old = f"{chance(before.true.probability, 3)} → {chance(after.true.probability, 3)}"
+    return [
+        probe.kind,
+        probe.prompt,
+        _said(before),
+        _said(after),
+        new,
+        old,
+        f"{found.change:+.3f}",
+        found.result,
+    ]
+
+
+def _said(reading: Reading) -> str:
+    return f"{visible(reading.text)} {chance(reading.probability)}"
+
+
+def _share(passed: int, count: int) -> str:
+    return f"{passed} of {count}"
+
+
+def _sort_key(column: str, probe: Probe, found: ProbeRow | None) -> Any:
+    if column == "kind":
+        return KINDS.index(probe.kind)
+    if column == "prompt" or found is None:
+        return probe.prompt.casefold()
+    after = found.after
+    return {
+        "before": found.before.probability,
+        "after": after.probability,
+        "P(new)": after.new.probability,
+        "P(old)": after.true.probability if after.true else -1.0,
+        "result": found.result,
+    }.get(column, abs(found.change))

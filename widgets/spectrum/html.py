@@ -1,0 +1,71 @@
+"""The sentences and numbers of the spectrum screen, as HTML."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from alphaedit_core.display.escaping import escape
+from alphaedit_core.nullspace.spectrum import Spectrum
+from widgets.components.panel import text
+from widgets.jobs import Job
+
+
+def job_html(job: Job[Any]) -> str:
+    """How far a job is: units done, rate and time left; or what went wrong, if it failed."""
+    if job.state == "failed" and job.failure is not None:
+        said = f"{job.name} failed: {job.failure.message}"
+        return f'<p class="ae-warning" data-testid="failed">{escape(said)}</p>'
+    if job.state != "running":
+        return ""
+    stage = job.stage
+    if stage is None:
+        return text("collecting", f"{job.name} …")
+    rate = f"{stage.rate:,.0f} {stage.unit}s/s" if stage.unit == "token" and stage.rate else ""
+    said = ", ".join(part for part in (stage.name, job.where, rate, job.time_left) if part)
+    share = f' value="{stage.done / stage.total:.3f}"' if stage.total else ""
+    bar = f'<progress aria-label="{escape(job.name)}" max="1"{share}></progress>'
+    return f'<div>{bar} <span data-testid="collecting">{escape(said)}</span></div>'
+
+
+def numbers_html(spectrum: Spectrum, threshold: str) -> str:
+    """Rank, leakage, effective rank and health, each with what it means."""
+    rank, size, health = spectrum.rank(threshold), spectrum.size, spectrum.health
+    if np.isnan(health):
+        judged = "not measured"
+    else:
+        judged = "good" if health < 1e-3 else "poor: the projection is not exact"
+    others = (
+        ("share", f"{rank / size:.1%}", "of all directions"),
+        ("leakage", f"leakage {spectrum.leakage(threshold):.4f}",
+         "share of ordinary text's energy that the kept space still holds"),
+        ("effective-rank", f"effective rank {spectrum.effective_rank:.0f}",
+         "directions that ordinary text really uses"),
+        ("health", f"‖UᵀU − I‖ {health:.1e}", f"numerical health: {judged}"),
+    )  # fmt: skip
+    head = text("rank", f"null-space rank {rank} / {size}", tag="span")
+    rest = "".join(
+        f'<p><span class="ae-number" data-testid="{name}">{escape(number)}</span> '
+        f'<span class="ae-quiet">{escape(meaning)}</span></p>'
+        for name, number, meaning in others
+    )
+    return f'<div class="ae-stats"><p class="ae-big ae-number">{head}</p>{rest}</div>'
+
+
+def massive_words(spectrum: Spectrum) -> str:
+    """What a massive direction is, where there is one."""
+    count = spectrum.massive
+    if not count:
+        return f"Layer {spectrum.layer} has no massive direction."
+    values = spectrum.eigenvalues
+    times = values[count - 1] / values[count] if values[count] > 0 else float("inf")
+    if count == 1:
+        first = f"The first direction is massive: its eigenvalue, {values[0]:.3g}, is"
+    else:
+        first = f"The first {count} directions are massive: the last one's eigenvalue is"
+    return (
+        f"{first} {times:.0f} times the next. Such directions mostly come from a kind of token "
+        "with a key far longer than all others. They are left out of all shares, and marked at the "
+        "top edge of the figure."
+    )

@@ -1,0 +1,473 @@
+"""The spectrum explorer: what a threshold keeps, leaks and leaves of the facts, before any edit."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import ipywidgets as W
+
+from alphaedit_core.data.facts import Fact
+from alphaedit_core.display.escaping import escape
+from alphaedit_core.display.svg import spectrum_html
+from alphaedit_core.editing.key_projection import Survival
+from alphaedit_core.errors import AlphaEditError, InputError, SessionError
+from alphaedit_core.nullspace.spectrum import Rule, Spectrum, Threshold
+from alphaedit_core.session.session import EditSession
+from widgets.components.panel import Panel, button, row, text
+from widgets.jobs import Job
+from widgets.state import State
+
+from .figure import INDICES, VIEWS, Index, SpectrumFigure, View
+from .html import job_html, massive_words, numbers_html
+from .key_table import MOST_FACTS, facts_table
+from .layers import layers_html, layers_table
+from .scales import DEFAULT, converted, line_of
+from .threshold_controls import ThresholdControls
+from .work import Gathered, gather, stale
+
+#: Jobs of this panel.
+_LOADING, _COLLECTING, _READING = "load spectra", "collect statistics", "read keys"
+
+
+class SpectrumPanel(Panel):
+    """Spectrum explorer: eigenvalues, the threshold, and what of the facts' keys survives it.
+
+    The threshold is that of the shared state, so the next edit uses it. Everything on the screen
+    can be read and set here; a button's method is named after it.
+
+    Attributes:
+        figure: the large figure; None until the panel is first shown.
+        controls: rule, number box, slider and Reset.
+    """
+
+    name = "spectrum"
+    title = "Spectrum"
+
+    def __init__(self, source: EditSession | State) -> None:
+        super().__init__(source)
+        self.figure: SpectrumFigure | None = None
+        self._gathered = Gathered()
+        self._drawn: tuple[Spectrum, str, str] | None = None
+        self._facts_of: tuple[Any, list[Fact]] | None = None
+        # Both the page's thread and a job's may want to show something new.
+        self._painting = threading.RLock()
+        self._filling = False
+        self._make_widgets()
+        self._arrange()
+        self._listen()
+        self._paint()
+
+    # -- from Python -----------------------------------------------------------------------------
+
+    @property
+    def layer(self) -> int:
+        """The layer that is shown large; shared by all panels."""
+        layers = self.session.hyperparameters.layers
+        return self.state.layer if self.state.layer in layers else layers[len(layers) // 2]
+
+    @layer.setter
+    def layer(self, layer: int) -> None:
+        layers = self.session.hyperparameters.layers
+        if layer not in layers:
+            raise SessionError(f"layer {layer} is not edited; give one of {list(layers)}")
+        self.state.layer = layer
+
+    @property
+    def view(self) -> str:
+        """``eigenvalues``, ``cumulative energy`` or ``histogram``."""
+        return str(self._view.value)
+
+    @view.setter
+    def view(self, view: str) -> None:
+        self._view.value = view
+
+    @property
+    def index(self) -> str:
+        """Whether directions are counted on a ``linear`` or a ``log`` axis."""
+        return str(self._index.value)
+
+    @index.setter
+    def index(self, index: str) -> None:
+        self._index.value = index
+
+    @property
+    def rule(self) -> Rule:
+        """``absolute``, ``energy`` or ``rank``; setting it keeps the same directions here.
+
+        Raises:
+            SessionError: if it is set before the spectrum is known.
+        """
+        return Threshold.parse(self._threshold).rule
+
+    @rule.setter
+    def rule(self, rule: Rule) -> None:
+        if rule != self.rule:
+            self._take(converted(self._required(), Threshold.parse(self._threshold), rule))
+
+    @property
+    def threshold(self) -> float:
+        """The number under which an eigenvalue of the shown layer is kept, whatever the rule is.
+
+        Set it to a number, or to ``"energy:0.1"`` or ``"rank:1000"``. Under these rules it is not
+        a number (nan) until the spectrum is known.
+
+        Raises:
+            InputError: if it is set to what is no threshold of these layers.
+        """
+        own = Threshold.parse(self._threshold)
+        if own.rule == "absolute":
+            return own.value
+        if self._trouble():
+            return float("nan")
+        return self._required().convert(own, "absolute").value
+
+    @threshold.setter
+    def threshold(self, threshold: float | str | Threshold) -> None:
+        self._take(Threshold.parse(threshold))
+
+    @property
+    def spectrum(self) -> Spectrum | None:
+        """The spectrum of the shown layer, or None if it is not known yet."""
+        return (self.session.known_spectra or {}).get(self.layer)
+
+    @property
+    def rank(self) -> int | None:
+        """Dimension of the kept space of the shown layer; None if that is not known."""
+        return None if self._trouble() else self._required().rank(self._threshold)
+
+    @property
+    def leakage(self) -> float | None:
+        """Share of ordinary text's energy that the kept space still holds; None if not known."""
+        return None if self._trouble() else self._required().leakage(self._threshold)
+
+    @property
+    def survival(self) -> Survival | None:
+        """The keys that were read last; None if none were."""
+        return self._gathered.survival
+
+    @property
+    def shares(self) -> dict[int, list[float]]:
+        """By layer, the share of each fact's key that survives; in the order of ``survival.facts``.
+
+        Empty where no keys were read.
+        """
+        known, found = self.session.known_spectra, self.survival
+        if not known or found is None or self._trouble() or self._gathered.spectra is not known:
+            return {}
+        return found.at({n: known[n].rank(self.state.threshold_at(n)) for n in found.by_layer})
+
+    def reset(self) -> None:
+        """Go back to AlphaEdit's default threshold."""
+        self._take(Threshold("absolute", DEFAULT))
+
+    def collect(self, block: bool = False) -> Job[Gathered]:
+        """Read the spectra from the cache, or collect statistics over text; then read the keys.
+
+        Args:
+            block: wait for it, and raise what it raises.
+        """
+        return self._start(_COLLECTING, block)
+
+    def read_keys(self, block: bool = False) -> Job[Gathered]:
+        """Read the keys of all ready facts on the model as it stands.
+
+        Args:
+            block: wait for it, and raise what it raises.
+        """
+        return self._start(_READING, block)
+
+    def summary(self) -> str:
+        threshold = self._threshold
+        if self.spectrum is None:
+            return f"SpectrumPanel(layer {self.layer}, threshold {threshold}: not collected)"
+        return f"SpectrumPanel({self._trouble() or self.spectrum.summary(threshold)})"
+
+    def static_html(self) -> str:
+        spectrum, known = self.spectrum, self.session.known_spectra
+        if spectrum is None or known is None or self._trouble():
+            return super().static_html()
+        threshold = Threshold.parse(self._threshold)
+        parts = [spectrum_html(spectrum, threshold), layers_table(known, self.state.threshold_at)]
+        if self.survival is not None and self.survival.facts:
+            parts.append(facts_table(self.survival.facts, self.shares))
+        return "".join(parts)
+
+    # -- showing ---------------------------------------------------------------------------------
+
+    def opened(self) -> None:
+        if self.figure is None:
+            self.figure = SpectrumFigure(self._dragged)
+            self._figure_place.children = (self.figure,)
+        self._paint()
+        if self.state.idle and (self.session.known_spectra is None or self._keys_stale()):
+            self.guarded(_LOADING, lambda: self._start(_LOADING))()
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
+        # Shown on its own, it waits for what is in the cache: the picture that stays in the
+        # notebook is then the same at every run, and the next cell finds the model free.
+        if self.state.idle and self.session.known_spectra is None:
+            self.guarded(_LOADING, lambda: self._start(_LOADING, block=True))()
+        return super()._repr_mimebundle_(**kwargs)
+
+    # -- making ----------------------------------------------------------------------------------
+
+    def _make_widgets(self) -> None:
+        wide = {"style": {"description_width": "initial"}}
+        self._layer = W.Dropdown(description="Layer", layout=W.Layout(width="150px"), **wide)
+        self._view = W.Dropdown(
+            description="View", options=VIEWS, layout=W.Layout(width="210px"), **wide
+        )
+        self._index = W.Dropdown(
+            description="Index", options=INDICES, layout=W.Layout(width="130px"), **wide
+        )
+        self.controls = ThresholdControls(
+            lambda threshold: self._try(lambda: self._take(threshold)),
+            lambda rule: self._try(lambda: setattr(self, "rule", rule)),
+            self.guarded("reset", self.reset),
+            self._refused,
+        )
+        self.collect_button = button(
+            "Collect the statistics", "collect", self.guarded(_COLLECTING, self.collect),
+            style="primary",
+        )  # fmt: skip
+        self.cancel_button = button("Cancel", "cancel-collect", lambda *_: self.state.cancel())
+        self.keys_button = button(
+            "Read the facts' keys", "read-keys", self.guarded(_READING, self.read_keys)
+        )
+        self._source, self._progress, self._numbers = (W.HTML() for _ in range(3))
+        self._warning, self._massive, self._layers = (W.HTML() for _ in range(3))
+        self._selected, self._facts = W.HTML(), W.HTML()
+        self._figure_place = W.VBox()
+
+    def _arrange(self) -> None:
+        self.show(
+            W.HTML(
+                "<h3>Spectrum</h3><p class='ae-quiet'>How strongly ordinary text uses each "
+                "direction of a layer's keys. With the projection on, an edit may only use the "
+                "directions under the threshold: the null space.</p>"
+            ),
+            row(self.collect_button, self.cancel_button, self._source),
+            self._progress,
+            row(self._layer, self._view, self._index),
+            self.controls,
+            self._warning,
+            self._numbers,
+            self._figure_place,
+            self._massive,
+            self._layers,
+            row(self._selected, self.keys_button),
+            self._facts,
+        )
+
+    def _listen(self) -> None:
+        self._layer.observe(self._layer_chosen, "value")
+        self._view.observe(self._paint, "value")
+        self._index.observe(self._paint, "value")
+        state = self.state
+        state.observe(
+            self._paint, ["layer", "threshold_changes", "method_changes", "revision", "session"]
+        )
+        state.observe(self._facts_changed, ["drafts", "selected"])
+        state.observe(self._job_moved, ["ticks"])
+
+    # -- what was moved --------------------------------------------------------------------------
+
+    def _layer_chosen(self, change: Any) -> None:
+        if not self._filling and change["new"] is not None and change["new"] != self.layer:
+            self.layer = change["new"]
+
+    def _refused(self, error: InputError) -> None:
+        self.state.notice = str(error)
+        self._paint()
+
+    def _dragged(self, threshold: Threshold) -> None:
+        spectrum = self.spectrum
+        if spectrum is not None:
+            rule = self.rule
+            same = threshold.rule == rule
+            new = threshold if same else converted(spectrum, threshold, rule)
+            self._try(lambda: self._take(new))
+
+    def _try(self, action: Any) -> None:
+        """Do what was asked on the screen; if it cannot be done, show again what is."""
+        before = self.state.threshold_changes
+        self.guarded("threshold", action)()
+        if self.state.threshold_changes == before:
+            self._paint()
+
+    def _take(self, threshold: Threshold) -> None:
+        """Make this the threshold of the session, if every layer has it."""
+        job = self.state.job
+        if self.state.busy and job is not None and job.name in (_LOADING, _READING):
+            job.wait(5)  # they are short, and have the model
+        for spectrum in (self.session.known_spectra or {}).values():
+            spectrum.rank(threshold)
+        self.state.threshold = threshold
+
+    # -- work ------------------------------------------------------------------------------------
+
+    def _start(self, name: str, block: bool = False) -> Job[Gathered]:
+        session, facts, before = self.session, self._wanted(), self._gathered
+
+        def done(gathered: Gathered) -> None:
+            self._gathered = gathered
+
+        return self.state.start(
+            name,
+            lambda monitor: gather(session, facts, before, monitor, collect=name == _COLLECTING),
+            done,
+            block=block,
+            background=name == _LOADING,
+        )
+
+    def _keys_stale(self) -> bool:
+        return stale(self._gathered, self.session, self._wanted())
+
+    def _wanted(self) -> list[Fact]:
+        """The facts whose keys are shown; found anew only when what was entered has changed."""
+        if self._facts_of is None or self._facts_of[0] is not self.state.drafts:
+            self._facts_of = self.state.drafts, self.state.facts[:MOST_FACTS]
+        return self._facts_of[1]
+
+    def _job_moved(self, *_: Any) -> None:
+        if self.state.busy:
+            with self._painting:
+                self._paint_progress()
+        else:
+            self._paint()
+
+    def _facts_changed(self, *_: Any) -> None:
+        with self._painting:
+            self._paint_source()
+            self._paint_facts()
+
+    # -- painting --------------------------------------------------------------------------------
+
+    def _required(self) -> Spectrum:
+        if self.spectrum is None:
+            raise SessionError("the spectrum is not known yet; collect the statistics first")
+        return self.spectrum
+
+    @property
+    def _threshold(self) -> str:
+        """That of the shown layer."""
+        return self.state.threshold_at(self.layer)
+
+    def _trouble(self) -> str:
+        """Why the shown layer has no rank, in a sentence; "" if it has one."""
+        if self.spectrum is None:
+            return "the spectrum is not known yet; collect the statistics first"
+        try:
+            self.spectrum.rank(self._threshold)
+        except AlphaEditError as error:
+            return str(error)
+        return ""
+
+    def _paint(self, *_: Any) -> None:
+        """Show what the state says."""
+        with self._painting:
+            own = Threshold.parse(self._threshold)
+            self._paint_progress()
+            self._paint_source()
+            self._paint_controls(own)
+            self._paint_words()
+            self._paint_figure(own)
+            self._paint_layers()
+            self._paint_facts()
+
+    def _paint_progress(self) -> None:
+        job, engaged = self.state.job, self.state.engaged
+        mine = job is not None and job.name in (_LOADING, _COLLECTING, _READING)
+        running = mine and self.state.busy
+        self.cancel_button.layout.display = "" if running else "none"
+        self.cancel_button.disabled = not running
+        self.collect_button.disabled = self.keys_button.disabled = engaged
+        self.controls.lock(engaged, convertible=bool(self.session.known_spectra))
+        self._progress.value = job_html(job) if mine and job is not None else ""
+
+    def _paint_source(self) -> None:
+        known = self.session.known_spectra
+        said = "not collected yet: reads running text through the model once, then it is kept"
+        if known:
+            tokens = max(spectrum.tokens for spectrum in known.values())
+            said = f"{self._gathered.source}, {tokens:,} tokens"
+        self._source.value = text("source", said, tag="span")
+        self.collect_button.layout.display = "none" if known else ""
+        self.keys_button.layout.display = "" if known and self._keys_stale() else "none"
+
+    def _paint_controls(self, own: Threshold) -> None:
+        layers = tuple((f"layer {n}", n) for n in self.session.hyperparameters.layers)
+        self._filling = True
+        try:
+            if self._layer.options != layers:
+                self._layer.options = layers
+            self._layer.value = self.layer
+        finally:
+            self._filling = False
+        self.controls.set(
+            own,
+            self.spectrum,
+            self.session.known_spectra or {},
+            self.session.model.anatomy.inner_size,
+        )
+
+    def _paint_words(self) -> None:
+        spectrum, trouble = self.spectrum, self._trouble()
+        known = self.session.known_spectra or {}
+        warnings = [trouble] if spectrum is not None and trouble else []
+        if not trouble:
+            shown_first = sorted(known.values(), key=lambda s: (s.layer != self.layer, s.layer))
+            warnings += [s.warning(self.state.threshold_at(s.layer)) for s in shown_first]
+        self._warning.value = "".join(
+            '<p aria-live="assertive" class="ae-warning" data-testid="warning">'
+            f"{escape(warning)}</p>"
+            for warning in warnings
+            if warning
+        )
+        if spectrum is None or trouble:
+            self._numbers.value = self._massive.value = ""
+            return
+        self._numbers.value = numbers_html(spectrum, self._threshold)
+        self._massive.value = text("massive", massive_words(spectrum), tag="p", role="")
+
+    def _paint_figure(self, own: Threshold) -> None:
+        spectrum, figure = self.spectrum, self.figure
+        if figure is None or spectrum is None or self._trouble():
+            return
+        line = self.controls.place if own.rule == "absolute" else line_of(spectrum, own)
+        view: View = self._view.value
+        index: Index = self._index.value
+        drawn = self._drawn
+        if drawn is not None and drawn[0] is spectrum and drawn[1:] == (view, index):
+            figure.move(own, line)
+        else:
+            figure.draw(spectrum, view, index, own, line)
+            self._drawn = (spectrum, view, index)
+
+    def _paint_layers(self) -> None:
+        known = self.session.known_spectra
+        shown = layers_html(known, self.state.threshold_at, self.layer) if known else ""
+        self._layers.value = shown
+
+    def _paint_facts(self) -> None:
+        fact = self.state.fact
+        subject = fact.subject if fact is not None else "none"
+        self._selected.value = text("selected", f"selected: {subject}", tag="span")
+        found, wanted = self.survival, self._wanted()
+        if not self.session.known_spectra:
+            self._facts.value = ""
+        elif not wanted:
+            said = (
+                "No fact is entered yet. For each one, the share of its key that an edit could use"
+            )
+            self._facts.value = f'<p class="ae-quiet">{said} at this threshold is shown here.</p>'
+        elif found is None or not found.facts:
+            self._facts.value = '<p class="ae-quiet">The keys of the facts are not read yet.</p>'
+        else:
+            old = self._keys_stale()
+            note = "Facts or weights have changed since these keys were read; read them again."
+            warned = f'<p class="ae-warning" data-testid="stale">{note}</p>' if old else ""
+            shares = self.shares
+            shown = facts_table(found.facts, shares, fact) if shares else ""
+            self._facts.value = warned + shown

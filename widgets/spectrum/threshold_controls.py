@@ -1,0 +1,145 @@
+"""The controls of a threshold: rule, number box and slider, which always say the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import ipywidgets as W
+import numpy as np
+
+from alphaedit_core.display.escaping import escape
+from alphaedit_core.errors import InputError
+from alphaedit_core.nullspace.spectrum import Rule, Spectrum, Threshold
+from widgets.components.inputs import Slider
+from widgets.components.panel import button, row
+
+from .scales import DEFAULT, LOG_STEP, from_log, line_of, slider_ends
+
+_RULES: dict[str, Rule] = {
+    "absolute: eigenvalues under it": "absolute",
+    "energy: leakage at most": "energy",
+    "rank: directions kept": "rank",
+}
+_UNITS: dict[Rule, str] = {
+    "absolute": "Squared key norm per token. The slider is logarithmic: it stands at log10 of it.",
+    "energy": "Share of ordinary text's energy, 0 to 1, that the kept space may still hold.",
+    "rank": "Number of directions, counted from the smallest eigenvalue up.",
+}
+#: A place of the slider that is nearer than this is the same: its thresholds have seven digits.
+_SAME = 1e-6
+
+
+class ThresholdControls(W.VBox):
+    """Rule, number box, slider and Reset for one threshold.
+
+    They hold nothing: what is moved is told, and what they show is set with :meth:`set`. Each hears
+    its own setting too; that is told apart by its value, since it is what is shown already.
+
+    Args:
+        chosen: given the threshold that was typed or slid to.
+        rule_chosen: given another rule, for which the threshold has to be converted.
+        reset: called by Reset.
+        refused: given what was wrong with a number that was typed.
+    """
+
+    def __init__(
+        self,
+        chosen: Callable[[Threshold], None],
+        rule_chosen: Callable[[Rule], None],
+        reset: Callable[..., None],
+        refused: Callable[[InputError], None],
+    ) -> None:
+        self._chosen, self._rule_chosen, self._refused = chosen, rule_chosen, refused
+        self._shown = Threshold("absolute", DEFAULT)
+        self._place = float("nan")
+        described = {"style": {"description_width": "initial"}}
+        self.rule = W.Dropdown(
+            description="Rule", options=list(_RULES.items()), layout=W.Layout(width="270px"),
+            **described,
+        )  # fmt: skip
+        self.number = W.FloatText(
+            description="Threshold", layout=W.Layout(width="190px"), continuous_update=False,
+            **described,
+        )  # fmt: skip
+        self.slider = Slider(label="Threshold slider", layout=W.Layout(flex="1 1 220px"))
+        self.reset = button(f"Reset to {DEFAULT}, AlphaEdit's default", "reset", reset)
+        self._unit = W.HTML()
+        super().__init__([row(self.rule, self.number, self.slider, self.reset), self._unit])
+        self.rule.observe(self._rule_changed, "value")
+        self.number.observe(self._typed, "value")
+        self.slider.observe(self._slid, "value")
+
+    @property
+    def place(self) -> float:
+        """Where the slider stands: log10 of an absolute threshold, else its number."""
+        return self._place
+
+    def set(
+        self,
+        threshold: Threshold,
+        spectrum: Spectrum | None,
+        spectra: Mapping[int, Spectrum],
+        size: int,
+    ) -> None:
+        """Show a threshold.
+
+        Args:
+            threshold: the threshold.
+            spectrum: of the layer that is looked at, if it is known.
+            spectra: all that are known, by layer.
+            size: d_in, the largest rank.
+        """
+        self._shown = threshold
+        if threshold.rule == "absolute":
+            place = float(np.log10(max(threshold.value, 1e-8)))
+            if spectrum is not None:
+                place = line_of(spectrum, threshold)
+            # The slider's own number, where the threshold is that one to seven digits: sent back
+            # rounded, it would take the knob out of the user's hand.
+            place = self.slider.value if abs(self.slider.value - place) <= _SAME else place
+            low, high = slider_ends(spectra.values(), place)
+            step = LOG_STEP
+        else:
+            rank = threshold.rule == "rank"
+            place, low, step = threshold.value, 0.0, (1.0 if rank else 0.001)
+            high = max(float(size), place) if rank else 1.0
+        self._place = place
+        self.rule.value = threshold.rule
+        if self.number.value != threshold.value:
+            self.number.value = threshold.value
+        with self.slider.hold_sync():
+            self.slider.min, self.slider.max, self.slider.step = low, high, step
+            self.slider.value, self.slider.words = place, f"threshold {threshold}"
+        unit = escape(_UNITS[threshold.rule])
+        self._unit.value = f'<p class="ae-quiet" data-testid="unit">{unit}</p>'
+
+    def lock(self, locked: bool, convertible: bool) -> None:
+        """Let nothing be typed while the session is at work, nor converted without a spectrum."""
+        self.number.disabled = self.reset.disabled = locked
+        self.rule.disabled = locked or not convertible
+
+    def _rule_changed(self, change: Any) -> None:
+        if change["new"] != self._shown.rule:
+            self._rule_chosen(change["new"])
+
+    def _typed(self, change: Any) -> None:
+        if change["new"] == self._shown.value:
+            return
+        try:
+            typed = Threshold.parse(f"{self._shown.rule}:{change['new']!r}")
+        except InputError as error:
+            self._refused(error)
+        else:
+            self._chosen(typed)
+
+    def _slid(self, change: Any) -> None:
+        value, rule = float(change["new"]), self._shown.rule
+        if abs(value - self._place) <= _SAME:
+            return
+        if rule == "absolute":
+            self._chosen(from_log(value))
+        elif rule == "energy":
+            self._chosen(Threshold("energy", round(min(max(value, 0.0), 1.0), 6)))
+        else:
+            self._chosen(Threshold("rank", float(round(value))))
