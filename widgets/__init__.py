@@ -1,7 +1,7 @@
 """Views of an edit session for JupyterLab; they hold no numbers of their own.
 
 from alphaedit_core import EditSession, load_model
-from widgets import Workbench
+from alphaedit_widgets import Workbench
 
 wb = Workbench(EditSession(load_model()))
 wb

@@ -13,7 +13,7 @@ from alphaedit_core.display.escaping import escape
 from alphaedit_core.model.batch_planning import free_memory
 from alphaedit_core.model.loading import PACKAGED, EditableModel, load_model
 from alphaedit_core.session.session import EditSession
-from widgets.components.panel import Panel, button, row, text
+from alphaedit_widgets.components.panel import Panel, button, row, text
 
 from .state import State
 

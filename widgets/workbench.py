@@ -9,17 +9,17 @@ import ipywidgets as W
 
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.session.session import EditSession
-from widgets.compare.panel import ComparePanel
-from widgets.components.panel import Panel
-from widgets.drift.panel import DriftPanel
-from widgets.edit.panel import RunPanel
-from widgets.editors.panel import EditorsPanel
-from widgets.experiment.panel import ExperimentPanel
-from widgets.export.panel import ExportPanel
-from widgets.facts.panel import FactsPanel
-from widgets.history.panel import HistoryPanel
-from widgets.probes.panel import ProbesPanel
-from widgets.spectrum.panel import SpectrumPanel
+from alphaedit_widgets.compare.panel import ComparePanel
+from alphaedit_widgets.components.panel import Panel
+from alphaedit_widgets.drift.panel import DriftPanel
+from alphaedit_widgets.edit.panel import RunPanel
+from alphaedit_widgets.editors.panel import EditorsPanel
+from alphaedit_widgets.experiment.panel import ExperimentPanel
+from alphaedit_widgets.export.panel import ExportPanel
+from alphaedit_widgets.facts.panel import FactsPanel
+from alphaedit_widgets.history.panel import HistoryPanel
+from alphaedit_widgets.probes.panel import ProbesPanel
+from alphaedit_widgets.spectrum.panel import SpectrumPanel
 
 from .header import HeaderPanel
 from .jobs import Job

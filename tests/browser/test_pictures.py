@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 CELL = """from alphaedit_core import EditSession, example_facts, load_model
-from widgets import Workbench
+from alphaedit_widgets import Workbench
 
 wb = Workbench(EditSession(load_model()))
 wb.facts = example_facts()[:3]

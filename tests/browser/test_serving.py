@@ -13,7 +13,7 @@ from pages import ROOT, Lab, Page, expect
 
 SETUP = """
 from alphaedit_core import EditSession, Fact, load_model
-from widgets import Workbench
+from alphaedit_widgets import Workbench
 
 session = EditSession(load_model())
 wb, second = Workbench(session), Workbench(session)

@@ -17,7 +17,7 @@ from pages import Page, expect, free_port
 ROOT = Path(__file__).parents[2]
 SETUP = """
 from alphaedit_core import EditSession, load_model
-from widgets import Workbench
+from alphaedit_widgets import Workbench
 
 session = EditSession(load_model())
 """

@@ -18,7 +18,7 @@ from pages import Page, expect
 NAME = "workbench.ipynb"
 SETUP = """
 from alphaedit_core import EditSession, Fact, example_facts, load_model
-from widgets import Workbench
+from alphaedit_widgets import Workbench
 
 session = EditSession(load_model())
 session.spectra()

@@ -44,9 +44,9 @@ from alphaedit_core.session.session import EditSession
 from alphaedit_core.side_effects.ability import Ability, TaskAbility
 from alphaedit_core.side_effects.hidden_states import HiddenDrift
 from alphaedit_core.side_effects.retention import BatchName, Kept, Retention
-from widgets.components.panel import Panel, table, text
-from widgets.fact_drafts import Draft
-from widgets.workbench import Workbench
+from alphaedit_widgets.components.panel import Panel, table, text
+from alphaedit_widgets.fact_drafts import Draft
+from alphaedit_widgets.workbench import Workbench
 
 ROOT = Path(__file__).parents[2]
 
@@ -358,7 +358,7 @@ def test_every_panel_is_in_the_workbench_that_is_looked_at(workbench: Workbench)
     def below(kind: type) -> set[type]:
         return {kind, *(one for sub in kind.__subclasses__() for one in below(sub))}
 
-    ours = {kind for kind in below(Panel) if kind.__module__.startswith("widgets.")}
+    ours = {kind for kind in below(Panel) if kind.__module__.startswith("alphaedit_widgets.")}
     assert ours - {Panel} == {type(p) for p in (workbench, workbench.header, *workbench.panels)}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from widgets.components.inputs import Table
+from alphaedit_widgets.components.inputs import Table
 
 
 def rows_of(table: Table) -> list[dict[str, str]]:

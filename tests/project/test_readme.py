@@ -20,7 +20,7 @@ import pytest
 from published import PUBLISHED
 
 import alphaedit_core
-import widgets
+import alphaedit_widgets
 from alphaedit_core import EditResult, EditSession, HyperParameters, Spectrum
 from alphaedit_core.cli import _parser
 from alphaedit_core.data.datasets import dataset, datasets
@@ -30,7 +30,7 @@ from alphaedit_core.editing.editors import editors
 from alphaedit_core.errors import InputError
 from alphaedit_core.evaluation.metrics import Given, Metric, metrics
 from alphaedit_core.export import hugging_face as export
-from widgets.components.panel import Panel
+from alphaedit_widgets.components.panel import Panel
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -181,7 +181,7 @@ def test_the_new_editor_of_the_readme_appears_everywhere(tmp_path: Path) -> None
     """One file in the folder of editors, and API, command, workbench and comparison have it."""
     [code] = [block for block in blocks("python") if "class Ridge" in block]
     assert len([line for line in code.splitlines() if line.strip()]) <= 20
-    for package in ("alphaedit_core", "widgets"):
+    for package in ("alphaedit_core", "alphaedit_widgets"):
         shutil.copytree(ROOT / package, tmp_path / package)
     (tmp_path / "alphaedit_core/editing/editors/ridge.py").write_text(code, encoding="utf-8")
     (tmp_path / "try.py").write_text(
@@ -196,7 +196,7 @@ from tiny import tiny_model
 
 from alphaedit_core import EditSession, compare_editors
 from alphaedit_core.cli import main
-from widgets import EditorsPanel, RunPanel
+from alphaedit_widgets import EditorsPanel, RunPanel
 
 hp = small(Path(sys.argv[2]), editor="ridge", previous_keys=False)
 for projection in (True, False):
@@ -275,12 +275,12 @@ def test_every_panel_can_be_imported_from_the_package() -> None:
     # README: each tab is a panel of its own, made from a session.
     assert len(panels()) > 10
     for panel in panels():
-        assert getattr(widgets, panel.__name__) is panel
+        assert getattr(alphaedit_widgets, panel.__name__) is panel
 
 
 def panels() -> set[type[Panel]]:
     """Every panel that is defined anywhere below the package."""
-    modules = walk_packages(widgets.__path__, f"{widgets.__name__}.")
+    modules = walk_packages(alphaedit_widgets.__path__, "alphaedit_widgets.")
     return {
         own
         for module in modules

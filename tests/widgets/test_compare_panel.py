@@ -31,9 +31,9 @@ from alphaedit_core.inference.token_by_token import Sampling, TokenStep, continu
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session import session as session_module
 from alphaedit_core.session.session import EditSession
-from widgets.compare.panel import ComparePanel
-from widgets.components.token_chips import Chips, chance, visible
-from widgets.state import State
+from alphaedit_widgets.compare.panel import ComparePanel
+from alphaedit_widgets.components.token_chips import Chips, chance, visible
+from alphaedit_widgets.state import State
 
 #: Its subject ends the prompt, so that even a tiny random model can be made to say it.
 FACT = Fact("Newton", "The old mechanics of {}", "Rome", "Japan")

@@ -21,11 +21,11 @@ from alphaedit_core.session import session as session_module
 from alphaedit_core.session.session import EditSession
 from alphaedit_core.side_effects import drift as drift_module
 from alphaedit_core.side_effects.drift import Drift, Drifts
-from widgets.drift.figure import span
-from widgets.drift.panel import DriftPanel
-from widgets.edit.panel import RunPanel
-from widgets.history.panel import HistoryPanel
-from widgets.state import State
+from alphaedit_widgets.drift.figure import span
+from alphaedit_widgets.drift.panel import DriftPanel
+from alphaedit_widgets.edit.panel import RunPanel
+from alphaedit_widgets.history.panel import HistoryPanel
+from alphaedit_widgets.state import State
 
 A = FACTS[0].changed(neighbours=["Tokyo is in", "Rome is the capital of"])
 B, C = FACTS[1], FACTS[2]

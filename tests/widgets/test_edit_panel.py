@@ -18,11 +18,11 @@ from alphaedit_core.inference.completions import complete
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session import session as session_module
 from alphaedit_core.session.session import EditSession
-from widgets.edit.figure import means
-from widgets.edit.panel import RunPanel, summary
-from widgets.fact_drafts import Draft
-from widgets.facts.status import statuses
-from widgets.state import State
+from alphaedit_widgets.edit.figure import means
+from alphaedit_widgets.edit.panel import RunPanel, summary
+from alphaedit_widgets.fact_drafts import Draft
+from alphaedit_widgets.facts.status import statuses
+from alphaedit_widgets.state import State
 
 
 @pytest.fixture(scope="module")

@@ -18,10 +18,10 @@ from alphaedit_core.experiments import editor_comparison as rivals
 from alphaedit_core.inference.completions import complete
 from alphaedit_core.session import session as session_module
 from alphaedit_core.session.session import EditSession
-from widgets.edit.panel import RunPanel
-from widgets.editors.panel import EditorsPanel
-from widgets.history.panel import HistoryPanel
-from widgets.state import State
+from alphaedit_widgets.edit.panel import RunPanel
+from alphaedit_widgets.editors.panel import EditorsPanel
+from alphaedit_widgets.history.panel import HistoryPanel
+from alphaedit_widgets.state import State
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,8 @@ from alphaedit_core.experiments.runner import load_experiment
 from alphaedit_core.inference.completions import complete
 from alphaedit_core.session import session as session_module
 from alphaedit_core.session.session import EditSession
-from widgets.experiment.panel import ExperimentPanel
-from widgets.state import State
+from alphaedit_widgets.experiment.panel import ExperimentPanel
+from alphaedit_widgets.state import State
 
 
 @pytest.fixture(scope="module")

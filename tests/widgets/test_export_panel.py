@@ -24,8 +24,8 @@ from alphaedit_core.model.loading import fingerprint
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session import session as session_module
 from alphaedit_core.session.session import EditSession
-from widgets.components.download import Download
-from widgets.export.panel import ExportPanel
+from alphaedit_widgets.components.download import Download
+from alphaedit_widgets.export.panel import ExportPanel
 
 #: Not in the model, and with texts that formats stumble over.
 DRAFT = Fact(
@@ -209,7 +209,9 @@ def test_the_report(panel: ExportPanel, monkeypatch: pytest.MonkeyPatch) -> None
     assert name == "alphaedit-report.html" and page.startswith("<!doctype html>")
     assert 'alt="Spectrum of layer 1' in page and FACTS[1].text in page
     assert "Paraphrases and neighbours" not in page
-    monkeypatch.setattr("widgets.export.panel.report_html", lambda _s, _m, rows: repr(rows))
+    monkeypatch.setattr(
+        "alphaedit_widgets.export.panel.report_html", lambda _s, _m, rows: repr(rows)
+    )
     panel.with_probes = True
     digest = panel.session.weights_digest()
     assert panel.report().count("ProbeRow(") == 2

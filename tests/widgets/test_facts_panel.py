@@ -21,13 +21,13 @@ from alphaedit_core.inference.completions import complete
 from alphaedit_core.model.tokenization import target_ids
 from alphaedit_core.session import session as session_module
 from alphaedit_core.session.session import EditSession
-from widgets.edit.panel import RunPanel
-from widgets.fact_drafts import Draft, needs, ready
-from widgets.facts import true_targets as old_targets_module
-from widgets.facts.panel import FactsPanel
-from widgets.facts.target_tokens import split_target
-from widgets.facts.true_targets import first_words
-from widgets.state import State
+from alphaedit_widgets.edit.panel import RunPanel
+from alphaedit_widgets.fact_drafts import Draft, needs, ready
+from alphaedit_widgets.facts import true_targets as old_targets_module
+from alphaedit_widgets.facts.panel import FactsPanel
+from alphaedit_widgets.facts.target_tokens import split_target
+from alphaedit_widgets.facts.true_targets import first_words
+from alphaedit_widgets.state import State
 
 TOWER = ("Eiffel Tower", "{} is in the city of", "Rome")
 
@@ -293,7 +293,7 @@ def test_token_texts_are_the_target(kind: Any, bos: bool, target: str) -> None:
 
 def test_tokens_are_asked_for_once(panel: FactsPanel, monkeypatch: pytest.MonkeyPatch) -> None:
     panel.facts = FACTS
-    monkeypatch.setattr("widgets.facts.panel.split_target", None)
+    monkeypatch.setattr("alphaedit_widgets.facts.panel.split_target", None)
     panel.select(2)
     panel.change(1, group="x")
     panel.state.touch()
@@ -683,7 +683,7 @@ def test_every_row_is_one_part_of_one_widget(panel: FactsPanel) -> None:
 
 
 def test_the_script_sends_messages_and_sets_texts_only() -> None:
-    from widgets.components.inputs import script
+    from alphaedit_widgets.components.inputs import script
 
     source = script("facts")
     assert "innerHTML" not in source and "insertAdjacentHTML" not in source

@@ -19,8 +19,8 @@ from traitlets import TraitError
 from alphaedit_core.inference.completions import complete
 from alphaedit_core.session import session as session_module
 from alphaedit_core.session.session import EditSession
-from widgets.state import State
-from widgets.workbench import Workbench
+from alphaedit_widgets.state import State
+from alphaedit_widgets.workbench import Workbench
 
 
 @pytest.fixture(scope="module")

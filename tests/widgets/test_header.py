@@ -15,13 +15,13 @@ from alphaedit_core.errors import InputError
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session.session import EditSession
-from widgets import header as header_module
-from widgets.components.inputs import Slider, Table, style
-from widgets.components.live_figure import LiveFigure
-from widgets.components.panel import table, text
-from widgets.fact_drafts import Draft, needs, ready
-from widgets.header import HeaderPanel
-from widgets.state import State
+from alphaedit_widgets import header as header_module
+from alphaedit_widgets.components.inputs import Slider, Table, style
+from alphaedit_widgets.components.live_figure import LiveFigure
+from alphaedit_widgets.components.panel import table, text
+from alphaedit_widgets.fact_drafts import Draft, needs, ready
+from alphaedit_widgets.header import HeaderPanel
+from alphaedit_widgets.state import State
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ from alphaedit_core.session import session as session_module
 from alphaedit_core.session.session import EditSession
 from alphaedit_core.side_effects.hidden_states import hidden_drift, unrelated_prompts
 from alphaedit_core.side_effects.hidden_states_figure import hidden_drift_html
-from widgets.drift.panel import DriftPanel
-from widgets.state import State
+from alphaedit_widgets.drift.panel import DriftPanel
+from alphaedit_widgets.state import State
 
 SENTENCES = (
     "Rome is a very old city.", "Berlin is the <b>capital</b> of Germany.",

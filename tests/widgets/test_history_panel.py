@@ -22,10 +22,10 @@ from alphaedit_core.inference.completions import complete
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session import session as session_module
 from alphaedit_core.session.session import EditSession
-from widgets.components.confirm import Confirm
-from widgets.components.inputs import script
-from widgets.history.panel import HistoryPanel
-from widgets.state import State
+from alphaedit_widgets.components.confirm import Confirm
+from alphaedit_widgets.components.inputs import script
+from alphaedit_widgets.history.panel import HistoryPanel
+from alphaedit_widgets.state import State
 
 A, B, C = FACTS[:1], FACTS[1:3], FACTS[3:]
 #: Corrects what A says.

@@ -12,7 +12,7 @@ from typing import Any
 import plotly.graph_objects as go
 import pytest
 
-import widgets
+import alphaedit_widgets
 from alphaedit_core.display.figure_data import Picture
 from alphaedit_core.display.line_chart import curves_html
 from alphaedit_core.display.svg import _image, _svg, trace_html
@@ -26,7 +26,7 @@ from alphaedit_core.side_effects.hidden_states import HiddenDrift
 from alphaedit_core.side_effects.hidden_states_figure import hidden_drift_html, mean_of
 from alphaedit_core.side_effects.retention import Kept, Retention
 from alphaedit_core.side_effects.retention_figure import retention_html
-from widgets import interactive
+from alphaedit_widgets import interactive
 
 PLOTLY = "application/vnd.plotly.v1+json"
 ROOT = Path(__file__).parents[2]
@@ -362,6 +362,6 @@ def test_what_cannot_be_interactive_is_refused_in_one_line(picture: str, words: 
 
 def test_it_is_the_package_s_however_often_it_is_asked_for() -> None:
     """A module of the same name would take its place after the first time."""
-    assert callable(widgets.interactive) and widgets.interactive is interactive
-    assert isinstance(interactive(some_curves()), widgets.Interactive)
+    assert callable(alphaedit_widgets.interactive) and alphaedit_widgets.interactive is interactive
+    assert isinstance(interactive(some_curves()), alphaedit_widgets.Interactive)
     assert isinstance(some_curves(), Picture)

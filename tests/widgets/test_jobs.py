@@ -10,8 +10,8 @@ from tiny import tiny_model
 from alphaedit_core.errors import Cancelled, SessionError
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session.session import EditSession
-from widgets.header import HeaderPanel
-from widgets.state import State
+from alphaedit_widgets.header import HeaderPanel
+from alphaedit_widgets.state import State
 
 
 @pytest.fixture

@@ -33,8 +33,8 @@ from alphaedit_core.model.tokenization import encode
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session import session as session_module
 from alphaedit_core.session.session import EditSession
-from widgets.probes.panel import ProbesPanel
-from widgets.state import State
+from alphaedit_widgets.probes.panel import ProbesPanel
+from alphaedit_widgets.state import State
 
 FACT = FACTS[0].changed(
     paraphrases=["One sees the {} in", "{} stands in the old city of"],

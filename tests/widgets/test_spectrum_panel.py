@@ -21,11 +21,11 @@ from alphaedit_core.data.facts import Fact
 from alphaedit_core.errors import AlphaEditError, Cancelled, InputError, SessionError
 from alphaedit_core.nullspace.spectrum import Spectrum, Threshold
 from alphaedit_core.session.session import EditSession
-from widgets.edit.panel import RunPanel
-from widgets.spectrum.key_table import facts_table, verdict
-from widgets.spectrum.panel import SpectrumPanel
-from widgets.spectrum.scales import converted, decimated, log_eigenvalues, visible_range
-from widgets.state import State
+from alphaedit_widgets.edit.panel import RunPanel
+from alphaedit_widgets.spectrum.key_table import facts_table, verdict
+from alphaedit_widgets.spectrum.panel import SpectrumPanel
+from alphaedit_widgets.spectrum.scales import converted, decimated, log_eigenvalues, visible_range
+from alphaedit_widgets.state import State
 
 EVIL = "<img src=x onerror=alert(1)>"
 

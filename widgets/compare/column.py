@@ -9,7 +9,7 @@ import ipywidgets as W
 from alphaedit_core.display.escaping import escape
 from alphaedit_core.display.text_diff import words
 from alphaedit_core.evaluation.before_after import Answer
-from widgets.components.token_chips import Chips
+from alphaedit_widgets.components.token_chips import Chips
 
 from .html import words_html
 

@@ -9,8 +9,8 @@ from alphaedit_core.display.escaping import escape
 from alphaedit_core.evaluation.before_after import Comparison, HistoryPoint, Question
 from alphaedit_core.inference.scoring import Score
 from alphaedit_core.session.session import EditSession
-from widgets.components.panel import table
-from widgets.components.token_chips import visible
+from alphaedit_widgets.components.panel import table
+from alphaedit_widgets.components.token_chips import visible
 
 #: How a marked word is written: its element, sign and what a screen reader says.
 _WORD = {

@@ -20,9 +20,9 @@ from alphaedit_core.evaluation.before_after import compare as ask
 from alphaedit_core.inference.token_by_token import Sampling, TokenStep
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session.session import EditSession
-from widgets.components.panel import Panel, button, row, text
-from widgets.jobs import Job
-from widgets.state import State
+from alphaedit_widgets.components.panel import Panel, button, row, text
+from alphaedit_widgets.jobs import Job
+from alphaedit_widgets.state import State
 
 from .column import Column
 from .html import (

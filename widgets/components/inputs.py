@@ -9,14 +9,17 @@ import anywidget
 import traitlets as T
 
 
+_STATIC = files("alphaedit_widgets") / "static"
+
+
 def script(name: str) -> str:
     """The source of one of our scripts in the browser."""
-    return files("widgets").joinpath(f"static/{name}.js").read_text("utf-8")
+    return _STATIC.joinpath(f"{name}.js").read_text("utf-8")
 
 
 def style() -> str:
     """The style sheets of all panels, for both themes."""
-    sheets = [f for f in files("widgets").joinpath("static").iterdir() if f.name.endswith(".css")]
+    sheets = [file for file in _STATIC.iterdir() if file.name.endswith(".css")]
     return "\n".join(sheet.read_text("utf-8") for sheet in sorted(sheets, key=lambda f: f.name))
 
 

@@ -10,7 +10,7 @@ import ipywidgets as W
 from alphaedit_core.display.escaping import escape
 from alphaedit_core.errors import AlphaEditError
 from alphaedit_core.session.session import EditSession
-from widgets.state import State
+from alphaedit_widgets.state import State
 
 from .inputs import Look
 

@@ -10,8 +10,8 @@ from plotly.subplots import make_subplots
 
 from alphaedit_core.side_effects.drift import Drift
 from alphaedit_core.side_effects.drift_figure import NAMES, columns, limits, title, words
-from widgets.components.colors import AFTER, SERIES
-from widgets.components.live_figure import LiveFigure
+from alphaedit_widgets.components.colors import AFTER, SERIES
+from alphaedit_widgets.components.live_figure import LiveFigure
 
 _DASHES = ("solid", "dash", "dot", "dashdot")
 #: Numbers on the axis at most.

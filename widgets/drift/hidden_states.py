@@ -18,8 +18,8 @@ from alphaedit_core.side_effects.hidden_states import (
     unrelated_prompts,
 )
 from alphaedit_core.side_effects.hidden_states_figure import hidden_drift_html
-from widgets.components.panel import Panel, button, row, table, text
-from widgets.jobs import Job
+from alphaedit_widgets.components.panel import Panel, button, row, table, text
+from alphaedit_widgets.jobs import Job
 
 _JOB = "compare hidden states"
 

@@ -22,9 +22,9 @@ from alphaedit_core.side_effects.drift_figure import (
     reason,
     title,
 )
-from widgets.components.panel import Panel, button, row, table, text
-from widgets.jobs import Job
-from widgets.state import State
+from alphaedit_widgets.components.panel import Panel, button, row, table, text
+from alphaedit_widgets.jobs import Job
+from alphaedit_widgets.state import State
 
 from .figure import DriftFigure
 from .hidden_states import HiddenStates

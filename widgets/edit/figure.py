@@ -8,8 +8,8 @@ from plotly.subplots import make_subplots
 
 from alphaedit_core.display.escaping import in_figure
 from alphaedit_core.editing.target_search import Trace
-from widgets.components.colors import SERIES
-from widgets.components.live_figure import LiveFigure
+from alphaedit_widgets.components.colors import SERIES
+from alphaedit_widgets.components.live_figure import LiveFigure
 
 #: Facts that get a curve of their own; of more, the least likely ones do.
 _CURVES = 8

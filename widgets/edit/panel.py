@@ -18,10 +18,10 @@ from alphaedit_core.progress import Stage
 from alphaedit_core.session.diagnosis import Lost, diagnose, lost_facts
 from alphaedit_core.session.results import EditResult, Outcome, superseded_html
 from alphaedit_core.session.session import EditSession
-from widgets.components.method_controls import MethodControls
-from widgets.components.panel import Panel, button, row, table, text
-from widgets.jobs import Job
-from widgets.state import State
+from alphaedit_widgets.components.method_controls import MethodControls
+from alphaedit_widgets.components.panel import Panel, button, row, table, text
+from alphaedit_widgets.jobs import Job
+from alphaedit_widgets.state import State
 
 from .figure import RunFigure
 

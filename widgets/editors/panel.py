@@ -16,10 +16,10 @@ from alphaedit_core.experiments.editor_comparison import Contest, compare_editor
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session.results import html_table
 from alphaedit_core.session.session import EditSession
-from widgets.components.method_controls import MethodControls
-from widgets.components.panel import Panel, button, row, table, text
-from widgets.jobs import Job
-from widgets.state import State, method_changed, settled
+from alphaedit_widgets.components.method_controls import MethodControls
+from alphaedit_widgets.components.panel import Panel, button, row, table, text
+from alphaedit_widgets.jobs import Job
+from alphaedit_widgets.state import State, method_changed, settled
 
 #: Facts that are written together.
 _BATCH = 100

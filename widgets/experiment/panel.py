@@ -34,9 +34,9 @@ from alphaedit_core.experiments.runner import (
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session.results import html_table
 from alphaedit_core.session.session import EditSession
-from widgets.components.panel import Panel, button, row, table, text
-from widgets.jobs import Job
-from widgets.state import State, settled
+from alphaedit_widgets.components.panel import Panel, button, row, table, text
+from alphaedit_widgets.jobs import Job
+from alphaedit_widgets.state import State, settled
 
 from .fields import choices, drift_text, listed, references, running_text, tasks
 

@@ -20,10 +20,10 @@ from alphaedit_core.progress import Monitor
 from alphaedit_core.session import files as ledger
 from alphaedit_core.session.session import EditSession
 from alphaedit_core.storage.json_text import to_json
-from widgets.components.download import Download
-from widgets.components.panel import Panel, button, row, text
-from widgets.jobs import Job
-from widgets.state import State
+from alphaedit_widgets.components.download import Download
+from alphaedit_widgets.components.panel import Panel, button, row, text
+from alphaedit_widgets.jobs import Job
+from alphaedit_widgets.state import State
 
 R = TypeVar("R")
 

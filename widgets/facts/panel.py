@@ -15,11 +15,11 @@ from alphaedit_core.display.escaping import escape
 from alphaedit_core.errors import AlphaEditError, InputError
 from alphaedit_core.model.tokenization import control_tokens
 from alphaedit_core.session.session import EditSession
-from widgets.components.panel import Panel, button, row, table, text
-from widgets.components.upload import Upload
-from widgets.fact_drafts import DRAFT, Draft
-from widgets.jobs import Job
-from widgets.state import State
+from alphaedit_widgets.components.panel import Panel, button, row, table, text
+from alphaedit_widgets.components.upload import Upload
+from alphaedit_widgets.fact_drafts import DRAFT, Draft
+from alphaedit_widgets.jobs import Job
+from alphaedit_widgets.state import State
 
 from .paste import drafts_from_text
 from .rows_editor import FactsEditor
@@ -202,7 +202,7 @@ class FactsPanel(Panel):
         self._rows.change(index, **fields)
 
     def paste(self, text: str) -> int:
-        """Add the facts of a text: lines with tabs, or JSON; see :mod:`widgets.facts.paste`.
+        """Add the facts of a text: lines with tabs, or JSON; see :mod:`.paste`.
 
         Returns:
             How many rows were added.
@@ -314,8 +314,8 @@ class FactsPanel(Panel):
         """Ask the unedited model for the old target of every row that has none.
 
         It is the first word, or the whole name, of what the model says; see
-        :func:`~widgets.facts.true_targets.first_words`. A row stays empty where the model says no
-        word, or says the new target already. Typing may go on meanwhile.
+        :func:`.true_targets.first_words`. A row stays empty where the model says no word, or says
+        the new target already. Typing may go on meanwhile.
 
         Args:
             block: wait until it is done, and raise what it raised.

@@ -6,7 +6,7 @@ import json
 
 from alphaedit_core.data.fact_files import facts_from_bytes
 from alphaedit_core.errors import InputError
-from widgets.fact_drafts import Draft
+from alphaedit_widgets.fact_drafts import Draft
 
 _COLUMNS = ("subject", "prompt", "target", "old target")
 

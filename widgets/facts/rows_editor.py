@@ -8,7 +8,7 @@ from typing import Any
 import anywidget
 import traitlets as T
 
-from widgets.components.inputs import script
+from alphaedit_widgets.components.inputs import script
 
 
 class FactsEditor(anywidget.AnyWidget):

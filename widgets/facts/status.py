@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from alphaedit_core.data.superseding import Standing
 from alphaedit_core.session.session import EditSession
-from widgets.fact_drafts import APPLIED, DRAFT, FAILED, READY, Draft, needs
+from alphaedit_widgets.fact_drafts import APPLIED, DRAFT, FAILED, READY, Draft, needs
 
 
 def statuses(drafts: Sequence[Draft], session: EditSession) -> list[str]:

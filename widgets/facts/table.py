@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 from alphaedit_core.data.joining import bare
 from alphaedit_core.errors import InputError
 from alphaedit_core.integers import as_integer
-from widgets.fact_drafts import Draft
-from widgets.state import State
+from alphaedit_widgets.fact_drafts import Draft
+from alphaedit_widgets.state import State
 
 from .true_targets import open_prompt
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from alphaedit_core.model.tokenization import target_ids
-from widgets.components.token_chips import visible
+from alphaedit_widgets.components.token_chips import visible
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

@@ -11,7 +11,7 @@ from itertools import takewhile
 from alphaedit_core.inference.completions import complete
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session.session import EditSession
-from widgets.fact_drafts import Draft
+from alphaedit_widgets.fact_drafts import Draft
 
 #: Prompts between two looks at the cancel button.
 _AT_ONCE = 16

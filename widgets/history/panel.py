@@ -18,11 +18,11 @@ from alphaedit_core.session.results import html_table
 from alphaedit_core.session.session import EditSession
 from alphaedit_core.side_effects.drift import Drift
 from alphaedit_core.side_effects.drift_figure import columns
-from widgets.components.confirm import Confirm
-from widgets.components.inputs import Table
-from widgets.components.panel import Panel, button, row, table, text
-from widgets.jobs import Job
-from widgets.state import State
+from alphaedit_widgets.components.confirm import Confirm
+from alphaedit_widgets.components.inputs import Table
+from alphaedit_widgets.components.panel import Panel, button, row, table, text
+from alphaedit_widgets.jobs import Job
+from alphaedit_widgets.state import State
 
 _HEADINGS = (
     "state", "edit", "facts", "written", "method", "threshold", "layers", "time (UTC)",

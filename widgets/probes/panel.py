@@ -24,11 +24,11 @@ from alphaedit_core.evaluation.probes import (
 )
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session.session import EditSession
-from widgets.components.inputs import Table
-from widgets.components.panel import Panel, button, row, table, text
-from widgets.components.token_chips import chance, visible
-from widgets.jobs import Job
-from widgets.state import State
+from alphaedit_widgets.components.inputs import Table
+from alphaedit_widgets.components.panel import Panel, button, row, table, text
+from alphaedit_widgets.components.token_chips import chance, visible
+from alphaedit_widgets.jobs import Job
+from alphaedit_widgets.state import State
 
 _JOB = "probes"
 _COLUMNS = ("kind", "prompt", "before", "after", "P(new)", "P(old)", "change", "result")

@@ -13,8 +13,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from alphaedit_core.nullspace.spectrum import Spectrum, Threshold
-from widgets.components.colors import AFTER, BEFORE, GOOD, NOTE
-from widgets.components.live_figure import LiveFigure
+from alphaedit_widgets.components.colors import AFTER, BEFORE, GOOD, NOTE
+from alphaedit_widgets.components.live_figure import LiveFigure
 
 from .scales import (
     DEFAULT,

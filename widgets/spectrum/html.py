@@ -8,8 +8,8 @@ import numpy as np
 
 from alphaedit_core.display.escaping import escape
 from alphaedit_core.nullspace.spectrum import Spectrum
-from widgets.components.panel import text
-from widgets.jobs import Job
+from alphaedit_widgets.components.panel import text
+from alphaedit_widgets.jobs import Job
 
 
 def job_html(job: Job[Any]) -> str:

@@ -14,9 +14,9 @@ from alphaedit_core.editing.key_projection import Survival
 from alphaedit_core.errors import AlphaEditError, InputError, SessionError
 from alphaedit_core.nullspace.spectrum import Rule, Spectrum, Threshold
 from alphaedit_core.session.session import EditSession
-from widgets.components.panel import Panel, button, row, text
-from widgets.jobs import Job
-from widgets.state import State
+from alphaedit_widgets.components.panel import Panel, button, row, text
+from alphaedit_widgets.jobs import Job
+from alphaedit_widgets.state import State
 
 from .figure import INDICES, VIEWS, Index, SpectrumFigure, View
 from .html import job_html, massive_words, numbers_html

@@ -11,8 +11,8 @@ import numpy as np
 from alphaedit_core.display.escaping import escape
 from alphaedit_core.errors import InputError
 from alphaedit_core.nullspace.spectrum import Rule, Spectrum, Threshold
-from widgets.components.inputs import Slider
-from widgets.components.panel import button, row
+from alphaedit_widgets.components.inputs import Slider
+from alphaedit_widgets.components.panel import button, row
 
 from .scales import DEFAULT, LOG_STEP, from_log, line_of, slider_ends
 
