@@ -8,7 +8,6 @@ from importlib.resources import files
 import anywidget
 import traitlets as T
 
-
 _STATIC = files("alphaedit_widgets") / "static"
 
 
