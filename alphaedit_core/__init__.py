@@ -35,16 +35,16 @@ _HOMES = {
     "Monitor": "progress",
     "Places": "model.architecture",
     "Probe": "data.records",
-    "Projector": "nullspace.spectrum",
+    "Projector": "nullspace.projectors",
     "Record": "data.records",
     "SessionError": "errors",
     "Spectrum": "nullspace.spectrum",
     "StructureError": "errors",
-    "Threshold": "nullspace.spectrum",
+    "Threshold": "nullspace.thresholds",
     "collect_statistics": "covariance.collect",
     "compare_editors": "experiments.editor_comparison",
     "complete": "inference.completions",
-    "default_hyperparameters": "session.session",
+    "default_hyperparameters": "editing.defaults",
     "evaluate": "evaluation.evaluate",
     "example_facts": "data.fact_files",
     "export_statistics": "covariance.files",
@@ -56,8 +56,8 @@ _HOMES = {
     "read_records": "data.datasets",
     "read_tasks": "side_effects.ability_tasks",
     "score": "inference.scoring",
-    "spectra": "nullspace.spectrum",
-    "spectrum": "nullspace.spectrum",
+    "spectra": "nullspace.eigendecomposition",
+    "spectrum": "nullspace.eigendecomposition",
     "wrap": "model.loading",
     "write_facts": "data.fact_files",
 }
@@ -67,6 +67,11 @@ __all__ = ["__version__", *_HOMES]
 # The same names again, for type checkers and editors.
 # ruff: noqa: F401
 if TYPE_CHECKING:
+    from alphaedit_core.editing.defaults import default_hyperparameters
+    from alphaedit_core.nullspace.eigendecomposition import spectra, spectrum
+    from alphaedit_core.nullspace.projectors import Projector
+    from alphaedit_core.nullspace.thresholds import Threshold
+
     from .covariance.collect import collect_statistics
     from .covariance.files import KeyStatistics, export_statistics
     from .covariance.importing import import_statistics
@@ -91,10 +96,10 @@ if TYPE_CHECKING:
     from .inference.scoring import perplexity, score
     from .model.architecture import Places
     from .model.loading import EditableModel, load_model, wrap
-    from .nullspace.spectrum import Projector, Spectrum, Threshold, spectra, spectrum
+    from .nullspace.spectrum import Spectrum
     from .progress import Monitor
     from .session.results import EditResult
-    from .session.session import EditSession, default_hyperparameters
+    from .session.session import EditSession
     from .side_effects.ability import measure_ability
     from .side_effects.ability_tasks import read_tasks
 

@@ -23,12 +23,12 @@ from pathlib import Path
 from typing import Any
 
 from alphaedit_core import EditableModel, EditSession, Fact, Monitor, load_model, read_facts
+from alphaedit_core.editing.defaults import default_hyperparameters
 from alphaedit_core.editing.editors import editor_class
 from alphaedit_core.editing.hyperparameters import HyperParameters, in_words
 from alphaedit_core.editing.target_search import Targets
 from alphaedit_core.evaluation.counterfact_scores import measure
 from alphaedit_core.experiments.editor_comparison import parse_method
-from alphaedit_core.session.session import default_hyperparameters
 
 from .machine import this_machine
 from .report import Report, keep

@@ -22,6 +22,7 @@ from torch import Tensor
 from alphaedit_core.data.fact_files import write_facts
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.editing.closed_form import EarlierKeys, closed_form
+from alphaedit_core.editing.defaults import default_hyperparameters
 from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.editing.subject_keys import SubjectStates
 from alphaedit_core.errors import AlphaEditError
@@ -29,9 +30,10 @@ from alphaedit_core.model.batch_planning import plan_batches
 from alphaedit_core.model.forward import pad_rows
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.tokenization import Request, prepare
-from alphaedit_core.nullspace.spectrum import Projector
+from alphaedit_core.nullspace.projectors import Projector
 from alphaedit_core.progress import Monitor
-from alphaedit_core.session.session import EditSession, default_hyperparameters, observe
+from alphaedit_core.session.outcomes import observe
+from alphaedit_core.session.session import EditSession
 
 from .arithmetic import least_keys, least_observation, least_search
 from .machine import Machine

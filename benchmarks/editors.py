@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from alphaedit_core import EditSession, Monitor, load_model, read_facts
+from alphaedit_core.editing.defaults import default_hyperparameters
 from alphaedit_core.editing.editors import editor_class, editors
 from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.editing.target_search import Targets
 from alphaedit_core.experiments.editor_comparison import compare_editors
 from alphaedit_core.model.loading import EditableModel
-from alphaedit_core.session.session import default_hyperparameters
 
 from .machine import this_machine
 from .report import Report, keep

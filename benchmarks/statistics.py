@@ -17,10 +17,10 @@ from alphaedit_core.covariance.collect import (
     pack,
     window_length,
 )
+from alphaedit_core.editing.defaults import default_hyperparameters
 from alphaedit_core.model.forward import run_model, tap
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.progress import Monitor
-from alphaedit_core.session.session import default_hyperparameters
 
 from .arithmetic import blocks_cost
 from .machine import Machine

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 import torch
 
 from alphaedit_core.data.facts import Fact
+from alphaedit_core.editing.defaults import default_hyperparameters
 from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.editing.target_search import Targets, find_targets
 from alphaedit_core.model.batch_planning import plan_batches
 from alphaedit_core.model.loading import EditableModel, wrap
 from alphaedit_core.model.tokenization import Request, prepare
 from alphaedit_core.progress import Monitor
-from alphaedit_core.session.session import EditSession, default_hyperparameters
+from alphaedit_core.session.session import EditSession
 
 from .arithmetic import least_search, plain_search
 from .machine import Machine

@@ -18,7 +18,7 @@ from alphaedit_core.editing.target_search import Place
 from alphaedit_core.model.forward import pad_rows
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.tokenization import Request
-from alphaedit_core.nullspace.spectrum import Projector
+from alphaedit_core.nullspace.projectors import Projector
 
 
 @dataclass

@@ -27,7 +27,7 @@ from torch import Tensor
 from alphaedit_core.editing.closed_form import EarlierKeys, closed_form
 from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.errors import AlphaEditError
-from alphaedit_core.nullspace.spectrum import Projector
+from alphaedit_core.nullspace.projectors import Projector
 from alphaedit_core.storage.tensor_files import load_tensors, save_tensors
 
 from .machine import Machine

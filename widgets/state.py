@@ -14,10 +14,11 @@ from typing import Any, TypeVar
 import traitlets as T
 
 from alphaedit_core.data.facts import Fact
+from alphaedit_core.editing.defaults import default_hyperparameters
 from alphaedit_core.editing.hyperparameters import HyperParameters
-from alphaedit_core.nullspace.spectrum import Threshold
+from alphaedit_core.nullspace.thresholds import Threshold
 from alphaedit_core.progress import Monitor
-from alphaedit_core.session.session import EditSession, default_hyperparameters
+from alphaedit_core.session.session import EditSession
 from alphaedit_core.side_effects.drift import Drifts
 
 from .fact_drafts import Draft, ready

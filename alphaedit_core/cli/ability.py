@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     tasks = read_tasks(
         Path(arguments.folder), arguments.limit, arguments.shots, names, arguments.seed
     )
-    from alphaedit_core.session.results import text_table
+    from alphaedit_core.display.tables import text_table
     from alphaedit_core.side_effects.ability import HEADINGS, ability_of_states, measure_ability
 
     if arguments.session is None:

@@ -66,7 +66,7 @@ def datasets(arguments: argparse.Namespace, monitor: Monitor) -> None:
 
 def _list(as_json: bool) -> None:
     from alphaedit_core.data.datasets import datasets as known
-    from alphaedit_core.session.results import text_table
+    from alphaedit_core.display.tables import text_table
 
     if as_json:
         output.show_json({"datasets": [_said(one) for one in known().values()]})
@@ -100,7 +100,7 @@ def _check(arguments: argparse.Namespace, monitor: Monitor) -> None:
 
 
 def _report(found: Records) -> str:
-    from alphaedit_core.session.results import text_table
+    from alphaedit_core.display.tables import text_table
 
     chosen = "".join(f", {name}={value}" for name, value in found.dataset.chosen.items())
     lines = [

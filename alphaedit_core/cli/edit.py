@@ -141,7 +141,8 @@ def _check_output(out: Path, folder: Path | None) -> None:
 
 
 def _begin(arguments: argparse.Namespace, asked: dict[str, Any], monitor: Monitor) -> EditSession:
-    from alphaedit_core.session.session import EditSession, default_hyperparameters
+    from alphaedit_core.editing.defaults import default_hyperparameters
+    from alphaedit_core.session.session import EditSession
 
     model = options.load(arguments, monitor)
     preset = default_hyperparameters(model, asked.get("editor", "alphaedit"))
@@ -183,7 +184,8 @@ def _report(
 
 
 def _show(session: EditSession, result: EditResult, folder: Path | None, out: Path | None) -> None:
-    from alphaedit_core.session.results import HEADINGS, text_table
+    from alphaedit_core.display.tables import text_table
+    from alphaedit_core.session.results import HEADINGS
 
     print(text_table(HEADINGS, output.fitted(HEADINGS, result.rows())))
     print(f"\n{result.summary()}, {session.hyperparameters.method} on {session.model.name}")

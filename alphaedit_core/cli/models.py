@@ -57,7 +57,7 @@ def models(arguments: argparse.Namespace, monitor: Monitor) -> None:
     if arguments.json:
         output.show_json(report)
         return
-    from alphaedit_core.session.results import text_table
+    from alphaedit_core.display.tables import text_table
 
     rows = [(one["name"], one["licence"], _here(one)) for one in report["packaged"]]
     print(text_table(("packaged", "licence", "cached"), rows))

@@ -279,7 +279,7 @@ def check_text(arguments: argparse.Namespace) -> None:
 
 def text_settings(arguments: argparse.Namespace, model: EditableModel) -> HyperParameters:
     """The model's preset with ``--layers``, ``--text`` and ``--tokens`` put in."""
-    from alphaedit_core.session.session import default_hyperparameters
+    from alphaedit_core.editing.defaults import default_hyperparameters
 
     asked = {name: getattr(arguments, name) for name in ("layers", "text", "tokens")}
     given = {name: value for name, value in asked.items() if value is not None}

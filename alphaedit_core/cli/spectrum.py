@@ -11,7 +11,8 @@ from . import options, output
 from .statistics import collected
 
 if TYPE_CHECKING:
-    from alphaedit_core.nullspace.spectrum import Rule, Spectrum, Threshold
+    from alphaedit_core.nullspace.spectrum import Spectrum
+    from alphaedit_core.nullspace.thresholds import Rule, Threshold
 
 _HEADINGS = (
     "layer",
@@ -50,7 +51,8 @@ def add(commands: options.Commands) -> None:
 
 def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     """Show the spectra."""
-    from alphaedit_core.nullspace.spectrum import Threshold, spectra
+    from alphaedit_core.nullspace.eigendecomposition import spectra
+    from alphaedit_core.nullspace.thresholds import Threshold
 
     options.check_text(arguments)
     if arguments.threshold is not None:
@@ -74,7 +76,7 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
             }
         )
         return
-    from alphaedit_core.session.results import text_table
+    from alphaedit_core.display.tables import text_table
 
     print(text_table(_HEADINGS, [_row(figures) for figures in layers]))
     print(

@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     if arguments.json:
         output.show_json(_report(arguments, model, statistics, monitor))
         return
-    from alphaedit_core.session.results import text_table
+    from alphaedit_core.display.tables import text_table
 
     rows = [
         (str(layer), str(len(s.moment)), f"{s.tokens:,}", f"{_trace(s.moment):.4f}", s.checksum)

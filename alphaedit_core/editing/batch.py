@@ -17,7 +17,7 @@ from alphaedit_core.errors import DivergedError
 from alphaedit_core.model.batch_planning import BatchPlan
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.tokenization import Request
-from alphaedit_core.nullspace.spectrum import Projector
+from alphaedit_core.nullspace.projectors import Projector
 from alphaedit_core.progress import Monitor
 
 from .closed_form import EarlierKeys, Metric

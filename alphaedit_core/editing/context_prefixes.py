@@ -19,7 +19,10 @@ from typing import Any
 
 import torch
 
-from alphaedit_core.errors import CorruptFileError
+from alphaedit_core.editing.hyperparameters import HyperParameters
+from alphaedit_core.errors import (
+    CorruptFileError,
+)
 from alphaedit_core.model.forward import pad_rows, run_model, tap
 from alphaedit_core.model.identity import unedited
 from alphaedit_core.model.loading import EditableModel
@@ -153,3 +156,10 @@ def _logits_at(model: EditableModel, ids: torch.Tensor, index: torch.Tensor) -> 
     with tap(model.anatomy.norm, read, ids.numel()):
         run_model(model, ids)
     return model.anatomy.logits(out[0])
+
+
+def _own_contexts(model: EditableModel, hp: HyperParameters) -> tuple[str, ...]:
+    """Contexts of the model's own, as many as wanted."""
+    if hp.contexts == 0:
+        return ()
+    return own_contexts(model, hp.seed, hp.context_tokens)[: hp.contexts]

@@ -87,7 +87,7 @@ class HyperParameters:
         Raises:
             InputError: if a value is of another kind or out of range.
         """
-        from alphaedit_core.nullspace.spectrum import Threshold
+        from alphaedit_core.nullspace.thresholds import Threshold
 
         for field in dataclasses.fields(self):
             value = typed(field.name, getattr(self, field.name))

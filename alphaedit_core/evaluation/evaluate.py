@@ -10,13 +10,13 @@ from typing import Any
 from alphaedit_core.data.records import Record
 from alphaedit_core.data.reference_texts import References
 from alphaedit_core.display.escaping import escape
+from alphaedit_core.display.tables import html_table, text_table
 from alphaedit_core.errors import InputError
 from alphaedit_core.inference.batch_generation import write
 from alphaedit_core.inference.scoring import rate
 from alphaedit_core.inference.token_by_token import has_chat
 from alphaedit_core.model.loading import EditableModel, using_model
 from alphaedit_core.progress import Monitor
-from alphaedit_core.session.results import html_table, text_table
 
 from .metrics import (
     Answer,

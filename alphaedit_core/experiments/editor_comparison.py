@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from alphaedit_core.data.facts import Fact, check_facts
+from alphaedit_core.display.tables import html_table, text_table
+from alphaedit_core.editing.defaults import checked_editor, default_hyperparameters
 from alphaedit_core.editing.editors import editor_class
 from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.editing.target_search import Targets
@@ -19,8 +21,8 @@ from alphaedit_core.errors import InputError
 from alphaedit_core.evaluation.counterfact_scores import Measures, measure
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.progress import Monitor
-from alphaedit_core.session.results import EditResult, html_table, text_table
-from alphaedit_core.session.session import EditSession, checked_editor, default_hyperparameters
+from alphaedit_core.session.results import EditResult
+from alphaedit_core.session.session import EditSession
 
 _METHOD = re.compile(r"(?P<name>.+?)(?P<switches>(?:[+-](?:projection|previous-keys))*)")
 _HEADINGS = (

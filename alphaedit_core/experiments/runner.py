@@ -29,6 +29,8 @@ from alphaedit_core.data.datasets import Records
 from alphaedit_core.data.facts import check_facts
 from alphaedit_core.data.records import Record, distinct
 from alphaedit_core.data.reference_texts import References
+from alphaedit_core.display.tables import html_table
+from alphaedit_core.editing.defaults import checked_editor, shape_of
 from alphaedit_core.editing.hyperparameters import HyperParameters, in_words, model_name
 from alphaedit_core.errors import CorruptFileError, DivergedError, InputError
 from alphaedit_core.evaluation.evaluate import Evaluation, Measured, compared_with, evaluate
@@ -38,8 +40,8 @@ from alphaedit_core.integers import as_integer
 from alphaedit_core.model.identity import identity
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.progress import Monitor
-from alphaedit_core.session.results import html_table
-from alphaedit_core.session.session import EditSession, checked_editor, shape_of, surroundings
+from alphaedit_core.session.environment import surroundings
+from alphaedit_core.session.session import EditSession
 from alphaedit_core.side_effects.ability import measure_ability
 from alphaedit_core.side_effects.ability_tasks import Task
 from alphaedit_core.side_effects.baseline import Yardstick

@@ -9,12 +9,13 @@ from alphaedit_core import __version__
 from alphaedit_core.data.superseding import Standing
 from alphaedit_core.display.escaping import escape, markdown, markdown_code
 from alphaedit_core.display.html_page import page, scroll
-from alphaedit_core.display.svg import spectrum_html, trace_html
+from alphaedit_core.display.tables import html_table
 from alphaedit_core.editing.editors.summary import settings_words
+from alphaedit_core.editing.search_figure import trace_html
 from alphaedit_core.evaluation.probes import KINDS, ProbeRow, aggregate
 from alphaedit_core.nullspace.spectrum import Spectrum
 from alphaedit_core.session.files import Entry
-from alphaedit_core.session.results import HEADINGS, Outcome, html_table, superseded_html
+from alphaedit_core.session.results import HEADINGS, Outcome, superseded_html
 from alphaedit_core.session.session import EditSession
 
 from .hugging_face import portable_name
@@ -132,9 +133,7 @@ def _spectra(session: EditSession, spectra: Mapping[int, Spectrum]) -> str:
     used = entries[-1].hyperparameters if entries else session.hyperparameters
     if not spectra:
         return "<h2>Null space</h2><p>The spectra have not been made in this session.</p>"
-    pictures = (
-        scroll(spectrum_html(spectra[layer], used.at(layer).threshold)) for layer in sorted(spectra)
-    )
+    pictures = (scroll(spectra[layer].html(used.at(layer).threshold)) for layer in sorted(spectra))
     return (
         "<h2>Null space</h2><p>Eigenvalues of the second moment of each edited layer's keys over "
         "ordinary text. With the projection on, an edit writes only into directions under the "

@@ -12,86 +12,28 @@ of ordinary text, so they are named and left out of the trace.
 
 from __future__ import annotations
 
-import json
-import logging
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
-from alphaedit_core.covariance.files import KeyStatistics
-from alphaedit_core.errors import CorruptFileError, InputError, SessionError
-from alphaedit_core.progress import Monitor
-from alphaedit_core.storage.cache import spectra_dir
-from alphaedit_core.storage.tensor_files import (
-    check_seal,
-    load_tensors,
-    opened_tensors,
-    save_tensors,
-    tensor_digest,
-)
+from alphaedit_core.display.svg import _image
+from alphaedit_core.display.tables import html_table
+from alphaedit_core.errors import InputError
 
-log = logging.getLogger(__name__)
-
-Rule = Literal["absolute", "energy", "rank"]
+from .files import _rows
+from .projectors import InverseMoment, Projector
+from .spectrum_figure import spectrum_svg
+from .thresholds import Rule, Threshold
 
 #: At most so many leading directions are looked at for massive ones …
 _MASSIVE_MOST = 5
 #: … and they are massive if the next eigenvalue is smaller by at least this factor.
 _MASSIVE_RATIO = 10.0
-#: Eigenvectors that have a checksum together.
-_PIECE = 128
 #: What float32 rounds off, relative to the largest eigenvalue.
 _ROUNDING = float(np.finfo(np.float32).eps)
-
-
-@dataclass(frozen=True)
-class Threshold:
-    """Where the kept space ends.
-
-    Attributes:
-        rule: ``absolute`` keeps the directions with an eigenvalue under ``value`` (the paper's
-            rule, 0.02); ``energy`` keeps as many as leave the leakage at or under ``value``;
-            ``rank`` keeps ``value`` of them, from the smallest eigenvalue up.
-        value: in the unit of the rule: squared key norm per token, a fraction, a number.
-    """
-
-    rule: Rule
-    value: float
-
-    @classmethod
-    def parse(cls, text: str | float | Threshold) -> Threshold:
-        """From ``0.02``, ``"absolute:0.02"``, ``"energy:0.1"`` or ``"rank:1000"``.
-
-        Raises:
-            InputError: if it is none of these, or out of range.
-        """
-        if isinstance(text, Threshold):
-            return text
-        rule, _, number = str(text).rpartition(":")
-        rule = rule or "absolute"
-        try:
-            value = float(number)
-        except ValueError:
-            value = float("nan")
-        bounds = {"absolute": (0.0, np.inf), "energy": (0.0, 1.0), "rank": (0.0, np.inf)}
-        low, high = bounds.get(rule, (np.nan, np.nan))
-        if not low <= value <= high or (rule == "rank" and not value.is_integer()):
-            raise InputError(
-                f'threshold "{text}" is not understood; give a number such as 0.02, "energy:0.1" '
-                'with a fraction from 0 to 1, or "rank:1000"'
-            )
-        return cls(rule, value)  # type: ignore[arg-type]
-
-    def __str__(self) -> str:
-        number = str(int(self.value)) if self.rule == "rank" else repr(float(self.value))
-        return number if self.rule == "absolute" else f"{self.rule}:{number}"
 
 
 @dataclass(frozen=True)
@@ -257,236 +199,34 @@ class Spectrum:
     def __repr__(self) -> str:
         return f"Spectrum({self.summary()})"
 
-    def _repr_html_(self) -> str:
-        from alphaedit_core.display.svg import spectrum_html
-
-        return spectrum_html(self)
-
-
-@dataclass(frozen=True, eq=False)
-class Projector:
-    """The orthogonal projector P on a kept space, without the dense matrix.
-
-    ``P = U U^T`` with the basis U of the kept space, or ``P = I - Q Q^T`` with the basis Q of its
-    complement, whichever has fewer columns.
-
-    Attributes:
-        basis: U or Q, (d_in, r), float32, orthonormal columns, r <= d_in / 2.
-        kept: True if ``basis`` spans the kept space, False if it spans the complement.
-    """
-
-    basis: Tensor
-    kept: bool
-
-    @property
-    def size(self) -> int:
-        """d_in."""
-        return self.basis.shape[0]
-
-    @property
-    def rank(self) -> int:
-        """Dimension of the kept space."""
-        return self.basis.shape[1] if self.kept else self.size - self.basis.shape[1]
-
-    @property
-    def width(self) -> int:
-        """Numbers of a projected vector: it is one of d_in numbers again."""
-        return self.size
-
-    @property
-    def device(self) -> torch.device:
-        """Where the basis is."""
-        return self.basis.device
-
-    def half(self, keys: Tensor) -> Tensor:
-        """``P keys``: as a metric, ``P = P P^T``."""
-        return self(keys)
-
-    def back(self, coordinates: Tensor) -> Tensor:
-        """The coordinates as they are: ``P P = P``."""
-        return coordinates
-
-    def __call__(self, vectors: Tensor) -> Tensor:
-        """``P vectors`` for columns (d_in, n), in their dtype."""
-        basis = self.basis.to(vectors.dtype)
-        inside = basis @ (basis.T @ vectors)
-        return inside if self.kept else vectors - inside
-
-    @classmethod
-    def identity(cls, size: int, device: torch.device | str = "cpu") -> Projector:
-        """P = I: no projection at all."""
-        return cls(torch.zeros(size, 0, device=device), kept=False)
-
-
-@dataclass(frozen=True, eq=False)
-class InverseMoment:
-    """``U Lambda^-1 U^T``, the inverse of C over some or all of its eigenvectors.
-
-    Attributes:
-        basis: U, (d_in, r), float32, orthonormal columns.
-        scale: ``Lambda^(-1/2)``, (r,), float32.
-    """
-
-    basis: Tensor
-    scale: Tensor
-
-    @property
-    def width(self) -> int:
-        """r."""
-        return self.basis.shape[1]
-
-    @property
-    def device(self) -> torch.device:
-        """Where the basis is."""
-        return self.basis.device
-
-    def half(self, keys: Tensor) -> Tensor:
-        """``Lambda^(-1/2) U^T keys`` for columns (d_in, n): (r, n), in their dtype."""
-        return self.scale.to(keys.dtype)[:, None] * (self.basis.to(keys.dtype).T @ keys)
-
-    def back(self, coordinates: Tensor) -> Tensor:
-        """``U Lambda^(-1/2) coordinates`` for columns (r, n): (d_in, n)."""
-        scale = self.scale.to(coordinates.dtype)[:, None]
-        return self.basis.to(coordinates.dtype) @ (scale * coordinates)
-
-
-class Bases:
-    """The eigenvectors of one layer on one device, as projectors and inverses; each read once.
-
-    Args:
-        spectrum: of the layer.
-        device: where they are to be.
-    """
-
-    def __init__(self, spectrum: Spectrum, device: torch.device | str = "cpu") -> None:
-        self._spectrum, self._device = spectrum, device
-        self._projectors: dict[str, Projector] = {}
-        self._inverse: InverseMoment | None = None
-
-    @property
-    def size(self) -> int:
-        """d_in."""
-        return self._spectrum.size
-
-    def projector(self, threshold: float | str | Threshold) -> Projector:
-        """P at a threshold."""
-        name = str(threshold)
-        if name not in self._projectors:
-            self._projectors[name] = self._spectrum.projector(threshold, self._device)
-        return self._projectors[name]
-
-    def identity(self) -> Projector:
-        """P = I."""
-        return Projector.identity(self.size, self._device)
-
-    def inverse(self, threshold: float | str | Threshold | None = None) -> InverseMoment:
-        """``C^-1``, or with a threshold inside the kept space alone: a part of the same basis."""
-        if self._inverse is None:
-            self._inverse = self._spectrum.inverse(None, self._device)
-        if threshold is None:
-            return self._inverse
-        dropped = self.size - self._spectrum.rank(threshold)
-        return InverseMoment(self._inverse.basis[:, dropped:], self._inverse.scale[dropped:])
-
-
-def save_spectrum(file: Path, values: Tensor, rows: Tensor, metadata: Mapping[str, str]) -> None:
-    """Write eigenvalues (d_in,) and eigenvectors as rows (d_in, d_in), largest first.
-
-    Every piece of rows has a checksum of its own, since only some are read later.
-
-    Raises:
-        OSError: if it cannot be written.
-    """
-    pieces = [tensor_digest(piece) for piece in rows.split(_PIECE)]
-    save_tensors(
-        file,
-        {"eigenvalues": values, "vectors": rows},
-        {**metadata, "pieces": json.dumps(pieces)},
-    )
-
-
-def _rows(file: Path, moment: str, start: int, stop: int) -> Tensor:
-    """Eigenvectors start … stop - 1 as rows, those of a piece checked together."""
-    try:
-        with opened_tensors(file) as stored:
-            metadata = stored.metadata() or {}
-            check_seal(file, metadata)
-            if moment and metadata["moment"] != moment:
-                raise ValueError("belongs to other statistics")
-            pieces, every = json.loads(metadata["pieces"]), stored.get_slice("vectors")
-            # Stored as rows, so that a range of them is one piece of the file.
-            # Copied, because a slice of a mapped file holds on to the whole of it.
-            found = torch.empty(stop - start, *every.get_shape()[1:])
-            for number in range(start // _PIECE, -(-stop // _PIECE)):
-                first = number * _PIECE
-                piece = every[first : first + _PIECE].contiguous()
-                if tensor_digest(piece) != pieces[number]:
-                    raise ValueError(f"rows from {first} do not have their checksum")
-                begin, end = max(start, first), min(stop, first + len(piece))
-                found[begin - start : end - start] = piece[begin - first : end - first]
-    except FileNotFoundError:
-        raise CorruptFileError(f"{file}: is no longer there; read the spectrum again") from None
-    except (SafetensorError, ValueError, KeyError, IndexError) as error:
-        raise CorruptFileError(f"{file}: damaged ({error}); remove it") from error
-    return found
-
-
-def spectra(
-    statistics: KeyStatistics, cache: bool = True, monitor: Monitor | None = None
-) -> dict[int, Spectrum]:
-    """The spectrum of every layer of the statistics."""
-    monitor = monitor or Monitor()
-    with monitor.stage("null space", len(statistics.layers), "layer"):
-        result = {}
-        for layer in statistics.layers:
-            result[layer] = spectrum(statistics, layer, cache)
-            monitor.advance()
-    return result
-
-
-def spectrum_file(checksum: str) -> Path:
-    """Where the cache keeps eigenvalues and eigenvectors of the moment with this checksum."""
-    # The form of the file is part of the name: earlier ones hold no checksums of pieces.
-    name = blake2b(f"2 {checksum}".encode(), digest_size=8).hexdigest()
-    return spectra_dir() / f"{name}.safetensors"
-
-
-def spectrum(statistics: KeyStatistics, layer: int, cache: bool = True) -> Spectrum:
-    """Eigenvalues and eigenvectors of one layer's second moment, from the cache or computed.
-
-    The eigenvectors are written to a file in either case and read from it when a projector is made
-    (they are d_in^2 numbers, most of which a session never holds), where what is read is checked
-    again. A file that is damaged, or belongs to other statistics, is made again.
-
-    Args:
-        statistics: as :func:`~.statistics.collect_statistics` gives them.
-        layer: one of their layers.
-        cache: False to compute again even if a good file is there.
-    """
-    moment = statistics[layer]
-    file = spectrum_file(moment.checksum)
-    if cache:
-        try:
-            stored, metadata = load_tensors(file, sealed=True)
-            if metadata["moment"] != moment.checksum:
-                raise CorruptFileError(f"{file}: belongs to other statistics")
-            values = stored["eigenvalues"].numpy()
-            if not np.isfinite(values).all():  # which an earlier version did not look at
-                raise CorruptFileError(f"{file}: eigenvalues that are no numbers")
-            health = float(metadata["health"])
-            return Spectrum(layer, values, moment.tokens, file, health, moment.checksum)
-        except FileNotFoundError:
-            pass
-        except (CorruptFileError, KeyError, ValueError) as error:
-            log.warning("%s; made again", error)
-    if not bool(moment.moment.isfinite().all()):
-        raise SessionError(
-            f"layer {layer}: its statistics are not finite; remove them from the cache, and load "
-            "the model in bfloat16 or float32"
+    def svg(self, threshold: float | str | Threshold = 0.02) -> str:
+        """The eigenvalues with a threshold, as a picture."""
+        return spectrum_svg(
+            self.eigenvalues,
+            layer=self.layer,
+            rank=self.rank(threshold),
+            edge=self.convert(threshold, "absolute").value,
+            massive=self.massive,
+            threshold=str(threshold),
         )
-    # eigh, because C is symmetric; in float64 because its eigenvalues span ten orders of magnitude.
-    values, vectors = torch.linalg.eigh(moment.moment.double())
-    values, rows = values.flip(0), vectors.T.flip(0).float()
-    health = float((rows @ rows.T - torch.eye(len(rows))).abs().max())
-    save_spectrum(file, values, rows, {"health": repr(health), "moment": moment.checksum})
-    return Spectrum(layer, values.numpy(), moment.tokens, file, health, moment.checksum)
+
+    def html(self, threshold: float | str | Threshold = 0.02) -> str:
+        """A row of numbers at a threshold, and under it the picture."""
+        cells = {
+            "layer": str(self.layer),
+            "directions": f"{self.size:,}",
+            f"kept at {threshold}": f"{self.rank(threshold):,}",
+            "leakage": f"{self.leakage(threshold):.1%}",
+            "effective rank": f"{self.effective_rank:,.0f}",
+            "massive": str(self.massive),
+            "tokens": f"{self.tokens:,}",
+        }
+        return html_table([*cells], [[*cells.values()]]) + _image(
+            self.svg(threshold),
+            f"Spectrum of layer {self.layer}: {self.size} eigenvalues on a log scale, largest "
+            f"first. The threshold {threshold} keeps the smallest {self.rank(threshold)} of them. "
+            f"Massive directions: {self.massive}.",
+        )
+
+    def _repr_html_(self) -> str:
+        return self.html()

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from alphaedit_core.display.tables import html_table, text_table
+
 from .files import Entry
-from .results import html_table, text_table
 
 _HEADINGS = ("", "edit", "time (UTC)", "facts", "written", "method", "first fact")
 

@@ -9,6 +9,7 @@ from typing import Any
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.data.superseding import Superseded
 from alphaedit_core.display.escaping import escape
+from alphaedit_core.display.tables import _one_line, html_table, text_table
 from alphaedit_core.editing.batch import LayerWrite
 from alphaedit_core.editing.target_search import Trace
 from alphaedit_core.inference.scoring import Score
@@ -126,7 +127,7 @@ class EditResult:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        from alphaedit_core.display.svg import trace_html
+        from alphaedit_core.editing.search_figure import trace_html
 
         rows = [(str(number), *row) for number, row in enumerate(self.rows(), start=1)]
         shown = html_table(("fact", *HEADINGS), rows[:_HTML_ROWS])
@@ -165,9 +166,6 @@ def superseded_html(superseded: Sequence[Superseded]) -> str:
 HEADINGS = ("prompt", "before", "after", "P(new)", "P(true)")
 _WRITE_HEADINGS = ("batch", "layer", "change", "without projection", "key kept", "residual before")
 
-#: Characters of a cell that is not broken into lines.
-_SHORT = 20
-
 
 def _share(stored: float | None) -> float | None:
     """A stored ``residual_left``; earlier versions divided a wanted change of zero by 1e-38."""
@@ -201,34 +199,3 @@ def _row(outcome: Outcome) -> tuple[str, ...]:
         f"{before.new.probability:.3f} → {after.new.probability:.3f}",
         true,
     )
-
-
-def _one_line(text: str, width: int = 40) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= width else text[: width - 1] + "…"
-
-
-def text_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns aligned with spaces, for a terminal; every row on one line."""
-    table = [[" ".join(cell.split()) for cell in row] for row in (headings, *rows)]
-    widths = [max(len(row[i]) for row in table) for i in range(len(headings))]
-    lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in table]
-    lines.insert(1, "  ".join("─" * width for width in widths))
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def html_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A plain table, every text escaped; "0.1 → 0.9" and the like stay on one line."""
-    left = 'style="text-align: left"'  # JupyterLab sets cells to the right, texts too
-    head = "".join(f'<th scope="col" {left}>{escape(heading)}</th>' for heading in headings)
-    body = "".join(
-        "<tr>"
-        + "".join(f'<td dir="auto" {left}>{_kept_together(escape(cell))}</td>' for cell in row)
-        + "</tr>"
-        for row in rows
-    )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-
-
-def _kept_together(cell: str) -> str:
-    return cell.replace(" ", "\u00a0") if len(cell) < _SHORT and " → " in cell else cell

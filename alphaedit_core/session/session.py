@@ -10,8 +10,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-import math
-import platform
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,43 +18,41 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import torch
-import transformers
-
-from alphaedit_core import __version__
 from alphaedit_core.covariance.collect import collect_statistics
-from alphaedit_core.data.facts import Fact, check_facts, checked_text, shown
+from alphaedit_core.data.facts import Fact, check_facts, checked_text
 from alphaedit_core.data.superseding import named
 from alphaedit_core.editing.batch import BatchWrite, Space, write_batch
-from alphaedit_core.editing.context_prefixes import own_contexts
+from alphaedit_core.editing.context_prefixes import _own_contexts
+from alphaedit_core.editing.defaults import checked_editor, default_hyperparameters
 from alphaedit_core.editing.edited_weights import EditedWeights
-from alphaedit_core.editing.editors import Editor, editor_class
-from alphaedit_core.editing.hyperparameters import HyperParameters, Shape, preset_for, single_layer
+from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.editing.previous_keys import KeyMemory
 from alphaedit_core.editing.target_search import Targets
 from alphaedit_core.editing.update_sketches import PAIRS, apart
-from alphaedit_core.editing.weight_updates import Change, Pruned, laid_out
 from alphaedit_core.errors import (
     CorruptFileError,
-    DivergedError,
-    FingerprintError,
     InputError,
     SessionError,
 )
-from alphaedit_core.inference.completions import TOKENS, added_text, complete
-from alphaedit_core.inference.scoring import score
+from alphaedit_core.inference.completions import TOKENS
 from alphaedit_core.integers import as_integer
 from alphaedit_core.model.batch_planning import BatchPlan, plan_batches
-from alphaedit_core.model.identity import Identity, describe, identity, precision
-from alphaedit_core.model.loading import EditableModel, changed_by_hand, load_model
+from alphaedit_core.model.identity import identity, precision
+from alphaedit_core.model.loading import EditableModel, changed_by_hand
 from alphaedit_core.model.tokenization import Request, check_lengths, prepare
-from alphaedit_core.nullspace.spectrum import Bases, Spectrum, Threshold, spectra
+from alphaedit_core.nullspace.eigendecomposition import spectra
+from alphaedit_core.nullspace.spectrum import Spectrum
+from alphaedit_core.nullspace.thresholds import Threshold
 from alphaedit_core.progress import Monitor
 
 from . import files as ledger
+from .edit_runner import _any_pruned, _changes, _kept, _space
+from .environment import surroundings
 from .files import Batch, Entry
 from .history import History
-from .results import EditResult, Outcome, Seen
+from .model_check import _check_fingerprint, _compare, _named_model
+from .outcomes import _check_finite, _result, observe
+from .results import EditResult
 from .schema import check_fits
 
 log = logging.getLogger(__name__)
@@ -787,234 +783,3 @@ class EditSession:
 def _without_recipe(statistics: Mapping[str, Any]) -> dict[str, Any]:
     """What tells statistics apart; earlier versions named equal ones by another recipe."""
     return {name: value for name, value in statistics.items() if name != "recipe"}
-
-
-def _named_model(
-    place: Path,
-    manifest: Mapping[str, Any],
-    device: str,
-    monitor: Monitor | None,
-    network: bool,
-) -> EditableModel:
-    """The model that a saved session names."""
-    name = manifest["model"]
-    try:
-        return load_model(name, device, manifest["dtype"], monitor=monitor, network=network)
-    except InputError as error:
-        if Path(name).is_absolute() and not Path(name).exists():
-            raise InputError(
-                f'session {place}: its model "{name}" is not there any more; name the place where '
-                "it is now: --model, or EditSession.load(folder, model)"
-            ) from error
-        raise InputError(f"session {place}: {error}") from None
-
-
-#: Parts of a model that may differ where an edit still means the same.
-_MAY_DIFFER = ("fields", "serialization", "precision", "attention")
-
-
-def _check_fingerprint(
-    place: Path, manifest: Mapping[str, Any], model: EditableModel, fingerprint: str
-) -> None:
-    if fingerprint != manifest["fingerprint"]:
-        raise FingerprintError(
-            f"session {place}: belongs to {shown(manifest['model'])} with weights "
-            f'{shown(manifest["fingerprint"])}, but "{model.name}" has "{fingerprint}"; load '
-            "the model that the session was made with"
-        )
-
-
-def _compare(place: Path, manifest: Mapping[str, Any], model: EditableModel) -> None:
-    """Refuse a model in which the edits of a session would be other ones; weights aside.
-
-    Sessions of earlier versions do not say what else their model was.
-    """
-    if "identity" not in manifest:
-        return
-    parts = manifest["identity"]
-    was = Identity.from_dict(parts if isinstance(parts, dict) else {}, f"session {place}")
-    differences = was.differences(identity(model))
-    grave = {part: what for part, what in differences.items() if part not in _MAY_DIFFER}
-    if grave:
-        raise FingerprintError(
-            f'session {place}: belongs to "{manifest["model"]}" with the same weights, but '
-            f'"{model.name}" differs: {describe(grave)}; load the model that the session was made '
-            "with"
-        )
-    if differences:
-        log.warning("session %s: its model was not quite this: %s", place, describe(differences))
-
-
-def _changes(batches: Sequence[Batch], pruned: bool = True) -> dict[int, list[Change]]:
-    """The changes of each layer in order; with ``pruned`` false those of PRUNE as updates."""
-    found: dict[int, list[Change]] = {}
-    for batch in batches:
-        for layer, change in batch.changes.items():
-            as_is = isinstance(change, Pruned) and not pruned
-            found.setdefault(layer, []).append(change.unpruned if as_is else change)  # type: ignore[union-attr]
-    return found
-
-
-def _any_pruned(batches: Sequence[Batch]) -> bool:
-    return any(isinstance(change, Pruned) for b in batches for change in b.changes.values())
-
-
-def _space(editor: Editor, spectrum: Spectrum, hp: HyperParameters, device: torch.device) -> Space:
-    bases = Bases(spectrum, device)
-    metric = editor.metric(bases, hp)
-    free = editor.metric(bases, hp.replace(projection=False)) if hp.projection else metric
-    return Space(bases.projector(hp.threshold), metric, free)
-
-
-def checked_editor(model: EditableModel, hp: HyperParameters) -> Editor:
-    """The editor of hyperparameters that can be used with a model.
-
-    Raises:
-        InputError: naming what cannot.
-    """
-    editor = editor_class(hp.editor)
-    if hp.previous_keys and editor.previous_keys is None:
-        raise InputError(
-            f"previous_keys means nothing for the editor {hp.editor}, which has no term for the "
-            "facts written before; leave it off"
-        )
-    if hp.layer_lambda_factors and not editor.weight:
-        raise InputError(
-            f"layer_lambda_factors mean nothing for the editor {hp.editor}, which has no lambda; "
-            "leave them off"
-        )
-    if editor.one_layer and len(hp.layers) > 1:
-        raise InputError(
-            f"the editor {hp.editor} writes into one layer, not {list(hp.layers)}; give one"
-        )
-    _check_layers(model, hp)
-    return editor()
-
-
-def _check_layers(model: EditableModel, hp: HyperParameters) -> None:
-    if hp.layers[-1] >= model.layers:
-        raise InputError(
-            f"layers {list(hp.layers)} are not all blocks of this model; give indices from 0 to "
-            f"{model.layers - 1}"
-        )
-
-
-def default_hyperparameters(model: EditableModel, editor: str = "alphaedit") -> HyperParameters:
-    """An editor's hyperparameters in a model: the published ones, or derived from its shape.
-
-    Raises:
-        InputError: if there is no such editor.
-    """
-    shape = shape_of(model)
-    preset, own = preset_for(shape), editor_class(editor)
-    fields = dict(own.settings(preset))
-    if own.preset:
-        fields |= single_layer(preset, shape, own.preset)
-    return preset.replace(
-        editor=editor,
-        projection=own.projection,
-        previous_keys=bool(own.previous_keys),
-        **fields,
-    )
-
-
-def shape_of(model: EditableModel) -> Shape:
-    """By which presets know the model."""
-    config = model.model.config.get_text_config()
-    anatomy = model.anatomy
-    return Shape(config.model_type, model.layers, anatomy.hidden_size, anatomy.inner_size)
-
-
-def observe(model: EditableModel, facts: Sequence[Fact], monitor: Monitor) -> list[Seen]:
-    """What a model says of facts: completions and scores of both targets."""
-    completions = complete(model, [fact.text for fact in facts], monitor=monitor)
-    new = score(model, [(fact.text, fact.target) for fact in facts], monitor=monitor)
-    known = [fact for fact in facts if fact.target_true]
-    pairs = [(fact.text, fact.target_true) for fact in known if fact.target_true]
-    known_scores = score(model, pairs, monitor=monitor)
-    true = {id(fact): own for fact, own in zip(known, known_scores, strict=True)}
-    monitor.advance(len(facts))
-    return [
-        Seen(text, own, true.get(id(fact)))
-        for fact, text, own in zip(facts, completions, new, strict=True)
-    ]
-
-
-def _own_contexts(model: EditableModel, hp: HyperParameters) -> tuple[str, ...]:
-    """Contexts of the model's own, as many as wanted."""
-    if hp.contexts == 0:
-        return ()
-    return own_contexts(model, hp.seed, hp.context_tokens)[: hp.contexts]
-
-
-def _kept(requests: Sequence[Request], written: BatchWrite) -> Batch:
-    """What a session keeps of a batch; on the CPU, where there is room for it."""
-    return Batch(
-        [request.fact for request in requests],
-        {layer: laid_out(change, "cpu") for layer, change in written.changes.items()},
-        {layer: keys.cpu() for layer, keys in written.keys.items()},
-        written.plan.tokens,
-        written.superseded,
-    )
-
-
-def _result(
-    model: EditableModel,
-    parts: Sequence[Sequence[Request]],
-    writes: Sequence[BatchWrite],
-    before: Sequence[Seen],
-    after: Sequence[Seen],
-    seconds: dict[str, float],
-) -> EditResult:
-    outcomes: list[Outcome] = []
-    batches: list[int] = []
-    for number, (part, written) in enumerate(zip(parts, writes, strict=True)):
-        for place, request in enumerate(part):
-            index = len(outcomes)
-            outcomes.append(
-                Outcome(
-                    request.fact,
-                    _token_texts(model, request),
-                    before[index],
-                    after[index],
-                    written.traces[place],
-                    written.residual_left[place],
-                    request.note,
-                )
-            )
-            batches.append(number)
-    plans = [written.plan.tokens for written in writes]
-    return EditResult(outcomes, [written.writes for written in writes], batches, plans, seconds)
-
-
-def _check_finite(facts: Sequence[Fact], after: Sequence[Seen]) -> None:
-    """Refuse an edit behind which the model's output is no number: it cannot be used, nor saved."""
-    for fact, seen in zip(facts, after, strict=True):
-        scores = [score for score in (seen.new, seen.true) if score is not None]
-        if not all(math.isfinite(score.nll) for score in scores):
-            raise DivergedError(
-                f'fact "{fact.text}": after the edit the model\'s output is no number; lower '
-                "learning_rate or step_size, or load the model in float32"
-            )
-
-
-def _token_texts(model: EditableModel, request: Request) -> tuple[str, ...]:
-    """The target's tokens as they are spelled behind the prompt."""
-    ids = [*request.rows[0].ids, *request.target]
-    return tuple(
-        added_text(model.tokenizer, ids[:place], ids[place])
-        for place in range(len(ids) - len(request.target), len(ids))
-    )
-
-
-def surroundings(model: EditableModel) -> dict[str, Any]:
-    """What the last bits of a result depend on besides its inputs."""
-    return {
-        "alphaedit": __version__,
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}",
-        "device": str(model.device),
-        "threads": torch.get_num_threads(),
-    }

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from alphaedit_core.display.svg import _STROKES, GREY, VERMILLION, _image, _svg, plain
-from alphaedit_core.session.results import html_table
+from alphaedit_core.display.tables import html_table
 
 from .drift import BANDS, Drift
 

@@ -21,13 +21,13 @@ from torch import Tensor
 
 from alphaedit_core.corpora.sources import TextSource, open_text
 from alphaedit_core.data.facts import kind, shown
+from alphaedit_core.display.tables import html_table, text_table
 from alphaedit_core.errors import InputError, SessionError
 from alphaedit_core.integers import as_integer
 from alphaedit_core.model.forward import by_length, pad_rows, record
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.tokenization import encode
 from alphaedit_core.progress import Monitor
-from alphaedit_core.session.results import html_table, text_table
 from alphaedit_core.session.session import EditSession
 
 from .drift import default_probe

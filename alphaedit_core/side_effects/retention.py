@@ -15,12 +15,12 @@ from typing import Any
 
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.data.superseding import Written
+from alphaedit_core.display.tables import html_table, text_table
 from alphaedit_core.errors import InputError, SessionError
 from alphaedit_core.inference.scoring import Score, score
 from alphaedit_core.integers import as_integer
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.progress import Monitor
-from alphaedit_core.session.results import html_table, text_table
 from alphaedit_core.session.session import EditSession
 
 from .drift import weight_changes

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from alphaedit_core.data.facts import Fact
-from alphaedit_core.display.svg import spectrum_html, spectrum_svg, trace_html, trace_svg
 from alphaedit_core.editing.batch import LayerWrite
 from alphaedit_core.editing.editors import editors
+from alphaedit_core.editing.search_figure import trace_html, trace_svg
 from alphaedit_core.editing.target_search import Trace
 from alphaedit_core.experiments import family_figure as family_picture
 from alphaedit_core.experiments.family_figure import family_html
@@ -109,7 +109,7 @@ def test_matplotlib_waits_until_a_picture_is_asked_for() -> None:
 
 def test_the_table_and_the_text_of_a_spectrum_hold_its_figures() -> None:
     spectrum = a_spectrum()
-    seen = Seeing(spectrum_html(spectrum))
+    seen = Seeing(spectrum.html())
     rank = int((spectrum.eigenvalues < 0.02).sum())
     leakage = spectrum.eigenvalues[spectrum.eigenvalues < 0.02].sum() / (
         spectrum.eigenvalues[1:].sum()
@@ -129,13 +129,13 @@ def test_the_table_and_the_text_of_a_spectrum_hold_its_figures() -> None:
     drawn = words(seen.picture())
     for said in (f"layer 7: {rank} of 64 directions kept", "threshold 0.02", "kept", "1 massive"):
         assert said in drawn
-    assert spectrum._repr_html_() == spectrum_html(spectrum)
+    assert spectrum._repr_html_() == spectrum.html()
 
 
 def test_the_shaded_part_begins_where_the_curve_crosses_the_threshold() -> None:
     """The shade ends at the last direction, so its share of the curve's width is the kept part."""
     spectrum = a_spectrum(size=400, massive=False)
-    tree = ElementTree.fromstring(spectrum_svg(spectrum, 0.02))
+    tree = ElementTree.fromstring(spectrum.svg(0.02))
     shade, curve, line = (
         np.array(re.findall(r"(-?[\d.]+) (-?[\d.]+)", path), dtype=float)
         for path in _data_paths(tree)
@@ -162,7 +162,7 @@ def _data_paths(tree: ElementTree.Element) -> tuple[str, str, str]:
 @pytest.mark.parametrize("threshold", [0.02, "energy:0.1", "rank:3", "rank:0", 1e9])
 def test_every_rule_and_every_extreme_can_be_drawn(threshold: float | str) -> None:
     spectrum = a_spectrum()
-    seen = Seeing(spectrum_html(spectrum, threshold))
+    seen = Seeing(spectrum.html(threshold))
     assert f"{spectrum.rank(threshold)} of 64 directions kept" in words(seen.picture())
     assert f"threshold {threshold} keeps" in (seen.images[0]["alt"] or "")
 
@@ -170,20 +170,20 @@ def test_every_rule_and_every_extreme_can_be_drawn(threshold: float | str) -> No
 @pytest.mark.parametrize("values", [[2.0], [0.0, 0.0], [1.0, 1e-30, 0.0, -1e-20]])
 def test_spectra_with_nothing_in_them_can_be_drawn(values: list[float]) -> None:
     spectrum = Spectrum(0, np.array(values), tokens=512)
-    assert f"of {len(values)} directions kept" in words(spectrum_svg(spectrum))
+    assert f"of {len(values)} directions kept" in words(spectrum.svg())
 
 
 def test_equal_input_gives_equal_bytes_whatever_the_user_has_set() -> None:
-    first = spectrum_svg(a_spectrum()), trace_svg([a_trace(), a_trace(9)])
+    first = a_spectrum().svg(), trace_svg([a_trace(), a_trace(9)])
     with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "red", "svg.hashsalt": None}):
-        again = spectrum_svg(a_spectrum()), trace_svg([a_trace(), a_trace(9)])
+        again = a_spectrum().svg(), trace_svg([a_trace(), a_trace(9)])
         assert matplotlib.rcParams["font.size"] == 30, "the user's settings are put back"
     assert first == again
-    assert first[0] != spectrum_svg(a_spectrum(size=65))
+    assert first[0] != a_spectrum(size=65).svg()
 
 
 def test_pictures_stay_small_and_have_no_background() -> None:
-    wide = spectrum_svg(a_spectrum(size=14_336))
+    wide = a_spectrum(size=14_336).svg()
     many = trace_svg([a_trace(25, end=0.01 + n / 1000) for n in range(500)])
     assert len(wide) < 40_000 and len(many) < 80_000
     for svg in (wide, many):

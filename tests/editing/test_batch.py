@@ -18,7 +18,7 @@ from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.model.batch_planning import BatchPlan
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.tokenization import Request, prepare
-from alphaedit_core.nullspace.spectrum import Projector
+from alphaedit_core.nullspace.projectors import Projector
 from benchmarks.textbook import dense, plain_target, plain_update
 
 HP = HyperParameters(layers=(0, 1), steps=4, learning_rate=0.3, loss_stop=0.0, ridge=0.5)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from alphaedit_core.editing.closed_form import EarlierKeys, ridge_update
 from alphaedit_core.editing.weight_updates import LowRank
-from alphaedit_core.nullspace.spectrum import Projector
+from alphaedit_core.nullspace.projectors import Projector
 
 
 @dataclass

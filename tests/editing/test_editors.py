@@ -17,6 +17,7 @@ from tiny import tiny_model
 from torch import Tensor
 
 from alphaedit_core.editing.closed_form import EarlierKeys
+from alphaedit_core.editing.defaults import default_hyperparameters
 from alphaedit_core.editing.editors import Tuner, Work, editor_class, editors, register
 from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.editing.subject_keys import SubjectStates
@@ -25,10 +26,10 @@ from alphaedit_core.errors import Cancelled, InputError, SessionError
 from alphaedit_core.inference.completions import complete
 from alphaedit_core.model.batch_planning import plan_batches
 from alphaedit_core.model.tokenization import prepare
-from alphaedit_core.nullspace.spectrum import InverseMoment, Projector
+from alphaedit_core.nullspace.projectors import InverseMoment, Projector
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session import session as session_module
-from alphaedit_core.session.session import EditSession, default_hyperparameters
+from alphaedit_core.session.session import EditSession
 
 ALL = list(editors())
 SOLVERS = [name for name in ALL if not issubclass(editor_class(name), Tuner)]

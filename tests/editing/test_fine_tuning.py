@@ -19,7 +19,7 @@ from alphaedit_core.errors import Cancelled
 from alphaedit_core.model.batch_planning import BatchPlan
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.tokenization import Request, prepare
-from alphaedit_core.nullspace.spectrum import Projector
+from alphaedit_core.nullspace.projectors import Projector
 from alphaedit_core.progress import Monitor
 
 HP = HyperParameters(layers=(1,), steps=6, step_size=0.01, loss_stop=0.0, norm_constraint=0.025)

@@ -16,7 +16,8 @@ from alphaedit_core.covariance.collect import cached_checksums, collect_statisti
 from alphaedit_core.editing import key_projection as module
 from alphaedit_core.editing.key_projection import fact_keys, shares_by_rank, survival
 from alphaedit_core.errors import Cancelled
-from alphaedit_core.nullspace.spectrum import Spectrum, save_spectrum
+from alphaedit_core.nullspace.files import save_spectrum
+from alphaedit_core.nullspace.spectrum import Spectrum
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session.session import EditSession
 

@@ -27,7 +27,7 @@ from alphaedit_core.model.loading import EditableModel, wrap
 from alphaedit_core.model.packed_rows import Suffixes
 from alphaedit_core.model.packing_check import may_pack
 from alphaedit_core.model.tokenization import prepare
-from alphaedit_core.nullspace.spectrum import Projector
+from alphaedit_core.nullspace.projectors import Projector
 from alphaedit_core.session.session import EditSession
 from benchmarks.textbook import plain_target
 

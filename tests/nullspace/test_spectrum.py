@@ -14,15 +14,12 @@ from hypothesis import strategies as st
 from alphaedit_core.covariance.files import KeyStatistics, LayerStatistics, Recipe
 from alphaedit_core.errors import CorruptFileError, InputError
 from alphaedit_core.model.identity import Identity
-from alphaedit_core.nullspace.spectrum import (
-    Projector,
-    Spectrum,
-    Threshold,
-    save_spectrum,
-    spectra,
-    spectrum,
-)
-from alphaedit_core.nullspace.spectrum import spectrum as nullspace
+from alphaedit_core.nullspace.eigendecomposition import spectra, spectrum
+from alphaedit_core.nullspace.eigendecomposition import spectrum as nullspace
+from alphaedit_core.nullspace.files import save_spectrum
+from alphaedit_core.nullspace.projectors import Projector
+from alphaedit_core.nullspace.spectrum import Spectrum
+from alphaedit_core.nullspace.thresholds import Threshold
 from alphaedit_core.progress import Monitor
 from alphaedit_core.storage.tensor_files import load_tensors
 

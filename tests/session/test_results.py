@@ -12,7 +12,8 @@ from examples import CONTEXTS, FACTS, quiet, small
 from tiny import tiny_model
 
 from alphaedit_core.data.facts import Fact
-from alphaedit_core.session.results import EditResult, html_table, text_table
+from alphaedit_core.display.tables import html_table, text_table
+from alphaedit_core.session.results import EditResult
 from alphaedit_core.session.session import EditSession
 
 HOSTILE = '<img src=x onerror="alert(1)">'

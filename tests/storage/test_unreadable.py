@@ -23,7 +23,7 @@ from alphaedit_core.covariance.files import read_head, read_layers
 from alphaedit_core.data.datasets import fetching
 from alphaedit_core.errors import AlphaEditError, FetchError
 from alphaedit_core.export.hugging_face import model as export_model
-from alphaedit_core.nullspace.spectrum import _rows, save_spectrum
+from alphaedit_core.nullspace.files import _rows, save_spectrum
 from alphaedit_core.session import files as ledger
 from alphaedit_core.session.session import EditSession
 from alphaedit_core.storage import tensor_files

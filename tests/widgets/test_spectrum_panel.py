@@ -19,7 +19,8 @@ from tiny import tiny_model
 
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.errors import AlphaEditError, Cancelled, InputError, SessionError
-from alphaedit_core.nullspace.spectrum import Spectrum, Threshold
+from alphaedit_core.nullspace.spectrum import Spectrum
+from alphaedit_core.nullspace.thresholds import Threshold
 from alphaedit_core.session.session import EditSession
 from alphaedit_widgets.edit.panel import RunPanel
 from alphaedit_widgets.spectrum.key_table import facts_table, verdict

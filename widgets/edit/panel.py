@@ -13,7 +13,7 @@ from alphaedit_core.editing.editors import Editor, Tuner, editor_class
 from alphaedit_core.editing.editors.summary import settings_words
 from alphaedit_core.editing.target_search import Trace
 from alphaedit_core.errors import AlphaEditError
-from alphaedit_core.nullspace.spectrum import Threshold
+from alphaedit_core.nullspace.thresholds import Threshold
 from alphaedit_core.progress import Stage
 from alphaedit_core.session.diagnosis import Lost, diagnose, lost_facts
 from alphaedit_core.session.results import EditResult, Outcome, superseded_html

@@ -9,12 +9,12 @@ from typing import Any
 import ipywidgets as W
 
 from alphaedit_core.corpora.sources import open_text
+from alphaedit_core.display.tables import html_table
 from alphaedit_core.editing.editors.summary import settings_words
 from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.errors import AlphaEditError
 from alphaedit_core.experiments.editor_comparison import Contest, compare_editors
 from alphaedit_core.progress import Monitor
-from alphaedit_core.session.results import html_table
 from alphaedit_core.session.session import EditSession
 from alphaedit_widgets.components.method_controls import MethodControls
 from alphaedit_widgets.components.panel import Panel, button, row, table, text

@@ -9,6 +9,7 @@ from typing import Any
 import ipywidgets as W
 
 from alphaedit_core.data.datasets import dataset, datasets, read_records
+from alphaedit_core.display.tables import html_table
 from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.errors import InputError
 from alphaedit_core.evaluation.metrics import metric_class, metrics_for
@@ -32,7 +33,6 @@ from alphaedit_core.experiments.runner import (
     save_report,
 )
 from alphaedit_core.progress import Monitor
-from alphaedit_core.session.results import html_table
 from alphaedit_core.session.session import EditSession
 from alphaedit_widgets.components.panel import Panel, button, row, table, text
 from alphaedit_widgets.jobs import Job

@@ -12,7 +12,8 @@ from typing import Any, Literal
 import numpy as np
 import plotly.graph_objects as go
 
-from alphaedit_core.nullspace.spectrum import Spectrum, Threshold
+from alphaedit_core.nullspace.spectrum import Spectrum
+from alphaedit_core.nullspace.thresholds import Threshold
 from alphaedit_widgets.components.colors import AFTER, BEFORE, GOOD, NOTE
 from alphaedit_widgets.components.live_figure import LiveFigure
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from alphaedit_core.display.escaping import escape
 from alphaedit_core.errors import AlphaEditError
-from alphaedit_core.nullspace.spectrum import Spectrum, Threshold
+from alphaedit_core.nullspace.spectrum import Spectrum
+from alphaedit_core.nullspace.thresholds import Threshold
 from alphaedit_widgets.components.panel import table
 
 from .scales import decimated, line_of, log_eigenvalues, visible_range

@@ -9,10 +9,10 @@ import ipywidgets as W
 
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.display.escaping import escape
-from alphaedit_core.display.svg import spectrum_html
 from alphaedit_core.editing.key_projection import Survival
 from alphaedit_core.errors import AlphaEditError, InputError, SessionError
-from alphaedit_core.nullspace.spectrum import Rule, Spectrum, Threshold
+from alphaedit_core.nullspace.spectrum import Spectrum
+from alphaedit_core.nullspace.thresholds import Rule, Threshold
 from alphaedit_core.session.session import EditSession
 from alphaedit_widgets.components.panel import Panel, button, row, text
 from alphaedit_widgets.jobs import Job
@@ -188,7 +188,7 @@ class SpectrumPanel(Panel):
         if spectrum is None or known is None or self._trouble():
             return super().static_html()
         threshold = Threshold.parse(self._threshold)
-        parts = [spectrum_html(spectrum, threshold), layers_table(known, self.state.threshold_at)]
+        parts = [spectrum.html(threshold), layers_table(known, self.state.threshold_at)]
         if self.survival is not None and self.survival.facts:
             parts.append(facts_table(self.survival.facts, self.shares))
         return "".join(parts)

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from alphaedit_core.nullspace.spectrum import Rule, Spectrum, Threshold
+from alphaedit_core.nullspace.spectrum import Spectrum
+from alphaedit_core.nullspace.thresholds import Rule, Threshold
 
 #: AlphaEdit's threshold, in all its published settings (Fang et al. 2025, section 3.2).
 DEFAULT = 0.02

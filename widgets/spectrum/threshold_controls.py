@@ -10,7 +10,8 @@ import numpy as np
 
 from alphaedit_core.display.escaping import escape
 from alphaedit_core.errors import InputError
-from alphaedit_core.nullspace.spectrum import Rule, Spectrum, Threshold
+from alphaedit_core.nullspace.spectrum import Spectrum
+from alphaedit_core.nullspace.thresholds import Rule, Threshold
 from alphaedit_widgets.components.inputs import Slider
 from alphaedit_widgets.components.panel import button, row
 

@@ -9,7 +9,8 @@ from alphaedit_core.covariance.collect import cached_checksums
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.editing.key_projection import Survival, fact_keys, survival
 from alphaedit_core.errors import AlphaEditError, Cancelled
-from alphaedit_core.nullspace.spectrum import Spectrum, spectrum_file
+from alphaedit_core.nullspace.files import spectrum_file
+from alphaedit_core.nullspace.spectrum import Spectrum
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session.results import EditResult
 from alphaedit_core.session.session import EditSession

@@ -7,7 +7,7 @@ from typing import ClassVar
 from alphaedit_core.editing.closed_form import Metric, closed_form
 from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.editing.weight_updates import Change
-from alphaedit_core.nullspace.spectrum import Bases
+from alphaedit_core.nullspace.eigenspace import Bases
 
 from .base import Editor, Work
 

@@ -23,7 +23,8 @@ from alphaedit_core.editing.closed_form import EarlierKeys, Metric
 from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.editing.target_search import Place
 from alphaedit_core.editing.weight_updates import Change
-from alphaedit_core.nullspace.spectrum import Bases, Projector
+from alphaedit_core.nullspace.eigenspace import Bases
+from alphaedit_core.nullspace.projectors import Projector
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from alphaedit_core.editing.hyperparameters import HyperParameters
-from alphaedit_core.nullspace.spectrum import Projector
+from alphaedit_core.nullspace.projectors import Projector
 
 from .base import Tuner
 

@@ -1,0 +1,95 @@
+"""The projector P on the kept space, and the inverse of C, without dense matrices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Projector:
+    """The orthogonal projector P on a kept space, without the dense matrix.
+
+    ``P = U U^T`` with the basis U of the kept space, or ``P = I - Q Q^T`` with the basis Q of its
+    complement, whichever has fewer columns.
+
+    Attributes:
+        basis: U or Q, (d_in, r), float32, orthonormal columns, r <= d_in / 2.
+        kept: True if ``basis`` spans the kept space, False if it spans the complement.
+    """
+
+    basis: Tensor
+    kept: bool
+
+    @property
+    def size(self) -> int:
+        """d_in."""
+        return self.basis.shape[0]
+
+    @property
+    def rank(self) -> int:
+        """Dimension of the kept space."""
+        return self.basis.shape[1] if self.kept else self.size - self.basis.shape[1]
+
+    @property
+    def width(self) -> int:
+        """Numbers of a projected vector: it is one of d_in numbers again."""
+        return self.size
+
+    @property
+    def device(self) -> torch.device:
+        """Where the basis is."""
+        return self.basis.device
+
+    def half(self, keys: Tensor) -> Tensor:
+        """``P keys``: as a metric, ``P = P P^T``."""
+        return self(keys)
+
+    def back(self, coordinates: Tensor) -> Tensor:
+        """The coordinates as they are: ``P P = P``."""
+        return coordinates
+
+    def __call__(self, vectors: Tensor) -> Tensor:
+        """``P vectors`` for columns (d_in, n), in their dtype."""
+        basis = self.basis.to(vectors.dtype)
+        inside = basis @ (basis.T @ vectors)
+        return inside if self.kept else vectors - inside
+
+    @classmethod
+    def identity(cls, size: int, device: torch.device | str = "cpu") -> Projector:
+        """P = I: no projection at all."""
+        return cls(torch.zeros(size, 0, device=device), kept=False)
+
+
+@dataclass(frozen=True, eq=False)
+class InverseMoment:
+    """``U Lambda^-1 U^T``, the inverse of C over some or all of its eigenvectors.
+
+    Attributes:
+        basis: U, (d_in, r), float32, orthonormal columns.
+        scale: ``Lambda^(-1/2)``, (r,), float32.
+    """
+
+    basis: Tensor
+    scale: Tensor
+
+    @property
+    def width(self) -> int:
+        """r."""
+        return self.basis.shape[1]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the basis is."""
+        return self.basis.device
+
+    def half(self, keys: Tensor) -> Tensor:
+        """``Lambda^(-1/2) U^T keys`` for columns (d_in, n): (r, n), in their dtype."""
+        return self.scale.to(keys.dtype)[:, None] * (self.basis.to(keys.dtype).T @ keys)
+
+    def back(self, coordinates: Tensor) -> Tensor:
+        """``U Lambda^(-1/2) coordinates`` for columns (r, n): (d_in, n)."""
+        scale = self.scale.to(coordinates.dtype)[:, None]
+        return self.basis.to(coordinates.dtype) @ (scale * coordinates)

@@ -1,0 +1,25 @@
+"""What the last bits of a result depend on besides its inputs: versions, machine, threads."""
+
+from __future__ import annotations
+
+import platform
+from typing import Any
+
+import torch
+import transformers
+
+from alphaedit_core import __version__
+from alphaedit_core.model.loading import EditableModel
+
+
+def surroundings(model: EditableModel) -> dict[str, Any]:
+    """What the last bits of a result depend on besides its inputs."""
+    return {
+        "alphaedit": __version__,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "device": str(model.device),
+        "threads": torch.get_num_threads(),
+    }
