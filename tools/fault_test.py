@@ -161,8 +161,8 @@ FAULTS = (
     Fault(
         "undo-keys",
         "the keys of an undone fact stay",
-        "alphaedit_core/session/session.py",
-        "self._make_weights(self._applied)\n        self._memory = None",
+        "alphaedit_core/session/states.py",
+        "self._make_weights(self._applied)\n        self._forget_keys()",
         "self._make_weights(self._applied)",
         _STEPS,
     ),
@@ -177,9 +177,9 @@ FAULTS = (
     Fault(
         "undo-subtracts",
         "an undo subtracts the change instead of making the weights anew",
-        "alphaedit_core/session/session.py",
+        "alphaedit_core/session/states.py",
         "self.restore(self._applied - 1)",
-        "from .changes import dense\n\n"
+        "from alphaedit_core.editing.weight_updates import dense\n\n"
         "        for layer, change in self._batches(self._applied)[-1].changes.items():\n"
         "            self.model.anatomy.matrix(layer).sub_(dense(change))\n"
         "        self._applied -= 1",

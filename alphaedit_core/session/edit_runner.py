@@ -1,20 +1,160 @@
-"""One call of edit: facts written batch after batch, and what is made once for many of them."""
+"""Batches of facts written for a session, and what is made once for many of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+import json
+import logging
+from collections.abc import Mapping, Sequence
 
 import torch
 
-from alphaedit_core.editing.batch import BatchWrite, Space
+from alphaedit_core.data.facts import Fact
+from alphaedit_core.editing.batch import BatchWrite, Space, write_batch
+from alphaedit_core.editing.edited_weights import EditedWeights
 from alphaedit_core.editing.editors import Editor
 from alphaedit_core.editing.hyperparameters import HyperParameters
+from alphaedit_core.editing.previous_keys import KeyMemory
+from alphaedit_core.editing.target_search import Targets
 from alphaedit_core.editing.weight_updates import Change, Pruned, laid_out
+from alphaedit_core.errors import SessionError
+from alphaedit_core.model.batch_planning import BatchPlan
+from alphaedit_core.model.identity import Identity, precision
+from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.tokenization import Request
 from alphaedit_core.nullspace.eigenspace import Bases
 from alphaedit_core.nullspace.spectrum import Spectrum
+from alphaedit_core.nullspace.thresholds import Threshold
+from alphaedit_core.progress import Monitor
 
 from .files import Batch
+
+log = logging.getLogger(__name__)
+
+#: Hyperparameters that the search for target values depends on.
+_SEARCH = ("steps", "learning_rate", "loss_stop", "clamp_factor", "weight_decay", "kl_factor")
+
+
+class EditRunner:
+    """Writes batches by one editor with one set of hyperparameters.
+
+    Projectors and metrics of each layer are made once; the keys of all applied facts follow what is
+    written, and are read anew from the batches after :meth:`forget_keys`.
+
+    Args:
+        model: the model.
+        weights: its edited weights, which are changed in place.
+        editor: what to solve.
+        hyperparameters: of every batch.
+        targets: where target values are kept for other sessions, and taken from; None for neither.
+    """
+
+    def __init__(
+        self,
+        model: EditableModel,
+        weights: EditedWeights,
+        editor: Editor,
+        hyperparameters: HyperParameters,
+        targets: dict[str, Targets] | None,
+    ) -> None:
+        self._model, self._weights, self._editor = model, weights, editor
+        self._hyperparameters, self._targets = hyperparameters, targets
+        self._spaces: dict[int, Space] | None = None
+        self.memory: KeyMemory | None = None
+
+    def prepare(self, spectra: Mapping[int, Spectrum], applied: Sequence[Batch]) -> None:
+        """Make what :meth:`write` needs, as far as it is not there yet.
+
+        Args:
+            spectra: of every edited layer.
+            applied: the batches that are in the weights, in order.
+
+        Raises:
+            CorruptFileError: if a file of eigenvectors was damaged since the spectra were read.
+            SessionError: if a threshold keeps no direction of a layer.
+        """
+        hp = self._hyperparameters
+        if self._spaces is None:
+            self._spaces = self._made_spaces(spectra)
+        if self.memory is None:
+            metrics = {layer: space.metric for layer, space in self._spaces.items()}
+            memory = KeyMemory(metrics, hp.previous_keys, hp.previous_keys_decay)
+            for batch in applied:
+                memory.let_go(batch.superseded)
+                memory.add(batch.facts, batch.keys)
+            self.memory = memory
+
+    def forget_keys(self) -> None:
+        """Have the keys read anew: other edits are applied now."""
+        self.memory = None
+
+    def write(
+        self,
+        requests: Sequence[Request],
+        contexts: Sequence[str],
+        identity: Identity,
+        plan: BatchPlan,
+        monitor: Monitor,
+    ) -> BatchWrite:
+        """Write one batch into the weights; see :func:`.write_batch`.
+
+        Args:
+            requests: the facts as tokens.
+            contexts: what the requests were made with.
+            identity: of the unedited model.
+            plan: how much goes through the model at once.
+            monitor: what to report to.
+        """
+        assert self._spaces is not None and self.memory is not None
+        facts = [request.fact for request in requests]
+        superseded = self.memory.make_room(facts)
+        known = self._targets if self._targets is not None else {}
+        key = self._search_key(facts, contexts, identity) if self._targets is not None else ""
+        written = write_batch(
+            self._model,
+            self._weights,
+            self._editor,
+            requests,
+            self.memory.by_layer,
+            self._spaces,
+            self._hyperparameters,
+            plan,
+            monitor,
+            known.get(key),
+        )
+        if self._targets is not None and written.targets is not None:
+            self._targets[key] = written.targets
+        self.memory.add(facts, written.keys)
+        return dataclasses.replace(written, superseded=superseded)
+
+    def _made_spaces(self, spectra: Mapping[int, Spectrum]) -> dict[int, Space]:
+        hp = self._hyperparameters
+        for layer, spectrum in spectra.items() if hp.projection else ():
+            threshold = Threshold.parse(hp.at(layer).threshold)
+            if spectrum.rank(threshold) == 0:
+                raise SessionError(spectrum.warning(threshold))
+            if spectrum.warning(threshold):
+                log.warning(spectrum.warning(threshold))
+        return {
+            layer: _space(self._editor, spectrum, hp.at(layer), self._model.device)
+            for layer, spectrum in spectra.items()
+        }
+
+    def _search_key(
+        self, facts: Sequence[Fact], contexts: Sequence[str], identity: Identity
+    ) -> str:
+        """What target values depend on: weights, facts, contexts, and the search itself."""
+        hp = self._hyperparameters.to_dict()
+        search = {name: hp[name] for name in _SEARCH} | {"last": self._hyperparameters.layers[-1]}
+        weights = {n: self._weights.layer_digest(n) for n in self._weights.changed}
+        return json.dumps(
+            [
+                dataclasses.replace(identity, precision=precision(self._model.device)).key(),
+                weights, self._editor.place, search, list(contexts),
+                [fact.to_dict() for fact in facts],
+            ],
+            sort_keys=True,
+        )  # fmt: skip
 
 
 def _changes(batches: Sequence[Batch], pruned: bool = True) -> dict[int, list[Change]]:

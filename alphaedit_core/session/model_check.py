@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from alphaedit_core.data.facts import shown
+from alphaedit_core.editing.update_sketches import PAIRS, apart
 from alphaedit_core.errors import (
+    CorruptFileError,
     FingerprintError,
     InputError,
 )
@@ -17,6 +19,10 @@ from alphaedit_core.model.loading import EditableModel, load_model
 from alphaedit_core.progress import Monitor
 
 log = logging.getLogger(__name__)
+
+#: Furthest that rounding may bring weights from those saved: as a share of the change of a weight,
+#: and as a share of the weight, to which the change is added in float32.
+_ROUNDING, _WEIGHT_ROUNDING = 1e-3, 1e-6
 
 
 def _named_model(
@@ -73,3 +79,49 @@ def _compare(place: Path, manifest: Mapping[str, Any], model: EditableModel) -> 
         )
     if differences:
         log.warning("session %s: its model was not quite this: %s", place, describe(differences))
+
+
+def check_distance(
+    place: Path,
+    *,
+    saved: Mapping[int, Sequence[float]],
+    here: Mapping[int, Sequence[float]],
+    norms: Mapping[int, float],
+    made_with: Mapping[str, Any],
+    made_here: Mapping[str, Any],
+) -> None:
+    """Say how far the weights are from those saved; refuse what no rounding explains.
+
+    Args:
+        place: the folder of the session.
+        saved: the sketch of each layer's change when it was saved; empty in earlier versions.
+        here: the same of the weights as they are made here.
+        norms: the norm of each layer's original weight.
+        made_with: versions and machine that made the session.
+        made_here: those of this process.
+
+    Raises:
+        CorruptFileError: if a layer is further away than rounding brings it.
+    """
+    far = {}
+    for layer, sketch in saved.items():
+        change = max(apart(each, [0.0] * PAIRS) for each in (sketch, here[layer]))
+        away = apart(sketch, here[layer])
+        far[layer] = away / change if change else 0.0
+        if away > _ROUNDING * change + _WEIGHT_ROUNDING * norms[layer]:
+            raise CorruptFileError(
+                f"session {place}: the weights made from its changes are not those that were "
+                f"saved, layer {layer} is about {min(far[layer], 10):.0%} of its change away; "
+                "a file of it was changed, take a copy"
+            )
+    words = (
+        f"they are at most about {max(far.values()):.1g} of their change away"
+        if far
+        else "how far they are from them was not kept by the version that saved them"
+    )
+    log.warning(
+        "the weights are not bit for bit those saved: %s (made with %s, here %s)",
+        words,
+        made_with,
+        made_here,
+    )

@@ -1,34 +1,24 @@
-"""EditSession: edit a model, see what that did, take it back bit for bit.
-
-A session holds the original matrices and, for every edit, the thin pairs that were added. Weights
-are always made from both by one function, so undo, redo, restore and load all give exactly the
-weights that were there before.
-"""
+"""EditSession: edit a model, see what that did, take it back bit for bit."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import time
-import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from alphaedit_core.covariance.collect import collect_statistics
-from alphaedit_core.data.facts import Fact, check_facts, checked_text
+from alphaedit_core.data.facts import Fact, check_facts
 from alphaedit_core.data.superseding import named
-from alphaedit_core.editing.batch import BatchWrite, Space, write_batch
+from alphaedit_core.editing.batch import BatchWrite
 from alphaedit_core.editing.context_prefixes import _own_contexts
 from alphaedit_core.editing.defaults import checked_editor, default_hyperparameters
 from alphaedit_core.editing.edited_weights import EditedWeights
 from alphaedit_core.editing.hyperparameters import HyperParameters
-from alphaedit_core.editing.previous_keys import KeyMemory
 from alphaedit_core.editing.target_search import Targets
-from alphaedit_core.editing.update_sketches import PAIRS, apart
 from alphaedit_core.errors import (
     CorruptFileError,
     InputError,
@@ -36,36 +26,28 @@ from alphaedit_core.errors import (
 )
 from alphaedit_core.inference.completions import TOKENS
 from alphaedit_core.integers import as_integer
-from alphaedit_core.model.batch_planning import BatchPlan, plan_batches
-from alphaedit_core.model.identity import identity, precision
-from alphaedit_core.model.loading import EditableModel, changed_by_hand
-from alphaedit_core.model.tokenization import Request, check_lengths, prepare
+from alphaedit_core.model.batch_planning import plan_batches
+from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.tokenization import check_lengths, prepare
 from alphaedit_core.nullspace.eigendecomposition import spectra
 from alphaedit_core.nullspace.spectrum import Spectrum
-from alphaedit_core.nullspace.thresholds import Threshold
 from alphaedit_core.progress import Monitor
 
 from . import files as ledger
-from .edit_runner import _any_pruned, _changes, _kept, _space
+from .edit_runner import EditRunner, _any_pruned, _changes, _kept
 from .environment import surroundings
-from .files import Batch, Entry
-from .history import History
-from .model_check import _check_fingerprint, _compare, _named_model
+from .files import Entry
+from .model_check import _check_fingerprint, _compare, _named_model, check_distance
 from .outcomes import _check_finite, _result, observe
 from .results import EditResult
 from .schema import check_fits
+from .states import SessionStates
+from .statistics_record import statistics_record
 
 log = logging.getLogger(__name__)
 
-#: Furthest that rounding may bring weights from those saved: as a share of the change of a weight,
-#: and as a share of the weight, to which the change is added in float32.
-_ROUNDING, _WEIGHT_ROUNDING = 1e-3, 1e-6
 
-#: What is told of a change of a session; see :meth:`EditSession.watch`.
-Watcher = Callable[[str], None]
-
-
-class EditSession:
+class EditSession(SessionStates):
     """Edits of one model, in order, each of which can be taken back.
 
     **The model's weights are changed in place** by :meth:`edit`; :meth:`undo`, :meth:`restore`,
@@ -106,37 +88,13 @@ class EditSession:
             )
         self._hyperparameters = hyperparameters
         self._editor = checked_editor(model, hyperparameters)
-        self._applied: int = 0
-        self.model = model
-        with model.in_use():  # another session may be at work in the model that it was lent
-            last = self._take(model)
-        self._entries: list[Entry] = []
+        super().__init__(model, hyperparameters.layers)
         self._stored = ledger.Stored()
         self._contexts = None if contexts is None else tuple(contexts)
         self._targets = targets
         self._spectra: dict[int, Spectrum] | None = None
         self._statistics: dict[str, Any] | None = None
-        self._spaces: dict[int, Space] | None = None
-        self._memory: KeyMemory | None = None
-        self._lent = False
-        self._watchers: list[weakref.WeakMethod[Watcher]] = []
-        if last is not None and last is not self:
-            last._tell("closed")
-
-    def _take(self, model: EditableModel) -> EditSession | None:
-        """Become the session of a model with the original weights; returns the one before."""
-        holder = model.holder
-        if isinstance(holder, EditSession) and holder._applied:
-            raise SessionError(
-                f"the model holds {holder._applied} edits of another session; close() that first"
-            )
-        model.take_weights()
-        self._identity = identity(model)
-        #: The state whose weights the model has; None in the midst of making them.
-        self._shown: int | None = 0
-        self._weights = EditedWeights(model, self.hyperparameters.layers)
-        model.holder = self
-        return holder if isinstance(holder, EditSession) else None
+        self._runner = self._new_runner()
 
     # -- looking ---------------------------------------------------------------------------------
 
@@ -166,8 +124,6 @@ class EditSession:
                 self._weights = EditedWeights(self.model, new.layers)
             if (new.layers, new.text, new.tokens) != (old.layers, old.text, old.tokens):
                 self._spectra = None
-            if new != old:  # an editor may make its metric of any of them
-                self._spaces = self._memory = None
             if (new.seed, new.context_tokens, new.contexts) != (
                 old.seed,
                 old.context_tokens,
@@ -175,13 +131,10 @@ class EditSession:
             ):
                 self._contexts = None
             self._hyperparameters, self._editor = new, editor
+            if new != old:  # an editor may make its metric of any of them
+                self._runner = self._new_runner()
         if new != old:
-            self._tell("hyperparameters")
-
-    @property
-    def applied(self) -> int:
-        """Number of edits that are in the model now."""
-        return self._applied
+            self._watchers.tell("hyperparameters")
 
     @property
     def editor(self) -> str:
@@ -193,11 +146,6 @@ class EditSession:
         """Methods of the applied edits, each once; the next edit's where none is applied."""
         used = [entry.hyperparameters.method for entry in self._entries[: self._applied]]
         return " and ".join(dict.fromkeys(used or [self.hyperparameters.method]))
-
-    @property
-    def history(self) -> History:
-        """All edits, also undone ones that can be redone, and where the model stands among them."""
-        return History(self._entries, self._applied)
 
     @property
     def last_result(self) -> EditResult | None:
@@ -231,67 +179,10 @@ class EditSession:
                 statistics = collect_statistics(
                     self.model, hp.text, hp.layers, hp.tokens, monitor=monitor
                 )
-            made = {
-                "recipe": statistics.recipe.key(),
-                "text": statistics.recipe.text_name,
-                "text_checksum": statistics.recipe.text,
-                "tokens": statistics.recipe.tokens,
-                "checksums": {str(layer): s.checksum for layer, s in statistics.layers.items()},
-            }
-            if self._statistics is not None and _without_recipe(self._statistics) != (
-                _without_recipe(made)
-            ):
-                log.warning(
-                    "the statistics of this session were other ones (%s); later edits use new ones",
-                    self._statistics.get("text"),
-                )
+            made = statistics_record(statistics, self._statistics)
             self._statistics, self._spectra = made, spectra(statistics, monitor=monitor)
-            self._tell("spectra")
+            self._watchers.tell("spectra")
         return self._spectra
-
-    @contextmanager
-    def at(self, number: int) -> Iterator[None]:
-        """While this is open, the model has the weights after so many edits; 0 is the unedited one.
-
-        Nothing is computed anew but sums of matrices (and PRUNE's singular values), and afterwards
-        everything is as before.
-
-        Raises:
-            SessionError: if there are not so many edits, or another thread uses the model.
-        """
-        with self._in_use():
-            self._require_held()
-            number = self._require_state(number)
-            before = self._shown
-            if number == before:
-                yield
-                return
-            try:
-                self._make_weights(number)
-                yield
-            finally:
-                # Ctrl-C may come here, too; then once more from the beginning. Written out, since a
-                # function for it could be interrupted where it begins.
-                try:
-                    self._make_weights(before)
-                except BaseException:
-                    self._make_weights(before)
-                    raise
-
-    def weights_digest(self) -> str:
-        """Digest of the edited layers' weights as they are in the model now.
-
-        Raises:
-            SessionError: if another thread uses the model.
-        """
-        with self._in_use():
-            return self._weights.digest()
-
-    def moved(self) -> dict[int, float]:
-        """How far each edited matrix is from the original: ``|W - W0| / |W0|`` (Frobenius)."""
-        with self._in_use():
-            self._require_held()
-            return {layer: self._weights.moved(layer) for layer in self._weights.layers}
 
     # -- editing ---------------------------------------------------------------------------------
 
@@ -328,121 +219,8 @@ class EditSession:
                 behind=TOKENS,
             )
             result = self._edit(facts, size, monitor or Monitor())
-        self._tell("history")
+        self._watchers.tell("history")
         return result
-
-    def undo(self) -> None:
-        """Take back the last applied edit, exactly.
-
-        Raises:
-            SessionError: if there is none.
-        """
-        if self._applied == 0:
-            raise SessionError("there is no edit to undo")
-        self.restore(self._applied - 1)
-
-    def redo(self) -> None:
-        """Apply again the edit that was undone last.
-
-        Raises:
-            SessionError: if there is none.
-        """
-        if self._applied == len(self._entries):
-            raise SessionError("there is no undone edit to redo")
-        self.restore(self._applied + 1)
-
-    def restore(self, number: int) -> None:
-        """Go to the state after so many edits; 0 is the unedited model. Later edits can be redone.
-
-        Raises:
-            SessionError: if there are not so many.
-        """
-        self._go_to(number)
-        self._tell("history")
-
-    def reset(self) -> None:
-        """Put the unedited weights back and forget all edits."""
-        self._go_to(0)
-        self._entries = []
-        self._tell("history")
-
-    def rename(self, number: int, title: str) -> None:
-        """Give an edit a name; "" takes it away.
-
-        Raises:
-            SessionError: if there is no such edit.
-            InputError: if the name cannot be written to a file.
-        """
-        number = self._require_state(number)
-        if number == 0:
-            raise SessionError("state 0 is the unedited model; give the number of an edit")
-        if title.strip():
-            title = checked_text("title", title)
-        named = dataclasses.replace(self._entries[number - 1], title=" ".join(title.split()))
-        self._entries[number - 1] = named
-        self._tell("history")
-
-    @contextmanager
-    def lent(self) -> Iterator[EditableModel]:
-        """While this is open, other sessions may edit the model, which is unedited to begin with.
-
-        They have to be closed before this ends; then everything is as before.
-
-        Raises:
-            SessionError: if another thread uses the model.
-        """
-
-        def take_back() -> None:
-            self.model.holder, self._lent = self, False
-
-        with self.at(0):
-            try:
-                self.model.holder, self._lent = None, True
-                yield self.model
-            finally:
-                try:
-                    take_back()
-                except BaseException:
-                    take_back()
-                    raise
-
-    def close(self) -> None:
-        """Put the unedited weights back and let go of the model; the session can still be saved."""
-        with self.model.in_use():
-            held = self.model.holder is self
-            if held:
-                self._weights.restore()
-                self.model.holder = None
-        if held:
-            self._tell("closed")
-
-    @property
-    def closed(self) -> bool:
-        """Whether it has let go of its model for good; see :meth:`close`."""
-        return self.model.holder is not self and not self._lent
-
-    def watch(self, watcher: Watcher) -> None:
-        """Have a method called after each change that this session makes or goes through.
-
-        It is given ``history`` (an edit was written, taken back, applied again, renamed or
-        forgotten), ``hyperparameters``, ``spectra`` (they have been made) or ``closed``, in the
-        thread that made the change. What it raises is logged and ends nothing.
-
-        Args:
-            watcher: a bound method; it is held weakly, and so is forgotten with its object.
-        """
-        self._watchers.append(weakref.WeakMethod(watcher))
-
-    def _tell(self, change: str) -> None:
-        for kept in list(self._watchers):
-            watcher = kept()
-            if watcher is None:
-                self._watchers.remove(kept)
-                continue
-            try:
-                watcher(change)
-            except Exception:
-                log.exception("a view of the session could not follow")
 
     # -- keeping ---------------------------------------------------------------------------------
 
@@ -538,7 +316,15 @@ class EditSession:
             session._stored = stored
             session.restore(applied)
             if applied and session.weights_digest() != entries[applied - 1].digest:
-                session._check_distance(place, manifest["made_with"])
+                weights = session._weights
+                check_distance(
+                    place,
+                    saved=entries[applied - 1].sketches,
+                    here={layer: weights.sketch(layer) for layer in weights.layers},
+                    norms={layer: weights.original_norm(layer) for layer in weights.layers},
+                    made_with=manifest["made_with"],
+                    made_here=surroundings(model),
+                )
         except BaseException:
             session.close()
             raise
@@ -555,7 +341,7 @@ class EditSession:
 
     def _edit(self, facts: Sequence[Fact], batch_size: int, monitor: Monitor) -> EditResult:
         already, start = dict(monitor.seconds), time.perf_counter()
-        spaces = self._prepared(monitor)
+        self._prepare(monitor)
         requests = prepare(self.model, facts, self.contexts, self.hyperparameters.layers[-1])
         with monitor.stage("before", len(facts), "fact"):
             before = observe(self.model, facts, monitor)
@@ -568,7 +354,7 @@ class EditSession:
             if self._editor.on_unpruned:
                 self._weights.make(_changes(self._batches(self._applied), pruned=False))
             for part in parts:
-                written = self._write(part, spaces, plan, monitor)
+                written = self._runner.write(part, self.contexts, self._identity, plan, monitor)
                 writes.append(written)
                 plan = written.plan
             new = [_kept(part, written) for part, written in zip(parts, writes, strict=True)]
@@ -609,177 +395,20 @@ class EditSession:
             raise
         return entry.result
 
-    def _check_distance(self, place: Path, made_with: Mapping[str, Any]) -> None:
-        """Say how far the weights are from those saved; refuse what no rounding explains."""
-        kept, far = self._entries[self._applied - 1].sketches, {}
-        for layer, saved in kept.items():
-            here = self._weights.sketch(layer)
-            change = max(apart(each, [0.0] * PAIRS) for each in (saved, here))
-            away = apart(saved, here)
-            far[layer] = away / change if change else 0.0
-            if away > _ROUNDING * change + _WEIGHT_ROUNDING * self._weights.original_norm(layer):
-                raise CorruptFileError(
-                    f"session {place}: the weights made from its changes are not those that were "
-                    f"saved, layer {layer} is about {min(far[layer], 10):.0%} of its change away; "
-                    "a file of it was changed, take a copy"
-                )
-        words = (
-            f"they are at most about {max(far.values()):.1g} of their change away"
-            if far
-            else "how far they are from them was not kept by the version that saved them"
+    def _prepare(self, monitor: Monitor) -> None:
+        """See that the runner has what it needs; spectra that were damaged since are read again."""
+        applied = self._batches(self._applied)
+        try:
+            self._runner.prepare(self.spectra(monitor), applied)
+        except CorruptFileError as error:
+            log.warning("%s; made again", error)
+            self._spectra = None
+            self._runner.prepare(self.spectra(monitor), applied)
+
+    def _forget_keys(self) -> None:
+        self._runner.forget_keys()
+
+    def _new_runner(self) -> EditRunner:
+        return EditRunner(
+            self.model, self._weights, self._editor, self._hyperparameters, self._targets
         )
-        log.warning(
-            "the weights are not bit for bit those saved: %s (made with %s, here %s)",
-            words,
-            made_with,
-            surroundings(self.model),
-        )
-
-    def _go_to(self, number: int) -> None:
-        def go_back() -> None:
-            self._applied = before
-            self._make()
-
-        with self._in_use():
-            self._require_held()
-            number, before = self._require_state(number), self._applied
-            try:
-                self._applied = number
-                self._make()
-            except BaseException:
-                try:
-                    go_back()
-                except BaseException:
-                    go_back()
-                    raise
-                raise
-
-    @contextmanager
-    def _in_use(self) -> Iterator[None]:
-        """Hold the model, with the weights of the applied edits where this is the outermost hold.
-
-        They are there already, but behind interrupts that came while they were put back.
-        """
-        outermost = not self.model.lock._is_owned()  # type: ignore[attr-defined]
-        with self.model.in_use():
-            if outermost and self._shown != self._applied and self.model.holder is self:
-                self._make()
-            yield
-
-    def _require_held(self) -> None:
-        if self.model.holder is not self:
-            raise SessionError("this session is closed; load or make a new one")
-
-    def check_weights(self) -> None:
-        """Refuse weights that somebody else has changed; an edit would lose or mistake them.
-
-        Raises:
-            SessionError: naming them.
-        """
-        name, layers = self.model.anatomy.weight_name, self._weights.layers
-        with self._in_use():
-            overwritten = self._weights.overwritten
-            if overwritten:
-                raise changed_by_hand([name(layer) for layer in overwritten])
-            self.model.check_weights([name(layer) for layer in layers], wholly=False)
-
-    def _require_state(self, number: int) -> int:
-        found = as_integer(number)
-        if found is None or not 0 <= found <= len(self._entries):
-            raise SessionError(f"there is no state {number}; give 0 to {len(self._entries)}")
-        return found
-
-    def _prepared(self, monitor: Monitor) -> dict[int, Space]:
-        """Projectors and metrics by layer, made once, and the keys of all applied facts."""
-        hp = self.hyperparameters
-        if self._spaces is None:
-            try:
-                self._spaces = self._made_spaces(monitor)
-            except CorruptFileError as error:  # since the spectra were read
-                log.warning("%s; made again", error)
-                self._spectra = None
-                self._spaces = self._made_spaces(monitor)
-        if self._memory is None:
-            metrics = {layer: space.metric for layer, space in self._spaces.items()}
-            memory = KeyMemory(metrics, hp.previous_keys, hp.previous_keys_decay)
-            for batch in self._batches(self._applied):
-                memory.let_go(batch.superseded)
-                memory.add(batch.facts, batch.keys)
-            self._memory = memory
-        return self._spaces
-
-    def _made_spaces(self, monitor: Monitor) -> dict[int, Space]:
-        hp, found = self.hyperparameters, self.spectra(monitor)
-        for layer, spectrum in found.items() if hp.projection else ():
-            threshold = Threshold.parse(hp.at(layer).threshold)
-            if spectrum.rank(threshold) == 0:
-                raise SessionError(spectrum.warning(threshold))
-            if spectrum.warning(threshold):
-                log.warning(spectrum.warning(threshold))
-        return {
-            layer: _space(self._editor, spectrum, hp.at(layer), self.model.device)
-            for layer, spectrum in found.items()
-        }
-
-    def _write(
-        self,
-        requests: Sequence[Request],
-        spaces: Mapping[int, Space],
-        plan: BatchPlan,
-        monitor: Monitor,
-    ) -> BatchWrite:
-        assert self._memory is not None
-        facts = [request.fact for request in requests]
-        superseded = self._memory.make_room(facts)
-        key = self._search_key(facts) if self._targets is not None else ""
-        written = write_batch(
-            self.model,
-            self._weights,
-            self._editor,
-            requests,
-            self._memory.by_layer,
-            spaces,
-            self.hyperparameters,
-            plan,
-            monitor,
-            self._targets.get(key) if self._targets is not None else None,
-        )
-        if self._targets is not None and written.targets is not None:
-            self._targets[key] = written.targets
-        self._memory.add(facts, written.keys)
-        return dataclasses.replace(written, superseded=superseded)
-
-    def _search_key(self, facts: Sequence[Fact]) -> str:
-        """What target values depend on: weights, facts, contexts, and the search itself."""
-        hp = self.hyperparameters.to_dict()
-        names = ("steps", "learning_rate", "loss_stop", "clamp_factor", "weight_decay", "kl_factor")
-        search = {name: hp[name] for name in names} | {"last": self.hyperparameters.layers[-1]}
-        weights = {n: self._weights.layer_digest(n) for n in self._weights.changed}
-        return json.dumps(
-            [
-                dataclasses.replace(self._identity, precision=precision(self.model.device)).key(),
-                weights, self._editor.place, search, self.contexts,
-                [fact.to_dict() for fact in facts],
-            ],
-            sort_keys=True,
-        )  # fmt: skip
-
-    def _batches(self, number: int) -> list[Batch]:
-        """All batches of the first so many edits."""
-        return [batch for entry in self._entries[:number] for batch in entry.batches]
-
-    def _make(self) -> None:
-        """Make weights anew from the applied edits; the keys follow when they are needed."""
-        self._make_weights(self._applied)
-        self._memory = None
-
-    def _make_weights(self, number: int | None) -> None:
-        """Make the weights after so many edits; None, in the midst of which it is, for all."""
-        self._shown = None
-        self._weights.make(_changes(self._batches(self._applied if number is None else number)))
-        self._shown = number
-
-
-def _without_recipe(statistics: Mapping[str, Any]) -> dict[str, Any]:
-    """What tells statistics apart; earlier versions named equal ones by another recipe."""
-    return {name: value for name, value in statistics.items() if name != "recipe"}

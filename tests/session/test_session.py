@@ -70,8 +70,8 @@ def same(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
 
 def keys_of(session: EditSession) -> list[tuple[str, torch.Tensor]]:
     """Everything that later edits know of earlier ones."""
-    session._prepared(quiet())
-    memory = session._memory
+    session._prepare(quiet())
+    memory = session._runner.memory
     assert memory is not None
     names = [fact.id for fact in memory.facts]
     state = [("facts", torch.tensor([int(name, 16) for name in names]))]
@@ -294,10 +294,10 @@ def as_rect(folder: Path) -> None:
 
 
 def held(session: EditSession) -> list[Fact]:
-    session._prepared(quiet())
-    assert session._memory is not None
-    assert session._memory.facts == facts_in_model(session)
-    return session._memory.facts
+    session._prepare(quiet())
+    assert session._runner.memory is not None
+    assert session._runner.memory.facts == facts_in_model(session)
+    return session._runner.memory.facts
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 4, 100])
