@@ -35,7 +35,7 @@ def unloadable(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> Workplace:
         raise AssertionError("the model was loaded before the input was checked")
 
     monkeypatch.setattr("alphaedit_core.model.loading.load_model", load)
-    monkeypatch.setattr("alphaedit_core.session.session.load_model", load)
+    monkeypatch.setattr("alphaedit_core.session.model_check.load_model", load)
     return place
 
 
@@ -430,7 +430,7 @@ class TestSessions:
         def load(*_: object, **__: object) -> None:
             raise AssertionError("loaded")
 
-        monkeypatch.setattr("alphaedit_core.session.session.load_model", load)
+        monkeypatch.setattr("alphaedit_core.session.model_check.load_model", load)
         line = refused(place, "edit", place.facts, "--session", session, *more)
         assert line.startswith(f"session {session}: ")
         assert "leave " in line

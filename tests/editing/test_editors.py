@@ -28,7 +28,7 @@ from alphaedit_core.model.batch_planning import plan_batches
 from alphaedit_core.model.tokenization import prepare
 from alphaedit_core.nullspace.projectors import InverseMoment, Projector
 from alphaedit_core.progress import Monitor
-from alphaedit_core.session import session as session_module
+from alphaedit_core.session import outcomes
 from alphaedit_core.session.session import EditSession
 
 ALL = list(editors())
@@ -307,7 +307,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("editors")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
-        patch.setattr(session_module, "complete", partial(complete, tokens=2))
+        patch.setattr(outcomes, "complete", partial(complete, tokens=2))
         yield folder
 
 

@@ -46,7 +46,7 @@ from alphaedit_core.inference.completions import complete
 from alphaedit_core.inference.scoring import perplexity
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.progress import Monitor, Stage
-from alphaedit_core.session import session as session_module
+from alphaedit_core.session import outcomes
 from alphaedit_core.session.session import EditSession
 from alphaedit_core.side_effects.baseline import DRIFTS
 from alphaedit_core.side_effects.drift import measure
@@ -61,7 +61,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("experiments")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
-        patch.setattr(session_module, "complete", partial(complete, tokens=2))
+        patch.setattr(outcomes, "complete", partial(complete, tokens=2))
         yield folder
 
 

@@ -22,7 +22,7 @@ from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.export.script import to_python, to_record
 from alphaedit_core.inference.completions import complete
 from alphaedit_core.model.loading import load_model
-from alphaedit_core.session import session as session_module
+from alphaedit_core.session import outcomes
 from alphaedit_core.session.session import EditSession
 
 ROOT = Path(__file__).parents[2]
@@ -40,7 +40,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     model.tokenizer.save_pretrained(folder / "tiny")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
-        patch.setattr(session_module, "complete", partial(complete, tokens=2))
+        patch.setattr(outcomes, "complete", partial(complete, tokens=2))
         yield folder
 
 

@@ -17,7 +17,7 @@ from alphaedit_core.data.datasets import read_records
 from alphaedit_core.experiments.runner import Findings, Plan, Probes, run_experiment
 from alphaedit_core.inference.completions import complete
 from alphaedit_core.progress import Monitor, Stage
-from alphaedit_core.session import session as session_module
+from alphaedit_core.session import outcomes
 
 
 def run_here(file: Path, folder: Path, place: Path, monitor: Monitor) -> Findings:
@@ -33,7 +33,7 @@ def run_here(file: Path, folder: Path, place: Path, monitor: Monitor) -> Finding
 
 
 def _run(file: Path, folder: Path, place: Path, moment: int) -> None:
-    session_module.complete = partial(complete, tokens=2)  # type: ignore[assignment]
+    outcomes.complete = partial(complete, tokens=2)  # type: ignore[assignment]
     left = moment
 
     def show(stage: Stage, *, closed: bool) -> None:

@@ -13,8 +13,7 @@ from alphaedit_core.data.facts import Fact
 from alphaedit_core.editing.target_search import Trace
 from alphaedit_core.inference.completions import complete
 from alphaedit_core.inference.scoring import Score
-from alphaedit_core.session import diagnosis
-from alphaedit_core.session import session as session_module
+from alphaedit_core.session import diagnosis, outcomes
 from alphaedit_core.session.diagnosis import diagnose, lost_facts, overwritten_by
 from alphaedit_core.session.results import EditResult, Outcome, Seen
 from alphaedit_core.session.session import EditSession
@@ -96,9 +95,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EditSession]:
     folder = tmp_path_factory.mktemp("diagnosis")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
-        patch.setattr(
-            session_module, "complete", lambda *a, **k: complete(*a, **{**k, "tokens": 2})
-        )
+        patch.setattr(outcomes, "complete", lambda *a, **k: complete(*a, **{**k, "tokens": 2}))
         made = EditSession(
             tiny_model("llama"), hyperparameters=small(folder), contexts=CONTEXTS[:1]
         )

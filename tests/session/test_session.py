@@ -24,6 +24,7 @@ from alphaedit_core.export.hugging_face import facts_in_model
 from alphaedit_core.inference.completions import complete
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.progress import Monitor
+from alphaedit_core.session import edit_runner, outcomes
 from alphaedit_core.session import files as ledger
 from alphaedit_core.session import session as session_module
 from alphaedit_core.session.session import EditSession
@@ -46,7 +47,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
         # Half of an edit's time here would be completions; two tokens of each will do.
-        patch.setattr(session_module, "complete", partial(complete, tokens=2))
+        patch.setattr(outcomes, "complete", partial(complete, tokens=2))
         yield folder
 
 
@@ -487,8 +488,8 @@ def test_a_cancelled_edit_changes_nothing(place: Path, layout: str, dtype: torch
 @pytest.mark.parametrize(
     ("owner", "name", "call", "error"),
     [
-        (session_module, "write_batch", 1, Failure),
-        (session_module, "write_batch", 2, KeyboardInterrupt),
+        (edit_runner, "write_batch", 1, Failure),
+        (edit_runner, "write_batch", 2, KeyboardInterrupt),
         (EditedWeights, "add", 1, Failure),
         (EditedWeights, "add", 2, KeyboardInterrupt),
         (EditedWeights, "add", 4, torch.OutOfMemoryError),

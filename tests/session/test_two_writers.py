@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 HOLD = """
 import sys, time
 from pathlib import Path
-from alphaedit_core import ledger
+from alphaedit_core.session import files as ledger
 with ledger.locked(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

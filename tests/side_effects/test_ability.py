@@ -25,7 +25,7 @@ from alphaedit_core.inference.scoring import rate
 from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.tokenization import encode, target_ids
 from alphaedit_core.progress import Monitor
-from alphaedit_core.session import session as session_module
+from alphaedit_core.session import outcomes
 from alphaedit_core.session.session import EditSession
 from alphaedit_core.side_effects import ability as ability_module
 from alphaedit_core.side_effects.ability import (
@@ -418,7 +418,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("ability")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
-        patch.setattr(session_module, "complete", partial(complete, tokens=2))
+        patch.setattr(outcomes, "complete", partial(complete, tokens=2))
         yield folder
 
 

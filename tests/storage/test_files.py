@@ -207,7 +207,7 @@ def test_what_was_moved_aside_outlives_other_writes(tmp_path: Path) -> None:
     script = """
 import os, signal, sys
 from pathlib import Path
-from alphaedit_core import files
+from alphaedit_core.storage import files
 files.exchange = lambda *_paths: False
 for content in ("old", "new"):
     if content == "new":

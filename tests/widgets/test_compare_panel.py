@@ -29,7 +29,7 @@ from alphaedit_core.inference.completions import complete
 from alphaedit_core.inference.scoring import Score, score
 from alphaedit_core.inference.token_by_token import Sampling, TokenStep, continuation
 from alphaedit_core.progress import Monitor
-from alphaedit_core.session import session as session_module
+from alphaedit_core.session import outcomes
 from alphaedit_core.session.session import EditSession
 from alphaedit_widgets.compare.panel import ComparePanel
 from alphaedit_widgets.components.token_chips import Chips, chance, visible
@@ -49,9 +49,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("compare")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
-        patch.setattr(
-            session_module, "complete", lambda *a, **k: complete(*a, **{**k, "tokens": 2})
-        )
+        patch.setattr(outcomes, "complete", lambda *a, **k: complete(*a, **{**k, "tokens": 2}))
         yield folder
 
 

@@ -16,6 +16,7 @@ from tiny import tiny_model
 from alphaedit_core.errors import AlphaEditError
 from alphaedit_core.inference.completions import complete
 from alphaedit_core.progress import Monitor
+from alphaedit_core.session import outcomes
 from alphaedit_core.session import session as session_module
 from alphaedit_core.session.session import EditSession
 from alphaedit_widgets.edit.figure import means
@@ -30,9 +31,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("run")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
-        patch.setattr(
-            session_module, "complete", lambda *a, **k: complete(*a, **{**k, "tokens": 2})
-        )
+        patch.setattr(outcomes, "complete", lambda *a, **k: complete(*a, **{**k, "tokens": 2}))
         yield folder
 
 

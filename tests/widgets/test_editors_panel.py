@@ -16,7 +16,7 @@ from alphaedit_core.errors import AlphaEditError
 from alphaedit_core.evaluation.counterfact_scores import Measures, measure
 from alphaedit_core.experiments import editor_comparison as rivals
 from alphaedit_core.inference.completions import complete
-from alphaedit_core.session import session as session_module
+from alphaedit_core.session import outcomes
 from alphaedit_core.session.session import EditSession
 from alphaedit_widgets.edit.panel import RunPanel
 from alphaedit_widgets.editors.panel import EditorsPanel
@@ -29,7 +29,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("editors")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
-        patch.setattr(session_module, "complete", partial(complete, tokens=2))
+        patch.setattr(outcomes, "complete", partial(complete, tokens=2))
         yield folder
 
 

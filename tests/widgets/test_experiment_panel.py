@@ -14,7 +14,7 @@ from tiny import prose, tiny_model
 from alphaedit_core.errors import InputError
 from alphaedit_core.experiments.runner import load_experiment
 from alphaedit_core.inference.completions import complete
-from alphaedit_core.session import session as session_module
+from alphaedit_core.session import outcomes
 from alphaedit_core.session.session import EditSession
 from alphaedit_widgets.experiment.panel import ExperimentPanel
 from alphaedit_widgets.state import State
@@ -25,7 +25,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("experiment-panel")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
-        patch.setattr(session_module, "complete", partial(complete, tokens=2))
+        patch.setattr(outcomes, "complete", partial(complete, tokens=2))
         yield folder
 
 

@@ -19,7 +19,7 @@ from alphaedit_core.data.facts import Fact
 from alphaedit_core.errors import InputError
 from alphaedit_core.inference.completions import complete
 from alphaedit_core.model.tokenization import target_ids
-from alphaedit_core.session import session as session_module
+from alphaedit_core.session import outcomes
 from alphaedit_core.session.session import EditSession
 from alphaedit_widgets.edit.panel import RunPanel
 from alphaedit_widgets.fact_drafts import Draft, needs, ready
@@ -37,9 +37,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("facts")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
-        patch.setattr(
-            session_module, "complete", lambda *a, **k: complete(*a, **{**k, "tokens": 2})
-        )
+        patch.setattr(outcomes, "complete", lambda *a, **k: complete(*a, **{**k, "tokens": 2}))
         yield folder
 
 

@@ -31,7 +31,7 @@ from alphaedit_core.inference.scoring import score
 from alphaedit_core.model.forward import pad_rows
 from alphaedit_core.model.tokenization import encode
 from alphaedit_core.progress import Monitor
-from alphaedit_core.session import session as session_module
+from alphaedit_core.session import outcomes
 from alphaedit_core.session.session import EditSession
 from alphaedit_widgets.probes.panel import ProbesPanel
 from alphaedit_widgets.state import State
@@ -50,7 +50,7 @@ def edited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EditSession]:
     folder = tmp_path_factory.mktemp("probes")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
-        patch.setattr(session_module, "complete", partial(complete, tokens=2))
+        patch.setattr(outcomes, "complete", partial(complete, tokens=2))
         session = EditSession(
             tiny_model("llama"),
             hyperparameters=small(folder, steps=12, clamp_factor=8.0, ridge=1e-3),
