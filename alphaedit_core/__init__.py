@@ -24,7 +24,7 @@ _HOMES = {
     "CorruptFileError": "errors",
     "EditResult": "session.results",
     "EditSession": "session.session",
-    "EditableModel": "model.loading",
+    "EditableModel": "model.editable_model",
     "Evaluation": "evaluation.evaluate",
     "Fact": "data.facts",
     "FetchError": "errors",
@@ -68,6 +68,7 @@ __all__ = ["__version__", *_HOMES]
 # ruff: noqa: F401
 if TYPE_CHECKING:
     from alphaedit_core.editing.defaults import default_hyperparameters
+    from alphaedit_core.model.editable_model import EditableModel
     from alphaedit_core.nullspace.eigendecomposition import spectra, spectrum
     from alphaedit_core.nullspace.projectors import Projector
     from alphaedit_core.nullspace.thresholds import Threshold
@@ -95,7 +96,7 @@ if TYPE_CHECKING:
     from .inference.completions import complete
     from .inference.scoring import perplexity, score
     from .model.architecture import Places
-    from .model.loading import EditableModel, load_model, wrap
+    from .model.loading import load_model, wrap
     from .nullspace.spectrum import Spectrum
     from .progress import Monitor
     from .session.results import EditResult

@@ -27,8 +27,8 @@ from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.editing.subject_keys import SubjectStates
 from alphaedit_core.errors import AlphaEditError
 from alphaedit_core.model.batch_planning import plan_batches
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.forward import pad_rows
-from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.tokenization import Request, prepare
 from alphaedit_core.nullspace.projectors import Projector
 from alphaedit_core.progress import Monitor

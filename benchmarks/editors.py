@@ -21,7 +21,7 @@ from alphaedit_core.editing.editors import editor_class, editors
 from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.editing.target_search import Targets
 from alphaedit_core.experiments.editor_comparison import compare_editors
-from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.editable_model import EditableModel
 
 from .machine import this_machine
 from .report import Report, keep

@@ -25,8 +25,9 @@ from alphaedit_core.evaluation.metrics.fluency import variety
 from alphaedit_core.evaluation.metrics.questions import passages
 from alphaedit_core.inference.batch_generation import draws_of
 from alphaedit_core.inference.completions import new_text
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.forward import pad_rows
-from alphaedit_core.model.loading import EditableModel, wrap
+from alphaedit_core.model.loading import wrap
 from alphaedit_core.model.tokenization import encode, target_ids
 from alphaedit_core.progress import Monitor
 

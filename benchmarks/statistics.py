@@ -18,8 +18,8 @@ from alphaedit_core.covariance.collect import (
     window_length,
 )
 from alphaedit_core.editing.defaults import default_hyperparameters
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.forward import run_model, tap
-from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.progress import Monitor
 
 from .arithmetic import blocks_cost

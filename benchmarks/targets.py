@@ -13,7 +13,8 @@ from alphaedit_core.editing.defaults import default_hyperparameters
 from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.editing.target_search import Targets, find_targets
 from alphaedit_core.model.batch_planning import plan_batches
-from alphaedit_core.model.loading import EditableModel, wrap
+from alphaedit_core.model.editable_model import EditableModel
+from alphaedit_core.model.loading import wrap
 from alphaedit_core.model.tokenization import Request, prepare
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session.session import EditSession

@@ -15,8 +15,8 @@ from torch.nn import functional as F
 
 from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.editing.target_search import Place
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.forward import pad_rows
-from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.tokenization import Request
 from alphaedit_core.nullspace.projectors import Projector
 

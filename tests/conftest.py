@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from alphaedit_core.model.loading import EditableModel, load_model
+from alphaedit_core.model.editable_model import EditableModel
+from alphaedit_core.model.loading import load_model
 from alphaedit_core.progress import Monitor
 
 # The same examples on every run and every machine, slow ones too.

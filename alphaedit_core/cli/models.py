@@ -87,7 +87,7 @@ def models(arguments: argparse.Namespace, monitor: Monitor) -> None:
 def fetch(arguments: argparse.Namespace, monitor: Monitor) -> None:
     """Fetch by name, and convert a model so that it loads fast."""
     from alphaedit_core.corpora.sources import WikipediaSample
-    from alphaedit_core.model.loading import DEFAULT_MODEL, PACKAGED, locate
+    from alphaedit_core.model.model_sources import DEFAULT_MODEL, PACKAGED, locate
 
     names = [arguments.name] if arguments.name is not None else [DEFAULT_MODEL, _TEXT]
     for name in names:
@@ -106,7 +106,7 @@ def fetch(arguments: argparse.Namespace, monitor: Monitor) -> None:
 def _report() -> dict[str, Any]:
     """Everything, ready for JSON."""
     from alphaedit_core.editing.hyperparameters import presets
-    from alphaedit_core.model.loading import DEFAULT_MODEL
+    from alphaedit_core.model.model_sources import DEFAULT_MODEL
     from alphaedit_core.storage.cache import cache_dir
     from alphaedit_core.storage.downloads import GEMMA3, SMOLLM2, WIKIPEDIA, is_cached
 

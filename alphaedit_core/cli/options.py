@@ -13,7 +13,7 @@ from alphaedit_core.progress import Monitor
 if TYPE_CHECKING:
     from alphaedit_core.data.reference_texts import References
     from alphaedit_core.editing.hyperparameters import HyperParameters
-    from alphaedit_core.model.loading import EditableModel
+    from alphaedit_core.model.editable_model import EditableModel
     from alphaedit_core.session.session import EditSession
 
 #: What ``add_subparsers`` gives.

@@ -14,7 +14,7 @@ from alphaedit_core.progress import Monitor
 from . import options, output
 
 if TYPE_CHECKING:
-    from alphaedit_core.session.files import Entry
+    from alphaedit_core.session.edits import Entry
 
 
 def add(commands: options.Commands) -> None:

@@ -13,7 +13,7 @@ from . import options, output
 
 if TYPE_CHECKING:
     from alphaedit_core.covariance.files import KeyStatistics
-    from alphaedit_core.model.loading import EditableModel
+    from alphaedit_core.model.editable_model import EditableModel
 
 _HEADINGS = ("layer", "d_in", "tokens", "trace", "checksum")
 

@@ -16,7 +16,7 @@ from alphaedit_core.errors import InputError
 if TYPE_CHECKING:
     import torch
 
-    from alphaedit_core.model.loading import EditableModel
+    from alphaedit_core.model.editable_model import EditableModel
 
 _BATCH = 16
 

@@ -25,7 +25,7 @@ from .model_samples import ModelSamples
 from .wikitext import CLEANING_VERSION, articles, plain_prose
 
 if TYPE_CHECKING:
-    from alphaedit_core.model.loading import EditableModel
+    from alphaedit_core.model.editable_model import EditableModel
 
 __all__ = [
     "HuggingFaceText",

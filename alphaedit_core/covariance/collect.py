@@ -26,9 +26,9 @@ from torch import Tensor
 
 from alphaedit_core.corpora.sources import TextSource, open_text
 from alphaedit_core.errors import CorruptFileError, InputError, SessionError
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.forward import ending_before, run_model, tap
 from alphaedit_core.model.identity import Identity, identity, unedited
-from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.tokenization import encode
 from alphaedit_core.progress import Monitor
 from alphaedit_core.storage.cache import statistics_dir

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from alphaedit_core.errors import FingerprintError, InputError
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.identity import Identity, describe, unedited
-from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.tokenization import encode
 
 from .collect import keys_of, window_length

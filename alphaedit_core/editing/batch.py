@@ -15,7 +15,7 @@ from torch import Tensor
 
 from alphaedit_core.errors import DivergedError
 from alphaedit_core.model.batch_planning import BatchPlan
-from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.tokenization import Request
 from alphaedit_core.nullspace.projectors import Projector
 from alphaedit_core.progress import Monitor

@@ -23,9 +23,9 @@ from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.errors import (
     CorruptFileError,
 )
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.forward import pad_rows, run_model, tap
 from alphaedit_core.model.identity import unedited
-from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.tokenization import encode
 from alphaedit_core.storage.cache import cache_dir, contexts_dir
 from alphaedit_core.storage.files import read_json, write_json_atomic

@@ -7,7 +7,7 @@ from alphaedit_core.editing.hyperparameters import HyperParameters, Shape, prese
 from alphaedit_core.errors import (
     InputError,
 )
-from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.editable_model import EditableModel
 
 
 def checked_editor(model: EditableModel, hp: HyperParameters) -> Editor:

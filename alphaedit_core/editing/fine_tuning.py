@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from alphaedit_core.model.batch_planning import BatchPlan
+from alphaedit_core.model.editable_model import EditableModel, outside_inference_mode
 from alphaedit_core.model.forward import Recording, by_length, pad_rows, proceed, record
 from alphaedit_core.model.hooks import own_hooks
-from alphaedit_core.model.loading import EditableModel, outside_inference_mode
 from alphaedit_core.model.tokenization import Request
 from alphaedit_core.progress import Monitor
 

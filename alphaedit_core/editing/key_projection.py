@@ -20,7 +20,7 @@ from torch import Tensor
 
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.model.batch_planning import plan_batches
-from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.tokenization import prepare
 from alphaedit_core.nullspace.spectrum import Spectrum
 from alphaedit_core.progress import Monitor

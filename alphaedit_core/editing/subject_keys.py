@@ -18,6 +18,7 @@ from torch import Tensor
 
 from alphaedit_core.errors import StructureError
 from alphaedit_core.model.batch_planning import BatchPlan
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.forward import (
     Recording,
     by_length,
@@ -27,7 +28,6 @@ from alphaedit_core.model.forward import (
     tap,
     tap_output,
 )
-from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.tokenization import Request
 from alphaedit_core.progress import Monitor
 

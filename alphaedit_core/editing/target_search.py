@@ -34,8 +34,8 @@ from torch.nn import functional as F
 
 from alphaedit_core.errors import DivergedError, InputError, StructureError
 from alphaedit_core.model.batch_planning import BatchPlan
+from alphaedit_core.model.editable_model import EditableModel, outside_inference_mode
 from alphaedit_core.model.hooks import own_hooks
-from alphaedit_core.model.loading import EditableModel, outside_inference_mode
 from alphaedit_core.model.packed_rows import Suffixes
 from alphaedit_core.model.packing_check import may_pack
 from alphaedit_core.model.tokenization import Request

@@ -17,7 +17,7 @@ from alphaedit_core.inference.token_by_token import (
     continuation,
     text_of,
 )
-from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.tokenization import target_ids
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session.session import EditSession

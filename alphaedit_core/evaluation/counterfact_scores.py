@@ -14,7 +14,7 @@ from alphaedit_core.evaluation.metrics.likelihood_success import (
     Specificity,
 )
 from alphaedit_core.inference.scoring import perplexity
-from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.progress import Monitor
 
 from .evaluate import evaluate

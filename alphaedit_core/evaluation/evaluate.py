@@ -15,7 +15,7 @@ from alphaedit_core.errors import InputError
 from alphaedit_core.inference.batch_generation import write
 from alphaedit_core.inference.scoring import rate
 from alphaedit_core.inference.token_by_token import has_chat
-from alphaedit_core.model.loading import EditableModel, using_model
+from alphaedit_core.model.editable_model import EditableModel, using_model
 from alphaedit_core.progress import Monitor
 
 from .metrics import (

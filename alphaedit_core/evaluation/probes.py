@@ -32,8 +32,8 @@ from alphaedit_core.errors import InputError
 from alphaedit_core.inference.completions import added_text
 from alphaedit_core.inference.scoring import Score, score
 from alphaedit_core.model.batch_planning import plan_batches
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.forward import by_length, pad_rows, record
-from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.tokenization import encode
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session.session import EditSession

@@ -19,7 +19,7 @@ from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.editing.target_search import Targets
 from alphaedit_core.errors import InputError
 from alphaedit_core.evaluation.counterfact_scores import Measures, measure
-from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session.results import EditResult
 from alphaedit_core.session.session import EditSession

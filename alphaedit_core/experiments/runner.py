@@ -37,8 +37,8 @@ from alphaedit_core.evaluation.evaluate import Evaluation, Measured, compared_wi
 from alphaedit_core.evaluation.metrics import Compat, metric_class, metrics_for
 from alphaedit_core.inference.scoring import perplexity
 from alphaedit_core.integers import as_integer
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.identity import identity
-from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session.environment import surroundings
 from alphaedit_core.session.session import EditSession

@@ -9,7 +9,7 @@ from alphaedit_core import __version__
 from alphaedit_core.data.superseding import Standing
 from alphaedit_core.display.escaping import markdown, markdown_code, python_text
 from alphaedit_core.errors import CorruptFileError, InputError, SessionError
-from alphaedit_core.model.loading import quiet_transformers
+from alphaedit_core.model.model_sources import quiet_transformers
 from alphaedit_core.progress import Monitor
 from alphaedit_core.storage.files import (
     atomic_folder,

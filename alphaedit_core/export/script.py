@@ -16,7 +16,7 @@ from alphaedit_core import __version__
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.display.escaping import python_text
 from alphaedit_core.editing.hyperparameters import HyperParameters
-from alphaedit_core.session.files import Entry
+from alphaedit_core.session.edits import Entry
 from alphaedit_core.session.session import EditSession
 
 SCHEMA = "alphaedit record 1"

@@ -14,7 +14,7 @@ from alphaedit_core.editing.editors.summary import settings_words
 from alphaedit_core.editing.search_figure import trace_html
 from alphaedit_core.evaluation.probes import KINDS, ProbeRow, aggregate
 from alphaedit_core.nullspace.spectrum import Spectrum
-from alphaedit_core.session.files import Entry
+from alphaedit_core.session.edits import Entry
 from alphaedit_core.session.results import HEADINGS, Outcome, superseded_html
 from alphaedit_core.session.session import EditSession
 

@@ -19,8 +19,8 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 from alphaedit_core.errors import InputError
 from alphaedit_core.evaluation.metrics import Written
 from alphaedit_core.model.batch_planning import free_memory
+from alphaedit_core.model.editable_model import EditableModel, using_model
 from alphaedit_core.model.forward import ending_before, run_model
-from alphaedit_core.model.loading import EditableModel, using_model
 from alphaedit_core.model.prefix_cache import Prefixes
 from alphaedit_core.model.tokenization import encode
 from alphaedit_core.progress import Monitor

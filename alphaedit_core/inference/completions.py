@@ -18,7 +18,7 @@ from transformers import GenerationConfig
 
 from alphaedit_core.data.facts import shown
 from alphaedit_core.errors import InputError
-from alphaedit_core.model.loading import EditableModel, using_model
+from alphaedit_core.model.editable_model import EditableModel, using_model
 from alphaedit_core.model.tokenization import encode
 from alphaedit_core.progress import Monitor
 

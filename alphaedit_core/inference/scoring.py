@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from alphaedit_core.data.facts import shown
 from alphaedit_core.errors import InputError
 from alphaedit_core.model.batch_planning import BatchPlan, plan_batches
+from alphaedit_core.model.editable_model import EditableModel, using_model
 from alphaedit_core.model.forward import record
-from alphaedit_core.model.loading import EditableModel, using_model
 from alphaedit_core.model.prefix_cache import last_states, shared_beginnings
 from alphaedit_core.model.tokenization import encode, target_ids
 from alphaedit_core.progress import Monitor

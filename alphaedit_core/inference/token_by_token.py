@@ -13,8 +13,8 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
 from alphaedit_core.errors import InputError, SessionError
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.forward import ending_before, run_model
-from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.tokenization import encode
 from alphaedit_core.progress import Monitor
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import psutil
 import torch
 
-from .loading import EditableModel
+from .editable_model import EditableModel
 
 #: More tokens than this at once gain nothing on the CPU, where caches are small …
 _MOST_CPU = 1024

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache
 
+from .editable_model import EditableModel
 from .forward import BlockCall, record
-from .loading import EditableModel
 from .prefix_cache import Prefixes
 
 #: Where a tensor stands: index of the block, name of the argument, and places inside of it.

@@ -24,8 +24,8 @@ from transformers.cache_utils import Cache
 
 from alphaedit_core.errors import StructureError
 
+from .editable_model import EditableModel
 from .hooks import own_hooks
-from .loading import EditableModel
 
 
 class _Stop(Exception):

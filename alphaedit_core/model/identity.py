@@ -22,7 +22,7 @@ import torch
 from alphaedit_core.errors import CorruptFileError
 from alphaedit_core.storage.tensor_files import tensor_digest
 
-from .loading import EditableModel
+from .editable_model import EditableModel
 
 #: Fields of a configuration that no number depends on, besides those that begin with "_".
 _VOLATILE = {

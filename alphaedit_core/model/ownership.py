@@ -15,7 +15,6 @@ from torch import nn
 
 if TYPE_CHECKING:
     from .architecture import Anatomy
-    from .loading import EditableModel
 
 _ATTRIBUTE = "_alphaedit_hold"
 
@@ -30,14 +29,14 @@ class Hold:
         holder: what currently edits the weights, or None.
         lock: held by the thread that reads or changes the weights at length.
         interrupt: asks the work that has the lock to make way; None where it cannot be asked.
-        wraps: the editable models of these weights.
+        wraps: the :class:`.EditableModel` objects of these weights.
     """
 
     def __init__(self) -> None:
         self.holder: object | None = None
         self.lock = threading.RLock()
         self.interrupt: Callable[[], None] | None = None
-        self.wraps: WeakSet[EditableModel] = WeakSet()
+        self.wraps: WeakSet[Any] = WeakSet()
         _holds.add(self)
 
     def __deepcopy__(self, memo: Any) -> Hold:
@@ -51,8 +50,8 @@ class Hold:
 _holds: WeakSet[Hold] = WeakSet()
 
 
-def wraps_of(model: nn.Module) -> list[EditableModel]:
-    """The editable models that a transformers model has been wrapped in, as far as they live."""
+def wraps_of(model: nn.Module) -> list[Any]:
+    """Every :class:`.EditableModel` that a transformers model has been wrapped in, as far as it lives."""
     hold = getattr(model, _ATTRIBUTE, None)
     return list(hold.wraps) if isinstance(hold, Hold) else []
 

@@ -16,8 +16,8 @@ from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from .call_shapes import Place, call_shapes
+from .editable_model import EditableModel
 from .forward import BlockCall, proceed, record
-from .loading import EditableModel
 from .packed_attention import PackedGroup, can_pack, packed
 from .prefix_cache import Prefixes
 

@@ -15,9 +15,9 @@ from torch import Tensor
 from alphaedit_core.errors import StructureError
 from alphaedit_core.progress import Monitor
 
+from .editable_model import EditableModel
 from .forward import pad_rows, record
 from .load_checks import allowed_gap, gap
-from .loading import EditableModel
 from .packed_rows import Suffixes
 
 #: Token ids of the rows, and where what is kept of each ends; two suffixes are of one length.

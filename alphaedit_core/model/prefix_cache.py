@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
+from .editable_model import EditableModel
 from .forward import by_length, ending_before, pad_rows, run_model
-from .loading import EditableModel
 
 #: Padding that a pass may hold in any case: fewer passes are worth it.
 _SLACK = 32

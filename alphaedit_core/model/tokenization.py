@@ -18,8 +18,8 @@ from alphaedit_core.data.facts import Fact, shown
 from alphaedit_core.data.joining import bare, joint, spaceless
 from alphaedit_core.errors import InputError
 
+from .editable_model import EditableModel
 from .forward import pad_rows, record
-from .loading import EditableModel
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

@@ -21,7 +21,7 @@ from alphaedit_core.progress import Monitor
 from .results import EditResult, Outcome
 
 if TYPE_CHECKING:
-    from .files import Batch
+    from .edits import Batch
     from .session import EditSession
 
 #: What helps where facts of one subject share their key.

@@ -19,15 +19,15 @@ from alphaedit_core.editing.target_search import Targets
 from alphaedit_core.editing.weight_updates import Change, Pruned, laid_out
 from alphaedit_core.errors import SessionError
 from alphaedit_core.model.batch_planning import BatchPlan
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.identity import Identity, precision
-from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.tokenization import Request
 from alphaedit_core.nullspace.eigenspace import Bases
 from alphaedit_core.nullspace.spectrum import Spectrum
 from alphaedit_core.nullspace.thresholds import Threshold
 from alphaedit_core.progress import Monitor
 
-from .files import Batch
+from .edits import Batch
 
 log = logging.getLogger(__name__)
 

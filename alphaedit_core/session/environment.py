@@ -9,7 +9,7 @@ import torch
 import transformers
 
 from alphaedit_core import __version__
-from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.editable_model import EditableModel
 
 
 def surroundings(model: EditableModel) -> dict[str, Any]:

@@ -12,7 +12,6 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,7 @@ from weakref import WeakKeyDictionary
 
 from torch import Tensor
 
-from alphaedit_core.data.facts import Fact
-from alphaedit_core.editing.hyperparameters import HyperParameters
-from alphaedit_core.editing.weight_updates import Change, kind_of, tensors_of
+from alphaedit_core.editing.weight_updates import kind_of, tensors_of
 from alphaedit_core.errors import CorruptFileError, InputError, SessionError
 from alphaedit_core.storage.files import (
     check_name,
@@ -36,62 +33,13 @@ from alphaedit_core.storage.json_text import to_json
 from alphaedit_core.storage.temporary import final_name
 from alphaedit_core.storage.tensor_files import load_tensors, save_tensors, tensor_digest
 
+from .edits import Batch, Entry
 from .migrations import UNKNOWN, with_superseded
-from .results import EditResult
 from .schema import checked_manifest, inside, stored_entry, stored_tensors
 
 FORMAT = "alphaedit session 3"
 _MANIFEST = "session.json"
 _OURS = re.compile(r"session\.json|entry-[0-9a-f]{16}\.(json|safetensors)|\.lock")
-
-
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """What one batch of an edit left behind.
-
-    Attributes:
-        facts: the facts written together.
-        changes: the change of each layer's weight, on the CPU.
-        keys: the facts' keys at each layer, (d_in, n), on the CPU.
-        plan: tokens that went through the blocks together.
-        superseded: positions of the earlier facts that these took the place of, see
-            :mod:`~alphaedit_core.data.superseding`.
-    """
-
-    facts: list[Fact]
-    changes: dict[int, Change]
-    keys: dict[int, Tensor]
-    plan: int
-    superseded: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, eq=False)
-class Entry:
-    """One edit of a session.
-
-    Attributes:
-        created: date and time, ISO 8601 in UTC.
-        batches: its batches, in order.
-        result: what it did.
-        digest: of the edited weights after it.
-        hyperparameters: what it was made with.
-        title: a name that a person gave it, or "".
-        sketches: of what all edits up to this one add to each weight, by layer, see
-            :mod:`.sketches`; none in a session of an earlier version.
-    """
-
-    created: str
-    batches: list[Batch]
-    result: EditResult
-    digest: str
-    hyperparameters: HyperParameters
-    title: str = ""
-    sketches: dict[int, list[float]] = field(default_factory=dict)
-
-    @property
-    def facts(self) -> list[Fact]:
-        """All facts of the edit."""
-        return [fact for batch in self.batches for fact in batch.facts]
 
 
 class Stored:

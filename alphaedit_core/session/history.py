@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from alphaedit_core.display.tables import html_table, text_table
 
-from .files import Entry
+from .edits import Entry
 
 _HEADINGS = ("", "edit", "time (UTC)", "facts", "written", "method", "first fact")
 

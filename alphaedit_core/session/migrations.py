@@ -19,7 +19,7 @@ from alphaedit_core.data.superseding import named
 from alphaedit_core.errors import CorruptFileError
 
 if TYPE_CHECKING:
-    from .files import Batch, Entry
+    from .edits import Batch, Entry
 
 UNKNOWN = (-1,)
 """Stands for what a batch superseded, where its file does not say."""

@@ -14,8 +14,9 @@ from alphaedit_core.errors import (
     FingerprintError,
     InputError,
 )
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.identity import Identity, describe, identity
-from alphaedit_core.model.loading import EditableModel, load_model
+from alphaedit_core.model.loading import load_model
 from alphaedit_core.progress import Monitor
 
 log = logging.getLogger(__name__)

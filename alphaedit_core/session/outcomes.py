@@ -12,7 +12,7 @@ from alphaedit_core.errors import (
 )
 from alphaedit_core.inference.completions import added_text, complete
 from alphaedit_core.inference.scoring import score
-from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.tokenization import Request
 from alphaedit_core.progress import Monitor
 

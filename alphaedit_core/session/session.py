@@ -27,7 +27,7 @@ from alphaedit_core.errors import (
 from alphaedit_core.inference.completions import TOKENS
 from alphaedit_core.integers import as_integer
 from alphaedit_core.model.batch_planning import plan_batches
-from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.tokenization import check_lengths, prepare
 from alphaedit_core.nullspace.eigendecomposition import spectra
 from alphaedit_core.nullspace.spectrum import Spectrum
@@ -35,8 +35,8 @@ from alphaedit_core.progress import Monitor
 
 from . import files as ledger
 from .edit_runner import EditRunner, _any_pruned, _changes, _kept
+from .edits import Entry
 from .environment import surroundings
-from .files import Entry
 from .model_check import _check_fingerprint, _compare, _named_model, check_distance
 from .outcomes import _check_finite, _result, observe
 from .results import EditResult

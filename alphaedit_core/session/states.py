@@ -16,11 +16,12 @@ from alphaedit_core.errors import (
     SessionError,
 )
 from alphaedit_core.integers import as_integer
+from alphaedit_core.model.editable_model import EditableModel
+from alphaedit_core.model.fingerprints import changed_by_hand
 from alphaedit_core.model.identity import identity
-from alphaedit_core.model.loading import EditableModel, changed_by_hand
 
 from .edit_runner import _changes
-from .files import Batch, Entry
+from .edits import Batch, Entry
 from .history import History
 from .watchers import Watcher, Watchers
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from os import PathLike
 
 from alphaedit_core.corpora.sources import TextSource
-from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.progress import Monitor
 
 from .drift import Reading

@@ -25,12 +25,12 @@ from alphaedit_core.editing.edited_weights import relative
 from alphaedit_core.editing.weight_updates import Change, projected, total_change
 from alphaedit_core.errors import FetchError, InputError, SessionError
 from alphaedit_core.inference.completions import check_room
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.forward import by_length, pad_rows, record
-from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.tokenization import encode
 from alphaedit_core.nullspace.spectrum import Spectrum
 from alphaedit_core.progress import Monitor
-from alphaedit_core.session.files import Entry
+from alphaedit_core.session.edits import Entry
 from alphaedit_core.session.session import EditSession
 
 #: The text that drift is measured on unless another is given: set aside from all statistics.

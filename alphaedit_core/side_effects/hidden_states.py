@@ -24,8 +24,8 @@ from alphaedit_core.data.facts import kind, shown
 from alphaedit_core.display.tables import html_table, text_table
 from alphaedit_core.errors import InputError, SessionError
 from alphaedit_core.integers import as_integer
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.forward import by_length, pad_rows, record
-from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.tokenization import encode
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session.session import EditSession

@@ -19,7 +19,7 @@ from alphaedit_core.display.tables import html_table, text_table
 from alphaedit_core.errors import InputError, SessionError
 from alphaedit_core.inference.scoring import Score, score
 from alphaedit_core.integers import as_integer
-from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session.session import EditSession
 

@@ -30,7 +30,8 @@ from alphaedit_core.corpora.sources import (
 )
 from alphaedit_core.corpora.wikitext import articles, plain_prose
 from alphaedit_core.errors import FetchError, InputError
-from alphaedit_core.model.loading import EditableModel, wrap
+from alphaedit_core.model.editable_model import EditableModel
+from alphaedit_core.model.loading import wrap
 from alphaedit_core.progress import Monitor
 from alphaedit_core.storage.cache import texts_dir
 from alphaedit_core.storage.downloads import WIKIPEDIA, fetch_packaged

@@ -33,7 +33,7 @@ from alphaedit_core.covariance.collect import (
 from alphaedit_core.covariance.files import KeyStatistics, export_statistics, layer_file
 from alphaedit_core.covariance.importing import import_statistics
 from alphaedit_core.errors import Cancelled, CorruptFileError, FingerprintError, InputError
-from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.progress import Monitor, Stage
 
 CHUNK = statistics.WINDOWS_AT_ONCE * WINDOW

@@ -10,7 +10,7 @@ from tiny import tiny_tokenizer
 
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.data.joining import bare, joint, statement
-from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.tokenization import encode, target_ids
 
 

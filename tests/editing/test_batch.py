@@ -16,7 +16,7 @@ from alphaedit_core.editing.edited_weights import EditedWeights
 from alphaedit_core.editing.editors import editor_class
 from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.model.batch_planning import BatchPlan
-from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.tokenization import Request, prepare
 from alphaedit_core.nullspace.projectors import Projector
 from benchmarks.textbook import dense, plain_target, plain_update

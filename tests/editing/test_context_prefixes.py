@@ -7,7 +7,7 @@ import torch
 from tiny import tiny_model, tiny_tokenizer
 
 from alphaedit_core.editing.context_prefixes import OPENINGS, sample_contexts
-from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.editable_model import EditableModel
 
 
 def greedy(model: EditableModel, opening: str, tokens: int) -> str:

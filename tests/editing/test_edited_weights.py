@@ -8,7 +8,8 @@ from tiny import HIDDEN, INNER, tiny_model
 
 from alphaedit_core.editing.edited_weights import EditedWeights
 from alphaedit_core.editing.weight_updates import LowRank, compose
-from alphaedit_core.model.loading import EditableModel, fingerprint
+from alphaedit_core.model.editable_model import EditableModel
+from alphaedit_core.model.fingerprints import fingerprint
 
 LAYERS = (0, 2)
 CASES = [

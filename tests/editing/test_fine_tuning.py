@@ -17,7 +17,7 @@ from alphaedit_core.editing.fine_tuning import tune
 from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.errors import Cancelled
 from alphaedit_core.model.batch_planning import BatchPlan
-from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.tokenization import Request, prepare
 from alphaedit_core.nullspace.projectors import Projector
 from alphaedit_core.progress import Monitor

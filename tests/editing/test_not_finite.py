@@ -14,7 +14,7 @@ from tiny import prose, tiny_model
 from alphaedit_core.corpora.sources import TextFile
 from alphaedit_core.covariance.collect import collect_statistics
 from alphaedit_core.errors import DivergedError, InputError, SessionError
-from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.nullspace.eigendecomposition import spectrum
 from alphaedit_core.session.session import EditSession
 from alphaedit_core.side_effects.drift import weight_changes

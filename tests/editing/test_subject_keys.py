@@ -13,7 +13,7 @@ from alphaedit_core.data.facts import Fact
 from alphaedit_core.editing.subject_keys import SubjectStates
 from alphaedit_core.errors import Cancelled
 from alphaedit_core.model.batch_planning import BatchPlan
-from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.tokenization import Request, Row, prepare
 from alphaedit_core.progress import Monitor
 

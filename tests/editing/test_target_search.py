@@ -19,7 +19,7 @@ from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.editing.target_search import Place, Targets, find_targets
 from alphaedit_core.errors import Cancelled, SessionError
 from alphaedit_core.model.batch_planning import BatchPlan
-from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.packed_rows import Suffixes
 from alphaedit_core.model.tokenization import prepare
 from alphaedit_core.progress import Monitor

@@ -44,7 +44,7 @@ from alphaedit_core.experiments.runner import (
 )
 from alphaedit_core.inference.completions import complete
 from alphaedit_core.inference.scoring import perplexity
-from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.progress import Monitor, Stage
 from alphaedit_core.session import outcomes
 from alphaedit_core.session.session import EditSession

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.editing.hyperparameters import HyperParameters
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.forward import tap
-from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.tokenization import Request, Row, prepare
 from alphaedit_core.progress import Monitor
 

@@ -16,7 +16,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from alphaedit_core.model.architecture import Places
-from alphaedit_core.model.loading import EditableModel, wrap
+from alphaedit_core.model.editable_model import EditableModel
+from alphaedit_core.model.loading import wrap
 
 HIDDEN, INNER, BLOCKS, WINDOW = 32, 48, 3, 64
 

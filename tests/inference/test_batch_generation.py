@@ -18,7 +18,7 @@ from alphaedit_core.inference.batch_generation import draws_of, write
 from alphaedit_core.inference.completions import closing_tokens, complete
 from alphaedit_core.inference.token_by_token import chat_ids
 from alphaedit_core.model import prefix_cache as prefixes
-from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.tokenization import control_tokens, encode
 from alphaedit_core.progress import Monitor
 

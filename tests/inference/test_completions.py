@@ -13,7 +13,7 @@ from transformers import GenerationConfig, PreTrainedTokenizerFast
 from alphaedit_core.errors import Cancelled
 from alphaedit_core.inference.completions import complete, new_text
 from alphaedit_core.inference.token_by_token import continuation, text_of
-from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.tokenization import encode
 from alphaedit_core.progress import Monitor
 

@@ -18,7 +18,7 @@ from alphaedit_core.errors import Cancelled, InputError
 from alphaedit_core.inference.scoring import Score, perplexity, rate, score, score_ids
 from alphaedit_core.model import prefix_cache as prefixes
 from alphaedit_core.model.batch_planning import BatchPlan
-from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.tokenization import encode, target_ids
 from alphaedit_core.progress import Monitor
 

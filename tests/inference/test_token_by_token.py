@@ -25,7 +25,7 @@ from alphaedit_core.inference.token_by_token import (
     has_chat,
     text_of,
 )
-from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.tokenization import encode, target_ids
 from alphaedit_core.progress import Monitor
 

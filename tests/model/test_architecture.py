@@ -24,7 +24,7 @@ from transformers.pytorch_utils import Conv1D
 
 from alphaedit_core.errors import StructureError
 from alphaedit_core.model.architecture import Places, find_anatomy
-from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.editable_model import EditableModel
 
 BY_HAND = 'say it by hand: load_model(..., places=Places(blocks="'
 

@@ -22,8 +22,9 @@ from alphaedit_core.errors import StructureError
 from alphaedit_core.model import call_shapes as call_shapes_module
 from alphaedit_core.model.batch_planning import BatchPlan
 from alphaedit_core.model.call_shapes import Axes, CallShapes, call_shapes
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.forward import BlockCall
-from alphaedit_core.model.loading import EditableModel, wrap
+from alphaedit_core.model.loading import wrap
 from alphaedit_core.model.packed_rows import Suffixes
 from alphaedit_core.model.packing_check import may_pack
 from alphaedit_core.model.tokenization import prepare

@@ -9,7 +9,7 @@ from tiny import tiny_model
 
 from alphaedit_core.model import batch_planning as memory
 from alphaedit_core.model.batch_planning import BatchPlan, free_memory, plan_batches
-from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.editable_model import EditableModel
 
 
 def per_token(model: EditableModel) -> int:

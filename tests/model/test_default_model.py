@@ -10,7 +10,7 @@ from examples import quiet
 
 from alphaedit_core.data.fact_files import example_facts
 from alphaedit_core.inference.completions import complete
-from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.session.session import EditSession
 
 pytestmark = pytest.mark.model

@@ -18,9 +18,9 @@ from alphaedit_core.covariance.collect import collect_statistics
 from alphaedit_core.editing.subject_keys import SubjectStates
 from alphaedit_core.errors import StructureError
 from alphaedit_core.model.batch_planning import BatchPlan
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.forward import ending_before, record, run_model, tap
 from alphaedit_core.model.hooks import own_hooks
-from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.session.session import EditSession
 
 IDS = torch.arange(3, 12)[None]

@@ -26,8 +26,9 @@ from alphaedit_core.covariance.importing import import_statistics
 from alphaedit_core.editing import context_prefixes as contexts_module
 from alphaedit_core.editing.context_prefixes import OPENINGS, own_contexts, sample_contexts
 from alphaedit_core.errors import CorruptFileError, FingerprintError, SessionError
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.identity import Identity, identity, precision
-from alphaedit_core.model.loading import EditableModel, load_model
+from alphaedit_core.model.loading import load_model
 from alphaedit_core.session.files import load_manifest
 from alphaedit_core.session.files import save_session as write_session
 from alphaedit_core.session.session import EditSession

@@ -22,14 +22,10 @@ from alphaedit_core.data.facts import Fact
 from alphaedit_core.errors import Cancelled, InputError, StructureError
 from alphaedit_core.inference.completions import complete
 from alphaedit_core.model import loading as models
+from alphaedit_core.model.editable_model import EditableModel
+from alphaedit_core.model.fingerprints import fingerprint
 from alphaedit_core.model.identity import identity
-from alphaedit_core.model.loading import (
-    EditableModel,
-    fingerprint,
-    load_model,
-    resolve_device,
-    wrap,
-)
+from alphaedit_core.model.loading import load_model, resolve_device, wrap
 from alphaedit_core.model.tokenization import prepare
 from alphaedit_core.progress import Monitor
 from alphaedit_core.storage.downloads import SMOLLM2, is_cached

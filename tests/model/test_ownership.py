@@ -17,7 +17,8 @@ from examples import CONTEXTS, FACTS, quiet, small
 from tiny import expected_places, tiny_model, tiny_tokenizer
 
 from alphaedit_core.errors import SessionError
-from alphaedit_core.model.loading import EditableModel, wrap
+from alphaedit_core.model.editable_model import EditableModel
+from alphaedit_core.model.loading import wrap
 from alphaedit_core.session.session import EditSession
 
 

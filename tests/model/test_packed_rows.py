@@ -15,8 +15,8 @@ from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.editing.target_search import find_targets
 from alphaedit_core.model import packed_rows as suffixes_module
 from alphaedit_core.model.batch_planning import BatchPlan
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.forward import by_length
-from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.packed_attention import can_pack, packed
 from alphaedit_core.model.packed_rows import Suffixes
 

@@ -14,8 +14,8 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
 from alphaedit_core.model import prefix_cache as prefixes_module
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.forward import run_model
-from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.prefix_cache import Prefixes, shared_beginnings
 
 #: Nothing; one that is all of a shared beginning; long ones, some beyond a sliding window of 8.

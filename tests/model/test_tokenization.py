@@ -17,7 +17,7 @@ from alphaedit_core.data.facts import Fact
 from alphaedit_core.errors import InputError
 from alphaedit_core.inference.completions import complete
 from alphaedit_core.inference.scoring import score
-from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.tokenization import Request, Row, encode, locate, prepare, target_ids
 from alphaedit_core.session.session import EditSession
 

@@ -12,7 +12,8 @@ from alphaedit_core.corpora.sources import TextFile
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.editing.defaults import default_hyperparameters
 from alphaedit_core.editing.hyperparameters import HyperParameters
-from alphaedit_core.model.loading import EditableModel, load_model
+from alphaedit_core.model.editable_model import EditableModel
+from alphaedit_core.model.loading import load_model
 from alphaedit_core.model.tokenization import prepare
 from benchmarks import ablation, command, evaluation, statistics, targets, update
 from benchmarks.arithmetic import blocks_cost, head_cost, least_search, plain_search

@@ -18,8 +18,8 @@ import alphaedit_core
 from alphaedit_core.editing import edited_weights as weights_module
 from alphaedit_core.inference.scoring import score
 from alphaedit_core.model import hooks as hooks_module
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.forward import record
-from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.session.session import EditSession
 
 CORE = str(Path(alphaedit_core.__file__).parent)

@@ -22,7 +22,7 @@ from alphaedit_core.editing.edited_weights import EditedWeights
 from alphaedit_core.errors import Cancelled, FingerprintError, InputError, SessionError
 from alphaedit_core.export.hugging_face import facts_in_model
 from alphaedit_core.inference.completions import complete
-from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session import edit_runner, outcomes
 from alphaedit_core.session import files as ledger

@@ -22,7 +22,7 @@ from tiny import WINDOW, prose, tiny_model
 from alphaedit_core.errors import Cancelled, InputError, SessionError
 from alphaedit_core.inference.completions import complete
 from alphaedit_core.inference.scoring import rate
-from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.tokenization import encode, target_ids
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session import outcomes

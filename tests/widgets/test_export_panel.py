@@ -20,7 +20,7 @@ from alphaedit_core.data.fact_files import facts_text, read_facts, write_facts
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.errors import CorruptFileError, FingerprintError, InputError, SessionError
 from alphaedit_core.inference.completions import complete
-from alphaedit_core.model.loading import fingerprint
+from alphaedit_core.model.fingerprints import fingerprint
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session import outcomes
 from alphaedit_core.session.session import EditSession

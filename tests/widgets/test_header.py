@@ -12,7 +12,7 @@ from examples import CONTEXTS, FACTS, quiet, small
 from tiny import tiny_model
 
 from alphaedit_core.errors import InputError
-from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session.session import EditSession
 from alphaedit_widgets import header as header_module

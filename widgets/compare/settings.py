@@ -9,7 +9,7 @@ import ipywidgets as W
 
 from alphaedit_core.errors import InputError
 from alphaedit_core.inference.token_by_token import Sampling, has_chat
-from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_widgets.components.panel import row
 
 GREEDY, SAMPLED = "greedy", "sampled"

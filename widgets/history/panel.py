@@ -14,7 +14,7 @@ from alphaedit_core.display.escaping import escape
 from alphaedit_core.display.tables import html_table
 from alphaedit_core.editing.weight_updates import tensors_of
 from alphaedit_core.errors import InputError, SessionError
-from alphaedit_core.session.files import Entry
+from alphaedit_core.session.edits import Entry
 from alphaedit_core.session.session import EditSession
 from alphaedit_core.side_effects.drift import Drift
 from alphaedit_core.side_effects.drift_figure import columns

@@ -1,0 +1,283 @@
+"""EditableModel: a causal language model with everything that editing it needs."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import threading
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+
+import torch
+
+from alphaedit_core.errors import (
+    InputError,
+    SessionError,
+)
+
+from .architecture import Anatomy
+from .fingerprints import _combined, changed_by_hand, glance, weight_digests
+from .ownership import Hold
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+
+P = ParamSpec("P")
+
+
+R = TypeVar("R")
+
+
+#: Seconds to wait for the weights before asking again, or giving up where nobody can be asked.
+_PATIENCE = 0.1
+
+
+@dataclass(eq=False)
+class EditableModel:
+    """A causal language model with everything that editing it needs.
+
+    Attributes:
+        model: the transformers model, in evaluation mode, no parameter asking for a gradient.
+        tokenizer: its (fast) tokenizer.
+        anatomy: where blocks, down-projections, norm and head are.
+        name: how the model was asked for; :func:`.load_model` finds it again by this.
+        hold: who edits the weights and which thread has them; shared by all wraps of the weights.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerFast
+    anatomy: Anatomy
+    name: str
+    hold: Hold = field(default_factory=Hold, repr=False)
+    _weights: dict[str, str] | None = field(default=None, repr=False)
+    _glance: dict[str, object] = field(default_factory=dict, repr=False)
+    _found: dict[tuple[object, ...], Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def holder(self) -> object | None:
+        """What currently edits the weights, or None; a second session is refused meanwhile."""
+        return self.hold.holder
+
+    @holder.setter
+    def holder(self, holder: object | None) -> None:
+        self.hold.holder = holder
+
+    @property
+    def lock(self) -> threading.RLock:
+        """Held by the thread that reads or changes the weights at length."""
+        return self.hold.lock
+
+    def remembered(self, what: str, find: Callable[[], R]) -> R:
+        """What ``find`` found out about how this model computes, tried once.
+
+        Once for each attention implementation, dtype and device; not for other weights: it is to
+        be something that does not depend on them.
+        """
+        key = (what, self.model.config._attn_implementation, self.dtype, self.device)
+        if key not in self._found:
+            self._found[key] = find()
+        found: R = self._found[key]
+        return found
+
+    @contextlib.contextmanager
+    def in_use(
+        self,
+        interrupt: Callable[[], None] | None = None,
+        check: Callable[[], None] = lambda: None,
+    ) -> Iterator[None]:
+        """Keep other threads off the weights while this is open; one thread may nest it.
+
+        A caller's inference mode is left meanwhile: what is made in it can never be searched with.
+
+        The model is in evaluation mode meanwhile: dropout has no place in what is read or written
+        here. Afterwards every module is in the mode that it was in.
+
+        Args:
+            interrupt: for work that nobody waits for and that can be done again later: called in
+                the thread that wants the weights next, which then waits until this work has ended.
+                Work of this kind interrupts no other, but waits for it.
+            check: called while it waits for other such work; may raise.
+
+        Raises:
+            SessionError: if another thread has them and gave no ``interrupt``.
+        """
+        if self.lock._is_owned():  # type: ignore[attr-defined]  # as threading.Condition asks
+            outer = self.hold.interrupt
+            try:
+                self.hold.interrupt = interrupt or outer
+                yield
+            finally:
+                self.hold.interrupt = outer
+            return
+
+        def let_go() -> None:
+            if self.lock._is_owned():  # type: ignore[attr-defined]
+                self.hold.interrupt = None
+                self.lock.release()
+
+        # Acquired inside: an interrupt that comes right behind must not leave it locked for good.
+        try:
+            if not self.lock.acquire(blocking=False):
+                self._wait_for_interrupted_work(check if interrupt is not None else None)
+            self.hold.interrupt = interrupt
+            with _evaluating(self.model), outside_inference_mode():
+                yield
+        finally:
+            try:
+                let_go()
+            except BaseException:
+                let_go()
+                raise
+
+    def _wait_for_interrupted_work(self, check: Callable[[], None] | None) -> None:
+        """Acquire the lock, asking its holder to stop, or calling ``check``, while it can stop."""
+        while True:
+            interrupt = self.hold.interrupt
+            if check is not None:
+                check()
+            elif interrupt is not None:
+                interrupt()
+            # Waited for in any case: the holder may be about to end.
+            if self.lock.acquire(timeout=_PATIENCE):
+                return
+            # Whoever took it just now may not have said yet how to be interrupted.
+            if interrupt is None and self.hold.interrupt is None:
+                raise SessionError("the model is busy with other work; wait for it, or cancel it")
+
+    def check_ids(self, ids: Sequence[int] | torch.Tensor) -> None:
+        """Check that the embedding has a row for every one of some token ids.
+
+        Raises:
+            InputError: if not; on an accelerator such an id would end the process.
+        """
+        rows = self.anatomy.vocabulary
+        if len(self.tokenizer) <= rows:  # no text can have such a token
+            return
+        highest = int(torch.as_tensor(ids).max()) if len(ids) else 0
+        if highest >= rows:
+            token = self.tokenizer.convert_ids_to_tokens(highest)
+            raise InputError(
+                f'a text has the token "{token}" ({highest}), but the embedding of "{self.name}" '
+                f"only {rows} rows; leave the token out, or call resize_token_embeddings before"
+            )
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the first parameter."""
+        return next(self.model.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype that the forward pass runs in."""
+        return next(self.model.parameters()).dtype
+
+    @property
+    def room(self) -> int | None:
+        """Tokens that the model reads at most; None where its configuration does not say."""
+        most = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        return int(most) if most else None
+
+    @property
+    def layers(self) -> int:
+        """Number of blocks."""
+        return len(self.anatomy.blocks)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex digest of all weights (names, shapes, dtypes and bytes).
+
+        While something holds the model: of the weights that it had when it was taken, whatever has
+        been edited since. Otherwise of the weights as they are now; they are read again where a few
+        numbers of each, its place or its version have changed.
+        """
+        if self._weights is None or (self.holder is None and self._glance != glance(self.model)):
+            self.take_weights()
+        assert self._weights is not None
+        return _combined(self._weights)
+
+    def take_weights(self) -> None:
+        """Take the weights as they are now for the unedited ones; every number is read."""
+        self._glance = glance(self.model)
+        self._weights = weight_digests(self.model)
+
+    def check_weights(self, changed: Collection[str] = (), *, wholly: bool = True) -> None:
+        """Refuse weights that are not those that were taken; where nothing holds them, take them.
+
+        Args:
+            changed: names of the parameters that may differ.
+            wholly: whether every number is read; otherwise only where a few numbers of a weight,
+                its place or its version are others.
+
+        Raises:
+            SessionError: if they differ; names some of them.
+        """
+        if self._weights is None or self.holder is None:
+            self.take_weights()
+            return
+        seen = glance(self.model)
+        if not wholly and all(
+            seen.get(n) == was for n, was in self._glance.items() if n not in changed
+        ):
+            return
+        now = weight_digests(self.model)
+        names = self._weights.keys() | now.keys()
+        apart = [
+            n for n in sorted(names) if n not in changed and now.get(n) != self._weights.get(n)
+        ]
+        if apart:
+            raise changed_by_hand(apart)
+        self._glance |= {name: what for name, what in seen.items() if name not in changed}
+
+    def __repr__(self) -> str:
+        size = sum(p.numel() for p in self.model.parameters()) / 1e6
+        return (
+            f"EditableModel({self.name!r}, {type(self.model).__name__}, {size:.0f}M parameters, "
+            f"{self.layers} blocks, hidden {self.anatomy.hidden_size}, keys "
+            f"{self.anatomy.inner_size}, {str(self.dtype).removeprefix('torch.')} on {self.device})"
+        )
+
+
+def outside_inference_mode() -> contextlib.AbstractContextManager[object]:
+    """Leave the caller's inference mode while this is open; outside of one it does nothing."""
+    if torch.is_inference_mode_enabled():
+        return torch.inference_mode(False)
+    return contextlib.nullcontext()
+
+
+def using_model(
+    function: Callable[Concatenate[EditableModel, P], R],
+) -> Callable[Concatenate[EditableModel, P], R]:
+    """A function that has its model, the first argument, to itself while it runs.
+
+    Work in the background may show another state of the model for a moment; it makes way first.
+    """
+
+    @functools.wraps(function)
+    def alone(model: EditableModel, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        with model.in_use():
+            return function(model, *args, **kwargs)
+
+    return alone
+
+
+@contextlib.contextmanager
+def _evaluating(model: torch.nn.Module) -> Iterator[None]:
+    """Evaluation mode for the time, and every module's own mode afterwards."""
+    training = [module for module in model.modules() if module.training]
+
+    def train() -> None:
+        for module in training:
+            module.training = True
+
+    try:
+        for module in training:
+            module.training = False
+        yield
+    finally:
+        try:
+            train()
+        except BaseException:
+            train()
+            raise

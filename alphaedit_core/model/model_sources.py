@@ -1,0 +1,252 @@
+"""Where a model is loaded from: a folder, the hub, or a GGUF file that is converted once."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import io
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from alphaedit_core.errors import (
+    AlphaEditError,
+    CorruptFileError,
+    InputError,
+)
+from alphaedit_core.progress import Monitor
+from alphaedit_core.storage.cache import models_dir
+from alphaedit_core.storage.files import atomic_folder, read_json, sha256_of_file, write_json_atomic
+from alphaedit_core.storage.tensor_files import give_usual_mode
+
+from .gguf_parts import check_whole, join, parts_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+log = logging.getLogger(__name__)
+
+
+DEFAULT_MODEL = "smollm2-135m"
+
+
+#: How long the hub may take to say whether it has a model.
+_HUB_SECONDS = 10.0
+
+
+#: What says, in the folder of a converted model, what it was made from and what its files are.
+_STAMP = "converted.json"
+
+
+#: Names of the models that packages carry, and the licence each comes under.
+PACKAGED = {DEFAULT_MODEL: "Apache-2.0", "gemma3-270m": "Gemma"}
+
+
+def locate(name: str, monitor: Monitor, network: bool = True) -> str:
+    """The directory or hub id to load from; packaged and GGUF models are converted once.
+
+    Raises:
+        InputError: if there is no such model.
+        FetchError: if the packaged model is not to be had.
+    """
+    if name in PACKAGED:
+        from alphaedit_core.storage.downloads import GEMMA3, SMOLLM2, fetch_packaged
+
+        record = SMOLLM2 if name == DEFAULT_MODEL else GEMMA3
+        gguf = fetch_packaged(record, monitor)
+        whole = functools.partial(fetch_packaged, record, monitor, wholly=True)
+        return str(_converted(gguf, name, record.member_sha256, monitor, whole))
+    path = Path(name).expanduser()
+    if path.suffix.lower() == ".gguf":
+        if not path.is_file():
+            raise InputError(f'model "{name}" does not exist; give the path of a GGUF file')
+        parts = parts_of(path)
+        checksums = [sha256_of_file(part) for part in parts]
+        together = hashlib.sha256("".join(checksums).encode()).hexdigest()
+        checksum = checksums[0] if len(parts) == 1 else together
+        return str(_converted(parts[0], name, checksum, monitor, others=parts[1:]))
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise InputError(
+                f'model "{name}" is a folder without config.json; give a folder that '
+                "save_pretrained wrote"
+            )
+        return str(path)
+    return _on_the_hub(name) if network else _fetched_before(name)
+
+
+def _fetched_before(name: str) -> str:
+    """The folder of an earlier download of a hub id, without asking the hub.
+
+    Raises:
+        InputError: if there is none.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return str(snapshot_download(name, local_files_only=True))
+    except HFValidationError:
+        raise InputError(
+            f'model "{name}" is no longer there; say where it is now (--model, or model=)'
+        ) from None
+    except OSError:
+        raise InputError(
+            f'model "{name}" is not on this machine, and would be fetched from the hub; if you '
+            f"trust it, say so (--model {name}, or fetch_model=True)"
+        ) from None
+
+
+def _on_the_hub(name: str) -> str:
+    """The hub id where the hub answers, else the folder of an earlier download.
+
+    Asked once and with a time limit: left to itself, the download tries for most of a minute to
+    reach a hub that is not there, and tells everyone.
+    """
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
+
+    remedy = f"give {', '.join(PACKAGED)}, a directory, a GGUF file or a hub id"
+    try:
+        HfApi().model_info(name, timeout=_HUB_SECONDS)
+        return name
+    except HFValidationError:
+        raise InputError(f'model "{name}" does not exist; {remedy}') from None
+    except RepositoryNotFoundError:
+        raise InputError(f'model "{name}" does not exist or is private; {remedy}') from None
+    except Exception as error:  # no network, a proxy, a hub that is switched off
+        unreachable = " ".join(str(error).split())[:100] or type(error).__name__
+    try:
+        return str(snapshot_download(name, local_files_only=True))
+    except OSError:
+        raise InputError(
+            f'model "{name}" is not on this machine and the hub cannot be reached ({unreachable}); '
+            f"{remedy}"
+        ) from None
+
+
+def _converted(
+    gguf: Path,
+    name: str,
+    checksum: str,
+    monitor: Monitor,
+    whole: Callable[[], object] = lambda: None,
+    others: Sequence[Path] = (),
+) -> Path:
+    """A safetensors directory made once from a GGUF file (reading GGUF takes seconds each time).
+
+    Every file of it has its checksum in ``converted.json``, and is read against it each time: 0.3 s
+    for half a gigabyte. One that is damaged is made again.
+
+    Args:
+        gguf: the file, or the first of several.
+        name: what the model was asked for by.
+        checksum: SHA-256 of the file; of several, of their checksums.
+        monitor: what to report to.
+        whole: called before the file is converted; sees to it that it is not damaged.
+        others: the further files of a split model, in order.
+    """
+    from transformers import AutoTokenizer
+
+    folder = models_dir() / f"{gguf.stem}-{checksum[:12]}"
+    if (folder / _STAMP).exists():
+        damage = _damage(folder, checksum)
+        if not damage:
+            return folder
+        log.warning("%s: %s; converted again", folder, damage)
+    whole()
+    with (
+        monitor.stage("converting the model", 1),
+        quiet_transformers(),
+        _refusing(name),
+        atomic_folder(folder) as new,
+    ):
+        check_whole([gguf, *others])
+        if others:
+            join([gguf, *others], new / "joined.gguf")
+            gguf = new / "joined.gguf"
+        with contextlib.redirect_stderr(io.StringIO()):  # a bar that cannot be turned off
+            model: Any = _weights(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+        # The weights are plain float32 by now; only this record still calls them quantised.
+        if getattr(model, "hf_quantizer", None) is not None:
+            model.hf_quantizer.remove_quantization_config(model)
+        model.save_pretrained(new)
+        give_usual_mode(*new.glob("*.safetensors"))
+        AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(new)
+        (new / "joined.gguf").unlink(missing_ok=True)
+        stamp = {"source_sha256": checksum, "sha256": _checksums(new)}
+        write_json_atomic(new / _STAMP, stamp)
+    return folder
+
+
+def _damage(folder: Path, checksum: str) -> str:
+    """What of a converted model is not as it was written, or "" if it is whole."""
+    try:
+        stamp, found = read_json(folder / _STAMP), _checksums(folder)
+    except (OSError, CorruptFileError) as error:
+        return str(error)
+    wanted = stamp.get("sha256") if isinstance(stamp, dict) else None
+    if not isinstance(wanted, dict) or stamp.get("source_sha256") != checksum:
+        return "does not say what its files were"
+    bad = sorted(n for n in wanted.keys() | found.keys() if wanted.get(n) != found.get(n))
+    return f"{bad[0]} is not as it was written" if bad else ""
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file of a converted model, by name."""
+    files = [path for path in folder.iterdir() if path.is_file() and path.name != _STAMP]
+    return {path.name: sha256_of_file(path) for path in files if not path.name.startswith(".")}
+
+
+def _weights(source: str | Path, **options: Any) -> PreTrainedModel:
+    """A model with every one of its weights from the files, none left as it was initialised."""
+    from transformers import AutoModelForCausalLM
+
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
+        source,
+        trust_remote_code=False,
+        use_safetensors=True,
+        ignore_mismatched_sizes=True,  # they are in the report
+        output_loading_info=True,
+        **options,
+    )
+    model: PreTrainedModel = loaded[0]
+    report: dict[str, Any] = loaded[1]
+    bad = sorted(report["missing_keys"]) + sorted(name for name, *_ in report["mismatched_keys"])
+    if bad:
+        raise ValueError(f"{len(bad)} weights are missing or have another shape: {', '.join(bad)}")
+    return model
+
+
+@contextlib.contextmanager
+def _refusing(name: str) -> Iterator[None]:
+    """Turn whatever transformers and its readers say of a model's files into one line of ours."""
+    try:
+        yield
+    except AlphaEditError:
+        raise
+    except Exception as error:  # which ones they raise is nowhere written down
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f'model "{name}" could not be loaded; give {", ".join(PACKAGED)}, a directory, a GGUF '
+            f"file or a hub id that this machine can reach ({reason})"
+        ) from error
+
+
+@contextlib.contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Keep the loading bars and advice of transformers out of our own progress."""
+    from transformers.utils import logging as hf
+
+    verbosity, bars = hf.get_verbosity(), hf.is_progress_bar_enabled()
+    hf.set_verbosity_error()
+    hf.disable_progress_bar()
+    try:
+        yield
+    finally:
+        hf.set_verbosity(verbosity)
+        if bars:
+            hf.enable_progress_bar()
