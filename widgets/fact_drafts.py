@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from alphaedit_core.data.facts import REQUIRED, Fact, check_facts, replaced, shown
+from alphaedit_core.data.facts import REQUIRED, Fact, check_facts, replaced
 from alphaedit_core.data.occurrences import renamed
 from alphaedit_core.data.templates import LITERAL, SLOT, pieces
 from alphaedit_core.errors import InputError
+from alphaedit_core.messages import shown
 
 #: What a draft can be.
 DRAFT, READY, APPLIED, FAILED = "draft", "ready", "applied", "failed"

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 
-from alphaedit_core import __version__
+from alphaedit_core._version import __version__
 from alphaedit_core.errors import AlphaEditError, Cancelled
 
 from . import (

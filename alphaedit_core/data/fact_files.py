@@ -32,9 +32,10 @@ from pathlib import Path
 from typing import Any
 
 from alphaedit_core.errors import InputError
+from alphaedit_core.messages import kind, shown
 from alphaedit_core.storage.files import write_atomic
 
-from .facts import FIELDS, REQUIRED, Fact, check_facts, kind, shown
+from .facts import FIELDS, REQUIRED, Fact, check_facts
 from .record_files import check_limit, decoded, file_content, json_records, jsonl_records
 
 log = logging.getLogger(__name__)

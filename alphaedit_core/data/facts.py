@@ -18,21 +18,20 @@ import dataclasses
 import hashlib
 import json
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from alphaedit_core.display.escaping import escape
 from alphaedit_core.errors import InputError
+from alphaedit_core.messages import kind, shorten, shown
 
 from .joining import statement
 from .templates import LITERAL, SLOT, completed, escaped, filled, pieces, stripped
+from .text_fields import checked_text, checked_texts
 
 REPLACES = ("prompt", "relation", "nothing")
 """What of the facts written before a fact can take the place of; see :attr:`Fact.replaces`."""
-
-_SHOWN = 60
-"""Characters of a value that a message or a repr shows before it is cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,62 +315,6 @@ def facts_table_html(facts: Sequence[Fact]) -> str:
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
 
-def shorten(text: str) -> str:
-    """``text`` on one line, cut where it is long."""
-    line = " ".join(text.split())
-    return line if len(line) <= _SHOWN else line[: _SHOWN - 1] + "…"
-
-
-def shown(value: object) -> str:
-    """``value`` as JSON writes it, on one line, cut where it is long, and safe to print."""
-    if isinstance(value, str):
-        text = json.dumps(shorten(value), ensure_ascii=False)
-    else:
-        text = shorten(json.dumps(value, ensure_ascii=False, default=repr))
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def kind(value: object) -> str:
-    """What sort of thing ``value`` is, in the words of someone who writes JSON."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true or false"
-    if isinstance(value, (int, float)):
-        return "a number"
-    if isinstance(value, str):
-        return "a text"
-    if isinstance(value, Mapping):
-        return "an object"
-    if isinstance(value, Sequence):
-        return "a list"
-    return f"of the type {type(value).__name__}"
-
-
-def checked_text(field: str, value: object, strip: Callable[[str], str] = str.strip) -> str:
-    """``value`` as the text of ``field``: a string, stripped, composed, and not blank.
-
-    Raises:
-        InputError: if it is none; the message begins with ``field``.
-    """
-    if not isinstance(value, str):
-        plain = isinstance(value, (bool, int, float))
-        remedy = f'write "{json.dumps(value)}"' if plain else "give a text"
-        if isinstance(value, float) and value != value:  # NaN stands for an empty cell of a table
-            remedy = "it is an empty cell: write a text there, or null if there is none"
-        raise InputError(f"{field} {shown(value)} is not a text; {remedy}")
-    text = unicodedata.normalize("NFC", strip(value))
-    if text and text.isascii() and text.isprintable():  # nearly every text of a large file
-        return text
-    # A zero-width space or a lone direction mark is a text with nothing to see in it.
-    categories = {unicodedata.category(character) for character in text}
-    if categories <= {"Zs", "Zl", "Zp", "Cc", "Cf"}:
-        raise InputError(f"{field} {shown(value)} is blank; give a text")
-    if "Cs" in categories:
-        raise InputError(f"{field} {shown(value)} holds half a surrogate pair; write the character")
-    return text
-
-
 def _prompt(value: object, subject: str) -> str:
     """The prompt, with exactly one place for the subject."""
     prompt = checked_text("prompt", value, stripped)
@@ -391,26 +334,6 @@ def _prompt(value: object, subject: str) -> str:
             f"others out, or {LITERAL} for a literal {SLOT}"
         )
     return prompt
-
-
-def checked_texts(
-    field: str, value: object, one: str = "", strip: Callable[[str], str] = str.strip
-) -> tuple[str, ...]:
-    """``value`` as the texts of ``field``, of which messages call each ``one``; none for None.
-
-    Raises:
-        InputError: if it is no list of texts as :func:`checked_text` takes them.
-    """
-    if value is None:
-        return ()
-    if isinstance(value, str):
-        raise InputError(f"{field} {shown(value)} is one text; give a list: [{shown(value)}]")
-    if not isinstance(value, Sequence):
-        raise InputError(
-            f"{field} {shown(value)} is {kind(value)}; give a list of texts, or null for none"
-        )
-    one = one or field.removesuffix("s")
-    return tuple(checked_text(f"{one} {n}:", text, strip) for n, text in enumerate(value, 1))
 
 
 def _fill(text: str, subject: str) -> str:

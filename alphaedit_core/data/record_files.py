@@ -12,9 +12,8 @@ from pathlib import Path
 
 from alphaedit_core.errors import InputError
 from alphaedit_core.integers import as_integer
+from alphaedit_core.messages import kind, shown
 from alphaedit_core.storage.json_text import parse_json, read_bytes
-
-from .facts import kind, shown
 
 
 def check_limit(limit: object) -> None:

@@ -7,9 +7,10 @@ from json import JSONDecodeError
 from pathlib import Path
 
 from alphaedit_core.errors import InputError
+from alphaedit_core.messages import kind, shown
 from alphaedit_core.storage.json_text import parse_json, read_text
 
-from .facts import Fact, kind, shown, spaced
+from .facts import Fact, spaced
 from .joining import bare
 
 _LAYOUT = (

@@ -26,11 +26,12 @@ from dataclasses import dataclass
 
 import torch
 
-from alphaedit_core.data.facts import Fact, shown
+from alphaedit_core.data.facts import Fact
 from alphaedit_core.data.templates import stripped
 from alphaedit_core.errors import InputError
 from alphaedit_core.inference.completions import added_text
 from alphaedit_core.inference.scoring import Score, score
+from alphaedit_core.messages import shown
 from alphaedit_core.model.batch_planning import plan_batches
 from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.forward import by_length, pad_rows, record

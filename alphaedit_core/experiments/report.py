@@ -10,10 +10,10 @@ from alphaedit_core.display.escaping import escape
 from alphaedit_core.display.html_page import page, scroll
 from alphaedit_core.display.tables import html_table, text_table
 from alphaedit_core.evaluation.metrics import metrics
-from alphaedit_core.export.hugging_face import portable_name
 from alphaedit_core.inference.scoring import PERPLEXITY
 from alphaedit_core.side_effects.ability import DEFINITIONS
 from alphaedit_core.side_effects.baseline import DRIFTS
+from alphaedit_core.storage.files import portable_name
 from alphaedit_core.storage.json_text import to_json
 
 from .paper_results import BATCH, COLUMNS, EDITS, published

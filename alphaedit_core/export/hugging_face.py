@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alphaedit_core import __version__
+from alphaedit_core._version import __version__
 from alphaedit_core.data.superseding import Standing
 from alphaedit_core.display.escaping import markdown, markdown_code, python_text
 from alphaedit_core.errors import CorruptFileError, InputError, SessionError
@@ -14,6 +14,7 @@ from alphaedit_core.progress import Monitor
 from alphaedit_core.storage.files import (
     atomic_folder,
     check_name,
+    portable_name,
     read_json,
     write_atomic,
     write_json_atomic,
@@ -130,11 +131,6 @@ def _record(session: EditSession) -> dict[str, Any]:
         "weights_digest": session.weights_digest(),
         "facts": [fact.to_dict() for fact in facts_in_model(session)],
     }
-
-
-def portable_name(name: str) -> str:
-    """A name without the folders of this machine, which are nobody else's business."""
-    return Path(name).name if Path(name).exists() else name
 
 
 def _card(record: dict[str, Any], name: str, facts: list[Fact]) -> str:

@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from alphaedit_core import __version__
+from alphaedit_core._version import __version__
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.display.escaping import python_text
 from alphaedit_core.editing.hyperparameters import HyperParameters

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from alphaedit_core import __version__
+from alphaedit_core._version import __version__
 from alphaedit_core.data.superseding import Standing
 from alphaedit_core.display.escaping import escape, markdown, markdown_code
 from alphaedit_core.display.html_page import page, scroll
@@ -17,8 +17,7 @@ from alphaedit_core.nullspace.spectrum import Spectrum
 from alphaedit_core.session.edits import Entry
 from alphaedit_core.session.results import HEADINGS, Outcome, superseded_html
 from alphaedit_core.session.session import EditSession
-
-from .hugging_face import portable_name
+from alphaedit_core.storage.files import portable_name
 
 
 def report_html(

@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from alphaedit_core.errors import InputError
-from alphaedit_core.evaluation.metrics import Written
+from alphaedit_core.inference.queries import Written
 from alphaedit_core.model.batch_planning import free_memory
 from alphaedit_core.model.editable_model import EditableModel, using_model
 from alphaedit_core.model.forward import ending_before, run_model

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import GenerationConfig
 
-from alphaedit_core.data.facts import shown
 from alphaedit_core.errors import InputError
+from alphaedit_core.messages import shown
 from alphaedit_core.model.editable_model import EditableModel, using_model
 from alphaedit_core.model.tokenization import encode
 from alphaedit_core.progress import Monitor

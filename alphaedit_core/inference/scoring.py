@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from alphaedit_core.data.facts import shown
 from alphaedit_core.errors import InputError
+from alphaedit_core.messages import shown
 from alphaedit_core.model.batch_planning import BatchPlan, plan_batches
 from alphaedit_core.model.editable_model import EditableModel, using_model
 from alphaedit_core.model.forward import record

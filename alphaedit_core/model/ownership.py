@@ -51,7 +51,7 @@ _holds: WeakSet[Hold] = WeakSet()
 
 
 def wraps_of(model: nn.Module) -> list[Any]:
-    """Every :class:`.EditableModel` that a transformers model has been wrapped in, as far as it lives."""
+    """Every living :class:`.EditableModel` that a transformers model has been wrapped in."""
     hold = getattr(model, _ATTRIBUTE, None)
     return list(hold.wraps) if isinstance(hold, Hold) else []
 

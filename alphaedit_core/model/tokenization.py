@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from alphaedit_core.data.facts import Fact, shown
+from alphaedit_core.data.facts import Fact
 from alphaedit_core.data.joining import bare, joint, spaceless
 from alphaedit_core.errors import InputError
+from alphaedit_core.messages import shown
 
 from .editable_model import EditableModel
 from .forward import pad_rows, record

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 import transformers
 
-from alphaedit_core import __version__
+from alphaedit_core._version import __version__
 from alphaedit_core.model.editable_model import EditableModel
 
 

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from alphaedit_core.data.facts import shown
 from alphaedit_core.editing.update_sketches import PAIRS, apart
 from alphaedit_core.errors import (
     CorruptFileError,
     FingerprintError,
     InputError,
 )
+from alphaedit_core.messages import shown
 from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.identity import Identity, describe, identity
 from alphaedit_core.model.loading import load_model

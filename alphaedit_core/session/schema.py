@@ -18,11 +18,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from alphaedit_core.data.facts import Fact, checked_text, shown
+from alphaedit_core.data.facts import Fact
+from alphaedit_core.data.text_fields import checked_text
 from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.editing.update_sketches import PAIRS
 from alphaedit_core.editing.weight_updates import Change, Sparse, change_from, tensor_names
 from alphaedit_core.errors import CorruptFileError, InputError
+from alphaedit_core.messages import shown
 from alphaedit_core.storage.typed_records import read_record
 
 from .results import EditResult

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from alphaedit_core.data.facts import checked_text
+from alphaedit_core.data.text_fields import checked_text
 from alphaedit_core.editing.edited_weights import EditedWeights
 from alphaedit_core.errors import (
     SessionError,

@@ -29,8 +29,8 @@ from json import JSONDecodeError
 from pathlib import Path
 from typing import Any
 
-from alphaedit_core.data.facts import kind, shown
 from alphaedit_core.errors import InputError
+from alphaedit_core.messages import kind, shown
 from alphaedit_core.storage.json_text import parse_json, read_text
 
 #: Items that are asked and examples that are given, unless others are wanted.

@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 
 from alphaedit_core.corpora.sources import TextSource, open_text
-from alphaedit_core.data.facts import kind, shown
 from alphaedit_core.display.tables import html_table, text_table
 from alphaedit_core.errors import InputError, SessionError
 from alphaedit_core.integers import as_integer
+from alphaedit_core.messages import kind, shown
 from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.forward import by_length, pad_rows, record
 from alphaedit_core.model.tokenization import encode
@@ -31,6 +31,7 @@ from alphaedit_core.progress import Monitor
 from alphaedit_core.session.session import EditSession
 
 from .drift import default_probe
+from .hidden_states_figure import Point, hidden_drift_html
 
 #: Prompts that are read where none are given, and tokens of each at most.
 PROMPTS, TOKENS = 200, 64
@@ -40,8 +41,6 @@ _LEAST_WORDS = 4
 _AT_ONCE = 2048
 _SENTENCE_ENDS = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])|\n+")
 _CLOSING = " \t.!?。！？…,;:\"'”’)]"
-
-Point = tuple[float, float]
 
 DEFINITIONS: Mapping[str, str] = {
     "mean shift": "‖mean h' − mean h‖ / mean ‖h‖: how far the centre of all states has moved, as a "
@@ -112,13 +111,23 @@ class HiddenDrift:
         )
         return f"{title}\n{text_table(('number', 'value'), self.rows())}"
 
-    def _repr_html_(self) -> str:
-        from .hidden_states_figure import hidden_drift_html
+    def figure(self) -> str:
+        """Both states of every prompt as a picture, with a text that says the same."""
+        return hidden_drift_html(
+            self.before,
+            self.after,
+            explained=self.explained,
+            layer=self.layer,
+            number=self.number,
+            shifts=f"Their mean has moved by {self.mean_shift:.2%} of their mean length, each "
+            f"prompt's by {self.prompt_shift:.2%} on average; mean cosine {self.cosine:.4f}.",
+        )
 
+    def _repr_html_(self) -> str:
         rows = [(name, value, DEFINITIONS[name]) for name, value in self.rows()]
         table = html_table(("number", "value", "what it is"), rows)
         most = html_table(("moved most", "by"), self.most_moved())
-        return hidden_drift_html(self) + table + most
+        return self.figure() + table + most
 
 
 def hidden_drift(

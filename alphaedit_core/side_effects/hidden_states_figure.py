@@ -10,28 +10,39 @@ from alphaedit_core.display.svg import BLUE, GREY, VERMILLION, _image, _svg
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from .hidden_states import HiddenDrift, Point
+Point = tuple[float, float]
 
 
-def hidden_drift_html(drift: HiddenDrift) -> str:
-    """The picture with a text that says the same."""
-    return _image(hidden_drift_svg(drift), words(drift))
+def hidden_drift_html(
+    before: Sequence[Point],
+    after: Sequence[Point],
+    *,
+    explained: tuple[float, float],
+    layer: int,
+    number: int,
+    shifts: str,
+) -> str:
+    """The two clouds one over the other, their means, and an arrow from one to the other.
 
-
-def words(drift: HiddenDrift) -> str:
-    """What the picture shows, in two sentences."""
-    first, second = axis_titles(drift)
-    return (
-        f"Outputs of block {drift.layer} at the last token of {len(drift.prompts)} unrelated "
-        f"prompts, unedited and after edit {drift.number}, along the {first} and the {second} of "
-        f"the unedited ones. Their mean has moved by {drift.mean_shift:.2%} of their mean length, "
-        f"each prompt's by {drift.prompt_shift:.2%} on average; mean cosine {drift.cosine:.4f}."
+    Args:
+        before: each prompt's state in the unedited model, along two components.
+        after: the same in the edited model.
+        explained: share of the variance of ``before`` along each component.
+        layer: index of the block.
+        number: edits that are in the edited model.
+        shifts: the numbers in words, for the text that says the same as the picture.
+    """
+    first, second = _axis_titles(explained)
+    told = (
+        f"Outputs of block {layer} at the last token of {len(before)} unrelated prompts, unedited "
+        f"and after edit {number}, along the {first} and the {second} of the unedited ones. "
+        f"{shifts}"
     )
+    return _image(_drawn(before, after, (first, second), layer, number), told)
 
 
-def axis_titles(drift: HiddenDrift) -> tuple[str, str]:
-    """What stands at the two axes."""
-    first, second = drift.explained
+def _axis_titles(explained: tuple[float, float]) -> tuple[str, str]:
+    first, second = explained
     return f"1st component ({first:.0%} of variance)", f"2nd component ({second:.0%} of variance)"
 
 
@@ -41,11 +52,16 @@ def mean_of(points: Sequence[Point]) -> Point:
     return sum(x for x, _ in points) / count, sum(y for _, y in points) / count
 
 
-def hidden_drift_svg(drift: HiddenDrift) -> str:
-    """The two clouds one over the other, their means, and an arrow from one to the other."""
+def _drawn(
+    before: Sequence[Point],
+    after: Sequence[Point],
+    titles: tuple[str, str],
+    layer: int,
+    number: int,
+) -> str:
     clouds = (
-        ("unedited", drift.before, BLUE, "o", "none"),
-        (f"after edit {drift.number}", drift.after, VERMILLION, "x", "full"),
+        ("unedited", before, BLUE, "o", "none"),
+        (f"after edit {number}", after, VERMILLION, "x", "full"),
     )
 
     def draw(figure: Figure) -> None:
@@ -55,16 +71,15 @@ def hidden_drift_svg(drift: HiddenDrift) -> str:
             axes.plot(
                 x, y, mark, color=colour, fillstyle=filled, markersize=4, alpha=0.7, label=name
             )
-        start, end = mean_of(drift.before), mean_of(drift.after)
+        start, end = mean_of(before), mean_of(after)
         axes.annotate(
             "", end, start, arrowprops={"arrowstyle": "->", "linewidth": 1.8, "color": GREY}
         )
         axes.plot(*start, "o", color=BLUE, markersize=9, label="mean, unedited")
         axes.plot(*end, "X", color=VERMILLION, markersize=9, label="mean, edited")
-        first, second = axis_titles(drift)
-        axes.set_xlabel(first)
-        axes.set_ylabel(second)
-        axes.set_title(f"unrelated prompts, output of block {drift.layer}")
+        axes.set_xlabel(titles[0])
+        axes.set_ylabel(titles[1])
+        axes.set_title(f"unrelated prompts, output of block {layer}")
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 
     return _svg(7.0, 3.6, draw)

@@ -24,6 +24,7 @@ from alphaedit_core.progress import Monitor
 from alphaedit_core.session.session import EditSession
 
 from .drift import weight_changes
+from .retention_figure import retention_html
 
 DEFINITIONS: Mapping[str, str] = {
     "efficacy": "share of a batch's facts whose new target is likelier than the true one after the "
@@ -164,15 +165,24 @@ class Retention:
     def __repr__(self) -> str:
         return text_table(self.headings(), self.rows())
 
-    def _repr_html_(self) -> str:
-        from .retention_figure import retention_html
+    def figure(self) -> str:
+        """Every batch in every state as a picture, with a text that says the same."""
+        return retention_html(
+            self.states,
+            [str(batch) for batch in self.batches],
+            matrix=self.matrix("exact"),
+            efficacy=self.overall("efficacy"),
+            exact=self.overall("exact"),
+            weights=self.weights,
+        )
 
+    def _repr_html_(self) -> str:
         last = self.states[-_SHOWN:]
         table = html_table(self.headings(last), self.rows(last))
         if len(last) < len(self.states):
             table += f"<p>the last {len(last)} of {len(self.states)} states; all are in rows()</p>"
         meanings = html_table(("number", "what it is"), list(DEFINITIONS.items()))
-        return f"<p>each cell: efficacy / exact, %</p>{table}{retention_html(self)}{meanings}"
+        return f"<p>each cell: efficacy / exact, %</p>{table}{self.figure()}{meanings}"
 
 
 def retention(

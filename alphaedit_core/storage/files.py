@@ -289,3 +289,8 @@ def _flush_to_disk(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def portable_name(name: str) -> str:
+    """A name without the folders of this machine, which are nobody else's business."""
+    return Path(name).name if Path(name).exists() else name

@@ -13,8 +13,8 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from alphaedit_core.data.facts import kind, shown
 from alphaedit_core.errors import InputError
+from alphaedit_core.messages import kind, shown
 
 T = TypeVar("T")
 

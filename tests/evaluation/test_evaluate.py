@@ -21,10 +21,11 @@ from alphaedit_core.data.reference_texts import References
 from alphaedit_core.errors import Cancelled, InputError
 from alphaedit_core.evaluation import evaluate as evaluation
 from alphaedit_core.evaluation.evaluate import chosen, compared_with, evaluate
-from alphaedit_core.evaluation.metrics import Answer, Ask, Metric, Rated, Written, metrics
+from alphaedit_core.evaluation.metrics import Metric, metrics
 from alphaedit_core.evaluation.metrics.fluency import variety
 from alphaedit_core.inference.batch_generation import write
 from alphaedit_core.inference.matching import begins, mentions
+from alphaedit_core.inference.queries import Answer, Ask, Rated, Written
 from alphaedit_core.inference.scoring import rate
 from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.tokenization import encode, target_ids

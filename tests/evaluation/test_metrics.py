@@ -15,14 +15,9 @@ from alphaedit_core.data.reference_texts import References, read_references
 from alphaedit_core.errors import InputError
 from alphaedit_core.evaluation import metrics as metrics_module
 from alphaedit_core.evaluation.metrics import (
-    Answer,
-    Ask,
     Derived,
     Given,
-    Guessed,
     Metric,
-    Rated,
-    Written,
     metric_class,
     metrics,
     metrics_for,
@@ -31,6 +26,7 @@ from alphaedit_core.evaluation.metrics import (
 from alphaedit_core.evaluation.metrics.consistency import cosine, inverse_frequencies
 from alphaedit_core.evaluation.metrics.fluency import entropy, variety
 from alphaedit_core.inference.matching import begins, mentions
+from alphaedit_core.inference.queries import Answer, Ask, Guessed, Rated, Written
 from alphaedit_core.inference.scoring import Score
 
 FACT = Fact(

@@ -12,10 +12,10 @@ from tiny import KINDS, tiny_model, tiny_tokenizer
 from transformers import GenerationConfig
 
 from alphaedit_core.errors import Cancelled, InputError
-from alphaedit_core.evaluation.metrics import Written
 from alphaedit_core.inference import batch_generation as writing
 from alphaedit_core.inference.batch_generation import draws_of, write
 from alphaedit_core.inference.completions import closing_tokens, complete
+from alphaedit_core.inference.queries import Written
 from alphaedit_core.inference.token_by_token import chat_ids
 from alphaedit_core.model import prefix_cache as prefixes
 from alphaedit_core.model.editable_model import EditableModel

@@ -24,9 +24,8 @@ from alphaedit_core.experiments.family_figure import family_html
 from alphaedit_core.experiments.runner import load_experiment
 from alphaedit_core.experiments.sequence_figure import sequence_html
 from alphaedit_core.side_effects.hidden_states import HiddenDrift
-from alphaedit_core.side_effects.hidden_states_figure import hidden_drift_html, mean_of
+from alphaedit_core.side_effects.hidden_states_figure import mean_of
 from alphaedit_core.side_effects.retention import Kept, Retention
-from alphaedit_core.side_effects.retention_figure import retention_html
 from alphaedit_widgets import interactive
 
 PLOTLY = "application/vnd.plotly.v1+json"
@@ -101,10 +100,10 @@ def near(values: Any, wanted: Any) -> bool:
 
 ALL = {
     "curves": some_curves(),
-    "retention": retention_html(a_retention(3)),
-    "a large retention": retention_html(a_retention(14)),
+    "retention": a_retention(3).figure(),
+    "a large retention": a_retention(14).figure(),
     "sequence": sequence_html(a_sequence()),
-    "hidden drift": hidden_drift_html(a_hidden_drift()),
+    "hidden drift": a_hidden_drift().figure(),
     "search": trace_html([a_trace(14)]),
 }
 
@@ -147,7 +146,7 @@ def test_reading_a_picture_changes_no_byte_of_it() -> None:
     from alphaedit_core.display import svg as pictures
 
     def drawn() -> str:
-        return str(some_curves()) + str(retention_html(a_retention(14)))
+        return str(some_curves()) + str(a_retention(14).figure())
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pictures, "drawing_of", lambda figure: None)
@@ -194,7 +193,7 @@ def test_the_mark_stands_where_it_was_put_with_its_words(log: str) -> None:
 
 def test_every_cell_of_a_retention_is_there_and_what_is_unknown_is_empty() -> None:
     own = a_retention(3)
-    shown = figure(retention_html(own))
+    shown = figure(own.figure())
     [cells] = [trace for trace in shown.data if trace.type == "heatmap"]
     assert [list(row) for row in cells.z] == own.matrix("exact")
     assert (cells.zmin, cells.zmax) == (0, 100) and not cells.showscale
@@ -207,14 +206,14 @@ def test_every_cell_of_a_retention_is_there_and_what_is_unknown_is_empty() -> No
 
 def test_the_curves_of_a_retention_are_its_shares_and_weights() -> None:
     own = a_retention(3)
-    held = by_name(retention_html(own), "x2")
+    held = by_name(own.figure(), "x2")
     for name, values in (
         ("all, efficacy", own.overall("efficacy")),
         ("all, exact", own.overall("exact")),
         ("first batch, exact", own.matrix("exact")[0]),
     ):
         assert near(held[name].x, own.states) and near(held[name].y, values)
-    layers = by_name(retention_html(own), "x3")
+    layers = by_name(own.figure(), "x3")
     assert {name: list(trace.y) for name, trace in layers.items()} == {
         "layer 5": [0, 1, 2],
         "layer 7": [0, 2, 4],
@@ -245,7 +244,7 @@ def test_a_sequence_has_a_row_for_every_setting_and_one_entry_for_every_count() 
 
 def test_hidden_states_are_points_and_their_means() -> None:
     own = a_hidden_drift()
-    shown = by_name(hidden_drift_html(own))
+    shown = by_name(own.figure())
     for name, points, symbol in (
         ("unedited", own.before, "circle-open"),
         ("after edit 2", own.after, "x-thin-open"),

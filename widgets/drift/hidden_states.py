@@ -17,7 +17,6 @@ from alphaedit_core.side_effects.hidden_states import (
     hidden_drift,
     unrelated_prompts,
 )
-from alphaedit_core.side_effects.hidden_states_figure import hidden_drift_html
 from alphaedit_widgets.components.panel import Panel, button, row, table, text
 from alphaedit_widgets.jobs import Job
 
@@ -83,7 +82,7 @@ class HiddenStates(W.VBox):
         self.found = found
         rows = [(name, value, DEFINITIONS[name]) for name, value in found.rows()]
         self._shown.value = (
-            hidden_drift_html(found)
+            found.figure()
             + table(("number", "value", "what it is"), rows, "hidden-table")
             + table(("moved most", "by"), found.most_moved(), "hidden-most")
         )

@@ -8,11 +8,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from alphaedit_core.data.facts import checked_text, checked_texts, kind, shown
 from alphaedit_core.data.occurrences import occurrences
 from alphaedit_core.data.records import Probe
 from alphaedit_core.data.templates import SLOT, escaped
+from alphaedit_core.data.text_fields import checked_text, checked_texts
 from alphaedit_core.errors import InputError
+from alphaedit_core.messages import kind, shown
 
 Raw = Mapping[str, Any]
 """A record, or a part of one, as JSON gives it."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from alphaedit_core.data.facts import Fact, checked_text
+from alphaedit_core.data.facts import Fact
 from alphaedit_core.data.records import Record
 from alphaedit_core.data.templates import escaped
+from alphaedit_core.data.text_fields import checked_text
 
 from .base import Dataset
 from .fields import Raw, answers, other_than, questions, slotted, text

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from alphaedit_core.data.fact_files import fact_from_record
-from alphaedit_core.data.facts import Fact, kind, shown
+from alphaedit_core.data.facts import Fact
 from alphaedit_core.data.records import Probe, Record
 from alphaedit_core.errors import InputError
+from alphaedit_core.messages import kind, shown
 
 from .base import Dataset
 from .fields import Raw, given, objects, other_than, text, texts, within

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from alphaedit_core.data.facts import Fact, kind, shown
+from alphaedit_core.data.facts import Fact
 from alphaedit_core.data.record_files import check_limit, decoded, file_content, records_of
 from alphaedit_core.data.records import Record
 from alphaedit_core.errors import InputError
+from alphaedit_core.messages import kind, shown
 from alphaedit_core.progress import Monitor
 
 from .base import Dataset

@@ -9,21 +9,10 @@ from __future__ import annotations
 from typing import get_args
 
 from alphaedit_core.errors import InputError
+from alphaedit_core.inference.queries import Answer, Ask, Guessed, Rated, Written
 from alphaedit_core.registry import Registry
 
-from .base import (
-    Answer,
-    Ask,
-    Card,
-    Compat,
-    Derived,
-    Direction,
-    Given,
-    Guessed,
-    Metric,
-    Rated,
-    Written,
-)
+from .base import Card, Compat, Derived, Direction, Given, Metric
 
 _REGISTRY = Registry[Card](
     Card,

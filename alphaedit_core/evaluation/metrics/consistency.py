@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 from alphaedit_core.data.records import Record
+from alphaedit_core.inference.queries import Answer, Ask
 
 from . import questions
-from .base import Answer, Ask, Metric, texts
+from .base import Metric, texts
 
 _WORD = re.compile(r"\w\w+")
 

@@ -11,8 +11,9 @@ from typing import ClassVar
 
 from alphaedit_core.data.records import Probe, Record
 from alphaedit_core.inference.matching import mentions
+from alphaedit_core.inference.queries import Answer, Ask, Written
 
-from .base import Answer, Ask, Metric, Written, percent, texts
+from .base import Metric, percent, texts
 
 _TOKENS, _TOP_K = 200, 5
 _SOURCE = "after Rosati et al. 2024 (LEME), by words instead of a classifier or people"

@@ -6,9 +6,10 @@ from abc import abstractmethod
 from collections.abc import Sequence
 
 from alphaedit_core.data.records import Record
+from alphaedit_core.inference.queries import Answer, Ask, Rated
 
 from . import questions
-from .base import Answer, Ask, Metric, Rated, percent, scores
+from .base import Metric, percent, scores
 
 _NOTE = (
     "Teacher-forced: each token is judged with the target's earlier tokens before it, whatever the "

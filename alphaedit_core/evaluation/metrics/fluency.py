@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Sequence
 
 from alphaedit_core.data.records import Record
+from alphaedit_core.inference.queries import Answer, Ask
 
 from . import questions
-from .base import Answer, Ask, Metric, texts
+from .base import Metric, texts
 
 
 class Fluency(Metric):

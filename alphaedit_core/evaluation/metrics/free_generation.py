@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from alphaedit_core.data.records import Record
 from alphaedit_core.inference.matching import begins, mentions
+from alphaedit_core.inference.queries import Answer, Ask, Written
 
 from . import questions
-from .base import Answer, Ask, Metric, Written, percent, texts
+from .base import Metric, percent, texts
 
 _TOKENS = 24
 _EVERYWHERE = ("counterfact", "zsre", "knowedit", "mquake", "longform")

@@ -6,8 +6,9 @@ from abc import abstractmethod
 from collections.abc import Sequence
 
 from alphaedit_core.data.records import Record
+from alphaedit_core.inference.queries import Answer, Ask, Rated
 
-from .base import Answer, Ask, Metric, Rated, percent, scores
+from .base import Metric, percent, scores
 
 _SOURCE = "Meng et al. 2022 (ROME), section 3.4; Fang et al. 2025 (AlphaEdit), appendix"
 _NOTE = (

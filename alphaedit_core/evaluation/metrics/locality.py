@@ -6,9 +6,10 @@ from abc import abstractmethod
 from collections.abc import Sequence
 
 from alphaedit_core.data.records import Record
+from alphaedit_core.inference.queries import Answer, Ask, Guessed
 
 from . import questions
-from .base import Answer, Ask, Guessed, Metric, percent
+from .base import Metric, percent
 
 _LACKING = "the unedited model was not asked; evaluate it first, and give that as before"
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from alphaedit_core.data.records import Record
+from alphaedit_core.inference.queries import Answer, Ask, Rated
 
-from .base import Answer, Ask, Metric, Rated, percent, scores
+from .base import Metric, percent, scores
 
 
 class Portability(Metric):

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from alphaedit_core.data.records import Record
 from alphaedit_core.inference.matching import mentions
+from alphaedit_core.inference.queries import Answer, Ask, Written
 
-from .base import Answer, Ask, Written, texts
+from .base import texts
 
 #: Length of the texts of fluency and consistency with their prompts, and tokens drawn from.
 LENGTH, TOP_K = 100, 5

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from alphaedit_core.data.records import Record
+from alphaedit_core.inference.queries import Answer, Ask
 
-from .base import Answer, Ask, Metric, percent
+from .base import Metric, percent
 from .questions import open_questions, told
 
 _TOKENS = 24

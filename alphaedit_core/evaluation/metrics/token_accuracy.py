@@ -6,9 +6,10 @@ from abc import abstractmethod
 from collections.abc import Sequence
 
 from alphaedit_core.data.records import Record
+from alphaedit_core.inference.queries import Answer, Ask, Rated
 
 from . import questions
-from .base import Answer, Ask, Metric, Rated, percent, scores
+from .base import Metric, percent, scores
 
 _ZSRE = "zsRE as Meng et al. 2023 (MEMIT) and Fang et al. 2025 (AlphaEdit) count it"
 _EASYEDIT = "EasyEdit's definition (Wang et al. 2024)"
