@@ -13,7 +13,7 @@ from alphaedit_core.progress import Monitor
 from . import hyperparameter_options, options, output
 
 if TYPE_CHECKING:
-    from alphaedit_core.experiments.runner import Probes
+    from alphaedit_core.experiments.plan import Probes
 
 
 def add(commands: options.Commands) -> None:
@@ -89,7 +89,7 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     from alphaedit_core.data.datasets import dataset, read_records
     from alphaedit_core.evaluation.metrics import metrics_for
     from alphaedit_core.experiments.editor_comparison import check_method, parse_method
-    from alphaedit_core.experiments.runner import check_at_end
+    from alphaedit_core.experiments.plan import check_at_end
 
     names = [name.strip() for name in arguments.methods.split(",") if name.strip()]
     if not names:
@@ -108,7 +108,9 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     folder = Path(arguments.output).expanduser()
     options.check_writable("--output", folder)
 
-    from alphaedit_core.experiments.runner import Plan, run_experiment, save_report
+    from alphaedit_core.experiments.plan import Plan
+    from alphaedit_core.experiments.report import save_report
+    from alphaedit_core.experiments.runner import run_experiment
     from alphaedit_core.side_effects.drift import default_probe
 
     model = options.load(arguments, monitor)
@@ -140,7 +142,7 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
 def _probes(arguments: argparse.Namespace) -> Probes:
     """What is to be measured beside the metrics, read and checked."""
     from alphaedit_core.corpora.sources import open_text
-    from alphaedit_core.experiments.runner import Probes
+    from alphaedit_core.experiments.plan import Probes
     from alphaedit_core.side_effects.ability_tasks import read_tasks
 
     text = None

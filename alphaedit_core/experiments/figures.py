@@ -11,7 +11,7 @@ from alphaedit_core.display.svg import BLUE, GREEN, GREY, VERMILLION, _image, _s
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from .runner import Findings, Point
+    from .results import Findings, Point
 
 #: A colour and a stroke for each method; more than these cannot be told apart.
 _STROKES = tuple(

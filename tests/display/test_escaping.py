@@ -34,8 +34,9 @@ from alphaedit_core.evaluation.counterfact_scores import Measures
 from alphaedit_core.evaluation.evaluate import Evaluation, Measured
 from alphaedit_core.evaluation.metrics import metric_class
 from alphaedit_core.experiments.editor_comparison import Contest, Rival
+from alphaedit_core.experiments.plan import Plan
 from alphaedit_core.experiments.report import experiment_html
-from alphaedit_core.experiments.runner import Findings, Plan, Point
+from alphaedit_core.experiments.results import Findings, Point
 from alphaedit_core.export import hugging_face as export
 from alphaedit_core.export.session_report import model_card, report_html
 from alphaedit_core.nullspace.spectrum import Spectrum

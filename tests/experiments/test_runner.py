@@ -29,19 +29,12 @@ from alphaedit_core.errors import (
 )
 from alphaedit_core.evaluation.evaluate import evaluate
 from alphaedit_core.experiments.files import write_manifest
+from alphaedit_core.experiments.folder import load_experiment, session_folder
 from alphaedit_core.experiments.paper_results import COLUMNS, published
-from alphaedit_core.experiments.report import experiment_html, paper_table, whole_table
-from alphaedit_core.experiments.runner import (
-    Findings,
-    Plan,
-    Point,
-    Probes,
-    batched,
-    load_experiment,
-    run_experiment,
-    save_report,
-    session_folder,
-)
+from alphaedit_core.experiments.plan import Plan, Probes, batched
+from alphaedit_core.experiments.report import experiment_html, save_report
+from alphaedit_core.experiments.results import Findings, Point, paper_table, whole_table
+from alphaedit_core.experiments.runner import run_experiment
 from alphaedit_core.inference.completions import complete
 from alphaedit_core.inference.scoring import perplexity
 from alphaedit_core.model.editable_model import EditableModel

@@ -14,7 +14,9 @@ from examples import small
 from tiny import tiny_model
 
 from alphaedit_core.data.datasets import read_records
-from alphaedit_core.experiments.runner import Findings, Plan, Probes, run_experiment
+from alphaedit_core.experiments.plan import Plan, Probes
+from alphaedit_core.experiments.results import Findings
+from alphaedit_core.experiments.runner import run_experiment
 from alphaedit_core.inference.completions import complete
 from alphaedit_core.progress import Monitor, Stage
 from alphaedit_core.session import outcomes

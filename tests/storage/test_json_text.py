@@ -21,7 +21,7 @@ from alphaedit_core.data.reference_texts import read_references
 from alphaedit_core.display.line_chart import curves_html
 from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.errors import AlphaEditError, CorruptFileError, InputError
-from alphaedit_core.experiments.runner import load_experiment, session_folder
+from alphaedit_core.experiments.folder import load_experiment, session_folder
 from alphaedit_core.session.files import check_place, load_manifest
 from alphaedit_core.side_effects import ability_tasks
 from alphaedit_core.storage import json_text

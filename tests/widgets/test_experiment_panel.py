@@ -12,7 +12,7 @@ from examples import CONTEXTS, FACTS, quiet, small
 from tiny import prose, tiny_model
 
 from alphaedit_core.errors import InputError
-from alphaedit_core.experiments.runner import load_experiment
+from alphaedit_core.experiments.folder import load_experiment
 from alphaedit_core.inference.completions import complete
 from alphaedit_core.session import outcomes
 from alphaedit_core.session.session import EditSession

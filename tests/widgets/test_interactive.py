@@ -21,7 +21,7 @@ from alphaedit_core.editing.target_search import Trace
 from alphaedit_core.errors import InputError
 from alphaedit_core.experiments import figures as experiment_pictures
 from alphaedit_core.experiments.family_figure import family_html
-from alphaedit_core.experiments.runner import load_experiment
+from alphaedit_core.experiments.folder import load_experiment
 from alphaedit_core.experiments.sequence_figure import sequence_html
 from alphaedit_core.side_effects.hidden_states import HiddenDrift
 from alphaedit_core.side_effects.hidden_states_figure import mean_of

@@ -15,23 +15,11 @@ from alphaedit_core.errors import InputError
 from alphaedit_core.evaluation.metrics import metric_class, metrics_for
 from alphaedit_core.experiments.editor_comparison import parse_method
 from alphaedit_core.experiments.figures import SHIFTS, curves_html, retention_html
-from alphaedit_core.experiments.report import (
-    about,
-    cards,
-    held,
-    other_cards,
-    paper_table,
-    whole_table,
-)
-from alphaedit_core.experiments.runner import (
-    Findings,
-    Plan,
-    Probes,
-    check_at_end,
-    load_experiment,
-    run_experiment,
-    save_report,
-)
+from alphaedit_core.experiments.folder import load_experiment
+from alphaedit_core.experiments.plan import Plan, Probes, check_at_end
+from alphaedit_core.experiments.report import cards, other_cards, save_report
+from alphaedit_core.experiments.results import Findings, about, held, paper_table, whole_table
+from alphaedit_core.experiments.runner import run_experiment
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session.session import EditSession
 from alphaedit_widgets.components.panel import Panel, button, row, table, text
