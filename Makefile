@@ -70,10 +70,11 @@ fault-test: fetch ## break the core in one place at a time; a notebook must noti
 screenshots: fetch ## take the pictures of the README anew (needs a Chromium)
 	SHOTS=docs $(BIN)/python -m pytest tests/browser/test_pictures.py $(PYTEST_ARGS)
 
-lint: $(INSTALLED) ## check style, types and notebooks
+lint: $(INSTALLED) ## check style, types, imports and notebooks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/python tools/clean_notebooks.py --check notebooks
 
 bench: fetch ## measure speed and memory

@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from contextlib import redirect_stdout
 from importlib import import_module
 from io import StringIO
@@ -187,6 +188,7 @@ def test_the_new_editor_of_the_readme_appears_everywhere(tmp_path: Path) -> None
     (tmp_path / "try.py").write_text(
         """
 import sys
+import tomllib
 from pathlib import Path
 from pkgutil import walk_packages
 
@@ -269,6 +271,14 @@ def test_every_link_leads_somewhere() -> None:
     for picture in (ROOT / "docs").glob("*.png"):
         assert picture.stat().st_size < 300_000
         assert f"docs/{picture.name}" in local
+
+
+def test_the_map_names_every_package() -> None:
+    """In the order in which import-linter holds them."""
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        contracts = tomllib.load(file)["tool"]["importlinter"]["contracts"]
+    held = [name for name in contracts[0]["layers"] if (ROOT / "alphaedit_core" / name).is_dir()]
+    assert re.findall(r"^  (\w+)/ ", section("Where things live"), re.MULTILINE) == held
 
 
 def test_every_panel_can_be_imported_from_the_package() -> None:
