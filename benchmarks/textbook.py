@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from alphaedit_core.editing.hyperparameters import HyperParameters
-from alphaedit_core.editing.target_search import Place
+from alphaedit_core.editing.target_rows import Place
 from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.forward import pad_rows
 from alphaedit_core.model.tokenization import Request

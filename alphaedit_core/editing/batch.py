@@ -25,8 +25,9 @@ from .edited_weights import EditedWeights, relative
 from .editors import Editor, Tuner, Work
 from .fine_tuning import tune
 from .hyperparameters import HyperParameters
+from .search_trace import Trace
 from .subject_keys import SubjectStates
-from .target_search import Targets, Trace, find_targets
+from .target_search import Targets, find_targets
 from .weight_updates import Change, Dense, laid_out, projected, tensors_of
 
 

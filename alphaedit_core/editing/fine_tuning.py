@@ -20,7 +20,7 @@ from alphaedit_core.model.tokenization import Request
 from alphaedit_core.progress import Monitor
 
 from .hyperparameters import HyperParameters
-from .target_search import Trace
+from .search_trace import Trace
 
 
 def tune(

@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from alphaedit_core.editing.target_search import Trace
+    from .search_trace import Trace
 from alphaedit_core.display.svg import (
     _NAMED,
     _POINTS,

@@ -17,7 +17,7 @@ from alphaedit_core.data.facts import Fact
 from alphaedit_core.editing.batch import LayerWrite
 from alphaedit_core.editing.editors import editors
 from alphaedit_core.editing.search_figure import trace_html, trace_svg
-from alphaedit_core.editing.target_search import Trace
+from alphaedit_core.editing.search_trace import Trace
 from alphaedit_core.experiments import family_figure as family_picture
 from alphaedit_core.experiments.family_figure import family_html
 from alphaedit_core.experiments.sequence_figure import sequence_html, sequence_svg

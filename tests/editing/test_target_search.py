@@ -16,7 +16,8 @@ from torch.nn import functional as F
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.editing import target_search as targets_module
 from alphaedit_core.editing.hyperparameters import HyperParameters
-from alphaedit_core.editing.target_search import Place, Targets, find_targets
+from alphaedit_core.editing.target_rows import Place
+from alphaedit_core.editing.target_search import Targets, find_targets
 from alphaedit_core.errors import Cancelled, SessionError
 from alphaedit_core.model.batch_planning import BatchPlan
 from alphaedit_core.model.editable_model import EditableModel

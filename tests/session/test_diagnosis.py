@@ -10,7 +10,7 @@ from examples import CONTEXTS, FACTS, quiet, small
 from tiny import tiny_model
 
 from alphaedit_core.data.facts import Fact
-from alphaedit_core.editing.target_search import Trace
+from alphaedit_core.editing.search_trace import Trace
 from alphaedit_core.inference.completions import complete
 from alphaedit_core.inference.scoring import Score
 from alphaedit_core.session import diagnosis, outcomes

@@ -210,7 +210,7 @@ def test_text_of_facts_is_escaped(place: Path) -> None:
 
 
 def test_means_of_parts() -> None:
-    from alphaedit_core.editing.target_search import Trace
+    from alphaedit_core.editing.search_trace import Trace
 
     traces = [Trace(nll=[4.0, 2.0, 1.0]), Trace(nll=[2.0])]
     assert means(traces, "nll") == [3.0, 2.0, 1.5]

@@ -17,7 +17,7 @@ from alphaedit_core.display.figure_data import Picture
 from alphaedit_core.display.line_chart import curves_html
 from alphaedit_core.display.svg import _image, _svg
 from alphaedit_core.editing.search_figure import trace_html
-from alphaedit_core.editing.target_search import Trace
+from alphaedit_core.editing.search_trace import Trace
 from alphaedit_core.errors import InputError
 from alphaedit_core.experiments import figures as experiment_pictures
 from alphaedit_core.experiments.family_figure import family_html

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from plotly.subplots import make_subplots
 
 from alphaedit_core.display.escaping import in_figure
-from alphaedit_core.editing.target_search import Trace
+from alphaedit_core.editing.search_trace import Trace
 from alphaedit_widgets.components.colors import SERIES
 from alphaedit_widgets.components.live_figure import LiveFigure
 

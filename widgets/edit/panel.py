@@ -11,7 +11,7 @@ from alphaedit_core.data.facts import Fact
 from alphaedit_core.display.escaping import escape
 from alphaedit_core.editing.editors import Editor, Tuner, editor_class
 from alphaedit_core.editing.editors.summary import settings_words
-from alphaedit_core.editing.target_search import Trace
+from alphaedit_core.editing.search_trace import Trace
 from alphaedit_core.errors import AlphaEditError
 from alphaedit_core.nullspace.thresholds import Threshold
 from alphaedit_core.progress import Stage

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from alphaedit_core.editing.closed_form import EarlierKeys, Metric
 from alphaedit_core.editing.hyperparameters import HyperParameters
-from alphaedit_core.editing.target_search import Place
+from alphaedit_core.editing.target_rows import Place
 from alphaedit_core.editing.weight_updates import Change
 from alphaedit_core.nullspace.eigenspace import Bases
 from alphaedit_core.nullspace.projectors import Projector

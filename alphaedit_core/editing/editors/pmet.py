@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from alphaedit_core.editing.closed_form import closed_form
 from alphaedit_core.editing.hyperparameters import HyperParameters
-from alphaedit_core.editing.target_search import Place
+from alphaedit_core.editing.target_rows import Place
 from alphaedit_core.editing.weight_updates import LowRank
 
 from .base import Editor, Work
