@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ipywidgets as W
 
-from alphaedit_core.data.fact_files import example_facts, facts_from_bytes
+from alphaedit_core.data.fact_files import example_facts
 from alphaedit_core.data.facts import Fact
-from alphaedit_core.data.templates import filled, stripped
 from alphaedit_core.display.escaping import escape
-from alphaedit_core.errors import AlphaEditError, InputError
-from alphaedit_core.model.tokenization import control_tokens
+from alphaedit_core.errors import AlphaEditError
 from alphaedit_core.session.session import EditSession
 from alphaedit_widgets.components.panel import Panel, button, row, table, text
 from alphaedit_widgets.components.upload import Upload
@@ -21,11 +18,11 @@ from alphaedit_widgets.fact_drafts import DRAFT, Draft
 from alphaedit_widgets.jobs import Job
 from alphaedit_widgets.state import State
 
-from .paste import drafts_from_text
+from .paste import drafts_from_file, drafts_from_text
 from .rows_editor import FactsEditor
-from .status import counted, rows, statuses
+from .status import counted, rows, statuses, wanting
 from .table import FIELDS, FactRows
-from .target_tokens import Split, split_target
+from .tokenized_rows import TokenizedRows, whole
 from .true_targets import old_targets, open_prompt
 
 #: Rows that are shown; a page of more would be slow.
@@ -51,8 +48,7 @@ class FactsPanel(Panel):
     def __init__(self, source: EditSession | State) -> None:
         super().__init__(source)
         self._rows = FactRows(self.state)
-        self._splits: dict[tuple[str, str], Split] = {}
-        self._control: list[str] | None = None
+        self._tokenized = TokenizedRows(self.session.model.tokenizer)
         self._said = ""
         self.editor = FactsEditor(self._asked)
         self._count, self._chosen, self._message = W.HTML(), W.HTML(), W.HTML()
@@ -225,20 +221,11 @@ class FactsPanel(Panel):
         Raises:
             InputError: if the file cannot be used; names it and the place. No row is added then.
         """
-        if not name.lower().endswith((".tsv", ".txt")):
-            ignored: list[str] = []
-            facts = facts_from_bytes(content, name, warn=ignored.append)
-            added = self._added([Draft.of(fact) for fact in facts])
-            if ignored:
-                self._say("; ".join([f"{rows(added)} added", *ignored]))
-            return added
-        try:
-            drafts = drafts_from_text(content.decode("utf-8-sig"))
-        except UnicodeDecodeError as error:
-            raise InputError(f"{name}: not UTF-8 at byte {error.start}; save it in UTF-8") from None
-        except InputError as error:
-            raise InputError(f"{name}: {error}") from None
-        return self._added(drafts)
+        drafts, ignored = drafts_from_file(name, content)
+        added = self._added(drafts)
+        if ignored:
+            self._say("; ".join([f"{rows(added)} added", *ignored]))
+        return added
 
     def load_examples(self) -> int:
         """Add the packaged facts, but for those about what a row is about already.
@@ -308,7 +295,7 @@ class FactsPanel(Panel):
             InputError: if there is no such row.
         """
         self._rows.require(index)
-        return list(self._tokens(self.state.drafts[index]).texts)
+        return list(self._tokenized.target(self.state.drafts[index]).texts)
 
     def fill_old_targets(self, block: bool = False) -> Job[list[str]] | None:
         """Ask the unedited model for the old target of every row that has none.
@@ -345,7 +332,7 @@ class FactsPanel(Panel):
     def static_html(self) -> str:
         headings = ("", "subject", "prompt", "target", "old target", "group", "status")
         cells = [
-            (str(number), *(_whole(getattr(draft, name)) for name in FIELDS), status)
+            (str(number), *(whole(getattr(draft, name)) for name in FIELDS), status)
             for number, (draft, status) in enumerate(
                 zip(self.state.drafts, self.statuses, strict=True), 1
             )
@@ -369,16 +356,13 @@ class FactsPanel(Panel):
         if doing == "paste" and isinstance(request.get("text"), str):
             self.paste(request["text"])
         elif doing == "type" and field in FIELDS and isinstance(words, str):
-            self._rows.type(key, str(field), _whole(words))
+            self._rows.type(key, str(field), whole(words))
         elif doing in actions:
             actions[doing](self._rows.index(key))
 
     def _next_row(self) -> None:
-        wanting = [(n, status) for n, status in enumerate(self.statuses, 1) if ":" in status]
-        if wanting:
-            self._say("; ".join(f"row {n} {status}" for n, status in wanting[:3]))
-        else:
-            self._say(f"row {len(self._rows) + 1} is empty, type the next fact there")
+        empty = f"row {len(self._rows) + 1} is empty, type the next fact there"
+        self._say(wanting(self.statuses) or empty)
         self.editor.focus(self._rows.keys(self.state.drafts)[-1])
 
     def _toggle_paste(self) -> None:
@@ -409,13 +393,7 @@ class FactsPanel(Panel):
         return len(new)
 
     def _fill(self, words: Mapping[str, str]) -> None:
-        done = self._rows.fill(words)
-        said = [f"old targets filled: {done.filled}"]
-        if done.already:
-            said.append(f"the model says the new target already: {done.already}")
-        if done.silent:
-            said.append(f"the model says no word: {done.silent}")
-        self._say("; ".join(said))
+        self._say(self._rows.fill(words).in_words())
 
     # -- what is shown ---------------------------------------------------------------------------
 
@@ -426,8 +404,7 @@ class FactsPanel(Panel):
         self._message.value = f'<div class="{look}">{line}</div>'
 
     def _other_session(self, *_: Any) -> None:
-        self._splits.clear()
-        self._control = None
+        self._tokenized = TokenizedRows(self.session.model.tokenizer)
         self._redraw()
 
     def _redraw(self, *_: Any) -> None:
@@ -450,25 +427,7 @@ class FactsPanel(Panel):
         self._count.value = text("facts-count", counted(found) + more, tag="span")
 
     def _row(self, key: int, draft: Draft, status: str) -> dict[str, Any]:
-        split, old = self._tokens(draft), self._tokens(draft, draft.target_true)
-        also = [
-            f"{len(texts)} {name if len(texts) > 1 else name[:-1]}"
-            for name in ("paraphrases", "neighbours")
-            if (texts := getattr(draft, name))
-        ]
-        words = filled(draft.prompt, draft.subject), draft.target, draft.target_true
-        if self._control is None:
-            self._control = control_tokens(self.session.model.tokenizer)
-        found = [token for token in self._control if any(token in text for text in words)]
-        also += [f"control token {token}" for token in found]
-        return {
-            "key": key,
-            **{name: _whole(getattr(draft, name)) for name in FIELDS},
-            "status": status,
-            "tokens": list(split.texts),
-            "oldTokens": list(old.texts),
-            "extra": ", ".join(also),
-        }
+        return {"key": key, "status": status, **self._tokenized.cells(draft)}
 
     def _show_selected(self, *_: Any) -> None:
         index = self.state.selected
@@ -480,7 +439,7 @@ class FactsPanel(Panel):
     def _subject(self) -> str:
         if not 0 <= self.selected < len(self.state.drafts):
             return "none"
-        subject = _whole(self.state.drafts[self.selected].subject).strip()
+        subject = whole(self.state.drafts[self.selected].subject).strip()
         return subject or f"row {self.selected + 1}"
 
     def _lock_buttons(self, *_: Any) -> None:
@@ -488,23 +447,3 @@ class FactsPanel(Panel):
         self.clear_button.disabled = empty
         self.back_button.disabled = not self._rows.removed
         self.fill_button.disabled = self.state.busy or empty
-
-    def _tokens(self, draft: Draft, target: str | None = None) -> Split:
-        """The tokens of a draft's target, or another one; none without it, or without a prompt."""
-        prompt = _composed(filled(draft.prompt, draft.subject))
-        target = _composed(draft.target if target is None else target)
-        if not prompt or not target:
-            return Split()
-        known = prompt, target
-        if known not in self._splits:
-            self._splits[known] = split_target(self.session.model.tokenizer, prompt, target)
-        return self._splits[known]
-
-
-def _composed(words: str) -> str:
-    return unicodedata.normalize("NFC", stripped(_whole(words)))
-
-
-def _whole(words: str) -> str:
-    """A text without halves of surrogate pairs, which no message could carry."""
-    return words.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -1,4 +1,4 @@
-"""Rows that are pasted: lines with tabs, as a spreadsheet copies them, or JSON."""
+"""Facts that are pasted or uploaded: lines with tabs, as a spreadsheet copies them, or JSON."""
 
 from __future__ import annotations
 
@@ -35,6 +35,31 @@ def drafts_from_text(text: str) -> list[Draft]:
     if not drafts:
         raise InputError("there is nothing to add; put a fact under the headings")
     return drafts
+
+
+def drafts_from_file(name: str, content: bytes) -> tuple[list[Draft], list[str]]:
+    """The facts of a file: JSON, JSON lines, CSV, or lines with tabs.
+
+    Args:
+        name: what the file is called; its suffix tells the format.
+        content: what it holds, in UTF-8.
+
+    Returns:
+        The facts, and what of the file was ignored, in words.
+
+    Raises:
+        InputError: if the file cannot be used; names it and the place.
+    """
+    if not name.lower().endswith((".tsv", ".txt")):
+        ignored: list[str] = []
+        facts = facts_from_bytes(content, name, warn=ignored.append)
+        return [Draft.of(fact) for fact in facts], ignored
+    try:
+        return drafts_from_text(content.decode("utf-8-sig")), []
+    except UnicodeDecodeError as error:
+        raise InputError(f"{name}: not UTF-8 at byte {error.start}; save it in UTF-8") from None
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from None
 
 
 def _listed(text: str) -> bytes:

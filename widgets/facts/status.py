@@ -51,3 +51,9 @@ def counted(found: Sequence[str]) -> str:
 def rows(number: int) -> str:
     """``1 row``, ``2 rows``."""
     return f"{number} row" if number == 1 else f"{number} rows"
+
+
+def wanting(found: Sequence[str]) -> str:
+    """The first three rows that need something, in words; "" if none does."""
+    needs = [f"row {n} {status}" for n, status in enumerate(found, 1) if ":" in status]
+    return "; ".join(needs[:3])

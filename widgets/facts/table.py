@@ -40,6 +40,15 @@ class Filled(NamedTuple):
     already: int = 0
     silent: int = 0
 
+    def in_words(self) -> str:
+        """What to tell of it."""
+        said = [f"old targets filled: {self.filled}"]
+        if self.already:
+            said.append(f"the model says the new target already: {self.already}")
+        if self.silent:
+            said.append(f"the model says no word: {self.silent}")
+        return "; ".join(said)
+
 
 class FactRows:
     """Changes of the rows; every one is told to all panels at once, with the selection.

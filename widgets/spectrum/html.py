@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -69,3 +70,20 @@ def massive_words(spectrum: Spectrum) -> str:
         "with a key far longer than all others. They are left out of all shares, and marked at the "
         "top edge of the figure."
     )
+
+
+def warnings_html(warnings: Sequence[str]) -> str:
+    """Each warning as a paragraph that is read aloud at once; blank ones are left out."""
+    return "".join(
+        f'<p aria-live="assertive" class="ae-warning" data-testid="warning">{escape(warning)}</p>'
+        for warning in warnings
+        if warning
+    )
+
+
+def source_html(known: Mapping[int, Spectrum] | None, source: str) -> str:
+    """What text the spectra come from, or that they are not there yet."""
+    said = "not collected yet: reads running text through the model once, then it is kept"
+    if known:
+        said = f"{source}, {max(spectrum.tokens for spectrum in known.values()):,} tokens"
+    return text("source", said, tag="span")

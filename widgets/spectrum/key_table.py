@@ -65,3 +65,32 @@ def facts_table(
         f"<th scope='col'>in words</th></tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
         + (f'<p class="ae-quiet">{more} more facts are not shown.</p>' if more else "")
     )
+
+
+def keys_html(
+    facts: Sequence[Fact],
+    shares: Mapping[int, Sequence[float]],
+    selected: Fact | None,
+    *,
+    wanted: bool,
+    stale: bool,
+) -> str:
+    """The table of the facts whose keys were read, or what to do to have one.
+
+    Args:
+        facts: the facts whose keys were read; none if none were.
+        shares: by layer, the share of each fact's key that is kept; empty where it is not known.
+        selected: the fact that is shown first.
+        wanted: whether any fact is entered.
+        stale: whether facts or weights have changed since the keys were read.
+    """
+    if not wanted:
+        return (
+            '<p class="ae-quiet">No fact is entered yet. For each one, the share of its key that '
+            "an edit could use at this threshold is shown here.</p>"
+        )
+    if not facts:
+        return '<p class="ae-quiet">The keys of the facts are not read yet.</p>'
+    note = "Facts or weights have changed since these keys were read; read them again."
+    warned = f'<p class="ae-warning" data-testid="stale">{note}</p>' if stale else ""
+    return warned + (facts_table(facts, shares, selected) if shares else "")

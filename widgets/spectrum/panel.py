@@ -8,7 +8,6 @@ from typing import Any
 import ipywidgets as W
 
 from alphaedit_core.data.facts import Fact
-from alphaedit_core.display.escaping import escape
 from alphaedit_core.editing.key_projection import Survival
 from alphaedit_core.errors import AlphaEditError, InputError, SessionError
 from alphaedit_core.nullspace.spectrum import Spectrum
@@ -19,8 +18,8 @@ from alphaedit_widgets.jobs import Job
 from alphaedit_widgets.state import State
 
 from .figure import INDICES, VIEWS, Index, SpectrumFigure, View
-from .html import job_html, massive_words, numbers_html
-from .key_table import MOST_FACTS, facts_table
+from .html import job_html, massive_words, numbers_html, source_html, warnings_html
+from .key_table import MOST_FACTS, facts_table, keys_html
 from .layers import layers_html, layers_table
 from .scales import DEFAULT, converted, line_of
 from .threshold_controls import ThresholdControls
@@ -213,14 +212,15 @@ class SpectrumPanel(Panel):
     # -- making ----------------------------------------------------------------------------------
 
     def _make_widgets(self) -> None:
-        wide = {"style": {"description_width": "initial"}}
-        self._layer = W.Dropdown(description="Layer", layout=W.Layout(width="150px"), **wide)
-        self._view = W.Dropdown(
-            description="View", options=VIEWS, layout=W.Layout(width="210px"), **wide
-        )
-        self._index = W.Dropdown(
-            description="Index", options=INDICES, layout=W.Layout(width="130px"), **wide
-        )
+        self._layer, self._view, self._index = (
+            W.Dropdown(
+                description=name, options=options, layout=W.Layout(width=width),
+                style={"description_width": "initial"},
+            )
+            for name, options, width in (
+                ("Layer", (), "150px"), ("View", VIEWS, "210px"), ("Index", INDICES, "130px"),
+            )
+        )  # fmt: skip
         self.controls = ThresholdControls(
             lambda threshold: self._try(lambda: self._take(threshold)),
             lambda rule: self._try(lambda: setattr(self, "rule", rule)),
@@ -235,9 +235,8 @@ class SpectrumPanel(Panel):
         self.keys_button = button(
             "Read the facts' keys", "read-keys", self.guarded(_READING, self.read_keys)
         )
-        self._source, self._progress, self._numbers = (W.HTML() for _ in range(3))
-        self._warning, self._massive, self._layers = (W.HTML() for _ in range(3))
-        self._selected, self._facts = W.HTML(), W.HTML()
+        self._source, self._progress, self._numbers, self._warning = (W.HTML() for _ in range(4))
+        self._massive, self._layers, self._selected, self._facts = (W.HTML() for _ in range(4))
         self._figure_place = W.VBox()
 
     def _arrange(self) -> None:
@@ -264,12 +263,10 @@ class SpectrumPanel(Panel):
         self._layer.observe(self._layer_chosen, "value")
         self._view.observe(self._paint, "value")
         self._index.observe(self._paint, "value")
-        state = self.state
-        state.observe(
-            self._paint, ["layer", "threshold_changes", "method_changes", "revision", "session"]
-        )
-        state.observe(self._facts_changed, ["drafts", "selected"])
-        state.observe(self._job_moved, ["ticks"])
+        moved = ["layer", "threshold_changes", "method_changes", "revision", "session"]
+        self.state.observe(self._paint, moved)
+        self.state.observe(self._facts_changed, ["drafts", "selected"])
+        self.state.observe(self._job_moved, ["ticks"])
 
     # -- what was moved --------------------------------------------------------------------------
 
@@ -282,11 +279,9 @@ class SpectrumPanel(Panel):
         self._paint()
 
     def _dragged(self, threshold: Threshold) -> None:
-        spectrum = self.spectrum
+        spectrum, rule = self.spectrum, self.rule
         if spectrum is not None:
-            rule = self.rule
-            same = threshold.rule == rule
-            new = threshold if same else converted(spectrum, threshold, rule)
+            new = threshold if threshold.rule == rule else converted(spectrum, threshold, rule)
             self._try(lambda: self._take(new))
 
     def _try(self, action: Any) -> None:
@@ -388,11 +383,7 @@ class SpectrumPanel(Panel):
 
     def _paint_source(self) -> None:
         known = self.session.known_spectra
-        said = "not collected yet: reads running text through the model once, then it is kept"
-        if known:
-            tokens = max(spectrum.tokens for spectrum in known.values())
-            said = f"{self._gathered.source}, {tokens:,} tokens"
-        self._source.value = text("source", said, tag="span")
+        self._source.value = source_html(known, self._gathered.source)
         self.collect_button.layout.display = "none" if known else ""
         self.keys_button.layout.display = "" if known and self._keys_stale() else "none"
 
@@ -414,17 +405,12 @@ class SpectrumPanel(Panel):
 
     def _paint_words(self) -> None:
         spectrum, trouble = self.spectrum, self._trouble()
-        known = self.session.known_spectra or {}
-        warnings = [trouble] if spectrum is not None and trouble else []
+        warnings = [trouble] if spectrum is not None else []
         if not trouble:
-            shown_first = sorted(known.values(), key=lambda s: (s.layer != self.layer, s.layer))
+            known = (self.session.known_spectra or {}).values()
+            shown_first = sorted(known, key=lambda s: (s.layer != self.layer, s.layer))
             warnings += [s.warning(self.state.threshold_at(s.layer)) for s in shown_first]
-        self._warning.value = "".join(
-            '<p aria-live="assertive" class="ae-warning" data-testid="warning">'
-            f"{escape(warning)}</p>"
-            for warning in warnings
-            if warning
-        )
+        self._warning.value = warnings_html(warnings)
         if spectrum is None or trouble:
             self._numbers.value = self._massive.value = ""
             return
@@ -447,27 +433,20 @@ class SpectrumPanel(Panel):
 
     def _paint_layers(self) -> None:
         known = self.session.known_spectra
-        shown = layers_html(known, self.state.threshold_at, self.layer) if known else ""
-        self._layers.value = shown
+        threshold = self.state.threshold_at
+        self._layers.value = layers_html(known, threshold, self.layer) if known else ""
 
     def _paint_facts(self) -> None:
         fact = self.state.fact
         subject = fact.subject if fact is not None else "none"
         self._selected.value = text("selected", f"selected: {subject}", tag="span")
-        found, wanted = self.survival, self._wanted()
-        if not self.session.known_spectra:
-            self._facts.value = ""
-        elif not wanted:
-            said = (
-                "No fact is entered yet. For each one, the share of its key that an edit could use"
+        found = self.survival
+        self._facts.value = ""
+        if self.session.known_spectra:
+            self._facts.value = keys_html(
+                found.facts if found is not None else [],
+                self.shares,
+                fact,
+                wanted=bool(self._wanted()),
+                stale=self._keys_stale(),
             )
-            self._facts.value = f'<p class="ae-quiet">{said} at this threshold is shown here.</p>'
-        elif found is None or not found.facts:
-            self._facts.value = '<p class="ae-quiet">The keys of the facts are not read yet.</p>'
-        else:
-            old = self._keys_stale()
-            note = "Facts or weights have changed since these keys were read; read them again."
-            warned = f'<p class="ae-warning" data-testid="stale">{note}</p>' if old else ""
-            shares = self.shares
-            shown = facts_table(found.facts, shares, fact) if shares else ""
-            self._facts.value = warned + shown

@@ -1,0 +1,69 @@
+"""The rows of the facts table as the browser shows them, targets cut into the model's tokens."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import TYPE_CHECKING, Any
+
+from alphaedit_core.data.templates import filled, stripped
+from alphaedit_core.model.tokenization import control_tokens
+from alphaedit_widgets.fact_drafts import Draft
+
+from .table import FIELDS
+from .target_tokens import Split, split_target
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+
+class TokenizedRows:
+    """Splits of targets into tokens, each made once.
+
+    Args:
+        tokenizer: the model's.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
+        self._tokenizer = tokenizer
+        self._splits: dict[tuple[str, str], Split] = {}
+        self._control: list[str] | None = None
+
+    def cells(self, draft: Draft) -> dict[str, Any]:
+        """What the browser shows of a row beside its number and status."""
+        split, old = self.target(draft), self.target(draft, draft.target_true)
+        also = [
+            f"{len(texts)} {name if len(texts) > 1 else name[:-1]}"
+            for name in ("paraphrases", "neighbours")
+            if (texts := getattr(draft, name))
+        ]
+        words = filled(draft.prompt, draft.subject), draft.target, draft.target_true
+        if self._control is None:
+            self._control = control_tokens(self._tokenizer)
+        found = [token for token in self._control if any(token in text for text in words)]
+        also += [f"control token {token}" for token in found]
+        return {
+            **{name: whole(getattr(draft, name)) for name in FIELDS},
+            "tokens": list(split.texts),
+            "oldTokens": list(old.texts),
+            "extra": ", ".join(also),
+        }
+
+    def target(self, draft: Draft, target: str | None = None) -> Split:
+        """The tokens of a draft's target, or another one; none without it, or without a prompt."""
+        prompt = _composed(filled(draft.prompt, draft.subject))
+        target = _composed(draft.target if target is None else target)
+        if not prompt or not target:
+            return Split()
+        known = prompt, target
+        if known not in self._splits:
+            self._splits[known] = split_target(self._tokenizer, prompt, target)
+        return self._splits[known]
+
+
+def whole(words: str) -> str:
+    """A text without halves of surrogate pairs, which no message could carry."""
+    return words.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _composed(words: str) -> str:
+    return unicodedata.normalize("NFC", stripped(whole(words)))
