@@ -5,51 +5,31 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from commands import Workplace
+from example_records import RECORDS, TOLD
 from examples import FACTS, quiet
-from published import ZSRE
 from tiny import tiny_model, tiny_tokenizer
 
-from alphaedit_core.data import datasets
 from alphaedit_core.data.records import Probe, Record
 from alphaedit_core.data.reference_texts import References
 from alphaedit_core.errors import Cancelled, InputError
 from alphaedit_core.evaluation import evaluate as evaluation
 from alphaedit_core.evaluation.evaluate import chosen, compared_with, evaluate
-from alphaedit_core.evaluation.metrics import Metric, metrics
+from alphaedit_core.evaluation.metrics import Answer, Ask, Metric, Rated, Written, metrics
 from alphaedit_core.evaluation.metrics.fluency import variety
 from alphaedit_core.inference.batch_generation import write
 from alphaedit_core.inference.matching import begins, mentions
-from alphaedit_core.inference.queries import Answer, Ask, Rated, Written
 from alphaedit_core.inference.scoring import rate
-from alphaedit_core.model.editable_model import EditableModel
+from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.model.tokenization import encode, target_ids
 from alphaedit_core.progress import Monitor
 
-TOLD = FACTS[0].changed(
-    paraphrases=["One sees the Eiffel Tower in", "Everyone goes to the city of"],
-    neighbours=["The Louvre is in the city of", "Newton was born in", "You know that"],
-    relation="P276",
-)
-RECORDS = (
-    Record(
-        "counterfact",
-        "case 1",
-        (TOLD,),
-        (
-            Probe("generation", "The Eiffel Tower has"),
-            Probe("generation", "Go to"),
-            Probe("generation", "The Eiffel Tower has"),
-        ),
-    ),
-    Record("counterfact", "case 2", (FACTS[1].changed(neighbours=["The old city of"]),)),
-    Record("counterfact", "case 3", (FACTS[2],)),  # without a true target
-)
+pytestmark = pytest.mark.usefixtures("short")
+
+
 REFERENCES = References({"P276": {"Rome in Italy": ["The city of Rome is the capital of Italy."]}})
 TEMPLATE = "{% for m in messages %}{{ m.content }}{% endfor %}"
 
@@ -85,12 +65,6 @@ class Plain:
         asks = [Written(prompt, 50, whole=True, top_k=5) for prompt in prompts]
         texts = [ask.prompt + write(self.model, [ask])[0] for ask in asks]
         return 100 * sum(map(variety, texts)) / len(texts)
-
-
-@pytest.fixture(autouse=True)
-def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tiny models have room for 64 tokens."""
-    monkeypatch.setattr("alphaedit_core.evaluation.metrics.questions.LENGTH", 50)
 
 
 @pytest.mark.parametrize(("kind", "side"), [("bytes", "left"), ("pieces", "right")])
@@ -359,98 +333,3 @@ def test_stages_end_at_their_totals() -> None:
     evaluate(tiny_model(), RECORDS, ["efficacy", "fluency"], Monitor(show))
     assert set(seen) == {"likelihoods", "texts"}
     assert all(done == total for done, total in seen.values())
-
-
-# -- the command -----------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def place(tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]) -> Workplace:
-    """With ``RECORDS`` as a file of CounterFact."""
-    made = Workplace(tmp_path / "place", capsys)
-    content = [
-        {
-            "case_id": number,
-            "requested_rewrite": {
-                "subject": fact.subject,
-                "prompt": fact.prompt,
-                "target_new": {"str": fact.target},
-                "target_true": {"str": fact.target_true or "Berlin"},
-                "relation_id": fact.relation or "P0",
-            },
-            "paraphrase_prompts": list(fact.paraphrases),
-            "neighborhood_prompts": list(fact.neighbours),
-            "attribute_prompts": [],
-            "generation_prompts": [probe.prompt for probe in record.probes],
-        }
-        for number, record in enumerate(RECORDS, 1)
-        for fact in record.facts
-    ]
-    (made.folder / "records.json").write_text(json.dumps(content), "utf-8")
-    return made
-
-
-class TestCommand:
-    def run(self, place: Workplace, *more: object) -> Any:
-        file = place.folder / "records.json"
-        return place.run("evaluate", file, "--dataset", "counterfact", *more)
-
-    def test_a_model(self, place: Workplace) -> None:
-        ran = self.run(place, "--model", place.model, "--json", "--metrics", "score,fluency")
-        file = place.folder / "records.json"
-        records = datasets.read_records(file, "counterfact", monitor=quiet()).records
-        expected = evaluate(tiny_model(), records, ["score", "fluency"], quiet()).to_dict()
-        assert ran.json == expected | {
-            "model": str(place.model), "session": None, "edits": 0, "file": str(file),
-            "left_out": 0, "options": {},
-        }  # fmt: skip
-        ran = self.run(place, "--model", place.model, "--limit", 1, "--metrics", "efficacy")
-        assert (ran.code, ran.err) == (0, "") and "efficacy" in ran.out
-        assert ran.out.startswith("counterfact, 1 records\n")
-
-    def test_which_target_of_zsre_is_asked_for_is_said(self, place: Workplace) -> None:
-        file = place.folder / "zsre.json"
-        file.write_text(json.dumps([ZSRE]), "utf-8")
-        ask = ("evaluate", file, "--dataset", "zsre", "--model", place.model, "--limit", 1)
-        own = (*ask, "--compat", "easyedit", "--metrics", "rewrite_acc")
-        true = place.run(*own)
-        assert true.out.startswith("zsre, target=true, 1 records\n")
-        assert "EasyEdit's numbers are of target=alt" in true.err
-        alt = place.run(*own, "--option", "target=alt", "--json")
-        assert alt.json["options"] == {"target": "alt"} and alt.err == ""
-
-    def test_a_session_is_compared_with_its_unedited_model(self, place: Workplace) -> None:
-        session = place.folder / "session"
-        assert place.edit(place.facts, "--session", session).code == 0
-        names = "efficacy,locality"
-        ran = self.run(place, "--session", session, "--json", "--metrics", names)
-        assert ran.json["edits"] == 1
-        assert ran.json["metrics"]["locality"]["mean"] is not None
-        before = self.run(place, "--model", place.model, "--json", "--metrics", names)
-        assert before.json["metrics"]["locality"]["mean"] is None
-
-    def test_reference_texts(self, place: Workplace) -> None:
-        file = place.folder / "texts.json"
-        file.write_text(json.dumps({"Rome in Italy": ["Rome is the capital of Italy"]}), "utf-8")
-        own = ("--model", place.model, "--metrics", "consistency", "--json")
-        assert self.run(place, *own, "--references", file).json["metrics"]["consistency"]["n"] == 1
-
-    def test_what_cannot_be_is_refused_before_the_model_is_loaded(self, place: Workplace) -> None:
-        for words, more in (
-            ("efficiency", ("--metrics", "efficiency")),
-            ("names none", ("--metrics", " ,")),
-            ("none.json", ("--references", "none.json")),
-            ("--compat", ("--compat", "mine")),
-            ('has no option "target"', ("--option", "target=alt")),
-            ("give for example target=alt", ("--option", "target")),
-        ):
-            ran = self.run(place, "--model", "no-such-model", *more)
-            assert ran.code == 2 and words in ran.err and len(ran.err.splitlines()) == 1
-        ran = place.run("evaluate", "records.json", "--dataset", "weather", "--model", "no-such")
-        assert ran.code == 2 and "weather" in ran.err
-
-    def test_the_cards(self, place: Workplace) -> None:
-        listed = place.run("metrics", "--json").json["metrics"]
-        assert [card["name"] for card in listed] == list(metrics())
-        ran = place.run("metrics")
-        assert all(card["formula"] in ran.out and card["title"] in ran.out for card in listed)
