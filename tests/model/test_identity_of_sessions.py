@@ -1,0 +1,126 @@
+"""A session is loaded into the model that it was made of, and into no other."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from examples import FACTS, quiet, small
+from identities import edited, other_norm, others
+from tiny import tiny_model
+
+from alphaedit_core.errors import CorruptFileError, FingerprintError
+from alphaedit_core.model.identity import identity
+from alphaedit_core.model.loading import EditableModel, load_model
+from alphaedit_core.session.files import load_manifest
+from alphaedit_core.session.files import save_session as write_session
+from alphaedit_core.session.session import EditSession
+
+
+@pytest.fixture
+def kept(text: Path, tmp_path: Path) -> Path:
+    edited(text, tiny_model("llama"), 1).save(tmp_path / "kept")
+    return tmp_path / "kept"
+
+
+@others
+def test_a_session_in_another_model_of_the_same_weights_says_what_differs(
+    kept: Path, other: Callable[[], EditableModel], part: str, words: str
+) -> None:
+    model = other()
+    with pytest.raises(FingerprintError) as caught:
+        EditSession.load(kept, model)
+    assert words in str(caught.value) and "same weights" in str(caught.value)
+    assert model.holder is None and model.fingerprint == tiny_model("llama").fingerprint
+
+
+def test_what_only_rounds_otherwise_is_said_and_loaded(
+    kept: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = tiny_model("llama")
+    model.model.set_attn_implementation("eager")
+    model.model.config.a_new_field = 1
+    with caplog.at_level(logging.WARNING):
+        assert EditSession.load(kept, model).applied == 1
+    assert "attention sdpa, here eager" in caplog.text and "a_new_field" in caplog.text
+    caplog.clear()
+    assert EditSession.load(kept, tiny_model("llama")).applied == 1
+    assert not caplog.records
+
+
+def rewritten(kept: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    manifest = load_manifest(kept)
+    change(manifest)
+    session = EditSession.load(kept, tiny_model("llama"))
+    manifest.pop("entries"), manifest.pop("applied"), manifest.pop("format")
+    write_session(kept, manifest, session._entries, 1, overwrite=True)
+
+
+def test_sessions_of_earlier_versions_are_loaded(
+    kept: Path, text: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rewritten(kept, lambda manifest: manifest.pop("identity"))
+    rewritten(kept, lambda manifest: manifest["statistics"].update(recipe="of old"))
+    assert "identity" not in load_manifest(kept)
+    session = EditSession.load(kept, tiny_model("llama"))
+    session.edit(FACTS[1:2], monitor=quiet())
+    assert not caplog.records  # the statistics are the same, under another name
+    session.save(kept)
+    assert load_manifest(kept)["identity"] == identity(session.model).to_dict()
+
+
+@pytest.mark.parametrize(
+    "wrong", [None, 5, [], {}, {"places": 3}, {"configuration": "{"}, {"buffers": "[]"}]
+)
+def test_a_manifest_that_does_not_say_what_its_model_was(kept: Path, wrong: Any) -> None:
+    def spoil(manifest: dict[str, Any]) -> None:
+        small_change = isinstance(wrong, dict) and wrong
+        manifest["identity"] = manifest["identity"] | wrong if small_change else wrong
+
+    rewritten(kept, spoil)
+    with pytest.raises(CorruptFileError, match='does not say the "'):
+        EditSession.load(kept, tiny_model("llama"))
+
+
+def test_target_values_are_shared_by_equal_models_alone(cache: Path, text: Path) -> None:
+    shared: dict[str, Any] = {}
+    for model in (tiny_model("llama"), tiny_model("llama"), other_norm()):
+        session = EditSession(
+            model, hyperparameters=small(text.parent), contexts=(), targets=shared
+        )
+        session.edit(FACTS[:1], monitor=quiet())
+    assert len(shared) == 2
+
+
+def test_a_model_folder_that_has_moved(text: Path, tmp_path: Path) -> None:
+    model = tiny_model("llama")
+    for part in (model.model, model.tokenizer):
+        part.save_pretrained(tmp_path / "model")
+    session = edited(text, load_model(tmp_path / "model", "cpu", monitor=quiet()), 1)
+    session.save(tmp_path / "kept")
+    (tmp_path / "model").rename(tmp_path / "moved")
+    with pytest.raises(Exception, match=r"is not there any more; name .*--model") as caught:
+        EditSession.load(tmp_path / "kept", monitor=quiet())
+    assert str(tmp_path / "model") in str(caught.value)
+    moved = load_model(tmp_path / "moved", "cpu", monitor=quiet())
+    loaded = EditSession.load(tmp_path / "kept", moved)
+    assert loaded.weights_digest() == session.weights_digest()
+
+
+def test_a_weight_that_changed_behind_the_fingerprint_is_seen_on_load(
+    cache: Path, tmp_path: Path
+) -> None:
+    session = EditSession(tiny_model(), hyperparameters=small(tmp_path, steps=2, contexts=0))
+    session.edit(FACTS[:1], monitor=quiet())
+    session.save(tmp_path / "saved")
+    session.close()
+    other = tiny_model()
+    assert other.fingerprint == session.model.fingerprint  # taken, and remembered
+    token = other.tokenizer("Rome", add_special_tokens=False)["input_ids"][0]
+    other.model.get_input_embeddings().weight.data[token, 1:4] = 3.0
+    with pytest.raises(FingerprintError, match="belongs to"):
+        EditSession.load(tmp_path / "saved", model=other)
+    assert other.holder is None
