@@ -1,0 +1,80 @@
+"""The registry of metrics: what each says of itself, which are usual, and new ones."""
+
+from __future__ import annotations
+
+import pytest
+
+from alphaedit_core.errors import InputError
+from alphaedit_core.evaluation import metrics as metrics_module
+from alphaedit_core.evaluation.metrics import (
+    Derived,
+    Metric,
+    metric_class,
+    metrics,
+    metrics_for,
+    register,
+)
+
+
+def test_every_metric_says_what_it_is() -> None:
+    assert len(metrics()) > 20
+    for name, metric in metrics().items():
+        card = metric.card()
+        assert card["name"] == name and metric.direction in ("higher", "lower")
+        assert all(card[field] for field in ("title", "formula", "source", "unit")), name
+        if issubclass(metric, Metric):
+            assert metric.needs
+        assert metric_class(name) is metric
+    assert list(metrics())[:4] == ["efficacy", "generalisation", "specificity", "score"]
+    with pytest.raises(InputError, match="efficacy"):
+        metric_class("efficiency")
+
+
+def test_the_usual_metrics_of_each_data_set() -> None:
+    assert set(metrics_for("counterfact")) >= {
+        *("efficacy", "generalisation", "specificity", "score", "fluency", "consistency"),
+        *("efficacy_accuracy", "generalisation_accuracy", "specificity_accuracy", "said"),
+    }
+    zsre, toolkit = metrics_for("zsre"), metrics_for("zsre", "easyedit")
+    assert {"rewrite_acc", "rephrase_acc"} <= set(zsre) & set(toolkit)
+    assert "neighborhood_acc" in zsre.keys() - toolkit.keys()
+    assert "locality_acc" in toolkit.keys() - zsre.keys()
+    assert metrics_for("knowedit-wiki-recent") == metrics_for("knowedit")
+    assert {"portability", "locality", "fluency"} <= set(metrics_for("knowedit"))
+    assert {"portability_acc", "locality_acc"} <= set(metrics_for("knowedit", "easyedit"))
+    assert {"single_hops", "multi_hop", "multi_hop_tokens"} <= set(metrics_for("mquake-cf"))
+    assert {"essay_new", "essay_coupled_no_old"} <= set(metrics_for("longform"))
+    with pytest.raises(InputError, match="--metrics"):
+        metrics_for("weather")
+    with pytest.raises(InputError, match="easyedit"):
+        metrics_for("zsre", "mine")  # type: ignore[arg-type]
+
+
+def test_a_metric_that_lives_elsewhere_is_registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics_module._REGISTRY, "_known", metrics())
+
+    class Length(Derived):
+        name = "length"
+        title = "Length"
+        formula = "how long it is"
+        source = "nobody"
+        of = ("fluency",)
+
+        def combine(self, means: object) -> float:
+            return 1.0
+
+    assert register(Length) is Length and metrics()["length"] is Length
+    assert list(metrics())[-1] == "length"
+    assert register(Length) is Length
+
+    class Same(Length):
+        pass
+
+    with pytest.raises(InputError, match="exists already"):
+        register(Same)
+
+    class Nameless(Derived):
+        name = "nameless"
+
+    with pytest.raises(InputError, match="no title"):
+        register(Nameless)

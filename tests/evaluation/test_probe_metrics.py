@@ -1,0 +1,121 @@
+"""The metrics of zsRE, KnowEdit, MQuAKE and LongForm by hand."""
+
+from __future__ import annotations
+
+import pytest
+from judged_records import (
+    COUNTERFACT,
+    FACT,
+    KNOWEDIT,
+    LONGFORM,
+    MQUAKE,
+    OTHER,
+    by_correct,
+    judged,
+    made,
+)
+
+from alphaedit_core.data.records import Probe, Record
+from alphaedit_core.evaluation.metrics import Answer, Ask, Given, Guessed, Written
+
+
+def test_tokens_count_by_shares() -> None:
+    answer = by_correct(
+        {
+            f"{FACT.text} Rome": 0.5,
+            f"{FACT.paraphrases[0]} Rome": 0.25,
+            f"{FACT.paraphrases[1]} Rome": 1.0,
+            f"{OTHER.text} Japan": 1.0,
+            "Newton died in London": 0.75,
+            "Newton spoke Japanese": 0.5,
+            "Newton spoke Nihongo": 1.0,
+            "Where is it? Italy": 0.5,
+        }
+    )
+    assert judged("rewrite_acc", COUNTERFACT, answer) == 50
+    assert judged("rewrite_acc", MQUAKE, answer) == 75  # the mean of its two facts
+    assert judged("rephrase_acc", COUNTERFACT, answer) == pytest.approx(62.5)
+    assert judged("neighborhood_acc", KNOWEDIT, answer) == 75
+    assert judged("portability_acc", KNOWEDIT, answer) == 25  # the published answer alone
+    assert judged("multi_hop_tokens", MQUAKE, answer) == 25
+    assert judged("portability", KNOWEDIT, answer) == 50  # an alias of one of the two
+
+
+def test_locality_is_what_stayed() -> None:
+    """Token by token, or whole; whether it was right does not matter."""
+    record = Record(
+        "zsre",
+        "record 1",
+        (OTHER,),
+        (Probe("locality", "one", ("a b",)), Probe("locality", "two", ("c",))),
+    )
+    asks = [Guessed("one", "a b"), Guessed("two", "c")]
+    before: dict[Ask, Answer] = {asks[0]: (5, 6), asks[1]: (7,)}
+    given = Given(before=before)
+
+    def answer(ask: Ask) -> Answer:
+        return (5, 9) if ask == asks[0] else (7,)
+
+    assert made("locality_acc", given).asks(record) == asks
+    assert judged("locality_acc", record, answer, given) == 75
+    assert judged("locality", record, answer, given) == 50
+    assert judged("locality", record, lambda ask: before[ask], given) == 100
+    assert "unedited" in made("locality").lacking and made("locality").compares
+    assert judged("locality", record, answer, Given(before={})) is None
+
+
+def test_multi_hop_asks_for_any_of_the_questions_and_any_name() -> None:
+    texts = {"Where is it?": " in Paris, France", "In which land?": " In the Italian republic!"}
+
+    def answer(ask: Ask) -> str:
+        assert isinstance(ask, Written)
+        return texts[ask.prompt]
+
+    assert judged("multi_hop", MQUAKE, answer) == 100
+    texts["In which land?"] = " Italyland"
+    assert judged("multi_hop", MQUAKE, answer) == 0
+
+
+def test_single_hops_want_every_link_of_the_chain() -> None:
+    texts = {"In which city is it?": " In Roma.", "In which land is Rome?": " the Italian republic"}
+
+    def answer(ask: Ask) -> str:
+        assert isinstance(ask, Written)
+        return texts[ask.prompt]
+
+    assert judged("single_hops", MQUAKE, answer) == 100
+    texts["In which land is Rome?"] = " in France, not in Italyland"
+    assert judged("single_hops", MQUAKE, answer) == 0
+    assert made("single_hops").asks(COUNTERFACT) == []
+
+
+def test_essays() -> None:
+    texts = {
+        "Write about the Eiffel Tower": " It stands in Rome, not in Paris.",
+        "Write about Eiffel": " He was an engineer.",
+    }
+
+    def answer(ask: Ask) -> str:
+        assert isinstance(ask, Written)
+        return texts[ask.prompt]
+
+    assert judged("essay_new", LONGFORM, answer) == 100
+    assert judged("essay_no_old", LONGFORM, answer) == 0
+    assert judged("essay_coupled_new", LONGFORM, answer) == 0
+    assert judged("essay_coupled_no_old", LONGFORM, answer) == 100
+    for name in ("essay_new", "essay_coupled_no_old"):
+        assert made(name).asks(KNOWEDIT) == []
+
+
+def test_what_is_said() -> None:
+    texts = {FACT.text: " rome, of course", OTHER.text: " the land of Japan"}
+
+    def answer(ask: Ask) -> str:
+        assert isinstance(ask, Written) and ask.top_k == 1
+        return texts[ask.prompt]
+
+    assert judged("said_first", MQUAKE, answer) == 50
+    assert judged("said", MQUAKE, answer) == 100
+    chat = made("said_in_chat", Given(chat=True))
+    assert [ask.chat for ask in chat.asks(MQUAKE) if isinstance(ask, Written)] == [True, True]
+    assert "chat template" in made("said_in_chat").lacking and not chat.lacking
