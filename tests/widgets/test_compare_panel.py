@@ -1,109 +1,32 @@
-"""Before and after without a browser: what is filled, marked, rated, followed and refused."""
+"""Before and after without a browser: what is asked, marked, rated and refused."""
 
 from __future__ import annotations
 
 import re
-import threading
-from collections.abc import Iterator
-from html import unescape
 from pathlib import Path
 
 import pytest
 import torch
-from examples import CONTEXTS, FACTS, quiet, small
-from tiny import tiny_model, tiny_tokenizer
+from compare_panels import FACT, OTHER, compare_panel, edited_session, fresh, said, wait, words_of
 
 from alphaedit_core.data.facts import Fact
-from alphaedit_core.errors import Cancelled, InputError, SessionError
-from alphaedit_core.evaluation import before_after as comparison_module
+from alphaedit_core.errors import InputError
 from alphaedit_core.evaluation.before_after import (
     Answer,
     Comparison,
     HistoryPoint,
     Question,
     Ratings,
-    compare,
 )
 from alphaedit_core.evaluation.history_figure import history_html, history_svg
-from alphaedit_core.inference.completions import complete
 from alphaedit_core.inference.scoring import Score, score
 from alphaedit_core.inference.token_by_token import Sampling, TokenStep, continuation
-from alphaedit_core.progress import Monitor
-from alphaedit_core.session import outcomes
 from alphaedit_core.session.session import EditSession
 from alphaedit_widgets.compare.panel import ComparePanel
 from alphaedit_widgets.components.token_chips import Chips, chance, visible
-from alphaedit_widgets.state import State
 
-#: Its subject ends the prompt, so that even a tiny random model can be made to say it.
-FACT = Fact("Newton", "The old mechanics of {}", "Rome", "Japan")
-OTHER = FACTS[3]
-TEMPLATE = (
-    "{% for m in messages %}<s>{{ m.content }}{% endfor %}"
-    "{% if add_generation_prompt %}<s>{% endif %}"
-)
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("compare")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
-        patch.setattr(outcomes, "complete", lambda *a, **k: complete(*a, **{**k, "tokens": 2}))
-        yield folder
-
-
-@pytest.fixture(scope="module")
-def edited(place: Path) -> EditSession:
-    """Two edits, of which the first is written so that the model says it."""
-    session = fresh(place)
-    session.edit([FACT], monitor=quiet())
-    session.edit([OTHER], monitor=quiet())
-    session.restore(1)
-    assert session.history[0].result.written == 1
-    return session
-
-
-def fresh(place: Path, chat: bool = False) -> EditSession:
-    tokenizer = tiny_tokenizer(bos=True)
-    tokenizer.chat_template = TEMPLATE if chat else None
-    model = tiny_model("llama", tokenizer)
-    # A random model likes to end its texts at once.
-    tokenizer.eos_token = model.model.generation_config.eos_token_id = None
-    return EditSession(
-        model,
-        hyperparameters=small(place, layers=(1, 2), clamp_factor=5.0, ridge=0.1, steps=25),
-        contexts=CONTEXTS[:1],
-    )
-
-
-@pytest.fixture
-def panel(edited: EditSession) -> Iterator[ComparePanel]:
-    edited.restore(1)
-    made = ComparePanel(edited)
-    made.state.facts = (FACT, OTHER)
-    yield made
-    made.state.make_way()
-    # Else it would follow the session, and ask the model, until it is collected as garbage.
-    edited._watchers.clear()
-    edited.restore(1)
-
-
-def wait(state: State) -> None:
-    """Until nothing runs any more."""
-    while state.busy:
-        assert state.job is not None and state.job.wait(20)
-
-
-def words_of(html: str) -> str:
-    return unescape(re.sub(r"<[^>]+>", "", html))
-
-
-def said(html: str, testid: str) -> str:
-    found = re.search(rf'data-testid="{testid}"[^>]*>([^<]*)<', html)
-    assert found, f"{testid} is not there"
-    return unescape(found[1])
-
+edited = pytest.fixture(edited_session, scope="module")
+panel = pytest.fixture(compare_panel)
 
 # -- asking ----------------------------------------------------------------------------------------
 
@@ -234,221 +157,6 @@ def test_a_button_does_what_the_method_does(panel: ComparePanel) -> None:
     panel.history_button.click()
     wait(panel.state)
     assert len(panel.history) == 2
-
-
-# -- filling by itself -----------------------------------------------------------------------------
-
-
-def test_after_an_edit_both_columns_fill_by_themselves(place: Path) -> None:
-    session = fresh(place)
-    state = State(session)
-    state.facts = (FACT, OTHER)
-    panel = ComparePanel(state)
-    panel.opened()
-    assert not state.busy and not panel.after  # nothing has changed, so nothing is asked
-    state.start(
-        "edit",
-        lambda monitor: session.edit([FACT], monitor=monitor),
-        lambda _: state.touch(),
-        block=True,
-    )
-    wait(state)
-    assert panel.comparison is not None
-    assert (panel.comparison.before.number, panel.comparison.after.number) == (0, 1)
-    assert panel.after == continuation(session.model, FACT.text, 12)
-    session.undo()
-    state.touch()
-    wait(state)
-    assert panel.comparison.after.number == 0 and panel.before == panel.after
-    assert state.failure is None
-
-
-def test_a_panel_that_has_not_been_shown_waits_until_it_is(edited: EditSession) -> None:
-    panel = ComparePanel(edited)
-    panel.state.facts = (FACT, OTHER)
-    edited.restore(2)
-    panel.state.touch()
-    assert not panel.state.busy and panel.comparison is None
-    panel.opened()
-    wait(panel.state)
-    assert panel.comparison is not None and panel.comparison.after.number == 2
-    edited.restore(1)
-
-
-def test_another_reference_changes_heading_and_changes(panel: ComparePanel) -> None:
-    panel.compare(block=True)
-    change = said(panel._ratings.value, "delta-new")
-    panel.state.reference = 2
-    wait(panel.state)
-    assert words_of(panel.columns[0].heading.value) == "Before: 2"
-    assert said(panel._ratings.value, "delta-new") != change
-    panel.session.rename(2, "the <b>capital</b>")
-    panel.state.touch()
-    wait(panel.state)
-    assert words_of(panel.columns[0].heading.value) == "Before: 2 the <b>capital</b>"
-    panel.session.rename(2, "")
-
-
-def test_filling_makes_way_for_a_job_and_for_a_cell(
-    panel: ComparePanel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whatever is wanted next has the model at once; the columns follow afterwards."""
-    panel.compare(block=True)
-    entered = threading.Event()
-    real = comparison_module.continuation
-
-    def slow(*args: object, monitor: Monitor, **kwargs: object) -> list[TokenStep]:
-        entered.set()
-        while True:  # until it is stopped
-            monitor.check()
-
-    monkeypatch.setattr(comparison_module, "continuation", slow)
-    digest = panel.session.weights_digest()
-    panel.state.reference = 2
-    assert entered.wait(5) and panel.state.busy and not panel.state.engaged
-    assert not panel.compare_button.disabled
-    for number in (2, 1):
-        entered.clear()
-        panel.session.restore(number)  # as a cell would, without asking the panel
-        assert entered.wait(5)  # it is filled anew …
-    assert panel.session.weights_digest() == digest  # … and left for later
-    wait(panel.state)
-    assert panel.comparison is not None and panel.comparison.before.number == 0
-    assert "follow" in panel._standing.value and panel.state.failure is None
-
-    entered.clear()
-    panel.state.touch()
-    assert entered.wait(5)
-    monkeypatch.setattr(comparison_module, "continuation", real)
-    panel.state.start("other work", lambda _: None, block=True)
-    wait(panel.state)
-    assert panel.comparison.before.number == 2 and panel._standing.value == ""
-
-
-def test_what_fails_by_itself_is_told_once(
-    panel: ComparePanel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    panel.compare(block=True)
-    calls: list[int] = []
-
-    def broken(*args: object, **kwargs: object) -> None:
-        calls.append(1)
-        raise ValueError("of no use")
-
-    monkeypatch.setattr(comparison_module, "continuation", broken)
-    panel.state.reference = 2
-    wait(panel.state)
-    assert panel.state.failure is not None and panel.state.failure.message == "of no use"
-    assert len(calls) == 1
-    assert panel.session.weights_digest() == panel.session.history[0].digest
-
-
-def test_cancel_leaves_weights_and_columns(
-    panel: ComparePanel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    panel.compare(block=True)
-    shown, digest = panel.comparison, panel.session.weights_digest()
-    panel.prompt = "Rome is"
-
-    def cancelled(*args: object, monitor: Monitor, **kwargs: object) -> None:
-        panel.state.cancel()
-        monitor.check()
-
-    monkeypatch.setattr(comparison_module, "continuation", cancelled)
-    with pytest.raises(Cancelled):
-        panel.compare(block=True)
-    assert panel.comparison is shown and panel.session.weights_digest() == digest
-
-
-def test_only_work_that_can_be_stopped_is_stopped(edited: EditSession) -> None:
-    model = edited.model
-    entered, stop = threading.Event(), threading.Event()
-
-    def hold(stoppable: bool) -> None:
-        with model.in_use(stop.set if stoppable else None), model.in_use():
-            entered.set()
-            stop.wait(5)
-
-    for stoppable in (True, False):
-        entered.clear(), stop.clear()
-        thread = threading.Thread(target=hold, args=(stoppable,))
-        thread.start()
-        assert entered.wait(5)
-        if stoppable:
-            with model.in_use():
-                assert stop.is_set()
-        else:
-            with pytest.raises(SessionError, match="busy"), model.in_use():
-                pass
-        stop.set()
-        thread.join(5)
-
-
-def test_answers_of_equal_weights_are_used_again(
-    edited: EditSession, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    question = Question(FACT.text, 3, new=FACT.target)
-    first = compare(edited, question, 0, monitor=quiet())
-    known = [(question, first.before), (question, first.after)]
-    monkeypatch.setattr(comparison_module, "continuation", None)  # would fail if it were called
-    again = compare(edited, question, 1, known, quiet())
-    assert again.before == again.after == first.after
-    with pytest.raises(TypeError):
-        compare(edited, Question(FACT.text, 4), 0, known, quiet())
-
-
-# -- chat ------------------------------------------------------------------------------------------
-
-
-def test_chat_is_offered_where_the_tokenizer_has_a_template(panel: ComparePanel) -> None:
-    assert panel.settings._chat.layout.display == "none" and not panel.chat
-    with pytest.raises(InputError, match="no chat template"):
-        panel.chat = True
-
-
-def test_a_fact_right_as_text_and_wrong_in_chat_is_shown_as_such(place: Path) -> None:
-    session = fresh(place, chat=True)
-    panel = ComparePanel(session)
-    panel.state.facts = (FACT, OTHER)
-    assert panel.settings._chat.layout.display == ""
-    session.edit([FACT], monitor=quiet())
-    panel.compare(block=True)
-    assert panel._chat_check.value == ""
-    panel.chat = True
-    panel.compare(block=True)
-    found = panel.comparison
-    assert found is not None and found.after.ratings.as_text is not None
-    assert found.after.ratings.as_text.exact and found.after.ratings.new is not None
-    ids = session.model.tokenizer(f"<s>{FACT.text}<s>", add_special_tokens=False)["input_ids"]
-    assert panel.after == continuation(session.model, ids, 12)
-    words = said(panel._chat_check.value, "chat-check")
-    assert words.startswith("as text: new target is the first choice; in chat: it is")
-    wrong = not (found.after.ratings.new.exact or found.after.names(FACT.target))
-    assert ("it is not, and the answer does not name it" in words) == wrong
-    assert ("ae-warning" in panel._chat_check.value) == wrong
-
-
-@pytest.mark.parametrize(
-    ("exact", "text", "ending", "look"),
-    [
-        (True, "Rome", "in chat: it is", "ae-ok"),
-        (False, "It is in ROME.", "it is not, but the answer names it", "ae-ok"),
-        (False, "in Romeo", "it is not, and the answer does not name it", "ae-warning"),
-    ],
-)
-def test_words_about_chat(
-    panel: ComparePanel, exact: bool, text: str, ending: str, look: str
-) -> None:
-    answer = Answer(
-        1,
-        "d",
-        (TokenStep(1, text, 0.5, 1),),
-        Ratings(Score(1.0, 0.4, exact, 1), None, Score(0.1, 0.9, True, 1)),
-    )
-    question = Question("x", 1, chat=True, new="Rome", old=None)
-    panel._show(Comparison(question, answer, answer), panel._now())
-    assert said(panel._chat_check.value, "chat-check").endswith(ending)
-    assert look in panel._chat_check.value
 
 
 # -- through the history ---------------------------------------------------------------------------

@@ -1,0 +1,23 @@
+"""What the tests of widgets share: a folder with a cache."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from alphaedit_core.inference.completions import complete
+from alphaedit_core.session import session as session_module
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with a cache that the tests of one file share; completions there are short."""
+    folder = tmp_path_factory.mktemp("widgets")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
+        patch.setattr(
+            session_module, "complete", lambda *a, **k: complete(*a, **{**k, "tokens": 2})
+        )
+        yield folder
