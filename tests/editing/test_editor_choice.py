@@ -1,0 +1,99 @@
+"""Which editors there are, what they say of themselves, and choices that are refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from editor_sessions import ALL
+from examples import small
+from tiny import tiny_model
+
+from alphaedit_core.editing.editors import editor_class, editors, register
+from alphaedit_core.errors import InputError
+from alphaedit_core.session.session import EditSession, default_hyperparameters
+
+
+def test_the_cards_say_where_an_editor_departs_from_what_was_released() -> None:
+    said = {name: " ".join(editor.departures) for name, editor in editors().items()}
+    for name, words in {
+        "ft": ("64 facts", "last position"),
+        "ft-l": ("64 facts", "last position"),
+        "pmet": ("a tenth", "KL term is at most 0.01"),
+        "emmet": ("weight on C", "10,000 and 100,000", "a single fact"),
+        "rome": ("Llama-3", "20"),
+        "r-rome": ("Llama-3", "20"),
+        "rect": ("0.4",),
+        "rect-by-layer": ("at the end",),
+    }.items():
+        assert all(word in said[name] for word in words), (name, said[name])
+
+
+def test_all_editors_of_the_paper_are_there() -> None:
+    assert ALL == [
+        "alphaedit", "memit", "pmet", "emmet", "rome", "r-rome", "rect", "rect-by-layer",
+        "rect-rome", "prune", "ft", "ft-l",
+    ]  # fmt: skip
+    for editor in editors().values():
+        assert len(editor.about) > 20 and editor.about.endswith(".") and editor.source
+    assert [n for n, e in editors().items() if e.projection] == ["alphaedit"]
+    assert [n for n, e in editors().items() if e.previous_keys] == ["alphaedit"]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_published_method_is_the_default(name: str) -> None:
+    model = tiny_model("llama")
+    hp = default_hyperparameters(model, name)
+    editor = editor_class(name)
+    assert hp.editor == EditSession(model, name).editor == name
+    assert hp.projection is editor.projection and hp.previous_keys is bool(editor.previous_keys)
+    assert len(hp.layers) == 1 or not editor.preset
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"editor": "nope"}, 'editor "nope" does not exist; give one of alphaedit, memit'),
+        ({"editor": "rome", "previous_keys": True}, "previous_keys means nothing for the editor"),
+        ({"editor": "rome", "previous_keys": False}, "rome writes into one layer, not [0, 1]"),
+        (
+            {"editor": "rome", "previous_keys": False, "layers": [1], "layer_lambda_factors": [2]},
+            "layer_lambda_factors mean nothing for the editor rome, which has no lambda",
+        ),
+        (
+            {"editor": "ft", "previous_keys": False},
+            "ft writes into one layer, not [0, 1]; give one",
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused_by_name(
+    place: Path, change: dict[str, Any], message: str
+) -> None:
+    hp = small(place).replace(**change)
+    for make in (
+        lambda: EditSession(tiny_model("llama"), hyperparameters=hp),
+        lambda: setattr(EditSession(tiny_model("llama")), "hyperparameters", hp),
+    ):
+        with pytest.raises(InputError) as refused:
+            make()
+        assert message in str(refused.value)
+
+
+def test_an_editor_that_contradicts_the_hyperparameters_is_refused(place: Path) -> None:
+    with pytest.raises(InputError, match='editor "memit" is not the hyperparameters'):
+        EditSession(tiny_model("llama"), "memit", small(place))
+
+
+def test_two_editors_of_one_name_are_refused() -> None:
+    class Other(editor_class("memit")):  # type: ignore[misc]
+        name = "memit"
+
+    with pytest.raises(InputError, match="exists already"):
+        register(Other)
+
+    class Nameless(editor_class("memit")):  # type: ignore[misc]
+        name = None
+
+    with pytest.raises(InputError, match="has no name"):
+        register(Nameless)
