@@ -1,0 +1,103 @@
+"""Plans, records, folders and models that an experiment refuses."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from examples import FACTS, quiet, small
+from kept_experiments import METRICS
+from tiny import prose
+
+from alphaedit_core.data.datasets import Records, read_records
+from alphaedit_core.errors import CorruptFileError, InputError, SessionError
+from alphaedit_core.experiments.runner import (
+    Findings,
+    Plan,
+    Probes,
+    load_experiment,
+    run_experiment,
+)
+from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.session.session import EditSession
+
+
+def test_another_plan_or_other_records_are_refused_by_name(
+    whole: Findings, model: EditableModel, file: Path, place: Path
+) -> None:
+    records, plan = read_records(file, "counterfact"), whole.plan
+    for changed, word in (
+        (Plan(plan.methods, 4, 2, 2, METRICS), "batch_size"),
+        (Plan(plan.methods, 4, 1, 1, METRICS), "evaluate_every"),
+        (Plan(plan.methods[:1], 4, 1, 2, METRICS), "methods"),
+    ):
+        with pytest.raises(InputError, match=f"another {word} of its plan"):
+            run_experiment(model, records, changed, whole.folder, monitor=quiet())
+    shorter = Records(records.dataset, records.source, records.records[:3], [])
+    with pytest.raises(InputError, match="another names of its records"):
+        run_experiment(model, shorter, plan, whole.folder, monitor=quiet())
+    drift = whole.manifest["probes"]["drift"]
+    for probes, word in ((Probes(prose(900), drift=drift), "text"), (Probes(), "drift")):
+        with pytest.raises(InputError, match=f"another {word} of its probes"):
+            run_experiment(model, records, plan, whole.folder, probes, quiet())
+    assert load_experiment(whole.folder).points == whole.points
+
+
+def test_a_folder_of_something_else_is_refused(
+    model: EditableModel, file: Path, place: Path
+) -> None:
+    folder = place / "foreign"
+    folder.mkdir()
+    (folder / "mine.txt").write_text("mine")
+    plan = Plan((small(place),), 2, 2, metrics=("efficacy",))
+    with pytest.raises(InputError, match="exists and is none"):
+        run_experiment(model, read_records(file, "counterfact"), plan, folder, monitor=quiet())
+    assert [path.name for path in folder.iterdir()] == ["mine.txt"]
+    with pytest.raises(InputError, match="holds none"):
+        load_experiment(folder)
+
+
+def test_a_damaged_file_is_named(whole: Findings, tmp_path: Path) -> None:
+    for name, damage, words in (
+        ("points.jsonl", b"\xff\n", "points.jsonl: line 1 is damaged"),
+        ("experiment.json", b'{"format": "alphaedit experiment 1"}', "plan is missing"),
+        ("experiment.json", b"\xff", "not UTF-8"),
+    ):
+        folder = tmp_path / words.split()[0]
+        shutil.copytree(whole.folder, folder, dirs_exist_ok=True)
+        (folder / name).write_bytes(damage)
+        with pytest.raises(CorruptFileError, match=words):
+            load_experiment(folder)
+
+
+def test_a_model_that_holds_edits_is_refused(model: EditableModel, file: Path, place: Path) -> None:
+    session = EditSession(model, hyperparameters=small(place))
+    session.edit(FACTS[:1], monitor=quiet())
+    digest, plan = session.weights_digest(), Plan((small(place),), 2, 2, metrics=("efficacy",))
+    with pytest.raises(SessionError, match="1 edits of another session"):
+        run_experiment(
+            model, read_records(file, "counterfact"), plan, place / "held", None, quiet()
+        )
+    assert session.weights_digest() == digest and not (place / "held").exists()
+    session.close()
+
+
+def test_what_cannot_be_run_is_refused(place: Path) -> None:
+    hp = small(place)
+    with pytest.raises(InputError, match="no editor is named"):
+        Plan(())
+    with pytest.raises(InputError, match="named twice"):
+        Plan((hp, hp))
+    with pytest.raises(InputError, match="evaluate_every 30 is not a multiple of batch_size 20"):
+        Plan((hp,), 100, 20, 30)
+    with pytest.raises(InputError, match="edits 0 is not a whole number above 0"):
+        Plan((hp,), 0)
+    other = hp.replace(ridge=3.0, layer_lambda_factors="1,2")
+    assert Plan((hp, other, hp.replace(editor="memit"))).names() == [
+        f"{hp.method}, ridge 10, layer_lambda_factors none",
+        f"{hp.method}, ridge 3, layer_lambda_factors 1,2",
+        hp.replace(editor="memit").method,
+    ]
+    renamed = hp.replace(origin="elsewhere")
+    assert Plan((hp, renamed)).names() == [f"{hp.method} (1)", f"{hp.method} (2)"]
