@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from pages import ARGS, CHROMIUM, Lab, Page
+from workbench_page import SETUP
 
 
 @pytest.fixture(scope="session")
@@ -40,3 +41,15 @@ def notebook(lab: Lab, browser: Any) -> Iterator[Page]:
     context = browser.new_context(viewport={"width": 1280, "height": 1000}, accept_downloads=True)
     yield Page(context.new_page(), lab)
     context.close()
+
+
+@pytest.fixture(scope="module")
+def wb(notebook: Page, request: pytest.FixtureRequest) -> Page:
+    """The workbench, shown in a notebook of the file's name, and so in a kernel of its own."""
+    name = f"{request.path.stem}.ipynb"
+    notebook.write(name, SETUP, "wb")
+    notebook.open(name)
+    notebook.command("application:toggle-left-area")
+    notebook.run_all()
+    notebook.page.get_by_label("Subject 1", exact=True).first.wait_for(timeout=120_000)
+    return notebook
