@@ -22,5 +22,5 @@ def unloadable(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> Workplace:
         raise AssertionError("the model was loaded before the input was checked")
 
     monkeypatch.setattr("alphaedit_core.model.loading.load_model", load)
-    monkeypatch.setattr("alphaedit_core.session.session.load_model", load)
+    monkeypatch.setattr("alphaedit_core.session.model_check.load_model", load)
     return place

@@ -20,7 +20,8 @@ from alphaedit_core.cli import main, output
 from alphaedit_core.editing.editors import editors
 from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.inference.completions import complete
-from alphaedit_core.model.loading import EditableModel, load_model
+from alphaedit_core.model.editable_model import EditableModel
+from alphaedit_core.model.loading import load_model
 from alphaedit_core.session.session import EditSession
 
 

@@ -113,7 +113,7 @@ class TestSessions:
         def load(*_: object, **__: object) -> None:
             raise AssertionError("loaded")
 
-        monkeypatch.setattr("alphaedit_core.session.session.load_model", load)
+        monkeypatch.setattr("alphaedit_core.session.model_check.load_model", load)
         line = refused(place, "edit", place.facts, "--session", session, *more)
         assert line.startswith(f"session {session}: ")
         assert "leave " in line

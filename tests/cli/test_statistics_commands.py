@@ -9,7 +9,7 @@ import pytest
 from commands import Workplace
 
 from alphaedit_core.cli import main
-from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.editable_model import EditableModel
 
 
 class TestStatistics:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from word_model import WORDS, word_model
 
-from alphaedit_core.corpora.sources import ModelSamples
+from alphaedit_core.corpora.model_samples import ModelSamples
 from alphaedit_core.errors import InputError
 
 

@@ -9,14 +9,9 @@ from pathlib import Path
 import pytest
 from word_model import word_model
 
-from alphaedit_core.corpora.sources import (
-    HuggingFaceText,
-    ModelSamples,
-    TextFile,
-    TextSource,
-    WikipediaSample,
-    open_text,
-)
+from alphaedit_core.corpora.hub import HuggingFaceText
+from alphaedit_core.corpora.model_samples import ModelSamples
+from alphaedit_core.corpora.sources import TextFile, TextSource, WikipediaSample, open_text
 from alphaedit_core.errors import InputError
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from alphaedit_core.corpora.sources import HuggingFaceText
+from alphaedit_core.corpora.hub import HuggingFaceText
 from alphaedit_core.errors import FetchError, InputError
 
 

@@ -20,7 +20,7 @@ from alphaedit_core.covariance.collect import (
     window_length,
 )
 from alphaedit_core.errors import InputError
-from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.editable_model import EditableModel
 
 
 def plain_moment(model: EditableModel, windows: list[list[int]], layer: int) -> Tensor:

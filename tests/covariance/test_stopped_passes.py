@@ -83,7 +83,7 @@ def test_an_interrupt_amid_a_chunk_counts_nothing_twice(
 CHILD = """
 import sys, time
 from tiny import tiny_model
-from alphaedit_core import statistics
+from alphaedit_core.covariance import collect as statistics
 from alphaedit_core.progress import Monitor
 statistics.CHECKPOINT_SECONDS = 0.0
 slowly = Monitor(lambda stage, closed: time.sleep(0.1))

@@ -20,18 +20,20 @@ from hostile_texts import EVIL, EVIL_NAME, Parsed, assert_tame, squeezed
 import alphaedit_core
 from alphaedit_core.data.facts import Fact, facts_table_html
 from alphaedit_core.display.escaping import escape, in_figure, markdown, markdown_code, python_text
+from alphaedit_core.display.tables import html_table
 from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.evaluation.counterfact_scores import Measures
 from alphaedit_core.evaluation.evaluate import Evaluation, Measured
 from alphaedit_core.evaluation.metrics import metric_class
 from alphaedit_core.experiments.editor_comparison import Contest, Rival
+from alphaedit_core.experiments.plan import Plan
 from alphaedit_core.experiments.report import experiment_html
-from alphaedit_core.experiments.runner import Findings, Plan, Point
+from alphaedit_core.experiments.results import Findings, Point
 from alphaedit_core.export import hugging_face as export
 from alphaedit_core.export.session_report import model_card, report_html
 from alphaedit_core.nullspace.spectrum import Spectrum
 from alphaedit_core.session.history import History
-from alphaedit_core.session.results import EditResult, html_table
+from alphaedit_core.session.results import EditResult
 from alphaedit_core.session.session import EditSession
 from alphaedit_core.side_effects.ability import Ability, TaskAbility
 from alphaedit_core.side_effects.hidden_states import HiddenDrift

@@ -10,9 +10,10 @@ from editor_sessions import ALL
 from examples import small
 from tiny import tiny_model
 
+from alphaedit_core.editing.defaults import default_hyperparameters
 from alphaedit_core.editing.editors import editor_class, editors, register
 from alphaedit_core.errors import InputError
-from alphaedit_core.session.session import EditSession, default_hyperparameters
+from alphaedit_core.session.session import EditSession
 
 
 def test_the_cards_say_where_an_editor_departs_from_what_was_released() -> None:

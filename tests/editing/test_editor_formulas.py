@@ -16,7 +16,7 @@ from alphaedit_core.editing.closed_form import EarlierKeys
 from alphaedit_core.editing.editors import Work, editor_class
 from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.editing.weight_updates import Dense, LowRank, Pruned, Sparse, pruned_sum
-from alphaedit_core.nullspace.spectrum import InverseMoment, Projector
+from alphaedit_core.nullspace.projectors import InverseMoment, Projector
 
 HP = HyperParameters(
     layers=(0,), ridge=2.0, covariance_weight=3.0, emmet_weight=0.4, kept_share=0.3

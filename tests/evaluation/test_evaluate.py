@@ -23,7 +23,7 @@ from alphaedit_core.evaluation.metrics.fluency import variety
 from alphaedit_core.inference.batch_generation import write
 from alphaedit_core.inference.matching import begins, mentions
 from alphaedit_core.inference.scoring import rate
-from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.tokenization import encode, target_ids
 from alphaedit_core.progress import Monitor
 

@@ -13,11 +13,11 @@ from kept_experiments import MOMENTS
 from killed_experiments import run_here
 from tiny import tiny_model
 
-from alphaedit_core.experiments.runner import Findings
+from alphaedit_core.experiments.results import Findings
 from alphaedit_core.inference.completions import complete
-from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.progress import Monitor, Stage
-from alphaedit_core.session import session as session_module
+from alphaedit_core.session import outcomes
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("experiments")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
-        patch.setattr(session_module, "complete", partial(complete, tokens=2))
+        patch.setattr(outcomes, "complete", partial(complete, tokens=2))
         yield folder
 
 

@@ -16,14 +16,11 @@ from tiny import tiny_model
 from alphaedit_core.data.datasets import read_records
 from alphaedit_core.errors import Cancelled, CorruptFileError
 from alphaedit_core.experiments.files import write_manifest
-from alphaedit_core.experiments.runner import (
-    Findings,
-    Plan,
-    load_experiment,
-    run_experiment,
-    session_folder,
-)
-from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.experiments.folder import load_experiment, session_folder
+from alphaedit_core.experiments.plan import Plan
+from alphaedit_core.experiments.results import Findings
+from alphaedit_core.experiments.runner import run_experiment
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.progress import Monitor, Stage
 from alphaedit_core.session.session import EditSession
 from alphaedit_core.storage.temporary import temporary_name

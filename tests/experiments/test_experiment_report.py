@@ -10,8 +10,8 @@ from html import escape
 from kept_experiments import METRICS
 
 from alphaedit_core.experiments.paper_results import COLUMNS, published
-from alphaedit_core.experiments.report import experiment_html, paper_table
-from alphaedit_core.experiments.runner import Findings, save_report
+from alphaedit_core.experiments.report import experiment_html, save_report
+from alphaedit_core.experiments.results import Findings, paper_table
 from alphaedit_core.side_effects.baseline import DRIFTS
 
 

@@ -12,14 +12,11 @@ from tiny import prose
 
 from alphaedit_core.data.datasets import Records, read_records
 from alphaedit_core.errors import CorruptFileError, InputError, SessionError
-from alphaedit_core.experiments.runner import (
-    Findings,
-    Plan,
-    Probes,
-    load_experiment,
-    run_experiment,
-)
-from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.experiments.folder import load_experiment
+from alphaedit_core.experiments.plan import Plan, Probes
+from alphaedit_core.experiments.results import Findings
+from alphaedit_core.experiments.runner import run_experiment
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.session.session import EditSession
 
 

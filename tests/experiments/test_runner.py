@@ -18,19 +18,13 @@ from alphaedit_core.data.records import Record
 from alphaedit_core.data.reference_texts import References
 from alphaedit_core.errors import DivergedError, InputError
 from alphaedit_core.evaluation.evaluate import evaluate
-from alphaedit_core.experiments.report import whole_table
-from alphaedit_core.experiments.runner import (
-    Findings,
-    Plan,
-    Probes,
-    batched,
-    load_experiment,
-    run_experiment,
-    save_report,
-    session_folder,
-)
+from alphaedit_core.experiments.folder import load_experiment, session_folder
+from alphaedit_core.experiments.plan import Plan, Probes, batched
+from alphaedit_core.experiments.report import save_report
+from alphaedit_core.experiments.results import Findings, whole_table
+from alphaedit_core.experiments.runner import run_experiment
 from alphaedit_core.inference.scoring import perplexity
-from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session.session import EditSession
 from alphaedit_core.side_effects.drift import measure

@@ -11,7 +11,7 @@ from tiny import tiny_model, tiny_tokenizer
 
 from alphaedit_core.covariance.collect import collect_statistics
 from alphaedit_core.covariance.files import KeyStatistics
-from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.session.session import EditSession
 
 #: Those that statistics are collected of.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from alphaedit_core.experiments.runner import Point
+from alphaedit_core.experiments.results import Point
 
 #: Those that the experiment measures.
 METRICS = ("efficacy", "generalisation", "efficacy_accuracy")

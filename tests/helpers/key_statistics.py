@@ -10,7 +10,7 @@ from tiny import WINDOW
 from alphaedit_core.covariance import collect as statistics
 from alphaedit_core.covariance.collect import collect_statistics
 from alphaedit_core.covariance.files import KeyStatistics
-from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.progress import Monitor
 
 #: Tokens of a tiny model that are read at once.

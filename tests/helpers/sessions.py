@@ -11,7 +11,7 @@ from examples import CONTEXTS, FACTS, quiet, small
 from tiny import tiny_model
 
 from alphaedit_core.data.facts import Fact
-from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.session.session import EditSession
 
 A, B, C = FACTS[:1], FACTS[1:3], FACTS[3:]
@@ -47,8 +47,8 @@ def same(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
 
 def keys_of(session: EditSession) -> list[tuple[str, torch.Tensor]]:
     """Everything that later edits know of earlier ones."""
-    session._prepared(quiet())
-    memory = session._memory
+    session._prepare(quiet())
+    memory = session._runner.memory
     assert memory is not None
     names = [fact.id for fact in memory.facts]
     state = [("facts", torch.tensor([int(name, 16) for name in names]))]

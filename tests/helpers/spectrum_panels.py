@@ -13,7 +13,8 @@ import pytest
 from examples import CONTEXTS, small
 from tiny import tiny_model
 
-from alphaedit_core.nullspace.spectrum import Spectrum, Threshold
+from alphaedit_core.nullspace.spectrum import Spectrum
+from alphaedit_core.nullspace.thresholds import Threshold
 from alphaedit_core.session.session import EditSession
 from alphaedit_widgets.spectrum.panel import SpectrumPanel
 from alphaedit_widgets.state import State

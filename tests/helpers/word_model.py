@@ -6,7 +6,8 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from alphaedit_core.model.loading import EditableModel, wrap
+from alphaedit_core.model.editable_model import EditableModel
+from alphaedit_core.model.loading import wrap
 
 #: Its vocabulary.
 WORDS = ["<s>", "</s>", *(f"w{n}" for n in range(30))]

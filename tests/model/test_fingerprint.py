@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from tiny import tiny_model
 
-from alphaedit_core.model.loading import fingerprint
+from alphaedit_core.model.fingerprints import fingerprint
 
 
 def test_the_fingerprint_is_of_every_weight() -> None:

@@ -15,8 +15,9 @@ from refused_models import quiet, refused
 from tiny import tiny_model
 
 from alphaedit_core.errors import Cancelled
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.identity import identity
-from alphaedit_core.model.loading import EditableModel, load_model
+from alphaedit_core.model.loading import load_model
 from alphaedit_core.progress import Monitor
 from alphaedit_core.storage.downloads import SMOLLM2, is_cached
 

@@ -14,14 +14,15 @@ from examples import FACTS, quiet, small
 from identities import LAYERS, apart, collect, others, same
 from tiny import HIDDEN, tiny_model, tiny_tokenizer
 
-from alphaedit_core.corpora.sources import ModelSamples
+from alphaedit_core.corpora.model_samples import ModelSamples
 from alphaedit_core.covariance.collect import cached_checksums
 from alphaedit_core.covariance.files import export_statistics
 from alphaedit_core.covariance.importing import import_statistics
 from alphaedit_core.editing.context_prefixes import own_contexts, sample_contexts
 from alphaedit_core.errors import FingerprintError
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.identity import Identity, identity, precision
-from alphaedit_core.model.loading import EditableModel, load_model
+from alphaedit_core.model.loading import load_model
 from alphaedit_core.session.session import EditSession
 
 

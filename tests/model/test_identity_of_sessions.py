@@ -13,8 +13,9 @@ from identities import edited, other_norm, others
 from tiny import tiny_model
 
 from alphaedit_core.errors import CorruptFileError, FingerprintError
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.identity import identity
-from alphaedit_core.model.loading import EditableModel, load_model
+from alphaedit_core.model.loading import load_model
 from alphaedit_core.session.files import load_manifest
 from alphaedit_core.session.files import save_session as write_session
 from alphaedit_core.session.session import EditSession

@@ -11,12 +11,12 @@ from examples import FACTS, quiet, small
 from identities import LAYERS, collect, edited, same
 from tiny import tiny_model
 
-from alphaedit_core.corpora.sources import ModelSamples
+from alphaedit_core.corpora.model_samples import ModelSamples
 from alphaedit_core.covariance.collect import collect_statistics
 from alphaedit_core.editing.context_prefixes import own_contexts, sample_contexts
 from alphaedit_core.errors import SessionError
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.identity import identity
-from alphaedit_core.model.loading import EditableModel
 from alphaedit_core.session.session import EditSession
 
 

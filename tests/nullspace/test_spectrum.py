@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from alphaedit_core.covariance.files import KeyStatistics, LayerStatistics, Recipe
 from alphaedit_core.errors import CorruptFileError, InputError
 from alphaedit_core.model.identity import Identity
+from alphaedit_core.nullspace import eigendecomposition
 from alphaedit_core.nullspace.eigendecomposition import spectra, spectrum
-from alphaedit_core.nullspace.eigendecomposition import spectrum as nullspace
 from alphaedit_core.nullspace.files import save_spectrum
 from alphaedit_core.nullspace.projectors import Projector
 from alphaedit_core.nullspace.spectrum import Spectrum
@@ -271,7 +271,7 @@ def test_a_damaged_file_is_made_again(
         "something else": b"not a tensor in sight",
     }
     file.write_bytes(contents[damage])
-    with caplog.at_level(logging.WARNING, nullspace.__name__):
+    with caplog.at_level(logging.WARNING, eigendecomposition.__name__):
         again = spectrum(stats, 3)
     assert "made again" in caplog.text and str(file) in caplog.text
     assert np.array_equal(again.eigenvalues, first.eigenvalues)

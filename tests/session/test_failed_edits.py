@@ -16,6 +16,7 @@ from alphaedit_core.editing import closed_form
 from alphaedit_core.editing.edited_weights import EditedWeights
 from alphaedit_core.errors import Cancelled, InputError, SessionError
 from alphaedit_core.progress import Monitor
+from alphaedit_core.session import edit_runner
 from alphaedit_core.session import session as session_module
 from alphaedit_core.session.session import EditSession
 
@@ -80,8 +81,8 @@ def test_a_cancelled_edit_changes_nothing(place: Path, layout: str, dtype: torch
 @pytest.mark.parametrize(
     ("owner", "name", "call", "error"),
     [
-        (session_module, "write_batch", 1, Failure),
-        (session_module, "write_batch", 2, KeyboardInterrupt),
+        (edit_runner, "write_batch", 1, Failure),
+        (edit_runner, "write_batch", 2, KeyboardInterrupt),
         (EditedWeights, "add", 1, Failure),
         (EditedWeights, "add", 2, KeyboardInterrupt),
         (EditedWeights, "add", 4, torch.OutOfMemoryError),

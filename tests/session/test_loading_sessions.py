@@ -104,10 +104,10 @@ def as_rect(folder: Path) -> None:
 
 
 def held(session: EditSession) -> list[Fact]:
-    session._prepared(quiet())
-    assert session._memory is not None
-    assert session._memory.facts == facts_in_model(session)
-    return session._memory.facts
+    session._prepare(quiet())
+    assert session._runner.memory is not None
+    assert session._runner.memory.facts == facts_in_model(session)
+    return session._runner.memory.facts
 
 
 @both

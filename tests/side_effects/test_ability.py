@@ -17,7 +17,7 @@ from tiny import WINDOW, tiny_model
 
 from alphaedit_core.errors import Cancelled, InputError
 from alphaedit_core.inference.scoring import rate
-from alphaedit_core.model.loading import EditableModel
+from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.tokenization import encode, target_ids
 from alphaedit_core.progress import Monitor
 from alphaedit_core.side_effects import ability as ability_module

@@ -17,7 +17,7 @@ from tiny import tiny_model
 from alphaedit_core.errors import Cancelled, SessionError
 from alphaedit_core.inference.completions import complete
 from alphaedit_core.progress import Monitor
-from alphaedit_core.session import session as session_module
+from alphaedit_core.session import outcomes
 from alphaedit_core.session.session import EditSession
 from alphaedit_core.side_effects.ability import ability_of_states, measure_ability
 from alphaedit_core.side_effects.ability_tasks import read_tasks
@@ -28,7 +28,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("ability")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
-        patch.setattr(session_module, "complete", partial(complete, tokens=2))
+        patch.setattr(outcomes, "complete", partial(complete, tokens=2))
         yield folder
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from alphaedit_core.inference.completions import complete
-from alphaedit_core.session import session as session_module
+from alphaedit_core.session import outcomes
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +17,5 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("widgets")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
-        patch.setattr(
-            session_module, "complete", lambda *a, **k: complete(*a, **{**k, "tokens": 2})
-        )
+        patch.setattr(outcomes, "complete", lambda *a, **k: complete(*a, **{**k, "tokens": 2}))
         yield folder

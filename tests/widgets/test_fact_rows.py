@@ -116,7 +116,7 @@ def test_token_texts_are_the_target(kind: Any, bos: bool, target: str) -> None:
 
 def test_tokens_are_asked_for_once(panel: FactsPanel, monkeypatch: pytest.MonkeyPatch) -> None:
     panel.facts = FACTS
-    monkeypatch.setattr("alphaedit_widgets.facts.panel.split_target", None)
+    monkeypatch.setattr("alphaedit_widgets.facts.tokenized_rows.split_target", None)
     panel.select(2)
     panel.change(1, group="x")
     panel.state.touch()

@@ -21,13 +21,12 @@ from alphaedit_core.evaluation.probes import (
     ProbeRow,
     Probes,
     Reading,
-    Score,
     aggregate,
     probe,
     probes_of,
 )
 from alphaedit_core.inference.completions import added_text, complete
-from alphaedit_core.inference.scoring import score
+from alphaedit_core.inference.scoring import Score, score
 from alphaedit_core.model.forward import pad_rows
 from alphaedit_core.model.tokenization import encode
 from alphaedit_core.progress import Monitor

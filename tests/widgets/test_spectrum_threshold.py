@@ -8,7 +8,8 @@ from examples import FACTS
 from spectrum_panels import agree, descending, html_of, made_up_state, opened_panel, said, shape
 
 from alphaedit_core.errors import InputError, SessionError
-from alphaedit_core.nullspace.spectrum import Spectrum, Threshold
+from alphaedit_core.nullspace.spectrum import Spectrum
+from alphaedit_core.nullspace.thresholds import Threshold
 from alphaedit_widgets.edit.panel import RunPanel
 from alphaedit_widgets.spectrum.panel import SpectrumPanel
 from alphaedit_widgets.spectrum.scales import converted
