@@ -33,7 +33,7 @@ _HOMES = {
     "InputError": "errors",
     "KeyStatistics": "covariance.files",
     "Monitor": "progress",
-    "Places": "model.architecture",
+    "ModulePaths": "model.architecture",
     "Probe": "data.records",
     "Projector": "nullspace.projectors",
     "Record": "data.records",
@@ -56,8 +56,8 @@ _HOMES = {
     "read_records": "data.datasets",
     "read_tasks": "side_effects.ability_tasks",
     "score": "inference.scoring",
-    "spectra": "nullspace.eigendecomposition",
-    "spectrum": "nullspace.eigendecomposition",
+    "eigendecompose": "nullspace.eigendecomposition",
+    "eigendecompose_layer": "nullspace.eigendecomposition",
     "wrap": "model.loading",
     "write_facts": "data.fact_files",
 }
@@ -69,7 +69,7 @@ __all__ = ["__version__", *_HOMES]
 if TYPE_CHECKING:
     from alphaedit_core.editing.defaults import default_hyperparameters
     from alphaedit_core.model.editable_model import EditableModel
-    from alphaedit_core.nullspace.eigendecomposition import spectra, spectrum
+    from alphaedit_core.nullspace.eigendecomposition import eigendecompose, eigendecompose_layer
     from alphaedit_core.nullspace.projectors import Projector
     from alphaedit_core.nullspace.thresholds import Threshold
 
@@ -95,7 +95,7 @@ if TYPE_CHECKING:
     from .experiments.editor_comparison import compare_editors
     from .inference.completions import complete
     from .inference.scoring import perplexity, score
-    from .model.architecture import Places
+    from .model.architecture import ModulePaths
     from .model.loading import load_model, wrap
     from .nullspace.spectrum import Spectrum
     from .progress import Monitor

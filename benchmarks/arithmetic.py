@@ -12,18 +12,18 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from alphaedit_core.model.editable_model import EditableModel
-from alphaedit_core.model.tokenization import Request
+from alphaedit_core.model.tokenization import TokenizedFact
 
 
 def blocks_cost(model: EditableModel, start: int, stop: int) -> float:
     """Operations of one token's forward pass through blocks ``start`` … ``stop`` - 1."""
-    blocks = model.anatomy.blocks[start:stop]
+    blocks = model.architecture.blocks[start:stop]
     return 2.0 * sum(p.numel() for block in blocks for p in block.parameters() if p.ndim > 1)
 
 
 def head_cost(model: EditableModel) -> float:
     """Operations of one token's logits."""
-    return 2.0 * sum(p.numel() for p in model.anatomy.head.parameters() if p.ndim > 1)
+    return 2.0 * sum(p.numel() for p in model.architecture.head.parameters() if p.ndim > 1)
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class SearchCost:
         return self.once + self.steps(evaluations)
 
 
-def least_search(model: EditableModel, request: Request, last: int) -> SearchCost:
+def least_search(model: EditableModel, request: TokenizedFact, last: int) -> SearchCost:
     """What the search needs: tokens from the subject's last one on, in the blocks after the edit.
 
     What does not depend on delta is counted once: all blocks for the tokens before, and the blocks
@@ -68,7 +68,7 @@ def least_search(model: EditableModel, request: Request, last: int) -> SearchCos
     return SearchCost(prefix * (before + after) + suffix * before, forward, forward)
 
 
-def plain_search(model: EditableModel, request: Request, last: int) -> SearchCost:
+def plain_search(model: EditableModel, request: TokenizedFact, last: int) -> SearchCost:
     """What the plain way needs without its padding: all tokens, all blocks, all logits."""
     tokens = sum(len(row.ids) + len(request.target) - 1 for row in request.rows)
     tokens += len(request.essence.ids)
@@ -77,7 +77,7 @@ def plain_search(model: EditableModel, request: Request, last: int) -> SearchCos
     return SearchCost(0.0, tokens * (before + after + head), tokens * (after + head))
 
 
-def least_keys(model: EditableModel, request: Request, layers: Sequence[int]) -> float:
+def least_keys(model: EditableModel, request: TokenizedFact, layers: Sequence[int]) -> float:
     """Operations for one fact's keys and states while one layer after another is changed.
 
     Every row once up to the last edited block; then, from each changed layer, all rows to the next
@@ -92,7 +92,7 @@ def least_keys(model: EditableModel, request: Request, layers: Sequence[int]) ->
     return (bare + contexts) * once + contexts * again + bare * to_last
 
 
-def least_observation(model: EditableModel, request: Request, new_tokens: int = 12) -> float:
+def least_observation(model: EditableModel, request: TokenizedFact, new_tokens: int = 12) -> float:
     """Operations to see what a model says of a fact: a completion and the scores of both targets.
 
     The prompt is read once for all three; the last token of each continuation is not read.

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from alphaedit_core.data.fact_files import write_facts
 from alphaedit_core.data.facts import Fact
-from alphaedit_core.editing.closed_form import EarlierKeys, closed_form
+from alphaedit_core.editing.closed_form import PreviousKeys, closed_form
 from alphaedit_core.editing.defaults import default_hyperparameters
 from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.editing.subject_keys import SubjectStates
@@ -29,7 +29,7 @@ from alphaedit_core.errors import AlphaEditError
 from alphaedit_core.model.batch_planning import plan_batches
 from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.forward import pad_rows
-from alphaedit_core.model.tokenization import Request, prepare
+from alphaedit_core.model.tokenization import TokenizedFact, prepare
 from alphaedit_core.nullspace.projectors import Projector
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session.outcomes import observe
@@ -167,7 +167,7 @@ def _command(
 
 
 def _plain(
-    model: EditableModel, some: Sequence[Request], hp: HyperParameters
+    model: EditableModel, some: Sequence[TokenizedFact], hp: HyperParameters
 ) -> tuple[dict[str, float], int]:
     """Seconds of each part for some facts, without the solves, and evaluations in all."""
     quiet = Monitor(show=None)
@@ -196,10 +196,10 @@ def _plain(
 
 
 @torch.no_grad()
-def plain_key(model: EditableModel, request: Request, layer: int) -> Tensor:
+def plain_key(model: EditableModel, request: TokenizedFact, layer: int) -> Tensor:
     """One fact's key by the whole model with all logits, (d_in,)."""
     seen: list[Tensor] = []
-    hook = model.anatomy.down_projections[layer].register_forward_pre_hook(
+    hook = model.architecture.down_projections[layer].register_forward_pre_hook(
         lambda _module, args: seen.append(args[0])
     )
     ids = pad_rows([row.ids for row in request.rows], model.device)
@@ -213,10 +213,10 @@ def plain_key(model: EditableModel, request: Request, layer: int) -> Tensor:
 
 
 @torch.no_grad()
-def plain_state(model: EditableModel, request: Request, last: int) -> Tensor:
+def plain_state(model: EditableModel, request: TokenizedFact, last: int) -> Tensor:
     """Output of a block at the subject's last token of the bare prompt, (hidden_size,)."""
     seen: list[Any] = []
-    hook = model.anatomy.blocks[last].register_forward_hook(
+    hook = model.architecture.blocks[last].register_forward_hook(
         lambda _module, _args, out: seen.append(out[0] if isinstance(out, tuple) else out)
     )
     bare = request.rows[0]
@@ -238,7 +238,7 @@ def _plain_updates(
     total = 0.0
     for projector in projectors.values():
         keys = torch.randn(projector.size, count)
-        residual = torch.randn(model.anatomy.hidden_size, count)
+        residual = torch.randn(model.architecture.hidden_size, count)
         p, earlier = dense(projector), keys @ keys.T
         _, seconds = timed(partial(plain_update, keys, residual, p, hp.ridge, earlier))
         total += seconds
@@ -246,7 +246,7 @@ def _plain_updates(
 
 
 def _floor(
-    model: EditableModel, requests: Sequence[Request], hp: HyperParameters, evaluations: float
+    model: EditableModel, requests: Sequence[TokenizedFact], hp: HyperParameters, evaluations: float
 ) -> dict[str, float]:
     """Operations per fact of each part, at least."""
     last = hp.layers[-1]
@@ -261,7 +261,7 @@ def _floor(
 def _check(
     report: Report,
     model: EditableModel,
-    some: Sequence[Request],
+    some: Sequence[TokenizedFact],
     projectors: Mapping[int, Projector],
     hp: HyperParameters,
 ) -> None:
@@ -273,7 +273,7 @@ def _check(
         plain_states = torch.stack([plain_state(model, r, hp.layers[-1]) for r in some])
         projector = projectors[layer]
         residual = state.T
-        none = EarlierKeys.none(len(keys), keys.device)
+        none = PreviousKeys.none(len(keys), keys.device)
         change = closed_form(keys, residual, projector, hp.ridge, none)
         plain = plain_update(
             keys, residual, dense(projector), hp.ridge, keys.new_zeros(len(keys), len(keys))

@@ -146,14 +146,14 @@ def benchmark(
 def least(model: EditableModel, layers: Sequence[int]) -> float:
     """Operations per token: blocks up to the last key, and symmetric products."""
     last = max(layers)
-    down, size = model.anatomy.matrix(last).numel(), model.anatomy.inner_size
+    down, size = model.architecture.matrix(last).numel(), model.architecture.inner_size
     return blocks_cost(model, 0, last + 1) - 2 * down + len(layers) * size * (size + 1)
 
 
 @torch.no_grad()
 def _plain_pass(model: EditableModel, source: TextSource, layer: int, tokens: int) -> Tensor:
     """One layer's second moment by the whole model and a dense float32 product."""
-    size = model.anatomy.inner_size
+    size = model.architecture.inner_size
     total = torch.zeros(size, size)
     windows = pack(source.documents(), model, window_length(model), tokens)
 
@@ -161,7 +161,7 @@ def _plain_pass(model: EditableModel, source: TextSource, layer: int, tokens: in
         flat = keys.reshape(-1, size).float()
         total.add_((flat.T @ flat).cpu())
 
-    with tap(model.anatomy.down_projections[layer], add):
+    with tap(model.architecture.down_projections[layer], add):
         while chunk := list(islice(windows, WINDOWS_AT_ONCE)):
             run_model(model, torch.tensor(chunk, device=model.device))
     return total / tokens

@@ -15,7 +15,7 @@ from alphaedit_core.editing.target_search import Targets, find_targets
 from alphaedit_core.model.batch_planning import plan_batches
 from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.loading import wrap
-from alphaedit_core.model.tokenization import Request, prepare
+from alphaedit_core.model.tokenization import TokenizedFact, prepare
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session.session import EditSession
 
@@ -98,7 +98,9 @@ def benchmark(
     return report
 
 
-def requests_of(model: EditableModel, facts: Sequence[Fact], hp: HyperParameters) -> list[Request]:
+def requests_of(
+    model: EditableModel, facts: Sequence[Fact], hp: HyperParameters
+) -> list[TokenizedFact]:
     """Facts as token rows, with the model's own contexts."""
     session = EditSession(model, hyperparameters=hp)
     contexts = session.contexts
@@ -107,8 +109,8 @@ def requests_of(model: EditableModel, facts: Sequence[Fact], hp: HyperParameters
 
 
 def spread(
-    model: EditableModel, requests: Sequence[Request], last: int, count: int
-) -> list[Request]:
+    model: EditableModel, requests: Sequence[TokenizedFact], last: int, count: int
+) -> list[TokenizedFact]:
     """Some of the facts whose costs stand for those of all: the middles of equal shares."""
     ordered = sorted(requests, key=lambda request: plain_search(model, request, last).forward)
     count = min(count, len(ordered))
@@ -117,15 +119,15 @@ def spread(
 
 def _compare(
     model: EditableModel,
-    requests: Sequence[Request],
-    some: Sequence[Request],
+    requests: Sequence[TokenizedFact],
+    some: Sequence[TokenizedFact],
     hp: HyperParameters,
 ) -> _Times:
     """Half of the plain searches, the library's, the other half: drift of the machine evens out."""
     quiet, plan = Monitor(show=None), plan_batches(model)
     middle = (len(some) + 1) // 2
 
-    def plain(part: Sequence[Request]) -> list[PlainTarget]:
+    def plain(part: Sequence[TokenizedFact]) -> list[PlainTarget]:
         return [plain_target(model, request, hp) for request in part]
 
     first, first_seconds = timed(lambda: plain(some[:middle]))
@@ -137,8 +139,8 @@ def _compare(
 def _row(
     report: Report,
     model: EditableModel,
-    requests: Sequence[Request],
-    some: Sequence[Request],
+    requests: Sequence[TokenizedFact],
+    some: Sequence[TokenizedFact],
     last: int,
     times: _Times,
     machine: Machine,
@@ -171,7 +173,7 @@ def _row(
 
 
 def _check(
-    report: Report, model: EditableModel, some: Sequence[Request], hp: HyperParameters
+    report: Report, model: EditableModel, some: Sequence[TokenizedFact], hp: HyperParameters
 ) -> None:
     """Both sides in float64, where rounding is not amplified by Adam's first steps."""
     double = wrap(copy.deepcopy(model.model).double(), model.tokenizer, model.name)

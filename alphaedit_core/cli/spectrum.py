@@ -51,7 +51,7 @@ def add(commands: options.Commands) -> None:
 
 def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     """Show the spectra."""
-    from alphaedit_core.nullspace.eigendecomposition import spectra
+    from alphaedit_core.nullspace.eigendecomposition import eigendecompose
     from alphaedit_core.nullspace.thresholds import Threshold
 
     options.check_text(arguments)
@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     preset = options.text_settings(arguments, model).threshold
     threshold = Threshold.parse(arguments.threshold or preset)
     statistics = collected(arguments, model, monitor)
-    found = spectra(statistics, monitor=monitor)
+    found = eigendecompose(statistics, monitor=monitor)
     layers = [_figures(spectrum, threshold) for spectrum in found.values()]
     if arguments.json:
         output.show_json(
@@ -97,9 +97,9 @@ def _figures(spectrum: Spectrum, threshold: Threshold) -> dict[str, Any]:
         "rank": spectrum.rank(threshold),
         "leakage": spectrum.leakage(threshold),
         "effective_rank": spectrum.effective_rank,
-        "massive": spectrum.massive,
+        "massive": spectrum.num_massive_directions,
         "trace": spectrum.trace,
-        "health": spectrum.health,
+        "health": spectrum.orthogonality_error,
         "equivalent": {rule: str(spectrum.convert(threshold, rule)) for rule in _RULES},
         "warning": spectrum.warning(threshold),
     }

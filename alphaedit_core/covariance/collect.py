@@ -37,7 +37,7 @@ from alphaedit_core.storage.tensor_files import load_tensors, save_tensors
 from .files import (
     KeyStatistics,
     LayerStatistics,
-    Recipe,
+    StatisticsSpec,
     layer_file,
     read_head,
     read_layers,
@@ -196,18 +196,20 @@ def cached_checksums(
     return None
 
 
-def _recipe(model: EditableModel, now: Identity, source: TextSource, tokens: int | None) -> Recipe:
+def _recipe(
+    model: EditableModel, now: Identity, source: TextSource, tokens: int | None
+) -> StatisticsSpec:
     """What statistics are made from, in whole windows; the text's checksum, which may cost, not."""
     window = window_length(model)
-    tokens = default_tokens(model.anatomy.inner_size) if tokens is None else tokens
+    tokens = default_tokens(model.architecture.inner_size) if tokens is None else tokens
     if tokens < window:
         raise InputError(f"tokens {tokens} is less than one window; give at least {window}")
-    return Recipe(now, "", source.name, tokens - tokens % window, window)
+    return StatisticsSpec(now, "", source.name, tokens - tokens % window, window)
 
 
 def window_length(model: EditableModel) -> int:
     """Tokens in a packed window for this model."""
-    return min(WINDOW, model.room or WINDOW)
+    return min(WINDOW, model.max_length or WINDOW)
 
 
 def pack(
@@ -238,7 +240,7 @@ def pack(
 class _Accumulator:
     """Running sums of ``k k^T``, upper triangle by pieces, with checkpoints on the disk."""
 
-    def __init__(self, recipe: Recipe, layers: Sequence[int], keep: bool) -> None:
+    def __init__(self, recipe: StatisticsSpec, layers: Sequence[int], keep: bool) -> None:
         self.recipe, self.layers, self.windows = recipe, list(layers), 0
         self.sums: dict[int, Tensor] = {}
         self._whole = True  # the sums hold exactly the counted windows
@@ -373,7 +375,7 @@ def keys_of(
 
     with ExitStack() as stack:
         for layer in layers:
-            down = model.anatomy.down_projections[layer]
+            down = model.architecture.down_projections[layer]
             stack.enter_context(tap(down, reader(layer), ids.numel()))
         stack.enter_context(ending_before(model, last + 1))
         run_model(model, ids)

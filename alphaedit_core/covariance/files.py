@@ -30,7 +30,7 @@ _FORMER = ("alphaedit key statistics 1",)
 
 
 @dataclass(frozen=True)
-class Recipe:
+class StatisticsSpec:
     """What determines statistics: equal recipes give equal matrices, but for rounding.
 
     Attributes:
@@ -98,7 +98,7 @@ class KeyStatistics:
         cached: True if nothing had to be computed.
     """
 
-    recipe: Recipe
+    recipe: StatisticsSpec
     layers: dict[int, LayerStatistics]
     cached: bool = False
 
@@ -123,12 +123,12 @@ def export_statistics(statistics: KeyStatistics, path: str | Path) -> None:
     write_layers(Path(path), statistics.recipe, statistics.layers.values())
 
 
-def layer_file(recipe: Recipe, layer: int) -> Path:
+def layer_file(recipe: StatisticsSpec, layer: int) -> Path:
     """Where the cache keeps one layer."""
     return statistics_dir() / recipe.key() / f"layer-{layer:03}.safetensors"
 
 
-def write_layers(file: Path, recipe: Recipe, layers: Iterable[LayerStatistics]) -> None:
+def write_layers(file: Path, recipe: StatisticsSpec, layers: Iterable[LayerStatistics]) -> None:
     """Write one file; it replaces what stands there only when it is whole."""
     metadata = {"format": _FORMAT} | recipe.to_dict()
     moments = {}
@@ -138,7 +138,7 @@ def write_layers(file: Path, recipe: Recipe, layers: Iterable[LayerStatistics]) 
     save_tensors(file, moments, metadata)
 
 
-def read_layers(file: Path) -> tuple[Recipe, dict[int, LayerStatistics]]:
+def read_layers(file: Path) -> tuple[StatisticsSpec, dict[int, LayerStatistics]]:
     """Recipe and layers of a file.
 
     Raises:
@@ -161,7 +161,7 @@ def read_layers(file: Path) -> tuple[Recipe, dict[int, LayerStatistics]]:
     return recipe, dict(sorted(layers.items()))
 
 
-def read_head(file: Path) -> tuple[Recipe, dict[int, str]]:
+def read_head(file: Path) -> tuple[StatisticsSpec, dict[int, str]]:
     """Recipe of a file and the checksum of each layer's matrix as written there; reads no matrix.
 
     Raises:
@@ -179,7 +179,7 @@ def read_head(file: Path) -> tuple[Recipe, dict[int, str]]:
         raise CorruptFileError(f"{file}: not a file of key statistics ({error})") from error
 
 
-def _recipe_of(metadata: Mapping[str, str], file: Path) -> Recipe:
+def _recipe_of(metadata: Mapping[str, str], file: Path) -> StatisticsSpec:
     """The recipe in a file's metadata; KeyError or ValueError if there is none."""
     if metadata["format"] in _FORMER:
         raise CorruptFileError(
@@ -188,7 +188,7 @@ def _recipe_of(metadata: Mapping[str, str], file: Path) -> Recipe:
         )
     if metadata["format"] != _FORMAT:
         raise KeyError("format")
-    return Recipe(
+    return StatisticsSpec(
         Identity.from_dict(metadata, str(file)),
         metadata["text"],
         metadata["text_name"],

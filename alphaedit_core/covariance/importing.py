@@ -20,7 +20,14 @@ from alphaedit_core.model.identity import Identity, describe, unedited
 from alphaedit_core.model.tokenization import encode
 
 from .collect import keys_of, window_length
-from .files import KeyStatistics, LayerStatistics, Recipe, layer_file, read_layers, write_layers
+from .files import (
+    KeyStatistics,
+    LayerStatistics,
+    StatisticsSpec,
+    layer_file,
+    read_layers,
+    write_layers,
+)
 
 #: What float32 sums over a pass may be off by, as a share of the largest entry of the diagonal.
 _ROUNDED_OFF = 1e-4
@@ -92,9 +99,11 @@ def _compare(file: Path, was: Identity, here: Identity) -> None:
         )
 
 
-def _check_moment(statistics: LayerStatistics, recipe: Recipe, model: EditableModel) -> None:
+def _check_moment(
+    statistics: LayerStatistics, recipe: StatisticsSpec, model: EditableModel
+) -> None:
     """Refuse, by a ValueError, what no pass over text could have given."""
-    moment, size, layer = statistics.moment, model.anatomy.inner_size, statistics.layer
+    moment, size, layer = statistics.moment, model.architecture.inner_size, statistics.layer
     if recipe.window != (own := window_length(model)):
         raise ValueError(f"was read in windows of {recipe.window} tokens, this model reads {own}")
     if not 0 < recipe.tokens <= _MOST_TOKENS:
@@ -154,10 +163,10 @@ def _check_layers(layers: Mapping[int, LayerStatistics], model: EditableModel) -
 def _energies(model: EditableModel) -> list[Tensor]:
     """Mean square of every dimension of the keys over a short text: (d_in,) for every layer."""
     every = range(model.layers)
-    sums = [torch.zeros(model.anatomy.inner_size, dtype=torch.float64) for _ in every]
+    sums = [torch.zeros(model.architecture.inner_size, dtype=torch.float64) for _ in every]
     tokens = 0
     for text in _TEXT:
-        row = encode(model.tokenizer, text)[0][: model.room]
+        row = encode(model.tokenizer, text)[0][: model.max_length]
         tokens += len(row) - 1
         keys = keys_of(model, torch.tensor([row], device=model.device), every, model.layers - 1)
         for layer in every:

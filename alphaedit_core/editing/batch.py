@@ -16,13 +16,13 @@ from torch import Tensor
 from alphaedit_core.errors import DivergedError
 from alphaedit_core.model.batch_planning import BatchPlan
 from alphaedit_core.model.editable_model import EditableModel
-from alphaedit_core.model.tokenization import Request
+from alphaedit_core.model.tokenization import TokenizedFact
 from alphaedit_core.nullspace.projectors import Projector
 from alphaedit_core.progress import Monitor
 
-from .closed_form import EarlierKeys, Metric
+from .closed_form import Preconditioner, PreviousKeys
 from .edited_weights import EditedWeights, relative
-from .editors import Editor, Tuner, Work
+from .editors import Editor, LayerInputs, Tuner
 from .fine_tuning import tune
 from .hyperparameters import HyperParameters
 from .search_trace import Trace
@@ -32,7 +32,7 @@ from .weight_updates import Change, Dense, laid_out, projected, tensors_of
 
 
 @dataclass(frozen=True, eq=False)
-class Space:
+class LayerSpace:
     """What the statistics of one layer give an edit.
 
     Attributes:
@@ -42,8 +42,8 @@ class Space:
     """
 
     projector: Projector
-    metric: Metric
-    free: Metric
+    metric: Preconditioner
+    free: Preconditioner
 
 
 @dataclass(frozen=True)
@@ -116,9 +116,9 @@ def write_batch(
     model: EditableModel,
     weights: EditedWeights,
     editor: Editor,
-    requests: Sequence[Request],
-    earlier: Mapping[int, EarlierKeys],
-    spaces: Mapping[int, Space],
+    requests: Sequence[TokenizedFact],
+    earlier: Mapping[int, PreviousKeys],
+    spaces: Mapping[int, LayerSpace],
     hyperparameters: HyperParameters,
     plan: BatchPlan,
     monitor: Monitor,
@@ -158,14 +158,14 @@ def write_batch(
             lacking = (targets.z - (read.mlp if in_mlp else read.state)).T
             reach = _reach(model, layer, in_mlp, monitor)
             everything = Projector.identity(space.projector.size, space.projector.device)
-            work = Work(
+            work = LayerInputs(
                 read.keys,
-                read.bare,
+                read.prompt_keys,
                 read.mean,
                 lacking if reach == 1 else lacking / reach,
                 len(layers) - index,
                 weights.master(layer),
-                partial(weights.largest, layer),
+                partial(weights.max_singular_value, layer),
                 space.metric,
                 space.projector if hyperparameters.projection else everything,
                 earlier[layer],
@@ -183,7 +183,7 @@ def write_batch(
                     work,
                     metric=space.free,
                     projector=everything,
-                    earlier=EarlierKeys.none(space.free.width, space.free.device),
+                    earlier=PreviousKeys.none(space.free.width, space.free.device),
                     hyperparameters=own.replace(projection=False),
                 )
                 free = editor.final(alone, editor.update(alone))
@@ -238,9 +238,9 @@ def _reach(model: EditableModel, layer: int, in_mlp: bool, monitor: Monitor) -> 
 
     1 where what is lacking is of the MLP's own output.
     """
-    if in_mlp or not model.anatomy.reach:
+    if in_mlp or not model.architecture.reach:
         return 1.0
-    found = model.anatomy.reach[layer]
+    found = model.architecture.reach[layer]
     if found is None:
         words = (
             "what the down-projections of this model write passes a norm, or the like, before it "
@@ -255,8 +255,8 @@ def _train(
     model: EditableModel,
     weights: EditedWeights,
     editor: Tuner,
-    requests: Sequence[Request],
-    spaces: Mapping[int, Space],
+    requests: Sequence[TokenizedFact],
+    spaces: Mapping[int, LayerSpace],
     hp: HyperParameters,
     plan: BatchPlan,
     monitor: Monitor,
@@ -308,7 +308,7 @@ def _figures(
     layer: int,
     change: Change,
     free: Change,
-    space: Space,
+    space: LayerSpace,
     weights: EditedWeights,
     keys: Tensor,
     lacking: Tensor,
@@ -326,7 +326,7 @@ def _figures(
     return _with_keys(write, space, keys)
 
 
-def _with_keys(write: LayerWrite, space: Space, keys: Tensor) -> LayerWrite:
+def _with_keys(write: LayerWrite, space: LayerSpace, keys: Tensor) -> LayerWrite:
     """Figures with what is said of the keys (d_in, n)."""
     # A key may be all zeros behind a rectified activation; nothing of it is kept.
     norms = keys.norm(dim=0).clamp_min(torch.finfo(keys.dtype).tiny)

@@ -12,7 +12,7 @@ and its Gram matrix. Where m outgrows d_in, the second form is the smaller one a
 
 MEMIT's ``R K^T (lambda C + K K^T)^-1`` (Meng et al. 2023, Eq. 14) is the same with
 ``B = C^(-1/2) M`` and one more factor of ``C^(-1/2)``. So all that an editor has to say is its
-metric ``G = H H^T``: :class:`Metric`.
+metric ``G = H H^T``: :class:`Preconditioner`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from alphaedit_core.errors import DivergedError
 from .weight_updates import LowRank, gram_matrix, in_float64
 
 
-class Metric(Protocol):
+class Preconditioner(Protocol):
     """``G = H H^T``, by which the closed form measures keys."""
 
     @property
@@ -42,17 +42,17 @@ class Metric(Protocol):
         """Where H is."""
         ...
 
-    def half(self, keys: Tensor) -> Tensor:
+    def sqrt_matmul(self, keys: Tensor) -> Tensor:
         """``H^T keys`` for columns (d_in, n): (width, n), in their dtype."""
         ...
 
-    def back(self, coordinates: Tensor) -> Tensor:
-        """``H coordinates`` for columns that :meth:`half` gave: (d_in, n)."""
+    def sqrt_matmul_T(self, coordinates: Tensor) -> Tensor:
+        """``H coordinates`` for columns that :meth:`sqrt_matmul` gave: (d_in, n)."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
-class EarlierKeys:
+class PreviousKeys:
     """The keys of facts written before, in a metric's coordinates, and their Gram matrix.
 
     Attributes:
@@ -64,7 +64,7 @@ class EarlierKeys:
     gram: Tensor
 
     @classmethod
-    def none(cls, size: int, device: torch.device | str = "cpu") -> EarlierKeys:
+    def none(cls, size: int, device: torch.device | str = "cpu") -> PreviousKeys:
         """No earlier facts, for ``size`` coordinates."""
         columns = torch.zeros(size, 0, device=device)
         return cls(columns, in_float64(columns).new_zeros(0, 0))
@@ -72,32 +72,32 @@ class EarlierKeys:
     def __len__(self) -> int:
         return self.columns.shape[1]
 
-    def joined(self, new: Tensor) -> EarlierKeys:
+    def joined(self, new: Tensor) -> PreviousKeys:
         """These and more columns (width, n); only the new part of the Gram is computed."""
         m, size = len(self), len(self) + new.shape[1]
         across = gram_matrix(self.columns, new)
         gram = self.gram.new_empty(size, size)
         gram[:m, :m], gram[:m, m:] = self.gram, across
         gram[m:, :m], gram[m:, m:] = across.T, gram_matrix(new, new)
-        return EarlierKeys(torch.cat([self.columns, new], dim=1), gram)
+        return PreviousKeys(torch.cat([self.columns, new], dim=1), gram)
 
-    def faded(self, share: float) -> EarlierKeys:
+    def faded(self, share: float) -> PreviousKeys:
         """The same with ``K_p K_p^T`` multiplied by a share; 1 leaves every bit as it is."""
         if share == 1:
             return self
-        return EarlierKeys(self.columns * math.sqrt(share), self.gram * share)
+        return PreviousKeys(self.columns * math.sqrt(share), self.gram * share)
 
-    def only(self, kept: list[int]) -> EarlierKeys:
+    def only(self, kept: list[int]) -> PreviousKeys:
         """Some of these keys, by ascending index."""
         index = torch.tensor(kept, dtype=torch.long)
         there = index.to(self.gram.device)
-        return EarlierKeys(
+        return PreviousKeys(
             self.columns[:, index.to(self.columns.device)], self.gram[there][:, there]
         )
 
 
 def closed_form(
-    keys: Tensor, residual: Tensor, metric: Metric, mu: float, earlier: EarlierKeys
+    keys: Tensor, residual: Tensor, metric: Preconditioner, mu: float, earlier: PreviousKeys
 ) -> LowRank:
     """``dW = [0, R] (mu I + M^T G M)^-1 M^T G`` with ``M = [K_p, K]``.
 
@@ -108,12 +108,12 @@ def closed_form(
         mu: above 0.
         earlier: K_p in the metric's coordinates.
     """
-    solved = ridge_update(metric.half(keys), residual, mu, earlier)
-    return LowRank(solved.left, metric.back(solved.right))
+    solved = ridge_update(metric.sqrt_matmul(keys), residual, mu, earlier)
+    return LowRank(solved.left, metric.sqrt_matmul_T(solved.right))
 
 
 def ridge_update(
-    projected: Tensor, residual: Tensor, ridge: float, earlier: EarlierKeys
+    projected: Tensor, residual: Tensor, ridge: float, earlier: PreviousKeys
 ) -> LowRank:
     """The update that moves the outputs for new keys by ``residual`` and spares earlier ones.
 

@@ -153,9 +153,9 @@ def _logits_at(model: EditableModel, ids: torch.Tensor, index: torch.Tensor) -> 
     def read(hidden: Any) -> None:
         out.append(hidden[torch.arange(len(ids), device=ids.device), index])
 
-    with tap(model.anatomy.norm, read, ids.numel()):
+    with tap(model.architecture.norm, read, ids.numel()):
         run_model(model, ids)
-    return model.anatomy.logits(out[0])
+    return model.architecture.logits(out[0])
 
 
 def _own_contexts(model: EditableModel, hp: HyperParameters) -> tuple[str, ...]:

@@ -65,5 +65,5 @@ def default_hyperparameters(model: EditableModel, editor: str = "alphaedit") -> 
 def shape_of(model: EditableModel) -> Shape:
     """By which presets know the model."""
     config = model.model.config.get_text_config()
-    anatomy = model.anatomy
-    return Shape(config.model_type, model.layers, anatomy.hidden_size, anatomy.inner_size)
+    architecture = model.architecture
+    return Shape(config.model_type, model.layers, architecture.hidden_size, architecture.inner_size)

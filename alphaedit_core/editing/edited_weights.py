@@ -37,7 +37,7 @@ class EditedWeights:
     def __init__(self, model: EditableModel, layers: Sequence[int]) -> None:
         self._model = model
         _ = model.fingerprint  # is taken at the first call, so while the weights are unedited
-        self._originals = {layer: model.anatomy.matrix(layer).clone() for layer in layers}
+        self._originals = {layer: model.architecture.matrix(layer).clone() for layer in layers}
         self._masters = {layer: self._wide(original) for layer, original in self._originals.items()}
         self._largest: dict[int, float] = {}
 
@@ -77,7 +77,7 @@ class EditedWeights:
         """The weight as it stands, before it is rounded to the weight's dtype: (d_out, d_in)."""
         return self._masters[layer]
 
-    def largest(self, layer: int) -> float:
+    def max_singular_value(self, layer: int) -> float:
         """The largest singular value of the original matrix; computed once."""
         if layer not in self._largest:
             original = in_float64(self._originals[layer])
@@ -109,18 +109,18 @@ class EditedWeights:
 
     def layer_digest(self, layer: int) -> str:
         """Digest of one matrix as it is in the model now."""
-        return tensor_digest(self._model.anatomy.matrix(layer))
+        return tensor_digest(self._model.architecture.matrix(layer))
 
     @property
     def changed(self) -> list[int]:
         """The layers whose matrix is not the original now."""
-        matrix = self._model.anatomy.matrix
+        matrix = self._model.architecture.matrix
         return [n for n, original in self._originals.items() if not matrix(n).equal(original)]
 
     @property
     def overwritten(self) -> list[int]:
         """The layers whose matrix is not the one that was written last: changed by hand."""
-        matrix = self._model.anatomy.matrix
+        matrix = self._model.architecture.matrix
         return [n for n, m in self._masters.items() if not matrix(n).equal(m.to(matrix(n).dtype))]
 
     @staticmethod
@@ -128,4 +128,4 @@ class EditedWeights:
         return original.to(torch.promote_types(original.dtype, torch.float32), copy=True)
 
     def _put(self, layer: int, master: Tensor) -> None:
-        self._model.anatomy.matrix(layer).copy_(master)
+        self._model.architecture.matrix(layer).copy_(master)

@@ -14,9 +14,9 @@ from torch.nn import functional as F
 
 from alphaedit_core.model.batch_planning import BatchPlan
 from alphaedit_core.model.editable_model import EditableModel, outside_inference_mode
-from alphaedit_core.model.forward import Recording, by_length, pad_rows, proceed, record
+from alphaedit_core.model.forward import RecordedPass, by_length, pad_rows, proceed, record
 from alphaedit_core.model.hooks import own_hooks
-from alphaedit_core.model.tokenization import Request
+from alphaedit_core.model.tokenization import TokenizedFact
 from alphaedit_core.progress import Monitor
 
 from .hyperparameters import HyperParameters
@@ -25,7 +25,7 @@ from .search_trace import Trace
 
 def tune(
     model: EditableModel,
-    requests: Sequence[Request],
+    requests: Sequence[TokenizedFact],
     layer: int,
     constrain: Callable[[Tensor], Tensor],
     hp: HyperParameters,
@@ -75,14 +75,14 @@ def tune(
 
 def _train(
     model: EditableModel,
-    requests: Sequence[Request],
+    requests: Sequence[TokenizedFact],
     layer: int,
     constrain: Callable[[Tensor], Tensor],
     hp: HyperParameters,
     plan: BatchPlan,
     monitor: Monitor,
 ) -> tuple[Tensor, list[Trace]]:
-    matrix = model.anatomy.matrix(layer)
+    matrix = model.architecture.matrix(layer)
     wide = torch.promote_types(matrix.dtype, torch.float32)
     delta = torch.zeros(matrix.shape, dtype=wide, device=matrix.device, requires_grad=True)
     adam = torch.optim.Adam([delta], lr=hp.step_size, betas=(0.9, 0.999))
@@ -96,7 +96,7 @@ def _train(
         with torch.no_grad():
             groups = [_Group(model, requests, rows, layer) for rows in _grouped(requests, plan)]
         with own_hooks() as hooks:
-            hooks.after(model.anatomy.down_projections[layer], add)
+            hooks.after(model.architecture.down_projections[layer], add)
             for step in range(hp.steps):
                 learn = step + 1 < hp.steps
                 adam.zero_grad()
@@ -124,13 +124,13 @@ class _Group:
     def __init__(
         self,
         model: EditableModel,
-        requests: Sequence[Request],
+        requests: Sequence[TokenizedFact],
         facts: Sequence[int],
         layer: int,
     ) -> None:
         self.facts = list(facts)
         rows = [_text(requests[index]) for index in facts]
-        self._recording: Recording = record(
+        self._recording: RecordedPass = record(
             model, pad_rows(rows, model.device), layer, model.layers
         )
         where: list[tuple[int, int]] = []
@@ -155,16 +155,16 @@ class _Group:
         """Mean negative log-likelihood of each fact's target, (rows,), nats."""
         recording = self._recording
         out = proceed(model, recording.entry, recording.calls, recording.start, check)
-        logits = model.anatomy.logits(out[self._rows, self._places])
+        logits = model.architecture.logits(out[self._rows, self._places])
         each = F.cross_entropy(logits, self._labels, reduction="none")
         return each.new_zeros(len(self.facts)).index_add(0, self._owners, each) / self._counts
 
 
-def _text(request: Request) -> tuple[int, ...]:
+def _text(request: TokenizedFact) -> tuple[int, ...]:
     return request.rows[0].ids + request.target[:-1]
 
 
-def _grouped(requests: Sequence[Request], plan: BatchPlan) -> list[list[int]]:
+def _grouped(requests: Sequence[TokenizedFact], plan: BatchPlan) -> list[list[int]]:
     return by_length([len(_text(request)) for request in requests], plan.tokens)
 
 

@@ -32,7 +32,7 @@ _PIECE = 512
 
 
 @dataclass(frozen=True, eq=False)
-class Survival:
+class KeyProjection:
     """How much of each fact's key every possible kept space keeps.
 
     Attributes:
@@ -53,12 +53,12 @@ class Survival:
         return {layer: self.by_layer[layer][rank].tolist() for layer, rank in ranks.items()}
 
 
-def survival(
+def project_keys(
     facts: Sequence[Fact],
     keys: Mapping[int, Tensor],
     spectra: Mapping[int, Spectrum],
     monitor: Monitor | None = None,
-) -> Survival:
+) -> KeyProjection:
     """Spread the keys of facts over the eigenvectors of every layer; needs no model.
 
     Args:
@@ -77,7 +77,7 @@ def survival(
         for layer, own in keys.items():
             by_layer[layer] = shares_by_rank(spectra[layer], own, monitor).astype(np.float32)
             monitor.advance()
-    return Survival(tuple(facts), by_layer)
+    return KeyProjection(tuple(facts), by_layer)
 
 
 @torch.no_grad()

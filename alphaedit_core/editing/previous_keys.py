@@ -9,7 +9,7 @@ from torch import Tensor
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.data.superseding import Standing
 
-from .closed_form import EarlierKeys, Metric
+from .closed_form import Preconditioner, PreviousKeys
 
 
 class KeyMemory:
@@ -26,12 +26,12 @@ class KeyMemory:
     """
 
     def __init__(
-        self, metrics: Mapping[int, Metric], kept: bool = True, decay: float = 1.0
+        self, metrics: Mapping[int, Preconditioner], kept: bool = True, decay: float = 1.0
     ) -> None:
         self._metrics, self._kept, self._decay = metrics, kept, decay
         self._standing = Standing()
         self.by_layer = {
-            layer: EarlierKeys.none(metric.width, metric.device)
+            layer: PreviousKeys.none(metric.width, metric.device)
             for layer, metric in metrics.items()
         }
 
@@ -71,4 +71,4 @@ class KeyMemory:
         for layer, metric in self._metrics.items():
             own = keys[layer].to(metric.device)
             there = self.by_layer[layer].faded(self._decay)
-            self.by_layer[layer] = there.joined(metric.half(own))
+            self.by_layer[layer] = there.joined(metric.sqrt_matmul(own))

@@ -20,7 +20,7 @@ from alphaedit_core.errors import StructureError
 from alphaedit_core.model.batch_planning import BatchPlan
 from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.forward import (
-    Recording,
+    RecordedPass,
     by_length,
     pad_rows,
     proceed,
@@ -28,7 +28,7 @@ from alphaedit_core.model.forward import (
     tap,
     tap_output,
 )
-from alphaedit_core.model.tokenization import Request
+from alphaedit_core.model.tokenization import TokenizedFact
 from alphaedit_core.progress import Monitor
 
 
@@ -38,14 +38,14 @@ class LayerReading(NamedTuple):
     Attributes:
         keys: one key per fact, (d_in, n): one half the bare prompt's, one half the contexts'.
         state: output of the last edited block for the bare prompts, (n, hidden_size).
-        bare: keys of the bare prompts alone, (d_in, n).
+        prompt_keys: keys of the bare prompts alone, (d_in, n).
         mean: mean of all prompts' keys, each weighing alike, (d_in, n).
         mlp: output of the last edited block's down-projection for the bare prompts.
     """
 
     keys: Tensor
     state: Tensor
-    bare: Tensor
+    prompt_keys: Tensor
     mean: Tensor
     mlp: Tensor
 
@@ -79,7 +79,7 @@ class SubjectStates:
     def __init__(
         self,
         model: EditableModel,
-        requests: Sequence[Request],
+        requests: Sequence[TokenizedFact],
         layers: Sequence[int],
         plan: BatchPlan,
         monitor: Monitor,
@@ -90,7 +90,7 @@ class SubjectStates:
         lengths = [row.subject + 1 for row in self._rows]
         self._groups = [torch.tensor(group) for group in by_length(lengths, 4 * plan.tokens)]
         self._ends = torch.tensor(lengths) - 1
-        self._passes: list[Recording] = []
+        self._passes: list[RecordedPass] = []
         with torch.no_grad():
             for group in self._groups:
                 monitor.check()
@@ -119,7 +119,7 @@ class SubjectStates:
             recording.calls, recording.start = recording.calls[steps:], layer
             seen: list[Tensor] = []
             tokens = recording.entry.shape[0] * recording.entry.shape[1]
-            with tap(self._model.anatomy.down_projections[layer], seen.append, tokens):
+            with tap(self._model.architecture.down_projections[layer], seen.append, tokens):
                 state, output = self._run(recording)
             states.append(at_end(state))
             outputs.append(at_end(output))
@@ -145,9 +145,9 @@ class SubjectStates:
             outputs.append(self._reader(group)(output))
         return LayerEnd(self._bare(self._ordered(states)), self._bare(self._ordered(outputs)))
 
-    def _run(self, recording: Recording) -> tuple[Tensor, Tensor]:
+    def _run(self, recording: RecordedPass) -> tuple[Tensor, Tensor]:
         """Outputs of the last edited block and of its down-projection, (rows, tokens, hidden)."""
-        with tap_output(self._model.anatomy.down_projections[self._last]) as seen:
+        with tap_output(self._model.architecture.down_projections[self._last]) as seen:
             state = proceed(
                 self._model, recording.entry, recording.calls, recording.start, self._monitor.check
             )

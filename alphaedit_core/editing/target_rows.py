@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from alphaedit_core.errors import StructureError
 from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.hooks import own_hooks
-from alphaedit_core.model.packed_rows import Suffixes
-from alphaedit_core.model.tokenization import Request
+from alphaedit_core.model.packed_rows import PackedRows
+from alphaedit_core.model.tokenization import TokenizedFact
 
 #: What delta is added to: the last edited block's output, its MLP's, or its attention's and its
 #: MLP's at once.
@@ -32,7 +32,7 @@ class _Rows:
         self,
         model: EditableModel,
         texts: Sequence[_Text],
-        requests: Sequence[Request],
+        requests: Sequence[TokenizedFact],
         last: int,
         place: Place,
         pack: bool = True,
@@ -42,7 +42,7 @@ class _Rows:
         #: block's own output, after which the search begins.
         self._moved_modules = _modules(model, last, place)
         start = last if self._moved_modules else last + 1
-        self._suffixes = Suffixes(model, [text.cut(requests) for text in texts], start, pack)
+        self._suffixes = PackedRows(model, [text.cut(requests) for text in texts], start, pack)
         self._texts = [texts[index] for index in self._suffixes.order]
         self._requests = requests
         self._before: Tensor | None = None
@@ -75,7 +75,7 @@ class _Rows:
         #: Rows that the likelihood is read from, and those that the KL term is.
         self.worded = indices([i for i, text in enumerate(self._texts) if text.row is not None])
         self.essence = indices([i for i, text in enumerate(self._texts) if text.row is None])
-        self.bare = indices([i for i, text in enumerate(self._texts) if text.row == 0])
+        self.prompt_keys = indices([i for i, text in enumerate(self._texts) if text.row == 0])
 
     def states(self, rows: Tensor) -> Tensor:
         """What delta is added to, at the subject's last token of rows: (rows, parts, hidden)."""
@@ -143,7 +143,7 @@ class _Rows:
         else:
             hidden = entry.index_add(0, self._suffixes.starts, own[:, 0].to(entry.dtype))
             out = self._suffixes.run(hidden, check)
-        logits = self._model.anatomy.logits
+        logits = self._model.architecture.logits
         each = F.cross_entropy(logits(out[self._places]), self._labels, reduction="none")
         total = each.new_zeros(len(self.facts)).index_add(0, self._row_of, each)
         nll = (total / self._counts)[self.worded]
@@ -155,9 +155,9 @@ class _Rows:
 
 def _modules(model: EditableModel, layer: int, place: Place) -> list[nn.Module]:
     """The modules of a block whose outputs are moved; none where it is the block's own."""
-    mlp = model.anatomy.down_projections[layer]
+    mlp = model.architecture.down_projections[layer]
     if place == "attention and mlp":
-        return [model.anatomy.attention(layer), mlp]
+        return [model.architecture.attention(layer), mlp]
     return [mlp] if place == "mlp" else []
 
 
@@ -167,7 +167,7 @@ class _Text(NamedTuple):
     fact: int
     row: int | None
 
-    def cut(self, requests: Sequence[Request]) -> tuple[tuple[int, ...], int]:
+    def cut(self, requests: Sequence[TokenizedFact]) -> tuple[tuple[int, ...], int]:
         """Token ids as they are fed, and the index of the subject's last one."""
         request = requests[self.fact]
         if self.row is None:

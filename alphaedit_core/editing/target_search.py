@@ -33,7 +33,7 @@ from alphaedit_core.errors import DivergedError, InputError
 from alphaedit_core.model.batch_planning import BatchPlan
 from alphaedit_core.model.editable_model import EditableModel, outside_inference_mode
 from alphaedit_core.model.packing_check import may_pack
-from alphaedit_core.model.tokenization import Request
+from alphaedit_core.model.tokenization import TokenizedFact
 from alphaedit_core.progress import Monitor
 
 from .hyperparameters import HyperParameters
@@ -60,7 +60,7 @@ class Targets:
 
 def find_targets(
     model: EditableModel,
-    requests: Sequence[Request],
+    requests: Sequence[TokenizedFact],
     hyperparameters: HyperParameters,
     plan: BatchPlan,
     monitor: Monitor | None = None,
@@ -105,7 +105,7 @@ def find_targets(
 
 def _search(
     model: EditableModel,
-    requests: Sequence[Request],
+    requests: Sequence[TokenizedFact],
     hp: HyperParameters,
     plan: BatchPlan,
     monitor: Monitor,
@@ -138,7 +138,7 @@ def _search(
 
 def _micro_batches(
     model: EditableModel,
-    requests: Sequence[Request],
+    requests: Sequence[TokenizedFact],
     last: int,
     place: Place,
     plan: BatchPlan,
@@ -166,14 +166,14 @@ def _micro_batches(
 
 def _first_states(batches: Sequence[_Rows], count: int) -> Tensor:
     """h0 of every fact, (n, parts, hidden): at the subject's end in the bare prompt."""
-    states = torch.cat([batch.states(batch.bare) for batch in batches])
-    facts = torch.cat([batch.facts[batch.bare] for batch in batches])
+    states = torch.cat([batch.states(batch.prompt_keys) for batch in batches])
+    facts = torch.cat([batch.facts[batch.prompt_keys] for batch in batches])
     h0 = states.new_zeros(count, *states.shape[1:], dtype=_wide(states.dtype))
     h0[facts] = states.to(h0.dtype)
     return h0
 
 
-def _check_lengths(requests: Sequence[Request], h0: Tensor) -> None:
+def _check_lengths(requests: Sequence[TokenizedFact], h0: Tensor) -> None:
     """Refuse a state of length 0, to which no change has a length in proportion."""
     for request, length in zip(requests, h0.norm(dim=2).min(dim=1).values.tolist(), strict=True):
         if length == 0:

@@ -155,7 +155,7 @@ def compare(
     """
     monitor = monitor or Monitor()
     answers = {answer.digest: answer for asked, answer in known if asked == question}
-    with session.model.in_use():
+    with session.model.exclusive():
         for number in (session.applied, reference):
             digest = state_digest(session, number)
             if digest not in answers:
@@ -205,7 +205,7 @@ def through_history(
     question = replace(question, tokens=1)
     points: list[HistoryPoint] = []
     with (
-        session.model.in_use(),
+        session.model.exclusive(),
         monitor.stage("history", session.applied + 1, "state"),
     ):
         for number in range(session.applied + 1):

@@ -188,7 +188,7 @@ class Probes:
     ) -> list[ProbeRow]:
         """Measure what is not known yet, and give all rows; see :func:`probe`."""
         monitor = monitor or Monitor()
-        with self.session.model.in_use():
+        with self.session.model.exclusive():
             lacking = {
                 number: self._lacking(fact, probes, number) for number in sorted({before, after})
             }
@@ -263,7 +263,7 @@ def _top(
         ids = pad_rows([rows[i] for i in group], model.device)
         hidden = record(model, ids, model.layers, model.layers).entry
         last = hidden[list(range(len(group))), [len(rows[i]) - 1 for i in group]]
-        best = model.anatomy.logits(last).softmax(dim=-1).max(dim=-1)
+        best = model.architecture.logits(last).softmax(dim=-1).max(dim=-1)
         tops = zip(group, best.indices.tolist(), best.values.tolist(), strict=True)
         for i, token, probability in tops:
             found[i] = token, added_text(model.tokenizer, rows[i], token), probability

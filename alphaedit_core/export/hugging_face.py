@@ -75,8 +75,8 @@ def model(session: EditSession, folder: str | Path, monitor: Monitor | None = No
     """
     monitor = monitor or Monitor()
     place = Path(folder).resolve()
-    with session.model.in_use():  # nobody edits what is being written
-        if session.model.holder is not session:
+    with session.model.exclusive():  # nobody edits what is being written
+        if session.model.owner is not session:
             raise SessionError("this session is closed; load or make a new one")
         session.check_weights()
         check_folder(folder)

@@ -21,7 +21,7 @@ from alphaedit_core.inference.queries import Written
 from alphaedit_core.model.batch_planning import free_memory
 from alphaedit_core.model.editable_model import EditableModel, using_model
 from alphaedit_core.model.forward import ending_before, run_model
-from alphaedit_core.model.prefix_cache import Prefixes
+from alphaedit_core.model.prefix_cache import PrefixCache
 from alphaedit_core.model.tokenization import encode
 from alphaedit_core.progress import Monitor
 
@@ -80,7 +80,7 @@ def write(
 def _fitting(model: EditableModel, length: int) -> int:
     """Texts of some tokens whose keys and values take at most a quarter of the free memory."""
     most = _MOST_CPU if model.device.type == "cpu" else _MOST_GPU
-    token = 2 * model.layers * model.anatomy.hidden_size * model.dtype.itemsize
+    token = 2 * model.layers * model.architecture.hidden_size * model.dtype.itemsize
     return max(1, min(most, free_memory(model.device) // 4 // (token * max(length, 1))))
 
 
@@ -110,7 +110,7 @@ class _Text:
         if not ids:
             raise InputError(f'the prompt "{ask.prompt}" has no token; type some text')
         left = max(0, ask.tokens - len(ids)) if ask.whole else ask.tokens
-        room = model.room
+        room = model.max_length
         if room is not None and len(ids) + left > room:
             raise InputError(
                 f'"{ask.prompt[:40]}…" and its continuation are {len(ids)} + {left} tokens, but '
@@ -159,7 +159,7 @@ def _write(
     begins = list(dict.fromkeys(text.prompt[:-1] for text in texts))
     place = {begin: i for i, begin in enumerate(begins)}
     rows = torch.tensor([place[text.prompt[:-1]] for text in texts], device=device)
-    prefix = Prefixes(model, begins).cache(range(len(begins)))
+    prefix = PrefixCache(model, begins).cache(range(len(begins)))
     layers = [_Growing(layer, rows, max(text.left for text in texts)) for layer in prefix.layers]
     del prefix
     growing = DynamicCache()
@@ -178,12 +178,12 @@ def _write(
                 model,
                 torch.tensor(last, device=device)[:, None],
                 # A text that is finished may have gone on behind the model's last position.
-                positions=lengths[:, None].clamp(max=(model.room or 1 << 30) - 1),
+                positions=lengths[:, None].clamp(max=(model.max_length or 1 << 30) - 1),
                 # Without padding no mask is needed, and attention is faster without one.
                 mask=None if bool(seen.all()) else seen,
                 cache=growing,
             )
-        best = model.anatomy.logits(end[0][:, -1]).topk(most, dim=1)
+        best = model.architecture.logits(end[0][:, -1]).topk(most, dim=1)
         values = best.values.cpu().double()
         chances = (values - values[:, :1]).exp().tolist()
         for text, *drawn in zip(texts, best.indices.tolist(), chances, strict=True):

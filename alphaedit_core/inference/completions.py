@@ -106,7 +106,7 @@ def check_room(model: EditableModel, prompt: object, length: int, tokens: int) -
     """
     if not length:
         raise InputError("the prompt has no token; type some text")
-    room = model.room
+    room = model.max_length
     if room is not None and length + tokens > room:
         raise InputError(
             f"prompt {shown(prompt)} and new tokens are {length} + {tokens} tokens, but the model "

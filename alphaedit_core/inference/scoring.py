@@ -94,7 +94,7 @@ def rate(
     Raises:
         InputError: if a prompt or a target has no token, or the two have more than the model reads.
     """
-    tokens, room = [], model.room
+    tokens, room = [], model.max_length
     for prompt, target in pairs:
         ids = encode(model.tokenizer, prompt)[0] if prompt and target else []
         own = target_ids(model.tokenizer, prompt, target) if ids else ()
@@ -123,7 +123,7 @@ def score_ids(
     Raises:
         InputError: if a prompt and its target have more than the model reads.
     """
-    room = model.room
+    room = model.max_length
     for prompt, target in pairs:
         if room is not None and len(prompt) + len(target) > room:
             raise InputError(
@@ -233,7 +233,7 @@ def _read(
     """
     device = hidden.device
     distinct = {place: n for n, place in enumerate(dict.fromkeys(places))}
-    logits = model.anatomy.logits(hidden[[n for n, _ in distinct], [t for _, t in distinct]])
+    logits = model.architecture.logits(hidden[[n for n, _ in distinct], [t for _, t in distinct]])
     best = logits.max(dim=1)
     at = torch.tensor([distinct[place] for place in places], device=device)
     labels = torch.tensor([t for _, target in group for t in target], device=device)
@@ -287,6 +287,6 @@ def perplexity(model: EditableModel, text: str, monitor: Monitor | None = None) 
         monitor.check()
         row = torch.tensor([window], device=model.device)
         hidden = record(model, row, model.layers, model.layers).entry
-        logits = model.anatomy.logits(hidden[0, :-1])
+        logits = model.architecture.logits(hidden[0, :-1])
         total += float(F.cross_entropy(logits, row[0, 1:]))
     return float(torch.tensor(total / len(windows)).exp())

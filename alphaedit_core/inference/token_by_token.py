@@ -179,7 +179,7 @@ def _next_logits(
     positions = torch.arange(seen, seen + len(ids), device=model.device)[None]
     with ending_before(model, model.layers) as last:
         run_model(model, row, positions=positions, cache=growing)
-    logits = model.anatomy.logits(last[0][:, -1])[0].cpu().double()
+    logits = model.architecture.logits(last[0][:, -1])[0].cpu().double()
     if bool(logits.isnan().any()):
         raise SessionError("the model's output is no number any more; undo the last edit")
     return logits

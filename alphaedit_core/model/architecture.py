@@ -31,7 +31,7 @@ _BY_HAND = (
 
 
 @dataclass(frozen=True)
-class Places:
+class ModulePaths:
     """Names of the parts, for a model whose structure is not understood.
 
     Attributes:
@@ -48,7 +48,7 @@ class Places:
 
 
 @dataclass(frozen=True)
-class Anatomy:
+class Architecture:
     """The parts of a model that editing needs.
 
     Attributes:
@@ -67,7 +67,7 @@ class Anatomy:
             where it was not tried.
     """
 
-    places: Places
+    places: ModulePaths
     blocks: tuple[nn.Module, ...]
     down_projections: tuple[nn.Module, ...]
     norm: nn.Module
@@ -122,7 +122,7 @@ class Anatomy:
         return logits
 
 
-def find_anatomy(model: nn.Module, places: Places | None = None) -> Anatomy:
+def find_architecture(model: nn.Module, places: ModulePaths | None = None) -> Architecture:
     """Find the parts of a transformers causal language model from its structure.
 
     Args:
@@ -137,7 +137,7 @@ def find_anatomy(model: nn.Module, places: Places | None = None) -> Anatomy:
     hidden_size = int(embeddings.weight.shape[1])
     if places is None:
         blocks_at = _find_blocks(model)
-        places = Places(
+        places = ModulePaths(
             blocks=blocks_at,
             down_projection=_find_down_projection(model, blocks_at, hidden_size),
             norm=_find_norm(model, blocks_at, hidden_size),
@@ -149,7 +149,7 @@ def find_anatomy(model: nn.Module, places: Places | None = None) -> Anatomy:
     downs = tuple(_submodule(block, places.down_projection) for block in blocks)
     inner_size = _check_down_projections(downs, places, hidden_size)
     softcap, logit_scale = _logit_transform(model)
-    found = Anatomy(
+    found = Architecture(
         places=places,
         blocks=blocks,
         down_projections=downs,
@@ -165,7 +165,9 @@ def find_anatomy(model: nn.Module, places: Places | None = None) -> Anatomy:
     return found
 
 
-def _check_down_projections(downs: Sequence[nn.Module], places: Places, hidden_size: int) -> int:
+def _check_down_projections(
+    downs: Sequence[nn.Module], places: ModulePaths, hidden_size: int
+) -> int:
     """The width of the keys, if every block's matrix leads from that one width to the stream."""
     inner_size = None
     for layer, module in enumerate(downs):
@@ -340,17 +342,17 @@ def _four_tokens(model: nn.Module) -> Tensor:
 
 
 @torch.no_grad()
-def _verify(model: nn.Module, anatomy: Anatomy) -> None:
+def _verify(model: nn.Module, architecture: Architecture) -> None:
     """Check on four tokens that norm and head lead from the last block to the model's logits."""
     outputs: list[Tensor] = []
     with own_hooks() as hooks:
         hooks.after(
-            anatomy.blocks[-1],
+            architecture.blocks[-1],
             lambda _module, _args, out: outputs.append(out[0] if isinstance(out, tuple) else out),
         )
         expected = model(input_ids=_four_tokens(model), use_cache=False).logits
     try:
-        actual = anatomy.logits(outputs[0])
+        actual = architecture.logits(outputs[0])
         gap = float((actual - expected).abs().max() / expected.abs().max().clamp_min(1e-6))
     except (RuntimeError, NotImplementedError, TypeError, IndexError):  # parts that do not fit
         gap = float("inf")
@@ -360,6 +362,6 @@ def _verify(model: nn.Module, anatomy: Anatomy) -> None:
     if not gap <= tolerance:
         raise StructureError(
             f"the parts found do not give the logits of a {type(model).__name__}: "
-            f'"{anatomy.places.norm}" and "{anatomy.places.head}" after the last block are off by '
-            f"{gap:.1e}; {_BY_HAND}"
+            f'"{architecture.places.norm}" and "{architecture.places.head}" after the last block '
+            f"are off by {gap:.1e}; {_BY_HAND}"
         )

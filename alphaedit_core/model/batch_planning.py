@@ -38,12 +38,12 @@ class BatchPlan:
 
 def plan_batches(model: EditableModel) -> BatchPlan:
     """A plan that uses at most half of the memory that is free now."""
-    blocks, anatomy = model.layers, model.anatomy
+    blocks, architecture = model.layers, model.architecture
     vocabulary = int(model.model.config.get_text_config().vocab_size)
     # What automatic differentiation keeps of one token: about 16 vectors of the residual width and
     # 5 of the inner width a block, and three times the logits in float32.
     width = model.dtype.itemsize
-    bytes_per_token = blocks * (16 * anatomy.hidden_size + 5 * anatomy.inner_size) * width
+    bytes_per_token = blocks * (16 * architecture.hidden_size + 5 * architecture.inner_size) * width
     bytes_per_token += 12 * vocabulary
     most = _MOST_CPU if model.device.type == "cpu" else _MOST_GPU
     fitting = max(_LEAST, min(most, free_memory(model.device) // 2 // bytes_per_token))

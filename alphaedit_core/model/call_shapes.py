@@ -19,7 +19,7 @@ from transformers.cache_utils import Cache
 
 from .editable_model import EditableModel
 from .forward import BlockCall, record
-from .prefix_cache import Prefixes
+from .prefix_cache import PrefixCache
 
 #: Where a tensor stands: index of the block, name of the argument, and places inside of it.
 Place = tuple[int | str, ...]
@@ -126,9 +126,9 @@ def _tried(model: EditableModel) -> CallShapes:
 def _calls(model: EditableModel, rows: int, tokens: int) -> dict[Place, Tensor]:
     """The tensors that the blocks are called with, for some rows of some new tokens."""
     device = model.device
-    vocabulary = model.anatomy.vocabulary
+    vocabulary = model.architecture.vocabulary
     texts = [([token % vocabulary for token in ids], cut) for ids, cut in _ROWS[:rows]]
-    cache = Prefixes(model, [ids[:cut] for ids, cut in texts]).cache(range(rows))
+    cache = PrefixCache(model, [ids[:cut] for ids, cut in texts]).cache(range(rows))
     before = torch.tensor([cut for _, cut in texts], device=device)
     longest = int(before.max())
     real = torch.arange(longest, device=device) >= longest - before[:, None]

@@ -16,9 +16,9 @@ from alphaedit_core.errors import (
     SessionError,
 )
 
-from .architecture import Anatomy
+from .architecture import Architecture
 from .fingerprints import _combined, changed_by_hand, glance, weight_digests
-from .ownership import Hold
+from .ownership import Ownership
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -41,33 +41,34 @@ class EditableModel:
     Attributes:
         model: the transformers model, in evaluation mode, no parameter asking for a gradient.
         tokenizer: its (fast) tokenizer.
-        anatomy: where blocks, down-projections, norm and head are.
+        architecture: where blocks, down-projections, norm and head are.
         name: how the model was asked for; :func:`.load_model` finds it again by this.
-        hold: who edits the weights and which thread has them; shared by all wraps of the weights.
+        ownership: who edits the weights and which thread has them; shared by all wraps of the
+            weights.
     """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerFast
-    anatomy: Anatomy
+    architecture: Architecture
     name: str
-    hold: Hold = field(default_factory=Hold, repr=False)
+    ownership: Ownership = field(default_factory=Ownership, repr=False)
     _weights: dict[str, str] | None = field(default=None, repr=False)
     _glance: dict[str, object] = field(default_factory=dict, repr=False)
     _found: dict[tuple[object, ...], Any] = field(default_factory=dict, repr=False)
 
     @property
-    def holder(self) -> object | None:
+    def owner(self) -> object | None:
         """What currently edits the weights, or None; a second session is refused meanwhile."""
-        return self.hold.holder
+        return self.ownership.owner
 
-    @holder.setter
-    def holder(self, holder: object | None) -> None:
-        self.hold.holder = holder
+    @owner.setter
+    def owner(self, holder: object | None) -> None:
+        self.ownership.owner = holder
 
     @property
     def lock(self) -> threading.RLock:
         """Held by the thread that reads or changes the weights at length."""
-        return self.hold.lock
+        return self.ownership.lock
 
     def remembered(self, what: str, find: Callable[[], R]) -> R:
         """What ``find`` found out about how this model computes, tried once.
@@ -82,7 +83,7 @@ class EditableModel:
         return found
 
     @contextlib.contextmanager
-    def in_use(
+    def exclusive(
         self,
         interrupt: Callable[[], None] | None = None,
         check: Callable[[], None] = lambda: None,
@@ -104,24 +105,24 @@ class EditableModel:
             SessionError: if another thread has them and gave no ``interrupt``.
         """
         if self.lock._is_owned():  # type: ignore[attr-defined]  # as threading.Condition asks
-            outer = self.hold.interrupt
+            outer = self.ownership.interrupt
             try:
-                self.hold.interrupt = interrupt or outer
+                self.ownership.interrupt = interrupt or outer
                 yield
             finally:
-                self.hold.interrupt = outer
+                self.ownership.interrupt = outer
             return
 
         def let_go() -> None:
             if self.lock._is_owned():  # type: ignore[attr-defined]
-                self.hold.interrupt = None
+                self.ownership.interrupt = None
                 self.lock.release()
 
         # Acquired inside: an interrupt that comes right behind must not leave it locked for good.
         try:
             if not self.lock.acquire(blocking=False):
                 self._wait_for_interrupted_work(check if interrupt is not None else None)
-            self.hold.interrupt = interrupt
+            self.ownership.interrupt = interrupt
             with _evaluating(self.model), outside_inference_mode():
                 yield
         finally:
@@ -134,7 +135,7 @@ class EditableModel:
     def _wait_for_interrupted_work(self, check: Callable[[], None] | None) -> None:
         """Acquire the lock, asking its holder to stop, or calling ``check``, while it can stop."""
         while True:
-            interrupt = self.hold.interrupt
+            interrupt = self.ownership.interrupt
             if check is not None:
                 check()
             elif interrupt is not None:
@@ -143,7 +144,7 @@ class EditableModel:
             if self.lock.acquire(timeout=_PATIENCE):
                 return
             # Whoever took it just now may not have said yet how to be interrupted.
-            if interrupt is None and self.hold.interrupt is None:
+            if interrupt is None and self.ownership.interrupt is None:
                 raise SessionError("the model is busy with other work; wait for it, or cancel it")
 
     def check_ids(self, ids: Sequence[int] | torch.Tensor) -> None:
@@ -152,7 +153,7 @@ class EditableModel:
         Raises:
             InputError: if not; on an accelerator such an id would end the process.
         """
-        rows = self.anatomy.vocabulary
+        rows = self.architecture.vocabulary
         if len(self.tokenizer) <= rows:  # no text can have such a token
             return
         highest = int(torch.as_tensor(ids).max()) if len(ids) else 0
@@ -174,7 +175,7 @@ class EditableModel:
         return next(self.model.parameters()).dtype
 
     @property
-    def room(self) -> int | None:
+    def max_length(self) -> int | None:
         """Tokens that the model reads at most; None where its configuration does not say."""
         most = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         return int(most) if most else None
@@ -182,7 +183,7 @@ class EditableModel:
     @property
     def layers(self) -> int:
         """Number of blocks."""
-        return len(self.anatomy.blocks)
+        return len(self.architecture.blocks)
 
     @property
     def fingerprint(self) -> str:
@@ -192,7 +193,7 @@ class EditableModel:
         been edited since. Otherwise of the weights as they are now; they are read again where a few
         numbers of each, its place or its version have changed.
         """
-        if self._weights is None or (self.holder is None and self._glance != glance(self.model)):
+        if self._weights is None or (self.owner is None and self._glance != glance(self.model)):
             self.take_weights()
         assert self._weights is not None
         return _combined(self._weights)
@@ -213,7 +214,7 @@ class EditableModel:
         Raises:
             SessionError: if they differ; names some of them.
         """
-        if self._weights is None or self.holder is None:
+        if self._weights is None or self.owner is None:
             self.take_weights()
             return
         seen = glance(self.model)
@@ -234,8 +235,9 @@ class EditableModel:
         size = sum(p.numel() for p in self.model.parameters()) / 1e6
         return (
             f"EditableModel({self.name!r}, {type(self.model).__name__}, {size:.0f}M parameters, "
-            f"{self.layers} blocks, hidden {self.anatomy.hidden_size}, keys "
-            f"{self.anatomy.inner_size}, {str(self.dtype).removeprefix('torch.')} on {self.device})"
+            f"{self.layers} blocks, hidden {self.architecture.hidden_size}, "
+            f"keys {self.architecture.inner_size}, "
+            f"{str(self.dtype).removeprefix('torch.')} on {self.device})"
         )
 
 
@@ -256,7 +258,7 @@ def using_model(
 
     @functools.wraps(function)
     def alone(model: EditableModel, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        with model.in_use():
+        with model.exclusive():
             return function(model, *args, **kwargs)
 
     return alone

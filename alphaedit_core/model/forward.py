@@ -40,7 +40,7 @@ class BlockCall:
 
 
 @dataclass
-class Recording:
+class RecordedPass:
     """A forward pass that can go on from the input of block ``start``.
 
     Attributes:
@@ -100,7 +100,7 @@ def record(
     positions: Tensor | None = None,
     mask: Tensor | None = None,
     cache: Cache | None = None,
-) -> Recording:
+) -> RecordedPass:
     """One forward pass that notes how the blocks from ``start`` to ``stop`` - 1 are called.
 
     Args:
@@ -112,7 +112,7 @@ def record(
         mask: (rows, cached + tokens), 1 for real tokens; None where every token may be seen.
         cache: keys and values of earlier tokens; None for none.
     """
-    blocks = model.anatomy.blocks
+    blocks = model.architecture.blocks
     entry: list[Tensor] = []
     calls: list[BlockCall] = []
     called: list[nn.Module] = []
@@ -135,7 +135,7 @@ def record(
             f"blocks {start} to {stop - 1} did not run once each, one after the other; a model "
             "that runs its blocks otherwise cannot be edited"
         )
-    return Recording(start, entry[0] if entry else end[0], calls)
+    return RecordedPass(start, entry[0] if entry else end[0], calls)
 
 
 def proceed(
@@ -146,7 +146,7 @@ def proceed(
     check: Callable[[], None] = lambda: None,
 ) -> Tensor:
     """Run blocks ``start``, ``start`` + 1 … for as many calls as given; returns the last output."""
-    for block, call in zip(model.anatomy.blocks[start:], calls, strict=False):
+    for block, call in zip(model.architecture.blocks[start:], calls, strict=False):
         check()
         hidden = call_block(block, hidden, call)
     return hidden
@@ -162,7 +162,7 @@ def run_model(
 ) -> None:
     """Call the model below its head; hooks take what they want from it."""
     model.check_ids(ids)
-    base = model.model.get_submodule(model.anatomy.places.blocks.rpartition(".")[0])
+    base = model.model.get_submodule(model.architecture.places.blocks.rpartition(".")[0])
     kwargs: dict[str, Any] = {"input_ids": ids, "use_cache": cache is not None}
     if mask is not None:
         kwargs["attention_mask"] = mask
@@ -234,8 +234,8 @@ def ending_before(model: EditableModel, stop: int) -> Iterator[list[Tensor]]:
 
     with own_hooks() as hooks:
         if stop == 0:
-            hooks.before(model.anatomy.blocks[0], stop_here)
+            hooks.before(model.architecture.blocks[0], stop_here)
         else:
-            hooks.after(model.anatomy.blocks[stop - 1], stop_after)
+            hooks.after(model.architecture.blocks[stop - 1], stop_after)
         with suppress(_Stop):
             yield end

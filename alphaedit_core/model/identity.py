@@ -150,7 +150,7 @@ def identity(model: EditableModel) -> Identity:
         tokenizer,
         serialization,
         _configuration(inner),
-        json.dumps(asdict(model.anatomy.places)),
+        json.dumps(asdict(model.architecture.places)),
         precision(model.device),
         str(getattr(config, "_attn_implementation", None)),
     )
@@ -168,9 +168,9 @@ def unedited(model: EditableModel) -> Iterator[Identity]:
             session took it.
     """
     with ExitStack() as stack:
-        stack.enter_context(model.in_use())
-        if isinstance(model.holder, _Session):
-            stack.enter_context(model.holder.at(0))
+        stack.enter_context(model.exclusive())
+        if isinstance(model.owner, _Session):
+            stack.enter_context(model.owner.at(0))
         model.check_weights()
         yield identity(model)
 

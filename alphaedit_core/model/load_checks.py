@@ -23,7 +23,7 @@ from .hooks import own_hooks
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from .architecture import Anatomy
+    from .architecture import Architecture
 
 #: Token ids of two texts that end together: so one of them is padded in front.
 _TEXTS = ((5, 9, 6, 7, 11, 8, 4), (12, 7, 8, 10, 6))
@@ -48,13 +48,13 @@ def allowed_gap(dtype: torch.dtype) -> float:
 
 
 @torch.no_grad()
-def check_cache(model: PreTrainedModel, anatomy: Anatomy) -> None:
+def check_cache(model: PreTrainedModel, architecture: Architecture) -> None:
     """Check that a text read on from the keys and values of its beginning is what it is as a whole.
 
     Raises:
         StructureError: if it is not; names the architecture and what does not fit.
     """
-    texts = [[token % anatomy.vocabulary for token in text] for text in _TEXTS]
+    texts = [[token % architecture.vocabulary for token in text] for text in _TEXTS]
     device = next(model.parameters()).device
     cuts = [len(text) - _LATER for text in texts]
     later = torch.tensor([text[-_LATER:] for text in texts], device=device)
@@ -69,12 +69,14 @@ def check_cache(model: PreTrainedModel, anatomy: Anatomy) -> None:
         begun = []
         for text, cut in zip(texts, cuts, strict=True):
             ids = torch.tensor([text], device=device)
-            expected.append(_states(model, anatomy, ids, use_cache=False)[0, cut:])
+            expected.append(_states(model, architecture, ids, use_cache=False)[0, cut:])
             begun.append(DynamicCache())
-            _states(model, anatomy, ids[:, :cut], use_cache=True, past_key_values=begun[-1])
-            _check_kept(begun[-1], anatomy, cut)
+            _states(model, architecture, ids[:, :cut], use_cache=True, past_key_values=begun[-1])
+            _check_kept(begun[-1], architecture, cut)
         cache = _joined(begun, max(cuts))
-        found = _states(model, anatomy, later, use_cache=True, past_key_values=cache, **options)
+        found = _states(
+            model, architecture, later, use_cache=True, past_key_values=cache, **options
+        )
     except torch.OutOfMemoryError:
         raise
     except StructureError as error:
@@ -106,7 +108,7 @@ def _joined(begun: list[DynamicCache], longest: int) -> DynamicCache:
     return cache
 
 
-def _check_kept(cache: DynamicCache, anatomy: Anatomy, tokens: int) -> None:
+def _check_kept(cache: DynamicCache, architecture: Architecture, tokens: int) -> None:
     """Check that every block has keys and values of every token, and nothing else, in the cache."""
     kept = [type(layer).__name__ for layer in cache.layers]
     plain = all(
@@ -116,25 +118,25 @@ def _check_kept(cache: DynamicCache, anatomy: Anatomy, tokens: int) -> None:
         and layer.keys.shape[-2] == layer.values.shape[-2] == tokens
         for layer in cache.layers
     )
-    if len(kept) != len(anatomy.blocks) or not plain:
+    if len(kept) != len(architecture.blocks) or not plain:
         raise StructureError(
-            f"of earlier tokens its {len(anatomy.blocks)} blocks keep something else than the "
+            f"of earlier tokens its {len(architecture.blocks)} blocks keep something else than the "
             f"attention keys and values of each (kept: {', '.join(kept) or 'nothing'})"
         )
 
 
 def _states(
-    model: PreTrainedModel, anatomy: Anatomy, ids: Tensor, use_cache: bool, **options: Any
+    model: PreTrainedModel, architecture: Architecture, ids: Tensor, use_cache: bool, **options: Any
 ) -> Tensor:
     """Output of the last block, (rows, tokens, hidden_size)."""
-    base = model.get_submodule(anatomy.places.blocks.rpartition(".")[0])
+    base = model.get_submodule(architecture.places.blocks.rpartition(".")[0])
     known = inspect.signature(base.forward).parameters
     if "position_ids" not in known:
         options.pop("position_ids", None)
     end: list[Tensor] = []
     with own_hooks() as hooks:
         hooks.after(
-            anatomy.blocks[-1],
+            architecture.blocks[-1],
             lambda _module, _args, out: end.append(out[0] if isinstance(out, tuple) else out),
         )
         base(input_ids=ids, use_cache=use_cache, **options)
@@ -151,7 +153,7 @@ def _refused(model: PreTrainedModel, why: str) -> StructureError:
 
 
 @torch.no_grad()
-def mlp_reach(model: PreTrainedModel, anatomy: Anatomy) -> tuple[float | None, ...]:
+def mlp_reach(model: PreTrainedModel, architecture: Architecture) -> tuple[float | None, ...]:
     """By what each block multiplies its down-projection's output before it joins the stream.
 
     Two vectors as long as the block's output are added to what its down-projection puts out. Where
@@ -167,30 +169,30 @@ def mlp_reach(model: PreTrainedModel, anatomy: Anatomy) -> tuple[float | None, .
         StructureError: if what a down-projection puts out does not reach the stream at all.
     """
     calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
-    ids = torch.arange(4, device=next(model.parameters()).device)[None] % anatomy.vocabulary
+    ids = torch.arange(4, device=next(model.parameters()).device)[None] % architecture.vocabulary
     with own_hooks() as hooks:
-        for block in anatomy.blocks:
+        for block in architecture.blocks:
             hooks.before(block, lambda _module, args, kwargs: calls.append((args, kwargs)))
-        base = model.get_submodule(anatomy.places.blocks.rpartition(".")[0])
+        base = model.get_submodule(architecture.places.blocks.rpartition(".")[0])
         base(input_ids=ids, use_cache=False)
     generator = torch.Generator().manual_seed(0)
-    directions = torch.randn(2, anatomy.hidden_size, generator=generator)
+    directions = torch.randn(2, architecture.hidden_size, generator=generator)
     directions /= directions.norm(dim=1, keepdim=True)
     factors: list[float | None] = []
     for layer, (args, kwargs) in enumerate(calls):
-        before = _block(anatomy, layer, args, kwargs, None)
+        before = _block(architecture, layer, args, kwargs, None)
         size = before.norm(dim=-1, keepdim=True)
         pairs = []
         for direction in directions.to(before):
             added = size * direction
-            after = _block(anatomy, layer, args, kwargs, added)
+            after = _block(architecture, layer, args, kwargs, added)
             pairs.append((added.double().cpu(), (after.double() - before.double()).cpu()))
         factors.append(_factor(model, layer, pairs, is_wide(before.dtype)))
     return tuple(factors)
 
 
 def _block(
-    anatomy: Anatomy,
+    architecture: Architecture,
     layer: int,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
@@ -204,10 +206,10 @@ def _block(
     with own_hooks() as hooks:
         if added is not None:
             hooks.after(
-                anatomy.down_projections[layer],
+                architecture.down_projections[layer],
                 lambda _module, _args, out: out + added.view_as(out).to(out.dtype),
             )
-        out = anatomy.blocks[layer](
+        out = architecture.blocks[layer](
             *(own(arg) for arg in args), **{name: own(value) for name, value in kwargs.items()}
         )
     found: Tensor = out[0] if isinstance(out, tuple) else out

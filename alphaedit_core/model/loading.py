@@ -19,11 +19,11 @@ from alphaedit_core.errors import (
 )
 from alphaedit_core.progress import Monitor
 
-from .architecture import Places, find_anatomy
+from .architecture import ModulePaths, find_architecture
 from .editable_model import EditableModel
 from .load_checks import check_cache, mlp_reach
-from .model_sources import DEFAULT_MODEL, _refusing, _weights, locate, quiet_transformers
-from .ownership import hold_of, wraps_of
+from .model_sources import DEFAULT_MODEL, _refusing, _weights, quiet_transformers, resolve_model
+from .ownership import ownership_of, wraps_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -36,7 +36,7 @@ def load_model(
     name: str | Path = DEFAULT_MODEL,
     device: str = "auto",
     dtype: str = "auto",
-    places: Places | None = None,
+    places: ModulePaths | None = None,
     monitor: Monitor | None = None,
     network: bool = True,
 ) -> EditableModel:
@@ -63,7 +63,7 @@ def load_model(
 
     where = resolve_device(device)
     wanted = _resolve_dtype(dtype, where)
-    folder = locate(str(name), monitor or Monitor(), network)
+    folder = resolve_model(str(name), monitor or Monitor(), network)
     with quiet_transformers(), _refusing(str(name)):
         _refuse_kernels(folder, str(name))
         tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
@@ -76,7 +76,7 @@ def wrap(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
     name: str,
-    places: Places | None = None,
+    places: ModulePaths | None = None,
 ) -> EditableModel:
     """Make a transformers model that is already loaded editable (it is used, not copied).
 
@@ -101,21 +101,21 @@ def wrap(
     _check_tokens(model, tokenizer, name)
     for known in wraps_of(model):
         same = known.model is model and known.tokenizer is tokenizer and known.name == name
-        if same and places in (None, known.anatomy.places):
+        if same and places in (None, known.architecture.places):
             wrapped: EditableModel = known
             return wrapped
-    anatomy = find_anatomy(model, places)
-    check_cache(model, anatomy)
-    anatomy = replace(anatomy, reach=mlp_reach(model, anatomy))
-    hold = hold_of(model, anatomy)
-    if applied := getattr(hold.holder, "applied", 0):
+    architecture = find_architecture(model, places)
+    check_cache(model, architecture)
+    architecture = replace(architecture, reach=mlp_reach(model, architecture))
+    hold = ownership_of(model, architecture)
+    if applied := getattr(hold.owner, "applied", 0):
         raise SessionError(
             f'model "{name}" holds {applied} edits of a session already; close() that, or use its '
             "own model"
         )
     for known in hold.wraps:
         known.fingerprint  # noqa: B018 - taken now: a session of the new wrap would change it
-    new = EditableModel(model, tokenizer, anatomy, name, hold)
+    new = EditableModel(model, tokenizer, architecture, name, hold)
     if hold.wraps:
         new.fingerprint  # noqa: B018 - likewise
     hold.wraps.add(new)

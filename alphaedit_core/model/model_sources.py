@@ -45,7 +45,7 @@ _STAMP = "converted.json"
 PACKAGED = {DEFAULT_MODEL: "Apache-2.0", "gemma3-270m": "Gemma"}
 
 
-def locate(name: str, monitor: Monitor, network: bool = True) -> str:
+def resolve_model(name: str, monitor: Monitor, network: bool = True) -> str:
     """The directory or hub id to load from; packaged and GGUF models are converted once.
 
     Raises:

@@ -1,8 +1,8 @@
 """Rows of text whose beginnings are fixed, run again and again through the later blocks.
 
 A row is cut in two: a prefix, whose attention keys and values are computed once and kept, and the
-suffix from the subject's last token on. :class:`Suffixes` holds many rows of different lengths and
-runs their suffixes from some block to the last one without a single padding token.
+suffix from the subject's last token on. :class:`PackedRows` holds many rows of different lengths
+and runs their suffixes from some block to the last one without a single padding token.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from .call_shapes import Place, call_shapes
 from .editable_model import EditableModel
 from .forward import BlockCall, proceed, record
 from .packed_attention import PackedGroup, can_pack, packed
-from .prefix_cache import Prefixes
+from .prefix_cache import PrefixCache
 
 
-class Suffixes:
+class PackedRows:
     """Rows that go through the blocks together.
 
     Args:
@@ -51,7 +51,7 @@ class Suffixes:
         self._pack = pack and can_pack(model.model)
         self._groups: list[_Group] = []
         self.order: list[int] = []
-        prefixes = Prefixes(model, [ids[:cut] for ids, cut in rows])
+        prefixes = PrefixCache(model, [ids[:cut] for ids, cut in rows])
         for _, members in sorted(by_length.items()):
             # Prefixes of like length together; they are padded, but only attention sees that.
             members.sort(key=lambda index: rows[index][1])

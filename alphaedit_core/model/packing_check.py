@@ -18,7 +18,7 @@ from alphaedit_core.progress import Monitor
 from .editable_model import EditableModel
 from .forward import pad_rows, record
 from .load_checks import allowed_gap, gap
-from .packed_rows import Suffixes
+from .packed_rows import PackedRows
 
 #: Token ids of the rows, and where what is kept of each ends; two suffixes are of one length.
 _ROWS = (
@@ -47,9 +47,9 @@ def may_pack(model: EditableModel, monitor: Monitor) -> bool:
 
 
 def _why_not(model: EditableModel) -> str:
-    vocabulary, allowed = model.anatomy.vocabulary, allowed_gap(model.dtype)
+    vocabulary, allowed = model.architecture.vocabulary, allowed_gap(model.dtype)
     rows = [([token % vocabulary for token in ids], cut) for ids, cut in _ROWS]
-    grouped = Suffixes(model, rows, 0, pack=False)
+    grouped = PackedRows(model, rows, 0, pack=False)
     states, gradient = _run(grouped)
     own = _own_states(model, [ids for ids, _ in rows])
     expected = torch.cat([own[i][rows[i][1] : len(rows[i][0])] for i in grouped.order])
@@ -60,7 +60,7 @@ def _why_not(model: EditableModel) -> str:
             f"they were called with, give other states than its own pass does (off by {off:.0%})"
         )
     try:
-        laid_out = Suffixes(model, rows, 0)
+        laid_out = PackedRows(model, rows, 0)
         if not laid_out.is_packed:
             return ""
         found, slope = _run(laid_out)
@@ -72,7 +72,7 @@ def _why_not(model: EditableModel) -> str:
     return "" if off <= allowed else f"its hidden states would be off by {off:.0%}"
 
 
-def _run(suffixes: Suffixes) -> tuple[Tensor, Tensor]:
+def _run(suffixes: PackedRows) -> tuple[Tensor, Tensor]:
     """The last block's output, and the gradient of a fixed sum of it, (tokens, hidden) each."""
     with torch.enable_grad():
         entry = suffixes.entry.detach().clone().requires_grad_()

@@ -28,7 +28,7 @@ _SLACK = 32
 _SHORT = 5
 
 
-class Prefixes:
+class PrefixCache:
     """What later tokens of each row see of its beginning, computed at once for all rows.
 
     Args:
@@ -246,7 +246,9 @@ def _pass(
             model,
             ids,
             # What is padded may lie behind the last position that the model has.
-            positions=positions if model.room is None else positions.clamp(max=model.room - 1),
+            positions=positions
+            if model.max_length is None
+            else positions.clamp(max=model.max_length - 1),
             mask=None if bool(seen.all()) else seen,
             cache=growing,
         )

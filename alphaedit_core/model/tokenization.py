@@ -30,7 +30,7 @@ OUTLIER = 3.0
 
 
 @dataclass(frozen=True)
-class Row:
+class TokenRow:
     """A text as token ids, with the index of the subject's last token."""
 
     ids: tuple[int, ...]
@@ -38,7 +38,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Request:
+class TokenizedFact:
     """A fact as one model's tokens.
 
     Attributes:
@@ -53,8 +53,8 @@ class Request:
     fact: Fact
     target: tuple[int, ...]
     target_true: tuple[int, ...] | None
-    rows: tuple[Row, ...]
-    essence: Row
+    rows: tuple[TokenRow, ...]
+    essence: TokenRow
     note: str = ""
 
 
@@ -71,7 +71,7 @@ def encode(
     return ids, offsets
 
 
-def locate(tokenizer: PreTrainedTokenizerFast, text: str, end: int) -> Row:
+def find_subject(tokenizer: PreTrainedTokenizerFast, text: str, end: int) -> TokenRow:
     """Encode a text and find the last token that holds character ``end`` - 1.
 
     Raises:
@@ -83,7 +83,7 @@ def locate(tokenizer: PreTrainedTokenizerFast, text: str, end: int) -> Row:
         raise InputError(
             f'the tokenizer has no token for "{text[:end][-20:]}"; write the subject differently'
         )
-    return Row(tuple(ids), holds[-1])
+    return TokenRow(tuple(ids), holds[-1])
 
 
 def target_ids(tokenizer: PreTrainedTokenizerFast, prompt: str, target: str) -> tuple[int, ...]:
@@ -128,7 +128,7 @@ def _control_note(control: Sequence[str], fact: Fact) -> str:
 
 def prepare(
     model: EditableModel, facts: Sequence[Fact], contexts: Sequence[str], last_layer: int
-) -> list[Request]:
+) -> list[TokenizedFact]:
     """Facts as the token rows that targets and keys are computed from.
 
     Args:
@@ -166,7 +166,7 @@ def check_lengths(
     Raises:
         InputError: naming the fact, its tokens, the limit and what helps.
     """
-    room = model.room
+    room = model.max_length
     for number, fact in enumerate(facts if room is not None else (), 1):
         prompt = len(encode(model.tokenizer, fact.text)[0])
         texts = (fact.target, fact.target_true)
@@ -177,7 +177,7 @@ def check_lengths(
 def _check_length(
     name: str, fact: Fact, model: EditableModel, own: int, behind: int, front: int
 ) -> None:
-    room = model.room
+    room = model.max_length
     if room is not None and own + behind + front > room:
         context = f", {front} of a context before it" if front else ""
         remedy = ", or set contexts to 0" if front and own + behind <= room else ""
@@ -188,25 +188,27 @@ def _check_length(
         )
 
 
-def _request(tokenizer: PreTrainedTokenizerFast, fact: Fact, contexts: Sequence[str]) -> Request:
+def _request(
+    tokenizer: PreTrainedTokenizerFast, fact: Fact, contexts: Sequence[str]
+) -> TokenizedFact:
     end = fact.subject_span[1]
-    rows = [locate(tokenizer, fact.text, end)]
+    rows = [find_subject(tokenizer, fact.text, end)]
     for context in contexts:
         front = context + ". "
-        rows.append(locate(tokenizer, front + fact.text, len(front) + end))
-    essence = locate(tokenizer, f"{fact.subject} is a", len(fact.subject))
-    essence = Row(essence.ids[: essence.subject + 1], essence.subject)
+        rows.append(find_subject(tokenizer, front + fact.text, len(front) + end))
+    essence = find_subject(tokenizer, f"{fact.subject} is a", len(fact.subject))
+    essence = TokenRow(essence.ids[: essence.subject + 1], essence.subject)
     target = target_ids(tokenizer, fact.text, fact.target)
     if not target:
         raise InputError(f'target "{fact.target}" has no tokens in this model; choose another')
     true = target_ids(tokenizer, fact.text, fact.target_true) if fact.target_true else None
-    return Request(fact, target, true, tuple(rows), essence)
+    return TokenizedFact(fact, target, true, tuple(rows), essence)
 
 
 @torch.no_grad()
 def _move_off_the_start(
-    model: EditableModel, requests: list[Request], last_layer: int
-) -> list[Request]:
+    model: EditableModel, requests: list[TokenizedFact], last_layer: int
+) -> list[TokenizedFact]:
     """Put a context before bare prompts whose subject ends at an outlying first token.
 
     Where a model adds no BOS, the first token of a text can take over the role of one: its hidden

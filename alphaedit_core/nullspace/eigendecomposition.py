@@ -18,7 +18,7 @@ from .spectrum import Spectrum
 log = logging.getLogger(__name__)
 
 
-def spectra(
+def eigendecompose(
     statistics: KeyStatistics, cache: bool = True, monitor: Monitor | None = None
 ) -> dict[int, Spectrum]:
     """The spectrum of every layer of the statistics."""
@@ -26,12 +26,12 @@ def spectra(
     with monitor.stage("null space", len(statistics.layers), "layer"):
         result = {}
         for layer in statistics.layers:
-            result[layer] = spectrum(statistics, layer, cache)
+            result[layer] = eigendecompose_layer(statistics, layer, cache)
             monitor.advance()
     return result
 
 
-def spectrum(statistics: KeyStatistics, layer: int, cache: bool = True) -> Spectrum:
+def eigendecompose_layer(statistics: KeyStatistics, layer: int, cache: bool = True) -> Spectrum:
     """Eigenvalues and eigenvectors of one layer's second moment, from the cache or computed.
 
     The eigenvectors are written to a file in either case and read from it when a projector is made

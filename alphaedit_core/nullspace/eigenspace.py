@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from .projectors import InverseMoment, Projector
+from .projectors import InverseCovariance, Projector
 from .spectrum import Spectrum
 from .thresholds import Threshold
 
 
-class Bases:
+class LayerEigenspace:
     """The eigenvectors of one layer on one device, as projectors and inverses; each read once.
 
     Args:
@@ -20,7 +20,7 @@ class Bases:
     def __init__(self, spectrum: Spectrum, device: torch.device | str = "cpu") -> None:
         self._spectrum, self._device = spectrum, device
         self._projectors: dict[str, Projector] = {}
-        self._inverse: InverseMoment | None = None
+        self._inverse: InverseCovariance | None = None
 
     @property
     def size(self) -> int:
@@ -38,11 +38,11 @@ class Bases:
         """P = I."""
         return Projector.identity(self.size, self._device)
 
-    def inverse(self, threshold: float | str | Threshold | None = None) -> InverseMoment:
+    def inverse(self, threshold: float | str | Threshold | None = None) -> InverseCovariance:
         """``C^-1``, or with a threshold inside the kept space alone: a part of the same basis."""
         if self._inverse is None:
             self._inverse = self._spectrum.inverse(None, self._device)
         if threshold is None:
             return self._inverse
         dropped = self.size - self._spectrum.rank(threshold)
-        return InverseMoment(self._inverse.basis[:, dropped:], self._inverse.scale[dropped:])
+        return InverseCovariance(self._inverse.basis[:, dropped:], self._inverse.scale[dropped:])

@@ -43,11 +43,11 @@ class Projector:
         """Where the basis is."""
         return self.basis.device
 
-    def half(self, keys: Tensor) -> Tensor:
+    def sqrt_matmul(self, keys: Tensor) -> Tensor:
         """``P keys``: as a metric, ``P = P P^T``."""
         return self(keys)
 
-    def back(self, coordinates: Tensor) -> Tensor:
+    def sqrt_matmul_T(self, coordinates: Tensor) -> Tensor:
         """The coordinates as they are: ``P P = P``."""
         return coordinates
 
@@ -64,7 +64,7 @@ class Projector:
 
 
 @dataclass(frozen=True, eq=False)
-class InverseMoment:
+class InverseCovariance:
     """``U Lambda^-1 U^T``, the inverse of C over some or all of its eigenvectors.
 
     Attributes:
@@ -85,11 +85,11 @@ class InverseMoment:
         """Where the basis is."""
         return self.basis.device
 
-    def half(self, keys: Tensor) -> Tensor:
+    def sqrt_matmul(self, keys: Tensor) -> Tensor:
         """``Lambda^(-1/2) U^T keys`` for columns (d_in, n): (r, n), in their dtype."""
         return self.scale.to(keys.dtype)[:, None] * (self.basis.to(keys.dtype).T @ keys)
 
-    def back(self, coordinates: Tensor) -> Tensor:
+    def sqrt_matmul_T(self, coordinates: Tensor) -> Tensor:
         """``U Lambda^(-1/2) coordinates`` for columns (r, n): (d_in, n)."""
         scale = self.scale.to(coordinates.dtype)[:, None]
         return self.basis.to(coordinates.dtype) @ (scale * coordinates)

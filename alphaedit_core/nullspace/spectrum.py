@@ -24,7 +24,7 @@ from alphaedit_core.display.tables import html_table
 from alphaedit_core.errors import InputError
 
 from .files import _rows
-from .projectors import InverseMoment, Projector
+from .projectors import InverseCovariance, Projector
 from .spectrum_figure import spectrum_svg
 from .thresholds import Rule, Threshold
 
@@ -45,7 +45,8 @@ class Spectrum:
         eigenvalues: (d_in,), float64, descending.
         tokens: number of tokens behind the moment.
         vectors_file: safetensors file with the eigenvectors, read piece by piece when needed.
-        health: largest entry of ``|V^T V - I|``, the orthonormality that rounding left.
+        orthogonality_error: largest entry of ``|V^T V - I|``, the orthonormality that rounding
+            left.
         moment: checksum of the second moment that the file has to belong to; "" where any will do.
     """
 
@@ -53,7 +54,7 @@ class Spectrum:
     eigenvalues: np.ndarray
     tokens: int
     vectors_file: Path | None = field(default=None, repr=False)
-    health: float = float("nan")
+    orthogonality_error: float = float("nan")
     moment: str = field(default="", repr=False)
 
     @property
@@ -62,7 +63,7 @@ class Spectrum:
         return len(self.eigenvalues)
 
     @property
-    def massive(self) -> int:
+    def num_massive_directions(self) -> int:
         """How many leading directions are massive: those before the largest drop, if tenfold."""
         top = self._positive[: _MASSIVE_MOST + 1]
         top = top[top > 0]  # where nothing is left below, there is nothing to be massive against
@@ -75,12 +76,12 @@ class Spectrum:
     @property
     def trace(self) -> float:
         """Mean squared norm of a key, massive directions left out."""
-        return float(self._positive[self.massive :].sum())
+        return float(self._positive[self.num_massive_directions :].sum())
 
     @property
     def effective_rank(self) -> float:
         """exp of the entropy of the eigenvalues' shares of the trace (Roy & Vetterli 2007)."""
-        ordinary = self._positive[self.massive :]
+        ordinary = self._positive[self.num_massive_directions :]
         shares = ordinary[ordinary > 0] / self.trace
         return float(np.exp(-(shares * np.log(shares)).sum())) if len(shares) else 0.0
 
@@ -112,7 +113,7 @@ class Spectrum:
         """Leakage of every rank 0 … d_in, ascending; over 1 once massive directions are kept."""
         sums = np.concatenate([[0.0], np.cumsum(self._positive[::-1])])
         shares = sums / self.trace if self.trace > 0 else sums
-        ordinary = self.size - self.massive + 1
+        ordinary = self.size - self.num_massive_directions + 1
         shares[:ordinary] = np.minimum(shares[:ordinary], 1.0)  # rounding of the sum
         return shares
 
@@ -158,7 +159,7 @@ class Spectrum:
 
     def inverse(
         self, threshold: float | str | Threshold | None, device: torch.device | str = "cpu"
-    ) -> InverseMoment:
+    ) -> InverseCovariance:
         """``C^-1``, or with a threshold ``U Lambda^-1 U^T`` over the kept directions alone.
 
         Raises:
@@ -168,7 +169,7 @@ class Spectrum:
         # What is smaller than the rounding of C in float32 is not known, and may be negative.
         least = max(_ROUNDING * float(self._positive[0]), float(np.finfo(np.float32).tiny))
         values = torch.from_numpy(np.maximum(self.eigenvalues[dropped:], least))
-        return InverseMoment(
+        return InverseCovariance(
             self.vectors(dropped, self.size).to(device), values.rsqrt().float().to(device)
         )
 
@@ -189,7 +190,7 @@ class Spectrum:
 
     def summary(self, threshold: float | str | Threshold = 0.02) -> str:
         """One line: rank, leakage, effective rank and massive directions."""
-        massive = f", {self.massive} massive" if self.massive else ""
+        massive = f", {self.num_massive_directions} massive" if self.num_massive_directions else ""
         return (
             f"layer {self.layer}: kept {self.rank(threshold)} of {self.size} at {threshold}, "
             f"leakage {self.leakage(threshold):.1%}, effective rank {self.effective_rank:.0f}"
@@ -206,7 +207,7 @@ class Spectrum:
             layer=self.layer,
             rank=self.rank(threshold),
             edge=self.convert(threshold, "absolute").value,
-            massive=self.massive,
+            massive=self.num_massive_directions,
             threshold=str(threshold),
         )
 
@@ -218,14 +219,14 @@ class Spectrum:
             f"kept at {threshold}": f"{self.rank(threshold):,}",
             "leakage": f"{self.leakage(threshold):.1%}",
             "effective rank": f"{self.effective_rank:,.0f}",
-            "massive": str(self.massive),
+            "massive": str(self.num_massive_directions),
             "tokens": f"{self.tokens:,}",
         }
         return html_table([*cells], [[*cells.values()]]) + _image(
             self.svg(threshold),
             f"Spectrum of layer {self.layer}: {self.size} eigenvalues on a log scale, largest "
             f"first. The threshold {threshold} keeps the smallest {self.rank(threshold)} of them. "
-            f"Massive directions: {self.massive}.",
+            f"Massive directions: {self.num_massive_directions}.",
         )
 
     def _repr_html_(self) -> str:

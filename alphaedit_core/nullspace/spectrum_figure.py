@@ -23,7 +23,7 @@ def spectrum_svg(
         layer: index of the block, for the title.
         rank: how many of the smallest are kept.
         edge: where the threshold lies on the axis of eigenvalues.
-        massive: how many of the largest are massive.
+        num_massive_directions: how many of the largest are massive.
         threshold: the threshold as its label says it.
     """
     size = len(eigenvalues)

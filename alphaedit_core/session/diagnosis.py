@@ -190,7 +190,7 @@ def lost_facts(session: EditSession, monitor: Monitor | None = None) -> list[Los
     standing = Standing(batch for entry in entries for batch in entry.batches)
     among = [everything[position] for position in standing.positions]
     held = [(number, outcome.fact) for number, outcome in among if outcome.written]
-    with monitor.stage("facts that still hold", len(held), "fact"), session.model.in_use():
+    with monitor.stage("facts that still hold", len(held), "fact"), session.model.exclusive():
         scores = score(session.model, [(f.text, f.target) for _, f in held], monitor=monitor)
         monitor.advance(sum(own.exact for own in scores))
         lost = []

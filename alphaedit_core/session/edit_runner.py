@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from alphaedit_core.data.facts import Fact
-from alphaedit_core.editing.batch import BatchWrite, Space, write_batch
+from alphaedit_core.editing.batch import BatchWrite, LayerSpace, write_batch
 from alphaedit_core.editing.edited_weights import EditedWeights
 from alphaedit_core.editing.editors import Editor
 from alphaedit_core.editing.hyperparameters import HyperParameters
@@ -21,8 +21,8 @@ from alphaedit_core.errors import SessionError
 from alphaedit_core.model.batch_planning import BatchPlan
 from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.identity import Identity, precision
-from alphaedit_core.model.tokenization import Request
-from alphaedit_core.nullspace.eigenspace import Bases
+from alphaedit_core.model.tokenization import TokenizedFact
+from alphaedit_core.nullspace.eigenspace import LayerEigenspace
 from alphaedit_core.nullspace.spectrum import Spectrum
 from alphaedit_core.nullspace.thresholds import Threshold
 from alphaedit_core.progress import Monitor
@@ -59,7 +59,7 @@ class EditRunner:
     ) -> None:
         self._model, self._weights, self._editor = model, weights, editor
         self._hyperparameters, self._targets = hyperparameters, targets
-        self._spaces: dict[int, Space] | None = None
+        self._spaces: dict[int, LayerSpace] | None = None
         self.memory: KeyMemory | None = None
 
     def prepare(self, spectra: Mapping[int, Spectrum], applied: Sequence[Batch]) -> None:
@@ -90,7 +90,7 @@ class EditRunner:
 
     def write(
         self,
-        requests: Sequence[Request],
+        requests: Sequence[TokenizedFact],
         contexts: Sequence[str],
         identity: Identity,
         plan: BatchPlan,
@@ -127,7 +127,7 @@ class EditRunner:
         self.memory.add(facts, written.keys)
         return dataclasses.replace(written, superseded=superseded)
 
-    def _made_spaces(self, spectra: Mapping[int, Spectrum]) -> dict[int, Space]:
+    def _made_spaces(self, spectra: Mapping[int, Spectrum]) -> dict[int, LayerSpace]:
         hp = self._hyperparameters
         for layer, spectrum in spectra.items() if hp.projection else ():
             threshold = Threshold.parse(hp.at(layer).threshold)
@@ -171,14 +171,16 @@ def _any_pruned(batches: Sequence[Batch]) -> bool:
     return any(isinstance(change, Pruned) for b in batches for change in b.changes.values())
 
 
-def _space(editor: Editor, spectrum: Spectrum, hp: HyperParameters, device: torch.device) -> Space:
-    bases = Bases(spectrum, device)
+def _space(
+    editor: Editor, spectrum: Spectrum, hp: HyperParameters, device: torch.device
+) -> LayerSpace:
+    bases = LayerEigenspace(spectrum, device)
     metric = editor.metric(bases, hp)
     free = editor.metric(bases, hp.replace(projection=False)) if hp.projection else metric
-    return Space(bases.projector(hp.threshold), metric, free)
+    return LayerSpace(bases.projector(hp.threshold), metric, free)
 
 
-def _kept(requests: Sequence[Request], written: BatchWrite) -> Batch:
+def _kept(requests: Sequence[TokenizedFact], written: BatchWrite) -> Batch:
     """What a session keeps of a batch; on the CPU, where there is room for it."""
     return Batch(
         [request.fact for request in requests],

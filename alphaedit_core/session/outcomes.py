@@ -13,7 +13,7 @@ from alphaedit_core.errors import (
 from alphaedit_core.inference.completions import added_text, complete
 from alphaedit_core.inference.scoring import score
 from alphaedit_core.model.editable_model import EditableModel
-from alphaedit_core.model.tokenization import Request
+from alphaedit_core.model.tokenization import TokenizedFact
 from alphaedit_core.progress import Monitor
 
 from .results import EditResult, Outcome, Seen
@@ -36,7 +36,7 @@ def observe(model: EditableModel, facts: Sequence[Fact], monitor: Monitor) -> li
 
 def _result(
     model: EditableModel,
-    parts: Sequence[Sequence[Request]],
+    parts: Sequence[Sequence[TokenizedFact]],
     writes: Sequence[BatchWrite],
     before: Sequence[Seen],
     after: Sequence[Seen],
@@ -74,7 +74,7 @@ def _check_finite(facts: Sequence[Fact], after: Sequence[Seen]) -> None:
             )
 
 
-def _token_texts(model: EditableModel, request: Request) -> tuple[str, ...]:
+def _token_texts(model: EditableModel, request: TokenizedFact) -> tuple[str, ...]:
     """The target's tokens as they are spelled behind the prompt."""
     ids = [*request.rows[0].ids, *request.target]
     return tuple(

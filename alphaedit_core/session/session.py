@@ -29,7 +29,7 @@ from alphaedit_core.integers import as_integer
 from alphaedit_core.model.batch_planning import plan_batches
 from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.tokenization import check_lengths, prepare
-from alphaedit_core.nullspace.eigendecomposition import spectra
+from alphaedit_core.nullspace.eigendecomposition import eigendecompose
 from alphaedit_core.nullspace.spectrum import Spectrum
 from alphaedit_core.progress import Monitor
 
@@ -113,7 +113,7 @@ class EditSession(SessionStates):
     def hyperparameters(self, new: HyperParameters) -> None:
         old = self._hyperparameters
         editor = checked_editor(self.model, new)
-        with self.model.in_use():
+        with self.model.exclusive():
             self._require_held()
             if new.layers != old.layers:
                 if self._entries:
@@ -167,7 +167,7 @@ class EditSession(SessionStates):
 
     @property
     def known_spectra(self) -> dict[int, Spectrum] | None:
-        """The spectra if :meth:`spectra` has been called, without any work."""
+        """The spectra if :meth:`eigendecompose` has been called, without any work."""
         return self._spectra
 
     def spectra(self, monitor: Monitor | None = None) -> dict[int, Spectrum]:
@@ -180,7 +180,7 @@ class EditSession(SessionStates):
                     self.model, hp.text, hp.layers, hp.tokens, monitor=monitor
                 )
             made = statistics_record(statistics, self._statistics)
-            self._statistics, self._spectra = made, spectra(statistics, monitor=monitor)
+            self._statistics, self._spectra = made, eigendecompose(statistics, monitor=monitor)
             self._watchers.tell("spectra")
         return self._spectra
 
@@ -308,7 +308,7 @@ class EditSession(SessionStates):
         try:
             # Read anew: the model's own may have been taken before a weight was changed.
             _check_fingerprint(place, manifest, model, session._identity.fingerprint)
-            matrix = model.anatomy.matrix
+            matrix = model.architecture.matrix
             sizes = {n: (matrix(n).shape[0], matrix(n).shape[1]) for n in hyperparameters.layers}
             for batch in (batch for entry in entries for batch in entry.batches):
                 check_fits(place, batch.changes, sizes)

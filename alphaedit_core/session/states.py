@@ -43,7 +43,7 @@ class SessionStates:
         self._lent = False
         self._watchers = Watchers()
         self.model = model
-        with model.in_use():  # another session may be at work in the model that it was lent
+        with model.exclusive():  # another session may be at work in the model that it was lent
             last = self._take(model, layers)
         if last is not None and last is not self:
             last._watchers.tell("closed")
@@ -61,7 +61,7 @@ class SessionStates:
     @property
     def closed(self) -> bool:
         """Whether it has let go of its model for good; see :meth:`close`."""
-        return self.model.holder is not self and not self._lent
+        return self.model.owner is not self and not self._lent
 
     @contextmanager
     def at(self, number: int) -> Iterator[None]:
@@ -169,11 +169,11 @@ class SessionStates:
         """
 
         def take_back() -> None:
-            self.model.holder, self._lent = self, False
+            self.model.owner, self._lent = self, False
 
         with self.at(0):
             try:
-                self.model.holder, self._lent = None, True
+                self.model.owner, self._lent = None, True
                 yield self.model
             finally:
                 try:
@@ -184,11 +184,11 @@ class SessionStates:
 
     def close(self) -> None:
         """Put the unedited weights back and let go of the model; the session can still be saved."""
-        with self.model.in_use():
-            held = self.model.holder is self
+        with self.model.exclusive():
+            held = self.model.owner is self
             if held:
                 self._weights.restore()
-                self.model.holder = None
+                self.model.owner = None
         if held:
             self._watchers.tell("closed")
 
@@ -210,7 +210,7 @@ class SessionStates:
         Raises:
             SessionError: naming them.
         """
-        name, layers = self.model.anatomy.weight_name, self._weights.layers
+        name, layers = self.model.architecture.weight_name, self._weights.layers
         with self._in_use():
             overwritten = self._weights.overwritten
             if overwritten:
@@ -219,7 +219,7 @@ class SessionStates:
 
     def _take(self, model: EditableModel, layers: Sequence[int]) -> SessionStates | None:
         """Become the session of a model with the original weights; returns the one before."""
-        holder = model.holder
+        holder = model.owner
         if isinstance(holder, SessionStates) and holder._applied:
             raise SessionError(
                 f"the model holds {holder._applied} edits of another session; close() that first"
@@ -229,7 +229,7 @@ class SessionStates:
         #: The state whose weights the model has; None in the midst of making them.
         self._shown: int | None = 0
         self._weights = EditedWeights(model, layers)
-        model.holder = self
+        model.owner = self
         return holder if isinstance(holder, SessionStates) else None
 
     @contextmanager
@@ -239,13 +239,13 @@ class SessionStates:
         They are there already, but behind interrupts that came while they were put back.
         """
         outermost = not self.model.lock._is_owned()  # type: ignore[attr-defined]
-        with self.model.in_use():
-            if outermost and self._shown != self._applied and self.model.holder is self:
+        with self.model.exclusive():
+            if outermost and self._shown != self._applied and self.model.owner is self:
                 self._make()
             yield
 
     def _require_held(self) -> None:
-        if self.model.holder is not self:
+        if self.model.owner is not self:
             raise SessionError("this session is closed; load or make a new one")
 
     def _require_state(self, number: int) -> int:

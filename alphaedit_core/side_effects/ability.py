@@ -252,7 +252,7 @@ def ability_of_states(
             raise SessionError(f"there is no state {number}; give 0 to {edits}")
     states = [number for number in wanted if number is not None]
     found: dict[int, Ability] = {}
-    with session.model.in_use(), monitor.stage("states", len(states), "state"):
+    with session.model.exclusive(), monitor.stage("states", len(states), "state"):
         for number in states:
             with session.at(number):
                 found[number] = measure_ability(session.model, tasks, monitor)
@@ -298,7 +298,7 @@ class _Put:
 def _put(model: EditableModel, task: Task, item: Item, monitor: Monitor) -> _Put | None:
     """An item with as many examples as fit; None where not even the question does."""
     monitor.check()
-    room = model.room
+    room = model.max_length
     lengths = [len(target_ids(model.tokenizer, item.question, one)) for one in item.options]
     if not all(lengths):
         return None

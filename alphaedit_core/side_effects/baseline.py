@@ -56,7 +56,7 @@ class Yardstick:
         self._model, self._layer = model, layer
         self._reading = Reading(model, probe, monitor)
         self._prompts = sentences_without(subjects, model, probe, monitor=monitor)
-        with model.in_use(), monitor.stage("how the unedited model reads", self._total, "text"):
+        with model.exclusive(), monitor.stage("how the unedited model reads", self._total, "text"):
             self._reading.keep(monitor)
             self._states = end_states(model, self._prompts, layer, monitor)
 
@@ -71,7 +71,7 @@ class Yardstick:
             SessionError: if another thread uses the model.
             Cancelled: if cancelled.
         """
-        with self._model.in_use(), monitor.stage("drift", self._total, "text"):
+        with self._model.exclusive(), monitor.stage("drift", self._total, "text"):
             kl, disagreement, _, _ = self._reading.compare(monitor)
             states = end_states(self._model, self._prompts, self._layer, monitor)
         moved = compare_states(self._states, states, 0, self._layer, self._prompts)

@@ -220,7 +220,7 @@ class Drifts:
         """The drift after so many edits, also of undone ones; see :func:`measure`."""
         found = self.known(number)
         if found is None:
-            with self._session.model.in_use():
+            with self._session.model.exclusive():
                 found = self._measure(number, monitor or Monitor())
             entry = self._entry(number)
             assert entry is not None
@@ -384,8 +384,8 @@ def compare_outputs(
     for start in range(0, count, _POSITIONS):
         monitor.check()
         piece = slice(start, start + _POSITIONS)
-        p = model.anatomy.logits(before[piece]).log_softmax(dim=-1)
-        q = model.anatomy.logits(after[piece]).log_softmax(dim=-1)
+        p = model.architecture.logits(before[piece]).log_softmax(dim=-1)
+        q = model.architecture.logits(after[piece]).log_softmax(dim=-1)
         kl += float(F.kl_div(q, p, reduction="sum", log_target=True))
         differ += int((p.argmax(dim=-1) != q.argmax(dim=-1)).sum())
         nll_before += float(F.nll_loss(p, labels[piece], reduction="sum"))
@@ -415,7 +415,7 @@ def _next_tokens(model: EditableModel, prompts: Sequence[str], monitor: Monitor)
         padded = pad_rows([rows[i] for i in group], model.device)
         hidden = record(model, padded, model.layers, model.layers).entry
         last = [len(rows[i]) - 1 for i in group]
-        logits = model.anatomy.logits(hidden[list(range(len(group))), last])
+        logits = model.architecture.logits(hidden[list(range(len(group))), last])
         for i, token in zip(group, logits.argmax(dim=-1).tolist(), strict=True):
             found[i] = token
     return found

@@ -157,7 +157,7 @@ def hidden_drift(
     texts = unrelated_prompts(session, monitor=monitor) if prompts is None else _checked(prompts)
     layer, model = session.hyperparameters.layers[-1], session.model
     total = 2 * len(texts) if number else len(texts)
-    with model.in_use(), monitor.stage("hidden states", total, "prompt"):
+    with model.exclusive(), monitor.stage("hidden states", total, "prompt"):
         with session.at(0):
             before = after = end_states(model, texts, layer, monitor)
         if number:
@@ -270,7 +270,7 @@ def end_states(
 ) -> Tensor:
     """Output of a block at the last token of each prompt: (prompts, hidden_size), float32."""
     rows = [encode(model.tokenizer, prompt)[0][:TOKENS] for prompt in prompts]
-    found = torch.empty(len(rows), model.anatomy.hidden_size)
+    found = torch.empty(len(rows), model.architecture.hidden_size)
     for group in by_length([len(row) for row in rows], _AT_ONCE):
         padded = pad_rows([rows[i] for i in group], model.device)
         hidden = record(model, padded, layer + 1, layer + 1).entry

@@ -221,7 +221,7 @@ def retention(
         for place, batch in enumerate(entry.batches, start=1)
     ]
     columns: list[list[Kept | None]] = []
-    with session.model.in_use(), monitor.stage("retention", len(wanted), "state"):
+    with session.model.exclusive(), monitor.stage("retention", len(wanted), "state"):
         for number in wanted:
             counting = standing([batch for name, batch in batches if name.edit <= number])
             with session.at(number):

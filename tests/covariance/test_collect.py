@@ -26,7 +26,7 @@ from alphaedit_core.model.editable_model import EditableModel
 def plain_moment(model: EditableModel, windows: list[list[int]], layer: int) -> Tensor:
     """sum k k^T / tokens in float64, one window and one full forward pass at a time."""
     keys: list[Tensor] = []
-    hook = model.anatomy.down_projections[layer].register_forward_pre_hook(
+    hook = model.architecture.down_projections[layer].register_forward_pre_hook(
         lambda _module, args: keys.append(args[0].reshape(-1, INNER).double())
     )
     with torch.no_grad():
@@ -79,7 +79,7 @@ def test_one_pass_for_all_layers_is_a_pass_for_each(cache: Path, text: Path) -> 
 def test_the_pass_stops_after_the_last_wanted_block(cache: Path, text: Path) -> None:
     model = tiny_model("llama")
     calls = [0, 0, 0]
-    for i, block in enumerate(model.anatomy.blocks):
+    for i, block in enumerate(model.architecture.blocks):
         block.register_forward_pre_hook(lambda *_, i=i: calls.__setitem__(i, calls[i] + 1))
     collect(model, text, (0, 1))
     assert calls == [2, 2, 0]

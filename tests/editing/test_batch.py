@@ -10,14 +10,14 @@ from examples import CONTEXTS, FACTS, key, outputs, quiet
 from tiny import tiny_model
 from torch import Tensor
 
-from alphaedit_core.editing.batch import BatchWrite, Space, shares_left, write_batch
-from alphaedit_core.editing.closed_form import EarlierKeys
+from alphaedit_core.editing.batch import BatchWrite, LayerSpace, shares_left, write_batch
+from alphaedit_core.editing.closed_form import PreviousKeys
 from alphaedit_core.editing.edited_weights import EditedWeights
 from alphaedit_core.editing.editors import editor_class
 from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.model.batch_planning import BatchPlan
 from alphaedit_core.model.editable_model import EditableModel
-from alphaedit_core.model.tokenization import Request, prepare
+from alphaedit_core.model.tokenization import TokenizedFact, prepare
 from alphaedit_core.nullspace.projectors import Projector
 from benchmarks.textbook import dense, plain_target, plain_update
 
@@ -34,20 +34,20 @@ def orthonormal(columns: int, seed: int) -> Tensor:
 @dataclass
 class Case:
     model: EditableModel
-    requests: list[Request]
+    requests: list[TokenizedFact]
     projectors: dict[int, Projector]
     earlier: dict[int, Tensor]
 
     def write(self) -> BatchWrite:
         keys = {
-            layer: EarlierKeys.none(INNER).joined(projector(self.earlier[layer]))
+            layer: PreviousKeys.none(INNER).joined(projector(self.earlier[layer]))
             for layer, projector in self.projectors.items()
         }
         weights = EditedWeights(self.model, HP.layers)
         editor = editor_class("alphaedit")()
         plan = BatchPlan(4096)
         spaces = {
-            layer: Space(projector, projector, Projector.identity(INNER))
+            layer: LayerSpace(projector, projector, Projector.identity(INNER))
             for layer, projector in self.projectors.items()
         }
         return write_batch(
@@ -70,13 +70,13 @@ def case(layout: str, earlier: int, dtype: torch.dtype = torch.float64) -> Case:
     return Case(model, requests, projectors, keys)
 
 
-def plain_key(model: EditableModel, layer: int, request: Request) -> Tensor:
+def plain_key(model: EditableModel, layer: int, request: TokenizedFact) -> Tensor:
     """One half the bare prompt's key, one half the mean of those with a context."""
     bare, *others = (key(model, layer, row) for row in request.rows)
     return 0.5 * bare + 0.5 * torch.stack(others).mean(dim=0)
 
 
-def plain_state(model: EditableModel, request: Request) -> Tensor:
+def plain_state(model: EditableModel, request: TokenizedFact) -> Tensor:
     row = request.rows[0]
     return outputs(model, HP.layers[-1], row.ids)[row.subject]
 
@@ -95,7 +95,7 @@ def plain_batch(one: Case) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
             keys, residual, dense(one.projectors[layer]).double(), HP.ridge, before @ before.T
         )
         all_keys[layer] = keys
-        model.anatomy.matrix(layer).add_(changes[layer])
+        model.architecture.matrix(layer).add_(changes[layer])
     return changes, all_keys
 
 
@@ -115,7 +115,7 @@ def test_the_weights_are_those_of_the_plain_way(layout: str, earlier: int) -> No
         change = written.changes[layer].left @ written.changes[layer].right.T
         assert float((change - changes[layer]).abs().max()) < 1e-8
         assert float((written.keys[layer] - keys[layer]).abs().max()) < 1e-8
-        gap = fast.model.anatomy.matrix(layer) - plain.model.anatomy.matrix(layer)
+        gap = fast.model.architecture.matrix(layer) - plain.model.architecture.matrix(layer)
         assert float(gap.abs().max()) < 1e-8
         assert float(change.norm()) > 1e-3
 
@@ -144,7 +144,7 @@ def test_only_the_edited_layers_change() -> None:
         for name, parameter in one.model.model.named_parameters()
         if not torch.equal(parameter, before[name])
     }
-    assert changed == {one.model.anatomy.weight_name(layer) for layer in HP.layers}
+    assert changed == {one.model.architecture.weight_name(layer) for layer in HP.layers}
 
 
 def test_keys_are_those_of_the_edited_model() -> None:
@@ -168,7 +168,7 @@ def test_the_figures_of_each_layer() -> None:
         kept = dense(one.projectors[layer]).double() @ keys
         assert write.layer == layer
         assert write.update_norm == pytest.approx(float(change.norm()))
-        assert write.weight_norm == pytest.approx(float(unedited.anatomy.matrix(layer).norm()))
+        assert write.weight_norm == pytest.approx(float(unedited.architecture.matrix(layer).norm()))
         assert write.key_norm == pytest.approx(keys.norm(dim=0).tolist())
         share = (kept.norm(dim=0) / keys.norm(dim=0)) ** 2
         assert write.kept == pytest.approx(share.tolist(), rel=1e-5)
@@ -186,7 +186,7 @@ def test_the_figures_of_each_layer() -> None:
         partly = tiny_model("llama", dtype=torch.float64)
         for earlier in range(layer):
             done = written.changes[earlier]
-            partly.anatomy.matrix(earlier).add_(done.left @ done.right.T)
+            partly.architecture.matrix(earlier).add_(done.left @ done.right.T)
         lacking = z - torch.stack([plain_state(partly, request) for request in one.requests])
         assert write.residual == pytest.approx(lacking.norm(dim=1).tolist())
     h0 = torch.stack([plain_state(unedited, request) for request in one.requests])

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from alphaedit_core.editing.closed_form import EarlierKeys, ridge_update
+from alphaedit_core.editing.closed_form import PreviousKeys, ridge_update
 from alphaedit_core.editing.weight_updates import LowRank
 from alphaedit_core.nullspace.projectors import Projector
 
@@ -38,7 +38,7 @@ class Problem:
         return torch.linalg.solve(system, dense @ k @ self.residual.T).T
 
     def update(self) -> LowRank:
-        earlier = EarlierKeys.none(len(self.new)).joined(self.projector(self.earlier))
+        earlier = PreviousKeys.none(len(self.new)).joined(self.projector(self.earlier))
         return ridge_update(self.projector(self.new), self.residual, self.ridge, earlier)
 
 
@@ -121,9 +121,9 @@ def test_in_float32_the_solve_is_still_in_float64() -> None:
     key = normal(g, 40, 1) * 100
     k = (key + 1e-2 * normal(g, 40, 6)).float()
     residual = normal(g, 5, 6).float()
-    change = ridge_update(k, residual, 1e-4, EarlierKeys.none(40))
+    change = ridge_update(k, residual, 1e-4, PreviousKeys.none(40))
     assert change.left.dtype == change.right.dtype == torch.float32
-    none = EarlierKeys.none(40).joined(k[:, :0].double())
+    none = PreviousKeys.none(40).joined(k[:, :0].double())
     exact = ridge_update(k.double(), residual.double(), 1e-4, none)
     assert relative(product(change).double(), product(exact)) < 2e-3
 
@@ -137,7 +137,7 @@ def test_keys_joined_in_parts_are_those_joined_at_once(
 ) -> None:
     g = torch.Generator().manual_seed(seed)
     columns = normal(g, size, sum(parts))
-    keys = EarlierKeys.none(size)
+    keys = PreviousKeys.none(size)
     for part in columns.split(parts, dim=1) if parts else ():
         keys = keys.joined(part)
     assert len(keys) == columns.shape[1]
@@ -151,9 +151,9 @@ def test_only_some_keys_are_those_alone(case: tuple[int, set[int]]) -> None:
     count, chosen = case
     kept = sorted(i for i in chosen if i < count)
     columns = normal(torch.Generator().manual_seed(count), 9, count)
-    keys = EarlierKeys.none(9).joined(columns).only(kept)
+    keys = PreviousKeys.none(9).joined(columns).only(kept)
     assert torch.equal(keys.columns, columns[:, kept])
-    scratch = EarlierKeys.none(9).joined(columns[:, kept])
+    scratch = PreviousKeys.none(9).joined(columns[:, kept])
     torch.testing.assert_close(keys.gram, scratch.gram, rtol=1e-12, atol=1e-12)
 
 
@@ -162,7 +162,7 @@ def test_faded_keys_weigh_less_in_the_large_system(problem: Problem, share: floa
     """K_p K_p^T multiplied by a share, and keys that came later by none."""
     p = problem.earlier
     half = p.shape[1] // 2
-    earlier = EarlierKeys.none(len(p)).joined(problem.projector(p[:, :half])).faded(share)
+    earlier = PreviousKeys.none(len(p)).joined(problem.projector(p[:, :half])).faded(share)
     earlier = earlier.joined(problem.projector(p[:, half:]))
     change = ridge_update(problem.projector(problem.new), problem.residual, problem.ridge, earlier)
     weighed = torch.cat([math.sqrt(share) * p[:, :half], p[:, half:]], dim=1)
@@ -170,16 +170,16 @@ def test_faded_keys_weigh_less_in_the_large_system(problem: Problem, share: floa
 
 
 def test_keys_that_do_not_fade_keep_every_bit() -> None:
-    keys = EarlierKeys.none(4).joined(torch.rand(4, 2))
+    keys = PreviousKeys.none(4).joined(torch.rand(4, 2))
     assert keys.faded(1.0) is keys
 
 
 def test_a_key_taken_out_leaves_the_update_as_if_it_had_never_been() -> None:
     g = torch.Generator().manual_seed(5)
     k, p, residual = normal(g, 20, 3), normal(g, 20, 6), normal(g, 4, 3)
-    without = EarlierKeys.none(20).joined(p).only([0, 1, 3, 5])
-    never = EarlierKeys.none(20).joined(p[:, [0, 1, 3, 5]])
-    all_of_them = EarlierKeys.none(20).joined(p)
+    without = PreviousKeys.none(20).joined(p).only([0, 1, 3, 5])
+    never = PreviousKeys.none(20).joined(p[:, [0, 1, 3, 5]])
+    all_of_them = PreviousKeys.none(20).joined(p)
     first, second, other = (
         product(ridge_update(k, residual, 10.0, keys)) for keys in (without, never, all_of_them)
     )

@@ -76,8 +76,10 @@ def test_no_special_and_no_padding_token_is_sampled() -> None:
     tokenizer = tiny_tokenizer(bos=True)
     model = tiny_model("llama", tokenizer, vocab_size=len(tokenizer) + 200)
     for token in [*tokenizer.all_special_ids, *range(len(tokenizer), len(tokenizer) + 200)]:
-        model.anatomy.head.weight[token] = 0.0
-        model.anatomy.head.weight[token, 0] = 1e3 * (-1) ** token  # likeliest, one way or another
+        model.architecture.head.weight[token] = 0.0
+        model.architecture.head.weight[token, 0] = (
+            1e3 * (-1) ** token
+        )  # likeliest, one way or another
     expected = tuple(greedy(model, opening, 6) for opening in OPENINGS)
     assert sample_contexts(model, seed=0, tokens=6, top_k=1) == expected
     tokenizer.add_special_tokens({"additional_special_tokens": [f"<{n}>" for n in range(300)]})

@@ -30,7 +30,7 @@ def changes(count: int) -> list[LowRank]:
 
 
 def bits(model: EditableModel) -> dict[int, torch.Tensor]:
-    return {layer: model.anatomy.matrix(layer).clone() for layer in LAYERS}
+    return {layer: model.architecture.matrix(layer).clone() for layer in LAYERS}
 
 
 def same(a: dict[int, torch.Tensor], b: dict[int, torch.Tensor]) -> bool:
@@ -74,7 +74,7 @@ def test_taking_everything_back_gives_the_original_bits(layout: str, dtype: torc
 def test_the_weight_is_the_sum_rounded_once(layout: str, dtype: torch.dtype) -> None:
     """Changes far below the weights' own rounding still add up."""
     model = tiny_model(layout, dtype=dtype)
-    original = model.anatomy.matrix(0).clone()
+    original = model.architecture.matrix(0).clone()
     weights = EditedWeights(model, LAYERS)
     step = LowRank(torch.full((HIDDEN, 1), 1e-4), torch.full((INNER, 1), 1.0))
     for _ in range(300):
@@ -82,7 +82,7 @@ def test_the_weight_is_the_sum_rounded_once(layout: str, dtype: torch.dtype) -> 
     expected = original.double() + 300 * 1e-4
     rounding = {torch.float16: 2e-3, torch.bfloat16: 1e-2}.get(dtype, 5e-5)
     torch.testing.assert_close(
-        model.anatomy.matrix(0).double(), expected, rtol=rounding, atol=rounding / 10
+        model.architecture.matrix(0).double(), expected, rtol=rounding, atol=rounding / 10
     )
     assert weights.distance(0) == pytest.approx(300e-4 * (HIDDEN * INNER) ** 0.5, rel=1e-3)
     assert weights.original_norm(0) == pytest.approx(float(original.double().norm()), rel=1e-4)
@@ -109,12 +109,12 @@ def test_only_the_layers_of_the_session_change() -> None:
     weights = EditedWeights(model, LAYERS)
     weights.add(2, changes(1)[0])
     changed = [n for n, p in model.model.named_parameters() if not torch.equal(p, untouched[n])]
-    assert changed == [model.anatomy.weight_name(2)]
+    assert changed == [model.architecture.weight_name(2)]
 
 
 def test_the_fingerprint_is_that_of_the_unedited_model() -> None:
     model = tiny_model("llama")
-    model.holder = object()  # as a session does that edits
+    model.owner = object()  # as a session does that edits
     EditedWeights(model, LAYERS).add(0, changes(1)[0])
     assert model.fingerprint == fingerprint(tiny_model("llama").model)
 

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from alphaedit_core.editing.closed_form import EarlierKeys
-from alphaedit_core.editing.editors import Work, editor_class
+from alphaedit_core.editing.closed_form import PreviousKeys
+from alphaedit_core.editing.editors import LayerInputs, editor_class
 from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.editing.weight_updates import Dense, LowRank, Pruned, Sparse, pruned_sum
-from alphaedit_core.nullspace.projectors import InverseMoment, Projector
+from alphaedit_core.nullspace.projectors import InverseCovariance, Projector
 
 HP = HyperParameters(
     layers=(0,), ridge=2.0, covariance_weight=3.0, emmet_weight=0.4, kept_share=0.3
@@ -31,9 +31,9 @@ class Problem:
     """
 
     keys: Tensor
-    bare: Tensor
+    prompt_keys: Tensor
     mean: Tensor
-    lacking: Tensor
+    residual: Tensor
     earlier: Tensor
     weight: Tensor
     values: Tensor
@@ -49,21 +49,21 @@ class Problem:
     def kept(self) -> Tensor:
         return self.vectors[:, len(self.values) - self.rank :]
 
-    def work(self, name: str, projection: bool, previous: bool) -> Work:
+    def work(self, name: str, projection: bool, previous: bool) -> LayerInputs:
         size = len(self.keys)
         projector = Projector(self.kept, kept=True) if projection else Projector.identity(size)
         metric: Any = projector
         if name != "alphaedit":
             start = size - self.rank if projection else 0
-            metric = InverseMoment(self.vectors[:, start:], self.values[start:].rsqrt())
-        earlier = EarlierKeys.none(metric.width)
+            metric = InverseCovariance(self.vectors[:, start:], self.values[start:].rsqrt())
+        earlier = PreviousKeys.none(metric.width)
         if previous:
-            earlier = earlier.joined(metric.half(self.earlier))
-        return Work(
+            earlier = earlier.joined(metric.sqrt_matmul(self.earlier))
+        return LayerInputs(
             self.keys,
-            self.bare,
+            self.prompt_keys,
             self.mean,
-            self.lacking,
+            self.residual,
             self.layers_left,
             self.weight,
             lambda: float(torch.linalg.matrix_norm(self.weight, 2)),
@@ -121,7 +121,7 @@ def test_memit_is_equation_14(previous: bool, problem: Problem) -> None:
     """``R K^T (lambda C + K K^T)^-1``, with ``K_p K_p^T`` in the sum where it is switched on."""
     k, p = problem.keys, problem.earlier
     system = HP.covariance_weight * problem.moment + k @ k.T + (p @ p.T if previous else 0)
-    published = torch.linalg.solve(system, k @ problem.lacking.T / problem.layers_left).T
+    published = torch.linalg.solve(system, k @ problem.residual.T / problem.layers_left).T
     assert close(solved("memit", problem, previous=previous), published)
     # PRUNE's own updates are MEMIT's; their sum is pruned later.
     assert close(solved("prune", problem, previous=previous), published)
@@ -136,7 +136,7 @@ def test_alphaedit_is_its_equation_14(previous: bool, projection: bool, problem:
     eye = torch.eye(size, dtype=torch.float64)
     projector = problem.kept @ problem.kept.T if projection else eye
     system = (k @ k.T + (p @ p.T if previous else 0)) @ projector + HP.ridge * eye
-    share = problem.lacking / problem.layers_left
+    share = problem.residual / problem.layers_left
     published = torch.linalg.solve(system.T, (share @ k.T @ projector).T).T
     assert close(solved("alphaedit", problem, projection, previous), published)
 
@@ -145,7 +145,7 @@ def test_alphaedit_is_its_equation_14(previous: bool, projection: bool, problem:
 def test_pmet_shares_the_residual_by_roots(problem: Problem) -> None:
     k = problem.keys
     system = HP.covariance_weight * problem.moment + k @ k.T
-    published = torch.linalg.solve(system, k @ problem.lacking.T / problem.layers_left**0.5).T
+    published = torch.linalg.solve(system, k @ problem.residual.T / problem.layers_left**0.5).T
     assert close(solved("pmet", problem), published)
 
 
@@ -155,7 +155,7 @@ def test_emmet_is_equation_9_and_memit_where_mu_is_lambda(problem: Problem) -> N
     k, scaled = problem.keys, HP.covariance_weight * problem.moment
     inverse = torch.linalg.inv(scaled)
     gram = k.T @ inverse @ k + HP.emmet_weight * torch.eye(k.shape[1], dtype=torch.float64)
-    published = problem.lacking / problem.layers_left @ torch.linalg.inv(gram) @ k.T @ inverse
+    published = problem.residual / problem.layers_left @ torch.linalg.inv(gram) @ k.T @ inverse
     assert close(solved("emmet", problem), published)
     work = problem.work("emmet", False, False)
     same = replace(work, hyperparameters=HP.replace(emmet_weight=1.0))
@@ -168,13 +168,13 @@ def test_emmet_is_equation_9_and_memit_where_mu_is_lambda(problem: Problem) -> N
 def test_rome_is_equation_2_with_two_keys(problem: Problem) -> None:
     """``((v* - W k_b) / (k_b^T u)) u^T``, u = C^-1 k; ``lacking`` is v* - W k_b."""
     u = torch.linalg.solve(problem.moment, problem.mean)
-    published = problem.lacking / (problem.bare.T @ u) @ u.T
+    published = problem.residual / (problem.prompt_keys.T @ u) @ u.T
     assert close(solved("rome", problem), published)
 
 
 @given(problem=problems(facts=1))
 def test_r_rome_asks_for_the_value_at_its_one_key(problem: Problem) -> None:
-    value = problem.weight @ problem.bare + problem.lacking  # v*
+    value = problem.weight @ problem.prompt_keys + problem.residual  # v*
     u = torch.linalg.solve(problem.moment, problem.mean)
     lacks = value - problem.weight @ problem.mean
     change = solved("r-rome", problem)
@@ -210,7 +210,7 @@ def test_projected_memit_solves_inside_the_kept_space(previous: bool, problem: P
     u, k, p = problem.kept, problem.keys, problem.earlier
     inner = HP.covariance_weight * u.T @ problem.moment @ u + u.T @ k @ k.T @ u
     inner = inner + (u.T @ p @ p.T @ u if previous else 0)
-    x = torch.linalg.solve(inner, u.T @ k @ problem.lacking.T / problem.layers_left).T
+    x = torch.linalg.solve(inner, u.T @ k @ problem.residual.T / problem.layers_left).T
     assert close(solved("memit", problem, True, previous), x @ u.T)
 
 
@@ -229,7 +229,7 @@ def test_emmet_and_pmet_are_memit_but_for_mu_and_share(
         ("pmet", weight, problem.layers_left**0.5),
     ):
         inner = mu * u.T @ problem.moment @ u + u.T @ k @ k.T @ u
-        x = torch.linalg.solve(inner, u.T @ problem.keys @ problem.lacking.T / share).T
+        x = torch.linalg.solve(inner, u.T @ problem.keys @ problem.residual.T / share).T
         assert close(solved(name, problem, projection, previous), x @ u.T)
 
 

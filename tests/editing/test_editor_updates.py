@@ -58,11 +58,11 @@ def test_a_layer_has_its_own_kept_space(place: Path, name: str) -> None:
     layers = [1] if name == "ft" else [0, 1]
     ranks = [f"rank:{30 - 10 * layer}" for layer in layers]
     session = new_session(place, name, projection=True, layers=layers, layer_thresholds=ranks)
-    matrices = {n: session.model.anatomy.matrix(n).clone() for n in layers}
+    matrices = {n: session.model.architecture.matrix(n).clone() for n in layers}
     session.edit(FACTS, monitor=quiet())
     for layer, rank in zip(layers, ranks, strict=True):
         spectrum = session.spectra()[layer]
-        change = (session.model.anatomy.matrix(layer) - matrices[layer]).double()
+        change = (session.model.architecture.matrix(layer) - matrices[layer]).double()
         for where, inside in ((rank, True), ("rank:10", False)):
             dropped = spectrum.vectors(0, spectrum.size - spectrum.rank(where)).double()
             assert (float((change @ dropped).norm()) < 1e-4 * float(change.norm())) is inside
@@ -97,7 +97,7 @@ def test_rect_solves_all_layers_before_it_masks_any(place: Path, projection: boo
     assert torch.equal(found[0], by_layer[0]) and not torch.equal(found[1], by_layer[1])
     session = new_session(place, "rect", projection=projection)
     for layer, (change, update) in enumerate(zip(found, whole, strict=True)):
-        weight = session.model.anatomy.matrix(layer)
+        weight = session.model.architecture.matrix(layer)
         relative = (update / weight).abs().flatten()
         count = round(session.hyperparameters.kept_share * relative.numel())
         mask = torch.zeros_like(relative)
@@ -135,7 +135,7 @@ def test_one_fact_at_a_time(place: Path) -> None:
 def test_prune_prunes_the_sum_and_goes_on_from_what_was_not_pruned(place: Path) -> None:
     """W = W0 + pruned(sum of all updates), whatever the edits were split into."""
     session = new_session(place, "prune", covariance_weight=1e-4, ridge=1e-3)
-    original = {n: session.model.anatomy.matrix(n).clone() for n in (0, 1)}
+    original = {n: session.model.architecture.matrix(n).clone() for n in (0, 1)}
     for fact in FACTS:
         session.edit([fact], monitor=quiet())
     pruned_any = False
@@ -147,7 +147,7 @@ def test_prune_prunes_the_sum_and_goes_on_from_what_was_not_pruned(place: Path) 
         less = torch.where(sigma > most, sigma.log() - torch.tensor(most).log() + most, sigma)
         pruned_any |= bool((sigma > most).any())
         wanted = matrix.double() + left @ less.diag() @ right
-        gap = session.model.anatomy.matrix(layer).double() - wanted
+        gap = session.model.architecture.matrix(layer).double() - wanted
         assert float(gap.norm()) < 1e-4 * float(wanted.norm())
     assert pruned_any, "the edits of this test are meant to be strong"
     alike = new_session(place, "prune", covariance_weight=1e-4, ridge=1e-3)

@@ -47,10 +47,12 @@ def test_an_edit_moves_the_targets_and_is_taken_back_bit_for_bit(
 @pytest.mark.parametrize("name", ALL)
 def test_a_projected_edit_stays_inside_the_kept_space(place: Path, name: str) -> None:
     session = new_session(place, name, projection=True)
-    matrices = {n: session.model.anatomy.matrix(n).clone() for n in session.hyperparameters.layers}
+    matrices = {
+        n: session.model.architecture.matrix(n).clone() for n in session.hyperparameters.layers
+    }
     session.edit(FACTS, monitor=quiet())
     for layer, original in matrices.items():
-        change = (session.model.anatomy.matrix(layer) - original).double()
+        change = (session.model.architecture.matrix(layer) - original).double()
         spectrum = session.spectra()[layer]
         dropped = spectrum.vectors(0, spectrum.size - spectrum.rank("rank:30")).double()
         assert float(change.norm()) > 1e-4
@@ -61,9 +63,9 @@ def test_a_projected_edit_stays_inside_the_kept_space(place: Path, name: str) ->
 def test_without_projection_it_does_not(place: Path, name: str) -> None:
     session = new_session(place, name, projection=False)
     layer = session.hyperparameters.layers[-1]
-    original = session.model.anatomy.matrix(layer).clone()
+    original = session.model.architecture.matrix(layer).clone()
     session.edit(FACTS, monitor=quiet())
-    change = (session.model.anatomy.matrix(layer) - original).double()
+    change = (session.model.architecture.matrix(layer) - original).double()
     spectrum = session.spectra()[layer]
     dropped = spectrum.vectors(0, spectrum.size - spectrum.rank("rank:30")).double()
     assert float((change @ dropped).norm()) > 1e-2 * float(change.norm())

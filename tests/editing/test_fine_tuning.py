@@ -18,7 +18,7 @@ from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.errors import Cancelled
 from alphaedit_core.model.batch_planning import BatchPlan
 from alphaedit_core.model.editable_model import EditableModel
-from alphaedit_core.model.tokenization import Request, prepare
+from alphaedit_core.model.tokenization import TokenizedFact, prepare
 from alphaedit_core.nullspace.projectors import Projector
 from alphaedit_core.progress import Monitor
 
@@ -32,14 +32,14 @@ def as_it_is(change: Tensor) -> Tensor:
 
 def plain(
     model: EditableModel,
-    requests: list[Request],
+    requests: list[TokenizedFact],
     hp: HyperParameters,
     constrain: Callable[[Tensor], Tensor],
 ) -> tuple[Tensor, list[list[float]]]:
     """The change of the weight, and every fact's loss at every evaluation."""
-    weight = model.anatomy.down_projections[LAYER].weight
+    weight = model.architecture.down_projections[LAYER].weight
     assert isinstance(weight, torch.nn.Parameter)
-    matrix = model.anatomy.matrix(LAYER)
+    matrix = model.architecture.matrix(LAYER)
     original = matrix.clone()
     weight.requires_grad_(True)
     adam = torch.optim.Adam([weight], lr=hp.step_size, betas=(0.9, 0.999))
@@ -72,7 +72,7 @@ def test_training_is_that_of_the_plain_way(layout: str, tokens: int) -> None:
     model = tiny_model(layout, dtype=torch.float64)
     requests = prepare(model, FACTS, (), LAYER)
     expected, losses = plain(model, requests, HP, as_it_is)
-    before = model.anatomy.matrix(LAYER).clone()
+    before = model.architecture.matrix(LAYER).clone()
     change, traces, _ = tune(model, requests, LAYER, as_it_is, HP, BatchPlan(tokens), quiet())
     allowed = 1e-4 if layout in NARROW_ATTENTION else 1e-8
     assert float((change - expected).abs().max()) < allowed
@@ -80,8 +80,8 @@ def test_training_is_that_of_the_plain_way(layout: str, tokens: int) -> None:
         assert trace.nll == pytest.approx(own, abs=allowed)
         assert trace.probability == pytest.approx([2.718281828459045**-n for n in own], abs=1e-6)
         assert trace.loss == trace.nll and len(trace.delta) == HP.steps
-    assert torch.equal(model.anatomy.matrix(LAYER), before), "the weight itself stays as it is"
-    assert not model.anatomy.down_projections[LAYER]._forward_hooks
+    assert torch.equal(model.architecture.matrix(LAYER), before), "the weight itself stays as it is"
+    assert not model.architecture.down_projections[LAYER]._forward_hooks
     assert traces[0].nll[-1] < traces[0].nll[0]
 
 
@@ -148,4 +148,4 @@ def test_a_cancel_is_heard_and_leaves_no_hook() -> None:
     event.set()
     with pytest.raises(Cancelled):
         tune(model, requests, LAYER, as_it_is, HP, BatchPlan(64), Monitor(None, event))
-    assert not model.anatomy.down_projections[LAYER]._forward_hooks
+    assert not model.architecture.down_projections[LAYER]._forward_hooks

@@ -14,7 +14,7 @@ from tiny import tiny_model
 
 from alphaedit_core.covariance.collect import cached_checksums, collect_statistics
 from alphaedit_core.editing import key_projection as module
-from alphaedit_core.editing.key_projection import fact_keys, shares_by_rank, survival
+from alphaedit_core.editing.key_projection import fact_keys, project_keys, shares_by_rank
 from alphaedit_core.errors import Cancelled
 from alphaedit_core.nullspace.files import save_spectrum
 from alphaedit_core.nullspace.spectrum import Spectrum
@@ -100,7 +100,7 @@ def test_it_says_what_the_first_layer_of_an_edit_keeps(session: EditSession) -> 
     known = session.spectra(quiet())
     hp = session.hyperparameters
     keys = fact_keys(session.model, FACTS, session.contexts, hp.layers, quiet())
-    found = survival(FACTS, keys, known, quiet())
+    found = project_keys(FACTS, keys, known, quiet())
     assert found.facts == FACTS and sorted(found.by_layer) == list(hp.layers)
     ranks = {layer: spectrum.rank(hp.threshold) for layer, spectrum in known.items()}
     predicted = found.at(ranks)

@@ -15,7 +15,7 @@ from alphaedit_core.corpora.sources import TextFile
 from alphaedit_core.covariance.collect import collect_statistics
 from alphaedit_core.errors import DivergedError, InputError, SessionError
 from alphaedit_core.model.editable_model import EditableModel
-from alphaedit_core.nullspace.eigendecomposition import spectrum
+from alphaedit_core.nullspace.eigendecomposition import eigendecompose_layer
 from alphaedit_core.session.session import EditSession
 from alphaedit_core.side_effects.drift import weight_changes
 
@@ -33,7 +33,7 @@ def half() -> EditableModel:
 
 def with_a_zero_matrix() -> EditableModel:
     model = tiny_model()
-    model.anatomy.matrix(0).zero_()
+    model.architecture.matrix(0).zero_()
     return model
 
 
@@ -57,7 +57,7 @@ def overflowing() -> EditableModel:
     """A model whose keys float16 has no numbers for."""
     model = half()
     with torch.no_grad():
-        for block in model.anatomy.blocks:
+        for block in model.architecture.blocks:
             for part in (block.mlp.up_proj, block.mlp.gate_proj):
                 part.weight.mul_(3e3)
     return model
@@ -90,7 +90,7 @@ def test_statistics_that_are_no_numbers_give_no_spectrum(tmp_path: Path, cache: 
     statistics = collect_statistics(tiny_model(), TextFile(text), (0,), monitor=quiet())
     statistics[0].moment[3, 3] = math.nan
     with pytest.raises(SessionError, match="layer 0: its statistics are not finite"):
-        spectrum(statistics, 0)
+        eigendecompose_layer(statistics, 0)
     assert not list(cache.rglob("spectra/*"))
 
 

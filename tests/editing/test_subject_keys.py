@@ -14,7 +14,7 @@ from alphaedit_core.editing.subject_keys import SubjectStates
 from alphaedit_core.errors import Cancelled
 from alphaedit_core.model.batch_planning import BatchPlan
 from alphaedit_core.model.editable_model import EditableModel
-from alphaedit_core.model.tokenization import Request, Row, prepare
+from alphaedit_core.model.tokenization import TokenizedFact, TokenRow, prepare
 from alphaedit_core.progress import Monitor
 
 quiet = Monitor(show=None)
@@ -27,7 +27,7 @@ FACTS = [
 CONTEXTS = ("The city of Rome is old", "Because")
 
 
-def plain(model: EditableModel, row: Row, layer: int, last: int) -> tuple[Tensor, Tensor]:
+def plain(model: EditableModel, row: TokenRow, layer: int, last: int) -> tuple[Tensor, Tensor]:
     """Key at ``layer`` and output of block ``last`` at the subject, from the whole prompt alone."""
     keys: list[Tensor] = []
     outputs: list[Tensor] = []
@@ -36,10 +36,10 @@ def plain(model: EditableModel, row: Row, layer: int, last: int) -> tuple[Tensor
         outputs.append(out[0] if isinstance(out, tuple) else out)
 
     hooks = [
-        model.anatomy.down_projections[layer].register_forward_pre_hook(
+        model.architecture.down_projections[layer].register_forward_pre_hook(
             lambda _module, args: keys.append(args[0].reshape(len(row.ids), -1))
         ),
-        model.anatomy.blocks[last].register_forward_hook(note_output),
+        model.architecture.blocks[last].register_forward_hook(note_output),
     ]
     with torch.no_grad():
         model.model(input_ids=torch.tensor([row.ids]), use_cache=False)
@@ -49,7 +49,7 @@ def plain(model: EditableModel, row: Row, layer: int, last: int) -> tuple[Tensor
 
 
 def expected(
-    model: EditableModel, requests: list[Request], layer: int, last: int
+    model: EditableModel, requests: list[TokenizedFact], layer: int, last: int
 ) -> tuple[Tensor, Tensor]:
     keys, states = [], []
     for request in requests:
@@ -73,7 +73,7 @@ def test_keys_and_states_while_the_weights_change(layout: str, tokens: int) -> N
         wanted_keys, wanted_outputs = expected(model, requests, layer, 2)
         torch.testing.assert_close(keys, wanted_keys, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(outputs, wanted_outputs, rtol=1e-4, atol=1e-4)
-        matrix = model.anatomy.matrix(layer)
+        matrix = model.architecture.matrix(layer)
         matrix += torch.randn(matrix.shape) / 3
     torch.testing.assert_close(
         states.end().state, expected(model, requests, 2, 2)[1], rtol=1e-4, atol=1e-4
@@ -137,6 +137,6 @@ def test_a_cancel_is_heard() -> None:
     with pytest.raises(Cancelled):
         SubjectStates(model, requests, [0, 1], BatchPlan(64), Monitor(None, event))
     assert not any(
-        block._forward_hooks or block._forward_pre_hooks for block in model.anatomy.blocks
+        block._forward_hooks or block._forward_pre_hooks for block in model.architecture.blocks
     )
-    assert not any(down._forward_pre_hooks for down in model.anatomy.down_projections)
+    assert not any(down._forward_pre_hooks for down in model.architecture.down_projections)

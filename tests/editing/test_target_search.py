@@ -21,7 +21,7 @@ from alphaedit_core.editing.target_search import Targets, find_targets
 from alphaedit_core.errors import Cancelled, SessionError
 from alphaedit_core.model.batch_planning import BatchPlan
 from alphaedit_core.model.editable_model import EditableModel
-from alphaedit_core.model.packed_rows import Suffixes
+from alphaedit_core.model.packed_rows import PackedRows
 from alphaedit_core.model.tokenization import prepare
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session.session import EditSession
@@ -97,7 +97,7 @@ def test_the_other_places_agree_with_the_plain_way(
     in_block = [plain_target(model, request, hp) for request in requests]
     gaps = [float((a.z - b.z).norm()) for a, b in zip(plain, in_block, strict=True)]
     assert min(gaps) > 1e-3, "the place makes a difference"
-    assert not any(block._forward_hooks for block in model.anatomy.blocks)
+    assert not any(block._forward_hooks for block in model.architecture.blocks)
 
 
 @pytest.mark.parametrize("layout", ["gpt2", "gemma3"])
@@ -143,7 +143,7 @@ def test_the_terms_of_the_loss() -> None:
     hp = HP.replace(steps=2, kl_factor=0.7, weight_decay=3.0, clamp_factor=0.2)
     found = find_targets(model, [request], hp, PLAN, quiet())
     trace, h0 = found.traces[0], found.h0[0]
-    block = model.anatomy.blocks[0]
+    block = model.architecture.blocks[0]
     delta = found.z[0] - h0  # the one that the last evaluation saw
 
     def log_probabilities(ids: tuple[int, ...], place: int, change: Tensor) -> Tensor:
@@ -224,16 +224,16 @@ def test_out_of_memory_starts_again_with_half(
     model = double(layout)
     requests = requests_of(model)
     expected = find_targets(model, requests, HP, BatchPlan(64), quiet())
-    run, calls = Suffixes.run, 0
+    run, calls = PackedRows.run, 0
 
-    def scarce(self: Suffixes, *args: Any) -> Tensor:
+    def scarce(self: PackedRows, *args: Any) -> Tensor:
         nonlocal calls
         calls += 1
         if calls == call:
             raise torch.OutOfMemoryError("no memory left")
         return run(self, *args)
 
-    monkeypatch.setattr(Suffixes, "run", scarce)
+    monkeypatch.setattr(PackedRows, "run", scarce)
     found = find_targets(model, requests, HP, BatchPlan(128), quiet())
     assert found.plan == BatchPlan(64)
     assert "128 tokens" in caplog.text
@@ -242,10 +242,10 @@ def test_out_of_memory_starts_again_with_half(
 
 
 def test_out_of_memory_with_the_smallest_plan_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
-    def none_left(self: Suffixes, *_: Any) -> Tensor:
+    def none_left(self: PackedRows, *_: Any) -> Tensor:
         raise torch.OutOfMemoryError("no memory left")
 
-    monkeypatch.setattr(Suffixes, "run", none_left)
+    monkeypatch.setattr(PackedRows, "run", none_left)
     model = double("gpt2")
     with pytest.raises(torch.OutOfMemoryError):
         find_targets(model, requests_of(model), HP, PLAN, quiet())
@@ -255,7 +255,7 @@ def test_numbers_that_are_not_finite_are_refused_by_name() -> None:
     model = tiny_model("gpt2")
     requests = requests_of(model)
     with torch.no_grad():
-        model.anatomy.norm.weight[0] = torch.inf
+        model.architecture.norm.weight[0] = torch.inf
     with pytest.raises(SessionError, match=r'fact "Eiffel Tower is in.*float32'):
         find_targets(model, requests, HP, PLAN, quiet())
 

@@ -211,7 +211,7 @@ def test_locality_compares_with_the_unedited_model() -> None:
     same = evaluate(model, RECORDS, names, quiet(), before=before)
     assert same["locality"].mean == same["locality_acc"].mean == 100
     with torch.no_grad():
-        model.anatomy.matrix(1).add_(torch.randn(model.anatomy.matrix(1).shape))
+        model.architecture.matrix(1).add_(torch.randn(model.architecture.matrix(1).shape))
     after = evaluate(model, RECORDS, names, quiet(), before=before)
     plain, changed = Plain(model), Plain(tiny_model("llama"))
     shares = []
@@ -248,7 +248,7 @@ def test_chats_are_asked_where_there_is_a_template() -> None:
 def test_a_model_that_is_broken_is_measured_all_the_same() -> None:
     model = tiny_model("llama")
     with torch.no_grad():
-        model.anatomy.matrix(0).fill_(float("nan"))
+        model.architecture.matrix(0).fill_(float("nan"))
     found = evaluate(model, RECORDS, monitor=quiet())
     assert [found[n].mean for n in ("efficacy", "specificity", "efficacy_accuracy", "said")] == [
         0

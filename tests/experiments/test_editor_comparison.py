@@ -149,11 +149,11 @@ def test_a_lent_model_is_nobody_elses(session: EditSession) -> None:
             refused.append(type(error).__name__)
 
     with session.lent() as model:
-        assert model.holder is None
+        assert model.owner is None
         thread = threading.Thread(target=other)
         thread.start()
         thread.join()
-    assert refused == ["SessionError"] and model.holder is session
+    assert refused == ["SessionError"] and model.owner is session
 
 
 @pytest.mark.parametrize(

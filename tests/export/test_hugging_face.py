@@ -206,10 +206,10 @@ def test_weights_changed_by_hand_are_refused(
 ) -> None:
     """The record beside the weights would not know of the change."""
     layers = session.hyperparameters.layers
-    anatomy = session.model.anatomy
+    architecture = session.model.architecture
     layer = layers[0] if edited_one else next(n for n in range(3) if n not in layers)
     with torch.no_grad():
-        anatomy.matrix(layer)[:] += 0.25
+        architecture.matrix(layer)[:] += 0.25
     with pytest.raises(SessionError, match="changed by hand"):
         export.model(session, tmp_path / "out", quiet())
     assert not (tmp_path / "out").exists()

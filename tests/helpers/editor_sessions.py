@@ -50,6 +50,8 @@ def new_session(place: Path, name: str, layout: str = "llama", **changes: Any) -
 def changes_of(place: Path, name: str, **changes: Any) -> list[Tensor]:
     """What the one edit of a new session changes, by layer."""
     session = new_session(place, name, **changes)
-    matrices = {n: session.model.anatomy.matrix(n).clone() for n in session.hyperparameters.layers}
+    matrices = {
+        n: session.model.architecture.matrix(n).clone() for n in session.hyperparameters.layers
+    }
     session.edit(FACTS[:2], monitor=quiet())
-    return [session.model.anatomy.matrix(n) - matrix for n, matrix in matrices.items()]
+    return [session.model.architecture.matrix(n) - matrix for n, matrix in matrices.items()]

@@ -12,7 +12,7 @@ from alphaedit_core.data.facts import Fact
 from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.forward import tap
-from alphaedit_core.model.tokenization import Request, Row, prepare
+from alphaedit_core.model.tokenization import TokenizedFact, TokenRow, prepare
 from alphaedit_core.progress import Monitor
 
 #: Of different lengths; targets of one and of many tokens; a subject at the very start and later.
@@ -33,7 +33,7 @@ def quiet() -> Monitor:
     return Monitor(show=None)
 
 
-def requests_of(model: EditableModel, last_layer: int = 0) -> list[Request]:
+def requests_of(model: EditableModel, last_layer: int = 0) -> list[TokenizedFact]:
     """``FACTS`` with ``CONTEXTS`` as a model's tokens."""
     return prepare(model, FACTS, CONTEXTS, last_layer)
 
@@ -53,7 +53,7 @@ def small(folder: Path, **changes: object) -> HyperParameters:
 def outputs(model: EditableModel, layer: int, ids: tuple[int, ...]) -> Tensor:
     """Output of a block for one text, by a pass of the whole model: (tokens, hidden_size)."""
     seen: list[Tensor] = []
-    hook = model.anatomy.blocks[layer].register_forward_hook(
+    hook = model.architecture.blocks[layer].register_forward_hook(
         lambda _module, _args, out: seen.append(out[0] if isinstance(out, tuple) else out)
     )
     try:
@@ -64,9 +64,9 @@ def outputs(model: EditableModel, layer: int, ids: tuple[int, ...]) -> Tensor:
 
 
 @torch.no_grad()
-def key(model: EditableModel, layer: int, row: Row) -> Tensor:
+def key(model: EditableModel, layer: int, row: TokenRow) -> Tensor:
     """What the down-projection reads at the subject's last token, (d_in,)."""
     seen: list[Tensor] = []
-    with tap(model.anatomy.down_projections[layer], seen.append):
+    with tap(model.architecture.down_projections[layer], seen.append):
         model.model(input_ids=torch.tensor([row.ids]), use_cache=False)
     return seen[0].reshape(len(row.ids), -1)[row.subject]

@@ -15,7 +15,7 @@ import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from alphaedit_core.model.architecture import Places
+from alphaedit_core.model.architecture import ModulePaths
 from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.loading import wrap
 
@@ -38,19 +38,19 @@ _SHARED = {**_WIDE, "num_key_value_heads": 2}
 _SLIDING = {**_SHARED, "head_dim": 8, "sliding_window": 8}
 _GPT = {"n_layer": BLOCKS, "n_head": 4, "n_embd": HIDDEN, "n_inner": INNER, "n_positions": WINDOW}
 
-_LLAMA_PLACES = Places("model.layers", "mlp.down_proj", "model.norm", "lm_head")
+_LLAMA_PLACES = ModulePaths("model.layers", "mlp.down_proj", "model.norm", "lm_head")
 
 #: Layout: (configuration class, its fields, where the parts are).
-_LAYOUTS: dict[str, tuple[str, dict[str, Any], Places]] = {
+_LAYOUTS: dict[str, tuple[str, dict[str, Any], ModulePaths]] = {
     "gpt2": (
         "GPT2Config",
         _GPT,
-        Places("transformer.h", "mlp.c_proj", "transformer.ln_f", "lm_head"),
+        ModulePaths("transformer.h", "mlp.c_proj", "transformer.ln_f", "lm_head"),
     ),
     "gptj": (
         "GPTJConfig",
         {**_GPT, "rotary_dim": 4},
-        Places("transformer.h", "mlp.fc_out", "transformer.ln_f", "lm_head"),
+        ModulePaths("transformer.h", "mlp.fc_out", "transformer.ln_f", "lm_head"),
     ),
     "llama": ("LlamaConfig", _SHARED, _LLAMA_PLACES),
     "llama-all-heads": ("LlamaConfig", {**_WIDE, "num_key_value_heads": 4}, _LLAMA_PLACES),
@@ -67,18 +67,18 @@ _LAYOUTS: dict[str, tuple[str, dict[str, Any], Places]] = {
     "phi": (
         "PhiConfig",
         _WIDE,
-        Places("model.layers", "mlp.fc2", "model.final_layernorm", "lm_head"),
+        ModulePaths("model.layers", "mlp.fc2", "model.final_layernorm", "lm_head"),
     ),
     "phi3": ("Phi3Config", _SHARED, _LLAMA_PLACES),
     "neox": (
         "GPTNeoXConfig",
         _WIDE,
-        Places("gpt_neox.layers", "mlp.dense_4h_to_h", "gpt_neox.final_layer_norm", "lm_head"),
+        ModulePaths("gpt_neox.layers", "mlp.dense_4h_to_h", "gpt_neox.final_layer_norm", "lm_head"),
     ),
     "opt": (
         "OPTConfig",
         {**_SHAPE, "ffn_dim": INNER, "max_position_embeddings": WINDOW, "word_embed_proj_dim": 32},
-        Places("model.decoder.layers", "fc2", "model.decoder.final_layer_norm", "lm_head"),
+        ModulePaths("model.decoder.layers", "fc2", "model.decoder.final_layer_norm", "lm_head"),
     ),
     "granite": ("GraniteConfig", {**_SHARED, "logits_scaling": 4.0}, _LLAMA_PLACES),
 }
@@ -89,7 +89,7 @@ LAYOUTS = tuple(_LAYOUTS)
 KINDS = ("gpt2", "llama", "gemma3", "neox", "opt")
 
 
-def expected_places(layout: str) -> Places:
+def expected_places(layout: str) -> ModulePaths:
     """Where the parts of a layout are."""
     return _LAYOUTS[layout][2]
 

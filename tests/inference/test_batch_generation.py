@@ -180,7 +180,7 @@ def test_a_prompt_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_model_that_says_nothing_finite_says_nothing() -> None:
     model = tiny_model("llama")
     with torch.no_grad():
-        model.anatomy.matrix(0).fill_(float("nan"))
+        model.architecture.matrix(0).fill_(float("nan"))
     assert write(model, mixed(5)) == [""] * len(mixed(5))
 
 

@@ -109,7 +109,7 @@ def test_a_model_that_says_nothing_finite_scores_nothing() -> None:
     """Logits that are not numbers are never taken for the most likely ones."""
     model = tiny_model()
     with torch.no_grad():
-        model.anatomy.norm.weight[0] = torch.nan
+        model.architecture.norm.weight[0] = torch.nan
     [found] = score(model, PAIRS[:1])
     assert math.isnan(found.nll)
     assert not found.exact
@@ -229,24 +229,29 @@ def test_a_prompt_without_a_token_is_refused() -> None:
 
 def test_a_pair_that_the_model_cannot_read_is_refused() -> None:
     model = tiny_model("gpt2")
-    assert model.room is not None
-    words = ["the"] * model.room
+    assert model.max_length is not None
+    words = ["the"] * model.max_length
     one = len(target_ids(model.tokenizer, "the", "the"))
-    while len(encode(model.tokenizer, " ".join(words))[0]) + one > model.room:
+    while len(encode(model.tokenizer, " ".join(words))[0]) + one > model.max_length:
         words.pop()
     fits = " ".join(words)
     assert score(model, [(fits, "the")])
-    with pytest.raises(InputError, match=rf"tokens, and the model reads {model.room}; shorten"):
+    with pytest.raises(
+        InputError, match=rf"tokens, and the model reads {model.max_length}; shorten"
+    ):
         score(model, [("Paris is", "Rome"), (f"the the {fits}", "the")])
 
 
 def test_rows_that_fit_are_read_whatever_stands_beside_them() -> None:
     """Padding behind a short text may have no position of its own in the model."""
     model = tiny_model("gpt2")
-    assert model.room is not None
+    assert model.max_length is not None
     # Two beginnings of like length, each shared by two pairs: behind the longer one little follows,
     # and is padded to what follows behind the other.
-    far, near = list(range(5, 5 + model.room - 8)), list(range(4, 4 + model.room // 2 + 1))
+    far, near = (
+        list(range(5, 5 + model.max_length - 8)),
+        list(range(4, 4 + model.max_length // 2 + 1)),
+    )
     pairs = [
         ([*far, 7], [3]), ([*far, 8], [3]),
         ([*near, 7], [*range(5, 29)]), ([*near, 8], [*range(5, 29)]),
@@ -258,12 +263,14 @@ def test_rows_that_fit_are_read_whatever_stands_beside_them() -> None:
 
 def test_of_equal_logits_one_alone_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_model()
-    monkeypatch.setattr(type(model.anatomy), "logits", lambda _, h: torch.zeros(*h.shape[:-1], 99))
+    monkeypatch.setattr(
+        type(model.architecture), "logits", lambda _, h: torch.zeros(*h.shape[:-1], 99)
+    )
     assert [one.exact for one in score_ids(model, [([5], [0]), ([5], [1])])] == [True, False]
 
 
 def test_ids_longer_than_the_model_reads_are_refused() -> None:
     model = tiny_model("gpt2")
-    assert model.room is not None
-    with pytest.raises(InputError, match=f"reads {model.room}; shorten the prompt"):
-        score_ids(model, [([5], [6]), ([5] * model.room, [6])])
+    assert model.max_length is not None
+    with pytest.raises(InputError, match=f"reads {model.max_length}; shorten the prompt"):
+        score_ids(model, [([5], [6]), ([5] * model.max_length, [6])])

@@ -134,7 +134,7 @@ def test_prompts_that_do_not_fit_are_refused() -> None:
 def test_numbers_that_are_none_are_an_error() -> None:
     model = tiny_model("llama")
     with torch.no_grad():
-        model.anatomy.matrix(0).fill_(float("nan"))
+        model.architecture.matrix(0).fill_(float("nan"))
     with pytest.raises(SessionError, match="no number"):
         continuation(model, PROMPT)
 

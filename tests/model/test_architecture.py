@@ -23,7 +23,7 @@ from transformers import PretrainedConfig
 from transformers.pytorch_utils import Conv1D
 
 from alphaedit_core.errors import StructureError
-from alphaedit_core.model.architecture import Places, find_anatomy
+from alphaedit_core.model.architecture import ModulePaths, find_architecture
 from alphaedit_core.model.editable_model import EditableModel
 
 BY_HAND = 'say it by hand: load_model(..., places=Places(blocks="'
@@ -37,26 +37,30 @@ def logits(model: EditableModel) -> Tensor:
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_parts_are_found(layout: str) -> None:
     model = tiny_model(layout)
-    anatomy = model.anatomy
-    assert anatomy.places == expected_places(layout)
-    assert (model.layers, anatomy.hidden_size, anatomy.inner_size) == (BLOCKS, HIDDEN, INNER)
-    assert anatomy.head is model.model.get_output_embeddings()
+    architecture = model.architecture
+    assert architecture.places == expected_places(layout)
+    assert (model.layers, architecture.hidden_size, architecture.inner_size) == (
+        BLOCKS,
+        HIDDEN,
+        INNER,
+    )
+    assert architecture.head is model.model.get_output_embeddings()
     state = model.model.state_dict()
     for layer in range(BLOCKS):
-        stored = state[anatomy.weight_name(layer)]
-        assert stored.data_ptr() == anatomy.matrix(layer).data_ptr()
+        stored = state[architecture.weight_name(layer)]
+        assert stored.data_ptr() == architecture.matrix(layer).data_ptr()
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_the_matrix_is_a_view_and_its_input_is_the_key(layout: str) -> None:
     model = tiny_model(layout)
     seen: list[tuple[Tensor, Tensor]] = []
-    module = model.anatomy.down_projections[1]
+    module = model.architecture.down_projections[1]
     hook = module.register_forward_hook(lambda _, args, out: seen.append((args[0], out)))
     before = logits(model)
     hook.remove()
     ((key, value),) = seen
-    matrix = model.anatomy.matrix(1)
+    matrix = model.architecture.matrix(1)
     assert matrix.shape == (HIDDEN, INNER)
     bias = getattr(module, "bias", None)
     expected = key @ matrix.T + (0 if bias is None else bias)
@@ -72,27 +76,29 @@ def test_the_matrix_is_a_view_and_its_input_is_the_key(layout: str) -> None:
 def test_logits_of_the_last_blocks_output(layout: str, dtype: torch.dtype) -> None:
     model = tiny_model(layout, dtype=dtype)
     outputs: list[Any] = []
-    hook = model.anatomy.blocks[-1].register_forward_hook(lambda _m, _a, out: outputs.append(out))
+    hook = model.architecture.blocks[-1].register_forward_hook(
+        lambda _m, _a, out: outputs.append(out)
+    )
     expected = logits(model)
     hook.remove()
     hidden = outputs[0][0] if isinstance(outputs[0], tuple) else outputs[0]
-    found = model.anatomy.logits(hidden)
+    found = model.architecture.logits(hidden)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, expected.float(), rtol=2e-2, atol=2e-2)
     assert torch.equal(found.argmax(-1), expected.argmax(-1)) or dtype == torch.bfloat16
 
 
 def test_cap_and_scale_of_the_logits_are_read() -> None:
-    assert tiny_model("gemma2").anatomy.softcap == 2.0
+    assert tiny_model("gemma2").architecture.softcap == 2.0
     assert float(logits(tiny_model("gemma2")).abs().max()) > 1.0  # the cap bends them
-    assert tiny_model("granite").anatomy.logit_scale == 0.25
-    assert tiny_model("llama").anatomy.softcap is None
+    assert tiny_model("granite").architecture.logit_scale == 0.25
+    assert tiny_model("llama").architecture.softcap is None
 
 
 def test_gpt2_is_stored_the_other_way_round() -> None:
     model = tiny_model("gpt2")
-    assert isinstance(model.anatomy.down_projections[0], Conv1D)
-    assert model.anatomy.down_projections[0].weight.shape == (INNER, HIDDEN)
+    assert isinstance(model.architecture.down_projections[0], Conv1D)
+    assert model.architecture.down_projections[0].weight.shape == (INNER, HIDDEN)
 
 
 @pytest.mark.parametrize(
@@ -107,8 +113,8 @@ def test_gpt2_is_stored_the_other_way_round() -> None:
 )
 def test_an_inner_width_equal_to_the_streams(layout: str, field: str) -> None:
     model = tiny_model(layout, **{field: HIDDEN})
-    assert model.anatomy.places == expected_places(layout)
-    assert model.anatomy.inner_size == HIDDEN
+    assert model.architecture.places == expected_places(layout)
+    assert model.architecture.inner_size == HIDDEN
 
 
 # --------------------------------------------------------------------------- models made by hand
@@ -166,12 +172,12 @@ class BareModel(nn.Module):
         return result
 
 
-PLACES_OF_BARE = Places("steps", "out_first", "last_norm", "to_words")
+PLACES_OF_BARE = ModulePaths("steps", "out_first", "last_norm", "to_words")
 
 
 @pytest.mark.parametrize("inner", [24, 8])
 def test_square_attention_matrices_are_not_taken_for_the_mlp(inner: int) -> None:
-    assert find_anatomy(BareModel(lambda: BareBlock(inner))).places == PLACES_OF_BARE
+    assert find_architecture(BareModel(lambda: BareBlock(inner))).places == PLACES_OF_BARE
 
 
 def test_of_square_matrices_the_one_that_runs_last() -> None:
@@ -183,7 +189,7 @@ def test_of_square_matrices_the_one_that_runs_last() -> None:
         def forward(self, hidden: Tensor, attention_mask: Tensor | None = None) -> Tensor:
             return hidden + self.second(torch.relu(self.first(hidden)))
 
-    places = find_anatomy(BareModel(Mlp)).places
+    places = find_architecture(BareModel(Mlp)).places
     assert places == replace(PLACES_OF_BARE, down_projection="second")
 
 
@@ -198,20 +204,20 @@ def test_two_mlps_in_one_block_are_refused() -> None:
             return self.b(self.a(hidden))
 
     with pytest.raises(StructureError, match=r"saw a\.0 16->24, a\.2 24->16, b\.0") as caught:
-        find_anatomy(BareModel(Two))
+        find_architecture(BareModel(Two))
     assert BY_HAND in str(caught.value)
-    found = find_anatomy(BareModel(Two), replace(PLACES_OF_BARE, down_projection="b.2"))
+    found = find_architecture(BareModel(Two), replace(PLACES_OF_BARE, down_projection="b.2"))
     assert found.inner_size == 24
 
 
 def test_a_model_without_structure_is_refused_and_can_be_said_by_hand() -> None:
     model = BareModel(lambda: BlockWithoutMask(24))
     with pytest.raises(StructureError) as caught:
-        find_anatomy(model)
+        find_architecture(model)
     message = str(caught.value)
     assert "no blocks found in a BareModel: looked for a ModuleList" in message
     assert BY_HAND in message and "\n" not in message
-    found = find_anatomy(model, PLACES_OF_BARE)
+    found = find_architecture(model, PLACES_OF_BARE)
     assert found.down_projections == tuple(step.out_first for step in model.steps)
     assert (found.hidden_size, found.inner_size) == (16, 24)
 
@@ -244,7 +250,7 @@ EXPERTS = {
 def test_experts_are_refused(config_class: str, fields: dict[str, Any]) -> None:
     model = tiny_language_model(config_class, EXPERTS | fields)
     with pytest.raises(StructureError) as caught:
-        find_anatomy(model)
+        find_architecture(model)
     message = str(caught.value)
     assert "looked outside the attention for one matrix f -> 32 with a partner 32 -> f" in message
     assert "and experts, which are not supported" in message
@@ -271,7 +277,7 @@ def test_wrong_places_are_noticed(
 ) -> None:
     model = tiny_model("llama", dtype=dtype).model
     with pytest.raises(StructureError) as caught:
-        find_anatomy(model, replace(expected_places("llama"), **change))
+        find_architecture(model, replace(expected_places("llama"), **change))
     assert complaint in str(caught.value) and BY_HAND in str(caught.value)
 
 
@@ -280,4 +286,4 @@ def test_a_matrix_of_whole_numbers_is_refused() -> None:
     module = model.model.layers[1].mlp.down_proj
     module.weight = nn.Parameter(torch.zeros(32, 48, dtype=torch.int8), requires_grad=False)
     with pytest.raises(StructureError, match="block 1 is a Linear, not a Linear or Conv1D with a"):
-        find_anatomy(model)
+        find_architecture(model)

@@ -12,8 +12,8 @@ from tiny import BLOCKS, HIDDEN, INNER, WINDOW, tiny_language_model, tiny_model,
 from torch import Tensor
 from torch.nn import functional as F
 
-from alphaedit_core.editing.batch import Space, write_batch
-from alphaedit_core.editing.closed_form import EarlierKeys
+from alphaedit_core.editing.batch import LayerSpace, write_batch
+from alphaedit_core.editing.closed_form import PreviousKeys
 from alphaedit_core.editing.edited_weights import EditedWeights
 from alphaedit_core.editing.editors import editor_class
 from alphaedit_core.editing.hyperparameters import HyperParameters
@@ -25,7 +25,7 @@ from alphaedit_core.model.call_shapes import Axes, CallShapes, call_shapes
 from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.forward import BlockCall
 from alphaedit_core.model.loading import wrap
-from alphaedit_core.model.packed_rows import Suffixes
+from alphaedit_core.model.packed_rows import PackedRows
 from alphaedit_core.model.packing_check import may_pack
 from alphaedit_core.model.tokenization import prepare
 from alphaedit_core.nullspace.projectors import Projector
@@ -117,7 +117,7 @@ def test_rows_that_leave(name: str, known: bool, monkeypatch: pytest.MonkeyPatch
     rows = four_rows()
     expected = [outputs(model, model.layers - 1, ids)[cut:] for ids, cut in rows]
     with torch.no_grad():
-        suffixes = Suffixes(model, rows, 1, pack=False)
+        suffixes = PackedRows(model, rows, 1, pack=False)
         for keep in (None, [0, 1, 3], [1, 2], [1], None):
             if keep is not None:
                 suffixes.keep(torch.tensor(keep))
@@ -210,8 +210,8 @@ def test_an_edit_says_it(tmp_path: Path, cache: Path) -> None:
 
 def test_blocks_that_cannot_be_run_again_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     model = other("llama")
-    run = Suffixes.run
-    monkeypatch.setattr(Suffixes, "run", lambda *args: run(*args) * 1.01)
+    run = PackedRows.run
+    monkeypatch.setattr(PackedRows, "run", lambda *args: run(*args) * 1.01)
     with pytest.raises(StructureError, match=r"a LlamaForCausalLM cannot be searched: .*by 1%"):
         may_pack(model, quiet())
 
@@ -223,19 +223,19 @@ def test_the_factor_of_what_joins_the_stream() -> None:
     """As the configuration has it where a number there is what was measured; None behind norms."""
     for dtype in (torch.float32, torch.bfloat16):
         for name in ("llama", "gpt2", "neox", "opt", "gptj", "phi"):
-            assert other(name, dtype).anatomy.reach == (1.0,) * BLOCKS
+            assert other(name, dtype).architecture.reach == (1.0,) * BLOCKS
         scaled = tiny_model("granite", dtype=dtype, residual_multiplier=0.22)
-        assert scaled.anatomy.reach == (0.22,) * BLOCKS
-        assert tiny_model("gemma3", dtype=dtype).anatomy.reach == (None,) * BLOCKS
+        assert scaled.architecture.reach == (0.22,) * BLOCKS
+        assert tiny_model("gemma3", dtype=dtype).architecture.reach == (None,) * BLOCKS
         depth = 1.4 / BLOCKS**0.5  # by the root of the number of blocks
-        assert other("minicpm3", dtype).anatomy.reach == (depth,) * BLOCKS
+        assert other("minicpm3", dtype).architecture.reach == (depth,) * BLOCKS
 
 
 def write(model: EditableModel, layers: tuple[int, ...], editor: str) -> tuple[Any, list[str]]:
     """Facts written with nothing protected and next to no ridge, and what was said."""
     hp = HyperParameters(layers=layers, steps=4, loss_stop=0.0, ridge=1e-9, editor=editor)
     everything = Projector.identity(INNER)
-    none = EarlierKeys.none(INNER)
+    none = PreviousKeys.none(INNER)
     monitor = quiet()
     written = write_batch(
         model,
@@ -243,7 +243,7 @@ def write(model: EditableModel, layers: tuple[int, ...], editor: str) -> tuple[A
         editor_class(editor)(),
         prepare(model, FACTS[:3] if editor == "alphaedit" else FACTS[:1], (), layers[-1]),
         dict.fromkeys(layers, none),
-        dict.fromkeys(layers, Space(everything, everything, everything)),
+        dict.fromkeys(layers, LayerSpace(everything, everything, everything)),
         hp,
         BatchPlan(4096),
         monitor,

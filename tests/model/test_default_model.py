@@ -25,7 +25,7 @@ def session(default_model: EditableModel) -> Iterator[EditSession]:
 
 def matrices(session: EditSession) -> list[torch.Tensor]:
     layers = session.hyperparameters.layers
-    return [session.model.anatomy.matrix(layer).clone() for layer in layers]
+    return [session.model.architecture.matrix(layer).clone() for layer in layers]
 
 
 def test_an_edit_is_said_and_can_be_taken_back(session: EditSession) -> None:

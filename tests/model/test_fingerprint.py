@@ -26,15 +26,15 @@ def test_the_fingerprint_is_of_dtype_and_shape_too() -> None:
     seen = {fingerprint(module)}
     module["a"] = torch.zeros(3, 2)
     seen.add(fingerprint(module))
-    seen.add(fingerprint(module.half()))
+    seen.add(fingerprint(module.sqrt_matmul()))
     assert len(seen) == 3
 
 
 def test_the_fingerprint_is_taken_once_while_something_holds_the_weights() -> None:
     model = tiny_model("llama")
     first = model.fingerprint
-    model.holder = object()
-    model.anatomy.matrix(0).zero_()
+    model.owner = object()
+    model.architecture.matrix(0).zero_()
     assert model.fingerprint == first != fingerprint(model.model)
-    model.holder = None
+    model.owner = None
     assert model.fingerprint == fingerprint(model.model) != first

@@ -116,7 +116,7 @@ def test_an_interrupt_behind_the_registration_leaves_no_hook(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(nn.Module, which, interrupted)
-    down = model.anatomy.down_projections[0]
+    down = model.architecture.down_projections[0]
     with pytest.raises(KeyboardInterrupt):
         if which == "register_forward_hook":
             with ending_before(model, 2):
@@ -146,14 +146,14 @@ def test_an_interrupt_behind_the_lock_leaves_it_open() -> None:
         def __getattr__(self, name: str) -> Any:
             return getattr(self.lock, name)
 
-    model.hold.lock = lock = Interrupted()  # type: ignore[assignment]
-    with pytest.raises(KeyboardInterrupt), model.in_use():
+    model.ownership.lock = lock = Interrupted()  # type: ignore[assignment]
+    with pytest.raises(KeyboardInterrupt), model.exclusive():
         pass
     assert not lock.lock._is_owned()  # type: ignore[attr-defined]
     lock.interrupting = False
-    with model.in_use():
+    with model.exclusive():
         lock.interrupting = True
-        with model.in_use():  # nested, it has nothing to wait for
+        with model.exclusive():  # nested, it has nothing to wait for
             assert lock.lock._is_owned()  # type: ignore[attr-defined]
         assert lock.lock._is_owned()  # type: ignore[attr-defined]
     assert not lock.lock._is_owned()  # type: ignore[attr-defined]
@@ -165,11 +165,13 @@ def test_hooks_of_two_threads_on_one_module() -> None:
 
     def there() -> None:
         with own_hooks() as hooks:
-            hooks.before(model.anatomy.blocks[1], lambda *_: seen.update(there=seen["there"] + 1))
+            hooks.before(
+                model.architecture.blocks[1], lambda *_: seen.update(there=seen["there"] + 1)
+            )
             run_model(model, IDS)
 
     with own_hooks() as hooks:
-        hooks.before(model.anatomy.blocks[1], lambda *_: seen.update(here=seen["here"] + 1))
+        hooks.before(model.architecture.blocks[1], lambda *_: seen.update(here=seen["here"] + 1))
         thread = threading.Thread(target=there)
         thread.start()
         thread.join()
@@ -184,7 +186,7 @@ class TestCounts:
     @pytest.mark.parametrize("times", [0, 2])
     def test_a_tap(self, times: int) -> None:
         model = tiny_model("llama")
-        down = model.anatomy.down_projections[0]
+        down = model.architecture.down_projections[0]
         with (
             pytest.raises(StructureError, match="tokens went through a Linear in a pass of 9"),
             tap(down, lambda _: None, IDS.numel()),
@@ -203,7 +205,7 @@ class TestCounts:
         model = tiny_model("llama")
         requests = requests_of(model)
         states = SubjectStates(model, requests, [1], BatchPlan(64), quiet())
-        mlp = model.anatomy.blocks[1].mlp  # type: ignore[union-attr]
+        mlp = model.architecture.blocks[1].mlp  # type: ignore[union-attr]
         once = mlp.forward  # type: ignore[union-attr]
         mlp.forward = lambda hidden: once(hidden) + once(hidden)  # type: ignore[union-attr]
         with pytest.raises(StructureError, match="went through a Linear"):

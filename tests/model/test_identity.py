@@ -56,11 +56,11 @@ def test_the_same_weights_in_another_model_have_statistics_of_their_own(
 def test_other_module_paths_have_statistics_of_their_own(cache: Path, text: Path) -> None:
     """A model whose keys are said to be read elsewhere: of another width here."""
     first, model = collect(tiny_model("llama"), text), tiny_model("llama")
-    anatomy = model.anatomy
-    model.anatomy = replace(
-        anatomy,
-        places=replace(anatomy.places, down_projection="self_attn.o_proj"),
-        down_projections=tuple(block.self_attn.o_proj for block in anatomy.blocks),
+    architecture = model.architecture
+    model.architecture = replace(
+        architecture,
+        places=replace(architecture.places, down_projection="self_attn.o_proj"),
+        down_projections=tuple(block.self_attn.o_proj for block in architecture.blocks),
         inner_size=HIDDEN,
     )
     assert model.fingerprint == first.recipe.fingerprint

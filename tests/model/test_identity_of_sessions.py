@@ -35,7 +35,7 @@ def test_a_session_in_another_model_of_the_same_weights_says_what_differs(
     with pytest.raises(FingerprintError) as caught:
         EditSession.load(kept, model)
     assert words in str(caught.value) and "same weights" in str(caught.value)
-    assert model.holder is None and model.fingerprint == tiny_model("llama").fingerprint
+    assert model.owner is None and model.fingerprint == tiny_model("llama").fingerprint
 
 
 def test_what_only_rounds_otherwise_is_said_and_loaded(
@@ -124,4 +124,4 @@ def test_a_weight_that_changed_behind_the_fingerprint_is_seen_on_load(
     other.model.get_input_embeddings().weight.data[token, 1:4] = 3.0
     with pytest.raises(FingerprintError, match="belongs to"):
         EditSession.load(tmp_path / "saved", model=other)
-    assert other.holder is None
+    assert other.owner is None

@@ -16,7 +16,7 @@ from alphaedit_core.model.loading import load_model, resolve_device
 def test_a_folder_gives_the_model_that_was_saved(saved: Path) -> None:
     original, loaded = tiny_model("llama"), load_model(saved, device="cpu")
     assert loaded.fingerprint == original.fingerprint
-    assert loaded.anatomy.places == expected_places("llama")
+    assert loaded.architecture.places == expected_places("llama")
     assert loaded.tokenizer.get_vocab() == original.tokenizer.get_vocab()
     assert loaded.name == str(saved)
     assert not loaded.model.training
@@ -46,7 +46,7 @@ def test_auto_takes_the_first_device_there_is() -> None:
 
 def test_places_given_by_hand_are_used_and_checked(saved: Path) -> None:
     places = expected_places("llama")
-    assert load_model(saved, device="cpu", places=places).anatomy.places == places
+    assert load_model(saved, device="cpu", places=places).architecture.places == places
     wrong = expected_places("gpt2")
     with pytest.raises(StructureError, match=r'no module "transformer\.h"'):
         load_model(saved, device="cpu", places=wrong)
@@ -54,8 +54,8 @@ def test_places_given_by_hand_are_used_and_checked(saved: Path) -> None:
 
 def test_the_packaged_default(default_model: EditableModel) -> None:
     assert default_model.name == "smollm2-135m"
-    assert (default_model.layers, default_model.anatomy.hidden_size) == (30, 576)
-    assert default_model.anatomy.inner_size == 1536
+    assert (default_model.layers, default_model.architecture.hidden_size) == (30, 576)
+    assert default_model.architecture.inner_size == 1536
     text = "The capital of France is"
     ids = default_model.tokenizer(text, return_tensors="pt").input_ids.to(default_model.device)
     with torch.no_grad():

@@ -60,7 +60,7 @@ def test_a_second_wrap_does_not_lose_the_edits_of_the_first(second: Any, tmp_pat
     """Through a second session, the first one's undo would erase what that had written."""
     model = tiny_model("llama")
     other = wrap(second(model.model), tiny_tokenizer(), "second")
-    assert other is not model and other.hold is model.hold
+    assert other is not model and other.ownership is model.ownership
     session = new_session(model, tmp_path)
     session.edit(FACTS[:1], monitor=quiet())
     digest = session.weights_digest()
@@ -110,7 +110,7 @@ def test_a_copy_has_weights_of_its_own(tmp_path: Path) -> None:
     session = new_session(model, tmp_path)
     session.edit(FACTS[:1], monitor=quiet())
     copied = wrap(copy.deepcopy(model.model), model.tokenizer, "copy")
-    assert copied.hold is not model.hold and copied.holder is None
+    assert copied.ownership is not model.ownership and copied.owner is None
 
 
 def test_nothing_of_ours_is_in_a_pickled_model_and_no_model_is_kept() -> None:
@@ -120,7 +120,7 @@ def test_nothing_of_ours_is_in_a_pickled_model_and_no_model_is_kept() -> None:
     assert b"alphaedit_core" not in buffer.getvalue()
     buffer.seek(0)
     loaded = torch.load(buffer, weights_only=False)
-    assert wrap(loaded, model.tokenizer, model.name).hold is not model.hold
+    assert wrap(loaded, model.tokenizer, model.name).ownership is not model.ownership
     gone = weakref.ref(model.model)
     del model
     gc.collect()
@@ -136,13 +136,13 @@ def test_who_has_just_taken_the_weights_may_still_say_how_to_be_interrupted() ->
         with model.lock:
             taken.set()
             time.sleep(0.02)
-            model.hold.interrupt = asked.set
+            model.ownership.interrupt = asked.set
             assert asked.wait(10)
-            model.hold.interrupt = None
+            model.ownership.interrupt = None
 
     thread = threading.Thread(target=hold)
     thread.start()
     assert taken.wait(10)
-    with model.in_use():
+    with model.exclusive():
         assert asked.is_set()
     thread.join()

@@ -18,7 +18,7 @@ from alphaedit_core.model.batch_planning import BatchPlan
 from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.forward import by_length
 from alphaedit_core.model.packed_attention import can_pack, packed
-from alphaedit_core.model.packed_rows import Suffixes
+from alphaedit_core.model.packed_rows import PackedRows
 
 #: Models whose attention is not asked for in the registry: their rows go in groups of one length.
 UNPACKED = {"gptj", "gemma2"}
@@ -44,7 +44,7 @@ def plain(model: EditableModel, rows: list[tuple[tuple[int, ...], int]]) -> list
     return [outputs(model, model.layers - 1, ids)[cut:] for ids, cut in rows]
 
 
-def run(suffixes: Suffixes) -> Tensor:
+def run(suffixes: PackedRows) -> Tensor:
     with torch.no_grad():
         return suffixes.run(suffixes.entry, lambda: None)
 
@@ -61,7 +61,7 @@ def test_the_last_blocks_output(layout: str, start: int, monkeypatch: pytest.Mon
         if way == "grouped":
             monkeypatch.setattr(suffixes_module, "can_pack", lambda _: False)
         with torch.no_grad():
-            suffixes = Suffixes(model, rows, start)
+            suffixes = PackedRows(model, rows, start)
         assert (suffixes._packed is not None) == (way == "packed" and layout not in UNPACKED)
         for keep in (None, [0, 2, 3, 4, 7, 9], [1, 2, 5], [2]):
             if keep is not None:
@@ -90,7 +90,7 @@ def test_the_two_ways_find_the_same_targets(layout: str, monkeypatch: pytest.Mon
 def test_nothing_is_padded() -> None:
     rows = rows_of(SHAPES)
     with torch.no_grad():
-        suffixes = Suffixes(tiny_model(), rows, 1)
+        suffixes = PackedRows(tiny_model(), rows, 1)
     assert len(suffixes.entry) == sum(length - cut for length, cut in SHAPES)
     assert sorted(suffixes.order) == list(range(len(SHAPES)))
     for group in suffixes._groups:  # and of blocks that are not run again nothing is kept
@@ -101,7 +101,7 @@ def test_nothing_is_padded() -> None:
 def test_which_tokens_stay() -> None:
     rows = rows_of(SHAPES)
     with torch.no_grad():
-        suffixes = Suffixes(tiny_model(), rows, 1)
+        suffixes = PackedRows(tiny_model(), rows, 1)
     entry, order, starts = suffixes.entry, suffixes.order, suffixes.starts.tolist()
     stays = suffixes.keep(torch.tensor([1, 4, 8]))
     assert suffixes.order == [order[i] for i in (1, 4, 8)]
@@ -126,7 +126,7 @@ def test_the_models_own_attention_is_back_afterwards(layout: str) -> None:
         if hasattr(module, "config")
     }
     with torch.no_grad():
-        suffixes = Suffixes(model, rows_of(SHAPES), 1)
+        suffixes = PackedRows(model, rows_of(SHAPES), 1)
 
     def stop_at(call: int) -> Callable[[], None]:
         calls = 0

@@ -16,7 +16,7 @@ from transformers.cache_utils import DynamicCache
 from alphaedit_core.model import prefix_cache as prefixes_module
 from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.forward import run_model
-from alphaedit_core.model.prefix_cache import Prefixes, shared_beginnings
+from alphaedit_core.model.prefix_cache import PrefixCache, shared_beginnings
 
 #: Nothing; one that is all of a shared beginning; long ones, some beyond a sliding window of 8.
 ROWS = [
@@ -41,7 +41,7 @@ def plain(model: EditableModel, row: Sequence[int]) -> list[tuple[Tensor, Tensor
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_keys_and_values_are_those_of_each_row_alone(layout: str) -> None:
     model = tiny_model(layout, dtype=torch.float64)
-    prefixes = Prefixes(model, ROWS)
+    prefixes = PrefixCache(model, ROWS)
     limit = 1e-4 if layout in {"gptj", "gemma2"} | NARROW_ATTENTION else 1e-10
     for rows in ([0, 1, 2, 3, 4, 5, 6, 7], [3], [5, 1], [7, 6, 2], [4, 0]):
         cache = prefixes.cache(rows)
@@ -57,7 +57,7 @@ def test_keys_and_values_are_those_of_each_row_alone(layout: str) -> None:
 
 
 def test_rows_without_any_prefix() -> None:
-    cache = Prefixes(tiny_model(), [[], []]).cache([0, 1])
+    cache = PrefixCache(tiny_model(), [[], []]).cache([0, 1])
     key = torch.ones(2, 1, 3, 4)
     for layer in range(tiny_model().layers):
         keys, values = cache.update(key, 2 * key, layer)
@@ -65,7 +65,7 @@ def test_rows_without_any_prefix() -> None:
 
 
 def test_later_tokens_see_a_prefix_and_do_not_lengthen_it() -> None:
-    cache = Prefixes(tiny_model(), ROWS).cache([2, 6])
+    cache = PrefixCache(tiny_model(), ROWS).cache([2, 6])
     before = cache.layers[1].keys.clone()  # type: ignore[union-attr]
     new = torch.ones(2, before.shape[1], 3, before.shape[3])
     for _ in range(2):
@@ -83,7 +83,7 @@ def test_a_shared_beginning_is_computed_once(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(prefixes_module, "run_model", counted)
     context = list(range(40, 60))
-    Prefixes(tiny_model(), [[*context, i, i + 1] for i in range(100, 130)])
+    PrefixCache(tiny_model(), [[*context, i, i + 1] for i in range(100, 130)])
     assert tokens == 20 + 30 * 2
 
 

@@ -18,7 +18,14 @@ from alphaedit_core.errors import InputError
 from alphaedit_core.inference.completions import complete
 from alphaedit_core.inference.scoring import score
 from alphaedit_core.model.editable_model import EditableModel
-from alphaedit_core.model.tokenization import Request, Row, encode, locate, prepare, target_ids
+from alphaedit_core.model.tokenization import (
+    TokenizedFact,
+    TokenRow,
+    encode,
+    find_subject,
+    prepare,
+    target_ids,
+)
 from alphaedit_core.session.session import EditSession
 
 BYTES = tiny_tokenizer("bytes")
@@ -63,7 +70,7 @@ def test_the_text_up_to_the_token_holds_the_subject(name: str, prompt: str, subj
     tokenizer = TOKENIZERS[name]
     fact = Fact(subject, prompt, "Rome")
     end = fact.subject_span[1]
-    row = locate(tokenizer, fact.text, end)
+    row = find_subject(tokenizer, fact.text, end)
     upto = tokenizer.decode(row.ids[: row.subject + 1], skip_special_tokens=True)
     before = tokenizer.decode(row.ids[: row.subject], skip_special_tokens=True)
     assert upto.startswith(fact.text[:end])
@@ -80,7 +87,7 @@ def test_the_subjects_last_byte_lies_in_the_token(before: str, subject: str, aft
     """In byte-level tokens, every character of a token stands for one byte of the text."""
     assume(subject.strip() == subject)
     text = before + subject + after
-    row = locate(BYTES, text, len(before + subject))
+    row = find_subject(BYTES, text, len(before + subject))
     lengths = [len(word) for word in words(BYTES, row.ids)]
     assert sum(lengths) == len(text.encode())
     stop = len((before + subject).encode())
@@ -88,23 +95,23 @@ def test_the_subjects_last_byte_lies_in_the_token(before: str, subject: str, aft
 
 
 def test_a_subject_that_merges_with_the_next_word() -> None:
-    alone = locate(BYTES, "New sits here", len("New"))
-    merged = locate(BYTES, "Newton sits here", len("New"))
+    alone = find_subject(BYTES, "New sits here", len("New"))
+    merged = find_subject(BYTES, "Newton sits here", len("New"))
     assert words(BYTES, merged.ids)[merged.subject] == "Newton" and merged.subject == 0
     assert merged.ids[0] not in alone.ids
 
 
 def test_a_character_of_several_tokens_ends_with_its_last() -> None:
-    row = locate(BYTES, "A 🦊 B", 3)
+    row = find_subject(BYTES, "A 🦊 B", 3)
     assert words(BYTES, row.ids)[:2] == ["A", "Ġ"] and row.subject == 5
     assert bytes("🦊", "utf-8").hex() == "f09fa68a"  # four bytes, four tokens: 2, 3, 4, 5
-    row = locate(PIECES, "A 🦊 B", 3)
+    row = find_subject(PIECES, "A 🦊 B", 3)
     assert words(PIECES, row.ids)[row.subject] == "<0x8A>"
 
 
 def test_the_first_of_two_equal_words_is_meant() -> None:
     fact = Fact("Rome", "{} is the Rome of", "Italy")
-    row = locate(BYTES, fact.text, fact.subject_span[1])
+    row = find_subject(BYTES, fact.text, fact.subject_span[1])
     assert (words(BYTES, row.ids)[row.subject], row.subject) == ("Rome", 0)
 
 
@@ -112,8 +119,8 @@ def test_a_character_without_a_token() -> None:
     letters = Tokenizer(models.BPE({"a": 0, "b": 1, "ab": 2}, [("a", "b")]))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=letters)
     with pytest.raises(InputError, match='no token for "abz"; write the subject differently'):
-        locate(tokenizer, "abz", 3)
-    assert locate(tokenizer, "abz", 2) == Row((2,), 0)
+        find_subject(tokenizer, "abz", 3)
+    assert find_subject(tokenizer, "abz", 2) == TokenRow((2,), 0)
 
 
 # --------------------------------------------------------------------------------- special tokens
@@ -216,7 +223,9 @@ def model_with_outlier(bos: bool = False) -> tuple[EditableModel, str]:
 CONTEXTS = ("The city", "Because")
 
 
-def prepared(model: EditableModel, subject: str, contexts: tuple[str, ...] = CONTEXTS) -> Request:
+def prepared(
+    model: EditableModel, subject: str, contexts: tuple[str, ...] = CONTEXTS
+) -> TokenizedFact:
     facts = [
         Fact("Italy", "I know that {} is", "old"),
         Fact(subject, "{} is the capital of", "Italy"),
@@ -285,7 +294,7 @@ def test_a_prompt_longer_than_the_model_reads_is_refused_before_any_work(
     layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = tiny_model(layout)
-    room = model.room
+    room = model.max_length
     assert room is not None
     long = Fact("Rome", "{} " + "is " * room, "Paris")
     session = EditSession(model, hyperparameters=small(tmp_path), contexts=CONTEXTS)

@@ -11,11 +11,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alphaedit_core.covariance.files import KeyStatistics, LayerStatistics, Recipe
+from alphaedit_core.covariance.files import KeyStatistics, LayerStatistics, StatisticsSpec
 from alphaedit_core.errors import CorruptFileError, InputError
 from alphaedit_core.model.identity import Identity
 from alphaedit_core.nullspace import eigendecomposition
-from alphaedit_core.nullspace.eigendecomposition import spectra, spectrum
+from alphaedit_core.nullspace.eigendecomposition import eigendecompose, eigendecompose_layer
 from alphaedit_core.nullspace.files import save_spectrum
 from alphaedit_core.nullspace.projectors import Projector
 from alphaedit_core.nullspace.spectrum import Spectrum
@@ -48,12 +48,12 @@ def by_hand(*eigenvalues: float) -> Spectrum:
     ],
 )
 def test_massive_directions(eigenvalues: list[float], massive: int) -> None:
-    assert by_hand(*eigenvalues).massive == massive
+    assert by_hand(*eigenvalues).num_massive_directions == massive
 
 
 def test_trace_leakage_and_effective_rank_leave_massive_directions_out() -> None:
     s = by_hand(1000.0, 4.0, 3.0, 2.0, 1.0)
-    assert (s.size, s.massive, s.trace) == (5, 1, 10.0)
+    assert (s.size, s.num_massive_directions, s.trace) == (5, 1, 10.0)
     assert [s.rank(t) for t in (0.5, 1.0, 1.5, 2.0, 4.0, 4.5, 1000.0, 2000.0)] == [
         *(0, 0, 1, 1, 3, 4, 4, 5)  # under the threshold, not at it
     ]
@@ -102,13 +102,13 @@ def test_more_is_kept_as_thresholds_rise(values: list[float], a: float, b: float
     assert s.leakage(low * top) <= s.leakage(high * top)
     leakages = [s.leakage(f"rank:{rank}") for rank in range(s.size + 1)]
     assert leakages == sorted(leakages) and leakages[0] == 0.0
-    assert 1.0 <= s.effective_rank <= s.size - s.massive + 1e-9
+    assert 1.0 <= s.effective_rank <= s.size - s.num_massive_directions + 1e-9
 
 
 @given(eigenvalues, st.data())
 def test_thresholds_of_all_rules_convert(values: list[float], data: st.DataObject) -> None:
     s = by_hand(*values)
-    rank = data.draw(st.integers(0, s.size - s.massive))
+    rank = data.draw(st.integers(0, s.size - s.num_massive_directions))
     given_rank = Threshold("rank", rank)
     absolute = s.convert(given_rank, "absolute")
     assert s.rank(absolute) == rank and s.convert(absolute, "rank") == given_rank
@@ -193,7 +193,7 @@ def statistics(seed: int = 0, layers: tuple[int, ...] = (3,)) -> KeyStatistics:
         basis = torch.linalg.qr(torch.randn(SIZE, SIZE, generator=generator).double()).Q
         moment = (basis * torch.logspace(1, -2, SIZE, dtype=torch.float64)) @ basis.T
         found[layer] = LayerStatistics(layer, moment.float(), 5000)
-    return KeyStatistics(Recipe(Identity("f", "float32"), "t", "name", 5000, 50), found)
+    return KeyStatistics(StatisticsSpec(Identity("f", "float32"), "t", "name", 5000, 50), found)
 
 
 def dense(projector: Projector) -> torch.Tensor:
@@ -208,7 +208,7 @@ def expected_projector(stats: KeyStatistics, rank: int) -> torch.Tensor:
 @pytest.mark.parametrize("rank", range(SIZE + 1))
 def test_the_projector_is_the_dense_one_from_the_smaller_basis(cache: Path, rank: int) -> None:
     stats = statistics()
-    projector = spectrum(stats, 3).projector(f"rank:{rank}")
+    projector = eigendecompose_layer(stats, 3).projector(f"rank:{rank}")
     assert projector.rank == rank and projector.size == SIZE
     assert projector.basis.shape[1] == min(rank, SIZE - rank) <= SIZE // 2
     assert projector.kept == (rank <= SIZE - rank)
@@ -226,12 +226,12 @@ def test_no_projection_changes_nothing() -> None:
 
 def test_eigenvalues_and_vectors_of_the_moment(cache: Path) -> None:
     stats = statistics()
-    s = spectrum(stats, 3)
+    s = eigendecompose_layer(stats, 3)
     exact = torch.linalg.eigvalsh(stats[3].moment.double()).flip(0).numpy()
     np.testing.assert_allclose(s.eigenvalues, exact, rtol=1e-10)
     assert s.eigenvalues.dtype == np.float64
     assert list(s.eigenvalues) == sorted(s.eigenvalues, reverse=True)
-    assert (s.layer, s.tokens) == (3, 5000) and 0 <= s.health < 1e-5
+    assert (s.layer, s.tokens) == (3, 5000) and 0 <= s.orthogonality_error < 1e-5
     vectors = s.vectors(0, SIZE).double()
     moment = stats[3].moment.double()
     torch.testing.assert_close(moment @ vectors, vectors * torch.tensor(exact), rtol=0, atol=1e-5)
@@ -240,17 +240,17 @@ def test_eigenvalues_and_vectors_of_the_moment(cache: Path) -> None:
 
 def test_a_spectrum_is_computed_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stats = statistics()
-    first = spectrum(stats, 3)
+    first = eigendecompose_layer(stats, 3)
     monkeypatch.setattr(torch.linalg, "eigh", lambda _: pytest.fail("computed without need"))
-    again = spectrum(stats, 3)
+    again = eigendecompose_layer(stats, 3)
     assert np.array_equal(again.eigenvalues, first.eigenvalues)
-    assert (again.health, again.tokens) == (first.health, 5000)
+    assert (again.orthogonality_error, again.tokens) == (first.orthogonality_error, 5000)
     assert torch.equal(again.vectors(0, SIZE), first.vectors(0, SIZE))
     monkeypatch.undo()
 
 
 def test_other_statistics_have_other_spectra(cache: Path) -> None:
-    one, other = spectrum(statistics(0), 3), spectrum(statistics(1), 3)
+    one, other = eigendecompose_layer(statistics(0), 3), eigendecompose_layer(statistics(1), 3)
     assert one.vectors_file != other.vectors_file
     assert not torch.equal(one.vectors(0, SIZE), other.vectors(0, SIZE))
 
@@ -260,7 +260,7 @@ def test_a_damaged_file_is_made_again(
     cache: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     stats = statistics()
-    first = spectrum(stats, 3)
+    first = eigendecompose_layer(stats, 3)
     file = first.vectors_file
     assert file is not None
     whole, vectors = file.read_bytes(), first.vectors(0, SIZE)
@@ -272,7 +272,7 @@ def test_a_damaged_file_is_made_again(
     }
     file.write_bytes(contents[damage])
     with caplog.at_level(logging.WARNING, eigendecomposition.__name__):
-        again = spectrum(stats, 3)
+        again = eigendecompose_layer(stats, 3)
     assert "made again" in caplog.text and str(file) in caplog.text
     assert np.array_equal(again.eigenvalues, first.eigenvalues)
     assert torch.equal(again.vectors(0, SIZE), vectors)
@@ -280,7 +280,7 @@ def test_a_damaged_file_is_made_again(
 
 
 def test_vectors_of_a_file_that_was_damaged_meanwhile(cache: Path) -> None:
-    s = spectrum(statistics(), 3)
+    s = eigendecompose_layer(statistics(), 3)
     assert s.vectors_file is not None
     s.vectors_file.write_bytes(b"")
     with pytest.raises(CorruptFileError, match="damaged"):
@@ -289,14 +289,14 @@ def test_vectors_of_a_file_that_was_damaged_meanwhile(cache: Path) -> None:
 
 def test_only_the_wanted_vectors_are_read(cache: Path) -> None:
     """A projector of a few directions leaves the rest of the file on the disk."""
-    s = spectrum(statistics(), 3)
+    s = eigendecompose_layer(statistics(), 3)
     projector = s.projector("rank:2")
     assert projector.basis.untyped_storage().nbytes() == 2 * SIZE * 4
 
 
 def test_spectra_of_all_layers(cache: Path) -> None:
     stats, monitor = statistics(layers=(3, 5)), Monitor(show=None)
-    found = spectra(stats, monitor=monitor)
+    found = eigendecompose(stats, monitor=monitor)
     assert list(found) == [3, 5] and found[5].layer == 5
     assert not np.array_equal(found[3].vectors(0, 1), found[5].vectors(0, 1))
     assert "null space" in monitor.seconds
@@ -307,10 +307,10 @@ def test_the_inverse_of_the_moment_whole_and_inside_the_kept_space(
     cache: Path, rank: int | None
 ) -> None:
     stats = statistics()
-    made = spectrum(stats, 3)
+    made = eigendecompose_layer(stats, 3)
     found = made.inverse(None if rank is None else f"rank:{rank}")
     size = made.size
-    dense_metric = found.back(found.half(torch.eye(size, dtype=torch.float64)))
+    dense_metric = found.sqrt_matmul_T(found.sqrt_matmul(torch.eye(size, dtype=torch.float64)))
     moment = stats[3].moment.double()
     if rank is None:
         wanted = torch.linalg.inv(moment)

@@ -104,7 +104,7 @@ def test_floor_counts_tokens_blocks_and_logits() -> None:
     behind = len(row.ids) + n - 1 - row.subject  # from the subject's last token on
     one_block = blocks_cost(model, 2, 3)
     assert one_block == 2 * sum(
-        p.numel() for p in model.anatomy.blocks[2].parameters() if p.ndim == 2
+        p.numel() for p in model.architecture.blocks[2].parameters() if p.ndim == 2
     )
     cost = least_search(model, request, last=1)
     # One row and the KL term's single token, in the one block behind the edited ones.

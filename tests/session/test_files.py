@@ -168,7 +168,7 @@ def test_damage_is_noticed_and_named(
     expected = folder if error is InputError else file
     assert str(expected) in str(refusal.value)
     assert "\n" not in str(refusal.value)
-    assert model.holder is None
+    assert model.owner is None
 
 
 def test_a_damaged_byte_anywhere_in_the_manifest_is_noticed(

@@ -220,7 +220,7 @@ def test_a_mutated_folder_loads_to_a_valid_session_or_is_refused_in_one_line(
         except AlphaEditError as error:
             outcomes["refused"] += 1
             assert str(folder) in str(error) and "\n" not in str(error), what
-            assert model.holder is None, what
+            assert model.owner is None, what
         except Exception as error:
             raise AssertionError(f"{what}: {error!r}") from error
         else:

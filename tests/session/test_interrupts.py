@@ -103,8 +103,8 @@ def test_an_interrupt_anywhere_leaves_a_whole_state(
     session.restore(1)
     number = 1
     while interrupted(lambda: work(session), number):
-        assert free(session.model) and session.model.hold.interrupt is None
-        assert session.model.holder is session and not session.closed
+        assert free(session.model) and session.model.ownership.interrupt is None
+        assert session.model.owner is session and not session.closed
         assert session.weights_digest() == digests[session.applied]
         session.check_weights()
         session.restore(1)

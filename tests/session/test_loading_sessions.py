@@ -168,7 +168,7 @@ def test_loading_into_another_model_is_refused(place: Path, tmp_path: Path) -> N
         assert session.model.fingerprint in str(refusal.value)
         assert other.fingerprint in str(refusal.value)
         assert same(weights(other), before)
-        assert other.holder is None
+        assert other.owner is None
 
 
 def test_loading_over_edits_of_another_session_is_refused(place: Path, tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def test_examples_are_left_out_where_there_is_no_room() -> None:
 def test_a_model_that_says_nothing_answers_nothing(folder: Path) -> None:
     model = tiny_model(**LONG)
     with torch.no_grad():
-        model.anatomy.norm.weight[0] = torch.nan
+        model.architecture.norm.weight[0] = torch.nan
     [one] = measure_ability(model, read_tasks(folder, 4, 0, ["mmlu"]), quiet()).tasks
     assert one.answers == (None,) * 4
     assert (one.accuracy, one.f1, one.unanswerable) == (0.0, 0.0, 100.0)

@@ -106,13 +106,13 @@ def test_numbers_on_text_are_those_of_the_plain_model(session: EditSession, prob
 @pytest.mark.parametrize("layout", ["llama", "gpt2"])
 def test_weights_are_compared_as_they_are_in_the_model(place: Path, layout: str) -> None:
     session = new_session(place, layout)
-    original = {n: session.model.anatomy.matrix(n).clone() for n in (0, 1)}
+    original = {n: session.model.architecture.matrix(n).clone() for n in (0, 1)}
     for fact in (A, B):
         session.edit([fact], monitor=quiet())
     found = weight_changes(session.history.entries)
     assert set(found) == {0, 1}
     for layer, matrix in original.items():
-        change = session.model.anatomy.matrix(layer) - matrix
+        change = session.model.architecture.matrix(layer) - matrix
         assert found[layer] == pytest.approx(float(change.norm() / matrix.norm()), rel=1e-4)
 
 
@@ -121,7 +121,7 @@ def test_more_facts_than_rows_give_the_same_norm(session: EditSession) -> None:
     entries = session.history.entries
     many = [dataclasses.replace(e, batches=e.batches * 40) for e in entries]
     few, more = weight_changes(entries), weight_changes(many)
-    assert 40 * len(entries) > len(session.model.anatomy.matrix(0))
+    assert 40 * len(entries) > len(session.model.architecture.matrix(0))
     assert more == pytest.approx({layer: 40 * share for layer, share in few.items()}, rel=1e-5)
 
 
@@ -202,7 +202,7 @@ def test_without_an_edit_every_number_is_exactly_zero(place: Path, probe: str) -
         for column in columns([0, 1]):
             assert column.value(found) == 0.0
         assert (found.band, found.locality) == ("ok", 1.0)
-    hidden = torch.randn(100, session.model.anatomy.hidden_size)
+    hidden = torch.randn(100, session.model.architecture.hidden_size)
     labels = torch.randint(0, 300, (100,))
     kl, differing, before, after = compare_outputs(session.model, hidden, hidden, labels)
     assert (kl, differing, before - after) == (0.0, 0.0, 0.0)

@@ -122,11 +122,11 @@ def test_every_cell_is_that_of_a_session_that_ends_there(place: Path, found: Ret
 
 def test_weights_are_those_in_the_model(session: EditSession, found: Retention) -> None:
     with session.at(0):
-        original = {n: session.model.anatomy.matrix(n).clone() for n in (0, 1)}
+        original = {n: session.model.architecture.matrix(n).clone() for n in (0, 1)}
     for at, number in enumerate(found.states):
         with session.at(number):
             for layer, matrix in original.items():
-                change = session.model.anatomy.matrix(layer) - matrix
+                change = session.model.architecture.matrix(layer) - matrix
                 share = float(change.norm() / matrix.norm())
                 assert found.weights[at][layer] == pytest.approx(share, rel=1e-4)
 

@@ -148,7 +148,7 @@ def test_only_work_that_can_be_stopped_is_stopped(edited: EditSession) -> None:
     entered, stop = threading.Event(), threading.Event()
 
     def hold(stoppable: bool) -> None:
-        with model.in_use(stop.set if stoppable else None), model.in_use():
+        with model.exclusive(stop.set if stoppable else None), model.exclusive():
             entered.set()
             stop.wait(5)
 
@@ -158,10 +158,10 @@ def test_only_work_that_can_be_stopped_is_stopped(edited: EditSession) -> None:
         thread.start()
         assert entered.wait(5)
         if stoppable:
-            with model.in_use():
+            with model.exclusive():
                 assert stop.is_set()
         else:
-            with pytest.raises(SessionError, match="busy"), model.in_use():
+            with pytest.raises(SessionError, match="busy"), model.exclusive():
                 pass
         stop.set()
         thread.join(5)

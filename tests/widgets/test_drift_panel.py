@@ -284,7 +284,7 @@ def test_it_waits_for_other_work_to_end(panel: DriftPanel) -> None:
 
 def test_a_cell_that_has_the_model_is_not_disturbed(panel: DriftPanel) -> None:
     panel.session.edit([A], monitor=quiet())
-    with panel.session.model.in_use():
+    with panel.session.model.exclusive():
         panel.opened()
         settle(panel)
     assert panel.state.failure is None and panel.auto and list(panel.drifts) == [0]

@@ -106,12 +106,12 @@ def test_another_model(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
     header.model.value, header.dtype.value = "none", "float16"
     with pytest.raises(InputError):
         header.load_chosen(block=True)
-    assert taken == [] and state.session.model.holder is state.session
+    assert taken == [] and state.session.model.owner is state.session
     header.model.value = "other"
     header.load_chosen(block=True)
     assert asked == [("none", "auto", "float16"), ("other", "auto", "float16")]
     assert [session.model.name for session in taken] == ["tiny gpt2"]
-    assert state.session.model.holder is None
+    assert state.session.model.owner is None
 
 
 def test_edits_are_counted(state: State, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

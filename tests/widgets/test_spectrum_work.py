@@ -137,7 +137,7 @@ def test_the_threshold_waits_for_the_model(folder: Path) -> None:
     held: list[float] = []
 
     def work(_: Any) -> None:
-        with state.session.model.in_use():
+        with state.session.model.exclusive():
             entered.set()
             assert leave.wait(10)
 

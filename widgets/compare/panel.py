@@ -360,7 +360,7 @@ class ComparePanel(Panel):
             with ExitStack() as stack:
                 try:
                     model = session.model
-                    stack.enter_context(model.in_use(self.state.cancel, monitor.check))
+                    stack.enter_context(model.exclusive(self.state.cancel, monitor.check))
                 except SessionError as error:  # a cell has the model: later, then
                     raise Cancelled(str(error)) from error
                 try:

@@ -171,7 +171,7 @@ class DriftPanel(Panel):
         def work(monitor: Monitor) -> None:
             with ExitStack() as stack:
                 try:
-                    stack.enter_context(model.in_use(self.state.cancel, monitor.check))
+                    stack.enter_context(model.exclusive(self.state.cancel, monitor.check))
                 except SessionError as error:  # a cell has the model: later, then
                     raise Cancelled(str(error)) from error
                 self._measure(missing, monitor)

@@ -229,13 +229,13 @@ class RunPanel(Panel):
 
     def _memory(self, facts: int) -> int:
         """Megabytes that an edit needs beside the model: what autograd keeps, and the bases."""
-        anatomy, hp = self.session.model.anatomy, self.session.hyperparameters
+        architecture, hp = self.session.model.architecture, self.session.hyperparameters
         tokens = min(1024, 40 * facts)
-        kept = tokens * self.session.model.layers * (16 * anatomy.hidden_size
-                                                     + 5 * anatomy.inner_size) * 4  # fmt: skip
+        kept = tokens * self.session.model.layers * (16 * architecture.hidden_size
+                                                     + 5 * architecture.inner_size) * 4  # fmt: skip
         # The projector's basis is at most half of all directions; C^-1 needs them all.
         half = editor_class(hp.editor).metric is not Editor.metric
-        bases = len(hp.layers) * anatomy.inner_size**2 * (2 if half else 6)
+        bases = len(hp.layers) * architecture.inner_size**2 * (2 if half else 6)
         return round((kept + bases) / 1e6)
 
     # -- while it runs ---------------------------------------------------------------------------

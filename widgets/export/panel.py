@@ -239,7 +239,7 @@ class ExportPanel(Panel):
         _check_session_place(place, session)
 
         def work(monitor: Monitor) -> Path:
-            with monitor.stage("saving the session", 1), session.model.in_use():
+            with monitor.stage("saving the session", 1), session.model.exclusive():
                 session.save(place)
             return place
 
@@ -289,7 +289,7 @@ class ExportPanel(Panel):
         export.check_folder(place)
 
         def work(monitor: Monitor) -> Path:
-            with session.model.in_use():
+            with session.model.exclusive():
                 export.model(session, place, monitor)
             return place
 
@@ -428,14 +428,14 @@ def _check_session_place(place: Path, session: EditSession) -> None:
 def _exchanged(session: EditSession, place: Path, monitor: Monitor) -> EditSession:
     """The saved session on the model of another, which is closed; or that one again, as it was."""
     model = session.model
-    with model.in_use():
-        held, applied = model.holder is session, session.applied
+    with model.exclusive():
+        held, applied = model.owner is session, session.applied
         if held:
             session.close()
         try:
             return EditSession.load(place, model, monitor=monitor)
         except BaseException:
             if held:
-                model.holder = session
+                model.owner = session
                 session.restore(applied)
             raise

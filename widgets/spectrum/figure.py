@@ -71,7 +71,7 @@ class SpectrumFigure(LiveFigure):
         self._spectrum, self._view, self._index = spectrum, view, index
         logs, shown = log_eigenvalues(spectrum), decimated(spectrum.size)
         x = self._axis(shown + 1.0)
-        massive = np.arange(spectrum.massive)
+        massive = np.arange(spectrum.num_massive_directions)
         centres, counts = histogram(spectrum)
         curve, bars = view == "eigenvalues", view == "histogram"
         with self.changing() as figure:
@@ -80,7 +80,7 @@ class SpectrumFigure(LiveFigure):
             energy.x, energy.y, energy.visible = x, cumulative_energy(spectrum)[shown], not bars
             marks.x = self._axis(massive + 1.0)
             marks.customdata = [f"{value:.3g}" for value in spectrum.eigenvalues[massive]]
-            marks.visible = curve and bool(spectrum.massive)
+            marks.visible = curve and bool(spectrum.num_massive_directions)
             histogram_bars.x, histogram_bars.y = centres, counts
             histogram_bars.width = (centres[1] - centres[0]) * 0.92
             histogram_bars.visible = bars
@@ -143,7 +143,7 @@ class SpectrumFigure(LiveFigure):
         if view == "eigenvalues":
             if wider:
                 _powers(layout.yaxis, low, high)
-            figure.data[2].y = np.full(spectrum.massive, high - 0.025 * (high - low))
+            figure.data[2].y = np.full(spectrum.num_massive_directions, high - 0.025 * (high - low))
             self._at, kept = line, (edge, end)
             _horizontal(layout.shapes[0], line)
             _horizontal(layout.shapes[2], mark)
@@ -167,9 +167,9 @@ class SpectrumFigure(LiveFigure):
         value.text = f"threshold {threshold}"
         shaded.update(x=sum(kept) / 2, text=f"kept: {rank:,}", visible=8 * rank > size)
         massive.update(
-            x=float(self._axis(np.array([max(spectrum.massive, 1)]))[0]),
+            x=float(self._axis(np.array([max(spectrum.num_massive_directions, 1)]))[0]),
             text=massive_mark(spectrum),
-            visible=view == "eigenvalues" and bool(spectrum.massive),
+            visible=view == "eigenvalues" and bool(spectrum.num_massive_directions),
         )
         if view == "eigenvalues":
             value.update(xref="paper", x=0.005, xanchor="left", yref="y", y=line, yanchor="top")
@@ -191,7 +191,7 @@ class SpectrumFigure(LiveFigure):
             f"{self._view.capitalize()} of layer {spectrum.layer}, {spectrum.size} directions. The "
             f"threshold {threshold} keeps the {rank} with the smallest eigenvalues; they hold "
             f"{spectrum.leakage(threshold):.1%} of ordinary text's energy. "
-            f"Massive directions: {spectrum.massive}."
+            f"Massive directions: {spectrum.num_massive_directions}."
         )
 
     def _shapes_changed(self, _layout: Any, shapes: Any) -> None:
@@ -220,9 +220,13 @@ class SpectrumFigure(LiveFigure):
 
 def massive_mark(spectrum: Spectrum) -> str:
     """What stands beside the mark of massive directions."""
-    if not spectrum.massive:
+    if not spectrum.num_massive_directions:
         return ""
-    count = "1 massive direction" if spectrum.massive == 1 else f"{spectrum.massive} massive"
+    count = (
+        "1 massive direction"
+        if spectrum.num_massive_directions == 1
+        else f"{spectrum.num_massive_directions} massive"
+    )
     return f"{count}, up to {spectrum.eigenvalues[0]:.3g}: off the scale"
 
 

@@ -31,19 +31,23 @@ def job_html(job: Job[Any]) -> str:
 
 
 def numbers_html(spectrum: Spectrum, threshold: str) -> str:
-    """Rank, leakage, effective rank and health, each with what it means."""
-    rank, size, health = spectrum.rank(threshold), spectrum.size, spectrum.health
-    if np.isnan(health):
+    """Rank, leakage, effective rank and error, each with what it means."""
+    rank, size, error = (
+        spectrum.rank(threshold),
+        spectrum.size,
+        spectrum.orthogonality_error,
+    )
+    if np.isnan(error):
         judged = "not measured"
     else:
-        judged = "good" if health < 1e-3 else "poor: the projection is not exact"
+        judged = "good" if error < 1e-3 else "poor: the projection is not exact"
     others = (
         ("share", f"{rank / size:.1%}", "of all directions"),
         ("leakage", f"leakage {spectrum.leakage(threshold):.4f}",
          "share of ordinary text's energy that the kept space still holds"),
         ("effective-rank", f"effective rank {spectrum.effective_rank:.0f}",
          "directions that ordinary text really uses"),
-        ("health", f"‖UᵀU − I‖ {health:.1e}", f"numerical health: {judged}"),
+        ("health", f"‖UᵀU − I‖ {error:.1e}", f"numerical error: {judged}"),
     )  # fmt: skip
     head = text("rank", f"null-space rank {rank} / {size}", tag="span")
     rest = "".join(
@@ -56,7 +60,7 @@ def numbers_html(spectrum: Spectrum, threshold: str) -> str:
 
 def massive_words(spectrum: Spectrum) -> str:
     """What a massive direction is, where there is one."""
-    count = spectrum.massive
+    count = spectrum.num_massive_directions
     if not count:
         return f"Layer {spectrum.layer} has no massive direction."
     values = spectrum.eigenvalues

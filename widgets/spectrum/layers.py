@@ -43,7 +43,9 @@ def layers_table(spectra: Mapping[int, Spectrum], threshold_at: Callable[[int], 
         s, threshold = spectra[layer], threshold_at(layer)
         kept = f"{s.rank(threshold)} / {s.size}"
         leak, effective = f"{s.leakage(threshold):.4f}", f"{s.effective_rank:.0f}"
-        rows.append((str(layer), kept, leak, effective, str(s.massive), f"{s.tokens:,}"))
+        rows.append(
+            (str(layer), kept, leak, effective, str(s.num_massive_directions), f"{s.tokens:,}")
+        )
     headings = ("layer", "null-space rank", "leakage", "effective rank", "massive", "tokens")
     used = ", ".join(dict.fromkeys(map(threshold_at, sorted(spectra))))
     return table(headings, rows, "layer-table", f"All edited layers at threshold {used}")
@@ -65,8 +67,8 @@ def _small(s: Spectrum, threshold: Threshold, low: float, high: float, shown: bo
         f'<line class="ae-threshold" x1="0" x2="{_WIDTH:.0f}" y1="{at}" y2="{at}"/>' if at else ""
     )
     words = f"rank {rank} / {s.size}, leakage {leakage:.1%}"
-    massive = f" ▲ {s.massive} massive" if s.massive else ""
-    label = f"Layer {s.layer}: {words}. Massive directions: {s.massive}."
+    massive = f" ▲ {s.num_massive_directions} massive" if s.num_massive_directions else ""
+    label = f"Layer {s.layer}: {words}. Massive directions: {s.num_massive_directions}."
     return (
         f'<figure class="ae-mini" data-layer="{s.layer}"{" aria-current=true" if shown else ""}>'
         f"<figcaption><strong>Layer {s.layer}</strong>{' (shown)' if shown else ''}"

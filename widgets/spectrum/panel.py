@@ -8,7 +8,7 @@ from typing import Any
 import ipywidgets as W
 
 from alphaedit_core.data.facts import Fact
-from alphaedit_core.editing.key_projection import Survival
+from alphaedit_core.editing.key_projection import KeyProjection
 from alphaedit_core.errors import AlphaEditError, InputError, SessionError
 from alphaedit_core.nullspace.spectrum import Spectrum
 from alphaedit_core.nullspace.thresholds import Rule, Threshold
@@ -141,7 +141,7 @@ class SpectrumPanel(Panel):
         return None if self._trouble() else self._required().leakage(self._threshold)
 
     @property
-    def survival(self) -> Survival | None:
+    def survival(self) -> KeyProjection | None:
         """The keys that were read last; None if none were."""
         return self._gathered.survival
 
@@ -400,7 +400,7 @@ class SpectrumPanel(Panel):
             own,
             self.spectrum,
             self.session.known_spectra or {},
-            self.session.model.anatomy.inner_size,
+            self.session.model.architecture.inner_size,
         )
 
     def _paint_words(self) -> None:

@@ -81,7 +81,7 @@ def slider_ends(spectra: Iterable[Spectrum], line: float) -> tuple[float, float]
 def log_eigenvalues(spectrum: Spectrum) -> np.ndarray:
     """log10 of the eigenvalues, (d_in,); zeros and what is rounding lie at the bottom."""
     values = np.maximum(spectrum.eigenvalues, 0.0)
-    ordinary = values[spectrum.massive :]
+    ordinary = values[spectrum.num_massive_directions :]
     top = float(ordinary.max(initial=0.0))
     positive = ordinary[ordinary > top * _NOISE]
     floor = float(positive.min()) if len(positive) else DEFAULT
@@ -90,7 +90,7 @@ def log_eigenvalues(spectrum: Spectrum) -> np.ndarray:
 
 def visible_range(spectrum: Spectrum, line: float | None = None) -> tuple[float, float]:
     """What of the axis of log10 eigenvalues is shown: the ordinary ones, the default, the line."""
-    ordinary = log_eigenvalues(spectrum)[spectrum.massive :]
+    ordinary = log_eigenvalues(spectrum)[spectrum.num_massive_directions :]
     inside = [float(np.log10(DEFAULT)), *([] if line is None else [line])]
     low, high = min(*inside, ordinary.min()), max(*inside, ordinary.max())
     room = 0.06 * max(high - low, 0.5)
@@ -100,13 +100,13 @@ def visible_range(spectrum: Spectrum, line: float | None = None) -> tuple[float,
 def cumulative_energy(spectrum: Spectrum) -> np.ndarray:
     """Share of ordinary text's energy in the first 1 … d_in directions, massive ones left out."""
     values = np.maximum(spectrum.eigenvalues, 0.0)
-    values[: spectrum.massive] = 0.0
+    values[: spectrum.num_massive_directions] = 0.0
     return np.cumsum(values) / (spectrum.trace or 1.0)
 
 
 def histogram(spectrum: Spectrum) -> tuple[np.ndarray, np.ndarray]:
     """Middles of bins on the axis of log10 eigenvalues, and how many directions fall in each."""
-    logs = log_eigenvalues(spectrum)[spectrum.massive :]
+    logs = log_eigenvalues(spectrum)[spectrum.num_massive_directions :]
     counts, edges = np.histogram(logs, bins=_BARS)
     return (edges[:-1] + edges[1:]) / 2, counts
 

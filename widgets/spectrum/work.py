@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from alphaedit_core.covariance.collect import cached_checksums
 from alphaedit_core.data.facts import Fact
-from alphaedit_core.editing.key_projection import Survival, fact_keys, survival
+from alphaedit_core.editing.key_projection import KeyProjection, fact_keys, project_keys
 from alphaedit_core.errors import AlphaEditError, Cancelled
 from alphaedit_core.nullspace.files import spectrum_file
 from alphaedit_core.nullspace.spectrum import Spectrum
@@ -30,7 +30,7 @@ class Gathered:
     """
 
     source: str = CACHED
-    survival: Survival | None = None
+    survival: KeyProjection | None = None
     spectra: Mapping[int, Spectrum] | None = None
     edit: EditResult | None = None
 
@@ -61,10 +61,10 @@ def gather(
     assert known is not None
     if not facts:
         return replace(before, survival=None)
-    with session.model.in_use():
+    with session.model.exclusive():
         keys = fact_keys(session.model, facts, session.contexts, sorted(known), monitor)
         edit = session.last_result
-    return Gathered(before.source, survival(facts, keys, known, monitor), known, edit)
+    return Gathered(before.source, project_keys(facts, keys, known, monitor), known, edit)
 
 
 def stale(gathered: Gathered, session: EditSession, facts: Sequence[Fact]) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from alphaedit_core.registry import Registry
 
-from .base import Editor, Tuner, Work
+from .base import Editor, LayerInputs, Tuner
 
 _REGISTRY = Registry[Editor](
     Editor,
@@ -45,4 +45,4 @@ def editor_class(name: str) -> type[Editor]:
     return _REGISTRY.named(name)
 
 
-__all__ = ["Editor", "Tuner", "Work", "editor_class", "editors", "register"]
+__all__ = ["Editor", "LayerInputs", "Tuner", "editor_class", "editors", "register"]

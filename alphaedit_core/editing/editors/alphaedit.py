@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from alphaedit_core.editing.closed_form import Metric, closed_form
+from alphaedit_core.editing.closed_form import Preconditioner, closed_form
 from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.editing.weight_updates import Change
-from alphaedit_core.nullspace.eigenspace import Bases
+from alphaedit_core.nullspace.eigenspace import LayerEigenspace
 
-from .base import Editor, Work
+from .base import Editor, LayerInputs
 
 
 class AlphaEdit(Editor):
@@ -25,14 +25,14 @@ class AlphaEdit(Editor):
     projection: ClassVar[bool] = True
     previous_keys: ClassVar[bool | None] = True
 
-    def metric(self, bases: Bases, hyperparameters: HyperParameters) -> Metric:
+    def metric(self, bases: LayerEigenspace, hyperparameters: HyperParameters) -> Preconditioner:
         """G = P, or I where the projection is off: C plays no part but for P."""
         kept = hyperparameters.threshold
         return bases.projector(kept) if hyperparameters.projection else bases.identity()
 
-    def update(self, work: Work) -> Change:
+    def update(self, work: LayerInputs) -> Change:
         """The residual is shared alike by the layers that are left."""
-        residual = work.lacking / work.layers_left
+        residual = work.residual / work.layers_left
         return closed_form(
             work.keys, residual, work.metric, work.hyperparameters.ridge, work.earlier
         )

@@ -19,27 +19,27 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from alphaedit_core.editing.closed_form import EarlierKeys, Metric
+from alphaedit_core.editing.closed_form import Preconditioner, PreviousKeys
 from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.editing.target_rows import Place
 from alphaedit_core.editing.weight_updates import Change
-from alphaedit_core.nullspace.eigenspace import Bases
+from alphaedit_core.nullspace.eigenspace import LayerEigenspace
 from alphaedit_core.nullspace.projectors import Projector
 
 
 @dataclass(frozen=True, eq=False)
-class Work:
+class LayerInputs:
     """One layer of one batch, as an editor is given it.
 
     Attributes:
         keys: K, (d_in, n), float32: the bare prompt's key weighs one half, those behind contexts
             share the other half (Meng et al. 2023, Eq. 19).
-        bare: keys of the bare prompts alone, (d_in, n).
+        prompt_keys: keys of the bare prompts alone, (d_in, n).
         mean: mean over all prompts of a fact, each weighing alike, (d_in, n).
-        lacking: what the output still lacks, Z - h, (d_out, n).
+        residual: what the output still lacks, Z - h, (d_out, n).
         layers_left: edited layers from this one on; 1 for the last.
         weight: W as it stands, (d_out, d_in), float32.
-        largest: gives the largest singular value of W as it was before the first edit.
+        max_singular_value: gives the largest singular value of W as it was before the first edit.
         metric: G.
         projector: P; the identity where the projection is off.
         earlier: keys of the facts written before, in G's coordinates; none where they are off.
@@ -47,15 +47,15 @@ class Work:
     """
 
     keys: Tensor
-    bare: Tensor
+    prompt_keys: Tensor
     mean: Tensor
-    lacking: Tensor
+    residual: Tensor
     layers_left: int
     weight: Tensor
-    largest: Callable[[], float]
-    metric: Metric
+    max_singular_value: Callable[[], float]
+    metric: Preconditioner
     projector: Projector
-    earlier: EarlierKeys
+    earlier: PreviousKeys
     hyperparameters: HyperParameters
 
 
@@ -98,15 +98,15 @@ class Editor(ABC):
         """Published hyperparameters that differ from those of the model's preset."""
         return {}
 
-    def metric(self, bases: Bases, hyperparameters: HyperParameters) -> Metric:
+    def metric(self, bases: LayerEigenspace, hyperparameters: HyperParameters) -> Preconditioner:
         """G of one layer: the inverse of C, inside the kept space where the projection is on."""
         return bases.inverse(hyperparameters.threshold if hyperparameters.projection else None)
 
     @abstractmethod
-    def update(self, work: Work) -> Change:
+    def update(self, work: LayerInputs) -> Change:
         """The change of one layer's weight, which the next layer is solved with."""
 
-    def final(self, work: Work, change: Change) -> Change:
+    def final(self, work: LayerInputs, change: Change) -> Change:
         """What stays of a layer's change when all layers of the batch are solved.
 
         Args:
@@ -127,11 +127,11 @@ class Tuner(Editor):
     previous_keys: ClassVar[bool | None] = None
     one_layer: ClassVar[bool] = True
 
-    def metric(self, bases: Bases, hyperparameters: HyperParameters) -> Metric:
+    def metric(self, bases: LayerEigenspace, hyperparameters: HyperParameters) -> Preconditioner:
         """None is used: I."""
         return bases.identity()
 
-    def update(self, work: Work) -> Change:
+    def update(self, work: LayerInputs) -> Change:
         """Not asked: the change comes out of the training."""
         raise TypeError(f"{self.name} trains; it has no update in closed form")
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 from alphaedit_core.editing.closed_form import closed_form
 from alphaedit_core.editing.weight_updates import LowRank
 
-from .base import Editor, Work
+from .base import Editor, LayerInputs
 
 
 class Emmet(Editor):
@@ -28,9 +28,9 @@ class Emmet(Editor):
     weight = "covariance_weight"
     preset = "emmet"
 
-    def update(self, work: Work) -> LowRank:
+    def update(self, work: LayerInputs) -> LowRank:
         """The residual is shared alike by the layers that are left; as published there is one."""
-        residual = work.lacking / work.layers_left
+        residual = work.residual / work.layers_left
         hp = work.hyperparameters
         mu = hp.emmet_weight * hp.covariance_weight
         return closed_form(work.keys, residual, work.metric, mu, work.earlier)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from alphaedit_core.editing.closed_form import closed_form
 from alphaedit_core.editing.weight_updates import LowRank
 
-from .base import Editor, Work
+from .base import Editor, LayerInputs
 
 
 class Memit(Editor):
@@ -18,8 +18,8 @@ class Memit(Editor):
     source = "Meng et al. 2023, Eq. 14"
     weight = "covariance_weight"
 
-    def update(self, work: Work) -> LowRank:
+    def update(self, work: LayerInputs) -> LowRank:
         """The residual is shared alike by the layers that are left."""
-        residual = work.lacking / work.layers_left
+        residual = work.residual / work.layers_left
         weight = work.hyperparameters.covariance_weight
         return closed_form(work.keys, residual, work.metric, weight, work.earlier)

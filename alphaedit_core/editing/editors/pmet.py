@@ -11,7 +11,7 @@ from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.editing.target_rows import Place
 from alphaedit_core.editing.weight_updates import LowRank
 
-from .base import Editor, Work
+from .base import Editor, LayerInputs
 
 
 class Pmet(Editor):
@@ -42,8 +42,8 @@ class Pmet(Editor):
         weight = 0.4 * preset.covariance_weight
         return {"steps": 30, "learning_rate": 0.2, "kl_factor": 1.0, "covariance_weight": weight}
 
-    def update(self, work: Work) -> LowRank:
+    def update(self, work: LayerInputs) -> LowRank:
         """Each layer writes the residual over the root of the number of layers that are left."""
-        residual = work.lacking / sqrt(work.layers_left)
+        residual = work.residual / sqrt(work.layers_left)
         weight = work.hyperparameters.covariance_weight
         return closed_form(work.keys, residual, work.metric, weight, work.earlier)

@@ -11,7 +11,7 @@ from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.editing.target_rows import Place
 from alphaedit_core.editing.weight_updates import LowRank
 
-from .base import Editor, Work
+from .base import Editor, LayerInputs
 
 
 class Rome(Editor):
@@ -40,9 +40,9 @@ class Rome(Editor):
         """Of the released GPT-2 XL and GPT-J."""
         return {"steps": 20, "learning_rate": 0.5, "clamp_factor": 4.0}
 
-    def update(self, work: Work) -> LowRank:
+    def update(self, work: LayerInputs) -> LowRank:
         """``lacking`` is v* - W k_b: the search starts from what the bare prompt gives."""
-        return rank_one(work, work.mean, work.bare, work.lacking)
+        return rank_one(work, work.mean, work.prompt_keys, work.residual)
 
 
 class RRome(Rome):
@@ -55,13 +55,13 @@ class RRome(Rome):
     about = "ROME with one and the same key in all places, which keeps single edits from exploding."
     source = "Gupta et al. 2024 (R-ROME), Eq. 3"
 
-    def update(self, work: Work) -> LowRank:
+    def update(self, work: LayerInputs) -> LowRank:
         """v* - W k is what the bare prompt lacks, and what the mean key gives otherwise."""
-        lacking = work.lacking + work.weight @ (work.bare - work.mean)
+        lacking = work.residual + work.weight @ (work.prompt_keys - work.mean)
         return rank_one(work, work.mean, work.mean, lacking)
 
 
-def rank_one(work: Work, key: Tensor, asked: Tensor, lacking: Tensor) -> LowRank:
+def rank_one(work: LayerInputs, key: Tensor, asked: Tensor, lacking: Tensor) -> LowRank:
     """``(lacking / (asked^T u)) u^T`` with ``u = G key``; all of one column."""
-    u = work.metric.back(work.metric.half(key))
+    u = work.metric.sqrt_matmul_T(work.metric.sqrt_matmul(key))
     return LowRank(lacking / (asked * u).sum(dim=0), u)
