@@ -53,7 +53,7 @@ _HOMES = {
     "measure_ability": "side_effects.ability",
     "perplexity": "inference.scoring",
     "read_facts": "data.fact_files",
-    "read_records": "data.datasets",
+    "read_records": "data.datasets.reading",
     "read_tasks": "side_effects.ability_tasks",
     "score": "inference.scoring",
     "eigendecompose": "nullspace.eigendecomposition",
@@ -67,6 +67,7 @@ __all__ = ["__version__", *_HOMES]
 # The same names again, for type checkers and editors.
 # ruff: noqa: F401
 if TYPE_CHECKING:
+    from alphaedit_core.data.datasets.reading import read_records
     from alphaedit_core.editing.defaults import default_hyperparameters
     from alphaedit_core.model.editable_model import EditableModel
     from alphaedit_core.nullspace.eigendecomposition import eigendecompose, eigendecompose_layer
@@ -76,7 +77,6 @@ if TYPE_CHECKING:
     from .covariance.collect import collect_statistics
     from .covariance.files import KeyStatistics, export_statistics
     from .covariance.importing import import_statistics
-    from .data.datasets import read_records
     from .data.fact_files import example_facts, read_facts, write_facts
     from .data.facts import Fact
     from .data.records import Probe, Record

@@ -56,7 +56,7 @@ def _evaluation(arguments: argparse.Namespace, machine: Machine) -> Report:
     if arguments.records is None:
         records = evaluation.records_of(_facts(arguments))
     else:
-        from alphaedit_core.data.datasets import read_records
+        from alphaedit_core.data.datasets.reading import read_records
 
         records = read_records(arguments.records, "counterfact", arguments.facts).records
     return evaluation.benchmark(_model(arguments), records, machine, arguments.slow)

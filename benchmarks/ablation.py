@@ -24,7 +24,7 @@ from typing import Any
 
 from alphaedit_core import EditableModel, EditSession, Fact, Monitor, load_model, read_facts
 from alphaedit_core.editing.defaults import default_hyperparameters
-from alphaedit_core.editing.editors import editor_class
+from alphaedit_core.editing.editors.registry import editor_class
 from alphaedit_core.editing.hyperparameters import HyperParameters, in_words
 from alphaedit_core.editing.target_search import Targets
 from alphaedit_core.evaluation.counterfact_scores import measure
@@ -191,7 +191,7 @@ def main() -> None:
             and str(len(facts)) in line["after"]
             for line in stored(arguments.results)
         )
-        if known or (arguments.only and arguments.only not in named(hp, model)):
+        if known or (arguments.select and arguments.select not in named(hp, model)):
             continue
         print(named(hp, model), flush=True)
         line = json.dumps(run(model, hp, facts, text, shared), ensure_ascii=False)

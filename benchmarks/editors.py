@@ -17,7 +17,7 @@ from typing import Any
 
 from alphaedit_core import EditSession, Monitor, load_model, read_facts
 from alphaedit_core.editing.defaults import default_hyperparameters
-from alphaedit_core.editing.editors import editor_class, editors
+from alphaedit_core.editing.editors.registry import editor_class, editors
 from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.editing.target_search import Targets
 from alphaedit_core.experiments.editor_comparison import compare_editors

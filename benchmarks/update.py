@@ -163,7 +163,7 @@ def _library(case: Case) -> tuple[Measured, Tensor]:
     projector = Projector(basis, kept=True)
     keys, residual = _new(case)
     at_start = _resident()
-    earlier = PreviousKeys.none(case.d_in).joined(projector(_earlier(case)))
+    earlier = PreviousKeys.none(case.d_in).append(projector(_earlier(case)))
     hp = HyperParameters(layers=(0,), ridge=case.ridge)
     change, seconds, peak = _watched(
         lambda: closed_form(keys, residual, projector, hp.ridge, earlier)

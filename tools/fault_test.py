@@ -392,7 +392,7 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     )  # fmt: skip
     parser.add_argument("--list", action="store_true", help="name the faults and run nothing")
     options = parser.parse_args(arguments)
-    faults = [known[name] for name in options.only or known]
+    faults = [known[name] for name in options.select or known]
     try:
         check(faults, root)
     except FaultError as error:

@@ -21,13 +21,13 @@ _HOMES = {
     "FactsPanel": "facts.panel",
     "HeaderPanel": "header",
     "HistoryPanel": "history.panel",
-    "Interactive": "interactive",
+    "Interactive": "interactive_figure",
     "ProbesPanel": "probes.panel",
     "RunPanel": "edit.panel",
     "SpectrumPanel": "spectrum.panel",
     "State": "state",
     "Workbench": "workbench",
-    "interactive": "interactive",
+    "interactive": "interactive_figure",
 }
 
 __all__ = [*_HOMES]
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from .facts.panel import FactsPanel
     from .header import HeaderPanel
     from .history.panel import HistoryPanel
-    from .interactive import Interactive, interactive
+    from .interactive_figure import Interactive, interactive
     from .probes.panel import ProbesPanel
     from .spectrum.panel import SpectrumPanel
     from .state import State

@@ -19,7 +19,7 @@ from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.nullspace.thresholds import Threshold
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session.session import EditSession
-from alphaedit_core.side_effects.drift import Drifts
+from alphaedit_core.side_effects.drift import DriftTracker
 
 from .fact_drafts import Draft, ready
 from .jobs import Failure, Job, Worker
@@ -76,7 +76,7 @@ class State(T.HasTraits):
     def __init__(self, session: EditSession) -> None:
         layers = session.hyperparameters.layers
         super().__init__(session=session, layer=layers[len(layers) // 2])
-        self.drifts = Drifts(session)
+        self.drifts = DriftTracker(session)
         self._worker = Worker(self._follow)
         self._settings = session.hyperparameters
         session.watch(self._follow_session)

@@ -43,7 +43,7 @@ def add(commands: options.Commands) -> None:
 def editors(arguments: argparse.Namespace, monitor: Monitor) -> None:
     """List them in their order."""
     from alphaedit_core.display.tables import text_table
-    from alphaedit_core.editing.editors import editors as known
+    from alphaedit_core.editing.editors.registry import editors as known
 
     if arguments.json:
         fields = ("name", "about", "source", "departures", "projection", "previous_keys")

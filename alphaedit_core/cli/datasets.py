@@ -11,7 +11,8 @@ from alphaedit_core.progress import Monitor
 from . import options, output
 
 if TYPE_CHECKING:
-    from alphaedit_core.data.datasets import Dataset, LeftOut, Records
+    from alphaedit_core.data.datasets.base import Dataset
+    from alphaedit_core.data.datasets.reading import Records, SkippedRecord
 
 _LISTED = 20
 
@@ -53,7 +54,7 @@ def datasets(arguments: argparse.Namespace, monitor: Monitor) -> None:
     if arguments.check is not None:
         _check(arguments, monitor)
     elif arguments.fetch is not None:
-        from alphaedit_core.data.datasets import fetch_dataset
+        from alphaedit_core.data.datasets.fetching import fetch_dataset
 
         path = fetch_dataset(arguments.fetch, monitor)
         if arguments.json:
@@ -65,7 +66,7 @@ def datasets(arguments: argparse.Namespace, monitor: Monitor) -> None:
 
 
 def _list(as_json: bool) -> None:
-    from alphaedit_core.data.datasets import datasets as known
+    from alphaedit_core.data.datasets.registry import datasets as known
     from alphaedit_core.display.tables import text_table
 
     if as_json:
@@ -86,8 +87,9 @@ def _said(one: Dataset) -> dict[str, Any]:
 
 
 def _check(arguments: argparse.Namespace, monitor: Monitor) -> None:
-    from alphaedit_core.data.datasets import dataset, read_records
-    from alphaedit_core.data.datasets import datasets as known
+    from alphaedit_core.data.datasets.reading import read_records
+    from alphaedit_core.data.datasets.registry import dataset
+    from alphaedit_core.data.datasets.registry import datasets as known
 
     if arguments.dataset is None:
         raise InputError(f"--check needs --dataset; give one of {', '.join(known())}")
@@ -110,11 +112,11 @@ def _report(found: Records) -> str:
         text_table(("what", "how many"), [(k, f"{n:,}") for k, n in found.counts.items()]),
     ]
     lines += _listed("records left out", found.left_out)
-    lines += _listed("questions not asked", found.unasked)
+    lines += _listed("questions not asked", found.skipped_questions)
     return "\n".join(lines)
 
 
-def _listed(what: str, left_out: list[LeftOut]) -> list[str]:
+def _listed(what: str, left_out: list[SkippedRecord]) -> list[str]:
     lines = ["", f"{what}: {len(left_out):,}"]
     lines += [f"  {one.name}: {one.reason}" for one in left_out[:_LISTED]]
     if len(left_out) > _LISTED:

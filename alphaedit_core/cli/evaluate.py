@@ -47,7 +47,8 @@ def add(commands: options.Commands) -> None:
 
 def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     """Evaluate. Whatever can be refused without the model is refused before it is loaded."""
-    from alphaedit_core.data.datasets import dataset, read_records
+    from alphaedit_core.data.datasets.reading import read_records
+    from alphaedit_core.data.datasets.registry import dataset
     from alphaedit_core.evaluation.evaluate import chosen
 
     names = options.metric_names(arguments)
@@ -100,7 +101,7 @@ def _evaluated(
 
 def listed(arguments: argparse.Namespace, monitor: Monitor) -> None:
     """List them in their order, with all that is to be known of each."""
-    from alphaedit_core.evaluation.metrics import metrics
+    from alphaedit_core.evaluation.metrics.registry import metrics
 
     cards = [metric.card() for metric in metrics().values()]
     if arguments.json:

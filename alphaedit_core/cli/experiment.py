@@ -13,7 +13,7 @@ from alphaedit_core.progress import Monitor
 from . import hyperparameter_options, options, output
 
 if TYPE_CHECKING:
-    from alphaedit_core.experiments.plan import Probes
+    from alphaedit_core.experiments.plan import ExtraMeasurements
 
 
 def add(commands: options.Commands) -> None:
@@ -86,8 +86,9 @@ def add(commands: options.Commands) -> None:
 
 def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     """Run. Whatever can be refused without the model is refused before it is loaded."""
-    from alphaedit_core.data.datasets import dataset, read_records
-    from alphaedit_core.evaluation.metrics import metrics_for
+    from alphaedit_core.data.datasets.reading import read_records
+    from alphaedit_core.data.datasets.registry import dataset
+    from alphaedit_core.evaluation.metrics.registry import metrics_for
     from alphaedit_core.experiments.editor_comparison import check_method, parse_method
     from alphaedit_core.experiments.plan import check_at_end
 
@@ -108,7 +109,7 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     folder = Path(arguments.output).expanduser()
     options.check_writable("--output", folder)
 
-    from alphaedit_core.experiments.plan import Plan
+    from alphaedit_core.experiments.plan import ExperimentPlan
     from alphaedit_core.experiments.report import save_report
     from alphaedit_core.experiments.runner import run_experiment
     from alphaedit_core.side_effects.drift import default_probe
@@ -117,7 +118,7 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     methods = tuple(
         hyperparameter_options.applied_to(parse_method(name, model), given) for name in names
     )
-    plan = Plan(
+    plan = ExperimentPlan(
         methods,
         arguments.edits,
         arguments.batch_size,
@@ -139,10 +140,10 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
         print(f"report: {report}")
 
 
-def _probes(arguments: argparse.Namespace) -> Probes:
+def _probes(arguments: argparse.Namespace) -> ExtraMeasurements:
     """What is to be measured beside the metrics, read and checked."""
     from alphaedit_core.corpora.sources import open_text
-    from alphaedit_core.experiments.plan import Probes
+    from alphaedit_core.experiments.plan import ExtraMeasurements
     from alphaedit_core.side_effects.ability_tasks import read_tasks
 
     text = None
@@ -156,4 +157,4 @@ def _probes(arguments: argparse.Namespace) -> Probes:
     drift = None if arguments.drift in (None, "none") else arguments.drift
     if drift not in (None, "self"):
         open_text(drift)
-    return Probes(text, tasks, options.reference_texts(arguments), drift)
+    return ExtraMeasurements(text, tasks, options.reference_texts(arguments), drift)

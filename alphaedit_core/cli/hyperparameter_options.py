@@ -64,7 +64,7 @@ def changes(arguments: argparse.Namespace) -> dict[str, Any]:
         if given is not None:
             asked[name] = _checked(f"--{name.replace('_', '-')}", name, given)
     if asked.get("previous_keys"):
-        from alphaedit_core.editing.editors import editor_class
+        from alphaedit_core.editing.editors.registry import editor_class
 
         name = asked.get("editor", "alphaedit")
         if editor_class(name).previous_keys is None:
@@ -133,7 +133,7 @@ def _checked(source: str, name: str, value: Any) -> Any:
         layers = range(max(1, len(valid) if isinstance(valid, tuple) else 1))
         valid = getattr(HyperParameters(layers=tuple(layers)).replace(**{name: valid}), name)
         if name == "editor":
-            from alphaedit_core.editing.editors import editor_class
+            from alphaedit_core.editing.editors.registry import editor_class
 
             editor_class(valid)
         if name == "text" and valid != "self":

@@ -14,7 +14,7 @@ from alphaedit_core.progress import Monitor
 from . import options, output
 
 if TYPE_CHECKING:
-    from alphaedit_core.session.edits import Entry
+    from alphaedit_core.session.edits import Edit
 
 
 def add(commands: options.Commands) -> None:
@@ -117,7 +117,7 @@ class _Saved:
         }
 
 
-def _show(arguments: argparse.Namespace, saved: _Saved, done: str, entry: Entry) -> None:
+def _show(arguments: argparse.Namespace, saved: _Saved, done: str, entry: Edit) -> None:
     if arguments.json:
         output.show_json(saved.report())
         return

@@ -45,14 +45,15 @@ class Record:
         name: what messages call it: ``case 12`` or ``record 3``.
         facts: at least one; several where a case needs several rewrites (MQuAKE).
         probes: what else is asked.
-        unasked: questions of the published record that cannot be asked, each with the reason.
+        skipped_questions: questions of the published record that cannot be asked, each with the
+            reason.
     """
 
     dataset: str
     name: str
     facts: tuple[Fact, ...]
     probes: tuple[Probe, ...] = ()
-    unasked: tuple[str, ...] = ()
+    skipped_questions: tuple[str, ...] = ()
 
     def asked(self, group: str) -> list[Probe]:
         """The probes of one group."""

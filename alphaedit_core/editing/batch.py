@@ -13,6 +13,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from alphaedit_core.editing.editors.base import Editor, FineTuner, LayerInputs
 from alphaedit_core.errors import DivergedError
 from alphaedit_core.model.batch_planning import BatchPlan
 from alphaedit_core.model.editable_model import EditableModel
@@ -22,13 +23,12 @@ from alphaedit_core.progress import Monitor
 
 from .closed_form import Preconditioner, PreviousKeys
 from .edited_weights import EditedWeights, relative
-from .editors import Editor, LayerInputs, Tuner
-from .fine_tuning import tune
+from .fine_tuning import fine_tune
 from .hyperparameters import HyperParameters
 from .search_trace import Trace
 from .subject_keys import SubjectStates
 from .target_search import Targets, find_targets
-from .weight_updates import Change, Dense, laid_out, projected, tensors_of
+from .weight_updates import Dense, WeightUpdate, contiguous_copy, projected, tensors_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +102,7 @@ class BatchWrite:
             :mod:`~alphaedit_core.data.superseding`.
     """
 
-    changes: dict[int, Change]
+    changes: dict[int, WeightUpdate]
     keys: dict[int, Tensor]
     writes: list[LayerWrite]
     traces: list[Trace]
@@ -140,7 +140,7 @@ def write_batch(
         monitor: what to report to.
         targets: of these requests, where they are known; None to search for them.
     """
-    if isinstance(editor, Tuner):
+    if isinstance(editor, FineTuner):
         return _train(model, weights, editor, requests, spaces, hyperparameters, plan, monitor)
     assert editor.place is not None
     layers, in_mlp = hyperparameters.layers, editor.place != "block"
@@ -148,7 +148,7 @@ def write_batch(
         targets = find_targets(model, requests, hyperparameters, plan, monitor, editor.place)
     with monitor.stage("keys and update", len(layers), "layer") as stage:
         states = SubjectStates(model, requests, layers, targets.plan, monitor)
-        changes: dict[int, Change] = {}
+        changes: dict[int, WeightUpdate] = {}
         provisional: dict[int, Tensor] = {}  # weights before updates of which only a part stays
         all_keys: dict[int, Tensor] = {}
         writes: list[LayerWrite] = []
@@ -172,10 +172,10 @@ def write_batch(
                 own,
             )
             # As it will lie in memory when it comes from a file: the bits of sums can depend on it.
-            update = _finite(laid_out(editor.update(work)), editor, layer)
+            update = _finite(contiguous_copy(editor.update(work)), editor, layer)
             final = editor.final(work, update)
             if final is not update:
-                final = _finite(laid_out(final), editor, layer)
+                final = _finite(contiguous_copy(final), editor, layer)
                 provisional[layer] = weights.master(layer).clone()
             free = final
             if hyperparameters.projection or len(work.earlier):
@@ -254,7 +254,7 @@ def _reach(model: EditableModel, layer: int, in_mlp: bool, monitor: Monitor) -> 
 def _train(
     model: EditableModel,
     weights: EditedWeights,
-    editor: Tuner,
+    editor: FineTuner,
     requests: Sequence[TokenizedFact],
     spaces: Mapping[int, LayerSpace],
     hp: HyperParameters,
@@ -262,14 +262,14 @@ def _train(
     monitor: Monitor,
 ) -> BatchWrite:
     """The same by an editor that trains the layers, one after another."""
-    changes: dict[int, Change] = {}
+    changes: dict[int, WeightUpdate] = {}
     all_keys: dict[int, Tensor] = {}
     writes: list[LayerWrite] = []
     traces: list[Trace] = []
     for layer in hp.layers:
         space, own = spaces[layer], hp.at(layer)
         keys = SubjectStates(model, requests, [layer], plan, monitor).read(layer).keys
-        matrix, traces, plan = tune(
+        matrix, traces, plan = fine_tune(
             model,
             requests,
             layer,
@@ -278,7 +278,7 @@ def _train(
             plan,
             monitor,
         )
-        change = _finite(laid_out(Dense(matrix)), editor, layer)
+        change = _finite(contiguous_copy(Dense(matrix)), editor, layer)
         nothing = keys.new_zeros(0)
         writes.append(_figures(layer, change, change, space, weights, keys, nothing))
         weights.add(layer, change)
@@ -287,7 +287,7 @@ def _train(
     return BatchWrite(changes, all_keys, writes, traces, unknown, plan)
 
 
-def _finite(change: Change, editor: Editor, layer: int) -> Change:
+def _finite(change: WeightUpdate, editor: Editor, layer: int) -> WeightUpdate:
     """The change, if all of it are numbers.
 
     Raises:
@@ -295,7 +295,7 @@ def _finite(change: Change, editor: Editor, layer: int) -> Change:
     """
     if not all(bool(tensor.isfinite().all()) for tensor in tensors_of(change).values()):
         remedy = (
-            "lower step_size" if isinstance(editor, Tuner) else "raise the weight on C or ridge"
+            "lower step_size" if isinstance(editor, FineTuner) else "raise the weight on C or ridge"
         )
         raise DivergedError(
             f"layer {layer}: the change that {editor.name} made is not finite; {remedy}, or load "
@@ -306,8 +306,8 @@ def _finite(change: Change, editor: Editor, layer: int) -> Change:
 
 def _figures(
     layer: int,
-    change: Change,
-    free: Change,
+    change: WeightUpdate,
+    free: WeightUpdate,
     space: LayerSpace,
     weights: EditedWeights,
     keys: Tensor,

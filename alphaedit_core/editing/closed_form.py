@@ -72,7 +72,7 @@ class PreviousKeys:
     def __len__(self) -> int:
         return self.columns.shape[1]
 
-    def joined(self, new: Tensor) -> PreviousKeys:
+    def append(self, new: Tensor) -> PreviousKeys:
         """These and more columns (width, n); only the new part of the Gram is computed."""
         m, size = len(self), len(self) + new.shape[1]
         across = gram_matrix(self.columns, new)
@@ -81,13 +81,13 @@ class PreviousKeys:
         gram[m:, :m], gram[m:, m:] = across.T, gram_matrix(new, new)
         return PreviousKeys(torch.cat([self.columns, new], dim=1), gram)
 
-    def faded(self, share: float) -> PreviousKeys:
+    def scale(self, share: float) -> PreviousKeys:
         """The same with ``K_p K_p^T`` multiplied by a share; 1 leaves every bit as it is."""
         if share == 1:
             return self
         return PreviousKeys(self.columns * math.sqrt(share), self.gram * share)
 
-    def only(self, kept: list[int]) -> PreviousKeys:
+    def select(self, kept: list[int]) -> PreviousKeys:
         """Some of these keys, by ascending index."""
         index = torch.tensor(kept, dtype=torch.long)
         there = index.to(self.gram.device)

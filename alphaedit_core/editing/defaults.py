@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from alphaedit_core.editing.editors import Editor, editor_class
+from alphaedit_core.editing.editors.base import Editor
+from alphaedit_core.editing.editors.registry import editor_class
 from alphaedit_core.editing.hyperparameters import HyperParameters, Shape, preset_for, single_layer
 from alphaedit_core.errors import (
     InputError,

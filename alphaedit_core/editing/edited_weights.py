@@ -18,7 +18,7 @@ from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.storage.tensor_files import tensor_digest
 
 from .update_sketches import sketch
-from .weight_updates import Change, compose, in_float64
+from .weight_updates import WeightUpdate, compose, in_float64
 
 
 def relative(change: float, original: float) -> float:
@@ -46,12 +46,12 @@ class EditedWeights:
         """The edited blocks."""
         return list(self._originals)
 
-    def add(self, layer: int, change: Change) -> None:
+    def add(self, layer: int, change: WeightUpdate) -> None:
         """Write one more change into a layer; one that is pruned in the end, as it is for now."""
         change.add_to(self._masters[layer])
         self._put(layer, self._masters[layer])
 
-    def replace(self, layer: int, before: Tensor, change: Change) -> None:
+    def replace(self, layer: int, before: Tensor, change: WeightUpdate) -> None:
         """Write a change into a layer as it was before its last one.
 
         Args:
@@ -63,7 +63,7 @@ class EditedWeights:
         self._masters[layer] = before
         self._put(layer, before)
 
-    def make(self, changes: Mapping[int, Sequence[Change]]) -> None:
+    def make(self, changes: Mapping[int, Sequence[WeightUpdate]]) -> None:
         """Make all weights anew from the originals and these changes by layer."""
         for layer, original in self._originals.items():
             self._masters[layer] = compose(self._wide(original), changes.get(layer, ()))

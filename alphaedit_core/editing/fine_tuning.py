@@ -23,7 +23,7 @@ from .hyperparameters import HyperParameters
 from .search_trace import Trace
 
 
-def tune(
+def fine_tune(
     model: EditableModel,
     requests: Sequence[TokenizedFact],
     layer: int,

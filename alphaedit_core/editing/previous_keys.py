@@ -12,7 +12,7 @@ from alphaedit_core.data.superseding import Standing
 from .closed_form import Preconditioner, PreviousKeys
 
 
-class KeyMemory:
+class PreviousKeysByLayer:
     """Keys of earlier facts by layer, in the coordinates of the editor's metric.
 
     When the same thing is edited again, the keys of the earlier edit leave: the old fact must not
@@ -61,7 +61,7 @@ class KeyMemory:
         kept = [n for n, at in enumerate(self._standing.positions) if at not in gone]
         self._standing.remove(superseded)
         if self._kept:
-            self.by_layer = {layer: keys.only(kept) for layer, keys in self.by_layer.items()}
+            self.by_layer = {layer: keys.select(kept) for layer, keys in self.by_layer.items()}
 
     def add(self, facts: Sequence[Fact], keys: Mapping[int, Tensor]) -> None:
         """Take in the keys (d_in, n) of facts that have been written."""
@@ -70,5 +70,5 @@ class KeyMemory:
             return
         for layer, metric in self._metrics.items():
             own = keys[layer].to(metric.device)
-            there = self.by_layer[layer].faded(self._decay)
-            self.by_layer[layer] = there.joined(metric.sqrt_matmul(own))
+            there = self.by_layer[layer].scale(self._decay)
+            self.by_layer[layer] = there.append(metric.sqrt_matmul(own))

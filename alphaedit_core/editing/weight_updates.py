@@ -140,7 +140,7 @@ class Dense:
         master += self.matrix.to(master)
 
 
-Change = LowRank | Pruned | Sparse | Dense
+WeightUpdate = LowRank | Pruned | Sparse | Dense
 
 _KINDS: Mapping[str, type[LowRank] | type[Pruned] | type[Sparse] | type[Dense]] = {
     "low-rank": LowRank,
@@ -156,12 +156,12 @@ _FIELDS = {
 }
 
 
-def kind_of(change: Change) -> str:
+def kind_of(change: WeightUpdate) -> str:
     """``low-rank``, ``pruned``, ``sparse`` or ``dense``."""
     return next(kind for kind, own in _KINDS.items() if type(change) is own)
 
 
-def tensors_of(change: Change) -> dict[str, Tensor]:
+def tensors_of(change: WeightUpdate) -> dict[str, Tensor]:
     """What a change consists of, by name."""
     return {name: getattr(change, name) for name in _FIELDS[kind_of(change)]}
 
@@ -177,7 +177,7 @@ def tensor_names(kind: str) -> tuple[str, ...]:
     return _FIELDS[kind]
 
 
-def change_from(kind: str, tensors: Mapping[str, Tensor]) -> Change:
+def change_from(kind: str, tensors: Mapping[str, Tensor]) -> WeightUpdate:
     """The inverse of :func:`kind_of` and :func:`tensors_of`.
 
     Raises:
@@ -186,7 +186,7 @@ def change_from(kind: str, tensors: Mapping[str, Tensor]) -> Change:
     return _KINDS[kind](**{name: tensors[name] for name in _FIELDS[kind]})
 
 
-def laid_out(change: Change, device: torch.device | str | None = None) -> Change:
+def contiguous_copy(change: WeightUpdate, device: torch.device | str | None = None) -> WeightUpdate:
     """The change as it will lie in memory when it comes from a file.
 
     The last bits of sums can depend on that. A copy is made in any case.
@@ -202,7 +202,7 @@ def laid_out(change: Change, device: torch.device | str | None = None) -> Change
     return change_from(kind_of(change), tensors)
 
 
-def dense(change: Change) -> Tensor:
+def dense(change: WeightUpdate) -> Tensor:
     """A change as a matrix (d_out, d_in); a pruned one counts as the update that it is."""
     like = next(tensor for tensor in tensors_of(change).values() if tensor.is_floating_point())
     whole = like.new_zeros(change.size)
@@ -210,7 +210,7 @@ def dense(change: Change) -> Tensor:
     return whole
 
 
-def projected(change: Change, projector: Callable[[Tensor], Tensor]) -> Change:
+def projected(change: WeightUpdate, projector: Callable[[Tensor], Tensor]) -> WeightUpdate:
     """``dW P``.
 
     Args:
@@ -222,7 +222,7 @@ def projected(change: Change, projector: Callable[[Tensor], Tensor]) -> Change:
     return Dense(projector(dense(change).T).T)
 
 
-def total_change(changes: Sequence[Change]) -> Change:
+def total_change(changes: Sequence[WeightUpdate]) -> WeightUpdate:
     """The sum of all changes of a layer, as it is in the weight: pairs stay a pair.
 
     Args:
@@ -237,7 +237,7 @@ def total_change(changes: Sequence[Change]) -> Change:
     return Dense(compose(torch.zeros(changes[0].size), changes))
 
 
-def compose(master: Tensor, changes: Iterable[Change]) -> Tensor:
+def compose(master: Tensor, changes: Iterable[WeightUpdate]) -> Tensor:
     """Add changes to the original matrix (d_out, d_in), float32, in place, and return it.
 
     They are added in order; without pruned ones, adding some now and the rest later gives the same

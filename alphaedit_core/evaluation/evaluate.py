@@ -12,32 +12,32 @@ from alphaedit_core.data.reference_texts import References
 from alphaedit_core.display.escaping import escape
 from alphaedit_core.display.tables import html_table, text_table
 from alphaedit_core.errors import InputError
+from alphaedit_core.evaluation.metrics.base import (
+    Compat,
+    CompositeMetric,
+    Metric,
+    MetricContext,
+    MetricInfo,
+)
+from alphaedit_core.evaluation.metrics.registry import metric_class, metrics_for
 from alphaedit_core.inference.batch_generation import write
+from alphaedit_core.inference.queries import (
+    Answer,
+    ArgmaxQuery,
+    GenerationQuery,
+    LikelihoodQuery,
+    Query,
+)
 from alphaedit_core.inference.scoring import rate
 from alphaedit_core.inference.token_by_token import has_chat
 from alphaedit_core.model.editable_model import EditableModel, using_model
 from alphaedit_core.progress import Monitor
 
-from .metrics import (
-    Answer,
-    Ask,
-    Card,
-    Compat,
-    Derived,
-    Given,
-    Guessed,
-    Metric,
-    Rated,
-    Written,
-    metric_class,
-    metrics_for,
-)
-
 _HEADINGS = ("metric", "mean", "± error", "records", "better", "unit")
 
 
 @dataclass(frozen=True)
-class Measured:
+class MetricResult:
     """One metric's number.
 
     Attributes:
@@ -49,7 +49,7 @@ class Measured:
         reason: why there is no mean, or "".
     """
 
-    metric: type[Card]
+    metric: type[MetricInfo]
     values: Sequence[float | None]
     mean: float | None
     error: float | None = None
@@ -85,12 +85,12 @@ class Evaluation:
     """
 
     records: Sequence[Record]
-    measured: Mapping[str, Measured]
+    measured: Mapping[str, MetricResult]
     compat: Compat = "paper"
     seed: int = 0
-    answers: Mapping[Ask, Answer] = field(default_factory=dict, repr=False)
+    answers: Mapping[Query, Answer] = field(default_factory=dict, repr=False)
 
-    def __getitem__(self, name: str) -> Measured:
+    def __getitem__(self, name: str) -> MetricResult:
         return self.measured[name]
 
     def to_dict(self) -> dict[str, Any]:
@@ -128,7 +128,7 @@ class Evaluation:
 def evaluate(
     model: EditableModel,
     records: Sequence[Record],
-    metrics: Sequence[str | type[Card]] | None = None,
+    metrics: Sequence[str | type[MetricInfo]] | None = None,
     monitor: Monitor | None = None,
     seed: int = 0,
     compat: Compat = "paper",
@@ -156,41 +156,41 @@ def evaluate(
     if not records:
         raise InputError("there are no records; give at least one")
     classes = chosen(records, metrics, compat)
-    given = Given(references, None if before is None else before.answers, has_chat(model))
+    given = MetricContext(references, None if before is None else before.answers, has_chat(model))
     makers = {name: metric(given) for name, metric in classes.items() if issubclass(metric, Metric)}
     asked = {
-        name: [metric.asks(record) for record in records]
+        name: [metric.queries(record) for record in records]
         for name, metric in makers.items()
-        if metric.compares or not metric.lacking
+        if metric.needs_baseline or not metric.unavailable_reason
     }
     asks = [ask for own in asked.values() for part in own for ask in part]
     answers = _ask(model, asks, seed, monitor)
-    measured: dict[str, Measured] = {}
+    measured: dict[str, MetricResult] = {}
     for name, metric in makers.items():
         values: list[float | None] = [None] * len(records)
-        if not metric.lacking:
+        if not metric.unavailable_reason:
             values = [
                 metric.value(record, [answers[ask] for ask in own]) if own else None
                 for record, own in zip(records, asked[name], strict=True)
             ]
-        reason = metric.lacking or f"no record has {metric.needs}"
+        reason = metric.unavailable_reason or f"no record has {metric.needs}"
         measured[name] = _mean(type(metric), values, reason)
     for name, derived in classes.items():
-        if issubclass(derived, Derived):
+        if issubclass(derived, CompositeMetric):
             measured[name] = _derived(derived, measured)
     # In the order in which they were asked for.
     return Evaluation(list(records), {n: measured[n] for n in classes}, compat, seed, answers)
 
 
-def comparing(metrics: Mapping[str, type[Card]]) -> list[str]:
+def comparing(metrics: Mapping[str, type[MetricInfo]]) -> list[str]:
     """Those of some metrics that compare with the unedited model, by name."""
-    return [n for n, found in metrics.items() if issubclass(found, Metric) and found.compares]
+    return [n for n, found in metrics.items() if issubclass(found, Metric) and found.needs_baseline]
 
 
 def compared_with(
     model: EditableModel,
     records: Sequence[Record],
-    metrics: Sequence[str | type[Card]] | None = None,
+    metrics: Sequence[str | type[MetricInfo]] | None = None,
     monitor: Monitor | None = None,
     seed: int = 0,
     compat: Compat = "paper",
@@ -218,10 +218,12 @@ def compared_with(
 
     def likely(metric: Metric) -> bool:
         return any(
-            isinstance(ask, Rated | Guessed) for record in records for ask in metric.asks(record)
+            isinstance(ask, LikelihoodQuery | ArgmaxQuery)
+            for record in records
+            for ask in metric.queries(record)
         )
 
-    given = Given(chat=has_chat(model))
+    given = MetricContext(chat=has_chat(model))
     names = [
         name
         for name, card in found.items()
@@ -232,22 +234,22 @@ def compared_with(
 
 def chosen(
     records: Sequence[Record],
-    metrics: Sequence[str | type[Card]] | None = None,
+    metrics: Sequence[str | type[MetricInfo]] | None = None,
     compat: Compat = "paper",
-) -> dict[str, type[Card]]:
+) -> dict[str, type[MetricInfo]]:
     """The metrics that :func:`evaluate` measures, by name.
 
     Raises:
         InputError: if one does not exist, or a data set has no usual ones.
     """
-    found: dict[str, type[Card]] = {}
+    found: dict[str, type[MetricInfo]] = {}
     if metrics is None:
         for dataset in dict.fromkeys(record.dataset for record in records):
             found |= metrics_for(dataset, compat)
         return found
     for metric in metrics:
         own = metric_class(metric) if isinstance(metric, str) else metric
-        if issubclass(own, Derived):
+        if issubclass(own, CompositeMetric):
             found |= {name: metric_class(name) for name in own.of}
         found[own.name] = own
     if not found:
@@ -256,13 +258,13 @@ def chosen(
 
 
 def _ask(
-    model: EditableModel, asks: Sequence[Ask], seed: int, monitor: Monitor
-) -> dict[Ask, Answer]:
+    model: EditableModel, asks: Sequence[Query], seed: int, monitor: Monitor
+) -> dict[Query, Answer]:
     """Answers to questions, each of them asked once."""
     distinct = dict.fromkeys(asks)
-    rated = [ask for ask in distinct if isinstance(ask, Rated | Guessed)]
-    written = [ask for ask in distinct if isinstance(ask, Written)]
-    found: dict[Ask, Answer] = {}
+    rated = [ask for ask in distinct if isinstance(ask, LikelihoodQuery | ArgmaxQuery)]
+    written = [ask for ask in distinct if isinstance(ask, GenerationQuery)]
+    found: dict[Query, Answer] = {}
     if written:  # first, because that is where a prompt may turn out to be too long
         with monitor.stage("texts", len(written), "text"):
             texts = write(model, written, seed, None, monitor, monitor.advance)
@@ -275,30 +277,30 @@ def _ask(
                                strict=True))  # fmt: skip
         for ask in rated:
             rating = ratings[ask.prompt, ask.target]
-            found[ask] = rating.score if isinstance(ask, Rated) else rating.said
+            found[ask] = rating.score if isinstance(ask, LikelihoodQuery) else rating.said
     return found
 
 
-def _mean(metric: type[Card], values: Sequence[float | None], reason: str) -> Measured:
+def _mean(metric: type[MetricInfo], values: Sequence[float | None], reason: str) -> MetricResult:
     known = [value for value in values if value is not None]
     if not known:
-        return Measured(metric, values, None, None, reason)
+        return MetricResult(metric, values, None, None, reason)
     n, mean = len(known), sum(known) / len(known)
     squares = sum((value - mean) ** 2 for value in known)
     error = math.sqrt(squares / (n - 1) / n) if n > 1 else None
-    return Measured(metric, values, mean, error)
+    return MetricResult(metric, values, mean, error)
 
 
-def _derived(derived: type[Derived], measured: Mapping[str, Measured]) -> Measured:
+def _derived(derived: type[CompositeMetric], measured: Mapping[str, MetricResult]) -> MetricResult:
     means = [measured[name].mean for name in derived.of]
     known = [mean for mean in means if mean is not None]
     if len(known) < len(means):
         missing = [name for name in derived.of if measured[name].mean is None]
-        return Measured(derived, (), None, None, f"there is no {' and no '.join(missing)}")
-    return Measured(derived, (), derived().combine(known))
+        return MetricResult(derived, (), None, None, f"there is no {' and no '.join(missing)}")
+    return MetricResult(derived, (), derived().combine(known))
 
 
-def _row(one: Measured) -> tuple[str, ...]:
+def _row(one: MetricResult) -> tuple[str, ...]:
     metric = one.metric
     mean = "none" if one.mean is None else f"{one.mean:.2f}"
     error = "" if one.error is None else f"{one.error:.2f}"
@@ -306,7 +308,7 @@ def _row(one: Measured) -> tuple[str, ...]:
     return (metric.name, mean, error, count, metric.direction, metric.unit)
 
 
-def cards_html(metrics: Sequence[type[Card]]) -> str:
+def cards_html(metrics: Sequence[type[MetricInfo]]) -> str:
     """A list of what each metric is; all text is escaped."""
     return "<dl>" + "".join(_card(metric.card()) for metric in metrics) + "</dl>"
 

@@ -70,7 +70,7 @@ class Probe:
 
 
 @dataclass(frozen=True)
-class Reading:
+class ProbeResponse:
     """What a model says after one prompt in one state.
 
     Attributes:
@@ -98,8 +98,8 @@ class ProbeRow:
     """
 
     probe: Probe
-    before: Reading
-    after: Reading
+    before: ProbeResponse
+    after: ProbeResponse
 
     @property
     def passed(self) -> bool:
@@ -176,7 +176,7 @@ class Probes:
     def __init__(self, session: EditSession) -> None:
         self.session = session
         #: By weights, prompt and targets.
-        self._known: dict[tuple[str, str, str, str | None], Reading] = {}
+        self._known: dict[tuple[str, str, str, str | None], ProbeResponse] = {}
 
     def measure(
         self,
@@ -228,7 +228,7 @@ class Probes:
 @torch.no_grad()
 def read(
     model: EditableModel, fact: Fact, prompts: Sequence[str], monitor: Monitor | None = None
-) -> list[Reading]:
+) -> list[ProbeResponse]:
     """What a model, as it stands, says after prompts, and how likely it finds a fact's targets.
 
     Args:
@@ -246,7 +246,7 @@ def read(
     scores = score(model, pairs, monitor=monitor)
     new, true = scores[: len(prompts)], scores[len(prompts) :]
     return [
-        Reading(token, text, probability, new[i], true[i] if true else None)
+        ProbeResponse(token, text, probability, new[i], true[i] if true else None)
         for i, (token, text, probability) in enumerate(_top(model, prompts, monitor))
     ]
 

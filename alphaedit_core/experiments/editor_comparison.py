@@ -14,7 +14,7 @@ from typing import Any
 from alphaedit_core.data.facts import Fact, check_facts
 from alphaedit_core.display.tables import html_table, text_table
 from alphaedit_core.editing.defaults import checked_editor, default_hyperparameters
-from alphaedit_core.editing.editors import editor_class
+from alphaedit_core.editing.editors.registry import editor_class
 from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.editing.target_search import Targets
 from alphaedit_core.errors import InputError
@@ -31,7 +31,7 @@ _HEADINGS = (
 
 
 @dataclass(frozen=True)
-class Rival:
+class EditorRun:
     """What one editor made of the facts.
 
     Attributes:
@@ -49,7 +49,7 @@ class Rival:
 
 
 @dataclass(frozen=True)
-class Contest:
+class EditorComparison:
     """Several editors on the same facts.
 
     Attributes:
@@ -60,7 +60,7 @@ class Contest:
 
     facts: Sequence[Fact]
     before: Measures
-    rivals: Sequence[Rival]
+    rivals: Sequence[EditorRun]
 
     def rows(self) -> list[tuple[str, ...]]:
         """The table: the unedited model, then each editor."""
@@ -133,7 +133,7 @@ def compare_editors(
     text: str | None = None,
     monitor: Monitor | None = None,
     targets: dict[str, Targets] | None = None,
-) -> Contest:
+) -> EditorComparison:
     """Write facts into the unedited model by each of several editors, and measure each.
 
     Args:
@@ -161,7 +161,7 @@ def compare_editors(
     for hp in wanted:
         checked_editor(session.model, hp)
     contexts, shared = session.contexts, {} if targets is None else targets
-    rivals: list[Rival] = []
+    rivals: list[EditorRun] = []
     with monitor.stage("editors", len(wanted), "editor"), session.lent() as model:
         before = measure(model, facts, text, monitor)
         for hp in wanted:
@@ -172,11 +172,11 @@ def compare_editors(
                 start = time.perf_counter()
                 result = own.edit(facts, batch_size, monitor)
                 seconds = time.perf_counter() - start
-                rivals.append(Rival(hp, result, measure(model, facts, text, monitor), seconds))
+                rivals.append(EditorRun(hp, result, measure(model, facts, text, monitor), seconds))
             finally:
                 own.close()
             monitor.advance()
-    return Contest(facts, before, rivals)
+    return EditorComparison(facts, before, rivals)
 
 
 def _cells(measures: Measures) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from alphaedit_core.display.svg import BLUE, GREEN, GREY, VERMILLION, _image, _s
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from .results import Findings, Point
+    from .results import ExperimentResult, Measurement
 
 #: A colour and a stroke for each method; more than these cannot be told apart.
 _STROKES = tuple(
@@ -27,7 +27,7 @@ SHIFTS = {
 }
 
 
-def curves_html(findings: Findings, measures: Collection[str] | None = None) -> str:
+def curves_html(findings: ExperimentResult, measures: Collection[str] | None = None) -> str:
     """Measures over the edits, a line for each method, with a text that says the last.
 
     Args:
@@ -48,7 +48,7 @@ def curves_html(findings: Findings, measures: Collection[str] | None = None) -> 
     )
 
 
-def retention_html(findings: Findings, measures: Sequence[str]) -> str:
+def retention_html(findings: ExperimentResult, measures: Sequence[str]) -> str:
     """What is left of every batch after the last edit, a line for each method.
 
     Args:
@@ -57,7 +57,7 @@ def retention_html(findings: Findings, measures: Sequence[str]) -> str:
     """
     series: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for measure in measures:
-        for name, point in findings.last().items():
+        for name, point in findings.final().items():
             left = point.retention.get(measure, ())
             values = [(float(n), value) for n, value in enumerate(left, 1) if value is not None]
             if values and point.weights:
@@ -75,10 +75,10 @@ def retention_html(findings: Findings, measures: Sequence[str]) -> str:
     )
 
 
-def _series(findings: Findings) -> dict[str, dict[str, list[tuple[float, float]]]]:
+def _series(findings: ExperimentResult) -> dict[str, dict[str, list[tuple[float, float]]]]:
     """By measure and method the number of edits and the value of every point that has one."""
-    unedited = findings.last().get("unedited")
-    measures: dict[str, Callable[[Point], float | None]] = {}
+    unedited = findings.final().get("unedited")
+    measures: dict[str, Callable[[Measurement], float | None]] = {}
     for name in findings.metrics:
         measures[name] = lambda point, name=name: point.values.get(name)  # type: ignore[misc]
     measures["perplexity"] = lambda point: point.perplexity
@@ -93,7 +93,7 @@ def _series(findings: Findings) -> dict[str, dict[str, list[tuple[float, float]]
     for measure, read in measures.items():
         lines: dict[str, list[tuple[float, float]]] = {}
         for name in findings.plan.names():
-            points = [(p.edits, read(p)) for p in findings.of(name)]
+            points = [(p.edits, read(p)) for p in findings.for_method(name)]
             values = [(float(n), value) for n, value in points if value is not None]
             if values:
                 lines[name] = values

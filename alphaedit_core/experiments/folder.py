@@ -13,7 +13,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from alphaedit_core.data.datasets import Records
+from alphaedit_core.data.datasets.reading import Records
 from alphaedit_core.data.records import Record
 from alphaedit_core.editing.defaults import shape_of
 from alphaedit_core.editing.hyperparameters import model_name
@@ -37,8 +37,8 @@ from .files import (  # fmt: skip
     write_manifest,
     write_points,
 )
-from .plan import Plan, Probes
-from .results import Findings, Point
+from .plan import ExperimentPlan, ExtraMeasurements
+from .results import ExperimentResult, Measurement
 
 _LOCK = ".lock"
 
@@ -86,14 +86,14 @@ class _Model:
 class _Manifest:
     """``experiment.json``, to check what it holds."""
 
-    plan: Plan
+    plan: ExperimentPlan
     records: _Written
     probes: Mapping[str, str | None]
     model: _Model
     made_with: Mapping[str, Any]
 
 
-def load_experiment(folder: str | Path) -> Findings:
+def load_experiment(folder: str | Path) -> ExperimentResult:
     """What an experiment has found so far; needs no model.
 
     Raises:
@@ -106,7 +106,7 @@ def load_experiment(folder: str | Path) -> Findings:
     return findings
 
 
-def _loaded(place: Path) -> tuple[Findings, list[Damage], bool]:
+def _loaded(place: Path) -> tuple[ExperimentResult, list[Damage], bool]:
     """What was found, the lines that are damaged, and whether the last one has no end."""
     manifest, checked = read_manifest(place)
     try:
@@ -116,11 +116,11 @@ def _loaded(place: Path) -> tuple[Findings, list[Damage], bool]:
     read, points, damaged = read_points(place, manifest, checked), [], []
     for line, found in read.lines:
         try:
-            points.append(read_record(Point, found))
+            points.append(read_record(Measurement, found))
         except InputError as error:
             damaged.append(Damage(line, str(error)))
     damaged = sorted([*read.damaged, *damaged], key=lambda one: one.line)
-    return Findings(place, manifest, points, checked), damaged, read.torn
+    return ExperimentResult(place, manifest, points, checked), damaged, read.torn
 
 
 def session_folder(folder: Path, place: int, method: str) -> Path:
@@ -134,10 +134,10 @@ def session_folder(folder: Path, place: int, method: str) -> Path:
 def _manifest(
     model: EditableModel,
     records: Records,
-    plan: Plan,
+    plan: ExperimentPlan,
     written: Sequence[Record],
     left_out: Sequence[Record],
-    probes: Probes,
+    probes: ExtraMeasurements,
 ) -> dict[str, Any]:
     now = identity(model)
     return {
@@ -164,7 +164,7 @@ def _manifest(
 
 
 @contextmanager
-def _opened(place: Path, manifest: dict[str, Any], monitor: Monitor) -> Iterator[Findings]:
+def _opened(place: Path, manifest: dict[str, Any], monitor: Monitor) -> Iterator[ExperimentResult]:
     """The folder with this experiment in it, begun or continued, for one process at a time.
 
     Raises:
@@ -191,7 +191,7 @@ def _opened(place: Path, manifest: dict[str, Any], monitor: Monitor) -> Iterator
                 if path.name != _LOCK and _left(path):
                     path.unlink()
             write_manifest(place, manifest)
-            findings = Findings(place, manifest)
+            findings = ExperimentResult(place, manifest)
         else:
             findings = _continued(place, manifest, monitor)
         try:
@@ -220,7 +220,7 @@ def _left(path: Path) -> bool:
     return path.name == _LOCK or final_name(path) == MANIFEST
 
 
-def _continued(place: Path, manifest: Mapping[str, Any], monitor: Monitor) -> Findings:
+def _continued(place: Path, manifest: Mapping[str, Any], monitor: Monitor) -> ExperimentResult:
     """The experiment that the folder holds, if it is this one; what is damaged is taken out.
 
     Raises:

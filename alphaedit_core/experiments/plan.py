@@ -12,14 +12,14 @@ from alphaedit_core.data.records import Record, distinct
 from alphaedit_core.data.reference_texts import References
 from alphaedit_core.editing.hyperparameters import HyperParameters, in_words
 from alphaedit_core.errors import InputError
-from alphaedit_core.evaluation.metrics import Compat
+from alphaedit_core.evaluation.metrics.base import Compat
 from alphaedit_core.integers import as_integer
 from alphaedit_core.side_effects.ability_tasks import Task
 from alphaedit_core.storage.typed_records import read_record
 
 
 @dataclass(frozen=True)
-class Plan:
+class ExperimentPlan:
     """What an experiment runs.
 
     Attributes:
@@ -100,7 +100,7 @@ class Plan:
         }
 
     @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> Plan:
+    def from_dict(cls, fields: Mapping[str, Any]) -> ExperimentPlan:
         """The inverse of :meth:`to_dict`.
 
         Raises:
@@ -110,7 +110,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Probes:
+class ExtraMeasurements:
     """What is measured beside the records' own metrics, all of it optional.
 
     Attributes:

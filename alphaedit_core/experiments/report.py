@@ -8,7 +8,7 @@ from pathlib import Path
 from alphaedit_core.display.escaping import escape
 from alphaedit_core.display.html_page import page, scroll
 from alphaedit_core.display.tables import html_table
-from alphaedit_core.evaluation.metrics import metrics
+from alphaedit_core.evaluation.metrics.registry import metrics
 from alphaedit_core.inference.scoring import PERPLEXITY
 from alphaedit_core.side_effects.ability import DEFINITIONS
 from alphaedit_core.storage.files import portable_name, write_atomic
@@ -16,10 +16,18 @@ from alphaedit_core.storage.json_text import to_json
 
 from .figures import curves_html, retention_html
 from .paper_results import BATCH, EDITS
-from .results import _MOVED, Findings, about, held, measured_drifts, paper_table, whole_table
+from .results import (
+    _MOVED,
+    ExperimentResult,
+    about,
+    held,
+    measured_drifts,
+    paper_table,
+    whole_table,
+)
 
 
-def experiment_html(findings: Findings) -> str:
+def experiment_html(findings: ExperimentResult) -> str:
     """One self-contained page: the table, curves, what is left of each batch, and definitions."""
     manifest = findings.manifest
     model, count = manifest["model"]["name"], len(manifest["records"]["names"])
@@ -53,7 +61,7 @@ def cards(names: Iterable[str]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]
     return ("metric", "formula", "better", "unit", "source", "note"), rows
 
 
-def other_cards(findings: Findings) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+def other_cards(findings: ExperimentResult) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Headings and rows of what is measured beside the metrics."""
     rows: list[tuple[str, ...]] = []
     if any(point.perplexity is not None for point in findings.points):
@@ -68,7 +76,7 @@ def other_cards(findings: Findings) -> tuple[tuple[str, ...], list[tuple[str, ..
     return ("beside the metrics", "what it is"), rows
 
 
-def save_report(findings: Findings) -> Path:
+def save_report(findings: ExperimentResult) -> Path:
     """Write ``report.html`` into the experiment's folder, one page that needs no network."""
     place = findings.folder / "report.html"
     write_atomic(place, experiment_html(findings))

@@ -7,18 +7,18 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from alphaedit_core.data.datasets import dataset as reader
+from alphaedit_core.data.datasets.registry import dataset as reader
 from alphaedit_core.display.tables import html_table, text_table
 from alphaedit_core.side_effects.baseline import DRIFTS
 
 from .paper_results import COLUMNS, EDITS, published
-from .plan import Plan
+from .plan import ExperimentPlan
 
 UNEDITED = "unedited"
 
 
 @dataclass(frozen=True)
-class Point:
+class Measurement:
     """What one method's model made of the records after so many edits.
 
     Attributes:
@@ -50,7 +50,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Findings:
+class ExperimentResult:
     """What an experiment has found so far.
 
     Attributes:
@@ -63,13 +63,13 @@ class Findings:
 
     folder: Path
     manifest: Mapping[str, Any]
-    points: list[Point] = field(default_factory=list)
+    points: list[Measurement] = field(default_factory=list)
     checked: bool = True
 
     @property
-    def plan(self) -> Plan:
+    def plan(self) -> ExperimentPlan:
         """What is run."""
-        return Plan.from_dict(self.manifest["plan"])
+        return ExperimentPlan.from_dict(self.manifest["plan"])
 
     @property
     def metrics(self) -> list[str]:
@@ -94,20 +94,22 @@ class Findings:
     def has_ended(self, method: str) -> bool:
         """Whether a method has been measured after all records, or broke before."""
         last = len(self.manifest["records"]["names"])
-        return self.broken(method) is not None or any(p.edits == last for p in self.of(method))
+        return self.diverged_at(method) is not None or any(
+            p.edits == last for p in self.for_method(method)
+        )
 
-    def broken(self, method: str) -> Point | None:
+    def diverged_at(self, method: str) -> Measurement | None:
         """The point at which a method could not go on, if there is one."""
         return next((p for p in self.points if p.method == method and p.broke), None)
 
-    def of(self, method: str) -> list[Point]:
+    def for_method(self, method: str) -> list[Measurement]:
         """The points of one method at which something was measured, by number of edits."""
         own = (p for p in self.points if p.method == method and not p.broke)
         return sorted(own, key=lambda p: p.edits)
 
-    def last(self) -> dict[str, Point]:
+    def final(self) -> dict[str, Measurement]:
         """The last point of each method that has one, the unedited model first."""
-        found = {name: self.of(name) for name in (UNEDITED, *self.plan.names())}
+        found = {name: self.for_method(name) for name in (UNEDITED, *self.plan.names())}
         return {name: points[-1] for name, points in found.items() if points}
 
 
@@ -117,7 +119,7 @@ _MOVED = (
 )
 
 
-def about(findings: Findings) -> str:
+def about(findings: ExperimentResult) -> str:
     """What was written and by whose definitions it is measured, and what there is to know of it."""
     records, plan = findings.manifest["records"], findings.plan
     left_out = len(records["left_out"])
@@ -136,12 +138,12 @@ def about(findings: Findings) -> str:
     said += [
         f"{name} broke down after {broken.edits} edits: {broken.broke}."
         for name in plan.names()
-        if (broken := findings.broken(name)) is not None
+        if (broken := findings.diverged_at(name)) is not None
     ]
     return " ".join(said)
 
 
-def paper_table(findings: Findings) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+def paper_table(findings: ExperimentResult) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Headings and rows of the paper's table, with the paper's own rows where it has the model.
 
     Where not all of the paper's columns were measured, whatever else was measured follows them.
@@ -157,12 +159,12 @@ def paper_table(findings: Findings) -> tuple[tuple[str, ...], list[tuple[str, ..
             str(point.edits if name != "unedited" else 0),
             *_cells(point, columns),
         )
-        for name, point in findings.last().items()
+        for name, point in findings.final().items()
     ]
     rows += [
         (_named(findings, name), "0", *("n/a" for _ in columns))
         for name in findings.plan.names()
-        if findings.broken(name) and not findings.of(name)
+        if findings.diverged_at(name) and not findings.for_method(name)
     ]
     model = findings.manifest["model"].get("preset") or ""
     places = [papers.index(name) for name in wanted]
@@ -180,14 +182,14 @@ def paper_table(findings: Findings) -> tuple[tuple[str, ...], list[tuple[str, ..
     return ("method", "edits", *columns), rows
 
 
-def whole_table(findings: Findings) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+def whole_table(findings: ExperimentResult) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Headings and rows of everything that was measured, a row for every point."""
     names = findings.metrics
     tasks = sorted({task for point in findings.points for task in point.ability})
     drifts = measured_drifts(findings)
     rows = []
     for method in ("unedited", *findings.plan.names()):
-        for point in findings.of(method):
+        for point in findings.for_method(method):
             weights = list(point.weights.values())
             moved = [point.drift.get(name) for name in drifts]
             rows.append(
@@ -213,30 +215,30 @@ def whole_table(findings: Findings) -> tuple[tuple[str, ...], list[tuple[str, ..
     return ("method", "edits", *names, "perplexity", *ability, *shifts, *ends), rows
 
 
-def measured_drifts(findings: Findings) -> dict[str, str]:
+def measured_drifts(findings: ExperimentResult) -> dict[str, str]:
     """The measures of drift that some point has, and what they are."""
     known = {name for point in findings.points for name in point.drift}
     return {name: words for name, words in DRIFTS.items() if name in known}
 
 
-def _named(findings: Findings, method: str) -> str:
+def _named(findings: ExperimentResult, method: str) -> str:
     """A method, and after how many edits it broke down if it did."""
-    broken = findings.broken(method)
+    broken = findings.diverged_at(method)
     return method if broken is None else f"{method}, broke down after {broken.edits}"
 
 
-def experiment_text(findings: Findings) -> str:
+def experiment_text(findings: ExperimentResult) -> str:
     """What was written, and the paper's table, for a terminal."""
     return "\n".join([about(findings), text_table(*paper_table(findings))])
 
 
-def held(findings: Findings) -> list[str]:
+def held(findings: ExperimentResult) -> list[str]:
     """The metrics that say whether what was written is still there."""
     wanted = ("efficacy", "efficacy_accuracy", "rewrite_acc", "multi_hop")
     return [name for name in wanted if name in findings.metrics]
 
 
-def _cells(point: Point, names: Iterable[str]) -> list[str]:
+def _cells(point: Measurement, names: Iterable[str]) -> list[str]:
     cells = []
     for name in names:
         if name not in point.values:

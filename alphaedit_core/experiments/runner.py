@@ -18,37 +18,37 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from alphaedit_core.data.datasets import Records
+from alphaedit_core.data.datasets.reading import Records
 from alphaedit_core.data.facts import check_facts
 from alphaedit_core.data.records import Record
 from alphaedit_core.editing.defaults import checked_editor
 from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.errors import CorruptFileError, DivergedError
-from alphaedit_core.evaluation.evaluate import Evaluation, Measured, compared_with, evaluate
-from alphaedit_core.evaluation.metrics import metric_class, metrics_for
+from alphaedit_core.evaluation.evaluate import Evaluation, MetricResult, compared_with, evaluate
+from alphaedit_core.evaluation.metrics.registry import metric_class, metrics_for
 from alphaedit_core.inference.scoring import perplexity
 from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session.session import EditSession
 from alphaedit_core.side_effects.ability import measure_ability
-from alphaedit_core.side_effects.baseline import Yardstick
+from alphaedit_core.side_effects.baseline import DriftBaseline
 
 from .files import (  # fmt: skip
     Points,
 )
 from .folder import _manifest, _opened, _short, session_folder
-from .plan import Plan, Probes, batched, check_at_end
-from .results import UNEDITED, Findings, Point
+from .plan import ExperimentPlan, ExtraMeasurements, batched, check_at_end
+from .results import UNEDITED, ExperimentResult, Measurement
 
 
 def run_experiment(
     model: EditableModel,
     records: Records,
-    plan: Plan,
+    plan: ExperimentPlan,
     folder: str | Path,
-    probes: Probes | None = None,
+    probes: ExtraMeasurements | None = None,
     monitor: Monitor | None = None,
-) -> Findings:
+) -> ExperimentResult:
     """Run an experiment, or go on with the one that the folder holds.
 
     Args:
@@ -68,7 +68,7 @@ def run_experiment(
         SessionError: if a session has edits in the model.
         Cancelled: if cancelled; the next call goes on after the last batch that was written.
     """
-    monitor, probes, place = monitor or Monitor(), probes or Probes(), Path(folder)
+    monitor, probes, place = monitor or Monitor(), probes or ExtraMeasurements(), Path(folder)
     for hp in plan.methods:
         checked_editor(model, hp)
     for name in plan.metrics:
@@ -102,10 +102,10 @@ class _Work:
     def __init__(
         self,
         model: EditableModel,
-        findings: Findings,
+        findings: ExperimentResult,
         batches: list[list[Record]],
         metrics: Sequence[str],
-        probes: Probes,
+        probes: ExtraMeasurements,
         monitor: Monitor,
     ) -> None:
         self._model, self._findings, self._batches = model, findings, batches
@@ -113,7 +113,7 @@ class _Work:
         self._plan = findings.plan
         self._points = Points(findings.folder, findings.manifest, len(findings.points))
         self._before: Evaluation | None = None
-        self._yardstick: Yardstick | None = None
+        self._yardstick: DriftBaseline | None = None
 
     def unedited(self) -> None:
         """Measure the model as it is, on all records; once more what is compared with it."""
@@ -123,7 +123,7 @@ class _Work:
         if self._probes.drift is not None and not ended:
             subjects = [fact.subject for record in records for fact in record.facts]
             last = max(layer for hp in self._plan.methods for layer in hp.layers)
-            self._yardstick = Yardstick(
+            self._yardstick = DriftBaseline(
                 self._model, self._probes.drift, last, subjects, self._monitor
             )
         if not self._has(UNEDITED, len(records)):
@@ -137,7 +137,7 @@ class _Work:
         """Write all batches by one method, measuring where that is due."""
         place = self._plan.names().index(name) + 1
         folder = session_folder(self._findings.folder, place, name)
-        missing, broken = self._missing(name), self._findings.broken(name)
+        missing, broken = self._missing(name), self._findings.diverged_at(name)
         if self._findings.has_ended(name) and not missing:
             self._monitor.advance(len(self._batches))
             return
@@ -173,7 +173,7 @@ class _Work:
 
     def _missing(self, name: str) -> list[int]:
         """The numbers of batches after which a method is to be measured and is not yet."""
-        broken = self._findings.broken(name)
+        broken = self._findings.diverged_at(name)
         return [
             number
             for number in range(1, len(self._batches) + 1)
@@ -221,7 +221,7 @@ class _Work:
 
     def _spent(self, name: str, number: int, session: EditSession) -> float:
         """Seconds spent writing since the point before, as the session keeps them over a stop."""
-        before = [point.edits for point in self._findings.of(name)]
+        before = [point.edits for point in self._findings.for_method(name)]
         return sum(
             sum(entry.result.seconds.values())
             for place, entry in enumerate(session.history[:number], 1)
@@ -234,7 +234,7 @@ class _Work:
         batches, start = self._batches[:number], time.perf_counter()
         later = plan.at_end if number < len(self._batches) else ()
         records = [record for batch in batches for record in batch]
-        measured: Mapping[str, Measured] = {}
+        measured: Mapping[str, MetricResult] = {}
         if due := [metric for metric in self._metrics if metric not in later]:
             found = evaluate(
                 model,
@@ -259,7 +259,7 @@ class _Work:
             drift = self._yardstick.compare(monitor)
         ends = [sum(map(len, batches[: place + 1])) for place in range(number)]
         starts = [0, *ends[:-1]]
-        point = Point(
+        point = Measurement(
             name,
             len(records),
             {name: one.mean for name, one in measured.items()},
@@ -285,10 +285,10 @@ class _Work:
         moved = {str(layer): share for layer, share in weights.items()}
         nothing = {"writing": 0.0, "measuring": 0.0}
         self._keep(
-            Point(name, self._edits(number), {}, {}, {}, None, {}, moved, nothing, broke=why)
+            Measurement(name, self._edits(number), {}, {}, {}, None, {}, moved, nothing, broke=why)
         )
 
-    def _keep(self, point: Point) -> None:
+    def _keep(self, point: Measurement) -> None:
         self._points.append(asdict(point))
         self._findings.points.append(point)
 

@@ -16,7 +16,7 @@ from alphaedit_core._version import __version__
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.display.escaping import python_text
 from alphaedit_core.editing.hyperparameters import HyperParameters
-from alphaedit_core.session.edits import Entry
+from alphaedit_core.session.edits import Edit
 from alphaedit_core.session.session import EditSession
 
 SCHEMA = "alphaedit record 1"
@@ -82,7 +82,7 @@ def to_record(session: EditSession, facts: Sequence[Fact] | None = None) -> dict
     }
 
 
-def _edit_record(entry: Entry, applied: bool) -> dict[str, Any]:
+def _edit_record(entry: Edit, applied: bool) -> dict[str, Any]:
     outcomes = [
         {
             "fact": outcome.fact.to_dict(),
@@ -185,7 +185,7 @@ def _contexts(session: EditSession, manifest: dict[str, Any]) -> list[str] | Non
     return contexts if same else None
 
 
-def _edit(number: int, entry: Entry, present: HyperParameters) -> str:
+def _edit(number: int, entry: Edit, present: HyperParameters) -> str:
     title = f": {_comment(entry.title)}" if entry.title else ""
     # All batches of an edit but the last have the same size.
     size = len(entry.batches[0].facts)

@@ -14,8 +14,8 @@ from alphaedit_core.editing.editors.summary import settings_words
 from alphaedit_core.editing.search_figure import trace_html
 from alphaedit_core.evaluation.probes import KINDS, ProbeRow, aggregate
 from alphaedit_core.nullspace.spectrum import Spectrum
-from alphaedit_core.session.edits import Entry
-from alphaedit_core.session.results import HEADINGS, Outcome, superseded_html
+from alphaedit_core.session.edits import Edit
+from alphaedit_core.session.results import HEADINGS, FactResult, superseded_html
 from alphaedit_core.session.session import EditSession
 from alphaedit_core.storage.files import portable_name
 
@@ -195,7 +195,7 @@ def _settings(session: EditSession, name: str) -> str:
     )
 
 
-def _differing(entry: Entry, present: Mapping[str, Any]) -> dict[str, Any]:
+def _differing(entry: Edit, present: Mapping[str, Any]) -> dict[str, Any]:
     fields = entry.hyperparameters.to_dict()
     fields["text"] = portable_name(fields["text"])
     return {key: value for key, value in fields.items() if value != present[key]}
@@ -204,7 +204,7 @@ def _differing(entry: Entry, present: Mapping[str, Any]) -> dict[str, Any]:
 # -- what is said ----------------------------------------------------------------------------------
 
 
-def _applied(session: EditSession) -> list[Entry]:
+def _applied(session: EditSession) -> list[Edit]:
     return list(session.history[: session.applied])
 
 
@@ -214,7 +214,7 @@ def _digest(session: EditSession) -> str:
     return entries[-1].digest if entries else "none: the original weights"
 
 
-def _latest(session: EditSession) -> list[Outcome]:
+def _latest(session: EditSession) -> list[FactResult]:
     """One outcome for each fact in the model, which no later one has superseded."""
     entries = _applied(session)
     outcomes = [outcome for entry in entries for outcome in entry.result.outcomes]
@@ -222,9 +222,9 @@ def _latest(session: EditSession) -> list[Outcome]:
     return [outcomes[position] for position in standing.positions]
 
 
-def _moved(outcome: Outcome) -> str:
+def _moved(outcome: FactResult) -> str:
     return f"{outcome.before.new.probability:.3f} → {outcome.after.new.probability:.3f}"
 
 
-def _word(outcome: Outcome) -> str:
+def _word(outcome: FactResult) -> str:
     return "written" if outcome.written else "not written"

@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from alphaedit_core.errors import InputError
-from alphaedit_core.inference.queries import Written
+from alphaedit_core.inference.queries import GenerationQuery
 from alphaedit_core.model.batch_planning import free_memory
 from alphaedit_core.model.editable_model import EditableModel, using_model
 from alphaedit_core.model.forward import ending_before, run_model
@@ -40,7 +40,7 @@ _DROP = 0.125
 @torch.no_grad()
 def write(
     model: EditableModel,
-    asks: Sequence[Written],
+    asks: Sequence[GenerationQuery],
     seed: int = 0,
     at_once: int | None = None,
     monitor: Monitor | None = None,
@@ -105,7 +105,9 @@ class _Text:
     new: list[int] = field(default_factory=list)
 
     @classmethod
-    def begin(cls, model: EditableModel, ask: Written, seed: int, ends: frozenset[int]) -> _Text:
+    def begin(
+        cls, model: EditableModel, ask: GenerationQuery, seed: int, ends: frozenset[int]
+    ) -> _Text:
         ids = chat_ids(model, ask.prompt) if ask.chat else encode(model.tokenizer, ask.prompt)[0]
         if not ids:
             raise InputError(f'the prompt "{ask.prompt}" has no token; type some text')

@@ -8,7 +8,7 @@ from alphaedit_core.inference.scoring import Score
 
 
 @dataclass(frozen=True, slots=True)
-class Rated:
+class LikelihoodQuery:
     """How likely is a target after a prompt? Answered by a :class:`~.likelihood.Score`.
 
     Attributes:
@@ -21,10 +21,10 @@ class Rated:
 
 
 @dataclass(frozen=True, slots=True)
-class Guessed:
+class ArgmaxQuery:
     """What is the likeliest token in place of each of a target's? Answered by token ids.
 
-    The target's own tokens are given one by one, as in :class:`Rated`.
+    The target's own tokens are given one by one, as in :class:`LikelihoodQuery`.
 
     Attributes:
         prompt: the prompt.
@@ -36,7 +36,7 @@ class Guessed:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class GenerationQuery:
     """How does the model go on after a prompt? Answered by the new text, without the prompt.
 
     Attributes:
@@ -57,7 +57,7 @@ class Written:
     draw: int = 0
 
 
-Ask = Rated | Guessed | Written
+Query = LikelihoodQuery | ArgmaxQuery | GenerationQuery
 
 
 Answer = Score | tuple[int, ...] | str

@@ -1,7 +1,7 @@
 """Why a fact was not written, in words: what can go wrong, looked for in the order it would happen.
 
 A fact counts as written when every token of its target is the model's first choice after the
-prompt (``Outcome.written``).
+prompt (``FactResult.written``).
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from alphaedit_core.inference.matching import begins
 from alphaedit_core.inference.scoring import score
 from alphaedit_core.progress import Monitor
 
-from .results import EditResult, Outcome
+from .results import EditResult, FactResult
 
 if TYPE_CHECKING:
-    from .edits import Batch
+    from .edits import StoredBatch
     from .session import EditSession
 
 #: What helps where facts of one subject share their key.
@@ -65,7 +65,7 @@ def diagnose(result: EditResult, index: int) -> str:
     )
 
 
-def _worded_otherwise(outcome: Outcome) -> str:
+def _worded_otherwise(outcome: FactResult) -> str:
     texts = (outcome.after.completion, bare(outcome.fact.target))
     said, target = (" ".join(text.split()) for text in texts)
     if not (said.casefold().startswith(target.casefold()) and begins(said, [target])):
@@ -77,17 +77,17 @@ def _worded_otherwise(outcome: Outcome) -> str:
     )
 
 
-def _trained(outcome: Outcome) -> bool:
+def _trained(outcome: FactResult) -> bool:
     """Whether a weight was trained for the fact, so that nothing was searched for."""
     return outcome.residual_left is None and not _nothing_wanted(outcome)
 
 
-def _nothing_wanted(outcome: Outcome) -> bool:
+def _nothing_wanted(outcome: FactResult) -> bool:
     """Whether the search ended at its first evaluation, so that no change was asked for."""
     return outcome.residual_left is None and outcome.trace.delta == [0.0]
 
 
-def _held_before(outcome: Outcome) -> str:
+def _held_before(outcome: FactResult) -> str:
     if not _nothing_wanted(outcome):
         return ""
     return (
@@ -118,7 +118,7 @@ def _up_to_the_subject(fact: Fact) -> str:
     return fact.text[: fact.subject_span[1]]
 
 
-def _not_converged(outcome: Outcome) -> str:
+def _not_converged(outcome: FactResult) -> str:
     trace = outcome.trace
     if trace.converged or trace.probability[-1] >= _FOUND:
         return ""
@@ -139,7 +139,7 @@ def _not_converged(outcome: Outcome) -> str:
     )
 
 
-def _fell_short(outcome: Outcome) -> str:
+def _fell_short(outcome: FactResult) -> str:
     if outcome.residual_left is None or outcome.residual_left <= _SHORT:
         return ""
     return (
@@ -150,7 +150,7 @@ def _fell_short(outcome: Outcome) -> str:
 
 
 @dataclass(frozen=True)
-class Lost:
+class ForgottenFact:
     """A fact that was written and is no longer said.
 
     Attributes:
@@ -171,7 +171,7 @@ class Lost:
         return f"{said}: overwritten by edit {number}, likeliest by “{fact.statement}”"
 
 
-def lost_facts(session: EditSession, monitor: Monitor | None = None) -> list[Lost]:
+def lost_facts(session: EditSession, monitor: Monitor | None = None) -> list[ForgottenFact]:
     """Which facts of the applied edits were said after their edit and are not any more.
 
     A fact that a later edit took the place of is not lost.
@@ -196,7 +196,7 @@ def lost_facts(session: EditSession, monitor: Monitor | None = None) -> list[Los
         lost = []
         for (number, fact), own in zip(held, scores, strict=True):
             if not own.exact:
-                lost.append(Lost(number, fact, overwritten_by(session, number, fact)))
+                lost.append(ForgottenFact(number, fact, overwritten_by(session, number, fact)))
                 monitor.advance()
     return lost
 
@@ -237,7 +237,7 @@ def overwritten_by(session: EditSession, number: int, fact: Fact) -> tuple[int, 
     return None
 
 
-def _nearness(own: Batch, fact: Fact, other: Batch) -> torch.Tensor:
+def _nearness(own: StoredBatch, fact: Fact, other: StoredBatch) -> torch.Tensor:
     """Cosine of each key of another batch with a fact's, mean over the layers, (n,)."""
     column = [f.id for f in own.facts].index(fact.id)
     total = torch.zeros(len(other.facts))

@@ -12,11 +12,11 @@ import torch
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.editing.batch import BatchWrite, LayerSpace, write_batch
 from alphaedit_core.editing.edited_weights import EditedWeights
-from alphaedit_core.editing.editors import Editor
+from alphaedit_core.editing.editors.base import Editor
 from alphaedit_core.editing.hyperparameters import HyperParameters
-from alphaedit_core.editing.previous_keys import KeyMemory
+from alphaedit_core.editing.previous_keys import PreviousKeysByLayer
 from alphaedit_core.editing.target_search import Targets
-from alphaedit_core.editing.weight_updates import Change, Pruned, laid_out
+from alphaedit_core.editing.weight_updates import Pruned, WeightUpdate, contiguous_copy
 from alphaedit_core.errors import SessionError
 from alphaedit_core.model.batch_planning import BatchPlan
 from alphaedit_core.model.editable_model import EditableModel
@@ -27,7 +27,7 @@ from alphaedit_core.nullspace.spectrum import Spectrum
 from alphaedit_core.nullspace.thresholds import Threshold
 from alphaedit_core.progress import Monitor
 
-from .edits import Batch
+from .edits import StoredBatch
 
 log = logging.getLogger(__name__)
 
@@ -60,9 +60,9 @@ class EditRunner:
         self._model, self._weights, self._editor = model, weights, editor
         self._hyperparameters, self._targets = hyperparameters, targets
         self._spaces: dict[int, LayerSpace] | None = None
-        self.memory: KeyMemory | None = None
+        self.memory: PreviousKeysByLayer | None = None
 
-    def prepare(self, spectra: Mapping[int, Spectrum], applied: Sequence[Batch]) -> None:
+    def prepare(self, spectra: Mapping[int, Spectrum], applied: Sequence[StoredBatch]) -> None:
         """Make what :meth:`write` needs, as far as it is not there yet.
 
         Args:
@@ -78,7 +78,7 @@ class EditRunner:
             self._spaces = self._made_spaces(spectra)
         if self.memory is None:
             metrics = {layer: space.metric for layer, space in self._spaces.items()}
-            memory = KeyMemory(metrics, hp.previous_keys, hp.previous_keys_decay)
+            memory = PreviousKeysByLayer(metrics, hp.previous_keys, hp.previous_keys_decay)
             for batch in applied:
                 memory.let_go(batch.superseded)
                 memory.add(batch.facts, batch.keys)
@@ -157,9 +157,9 @@ class EditRunner:
         )  # fmt: skip
 
 
-def _changes(batches: Sequence[Batch], pruned: bool = True) -> dict[int, list[Change]]:
+def _changes(batches: Sequence[StoredBatch], pruned: bool = True) -> dict[int, list[WeightUpdate]]:
     """The changes of each layer in order; with ``pruned`` false those of PRUNE as updates."""
-    found: dict[int, list[Change]] = {}
+    found: dict[int, list[WeightUpdate]] = {}
     for batch in batches:
         for layer, change in batch.changes.items():
             as_is = isinstance(change, Pruned) and not pruned
@@ -167,7 +167,7 @@ def _changes(batches: Sequence[Batch], pruned: bool = True) -> dict[int, list[Ch
     return found
 
 
-def _any_pruned(batches: Sequence[Batch]) -> bool:
+def _any_pruned(batches: Sequence[StoredBatch]) -> bool:
     return any(isinstance(change, Pruned) for b in batches for change in b.changes.values())
 
 
@@ -180,11 +180,11 @@ def _space(
     return LayerSpace(bases.projector(hp.threshold), metric, free)
 
 
-def _kept(requests: Sequence[TokenizedFact], written: BatchWrite) -> Batch:
+def _kept(requests: Sequence[TokenizedFact], written: BatchWrite) -> StoredBatch:
     """What a session keeps of a batch; on the CPU, where there is room for it."""
-    return Batch(
+    return StoredBatch(
         [request.fact for request in requests],
-        {layer: laid_out(change, "cpu") for layer, change in written.changes.items()},
+        {layer: contiguous_copy(change, "cpu") for layer, change in written.changes.items()},
         {layer: keys.cpu() for layer, keys in written.keys.items()},
         written.plan.tokens,
         written.superseded,

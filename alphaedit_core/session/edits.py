@@ -8,13 +8,13 @@ from torch import Tensor
 
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.editing.hyperparameters import HyperParameters
-from alphaedit_core.editing.weight_updates import Change
+from alphaedit_core.editing.weight_updates import WeightUpdate
 
 from .results import EditResult
 
 
 @dataclass(frozen=True, eq=False)
-class Batch:
+class StoredBatch:
     """What one batch of an edit left behind.
 
     Attributes:
@@ -27,14 +27,14 @@ class Batch:
     """
 
     facts: list[Fact]
-    changes: dict[int, Change]
+    changes: dict[int, WeightUpdate]
     keys: dict[int, Tensor]
     plan: int
     superseded: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
-class Entry:
+class Edit:
     """One edit of a session.
 
     Attributes:
@@ -49,7 +49,7 @@ class Entry:
     """
 
     created: str
-    batches: list[Batch]
+    batches: list[StoredBatch]
     result: EditResult
     digest: str
     hyperparameters: HyperParameters

@@ -33,7 +33,7 @@ from alphaedit_core.storage.json_text import to_json
 from alphaedit_core.storage.temporary import final_name
 from alphaedit_core.storage.tensor_files import load_tensors, save_tensors, tensor_digest
 
-from .edits import Batch, Entry
+from .edits import Edit, StoredBatch
 from .migrations import UNKNOWN, with_superseded
 from .schema import checked_manifest, inside, stored_entry, stored_tensors
 
@@ -42,7 +42,7 @@ _MANIFEST = "session.json"
 _OURS = re.compile(r"session\.json|entry-[0-9a-f]{16}\.(json|safetensors)|\.lock")
 
 
-class Stored:
+class WriteCache:
     """What a writer has seen in which folder: which session, and which edits of it whole.
 
     The session tells whether somebody else has written there since. The edits are told so that no
@@ -54,7 +54,7 @@ class Stored:
     """
 
     def __init__(self) -> None:
-        self._known: WeakKeyDictionary[Entry, tuple[Path, dict[str, str], object]] = (
+        self._known: WeakKeyDictionary[Edit, tuple[Path, dict[str, str], object]] = (
             WeakKeyDictionary()
         )
         self._manifests: dict[Path, str] = {}
@@ -86,11 +86,11 @@ class Stored:
                 "save to a new folder"
             )
 
-    def note(self, folder: Path, entry: Entry, named: dict[str, str]) -> None:
+    def note(self, folder: Path, entry: Edit, named: dict[str, str]) -> None:
         """The edit lies whole in the folder, now, in the files of these names."""
         self._known[entry] = folder.resolve(), named, _stamps(folder, named)
 
-    def names(self, folder: Path, entry: Entry) -> dict[str, str] | None:
+    def names(self, folder: Path, entry: Edit) -> dict[str, str] | None:
         """The names of its files, if they are as they were when they were noted."""
         where, named, stamps = self._known.get(entry, (None, {}, None))
         if where != folder.resolve() or stamps is None or stamps != _stamps(folder, named):
@@ -149,9 +149,9 @@ def is_session(folder: Path) -> bool:
 def save_session(
     folder: Path,
     manifest: dict[str, Any],
-    entries: Sequence[Entry],
+    entries: Sequence[Edit],
     applied: int,
-    stored: Stored | None = None,
+    stored: WriteCache | None = None,
     overwrite: bool = False,
 ) -> None:
     """Write a session; edits that are there already are not written again.
@@ -171,7 +171,7 @@ def save_session(
     """
     check_place(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    stored = stored or Stored()
+    stored = stored or WriteCache()
     with locked(folder):
         if not overwrite:
             stored.require_current(folder)
@@ -234,7 +234,9 @@ def _checksum(content: Mapping[str, Any]) -> str:
     return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def load_session(folder: Path, stored: Stored | None = None) -> tuple[dict[str, Any], list[Entry]]:
+def load_session(
+    folder: Path, stored: WriteCache | None = None
+) -> tuple[dict[str, Any], list[Edit]]:
     """Manifest and edits of a session that somebody else may be writing meanwhile.
 
     Raises:
@@ -251,8 +253,8 @@ def load_session(folder: Path, stored: Stored | None = None) -> tuple[dict[str, 
 
 
 def load_entries(
-    folder: Path, manifest: dict[str, Any], stored: Stored | None = None
-) -> list[Entry]:
+    folder: Path, manifest: dict[str, Any], stored: WriteCache | None = None
+) -> list[Edit]:
     """All edits of a session, every file checked against its checksum.
 
     Args:
@@ -282,7 +284,7 @@ def load_entries(
     return entries
 
 
-def _write_entry(folder: Path, entry: Entry, stored: Stored) -> dict[str, str]:
+def _write_entry(folder: Path, entry: Edit, stored: WriteCache) -> dict[str, str]:
     tensors = _tensors(entry)
     record = {
         "created": entry.created,
@@ -315,7 +317,7 @@ def _write_entry(folder: Path, entry: Entry, stored: Stored) -> dict[str, str]:
     return named
 
 
-def _tensors(entry: Entry) -> dict[str, Tensor]:
+def _tensors(entry: Edit) -> dict[str, Tensor]:
     named: dict[str, Tensor] = {}
     for number, batch in enumerate(entry.batches):
         for layer, change in batch.changes.items():
@@ -332,7 +334,7 @@ def _described(tensors: Mapping[str, Tensor]) -> dict[str, str]:
     }
 
 
-def _read_entry(folder: Path, named: dict[str, str]) -> Entry:
+def _read_entry(folder: Path, named: dict[str, str]) -> Edit:
     file, beside = inside(folder, named["record"]), inside(folder, named["tensors"])
     try:
         whole = sha256_of_file(file) == named["sha256"]
@@ -348,7 +350,7 @@ def _read_entry(folder: Path, named: dict[str, str]) -> Entry:
     if _described(tensors) != found.tensors:
         raise CorruptFileError(f"{beside}: damaged, or of another edit; take a copy")
     batches = [
-        Batch(
+        StoredBatch(
             batch.facts,
             changes,
             keys,
@@ -359,7 +361,7 @@ def _read_entry(folder: Path, named: dict[str, str]) -> Entry:
             found.batches, stored_tensors(beside, found, tensors), strict=True
         )
     ]
-    return Entry(
+    return Edit(
         found.created,
         batches,
         found.result,

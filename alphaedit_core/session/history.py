@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from alphaedit_core.display.tables import html_table, text_table
 
-from .edits import Entry
+from .edits import Edit
 
 _HEADINGS = ("", "edit", "time (UTC)", "facts", "written", "method", "first fact")
 
 
 @dataclass(frozen=True)
-class History(Sequence[Entry]):
+class History(Sequence[Edit]):
     """All edits of a session in order.
 
     Attributes:
@@ -21,7 +21,7 @@ class History(Sequence[Entry]):
         applied: how many of them are applied.
     """
 
-    entries: Sequence[Entry]
+    entries: Sequence[Edit]
     applied: int
 
     def __len__(self) -> int:
@@ -30,7 +30,7 @@ class History(Sequence[Entry]):
     def __getitem__(self, index):  # type: ignore[no-untyped-def]
         return self.entries[index]
 
-    def __iter__(self) -> Iterator[Entry]:
+    def __iter__(self) -> Iterator[Edit]:
         return iter(self.entries)
 
     def rows(self) -> list[tuple[str, ...]]:

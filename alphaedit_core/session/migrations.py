@@ -19,7 +19,7 @@ from alphaedit_core.data.superseding import named
 from alphaedit_core.errors import CorruptFileError
 
 if TYPE_CHECKING:
-    from .edits import Batch, Entry
+    from .edits import Edit, StoredBatch
 
 UNKNOWN = (-1,)
 """Stands for what a batch superseded, where its file does not say."""
@@ -28,16 +28,16 @@ RENAMED = {"rect": "rect-by-layer"}
 """What an editor is called now, by what it was called."""
 
 
-def with_superseded(entries: Sequence[Entry]) -> list[Entry]:
+def with_superseded(entries: Sequence[Edit]) -> list[Edit]:
     """Entries as they were read, with what each batch superseded, and the editors' present names.
 
     Raises:
         CorruptFileError: if an entry names a fact that was not there to be superseded.
     """
     standing = _Standing()
-    found: list[Entry] = []
+    found: list[Edit] = []
     for number, entry in enumerate(entries, 1):
-        batches: list[Batch] = []
+        batches: list[StoredBatch] = []
         for batch in entry.batches:
             if batch.superseded == UNKNOWN:
                 batch = dataclasses.replace(batch, superseded=standing.replaced_by(batch.facts))
@@ -77,7 +77,7 @@ class _Standing:
                     found.add(position)
         return tuple(sorted(found))
 
-    def take(self, batch: Batch) -> None:
+    def take(self, batch: StoredBatch) -> None:
         for position in batch.superseded:
             del self._facts[position]
         for fact in batch.facts:

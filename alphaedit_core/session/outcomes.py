@@ -16,10 +16,10 @@ from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.tokenization import TokenizedFact
 from alphaedit_core.progress import Monitor
 
-from .results import EditResult, Outcome, Seen
+from .results import EditResult, FactResult, ModelResponse
 
 
-def observe(model: EditableModel, facts: Sequence[Fact], monitor: Monitor) -> list[Seen]:
+def observe(model: EditableModel, facts: Sequence[Fact], monitor: Monitor) -> list[ModelResponse]:
     """What a model says of facts: completions and scores of both targets."""
     completions = complete(model, [fact.text for fact in facts], monitor=monitor)
     new = score(model, [(fact.text, fact.target) for fact in facts], monitor=monitor)
@@ -29,7 +29,7 @@ def observe(model: EditableModel, facts: Sequence[Fact], monitor: Monitor) -> li
     true = {id(fact): own for fact, own in zip(known, known_scores, strict=True)}
     monitor.advance(len(facts))
     return [
-        Seen(text, own, true.get(id(fact)))
+        ModelResponse(text, own, true.get(id(fact)))
         for fact, text, own in zip(facts, completions, new, strict=True)
     ]
 
@@ -38,17 +38,17 @@ def _result(
     model: EditableModel,
     parts: Sequence[Sequence[TokenizedFact]],
     writes: Sequence[BatchWrite],
-    before: Sequence[Seen],
-    after: Sequence[Seen],
+    before: Sequence[ModelResponse],
+    after: Sequence[ModelResponse],
     seconds: dict[str, float],
 ) -> EditResult:
-    outcomes: list[Outcome] = []
+    outcomes: list[FactResult] = []
     batches: list[int] = []
     for number, (part, written) in enumerate(zip(parts, writes, strict=True)):
         for place, request in enumerate(part):
             index = len(outcomes)
             outcomes.append(
-                Outcome(
+                FactResult(
                     request.fact,
                     _token_texts(model, request),
                     before[index],
@@ -63,7 +63,7 @@ def _result(
     return EditResult(outcomes, [written.writes for written in writes], batches, plans, seconds)
 
 
-def _check_finite(facts: Sequence[Fact], after: Sequence[Seen]) -> None:
+def _check_finite(facts: Sequence[Fact], after: Sequence[ModelResponse]) -> None:
     """Refuse an edit behind which the model's output is no number: it cannot be used, nor saved."""
     for fact, seen in zip(facts, after, strict=True):
         scores = [score for score in (seen.new, seen.true) if score is not None]

@@ -17,7 +17,7 @@ from alphaedit_core.storage.typed_records import read_record
 
 
 @dataclass(frozen=True)
-class Seen:
+class ModelResponse:
     """What a model says of one fact at one moment.
 
     Attributes:
@@ -32,7 +32,7 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class FactResult:
     """One fact of an edit, before and after.
 
     Attributes:
@@ -49,8 +49,8 @@ class Outcome:
 
     fact: Fact
     tokens: tuple[str, ...]
-    before: Seen
-    after: Seen
+    before: ModelResponse
+    after: ModelResponse
     trace: Trace
     residual_left: float | None
     note: str = ""
@@ -74,7 +74,7 @@ class EditResult:
         superseded: earlier facts that it took the place of; they are no longer protected.
     """
 
-    outcomes: list[Outcome]
+    outcomes: list[FactResult]
     writes: list[list[LayerWrite]]
     batches: list[int]
     plans: list[int]
@@ -187,7 +187,7 @@ def _write_row(number: int, write: LayerWrite) -> tuple[str, ...]:
     )
 
 
-def _row(outcome: Outcome) -> tuple[str, ...]:
+def _row(outcome: FactResult) -> tuple[str, ...]:
     before, after = outcome.before, outcome.after
     true = "–"
     if before.true is not None and after.true is not None:

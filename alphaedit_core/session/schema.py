@@ -22,7 +22,7 @@ from alphaedit_core.data.facts import Fact
 from alphaedit_core.data.text_fields import checked_text
 from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.editing.update_sketches import PAIRS
-from alphaedit_core.editing.weight_updates import Change, Sparse, change_from, tensor_names
+from alphaedit_core.editing.weight_updates import Sparse, WeightUpdate, change_from, tensor_names
 from alphaedit_core.errors import CorruptFileError, InputError
 from alphaedit_core.messages import shown
 from alphaedit_core.storage.typed_records import read_record
@@ -67,7 +67,7 @@ class StoredBatch:
         facts: the facts.
         plan: tokens that went through the blocks together.
         changes: kind of the change of each layer.
-        superseded: see :class:`~.ledger.Batch`; None where an earlier version kept nothing.
+        superseded: see :class:`~.ledger.StoredBatch`; None where an earlier version kept nothing.
     """
 
     facts: list[Fact]
@@ -78,7 +78,7 @@ class StoredBatch:
 
 @dataclass(frozen=True)
 class StoredEntry:
-    """The record of an edit; see :class:`~.ledger.Entry`."""
+    """The record of an edit; see :class:`~.ledger.Edit`."""
 
     created: str
     digest: str
@@ -204,7 +204,7 @@ def _check_result(found: StoredEntry) -> None:
 
 def stored_tensors(
     file: Path, found: StoredEntry, tensors: Mapping[str, Tensor]
-) -> list[tuple[dict[int, Change], dict[int, Tensor]]]:
+) -> list[tuple[dict[int, WeightUpdate], dict[int, Tensor]]]:
     """The changes and keys of each batch by layer, checked.
 
     Args:
@@ -219,7 +219,7 @@ def stored_tensors(
     left = set(tensors)
     try:
         for number, batch in enumerate(found.batches):
-            changes: dict[int, Change] = {}
+            changes: dict[int, WeightUpdate] = {}
             keys: dict[int, Tensor] = {}
             noted = {write.layer: write for write in found.result.writes[number]}
             for name, kind in batch.changes.items():
@@ -280,7 +280,7 @@ def _width(own: Mapping[str, Tensor]) -> int:
     return own["matrix"].shape[1] if "matrix" in own else len(own["right"])
 
 
-def _check_length(prefix: str, change: Change, noted: float) -> None:
+def _check_length(prefix: str, change: WeightUpdate, noted: float) -> None:
     """Refuse a change of another length than was noted when it was made."""
     length = change.norm
     # What RECT leaves out may have been counted.
@@ -303,7 +303,7 @@ def _check_keys(prefix: str, keys: Tensor, noted: Sequence[float]) -> None:
 
 
 def check_fits(
-    folder: Path, changes: Mapping[int, Change], sizes: Mapping[int, tuple[int, int]]
+    folder: Path, changes: Mapping[int, WeightUpdate], sizes: Mapping[int, tuple[int, int]]
 ) -> None:
     """Refuse changes of matrices of another shape than the model's.
 

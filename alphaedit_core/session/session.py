@@ -35,7 +35,7 @@ from alphaedit_core.progress import Monitor
 
 from . import files as ledger
 from .edit_runner import EditRunner, _any_pruned, _changes, _kept
-from .edits import Entry
+from .edits import Edit
 from .environment import surroundings
 from .model_check import _check_fingerprint, _compare, _named_model, check_distance
 from .outcomes import _check_finite, _result, observe
@@ -89,7 +89,7 @@ class EditSession(SessionStates):
         self._hyperparameters = hyperparameters
         self._editor = checked_editor(model, hyperparameters)
         super().__init__(model, hyperparameters.layers)
-        self._stored = ledger.Stored()
+        self._stored = ledger.WriteCache()
         self._contexts = None if contexts is None else tuple(contexts)
         self._targets = targets
         self._spectra: dict[int, Spectrum] | None = None
@@ -293,7 +293,7 @@ class EditSession(SessionStates):
             SessionError: if another session has edits in the model.
         """
         place = Path(folder)
-        stored = ledger.Stored()
+        stored = ledger.WriteCache()
         manifest, entries = ledger.load_session(place, stored)
         applied = manifest["applied"]
         if model is None:
@@ -372,7 +372,7 @@ class EditSession(SessionStates):
             # Between the stages: the facts as tokens, the projectors, PRUNE's sum.
             rest = time.perf_counter() - start - sum(seconds.values())
             seconds |= {"rest": rest} if rest > 0 else {}
-            entry = Entry(
+            entry = Edit(
                 datetime.now(UTC).isoformat(timespec="seconds"),
                 new,
                 dataclasses.replace(

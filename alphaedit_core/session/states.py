@@ -21,7 +21,7 @@ from alphaedit_core.model.fingerprints import changed_by_hand
 from alphaedit_core.model.identity import identity
 
 from .edit_runner import _changes
-from .edits import Batch, Entry
+from .edits import Edit, StoredBatch
 from .history import History
 from .watchers import Watcher, Watchers
 
@@ -39,7 +39,7 @@ class SessionStates:
 
     def __init__(self, model: EditableModel, layers: Sequence[int]) -> None:
         self._applied: int = 0
-        self._entries: list[Entry] = []
+        self._entries: list[Edit] = []
         self._lent = False
         self._watchers = Watchers()
         self.model = model
@@ -254,7 +254,7 @@ class SessionStates:
             raise SessionError(f"there is no state {number}; give 0 to {len(self._entries)}")
         return found
 
-    def _batches(self, number: int) -> list[Batch]:
+    def _batches(self, number: int) -> list[StoredBatch]:
         """All batches of the first so many edits."""
         return [batch for entry in self._entries[:number] for batch in entry.batches]
 

@@ -14,7 +14,7 @@ from alphaedit_core.corpora.sources import TextSource
 from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.progress import Monitor
 
-from .drift import Reading
+from .drift import TextBaseline
 from .hidden_states import DEFINITIONS, compare_states, end_states, sentences_without
 
 _STATES = "hidden states h of unrelated prompts after the last edited block"
@@ -27,10 +27,10 @@ DRIFTS: Mapping[str, str] = {
     "prompt_shift": f"{_STATES}: {DEFINITIONS['shift of a prompt']}",
     "cosine": f"{_STATES}: {DEFINITIONS['cosine']}",
 }
-"""What :meth:`Yardstick.compare` measures, by name."""
+"""What :meth:`DriftBaseline.compare` measures, by name."""
 
 
-class Yardstick:
+class DriftBaseline:
     """Keeps how a model, unedited now, reads a text; compares edited states of it with that.
 
     Args:
@@ -54,7 +54,7 @@ class Yardstick:
         monitor: Monitor,
     ) -> None:
         self._model, self._layer = model, layer
-        self._reading = Reading(model, probe, monitor)
+        self._reading = TextBaseline(model, probe, monitor)
         self._prompts = sentences_without(subjects, model, probe, monitor=monitor)
         with model.exclusive(), monitor.stage("how the unedited model reads", self._total, "text"):
             self._reading.keep(monitor)

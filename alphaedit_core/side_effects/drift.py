@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from alphaedit_core.corpora.sources import TextSource, open_text
 from alphaedit_core.covariance.collect import pack, window_length
 from alphaedit_core.editing.edited_weights import relative
-from alphaedit_core.editing.weight_updates import Change, projected, total_change
+from alphaedit_core.editing.weight_updates import WeightUpdate, projected, total_change
 from alphaedit_core.errors import FetchError, InputError, SessionError
 from alphaedit_core.inference.completions import check_room
 from alphaedit_core.model.editable_model import EditableModel
@@ -30,7 +30,7 @@ from alphaedit_core.model.forward import by_length, pad_rows, record
 from alphaedit_core.model.tokenization import encode
 from alphaedit_core.nullspace.spectrum import Spectrum
 from alphaedit_core.progress import Monitor
-from alphaedit_core.session.edits import Entry
+from alphaedit_core.session.edits import Edit
 from alphaedit_core.session.session import EditSession
 
 #: The text that drift is measured on unless another is given: set aside from all statistics.
@@ -131,7 +131,7 @@ def _band(value: float, watch: float, bad: float) -> str:
     return OK if value < watch else WATCH if value < bad else BAD
 
 
-class Reading:
+class TextBaseline:
     """How a model reads a text now, to be compared with how it read it when that was kept.
 
     Args:
@@ -185,7 +185,7 @@ class Reading:
         )  # fmt: skip
 
 
-class Drifts:
+class DriftTracker:
     """The drift of every state of one session; a state is measured once.
 
     Args:
@@ -202,7 +202,7 @@ class Drifts:
     ) -> None:
         self._session = session
         self.probe = default_probe(session.hyperparameters.text) if probe is None else probe
-        self._reading: Reading | None = None
+        self._reading: TextBaseline | None = None
         self._found: dict[object, Drift] = {}
 
     def known(self, number: int) -> Drift | None:
@@ -227,7 +227,7 @@ class Drifts:
             self._found[_key(entry)] = found
         return found
 
-    def _entry(self, number: int) -> Entry | None:
+    def _entry(self, number: int) -> Edit | None:
         """The edit that leads to a state; None for state 0."""
         history = self._session.history
         if not 0 <= number <= len(history):
@@ -240,7 +240,7 @@ class Drifts:
         entries = session.history.entries[:number]
         prompts = neighbours_of(entries)
         if self._reading is None:
-            self._reading = Reading(model, self.probe, monitor)
+            self._reading = TextBaseline(model, self.probe, monitor)
         reading = self._reading
         total = len(reading.windows) * (1 if reading.is_kept else 2)
         with monitor.stage("drift", total, "window"):
@@ -263,7 +263,7 @@ class Drifts:
             self._outside(entries, monitor),
         )
 
-    def _outside(self, entries: Sequence[Entry], monitor: Monitor) -> float | None:
+    def _outside(self, entries: Sequence[Edit], monitor: Monitor) -> float | None:
         hp = self._session.hyperparameters
         own = {(entry.hyperparameters.text, entry.hyperparameters.tokens) for entry in entries}
         if own != {(hp.text, hp.tokens)}:
@@ -282,7 +282,7 @@ def measure(
 ) -> Drift:
     """The drift of one state of a session; the weights are as before afterwards.
 
-    Several states are measured faster with one :class:`Drifts`.
+    Several states are measured faster with one :class:`DriftTracker`.
 
     Args:
         session: the session.
@@ -295,7 +295,7 @@ def measure(
         InputError: if the text cannot be used or has not one whole window.
         Cancelled: if cancelled.
     """
-    return Drifts(session, probe).measure(number, monitor)
+    return DriftTracker(session, probe).measure(number, monitor)
 
 
 def default_probe(text: str) -> str:
@@ -307,7 +307,7 @@ def default_probe(text: str) -> str:
     return text if Path(text).suffix.lower() in {".txt", ".jsonl"} else PROBE
 
 
-def neighbours_of(entries: Sequence[Entry]) -> list[str]:
+def neighbours_of(entries: Sequence[Edit]) -> list[str]:
     """The neighbour prompts of all facts of some edits, each once, without those that are edited.
 
     A neighbour of one fact may be the very prompt, or a paraphrase, of another fact, and is meant
@@ -319,7 +319,7 @@ def neighbours_of(entries: Sequence[Entry]) -> list[str]:
     return [prompt for prompt in prompts if prompt not in edited]
 
 
-def weight_changes(entries: Sequence[Entry]) -> dict[int, float]:
+def weight_changes(entries: Sequence[Edit]) -> dict[int, float]:
     """``|dW| / |W|`` by layer: Frobenius norms of the sum of all changes and of the original."""
     originals = {
         write.layer: write.weight_norm
@@ -333,7 +333,7 @@ def weight_changes(entries: Sequence[Entry]) -> dict[int, float]:
     }
 
 
-def outside_share(entries: Sequence[Entry], spectra: Mapping[int, Spectrum]) -> float:
+def outside_share(entries: Sequence[Edit], spectra: Mapping[int, Spectrum]) -> float:
     """``|dW - dW P| / |dW|``, Frobenius norms over all layers.
 
     Each edit's own change is projected with the P of its own threshold.
@@ -348,7 +348,7 @@ def outside_share(entries: Sequence[Entry], spectra: Mapping[int, Spectrum]) -> 
     whole = left = 0.0
     for layer, changes in _by_layer(entries).items():
         whole += total_change([change for _, change in changes]).norm ** 2
-        outside: list[Change] = []
+        outside: list[WeightUpdate] = []
         for threshold in dict.fromkeys(threshold for threshold, _ in changes):
             projector = spectra[layer].projector(threshold)
             own = total_change([change for other, change in changes if other == threshold])
@@ -421,9 +421,9 @@ def _next_tokens(model: EditableModel, prompts: Sequence[str], monitor: Monitor)
     return found
 
 
-def _by_layer(entries: Sequence[Entry]) -> dict[int, list[tuple[str, Change]]]:
+def _by_layer(entries: Sequence[Edit]) -> dict[int, list[tuple[str, WeightUpdate]]]:
     """All changes of each layer in order, each with the threshold of its edit."""
-    found: dict[int, list[tuple[str, Change]]] = {}
+    found: dict[int, list[tuple[str, WeightUpdate]]] = {}
     for entry in entries:
         for batch in entry.batches:
             for layer, change in batch.changes.items():
@@ -432,7 +432,7 @@ def _by_layer(entries: Sequence[Entry]) -> dict[int, list[tuple[str, Change]]]:
     return dict(sorted(found.items()))
 
 
-def _key(entry: Entry) -> object:
+def _key(entry: Edit) -> object:
     """What tells the state after an edit from all others of a session; a title plays no part."""
     return entry.created, entry.digest, tuple(fact.neighbours for fact in entry.facts)
 

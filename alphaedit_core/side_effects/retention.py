@@ -43,7 +43,7 @@ _SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class BatchRetention:
     """What is left of one batch in one state.
 
     Attributes:
@@ -90,7 +90,7 @@ class Retention:
 
     states: tuple[int, ...]
     batches: tuple[BatchName, ...]
-    cells: tuple[tuple[Kept | None, ...], ...]
+    cells: tuple[tuple[BatchRetention | None, ...], ...]
     weights: tuple[Mapping[int, float], ...]
 
     def matrix(self, measure: str = "exact") -> list[list[float | None]]:
@@ -220,12 +220,12 @@ def retention(
         for edit, entry in enumerate(entries[: wanted[-1]], start=1)
         for place, batch in enumerate(entry.batches, start=1)
     ]
-    columns: list[list[Kept | None]] = []
+    columns: list[list[BatchRetention | None]] = []
     with session.model.exclusive(), monitor.stage("retention", len(wanted), "state"):
         for number in wanted:
-            counting = standing([batch for name, batch in batches if name.edit <= number])
+            counting = surviving_facts([batch for name, batch in batches if name.edit <= number])
             with session.at(number):
-                column: list[Kept | None] = [*_asked(session.model, counting, monitor)]
+                column: list[BatchRetention | None] = [*_asked(session.model, counting, monitor)]
             columns.append(column + [None] * (len(batches) - len(column)))
             monitor.advance()
     return Retention(
@@ -236,7 +236,7 @@ def retention(
     )
 
 
-def standing(batches: Sequence[Written]) -> list[list[Fact]]:
+def surviving_facts(batches: Sequence[Written]) -> list[list[Fact]]:
     """Of each batch the facts that no later one has superseded."""
     gone = {position for batch in batches for position in batch.superseded}
     found, position = [], count()
@@ -247,7 +247,7 @@ def standing(batches: Sequence[Written]) -> list[list[Fact]]:
 
 def _asked(
     model: EditableModel, batches: Sequence[Sequence[Fact]], monitor: Monitor
-) -> Iterator[Kept]:
+) -> Iterator[BatchRetention]:
     """What a model, as it stands, has of each batch; all prompts in one pass."""
     pairs = [
         (fact.text, target)
@@ -262,9 +262,9 @@ def _asked(
         yield _kept(asked)
 
 
-def _kept(asked: Sequence[tuple[Score, Score | None]]) -> Kept:
+def _kept(asked: Sequence[tuple[Score, Score | None]]) -> BatchRetention:
     rated = [new.nll < true.nll for new, true in asked if true is not None]
-    return Kept(
+    return BatchRetention(
         len(asked),
         len(rated),
         100 * sum(rated) / len(rated) if rated else None,

@@ -17,7 +17,7 @@ from examples import FACTS, quiet
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from alphaedit_core.cli import main, output
-from alphaedit_core.editing.editors import editors
+from alphaedit_core.editing.editors.registry import editors
 from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.inference.completions import complete
 from alphaedit_core.model.editable_model import EditableModel

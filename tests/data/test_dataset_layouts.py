@@ -9,8 +9,8 @@ import pytest
 from published import COUNTERFACT, COUPLED, KNOWEDIT, LONGFORM, MQUAKE, WIKIBIO, ZSRE, changed
 
 from alphaedit_core import Fact, Probe, Record
-from alphaedit_core.data.datasets import dataset
 from alphaedit_core.data.datasets.fields import answers, other_than, slotted
+from alphaedit_core.data.datasets.registry import dataset
 from alphaedit_core.errors import InputError
 
 

@@ -12,8 +12,10 @@ from record_files import write
 import alphaedit_core
 from alphaedit_core import Fact
 from alphaedit_core.data import datasets as package
-from alphaedit_core.data.datasets import dataset, datasets, read_records, register, registry
+from alphaedit_core.data.datasets import registry
 from alphaedit_core.data.datasets.counterfact import CounterFact
+from alphaedit_core.data.datasets.reading import read_records
+from alphaedit_core.data.datasets.registry import dataset, datasets, register
 from alphaedit_core.errors import InputError
 
 

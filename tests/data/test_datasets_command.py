@@ -12,8 +12,8 @@ from publisher import FILE, Publisher, Reply
 from record_files import ABSENT, write
 
 from alphaedit_core.cli import main
-from alphaedit_core.data.datasets import datasets
 from alphaedit_core.data.datasets.counterfact import CounterFact
+from alphaedit_core.data.datasets.registry import datasets
 
 
 def ran(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:

@@ -14,8 +14,10 @@ from published import COUNTERFACT, ZSRE
 from publisher import FILE, Publisher, Reply
 from record_files import quiet, write
 
-from alphaedit_core.data.datasets import cached_dataset, dataset, fetch_dataset, read_records
 from alphaedit_core.data.datasets.counterfact import CounterFact
+from alphaedit_core.data.datasets.fetching import cached_dataset, fetch_dataset
+from alphaedit_core.data.datasets.reading import read_records
+from alphaedit_core.data.datasets.registry import dataset
 from alphaedit_core.errors import Cancelled, CorruptFileError, FetchError, InputError
 from alphaedit_core.progress import Monitor, Stage
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from alphaedit_core.data.datasets import Records, read_records
+from alphaedit_core.data.datasets.reading import Records, read_records
 
 SAMPLES = {
     "counterfact.json": "counterfact",
@@ -55,11 +55,11 @@ def test_samples_are_read_fully(samples: Path, file: str) -> None:
     for raw, record in zip(published, found, strict=True):
         texts = [" ".join(text.split()) for text in published_prompts(raw)]
         assert [" ".join(fact.text.split()) for fact in record.facts] == texts
-        assert len(record.probes) + len(record.unasked) == published_questions(raw)
+        assert len(record.probes) + len(record.skipped_questions) == published_questions(raw)
         for probe in record.probes:
             assert bool(probe.answers) == (probe.group != "generation")
             assert not set(probe.answers) & set(probe.wrong)
-    assert len(found.unasked) <= 0.01 * len(found)
+    assert len(found.skipped_questions) <= 0.01 * len(found)
 
 
 def test_other_targets_of_the_sample(samples: Path) -> None:

@@ -21,7 +21,8 @@ from published import (
 )
 from record_files import ABSENT, BLANK, quiet, refusal, write
 
-from alphaedit_core.data.datasets import LeftOut, dataset, read_records
+from alphaedit_core.data.datasets.reading import SkippedRecord, read_records
+from alphaedit_core.data.datasets.registry import dataset
 from alphaedit_core.data.records import distinct
 from alphaedit_core.errors import Cancelled, InputError
 from alphaedit_core.progress import Monitor, Stage
@@ -62,12 +63,12 @@ def test_records_that_cannot_be_used_are_left_out_and_told(
         found = read_records(file, "zsre", monitor=monitor)
     assert [one.name for one in found] == ["record 2", "record 5"]
     assert found.left_out == [
-        LeftOut(
+        SkippedRecord(
             "record 1",
             'subject "Eve Brush" is not in src "Which town was Ada Quill from?"; write it there',
         ),
-        LeftOut("record 3", "3 is a number; give an object"),
-        LeftOut("record 4", 'answers 1: "" is blank; give a text'),
+        SkippedRecord("record 3", "3 is a number; give an object"),
+        SkippedRecord("record 4", 'answers 1: "" is blank; give a text'),
     ]
     [warning] = monitor.warnings
     assert warning == (
@@ -128,10 +129,10 @@ def test_what_there_is_as_json(tmp_path: Path) -> None:
         },
         "left_out": [{"name": "record 2", "reason": 'field "prompt" is missing; add it'}],
         "unasked": [
-            {"name": "record 1", "reason": reason} for reason in found.records[0].unasked
+            {"name": "record 1", "reason": reason} for reason in found.records[0].skipped_questions
         ],
     }  # fmt: skip
-    assert len(found.unasked) == 2
+    assert len(found.skipped_questions) == 2
 
 
 @pytest.mark.parametrize(

@@ -23,12 +23,12 @@ from alphaedit_core.display.escaping import escape, in_figure, markdown, markdow
 from alphaedit_core.display.tables import html_table
 from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.evaluation.counterfact_scores import Measures
-from alphaedit_core.evaluation.evaluate import Evaluation, Measured
-from alphaedit_core.evaluation.metrics import metric_class
-from alphaedit_core.experiments.editor_comparison import Contest, Rival
-from alphaedit_core.experiments.plan import Plan
+from alphaedit_core.evaluation.evaluate import Evaluation, MetricResult
+from alphaedit_core.evaluation.metrics.registry import metric_class
+from alphaedit_core.experiments.editor_comparison import EditorComparison, EditorRun
+from alphaedit_core.experiments.plan import ExperimentPlan
 from alphaedit_core.experiments.report import experiment_html
-from alphaedit_core.experiments.results import Findings, Point
+from alphaedit_core.experiments.results import ExperimentResult, Measurement
 from alphaedit_core.export import hugging_face as export
 from alphaedit_core.export.session_report import model_card, report_html
 from alphaedit_core.nullspace.spectrum import Spectrum
@@ -37,17 +37,17 @@ from alphaedit_core.session.results import EditResult
 from alphaedit_core.session.session import EditSession
 from alphaedit_core.side_effects.ability import Ability, TaskAbility
 from alphaedit_core.side_effects.hidden_states import HiddenDrift
-from alphaedit_core.side_effects.retention import BatchName, Kept, Retention
+from alphaedit_core.side_effects.retention import BatchName, BatchRetention, Retention
 from alphaedit_widgets.components.panel import table, text
 
 # -- what is shown ---------------------------------------------------------------------------------
 
 
-def findings(session: EditSession) -> Findings:
+def findings(session: EditSession) -> ExperimentResult:
     hp = session.hyperparameters
-    plan = Plan((hp, hp.replace(text=f"{EVIL} other")), 2, 1)
+    plan = ExperimentPlan((hp, hp.replace(text=f"{EVIL} other")), 2, 1)
     points = [
-        Point(
+        Measurement(
             name, edits, {"efficacy": 50.0}, {"efficacy": 1.0}, {"efficacy": [50.0] * edits},
             None, {EVIL: {"accuracy": 50.0, "f1": 50.0}}, {"0": 0.1, "1": 0.1},
             {"writing": 1.0, "measuring": 1.0}, broke=EVIL if edits == 2 else "",
@@ -64,23 +64,23 @@ def findings(session: EditSession) -> Findings:
         },
         "probes": {},
     }  # fmt: skip
-    return Findings(Path(EVIL_NAME), manifest, points)
+    return ExperimentResult(Path(EVIL_NAME), manifest, points)
 
 
 def evaluation() -> Evaluation:
     metric = metric_class("efficacy")
-    return Evaluation([], {EVIL: Measured(metric, (), None, None, EVIL)})
+    return Evaluation([], {EVIL: MetricResult(metric, (), None, None, EVIL)})
 
 
 def spectrum() -> Spectrum:
     return Spectrum(0, np.linspace(9.0, 0.001, 40), tokens=1000)
 
 
-def contest(session: EditSession) -> Contest:
+def contest(session: EditSession) -> EditorComparison:
     measures = Measures(50.0, 50.0, 50.0, 50.0, 12.0)
     result = session.history[0].result
-    rival = Rival(session.hyperparameters, result, measures, 1.0)
-    return Contest(session.history[0].facts, measures, [rival])
+    rival = EditorRun(session.hyperparameters, result, measures, 1.0)
+    return EditorComparison(session.history[0].facts, measures, [rival])
 
 
 #: One of every class that shows itself as HTML.
@@ -91,19 +91,19 @@ SHOWN: dict[type, Callable[[EditSession], Any]] = {
     EditResult: lambda session: session.history[0].result,
     Evaluation: lambda session: evaluation(),
     Ability: lambda session: Ability((TaskAbility(EVIL, EVIL, (0, 1), (0, 1), 50.0, 4.0),)),
-    Contest: contest,
+    EditorComparison: contest,
     HiddenDrift: lambda session: HiddenDrift(
         1, 0, (EVIL, EVIL), 0.1, 0.1, 0.9, ((0.0, 1.0),) * 2, ((1.0, 0.0),) * 2, (0.5, 0.2),
         (0.1, 0.2),
     ),
-    Findings: findings,
+    ExperimentResult: findings,
     Retention: lambda session: Retention(
-        (1,), (BatchName(1, 1, 2),), ((Kept(2, 2, 100.0, 50.0),),), ({0: 0.1},)
+        (1,), (BatchName(1, 1, 2),), ((BatchRetention(2, 2, 100.0, 50.0),),), ({0: 0.1},)
     ),
     Spectrum: lambda session: spectrum(),
 }  # fmt: skip
 #: Those that show no text of anybody's.
-NUMBERS = {Retention, Spectrum, Contest}
+NUMBERS = {Retention, Spectrum, EditorComparison}
 
 
 def test_there_is_a_case_for_every_class_that_shows_itself() -> None:

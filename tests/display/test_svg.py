@@ -15,7 +15,7 @@ import pytest
 
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.editing.batch import LayerWrite
-from alphaedit_core.editing.editors import editors
+from alphaedit_core.editing.editors.registry import editors
 from alphaedit_core.editing.search_figure import trace_html, trace_svg
 from alphaedit_core.editing.search_trace import Trace
 from alphaedit_core.experiments import family_figure as family_picture
@@ -23,7 +23,7 @@ from alphaedit_core.experiments.family_figure import family_html
 from alphaedit_core.experiments.sequence_figure import sequence_html, sequence_svg
 from alphaedit_core.inference.scoring import Score
 from alphaedit_core.nullspace.spectrum import Spectrum
-from alphaedit_core.session.results import EditResult, Outcome, Seen
+from alphaedit_core.session.results import EditResult, FactResult, ModelResponse
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -48,10 +48,11 @@ def a_trace(steps: int = 20, converged: bool = True, end: float = 0.01) -> Trace
 
 
 def a_result(facts: list[Fact], batches: int = 1) -> EditResult:
-    before = Seen("Paris <b>", Score(5.0, 0.0067, False, 9), Score(0.5, 0.6068, True, 1))
-    after = Seen("Rome & more", Score(0.1, 0.9048, True, 1), Score(6.0, 0.0027, False, 4))
+    before = ModelResponse("Paris <b>", Score(5.0, 0.0067, False, 9), Score(0.5, 0.6068, True, 1))
+    after = ModelResponse("Rome & more", Score(0.1, 0.9048, True, 1), Score(6.0, 0.0027, False, 4))
     outcomes = [
-        Outcome(fact, (" Rome",), before, after, a_trace(), 0.1, "read <i>so</i>") for fact in facts
+        FactResult(fact, (" Rome",), before, after, a_trace(), 0.1, "read <i>so</i>")
+        for fact in facts
     ]
     writes = [
         [

@@ -13,7 +13,7 @@ from torch import Tensor
 from alphaedit_core.editing.batch import BatchWrite, LayerSpace, shares_left, write_batch
 from alphaedit_core.editing.closed_form import PreviousKeys
 from alphaedit_core.editing.edited_weights import EditedWeights
-from alphaedit_core.editing.editors import editor_class
+from alphaedit_core.editing.editors.registry import editor_class
 from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.model.batch_planning import BatchPlan
 from alphaedit_core.model.editable_model import EditableModel
@@ -40,7 +40,7 @@ class Case:
 
     def write(self) -> BatchWrite:
         keys = {
-            layer: PreviousKeys.none(INNER).joined(projector(self.earlier[layer]))
+            layer: PreviousKeys.none(INNER).append(projector(self.earlier[layer]))
             for layer, projector in self.projectors.items()
         }
         weights = EditedWeights(self.model, HP.layers)

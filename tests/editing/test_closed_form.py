@@ -38,7 +38,7 @@ class Problem:
         return torch.linalg.solve(system, dense @ k @ self.residual.T).T
 
     def update(self) -> LowRank:
-        earlier = PreviousKeys.none(len(self.new)).joined(self.projector(self.earlier))
+        earlier = PreviousKeys.none(len(self.new)).append(self.projector(self.earlier))
         return ridge_update(self.projector(self.new), self.residual, self.ridge, earlier)
 
 
@@ -123,7 +123,7 @@ def test_in_float32_the_solve_is_still_in_float64() -> None:
     residual = normal(g, 5, 6).float()
     change = ridge_update(k, residual, 1e-4, PreviousKeys.none(40))
     assert change.left.dtype == change.right.dtype == torch.float32
-    none = PreviousKeys.none(40).joined(k[:, :0].double())
+    none = PreviousKeys.none(40).append(k[:, :0].double())
     exact = ridge_update(k.double(), residual.double(), 1e-4, none)
     assert relative(product(change).double(), product(exact)) < 2e-3
 
@@ -139,7 +139,7 @@ def test_keys_joined_in_parts_are_those_joined_at_once(
     columns = normal(g, size, sum(parts))
     keys = PreviousKeys.none(size)
     for part in columns.split(parts, dim=1) if parts else ():
-        keys = keys.joined(part)
+        keys = keys.append(part)
     assert len(keys) == columns.shape[1]
     assert torch.equal(keys.columns.double(), columns)
     assert keys.gram.dtype == torch.float64
@@ -151,9 +151,9 @@ def test_only_some_keys_are_those_alone(case: tuple[int, set[int]]) -> None:
     count, chosen = case
     kept = sorted(i for i in chosen if i < count)
     columns = normal(torch.Generator().manual_seed(count), 9, count)
-    keys = PreviousKeys.none(9).joined(columns).only(kept)
+    keys = PreviousKeys.none(9).append(columns).select(kept)
     assert torch.equal(keys.columns, columns[:, kept])
-    scratch = PreviousKeys.none(9).joined(columns[:, kept])
+    scratch = PreviousKeys.none(9).append(columns[:, kept])
     torch.testing.assert_close(keys.gram, scratch.gram, rtol=1e-12, atol=1e-12)
 
 
@@ -162,24 +162,24 @@ def test_faded_keys_weigh_less_in_the_large_system(problem: Problem, share: floa
     """K_p K_p^T multiplied by a share, and keys that came later by none."""
     p = problem.earlier
     half = p.shape[1] // 2
-    earlier = PreviousKeys.none(len(p)).joined(problem.projector(p[:, :half])).faded(share)
-    earlier = earlier.joined(problem.projector(p[:, half:]))
+    earlier = PreviousKeys.none(len(p)).append(problem.projector(p[:, :half])).scale(share)
+    earlier = earlier.append(problem.projector(p[:, half:]))
     change = ridge_update(problem.projector(problem.new), problem.residual, problem.ridge, earlier)
     weighed = torch.cat([math.sqrt(share) * p[:, :half], p[:, half:]], dim=1)
     assert relative(product(change), replace(problem, earlier=weighed).textbook()) < 1e-10
 
 
 def test_keys_that_do_not_fade_keep_every_bit() -> None:
-    keys = PreviousKeys.none(4).joined(torch.rand(4, 2))
-    assert keys.faded(1.0) is keys
+    keys = PreviousKeys.none(4).append(torch.rand(4, 2))
+    assert keys.scale(1.0) is keys
 
 
 def test_a_key_taken_out_leaves_the_update_as_if_it_had_never_been() -> None:
     g = torch.Generator().manual_seed(5)
     k, p, residual = normal(g, 20, 3), normal(g, 20, 6), normal(g, 4, 3)
-    without = PreviousKeys.none(20).joined(p).only([0, 1, 3, 5])
-    never = PreviousKeys.none(20).joined(p[:, [0, 1, 3, 5]])
-    all_of_them = PreviousKeys.none(20).joined(p)
+    without = PreviousKeys.none(20).append(p).select([0, 1, 3, 5])
+    never = PreviousKeys.none(20).append(p[:, [0, 1, 3, 5]])
+    all_of_them = PreviousKeys.none(20).append(p)
     first, second, other = (
         product(ridge_update(k, residual, 10.0, keys)) for keys in (without, never, all_of_them)
     )

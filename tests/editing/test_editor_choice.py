@@ -11,7 +11,7 @@ from examples import small
 from tiny import tiny_model
 
 from alphaedit_core.editing.defaults import default_hyperparameters
-from alphaedit_core.editing.editors import editor_class, editors, register
+from alphaedit_core.editing.editors.registry import editor_class, editors, register
 from alphaedit_core.errors import InputError
 from alphaedit_core.session.session import EditSession
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from alphaedit_core.editing.closed_form import PreviousKeys
-from alphaedit_core.editing.editors import LayerInputs, editor_class
+from alphaedit_core.editing.editors.base import LayerInputs
+from alphaedit_core.editing.editors.registry import editor_class
 from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.editing.weight_updates import Dense, LowRank, Pruned, Sparse, pruned_sum
 from alphaedit_core.nullspace.projectors import InverseCovariance, Projector
@@ -58,7 +59,7 @@ class Problem:
             metric = InverseCovariance(self.vectors[:, start:], self.values[start:].rsqrt())
         earlier = PreviousKeys.none(metric.width)
         if previous:
-            earlier = earlier.joined(metric.sqrt_matmul(self.earlier))
+            earlier = earlier.append(metric.sqrt_matmul(self.earlier))
         return LayerInputs(
             self.keys,
             self.prompt_keys,

@@ -12,8 +12,9 @@ from tiny import INNER, KINDS, tiny_model, tiny_tokenizer
 from torch import Tensor
 from torch.nn import functional as F
 
-from alphaedit_core.editing.editors import Tuner, editor_class
-from alphaedit_core.editing.fine_tuning import tune
+from alphaedit_core.editing.editors.base import FineTuner
+from alphaedit_core.editing.editors.registry import editor_class
+from alphaedit_core.editing.fine_tuning import fine_tune
 from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.errors import Cancelled
 from alphaedit_core.model.batch_planning import BatchPlan
@@ -73,7 +74,7 @@ def test_training_is_that_of_the_plain_way(layout: str, tokens: int) -> None:
     requests = prepare(model, FACTS, (), LAYER)
     expected, losses = plain(model, requests, HP, as_it_is)
     before = model.architecture.matrix(LAYER).clone()
-    change, traces, _ = tune(model, requests, LAYER, as_it_is, HP, BatchPlan(tokens), quiet())
+    change, traces, _ = fine_tune(model, requests, LAYER, as_it_is, HP, BatchPlan(tokens), quiet())
     allowed = 1e-4 if layout in NARROW_ATTENTION else 1e-8
     assert float((change - expected).abs().max()) < allowed
     for trace, own in zip(traces, losses, strict=True):
@@ -93,7 +94,7 @@ def test_it_ends_when_the_loss_is_low_enough() -> None:
     assert means == sorted(means, reverse=True)
     hp = HP.replace(loss_stop=(means[2] + means[3]) / 2)
     expected, _ = plain(model, requests, hp, as_it_is)
-    change, traces, _ = tune(model, requests, LAYER, as_it_is, hp, BatchPlan(4096), quiet())
+    change, traces, _ = fine_tune(model, requests, LAYER, as_it_is, hp, BatchPlan(4096), quiet())
     assert [len(trace.nll) for trace in traces] == [4] * len(FACTS)
     assert float((change - expected).abs().max()) < 1e-8
 
@@ -116,8 +117,8 @@ def test_every_step_is_constrained(name: str, projection: bool) -> None:
         return change @ dense if projection else change
 
     editor = editor_class(name)()
-    assert isinstance(editor, Tuner)
-    change, _, _ = tune(
+    assert isinstance(editor, FineTuner)
+    change, _, _ = fine_tune(
         model, requests, LAYER, lambda c: editor.constrain(c, projector, hp), hp,
         BatchPlan(4096), quiet(),
     )  # fmt: skip
@@ -135,7 +136,7 @@ def test_padding_side_and_narrow_weights() -> None:
     for side in ("left", "right"):
         model = tiny_model("llama", tiny_tokenizer(padding_side=side), dtype=torch.bfloat16)
         requests = prepare(model, FACTS, (), LAYER)
-        change, traces, _ = tune(model, requests, LAYER, as_it_is, HP, BatchPlan(64), quiet())
+        change, traces, _ = fine_tune(model, requests, LAYER, as_it_is, HP, BatchPlan(64), quiet())
         assert change.dtype == torch.float32
         found.append((change, [trace.nll for trace in traces]))
     assert torch.equal(found[0][0], found[1][0]) and found[0][1] == found[1][1]
@@ -147,5 +148,5 @@ def test_a_cancel_is_heard_and_leaves_no_hook() -> None:
     event = threading.Event()
     event.set()
     with pytest.raises(Cancelled):
-        tune(model, requests, LAYER, as_it_is, HP, BatchPlan(64), Monitor(None, event))
+        fine_tune(model, requests, LAYER, as_it_is, HP, BatchPlan(64), Monitor(None, event))
     assert not model.architecture.down_projections[LAYER]._forward_hooks

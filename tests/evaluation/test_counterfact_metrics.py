@@ -23,9 +23,11 @@ from alphaedit_core.data.facts import Fact
 from alphaedit_core.data.records import Record
 from alphaedit_core.data.reference_texts import References, read_references
 from alphaedit_core.errors import InputError
-from alphaedit_core.evaluation.metrics import Ask, Derived, Given, Written, metric_class
+from alphaedit_core.evaluation.metrics.base import CompositeMetric, MetricContext
 from alphaedit_core.evaluation.metrics.consistency import cosine, inverse_frequencies
 from alphaedit_core.evaluation.metrics.fluency import entropy, variety
+from alphaedit_core.evaluation.metrics.registry import metric_class
+from alphaedit_core.inference.queries import GenerationQuery, Query
 
 # -- CounterFact -----------------------------------------------------------------------------------
 
@@ -46,10 +48,10 @@ def test_the_likelier_target_counts() -> None:
     assert judged("generalisation", COUNTERFACT, answer) == 50
     # One neighbour prefers Paris, one Rome; where both are alike neither is the likelier.
     assert judged("specificity", COUNTERFACT, answer) == pytest.approx(100 / 3)
-    assert made("efficacy").asks(KNOWEDIT)
+    assert made("efficacy").queries(KNOWEDIT)
     untrue = Record("counterfact", "case 9", (Fact("Rome", "{} is", "old"),))
     for name in ("efficacy", "generalisation", "specificity"):
-        assert made(name).asks(untrue) == []
+        assert made(name).queries(untrue) == []
 
 
 def test_a_number_that_is_none_never_wins() -> None:
@@ -74,7 +76,7 @@ def test_accuracy_asks_for_the_whole_target() -> None:
 
 def test_the_score_is_the_harmonic_mean() -> None:
     score = metric_class("score")
-    assert issubclass(score, Derived)
+    assert issubclass(score, CompositeMetric)
     assert score.of == ("efficacy", "generalisation", "specificity")
     assert score().combine([50, 100, 100]) == pytest.approx(75)  # 3 / (2/100 + 1/100 + 1/100)
     assert score().combine([100, 0, 100]) == 0
@@ -94,15 +96,17 @@ def test_fluency_by_hand() -> None:
 
 
 def test_fluency_counts_a_text_as_often_as_its_prompt_is_listed() -> None:
-    asks = made("fluency").asks(COUNTERFACT)
+    asks = made("fluency").queries(COUNTERFACT)
     assert asks == [
-        Written("Rome has", 100, whole=True, top_k=5),
-        Written("Go to", 100, whole=True, top_k=5),
+        GenerationQuery("Rome has", 100, whole=True, top_k=5),
+        GenerationQuery("Go to", 100, whole=True, top_k=5),
     ]
-    assert made("fluency").asks(KNOWEDIT) == [Written(OTHER.text, 100, whole=True, top_k=5)]
+    assert made("fluency").queries(KNOWEDIT) == [
+        GenerationQuery(OTHER.text, 100, whole=True, top_k=5)
+    ]
 
-    def answer(ask: Ask) -> str:
-        assert isinstance(ask, Written)
+    def answer(ask: Query) -> str:
+        assert isinstance(ask, GenerationQuery)
         return " go go go" if ask.prompt == "Go to" else " a b"
 
     # Rome has a b: three bigrams and two trigrams. Go to go go go: one of four bigrams is there
@@ -115,12 +119,12 @@ def test_a_text_of_nothing_but_its_prompt_is_not_judged() -> None:
     """No edit could change it."""
     rome = math.log2(3) / 3 + 2 / 3
 
-    def answer(ask: Ask) -> str:
-        assert isinstance(ask, Written)
+    def answer(ask: Query) -> str:
+        assert isinstance(ask, GenerationQuery)
         return "" if ask.prompt == "Go to" else " a b"
 
     assert judged("fluency", COUNTERFACT, answer) == pytest.approx(100 * rome)
-    given = Given(References({"P276": {"rome": ["The Tiber runs through Rome"]}}))
+    given = MetricContext(References({"P276": {"rome": ["The Tiber runs through Rome"]}}))
     for name in ("fluency", "consistency"):
         assert judged(name, COUNTERFACT, lambda _: "", given) is None
 
@@ -141,10 +145,10 @@ def test_consistency_by_hand() -> None:
 
 def test_consistency_takes_the_texts_of_the_relation_and_target() -> None:
     known = References({"P276": {"rome": ["The Tiber runs through Rome"]}, "": {"Rome": ["Wrong"]}})
-    given = Given(known)
+    given = MetricContext(known)
 
-    def answer(ask: Ask) -> str:
-        assert isinstance(ask, Written)
+    def answer(ask: Query) -> str:
+        assert isinstance(ask, GenerationQuery)
         return " Tiber"
 
     texts = "Rome has Tiber Rome has Tiber Go to Tiber"
@@ -152,10 +156,10 @@ def test_consistency_takes_the_texts_of_the_relation_and_target() -> None:
     expected = 100 * cosine(texts, "The Tiber runs through Rome", weights)
     assert judged("consistency", COUNTERFACT, answer, given) == pytest.approx(expected)
     assert 0 < expected < 100
-    assert made("consistency", given).asks(COUNTERFACT) == made("fluency").asks(COUNTERFACT)
-    assert made("consistency", given).asks(KNOWEDIT) == []
-    assert "--references" in made("consistency").lacking
-    assert made("consistency", given).lacking == ""
+    assert made("consistency", given).queries(COUNTERFACT) == made("fluency").queries(COUNTERFACT)
+    assert made("consistency", given).queries(KNOWEDIT) == []
+    assert "--references" in made("consistency").unavailable_reason
+    assert made("consistency", given).unavailable_reason == ""
 
 
 # -- reference texts -------------------------------------------------------------------------------

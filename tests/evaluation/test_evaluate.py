@@ -18,10 +18,12 @@ from alphaedit_core.data.reference_texts import References
 from alphaedit_core.errors import Cancelled, InputError
 from alphaedit_core.evaluation import evaluate as evaluation
 from alphaedit_core.evaluation.evaluate import chosen, compared_with, evaluate
-from alphaedit_core.evaluation.metrics import Answer, Ask, Metric, Rated, Written, metrics
+from alphaedit_core.evaluation.metrics.base import Metric
 from alphaedit_core.evaluation.metrics.fluency import variety
+from alphaedit_core.evaluation.metrics.registry import metrics
 from alphaedit_core.inference.batch_generation import write
 from alphaedit_core.inference.matching import begins, mentions
+from alphaedit_core.inference.queries import Answer, GenerationQuery, LikelihoodQuery, Query
 from alphaedit_core.inference.scoring import rate
 from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.tokenization import encode, target_ids
@@ -62,7 +64,7 @@ class Plain:
 
     def fluency(self, prompts: Sequence[str]) -> float:
         # Writing one at a time is itself checked against passes of the whole model.
-        asks = [Written(prompt, 50, whole=True, top_k=5) for prompt in prompts]
+        asks = [GenerationQuery(prompt, 50, whole=True, top_k=5) for prompt in prompts]
         texts = [ask.prompt + write(self.model, [ask])[0] for ask in asks]
         return 100 * sum(map(variety, texts)) / len(texts)
 
@@ -100,7 +102,7 @@ def test_all_numbers_are_those_of_a_plain_evaluation(kind: Any, side: str) -> No
         ],
     }
     for name, judge in (("said_first", begins), ("said", mentions)):
-        texts = [write(model, [Written(f.text, 24)])[0] for f in (first, second, third)]
+        texts = [write(model, [GenerationQuery(f.text, 24)])[0] for f in (first, second, third)]
         expected[name] = [
             100.0 * judge(text, [f.target])
             for text, f in zip(texts, (first, second, third), strict=True)
@@ -159,8 +161,8 @@ def test_means_errors_and_reasons() -> None:
         source = "nobody"
         needs = "a name"
 
-        def asks(self, record: Record) -> list[Ask]:
-            return [Rated("Rome", "is")] if record.name else []
+        def queries(self, record: Record) -> list[Query]:
+            return [LikelihoodQuery("Rome", "is")] if record.name else []
 
         def value(self, record: Record, answers: Sequence[Answer]) -> float | None:
             return float(len(record.name))
@@ -285,10 +287,10 @@ def test_the_unedited_model_is_asked_what_a_whole_evaluation_asks() -> None:
     whole = evaluate(model, RECORDS, names, quiet())
     before = compared_with(model, RECORDS, names, quiet())
     assert before is not None
-    likely = [ask for ask in whole.answers if not isinstance(ask, Written)]
-    assert [ask for ask in before.answers if not isinstance(ask, Written)] == likely
+    likely = [ask for ask in whole.answers if not isinstance(ask, GenerationQuery)]
+    assert [ask for ask in before.answers if not isinstance(ask, GenerationQuery)] == likely
     assert all(before.answers[ask] == whole.answers[ask] for ask in before.answers)
-    texts = [ask for ask in before.answers if isinstance(ask, Written)]
+    texts = [ask for ask in before.answers if isinstance(ask, GenerationQuery)]
     assert len(texts) < len(whole.answers) - len(likely)  # those of locality alone
     found = evaluate(model, RECORDS, names, quiet(), before=before)
     assert found["locality"].mean == 100

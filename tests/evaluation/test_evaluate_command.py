@@ -15,7 +15,7 @@ from tiny import tiny_model
 
 from alphaedit_core.data import datasets
 from alphaedit_core.evaluation.evaluate import evaluate
-from alphaedit_core.evaluation.metrics import metrics
+from alphaedit_core.evaluation.metrics.registry import metrics
 
 pytestmark = pytest.mark.usefixtures("short")
 

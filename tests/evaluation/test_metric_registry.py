@@ -6,14 +6,8 @@ import pytest
 
 from alphaedit_core.errors import InputError
 from alphaedit_core.evaluation import metrics as metrics_module
-from alphaedit_core.evaluation.metrics import (
-    Derived,
-    Metric,
-    metric_class,
-    metrics,
-    metrics_for,
-    register,
-)
+from alphaedit_core.evaluation.metrics.base import CompositeMetric, Metric
+from alphaedit_core.evaluation.metrics.registry import metric_class, metrics, metrics_for, register
 
 
 def test_every_metric_says_what_it_is() -> None:
@@ -53,7 +47,7 @@ def test_the_usual_metrics_of_each_data_set() -> None:
 def test_a_metric_that_lives_elsewhere_is_registered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics_module._REGISTRY, "_known", metrics())
 
-    class Length(Derived):
+    class Length(CompositeMetric):
         name = "length"
         title = "Length"
         formula = "how long it is"
@@ -73,7 +67,7 @@ def test_a_metric_that_lives_elsewhere_is_registered(monkeypatch: pytest.MonkeyP
     with pytest.raises(InputError, match="exists already"):
         register(Same)
 
-    class Nameless(Derived):
+    class Nameless(CompositeMetric):
         name = "nameless"
 
     with pytest.raises(InputError, match="no title"):

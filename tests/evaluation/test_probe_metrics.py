@@ -16,7 +16,8 @@ from judged_records import (
 )
 
 from alphaedit_core.data.records import Probe, Record
-from alphaedit_core.evaluation.metrics import Answer, Ask, Given, Guessed, Written
+from alphaedit_core.evaluation.metrics.base import MetricContext
+from alphaedit_core.inference.queries import Answer, ArgmaxQuery, GenerationQuery, Query
 
 
 def test_tokens_count_by_shares() -> None:
@@ -49,26 +50,26 @@ def test_locality_is_what_stayed() -> None:
         (OTHER,),
         (Probe("locality", "one", ("a b",)), Probe("locality", "two", ("c",))),
     )
-    asks = [Guessed("one", "a b"), Guessed("two", "c")]
-    before: dict[Ask, Answer] = {asks[0]: (5, 6), asks[1]: (7,)}
-    given = Given(before=before)
+    asks = [ArgmaxQuery("one", "a b"), ArgmaxQuery("two", "c")]
+    before: dict[Query, Answer] = {asks[0]: (5, 6), asks[1]: (7,)}
+    given = MetricContext(before=before)
 
-    def answer(ask: Ask) -> Answer:
+    def answer(ask: Query) -> Answer:
         return (5, 9) if ask == asks[0] else (7,)
 
-    assert made("locality_acc", given).asks(record) == asks
+    assert made("locality_acc", given).queries(record) == asks
     assert judged("locality_acc", record, answer, given) == 75
     assert judged("locality", record, answer, given) == 50
     assert judged("locality", record, lambda ask: before[ask], given) == 100
-    assert "unedited" in made("locality").lacking and made("locality").compares
-    assert judged("locality", record, answer, Given(before={})) is None
+    assert "unedited" in made("locality").unavailable_reason and made("locality").needs_baseline
+    assert judged("locality", record, answer, MetricContext(before={})) is None
 
 
 def test_multi_hop_asks_for_any_of_the_questions_and_any_name() -> None:
     texts = {"Where is it?": " in Paris, France", "In which land?": " In the Italian republic!"}
 
-    def answer(ask: Ask) -> str:
-        assert isinstance(ask, Written)
+    def answer(ask: Query) -> str:
+        assert isinstance(ask, GenerationQuery)
         return texts[ask.prompt]
 
     assert judged("multi_hop", MQUAKE, answer) == 100
@@ -79,14 +80,14 @@ def test_multi_hop_asks_for_any_of_the_questions_and_any_name() -> None:
 def test_single_hops_want_every_link_of_the_chain() -> None:
     texts = {"In which city is it?": " In Roma.", "In which land is Rome?": " the Italian republic"}
 
-    def answer(ask: Ask) -> str:
-        assert isinstance(ask, Written)
+    def answer(ask: Query) -> str:
+        assert isinstance(ask, GenerationQuery)
         return texts[ask.prompt]
 
     assert judged("single_hops", MQUAKE, answer) == 100
     texts["In which land is Rome?"] = " in France, not in Italyland"
     assert judged("single_hops", MQUAKE, answer) == 0
-    assert made("single_hops").asks(COUNTERFACT) == []
+    assert made("single_hops").queries(COUNTERFACT) == []
 
 
 def test_essays() -> None:
@@ -95,8 +96,8 @@ def test_essays() -> None:
         "Write about Eiffel": " He was an engineer.",
     }
 
-    def answer(ask: Ask) -> str:
-        assert isinstance(ask, Written)
+    def answer(ask: Query) -> str:
+        assert isinstance(ask, GenerationQuery)
         return texts[ask.prompt]
 
     assert judged("essay_new", LONGFORM, answer) == 100
@@ -104,18 +105,23 @@ def test_essays() -> None:
     assert judged("essay_coupled_new", LONGFORM, answer) == 0
     assert judged("essay_coupled_no_old", LONGFORM, answer) == 100
     for name in ("essay_new", "essay_coupled_no_old"):
-        assert made(name).asks(KNOWEDIT) == []
+        assert made(name).queries(KNOWEDIT) == []
 
 
 def test_what_is_said() -> None:
     texts = {FACT.text: " rome, of course", OTHER.text: " the land of Japan"}
 
-    def answer(ask: Ask) -> str:
-        assert isinstance(ask, Written) and ask.top_k == 1
+    def answer(ask: Query) -> str:
+        assert isinstance(ask, GenerationQuery) and ask.top_k == 1
         return texts[ask.prompt]
 
     assert judged("said_first", MQUAKE, answer) == 50
     assert judged("said", MQUAKE, answer) == 100
-    chat = made("said_in_chat", Given(chat=True))
-    assert [ask.chat for ask in chat.asks(MQUAKE) if isinstance(ask, Written)] == [True, True]
-    assert "chat template" in made("said_in_chat").lacking and not chat.lacking
+    chat = made("said_in_chat", MetricContext(chat=True))
+    assert [ask.chat for ask in chat.queries(MQUAKE) if isinstance(ask, GenerationQuery)] == [
+        True,
+        True,
+    ]
+    assert (
+        "chat template" in made("said_in_chat").unavailable_reason and not chat.unavailable_reason
+    )

@@ -13,7 +13,7 @@ from kept_experiments import MOMENTS
 from killed_experiments import run_here
 from tiny import tiny_model
 
-from alphaedit_core.experiments.results import Findings
+from alphaedit_core.experiments.results import ExperimentResult
 from alphaedit_core.inference.completions import complete
 from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.progress import Monitor, Stage
@@ -63,7 +63,7 @@ def file(place: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def whole(file: Path, place: Path) -> Findings:
+def whole(file: Path, place: Path) -> ExperimentResult:
     """The experiment, run without a break; leave its folder as it is."""
     MOMENTS.clear()  # those of another file's
 

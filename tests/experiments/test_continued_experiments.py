@@ -13,12 +13,12 @@ from kept_experiments import MOMENTS, as_the_version_before_wrote_it, numbers
 from killed_experiments import killed_experiment, run_here
 from tiny import tiny_model
 
-from alphaedit_core.data.datasets import read_records
+from alphaedit_core.data.datasets.reading import read_records
 from alphaedit_core.errors import Cancelled, CorruptFileError
 from alphaedit_core.experiments.files import write_manifest
 from alphaedit_core.experiments.folder import load_experiment, session_folder
-from alphaedit_core.experiments.plan import Plan
-from alphaedit_core.experiments.results import Findings
+from alphaedit_core.experiments.plan import ExperimentPlan
+from alphaedit_core.experiments.results import ExperimentResult
 from alphaedit_core.experiments.runner import run_experiment
 from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.progress import Monitor, Stage
@@ -28,7 +28,7 @@ from alphaedit_core.storage.temporary import temporary_name
 
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.7, 0.95])
 def test_after_a_kill_it_ends_with_the_same_numbers(
-    share: float, whole: Findings, file: Path, place: Path
+    share: float, whole: ExperimentResult, file: Path, place: Path
 ) -> None:
     moment = int(share * len(MOMENTS))
     folder = place / f"killed-{moment}"
@@ -40,7 +40,9 @@ def test_after_a_kill_it_ends_with_the_same_numbers(
     assert numbers(load_experiment(folder).points) == numbers(whole.points)
 
 
-def test_a_line_cut_off_by_a_kill_is_found_again(whole: Findings, file: Path, place: Path) -> None:
+def test_a_line_cut_off_by_a_kill_is_found_again(
+    whole: ExperimentResult, file: Path, place: Path
+) -> None:
     folder = place / "cut"
     run_here(file, folder, place, quiet())
     points = folder / "points.jsonl"
@@ -55,7 +57,7 @@ def test_a_line_cut_off_by_a_kill_is_found_again(whole: Findings, file: Path, pl
 
 
 def test_a_number_changed_anywhere_is_noticed_and_measured_anew(
-    whole: Findings, file: Path, place: Path
+    whole: ExperimentResult, file: Path, place: Path
 ) -> None:
     """A digit of a line, changed alone, is refused by the line or means nothing."""
     points = whole.folder / "points.jsonl"
@@ -95,7 +97,9 @@ def test_a_number_changed_anywhere_is_noticed_and_measured_anew(
         assert load_experiment(folder).points == again.points
 
 
-def test_lines_of_another_place_or_experiment_are_noticed(whole: Findings, tmp_path: Path) -> None:
+def test_lines_of_another_place_or_experiment_are_noticed(
+    whole: ExperimentResult, tmp_path: Path
+) -> None:
     lines = (whole.folder / "points.jsonl").read_bytes().splitlines(keepends=True)
     for damaged, first in (
         (lines[1:], 1),
@@ -117,7 +121,7 @@ def test_lines_of_another_place_or_experiment_are_noticed(whole: Findings, tmp_p
         load_experiment(folder)
 
 
-def test_a_manifest_changed_anywhere_is_noticed(whole: Findings, tmp_path: Path) -> None:
+def test_a_manifest_changed_anywhere_is_noticed(whole: ExperimentResult, tmp_path: Path) -> None:
     shutil.copytree(whole.folder, tmp_path / "kept")
     file = tmp_path / "kept" / "experiment.json"
     content = file.read_bytes()
@@ -132,7 +136,7 @@ def test_a_manifest_changed_anywhere_is_noticed(whole: Findings, tmp_path: Path)
 
 
 def test_a_session_of_another_method_or_of_other_records_is_refused(
-    whole: Findings, file: Path, place: Path
+    whole: ExperimentResult, file: Path, place: Path
 ) -> None:
     folder = place / "swapped"
     names = whole.plan.names()
@@ -160,7 +164,7 @@ def test_a_session_of_another_method_or_of_other_records_is_refused(
 
 
 def test_an_experiment_without_checksums_is_read_and_gets_them(
-    whole: Findings, file: Path, place: Path
+    whole: ExperimentResult, file: Path, place: Path
 ) -> None:
     folder = place / "unchecked"
     shutil.copytree(whole.folder, folder)
@@ -183,7 +187,7 @@ def test_an_experiment_without_checksums_is_read_and_gets_them(
 
 
 def test_what_rect_found_before_it_followed_the_released_order_has_its_new_name(
-    whole: Findings, place: Path
+    whole: ExperimentResult, place: Path
 ) -> None:
     folder = place / "old-rect"
     shutil.copytree(whole.folder, folder)
@@ -202,7 +206,7 @@ def test_what_rect_found_before_it_followed_the_released_order_has_its_new_name(
 
 
 def test_cancelled_and_continued(
-    whole: Findings, model: EditableModel, file: Path, place: Path
+    whole: ExperimentResult, model: EditableModel, file: Path, place: Path
 ) -> None:
     folder = place / "cancelled"
     done: list[float] = []
@@ -217,7 +221,9 @@ def test_cancelled_and_continued(
     assert numbers(run_here(file, folder, place, quiet()).points) == numbers(whole.points)
 
 
-def test_a_finished_experiment_is_not_run_again(whole: Findings, file: Path, place: Path) -> None:
+def test_a_finished_experiment_is_not_run_again(
+    whole: ExperimentResult, file: Path, place: Path
+) -> None:
     written = (whole.folder / "points.jsonl").read_bytes()
     again = run_here(file, whole.folder, place, quiet())
     assert again.points == whole.points
@@ -225,7 +231,7 @@ def test_a_finished_experiment_is_not_run_again(whole: Findings, file: Path, pla
 
 
 def test_an_experiment_of_a_version_that_knew_fewer_hyperparameters_goes_on(
-    whole: Findings, file: Path, place: Path
+    whole: ExperimentResult, file: Path, place: Path
 ) -> None:
     folder = place / "older"
     shutil.copytree(whole.folder, folder)
@@ -247,7 +253,7 @@ def test_what_a_kill_left_of_a_manifest_does_not_count(
     folder.mkdir()
     for name in (".0123456789ab.experiment.json", temporary_name("experiment.json")):
         (folder / name).write_text('{"format":')
-    plan = Plan((small(place),), 2, 2, metrics=("efficacy",))
+    plan = ExperimentPlan((small(place),), 2, 2, metrics=("efficacy",))
     records = read_records(file, "counterfact")
     assert run_experiment(model, records, plan, folder, monitor=quiet()).complete
     assert not [*folder.glob(".*.json")]

@@ -10,24 +10,24 @@ from examples import FACTS, quiet, small
 from kept_experiments import METRICS
 from tiny import prose
 
-from alphaedit_core.data.datasets import Records, read_records
+from alphaedit_core.data.datasets.reading import Records, read_records
 from alphaedit_core.errors import CorruptFileError, InputError, SessionError
 from alphaedit_core.experiments.folder import load_experiment
-from alphaedit_core.experiments.plan import Plan, Probes
-from alphaedit_core.experiments.results import Findings
+from alphaedit_core.experiments.plan import ExperimentPlan, ExtraMeasurements
+from alphaedit_core.experiments.results import ExperimentResult
 from alphaedit_core.experiments.runner import run_experiment
 from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.session.session import EditSession
 
 
 def test_another_plan_or_other_records_are_refused_by_name(
-    whole: Findings, model: EditableModel, file: Path, place: Path
+    whole: ExperimentResult, model: EditableModel, file: Path, place: Path
 ) -> None:
     records, plan = read_records(file, "counterfact"), whole.plan
     for changed, word in (
-        (Plan(plan.methods, 4, 2, 2, METRICS), "batch_size"),
-        (Plan(plan.methods, 4, 1, 1, METRICS), "evaluate_every"),
-        (Plan(plan.methods[:1], 4, 1, 2, METRICS), "methods"),
+        (ExperimentPlan(plan.methods, 4, 2, 2, METRICS), "batch_size"),
+        (ExperimentPlan(plan.methods, 4, 1, 1, METRICS), "evaluate_every"),
+        (ExperimentPlan(plan.methods[:1], 4, 1, 2, METRICS), "methods"),
     ):
         with pytest.raises(InputError, match=f"another {word} of its plan"):
             run_experiment(model, records, changed, whole.folder, monitor=quiet())
@@ -35,7 +35,10 @@ def test_another_plan_or_other_records_are_refused_by_name(
     with pytest.raises(InputError, match="another names of its records"):
         run_experiment(model, shorter, plan, whole.folder, monitor=quiet())
     drift = whole.manifest["probes"]["drift"]
-    for probes, word in ((Probes(prose(900), drift=drift), "text"), (Probes(), "drift")):
+    for probes, word in (
+        (ExtraMeasurements(prose(900), drift=drift), "text"),
+        (ExtraMeasurements(), "drift"),
+    ):
         with pytest.raises(InputError, match=f"another {word} of its probes"):
             run_experiment(model, records, plan, whole.folder, probes, quiet())
     assert load_experiment(whole.folder).points == whole.points
@@ -47,7 +50,7 @@ def test_a_folder_of_something_else_is_refused(
     folder = place / "foreign"
     folder.mkdir()
     (folder / "mine.txt").write_text("mine")
-    plan = Plan((small(place),), 2, 2, metrics=("efficacy",))
+    plan = ExperimentPlan((small(place),), 2, 2, metrics=("efficacy",))
     with pytest.raises(InputError, match="exists and is none"):
         run_experiment(model, read_records(file, "counterfact"), plan, folder, monitor=quiet())
     assert [path.name for path in folder.iterdir()] == ["mine.txt"]
@@ -55,7 +58,7 @@ def test_a_folder_of_something_else_is_refused(
         load_experiment(folder)
 
 
-def test_a_damaged_file_is_named(whole: Findings, tmp_path: Path) -> None:
+def test_a_damaged_file_is_named(whole: ExperimentResult, tmp_path: Path) -> None:
     for name, damage, words in (
         ("points.jsonl", b"\xff\n", "points.jsonl: line 1 is damaged"),
         ("experiment.json", b'{"format": "alphaedit experiment 1"}', "plan is missing"),
@@ -71,7 +74,10 @@ def test_a_damaged_file_is_named(whole: Findings, tmp_path: Path) -> None:
 def test_a_model_that_holds_edits_is_refused(model: EditableModel, file: Path, place: Path) -> None:
     session = EditSession(model, hyperparameters=small(place))
     session.edit(FACTS[:1], monitor=quiet())
-    digest, plan = session.weights_digest(), Plan((small(place),), 2, 2, metrics=("efficacy",))
+    digest, plan = (
+        session.weights_digest(),
+        ExperimentPlan((small(place),), 2, 2, metrics=("efficacy",)),
+    )
     with pytest.raises(SessionError, match="1 edits of another session"):
         run_experiment(
             model, read_records(file, "counterfact"), plan, place / "held", None, quiet()
@@ -83,18 +89,18 @@ def test_a_model_that_holds_edits_is_refused(model: EditableModel, file: Path, p
 def test_what_cannot_be_run_is_refused(place: Path) -> None:
     hp = small(place)
     with pytest.raises(InputError, match="no editor is named"):
-        Plan(())
+        ExperimentPlan(())
     with pytest.raises(InputError, match="named twice"):
-        Plan((hp, hp))
+        ExperimentPlan((hp, hp))
     with pytest.raises(InputError, match="evaluate_every 30 is not a multiple of batch_size 20"):
-        Plan((hp,), 100, 20, 30)
+        ExperimentPlan((hp,), 100, 20, 30)
     with pytest.raises(InputError, match="edits 0 is not a whole number above 0"):
-        Plan((hp,), 0)
+        ExperimentPlan((hp,), 0)
     other = hp.replace(ridge=3.0, layer_lambda_factors="1,2")
-    assert Plan((hp, other, hp.replace(editor="memit"))).names() == [
+    assert ExperimentPlan((hp, other, hp.replace(editor="memit"))).names() == [
         f"{hp.method}, ridge 10, layer_lambda_factors none",
         f"{hp.method}, ridge 3, layer_lambda_factors 1,2",
         hp.replace(editor="memit").method,
     ]
     renamed = hp.replace(origin="elsewhere")
-    assert Plan((hp, renamed)).names() == [f"{hp.method} (1)", f"{hp.method} (2)"]
+    assert ExperimentPlan((hp, renamed)).names() == [f"{hp.method} (1)", f"{hp.method} (2)"]

@@ -13,15 +13,15 @@ from kept_experiments import METRICS, numbers
 from killed_experiments import run_here
 from tiny import prose
 
-from alphaedit_core.data.datasets import read_records
+from alphaedit_core.data.datasets.reading import read_records
 from alphaedit_core.data.records import Record
 from alphaedit_core.data.reference_texts import References
 from alphaedit_core.errors import DivergedError, InputError
 from alphaedit_core.evaluation.evaluate import evaluate
 from alphaedit_core.experiments.folder import load_experiment, session_folder
-from alphaedit_core.experiments.plan import Plan, Probes, batched
+from alphaedit_core.experiments.plan import ExperimentPlan, ExtraMeasurements, batched
 from alphaedit_core.experiments.report import save_report
-from alphaedit_core.experiments.results import Findings, whole_table
+from alphaedit_core.experiments.results import ExperimentResult, whole_table
 from alphaedit_core.experiments.runner import run_experiment
 from alphaedit_core.inference.scoring import perplexity
 from alphaedit_core.model.editable_model import EditableModel
@@ -32,7 +32,7 @@ from alphaedit_core.side_effects.hidden_states import hidden_drift, sentences_wi
 
 
 def test_the_points_are_those_of_a_plain_loop(
-    whole: Findings, model: EditableModel, file: Path, place: Path
+    whole: ExperimentResult, model: EditableModel, file: Path, place: Path
 ) -> None:
     records = read_records(file, "counterfact").records
     assert [(p.method, p.edits) for p in whole.points] == [
@@ -50,7 +50,7 @@ def test_the_points_are_those_of_a_plain_loop(
             session.edit(record.facts, monitor=quiet())
             if number % 2 == 0:
                 found = evaluate(model, records[:number], METRICS, monitor=quiet())
-                point = next(p for p in whole.of(name) if p.edits == number)
+                point = next(p for p in whole.for_method(name) if p.edits == number)
                 for metric in METRICS:
                     assert point.values[metric] == pytest.approx(found.measured[metric].mean)
                     each = point.retention[metric]
@@ -67,7 +67,7 @@ def test_the_points_are_those_of_a_plain_loop(
 
 
 def test_what_is_left_to_the_end_is_measured_there_alone(
-    whole: Findings, model: EditableModel, file: Path, place: Path
+    whole: ExperimentResult, model: EditableModel, file: Path, place: Path
 ) -> None:
     records = read_records(file, "counterfact")
     plan = replace(whole.plan, methods=whole.plan.methods[:1], at_end=("generalisation",))
@@ -75,7 +75,9 @@ def test_what_is_left_to_the_end_is_measured_there_alone(
     [name] = plan.names()
     unedited, early, last = found.points
     assert list(early.values) == ["efficacy", "efficacy_accuracy"] == list(early.retention)
-    for point, known in zip((unedited, last), (whole.points[0], whole.of(name)[-1]), strict=True):
+    for point, known in zip(
+        (unedited, last), (whole.points[0], whole.for_method(name)[-1]), strict=True
+    ):
         assert point.values == known.values and point.retention == known.retention
     headings, rows = whole_table(found)
     column = headings.index("generalisation")
@@ -89,7 +91,7 @@ def test_what_is_left_to_the_end_is_measured_there_alone(
 
 def test_everything_can_be_left_to_the_end(model: EditableModel, file: Path, place: Path) -> None:
     records = read_records(file, "counterfact")
-    plan = Plan((small(place),), 2, 1, 1, ("efficacy",), ("efficacy",))
+    plan = ExperimentPlan((small(place),), 2, 1, 1, ("efficacy",), ("efficacy",))
     found = run_experiment(model, records, plan, place / "all-late", monitor=quiet())
     unedited, early, last = found.points
     assert found.complete and early.edits == 1 and early.weights
@@ -101,7 +103,10 @@ def test_what_is_compared_with_the_unedited_model_is_the_same_after_a_stop(
     model: EditableModel, file: Path, place: Path
 ) -> None:
     names = ("efficacy", "locality_acc", "efficacy_accuracy")
-    records, plan = read_records(file, "counterfact"), Plan((small(place),), 2, 2, None, names)
+    records, plan = (
+        read_records(file, "counterfact"),
+        ExperimentPlan((small(place),), 2, 2, None, names),
+    )
     whole = run_experiment(model, records, plan, place / "compared", monitor=quiet())
     kept = place / "compared-later"
     kept.mkdir()
@@ -114,20 +119,20 @@ def test_what_is_compared_with_the_unedited_model_is_the_same_after_a_stop(
 
 
 def test_the_seconds_of_writing_are_those_that_the_session_keeps(
-    whole: Findings, model: EditableModel
+    whole: ExperimentResult, model: EditableModel
 ) -> None:
     """So a stop between an edit and its measurement loses none."""
     for place, name in enumerate(whole.plan.names(), 1):
         session = EditSession.load(session_folder(whole.folder, place, name), model)
         spent = [sum(entry.result.seconds.values()) for entry in session.history]
         session.close()
-        points = [point.seconds["writing"] for point in whole.of(name)]
+        points = [point.seconds["writing"] for point in whole.for_method(name)]
         assert points == pytest.approx([spent[0] + spent[1], spent[2] + spent[3]])
         assert all(spent)
 
 
 def test_the_unedited_model_is_asked_about_all_records(
-    whole: Findings, model: EditableModel, file: Path
+    whole: ExperimentResult, model: EditableModel, file: Path
 ) -> None:
     found = evaluate(model, read_records(file, "counterfact").records, METRICS, monitor=quiet())
     point = whole.points[0]
@@ -139,10 +144,10 @@ def test_perplexity_and_the_edited_weights_are_of_the_same_state(
     model: EditableModel, file: Path, place: Path
 ) -> None:
     text = prose(900)
-    plan = Plan((small(place),), 2, 2, metrics=("efficacy",))
+    plan = ExperimentPlan((small(place),), 2, 2, metrics=("efficacy",))
     records = read_records(file, "counterfact")
     fingerprint = EditSession(model, hyperparameters=small(place)).weights_digest()
-    found = run_experiment(model, records, plan, place / "read", Probes(text), quiet())
+    found = run_experiment(model, records, plan, place / "read", ExtraMeasurements(text), quiet())
     session = EditSession(model, hyperparameters=small(place))
     assert session.weights_digest() == fingerprint  # unedited again
     assert found.points[0].perplexity == pytest.approx(perplexity(model, text))
@@ -161,7 +166,7 @@ def test_of_two_records_about_the_same_thing_in_a_batch_the_first_is_written(
     assert left_out == [records[0]]
     again, monitor = read_records(file, "counterfact"), Monitor(None)
     again.records[:] = [records[0], records[0], records[1]]
-    plan = Plan((small(place),), 3, 3, None, ("efficacy",))
+    plan = ExperimentPlan((small(place),), 3, 3, None, ("efficacy",))
     found = run_experiment(model, again, plan, place / "twice", monitor=monitor)
     assert found.points[-1].edits == 2 and "1 more were about the same" in repr(found)
     assert "1 of 3 records are left out" in " ".join(monitor.warnings)
@@ -196,15 +201,17 @@ def test_a_method_that_breaks_down_does_not_end_the_others(
 
     monkeypatch.setattr(EditSession, "edit", breaking)
     methods = tuple(small(place, editor=name) for name in ("memit", "alphaedit"))
-    plan = Plan(methods, 3, 1, 1, ("efficacy",))
+    plan = ExperimentPlan(methods, 3, 1, 1, ("efficacy",))
     records, folder = read_records(file, "counterfact"), place / "broken"
     found = run_experiment(model, records, plan, folder, monitor=quiet())
     memit, alphaedit = plan.names()
     assert found.complete and found == load_experiment(folder)
-    broken = found.broken(memit)
+    broken = found.diverged_at(memit)
     assert broken is not None and (broken.edits, broken.broke) == (1, "layer 1: not finite")
-    assert [p.edits for p in found.of(memit)] == [1]
-    assert [p.edits for p in found.of(alphaedit)] == [1, 2, 3] and found.broken(alphaedit) is None
+    assert [p.edits for p in found.for_method(memit)] == [1]
+    assert [p.edits for p in found.for_method(alphaedit)] == [1, 2, 3] and found.diverged_at(
+        alphaedit
+    ) is None
     assert f"{memit}, broke down after 1" in repr(found)
     assert "broke down after 1 edits: layer 1: not finite" in save_report(found).read_text("utf-8")
     again = run_experiment(model, records, plan, folder, monitor=quiet())
@@ -215,29 +222,29 @@ def test_what_cannot_be_used_after_all_leaves_no_folder(
     model: EditableModel, file: Path, place: Path
 ) -> None:
     plan, records = (
-        Plan((small(place),), 2, 2, None, ("efficacy",)),
+        ExperimentPlan((small(place),), 2, 2, None, ("efficacy",)),
         read_records(file, "counterfact"),
     )
     folder = place / "short"
     with pytest.raises(InputError, match="at least 256"):
-        run_experiment(model, records, plan, folder, Probes("A short text."), quiet())
+        run_experiment(model, records, plan, folder, ExtraMeasurements("A short text."), quiet())
     assert not folder.exists()
     folder.mkdir()
     with pytest.raises(InputError, match="at least 256"):
-        run_experiment(model, records, plan, folder, Probes("A short text."), quiet())
+        run_experiment(model, records, plan, folder, ExtraMeasurements("A short text."), quiet())
     assert [*folder.iterdir()] == []
 
 
 def test_reference_texts_of_other_targets_are_others() -> None:
     one, other = (
-        Probes(references=References({"": {first: ["a"], second: ["b"]}}))
+        ExtraMeasurements(references=References({"": {first: ["a"], second: ["b"]}}))
         for first, second in (("Rome", "Paris"), ("Paris", "Rome"))
     )
     assert one.digest() == one.digest() != other.digest()
 
 
 def test_one_process_at_a_time(
-    whole: Findings, model: EditableModel, file: Path, place: Path
+    whole: ExperimentResult, model: EditableModel, file: Path, place: Path
 ) -> None:
     with (
         FileLock(whole.folder / ".lock"),

@@ -9,14 +9,15 @@ from examples import CONTEXTS, FACTS, quiet, small
 from tiny import tiny_model
 from torch import Tensor
 
-from alphaedit_core.editing.editors import Tuner, editor_class, editors
+from alphaedit_core.editing.editors.base import FineTuner
+from alphaedit_core.editing.editors.registry import editor_class, editors
 from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.session.session import EditSession
 
 #: Every editor …
 ALL = list(editors())
 #: … those that solve for a change …
-SOLVERS = [name for name in ALL if not issubclass(editor_class(name), Tuner)]
+SOLVERS = [name for name in ALL if not issubclass(editor_class(name), FineTuner)]
 #: … and those that can spare the keys of earlier facts.
 SPARING = [name for name in ALL if editor_class(name).previous_keys is not None]
 

@@ -7,7 +7,9 @@ from collections.abc import Callable
 
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.data.records import Probe, Record
-from alphaedit_core.evaluation.metrics import Answer, Ask, Given, Metric, Rated, metric_class
+from alphaedit_core.evaluation.metrics.base import Metric, MetricContext
+from alphaedit_core.evaluation.metrics.registry import metric_class
+from alphaedit_core.inference.queries import Answer, LikelihoodQuery, Query
 from alphaedit_core.inference.scoring import Score
 
 #: The fact that most of the records are about.
@@ -63,7 +65,7 @@ LONGFORM = Record(
 )
 
 
-def made(name: str, given: Given | None = None) -> Metric:
+def made(name: str, given: MetricContext | None = None) -> Metric:
     """A metric by its name."""
     found = metric_class(name)
     assert issubclass(found, Metric)
@@ -71,11 +73,11 @@ def made(name: str, given: Given | None = None) -> Metric:
 
 
 def judged(
-    name: str, record: Record, answer: Callable[[Ask], Answer], given: Given | None = None
+    name: str, record: Record, answer: Callable[[Query], Answer], given: MetricContext | None = None
 ) -> float | None:
     """A record's value where every question is answered by a function."""
     metric = made(name, given)
-    return metric.value(record, [answer(ask) for ask in metric.asks(record)])
+    return metric.value(record, [answer(ask) for ask in metric.queries(record)])
 
 
 def said(nll: float, correct: float = 0.0) -> Score:
@@ -83,21 +85,21 @@ def said(nll: float, correct: float = 0.0) -> Score:
     return Score(nll, math.exp(-nll), correct == 1, 1, correct)
 
 
-def by_nll(known: dict[tuple[str, str], float]) -> Callable[[Ask], Answer]:
+def by_nll(known: dict[tuple[str, str], float]) -> Callable[[Query], Answer]:
     """Answers of these negative log-likelihoods, by prompt and target; 2 for any other."""
 
-    def answer(ask: Ask) -> Answer:
-        assert isinstance(ask, Rated)
+    def answer(ask: Query) -> Answer:
+        assert isinstance(ask, LikelihoodQuery)
         return said(known.get((ask.prompt, ask.target), 2.0))
 
     return answer
 
 
-def by_correct(known: dict[str, float]) -> Callable[[Ask], Answer]:
+def by_correct(known: dict[str, float]) -> Callable[[Query], Answer]:
     """Answers that are right to these shares, by prompt and target; 0 for any other."""
 
-    def answer(ask: Ask) -> Answer:
-        assert isinstance(ask, Rated)
+    def answer(ask: Query) -> Answer:
+        assert isinstance(ask, LikelihoodQuery)
         return said(1.0, known.get(f"{ask.prompt} {ask.target}", 0.0))
 
     return answer

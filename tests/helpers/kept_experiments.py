@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from alphaedit_core.experiments.results import Point
+from alphaedit_core.experiments.results import Measurement
 
 #: Those that the experiment measures.
 METRICS = ("efficacy", "generalisation", "efficacy_accuracy")
@@ -15,7 +15,7 @@ METRICS = ("efficacy", "generalisation", "efficacy_accuracy")
 MOMENTS: list[str] = []
 
 
-def numbers(points: list[Point]) -> list[dict[str, object]]:
+def numbers(points: list[Measurement]) -> list[dict[str, object]]:
     """Everything but the seconds."""
     return [{**vars(point), "seconds": None} for point in points]
 

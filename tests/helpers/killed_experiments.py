@@ -13,24 +13,24 @@ import pytest
 from examples import small
 from tiny import tiny_model
 
-from alphaedit_core.data.datasets import read_records
-from alphaedit_core.experiments.plan import Plan, Probes
-from alphaedit_core.experiments.results import Findings
+from alphaedit_core.data.datasets.reading import read_records
+from alphaedit_core.experiments.plan import ExperimentPlan, ExtraMeasurements
+from alphaedit_core.experiments.results import ExperimentResult
 from alphaedit_core.experiments.runner import run_experiment
 from alphaedit_core.inference.completions import complete
 from alphaedit_core.progress import Monitor, Stage
 from alphaedit_core.session import outcomes
 
 
-def run_here(file: Path, folder: Path, place: Path, monitor: Monitor) -> Findings:
+def run_here(file: Path, folder: Path, place: Path, monitor: Monitor) -> ExperimentResult:
     """The experiment: two methods, four records in batches of one, measured after every second."""
     methods = tuple(
         small(place, editor=name, previous_keys=True, contexts=1, context_tokens=2)
         for name in ("alphaedit", "memit")
     )
     records = read_records(file, "counterfact")
-    plan = Plan(methods, 4, 1, 2, ("efficacy", "generalisation", "efficacy_accuracy"))
-    probes = Probes(drift=str(place / "text.txt"))
+    plan = ExperimentPlan(methods, 4, 1, 2, ("efficacy", "generalisation", "efficacy_accuracy"))
+    probes = ExtraMeasurements(drift=str(place / "text.txt"))
     return run_experiment(tiny_model("llama"), records, plan, folder, probes, monitor)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from published import ZSRE, changed
 
-from alphaedit_core.data.datasets import read_records
+from alphaedit_core.data.datasets.reading import read_records
 from alphaedit_core.errors import InputError
 from alphaedit_core.progress import Monitor
 

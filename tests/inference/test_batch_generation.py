@@ -15,7 +15,7 @@ from alphaedit_core.errors import Cancelled, InputError
 from alphaedit_core.inference import batch_generation as writing
 from alphaedit_core.inference.batch_generation import draws_of, write
 from alphaedit_core.inference.completions import closing_tokens, complete
-from alphaedit_core.inference.queries import Written
+from alphaedit_core.inference.queries import GenerationQuery
 from alphaedit_core.inference.token_by_token import chat_ids
 from alphaedit_core.model import prefix_cache as prefixes
 from alphaedit_core.model.editable_model import EditableModel
@@ -36,7 +36,7 @@ TEMPLATE = (
 
 
 @torch.no_grad()
-def plain(model: EditableModel, ask: Written, seed: int = 0) -> list[int]:
+def plain(model: EditableModel, ask: GenerationQuery, seed: int = 0) -> list[int]:
     """New tokens, each by a pass of the whole model over the whole text, without a cache."""
     ids = chat_ids(model, ask.prompt) if ask.chat else encode(model.tokenizer, ask.prompt)[0]
     count = ask.tokens - len(ids) if ask.whole else ask.tokens
@@ -59,11 +59,11 @@ def spelled(model: EditableModel, new: list[int]) -> str:
     return text.rstrip("\ufffd")  # of a character that is cut at the end there is nothing
 
 
-def mixed(top_k: int) -> list[Written]:
+def mixed(top_k: int) -> list[GenerationQuery]:
     """Of different lengths, with and without the prompt, some of them after the same prompt."""
-    asks = [Written(prompt, 9, top_k=top_k) for prompt in PROMPTS]
-    asks += [Written(prompt, 26, whole=True, top_k=top_k) for prompt in PROMPTS]
-    return asks + [Written(PROMPTS[0], 9, top_k=top_k, draw=n) for n in (1, 2)]
+    asks = [GenerationQuery(prompt, 9, top_k=top_k) for prompt in PROMPTS]
+    asks += [GenerationQuery(prompt, 26, whole=True, top_k=top_k) for prompt in PROMPTS]
+    return asks + [GenerationQuery(PROMPTS[0], 9, top_k=top_k, draw=n) for n in (1, 2)]
 
 
 @pytest.mark.parametrize("top_k", [1, 5])
@@ -89,7 +89,7 @@ def test_neither_company_nor_order_changes_a_text(at_once: int, side: str) -> No
 
 def test_greedy_texts_are_those_of_transformers() -> None:
     model = tiny_model("gpt2", dtype=torch.float64)
-    asks = [Written(prompt, 12) for prompt in PROMPTS]
+    asks = [GenerationQuery(prompt, 12) for prompt in PROMPTS]
     said = complete(model, PROMPTS, tokens=12)
     for name in control_tokens(model.tokenizer):  # shown there, left out here
         said = [text.replace(name, "") for text in said]
@@ -105,7 +105,7 @@ def test_greedy_texts_are_those_of_transformers() -> None:
 
 def test_draws_go_by_seed_and_number() -> None:
     model = tiny_model("llama", dtype=torch.float64)
-    asks = [Written(PROMPTS[0], 12, top_k=5, draw=n) for n in range(3)]
+    asks = [GenerationQuery(PROMPTS[0], 12, top_k=5, draw=n) for n in range(3)]
     first = write(model, asks, seed=1)
     torch.manual_seed(5)  # the generator of others takes no part
     assert write(model, asks, seed=1) == first
@@ -130,33 +130,35 @@ def test_a_closing_token_ends_a_text_unless_its_whole_length_is_wanted() -> None
     model = tiny_model("llama", dtype=torch.float64)
     model.model.generation_config.eos_token_id = None
     model.tokenizer.eos_token = None
-    free = plain(model, Written(PROMPTS[0], 9))
+    free = plain(model, GenerationQuery(PROMPTS[0], 9))
     closing = free[3]
     model.model.generation_config.eos_token_id = [1, closing]
     first = free.index(closing)
     ids, _ = encode(model.tokenizer, PROMPTS[0])
-    asks = [Written(PROMPTS[0], 9), Written(PROMPTS[0], len(ids) + 9, whole=True)]
+    asks = [GenerationQuery(PROMPTS[0], 9), GenerationQuery(PROMPTS[0], len(ids) + 9, whole=True)]
     assert write(model, asks) == [spelled(model, free[:first]), spelled(model, free)]
 
 
 def test_a_prompt_that_is_long_enough_is_not_continued() -> None:
-    assert write(tiny_model(), [Written(PROMPTS[2], 5, whole=True)]) == [""]
+    assert write(tiny_model(), [GenerationQuery(PROMPTS[2], 5, whole=True)]) == [""]
     assert write(tiny_model(), []) == []
 
 
 def test_chats() -> None:
     model = tiny_model("llama", dtype=torch.float64)
     with pytest.raises(InputError, match="no chat template"):
-        write(model, [Written(PROMPTS[0], 4, chat=True)])
+        write(model, [GenerationQuery(PROMPTS[0], 4, chat=True)])
     model.tokenizer.chat_template = TEMPLATE
-    asks = [Written(prompt, 6, chat=chat) for prompt in PROMPTS[:2] for chat in (True, False)]
+    asks = [
+        GenerationQuery(prompt, 6, chat=chat) for prompt in PROMPTS[:2] for chat in (True, False)
+    ]
     assert write(model, asks) == [spelled(model, plain(model, ask)) for ask in asks]
 
 
 def test_a_new_word_keeps_its_space() -> None:
     """Tokenizers of the SentencePiece way take the first space of a text away."""
     model = tiny_model("llama", tiny_tokenizer("pieces"), dtype=torch.float64)
-    asks = [Written(prompt, 8, top_k=5, draw=n) for prompt in PROMPTS for n in range(4)]
+    asks = [GenerationQuery(prompt, 8, top_k=5, draw=n) for prompt in PROMPTS for n in range(4)]
     said = write(model, asks)
     for ask, text in zip(asks, said, strict=True):
         whole = encode(model.tokenizer, ask.prompt)[0] + plain(model, ask)
@@ -173,7 +175,7 @@ def test_a_prompt_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
         return kept(rows, device)
 
     monkeypatch.setattr(prefixes, "pad_rows", counting)
-    write(tiny_model(), [Written(PROMPTS[0], 4, top_k=5, draw=n) for n in range(9)])
+    write(tiny_model(), [GenerationQuery(PROMPTS[0], 4, top_k=5, draw=n) for n in range(9)])
     assert read == [1]
 
 
@@ -186,9 +188,9 @@ def test_a_model_that_says_nothing_finite_says_nothing() -> None:
 
 def test_prompts_that_cannot_be_continued_are_refused() -> None:
     with pytest.raises(InputError, match="no token"):
-        write(tiny_model(), [Written("", 4)])
+        write(tiny_model(), [GenerationQuery("", 4)])
     with pytest.raises(InputError, match="64"):
-        write(tiny_model(), [Written(" x" * 60, 12)])
+        write(tiny_model(), [GenerationQuery(" x" * 60, 12)])
 
 
 def test_it_counts_and_can_be_cancelled() -> None:

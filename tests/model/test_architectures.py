@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from alphaedit_core.editing.batch import LayerSpace, write_batch
 from alphaedit_core.editing.closed_form import PreviousKeys
 from alphaedit_core.editing.edited_weights import EditedWeights
-from alphaedit_core.editing.editors import editor_class
+from alphaedit_core.editing.editors.registry import editor_class
 from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.editing.target_search import find_targets
 from alphaedit_core.errors import StructureError

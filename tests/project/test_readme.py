@@ -24,12 +24,13 @@ import alphaedit_core
 import alphaedit_widgets
 from alphaedit_core import EditResult, EditSession, HyperParameters, Spectrum
 from alphaedit_core.cli import _parser
-from alphaedit_core.data.datasets import dataset, datasets
+from alphaedit_core.data.datasets.registry import dataset, datasets
 from alphaedit_core.data.fact_files import read_facts
 from alphaedit_core.data.reference_texts import References
-from alphaedit_core.editing.editors import editors
+from alphaedit_core.editing.editors.registry import editors
 from alphaedit_core.errors import InputError
-from alphaedit_core.evaluation.metrics import Given, Metric, metrics
+from alphaedit_core.evaluation.metrics.base import Metric, MetricContext
+from alphaedit_core.evaluation.metrics.registry import metrics
 from alphaedit_core.export import hugging_face as export
 from alphaedit_widgets.components.panel import Panel
 
@@ -140,9 +141,9 @@ def kinds_no_metric_asks(name: str) -> set[str]:
     """Groups of a data set's probes whose prompts no metric puts to the model."""
     record = dataset(name).record(PUBLISHED[name], "record 1")
     texts = References({"": {fact.target: ("A text.",) for fact in record.facts}})
-    given = Given(texts, before={}, chat=True)
+    given = MetricContext(texts, before={}, chat=True)
     asking = [found(given) for found in metrics().values() if issubclass(found, Metric)]
-    asked = {ask.prompt for metric in asking for ask in metric.asks(record)}
+    asked = {ask.prompt for metric in asking for ask in metric.queries(record)}
     own = {fact.text for fact in record.facts}
     return {probe.group for probe in record.probes if probe.prompt not in asked - own}
 

@@ -15,7 +15,7 @@ from alphaedit_core.inference.completions import complete
 from alphaedit_core.inference.scoring import Score
 from alphaedit_core.session import diagnosis, outcomes
 from alphaedit_core.session.diagnosis import diagnose, lost_facts, overwritten_by
-from alphaedit_core.session.results import EditResult, Outcome, Seen
+from alphaedit_core.session.results import EditResult, FactResult, ModelResponse
 from alphaedit_core.session.session import EditSession
 
 SURE, LOST = Score(0.01, 0.99, True, 1), Score(3.0, 0.05, False, 7)
@@ -24,13 +24,13 @@ FOUND = Trace([2.0, 0.1], [0.0, 0.0], [0.0, 0.0], [0.1, 0.9], [0.0, 0.4], False,
 
 def outcome(
     after: Score, said: str = "London", trace: Trace = FOUND, left: float = 0.05
-) -> Outcome:
+) -> FactResult:
     fact = FACTS[0]
-    return Outcome(fact, ("Rome", " in"), Seen("Paris", LOST, None), Seen(said, after, None),
-                   trace, left)  # fmt: skip
+    before, now = ModelResponse("Paris", LOST, None), ModelResponse(said, after, None)
+    return FactResult(fact, ("Rome", " in"), before, now, trace, left)
 
 
-def why(one: Outcome, batches: tuple[int, ...] = (0,)) -> str:
+def why(one: FactResult, batches: tuple[int, ...] = (0,)) -> str:
     return diagnose(EditResult([one] * len(batches), [], list(batches), []), 0)
 
 
@@ -65,7 +65,7 @@ def test_a_fact_that_was_held_already_wants_nothing() -> None:
 
 
 def test_several_relations_of_one_subject_share_their_key() -> None:
-    def asks(prompt: str, subject: str = "Marie Curie") -> Outcome:
+    def asks(prompt: str, subject: str = "Marie Curie") -> FactResult:
         return replace(outcome(LOST, left=0.8), fact=Fact(subject, prompt, "Oslo"))
 
     several = [asks("{} was born in"), asks("{} worked as a"), asks("The mother of {} is")]

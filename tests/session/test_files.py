@@ -16,6 +16,7 @@ from tiny import tiny_model
 
 from alphaedit_core.errors import AlphaEditError, CorruptFileError, InputError, SessionError
 from alphaedit_core.session import files as ledger
+from alphaedit_core.session.edits import Edit
 from alphaedit_core.session.session import EditSession
 from alphaedit_core.storage.files import atomic_folder
 
@@ -240,13 +241,13 @@ def test_edits_that_were_seen_whole_are_not_read_again(
 ) -> None:
     read: list[str] = []
 
-    def counted(folder: Path, named: dict[str, str]) -> ledger.Entry:
+    def counted(folder: Path, named: dict[str, str]) -> Edit:
         read.append(named["record"])
         return reading(folder, named)
 
     reading = ledger._read_entry
     monkeypatch.setattr(ledger, "_read_entry", counted)
-    stored, manifest = ledger.Stored(), ledger.load_manifest(saved["new"])
+    stored, manifest = ledger.WriteCache(), ledger.load_manifest(saved["new"])
     entries = ledger.load_entries(saved["new"], manifest, stored)
     places = saved["new"], tmp_path / "other"
     for folder, looked in zip(places, (0, len(entries)), strict=True):

@@ -27,7 +27,7 @@ from alphaedit_core.side_effects.drift import (
     PROBE,
     WINDOWS,
     Drift,
-    Drifts,
+    DriftTracker,
     compare_outputs,
     default_probe,
     measure,
@@ -196,7 +196,7 @@ def test_each_edit_is_held_to_its_own_threshold(session: EditSession) -> None:
 
 def test_without_an_edit_every_number_is_exactly_zero(place: Path, probe: str) -> None:
     session = new_session(place)
-    for found in (measure(session, 0, quiet(), probe), Drifts(session, probe).known(0)):
+    for found in (measure(session, 0, quiet(), probe), DriftTracker(session, probe).known(0)):
         assert found is not None
         assert found.weights == {0: 0.0, 1: 0.0}
         for column in columns([0, 1]):
@@ -224,7 +224,7 @@ def test_an_undone_edit_can_be_measured_and_the_model_stays(
 def test_a_state_is_measured_once(
     session: EditSession, probe: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    drifts = Drifts(session, probe)
+    drifts = DriftTracker(session, probe)
     assert drifts.known(1) is None
     calls: list[int] = []
     original = drift_module._outputs
@@ -251,7 +251,7 @@ def test_a_state_is_measured_once(
 
 def test_new_neighbours_are_measured_anew(place: Path, probe: str) -> None:
     session = new_session(place)
-    drifts = Drifts(session, probe)
+    drifts = DriftTracker(session, probe)
     session.edit([A.changed(neighbours=[])], monitor=quiet())
     digest = session.weights_digest()
     assert drifts.measure(1, quiet()).neighbours_changed is None
@@ -263,7 +263,7 @@ def test_new_neighbours_are_measured_anew(place: Path, probe: str) -> None:
 
 
 def test_cancel_stops_and_changes_nothing(session: EditSession, probe: str) -> None:
-    digest, stop, drifts = session.weights_digest(), threading.Event(), Drifts(session, probe)
+    digest, stop, drifts = session.weights_digest(), threading.Event(), DriftTracker(session, probe)
 
     def show(stage: object, *, closed: bool) -> None:
         if getattr(stage, "done", 0) >= WINDOWS + 2:  # inside state 1
@@ -289,7 +289,7 @@ def test_what_cannot_be_measured_is_refused(session: EditSession, tmp_path: Path
 def test_the_probe_is_set_aside_unless_the_text_is_a_file(place: Path) -> None:
     session = new_session(place)
     assert default_probe(session.hyperparameters.text) == str(place / "text.txt")
-    assert Drifts(session).probe == str(place / "text.txt")
+    assert DriftTracker(session).probe == str(place / "text.txt")
     for text in ("wikipedia-sample", "self", "hf:somebody/something"):
         assert default_probe(text) == PROBE
 

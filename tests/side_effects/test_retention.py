@@ -24,7 +24,13 @@ from alphaedit_core.progress import Monitor
 from alphaedit_core.session import outcomes
 from alphaedit_core.session.session import EditSession
 from alphaedit_core.side_effects import retention as retention_module
-from alphaedit_core.side_effects.retention import BatchName, Kept, Retention, retention, standing
+from alphaedit_core.side_effects.retention import (
+    BatchName,
+    BatchRetention,
+    Retention,
+    retention,
+    surviving_facts,
+)
 
 TOWER, NEWTON, TOKYO, GERMANY = FACTS
 MORE = [
@@ -85,7 +91,7 @@ def found(session: EditSession) -> Retention:
     return retention(session, monitor=quiet())
 
 
-def plain(session: EditSession, facts: list[Fact]) -> Kept:
+def plain(session: EditSession, facts: list[Fact]) -> BatchRetention:
     """One prompt and one target at a time, in the model as it stands."""
     rated, exact = [], []
     for fact in facts:
@@ -94,7 +100,7 @@ def plain(session: EditSession, facts: list[Fact]) -> Kept:
         if fact.target_true is not None:
             [true] = score(session.model, [(fact.text, fact.target_true)])
             rated.append(new.nll < true.nll)
-    return Kept(
+    return BatchRetention(
         len(facts), len(rated),
         100 * sum(rated) / len(rated) if rated else None,
         100 * sum(exact) / len(exact) if exact else None,
@@ -190,13 +196,15 @@ def test_what_is_corrected() -> None:
     assert there.replaced_by([born.changed(subject=" Newton", target="Oslo"), other]) == (0, 1)
     assert there.replaced_by([born.changed(subject="NEWTON")]) == ()
     batches = [Wrote([born, other]), Wrote([home], (0,)), Wrote([]), Wrote([other], (1,))]
-    assert standing(batches) == [[], [home], [], [other]]
+    assert surviving_facts(batches) == [[], [home], [], [other]]
     assert Standing(batches).facts == [home, other]
-    assert standing([]) == []
+    assert surviving_facts([]) == []
 
 
-def a_kept(efficacy: float | None, exact: float | None, facts: int = 2, rated: int = 2) -> Kept:
-    return Kept(facts, rated, efficacy, exact)
+def a_kept(
+    efficacy: float | None, exact: float | None, facts: int = 2, rated: int = 2
+) -> BatchRetention:
+    return BatchRetention(facts, rated, efficacy, exact)
 
 
 def made() -> Retention:

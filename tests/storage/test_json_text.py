@@ -15,7 +15,7 @@ import pytest
 
 from alphaedit_core.cli import hyperparameter_options, main, options
 from alphaedit_core.corpora.sources import TextFile
-from alphaedit_core.data.datasets import read_records
+from alphaedit_core.data.datasets.reading import read_records
 from alphaedit_core.data.fact_files import facts_from_bytes, read_facts
 from alphaedit_core.data.reference_texts import read_references
 from alphaedit_core.display.line_chart import curves_html

@@ -20,7 +20,7 @@ from alphaedit_core.progress import Monitor
 from alphaedit_core.session import outcomes
 from alphaedit_core.session.session import EditSession
 from alphaedit_core.side_effects import drift as drift_module
-from alphaedit_core.side_effects.drift import Drift, Drifts
+from alphaedit_core.side_effects.drift import Drift, DriftTracker
 from alphaedit_widgets.drift.figure import span
 from alphaedit_widgets.drift.panel import DriftPanel
 from alphaedit_widgets.edit.panel import RunPanel
@@ -159,7 +159,7 @@ def test_a_change_of_the_band_is_announced_in_words(
     panel: DriftPanel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     states = {1: a_drift(), 2: a_drift(perplexity_after=44.0), 3: a_drift(kl=0.5)}
-    monkeypatch.setattr(Drifts, "_measure", lambda _, number, __: states[number])
+    monkeypatch.setattr(DriftTracker, "_measure", lambda _, number, __: states[number])
     panel.opened()
     said = []
     for fact in (A, B, C):
@@ -188,7 +188,7 @@ def test_undo_and_redo_measure_nothing_again(
     def never(*_: Any) -> Drift:
         raise AssertionError("measured again")
 
-    monkeypatch.setattr(Drifts, "_measure", never)
+    monkeypatch.setattr(DriftTracker, "_measure", never)
     for move in (panel.session.undo, panel.session.redo):
         move()
         panel.state.touch()
@@ -296,7 +296,7 @@ def test_a_cell_that_has_the_model_is_not_disturbed(panel: DriftPanel) -> None:
 def test_what_cannot_be_measured_is_said_once(panel: DriftPanel, place: Path) -> None:
     short = place / "short.txt"
     short.write_text("Rome is old.", encoding="utf-8")
-    panel.state.drifts = Drifts(panel.session, short)
+    panel.state.drifts = DriftTracker(panel.session, short)
     panel.opened()
     edit(panel, A)
     assert panel.state.failure is not None and not panel.auto
@@ -314,7 +314,7 @@ def test_an_exception_is_kept_for_the_header(
     def broken(*_: Any) -> Drift:
         raise ZeroDivisionError("of no use")
 
-    monkeypatch.setattr(Drifts, "_measure", broken)
+    monkeypatch.setattr(DriftTracker, "_measure", broken)
     panel.opened()
     edit(panel, A)
     assert panel.state.failure is not None

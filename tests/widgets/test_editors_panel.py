@@ -11,7 +11,7 @@ import pytest
 from examples import CONTEXTS, FACTS, quiet, small
 from tiny import tiny_model
 
-from alphaedit_core.editing.editors import editor_class, editors
+from alphaedit_core.editing.editors.registry import editor_class, editors
 from alphaedit_core.errors import AlphaEditError
 from alphaedit_core.evaluation.counterfact_scores import Measures, measure
 from alphaedit_core.experiments import editor_comparison as rivals

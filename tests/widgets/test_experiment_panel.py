@@ -75,7 +75,11 @@ def test_it_runs_shows_and_leaves_the_session_as_it_was(
     job = panel.run(block=True)
     assert job.state == "done" and panel.findings is not None and panel.findings.complete
     assert panel.session.weights_digest() == digest
-    assert [p.edits for p in panel.findings.of("rome +projection -previous-keys")] == [1, 2, 3]
+    assert [p.edits for p in panel.findings.for_method("rome +projection -previous-keys")] == [
+        1,
+        2,
+        3,
+    ]
     shown = panel._shown.value
     for name in ("unedited", "rome -projection -previous-keys", "rewrite_acc", "perplexity"):
         assert name in shown, name

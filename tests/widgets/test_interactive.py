@@ -25,7 +25,7 @@ from alphaedit_core.experiments.folder import load_experiment
 from alphaedit_core.experiments.sequence_figure import sequence_html
 from alphaedit_core.side_effects.hidden_states import HiddenDrift
 from alphaedit_core.side_effects.hidden_states_figure import mean_of
-from alphaedit_core.side_effects.retention import Kept, Retention
+from alphaedit_core.side_effects.retention import BatchRetention, Retention
 from alphaedit_widgets import interactive
 
 PLOTLY = "application/vnd.plotly.v1+json"
@@ -47,7 +47,7 @@ def a_retention(count: int) -> Retention:
     """As many batches of two edits as states, each losing 7 points with every further one."""
     cells = tuple(
         (None,) * batch
-        + tuple(Kept(2, 2, 99 - 3 * old, 90 - 7 * old) for old in range(count - batch))
+        + tuple(BatchRetention(2, 2, 99 - 3 * old, 90 - 7 * old) for old in range(count - batch))
         for batch in range(count)
     )
     weights = tuple({5: 0.01 * state, 7: 0.02 * state} for state in range(count))
@@ -115,10 +115,12 @@ def of_an_experiment(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any
     wanted: dict[str, Any] = {}
     if request.param == "curves_html":
         for name in found.plan.names():
-            points = [(p.edits, p.perplexity) for p in found.of(name) if p.perplexity is not None]
+            points = [
+                (p.edits, p.perplexity) for p in found.for_method(name) if p.perplexity is not None
+            ]
             wanted.setdefault("perplexity", {})[name] = list(zip(*points, strict=True))
         return experiment_pictures.curves_html(found, ["perplexity", "efficacy"]), wanted
-    for name, point in found.last().items():
+    for name, point in found.final().items():
         if point.weights:
             left = point.retention["efficacy"]
             places = [(n, value) for n, value in enumerate(left, 1) if value is not None]

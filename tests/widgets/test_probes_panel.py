@@ -18,9 +18,9 @@ from alphaedit_core.errors import Cancelled, InputError, SessionError
 from alphaedit_core.evaluation import probes as core
 from alphaedit_core.evaluation.probes import (
     Probe,
+    ProbeResponse,
     ProbeRow,
     Probes,
-    Reading,
     aggregate,
     probe,
     probes_of,
@@ -88,7 +88,7 @@ def count_reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     seen: list[str] = []
     read = core.read
 
-    def counting(model: Any, fact: Fact, prompts: Any, monitor: Any = None) -> list[Reading]:
+    def counting(model: Any, fact: Fact, prompts: Any, monitor: Any = None) -> list[ProbeResponse]:
         seen.extend(prompts)
         return read(model, fact, prompts, monitor)
 
@@ -148,11 +148,11 @@ def test_extra_rows_and_each_prompt_once(session: EditSession) -> None:
     assert [row.probe for row in rows] == [*probes_of(FACT), more[0]]
 
 
-def reading(token: int, new: float, true: float | None, rank: int = 2) -> Reading:
+def reading(token: int, new: float, true: float | None, rank: int = 2) -> ProbeResponse:
     def rated(probability: float) -> Score:
         return Score(1.0, probability, False, rank)
 
-    return Reading(token, "x", 0.5, rated(new), None if true is None else rated(true))
+    return ProbeResponse(token, "x", 0.5, rated(new), None if true is None else rated(true))
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def reading(token: int, new: float, true: float | None, rank: int = 2) -> Readin
     ],
 )
 def test_what_passes(
-    kind: str, before: Reading, after: Reading, result: str, change: float
+    kind: str, before: ProbeResponse, after: ProbeResponse, result: str, change: float
 ) -> None:
     row = ProbeRow(Probe(kind, "a prompt"), before, after)
     assert row.result == result

@@ -8,7 +8,7 @@ from typing import Any
 import ipywidgets as W
 
 from alphaedit_core.display.escaping import escape
-from alphaedit_core.editing.editors import editor_class, editors
+from alphaedit_core.editing.editors.registry import editor_class, editors
 from alphaedit_core.editing.hyperparameters import HyperParameters
 
 from .panel import row

@@ -13,7 +13,7 @@ from alphaedit_core.display.escaping import escape
 from alphaedit_core.errors import Cancelled, SessionError
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session.session import EditSession
-from alphaedit_core.side_effects.drift import OK, WINDOW, WINDOWS, Drift, Drifts
+from alphaedit_core.side_effects.drift import OK, WINDOW, WINDOWS, Drift, DriftTracker
 from alphaedit_core.side_effects.drift_figure import (
     NAMES,
     columns,
@@ -63,7 +63,7 @@ class DriftPanel(Panel):
     ) -> None:
         super().__init__(source)
         if probe is not None:
-            self.state.drifts = Drifts(self.session, probe)
+            self.state.drifts = DriftTracker(self.session, probe)
         self.figure: DriftFigure | None = None
         self._opened = False
         self._band = OK

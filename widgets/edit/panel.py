@@ -9,14 +9,15 @@ import ipywidgets as W
 
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.display.escaping import escape
-from alphaedit_core.editing.editors import Editor, Tuner, editor_class
+from alphaedit_core.editing.editors.base import Editor, FineTuner
+from alphaedit_core.editing.editors.registry import editor_class
 from alphaedit_core.editing.editors.summary import settings_words
 from alphaedit_core.editing.search_trace import Trace
 from alphaedit_core.errors import AlphaEditError
 from alphaedit_core.nullspace.thresholds import Threshold
 from alphaedit_core.progress import Stage
-from alphaedit_core.session.diagnosis import Lost, diagnose, lost_facts
-from alphaedit_core.session.results import EditResult, Outcome, superseded_html
+from alphaedit_core.session.diagnosis import ForgottenFact, diagnose, lost_facts
+from alphaedit_core.session.results import EditResult, FactResult, superseded_html
 from alphaedit_core.session.session import EditSession
 from alphaedit_widgets.components.method_controls import MethodControls
 from alphaedit_widgets.components.panel import Panel, button, row, table, text
@@ -154,14 +155,14 @@ class RunPanel(Panel):
             block=block,
         )
 
-    def check(self, block: bool = False) -> Job[list[Lost]]:
+    def check(self, block: bool = False) -> Job[list[ForgottenFact]]:
         """Look for facts of applied edits that the model no longer says, and what undid them."""
         session = self.session
         return self.state.start(
             "check", lambda monitor: lost_facts(session, monitor), self._checked, block=block
         )
 
-    def _checked(self, lost: list[Lost]) -> None:
+    def _checked(self, lost: list[ForgottenFact]) -> None:
         count = sum(len(entry.facts) for entry in self.session.history[: self.session.applied])
         items = "".join(f"<li>{escape(str(one))}</li>" for one in lost)
         said = f"of {count} facts written, {len(lost)} are no longer said" if lost else (
@@ -256,7 +257,7 @@ class RunPanel(Panel):
         else:
             words = job.state
         self._step.value = text("run-state", words, tag="span")
-        trains = issubclass(editor_class(self.session.editor), Tuner)
+        trains = issubclass(editor_class(self.session.editor), FineTuner)
         self._stages.value = _stage_list(job, trains)
         # Once it has ended, the result of all batches is shown.
         traces = _traces(job) if running else []
@@ -397,7 +398,7 @@ def _facts_table(result: EditResult) -> str:
     return table(headings, rows, "outcomes", "What became of each fact")
 
 
-def _left(outcome: Outcome) -> str:
+def _left(outcome: FactResult) -> str:
     """What of the wanted change is missing; nothing can be where nothing was wanted."""
     if outcome.residual_left is not None:
         return f"{outcome.residual_left:.0%}"

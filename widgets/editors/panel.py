@@ -13,7 +13,7 @@ from alphaedit_core.display.tables import html_table
 from alphaedit_core.editing.editors.summary import settings_words
 from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.errors import AlphaEditError
-from alphaedit_core.experiments.editor_comparison import Contest, compare_editors
+from alphaedit_core.experiments.editor_comparison import EditorComparison, compare_editors
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session.session import EditSession
 from alphaedit_widgets.components.method_controls import MethodControls
@@ -47,7 +47,7 @@ class EditorsPanel(Panel):
 
     def __init__(self, source: EditSession | State) -> None:
         super().__init__(source)
-        self._contest: Contest | None = None
+        self._contest: EditorComparison | None = None
         present = self.session.hyperparameters
         other = "memit" if present.editor == "alphaedit" else "alphaedit"
         self._methods = [present, method_changed(self.session, present, "editor", other)]
@@ -110,11 +110,11 @@ class EditorsPanel(Panel):
         self._with_text.value = value
 
     @property
-    def contest(self) -> Contest | None:
+    def contest(self) -> EditorComparison | None:
         """What came out; None before the first comparison."""
         return self._contest
 
-    def compare(self, block: bool = False) -> Job[Contest]:
+    def compare(self, block: bool = False) -> Job[EditorComparison]:
         """Write the ready facts with both editors, and measure.
 
         Args:
@@ -129,7 +129,7 @@ class EditorsPanel(Panel):
             raise AlphaEditError("no fact is ready; enter one under Facts")
         with_text = self.with_perplexity
 
-        def work(monitor: Monitor) -> Contest:
+        def work(monitor: Monitor) -> EditorComparison:
             read = _probe(session, monitor) if with_text else None
             return compare_editors(session, facts, methods, _BATCH, read, monitor)
 
@@ -177,7 +177,7 @@ class EditorsPanel(Panel):
                 words = f"cancelled at {job.where}; the weights are as before"
             self._status.value = text("editors-state", words or job.state, tag="span")
 
-    def _done(self, contest: Contest) -> None:
+    def _done(self, contest: EditorComparison) -> None:
         self._contest = contest
         headings = ("method", *(name for name, _ in _MEASURES), "seconds")
         count = len(contest.facts)
@@ -193,7 +193,7 @@ class EditorsPanel(Panel):
 _HEADINGS = ("prompt", "target", "method", "P(target)", "says now", "outcome")
 
 
-def _fact_rows(contest: Contest) -> list[tuple[str, ...]]:
+def _fact_rows(contest: EditorComparison) -> list[tuple[str, ...]]:
     return [
         (
             fact.text if place == 0 else "",

@@ -8,17 +8,24 @@ from typing import Any
 
 import ipywidgets as W
 
-from alphaedit_core.data.datasets import dataset, datasets, read_records
+from alphaedit_core.data.datasets.reading import read_records
+from alphaedit_core.data.datasets.registry import dataset, datasets
 from alphaedit_core.display.tables import html_table
 from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.errors import InputError
-from alphaedit_core.evaluation.metrics import metric_class, metrics_for
+from alphaedit_core.evaluation.metrics.registry import metric_class, metrics_for
 from alphaedit_core.experiments.editor_comparison import parse_method
 from alphaedit_core.experiments.figures import SHIFTS, curves_html, retention_html
 from alphaedit_core.experiments.folder import load_experiment
-from alphaedit_core.experiments.plan import Plan, Probes, check_at_end
+from alphaedit_core.experiments.plan import ExperimentPlan, ExtraMeasurements, check_at_end
 from alphaedit_core.experiments.report import cards, other_cards, save_report
-from alphaedit_core.experiments.results import Findings, about, held, paper_table, whole_table
+from alphaedit_core.experiments.results import (
+    ExperimentResult,
+    about,
+    held,
+    paper_table,
+    whole_table,
+)
 from alphaedit_core.experiments.runner import run_experiment
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session.session import EditSession
@@ -49,7 +56,7 @@ class ExperimentPanel(Panel):
 
     def __init__(self, source: EditSession | State) -> None:
         super().__init__(source)
-        self.findings: Findings | None = None
+        self.findings: ExperimentResult | None = None
         self.dataset = W.Dropdown(description="Data set", options=list(datasets()), **_WIDE)
         self.path = W.Text(description="File", placeholder="the published one, fetched", **_WIDE)
         self.choices = W.Text(
@@ -154,7 +161,7 @@ class ExperimentPanel(Panel):
             raise InputError('field "Editors" names none; give for example alphaedit, memit')
         return tuple(settled(parse_method(name, model), present) for name in names)
 
-    def run(self, block: bool = False) -> Job[Findings]:
+    def run(self, block: bool = False) -> Job[ExperimentResult]:
         """Run the experiment, or go on with it.
 
         Args:
@@ -167,7 +174,7 @@ class ExperimentPanel(Panel):
         metrics = listed(self.metrics.value)
         for name in metrics:
             metric_class(name)
-        plan = Plan(
+        plan = ExperimentPlan(
             self.methods,
             self.edits.value,
             self.batch_size.value,
@@ -188,7 +195,7 @@ class ExperimentPanel(Panel):
         if not self.folder.value.strip():
             raise InputError('field "Kept in the folder" is empty; give a folder')
         folder = Path(self.folder.value.strip()).expanduser()
-        probes = Probes(
+        probes = ExtraMeasurements(
             running_text(self.perplexity.value),
             tasks(self.ability.value),
             references(self.references.value),
@@ -196,7 +203,7 @@ class ExperimentPanel(Panel):
         )
         session = self.session
 
-        def work(monitor: Monitor) -> Findings:
+        def work(monitor: Monitor) -> ExperimentResult:
             records = read(monitor=monitor) if known is None else known
             with session.lent() as model:
                 found = run_experiment(model, records, plan, folder, probes, monitor)
@@ -205,7 +212,7 @@ class ExperimentPanel(Panel):
 
         return self.state.start("experiment", work, self._show_found, block=block)
 
-    def look(self) -> Findings:
+    def look(self) -> ExperimentResult:
         """Show what the folder holds.
 
         Raises:
@@ -253,7 +260,7 @@ class ExperimentPanel(Panel):
                 words = "cancelled; run it again to go on"
             self._status.value = text("experiment-state", words, tag="span")
 
-    def _show_found(self, findings: Findings) -> None:
+    def _show_found(self, findings: ExperimentResult) -> None:
         self.findings = findings
         word = "" if findings.complete else " Run it to go on."
         where = f"{about(findings)} Kept in {findings.folder}.{word}"

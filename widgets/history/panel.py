@@ -14,7 +14,7 @@ from alphaedit_core.display.escaping import escape
 from alphaedit_core.display.tables import html_table
 from alphaedit_core.editing.weight_updates import tensors_of
 from alphaedit_core.errors import InputError, SessionError
-from alphaedit_core.session.edits import Entry
+from alphaedit_core.session.edits import Edit
 from alphaedit_core.session.session import EditSession
 from alphaedit_core.side_effects.drift import Drift
 from alphaedit_core.side_effects.drift_figure import columns
@@ -397,7 +397,7 @@ def label(session: EditSession, number: int) -> str:
     return f"{number} {facts[0].text} → {facts[0].target}{more}"
 
 
-def said(entries: Sequence[Entry]) -> dict[tuple[str, str], list[Fact]]:
+def said(entries: Sequence[Edit]) -> dict[tuple[str, str], list[Fact]]:
     """What edits made the model say of each thing, less what later ones superseded."""
     found: dict[tuple[str, str], list[Fact]] = {}
     for fact in Standing(batch for entry in entries for batch in entry.batches).facts:
@@ -405,7 +405,7 @@ def said(entries: Sequence[Entry]) -> dict[tuple[str, str], list[Fact]]:
     return found
 
 
-def _cells(entry: Entry | None) -> tuple[str, ...]:
+def _cells(entry: Edit | None) -> tuple[str, ...]:
     """Facts, written, method, threshold, layers and time of an edit."""
     if entry is None:
         return ("",) * 6
@@ -429,7 +429,7 @@ def _drift_cells(drift: Drift | None) -> tuple[str, ...]:
     return f"{100 * drift.largest_change:.3f}", f"{drift.kl:.5f}", drift.band
 
 
-def _bytes(entry: Entry) -> int:
+def _bytes(entry: Edit) -> int:
     """Bytes of what an edit left behind: the changes of the weights, and the facts' keys."""
     return sum(
         tensor.nbytes

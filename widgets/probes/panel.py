@@ -16,9 +16,9 @@ from alphaedit_core.evaluation.probes import (
     LOCALITY,
     RELIABILITY,
     Probe,
+    ProbeResponse,
     ProbeRow,
     Probes,
-    Reading,
     aggregate,
     probes_of,
 )
@@ -375,7 +375,7 @@ def _cells(probe: Probe, found: ProbeRow | None) -> list[str]:
     ]
 
 
-def _said(reading: Reading) -> str:
+def _said(reading: ProbeResponse) -> str:
     return f"{visible(reading.text)} {chance(reading.probability)}"
 
 

@@ -23,7 +23,7 @@ from .registry import dataset, datasets
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
+class SkippedRecord:
     """A record, or a question of one, that is not used.
 
     Attributes:
@@ -62,7 +62,7 @@ class Records:
     dataset: Dataset
     source: Source
     records: list[Record]
-    left_out: list[LeftOut]
+    left_out: list[SkippedRecord]
 
     def __len__(self) -> int:
         return len(self.records)
@@ -76,9 +76,13 @@ class Records:
         return [fact for record in self.records for fact in record.facts]
 
     @property
-    def unasked(self) -> list[LeftOut]:
+    def skipped_questions(self) -> list[SkippedRecord]:
         """Questions of records that are used, which are themselves not asked."""
-        return [LeftOut(one.name, reason) for one in self.records for reason in one.unasked]
+        return [
+            SkippedRecord(one.name, reason)
+            for one in self.records
+            for reason in one.skipped_questions
+        ]
 
     @property
     def counts(self) -> dict[str, int]:
@@ -102,7 +106,7 @@ class Records:
             "sha256": self.source.sha256,
             "counts": self.counts,
             "left_out": [{"name": one.name, "reason": one.reason} for one in self.left_out],
-            "unasked": [{"name": one.name, "reason": one.reason} for one in self.unasked],
+            "unasked": [{"name": one.name, "reason": one.reason} for one in self.skipped_questions],
         }
 
     def __repr__(self) -> str:
@@ -174,9 +178,9 @@ def _read(
     limit: int | None,
     strict: bool,
     monitor: Monitor,
-) -> tuple[list[Record], list[LeftOut]]:
+) -> tuple[list[Record], list[SkippedRecord]]:
     records: list[Record] = []
-    left_out: list[LeftOut] = []
+    left_out: list[SkippedRecord] = []
     for label, raw in labelled:
         name = _name(label, raw)
         try:
@@ -186,7 +190,7 @@ def _read(
         except InputError as error:
             if strict:
                 raise InputError(f"{name}: {error}") from None
-            left_out.append(LeftOut(name, str(error)))
+            left_out.append(SkippedRecord(name, str(error)))
             monitor.check()
         else:
             monitor.advance()

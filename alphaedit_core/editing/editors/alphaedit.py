@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from alphaedit_core.editing.closed_form import Preconditioner, closed_form
 from alphaedit_core.editing.hyperparameters import HyperParameters
-from alphaedit_core.editing.weight_updates import Change
+from alphaedit_core.editing.weight_updates import WeightUpdate
 from alphaedit_core.nullspace.eigenspace import LayerEigenspace
 
 from .base import Editor, LayerInputs
@@ -30,7 +30,7 @@ class AlphaEdit(Editor):
         kept = hyperparameters.threshold
         return bases.projector(kept) if hyperparameters.projection else bases.identity()
 
-    def update(self, work: LayerInputs) -> Change:
+    def update(self, work: LayerInputs) -> WeightUpdate:
         """The residual is shared alike by the layers that are left."""
         residual = work.residual / work.layers_left
         return closed_form(

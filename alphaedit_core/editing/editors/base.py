@@ -22,7 +22,7 @@ from torch import Tensor
 from alphaedit_core.editing.closed_form import Preconditioner, PreviousKeys
 from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.editing.target_rows import Place
-from alphaedit_core.editing.weight_updates import Change
+from alphaedit_core.editing.weight_updates import WeightUpdate
 from alphaedit_core.nullspace.eigenspace import LayerEigenspace
 from alphaedit_core.nullspace.projectors import Projector
 
@@ -103,10 +103,10 @@ class Editor(ABC):
         return bases.inverse(hyperparameters.threshold if hyperparameters.projection else None)
 
     @abstractmethod
-    def update(self, work: LayerInputs) -> Change:
+    def update(self, work: LayerInputs) -> WeightUpdate:
         """The change of one layer's weight, which the next layer is solved with."""
 
-    def final(self, work: LayerInputs, change: Change) -> Change:
+    def final(self, work: LayerInputs, change: WeightUpdate) -> WeightUpdate:
         """What stays of a layer's change when all layers of the batch are solved.
 
         Args:
@@ -116,7 +116,7 @@ class Editor(ABC):
         return change
 
 
-class Tuner(Editor):
+class FineTuner(Editor):
     """An editor that trains one layer's weight; it constrains each step instead of solving.
 
     Attributes:
@@ -131,7 +131,7 @@ class Tuner(Editor):
         """None is used: I."""
         return bases.identity()
 
-    def update(self, work: LayerInputs) -> Change:
+    def update(self, work: LayerInputs) -> WeightUpdate:
         """Not asked: the change comes out of the training."""
         raise TypeError(f"{self.name} trains; it has no update in closed form")
 

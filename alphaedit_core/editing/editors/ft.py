@@ -10,10 +10,10 @@ from torch import Tensor
 from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.nullspace.projectors import Projector
 
-from .base import Tuner
+from .base import FineTuner
 
 
-class Ft(Tuner):
+class Ft(FineTuner):
     """Adam on W with the loss ``-log p(target)``, mean over the facts."""
 
     name = "ft"

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import torch
 
-from alphaedit_core.editing.weight_updates import Change, Pruned
+from alphaedit_core.editing.weight_updates import Pruned, WeightUpdate
 from alphaedit_core.errors import InputError
 
 from .base import LayerInputs
@@ -25,7 +25,7 @@ class Prune(Memit):
     source = "Ma et al. 2025, Eq. 7, over MEMIT"
     on_unpruned: ClassVar[bool] = True
 
-    def update(self, work: LayerInputs) -> Change:  # type: ignore[override]
+    def update(self, work: LayerInputs) -> WeightUpdate:  # type: ignore[override]
         """MEMIT's update; :func:`~alphaedit_core.editing.weight_updates.compose` prunes the sum."""
         solved = super().update(work)
         largest = torch.tensor(work.max_singular_value(), dtype=torch.float64)

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import torch
 
-from alphaedit_core.editing.weight_updates import Change, Dense, LowRank, Sparse
+from alphaedit_core.editing.weight_updates import Dense, LowRank, Sparse, WeightUpdate
 
 from .base import LayerInputs
 from .memit import Memit
@@ -33,7 +33,7 @@ class Rect(Memit):
         "An entry of W that is 0 counts as changed infinitely; the released code adds 1e-8 to W.",
     )
 
-    def final(self, work: LayerInputs, change: Change) -> Change:
+    def final(self, work: LayerInputs, change: WeightUpdate) -> WeightUpdate:
         """``kept_share`` of all entries stay."""
         assert isinstance(change, LowRank)
         return masked(work, change)
@@ -52,7 +52,7 @@ class RectByLayer(Memit):
         "The released code masks all layers at the end; that is the editor rect.",
     )
 
-    def update(self, work: LayerInputs) -> Change:  # type: ignore[override]
+    def update(self, work: LayerInputs) -> WeightUpdate:  # type: ignore[override]
         """``kept_share`` of all entries stay."""
         return masked(work, super().update(work))
 
@@ -65,12 +65,12 @@ class RectRome(Rome):
     source = "Gu et al. 2024, Eq. 7, over ROME"
     departures: ClassVar[tuple[str, ...]] = (*Rome.departures, *Rect.departures)
 
-    def update(self, work: LayerInputs) -> Change:  # type: ignore[override]
+    def update(self, work: LayerInputs) -> WeightUpdate:  # type: ignore[override]
         """``kept_share`` of all entries stay."""
         return masked(work, super().update(work))
 
 
-def masked(work: LayerInputs, change: LowRank) -> Change:
+def masked(work: LayerInputs, change: LowRank) -> WeightUpdate:
     """The entries of a change with the largest ``|dW / W|``, then projected if that is on."""
     whole = (change.left @ change.right.T).contiguous()
     count = max(1, round(work.hyperparameters.kept_share * whole.numel()))

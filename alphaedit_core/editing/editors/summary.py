@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alphaedit_core.editing.hyperparameters import HyperParameters
 
-from . import editor_class
+from .registry import editor_class
 
 
 def settings_words(hp: HyperParameters) -> str:

@@ -14,7 +14,7 @@ from typing import ClassVar, Literal
 
 from alphaedit_core.data.records import Record
 from alphaedit_core.data.reference_texts import References
-from alphaedit_core.inference.queries import Answer, Ask
+from alphaedit_core.inference.queries import Answer, Query
 from alphaedit_core.inference.scoring import Score
 
 Direction = Literal["higher", "lower"]
@@ -24,7 +24,7 @@ Compat = Literal["paper", "easyedit"]
 
 
 @dataclass(frozen=True)
-class Given:
+class MetricContext:
     """What metrics go by beside the model's answers.
 
     Attributes:
@@ -34,11 +34,11 @@ class Given:
     """
 
     references: References | None = None
-    before: Mapping[Ask, Answer] | None = None
+    before: Mapping[Query, Answer] | None = None
     chat: bool = False
 
 
-class Card(ABC):
+class MetricInfo(ABC):
     """What a reader has to know of a number.
 
     Attributes:
@@ -69,7 +69,7 @@ class Card(ABC):
         return {field: getattr(cls, field) for field in fields}
 
 
-class Metric(Card):
+class Metric(MetricInfo):
     """One number about a model's answers.
 
     Args:
@@ -77,34 +77,34 @@ class Metric(Card):
 
     Attributes:
         needs: what a record has to have, as it follows "no record has".
-        compares: whether it compares with the unedited model. Then it asks where that was not asked
-            yet, too: its answers may be those of the unedited model.
+        needs_baseline: whether it compares with the unedited model. Then it asks where that was not
+            asked yet, too: its answers may be those of the unedited model.
     """
 
     needs: ClassVar[str] = "anything that it asks for"
-    compares: ClassVar[bool] = False
+    needs_baseline: ClassVar[bool] = False
 
-    def __init__(self, given: Given | None = None) -> None:
-        self.given = given or Given()
+    def __init__(self, given: MetricContext | None = None) -> None:
+        self.given = given or MetricContext()
 
     @property
-    def lacking(self) -> str:
+    def unavailable_reason(self) -> str:
         """What it cannot do without and was not given, with the remedy; "" for nothing."""
         return ""
 
     @abstractmethod
-    def asks(self, record: Record) -> list[Ask]:
+    def queries(self, record: Record) -> list[Query]:
         """What is to be known of a record; nothing where the metric means nothing for it."""
 
     @abstractmethod
     def value(self, record: Record, answers: Sequence[Answer]) -> float | None:
-        """The record's value, of answers in the order of :meth:`asks`; None if there is none.
+        """The record's value, of answers in the order of :meth:`queries`; None if there is none.
 
         The mean over all records that have a value is the metric's.
         """
 
 
-class Derived(Card):
+class CompositeMetric(MetricInfo):
     """A number that is made from the means of others, not from records.
 
     Attributes:
@@ -124,10 +124,10 @@ def percent(hits: Sequence[float]) -> float | None:
 
 
 def scores(answers: Sequence[Answer]) -> list[Score]:
-    """Answers to :class:`Rated`."""
+    """Answers to :class:`LikelihoodQuery`."""
     return [answer for answer in answers if isinstance(answer, Score)]
 
 
 def texts(answers: Sequence[Answer]) -> list[str]:
-    """Answers to :class:`Written`."""
+    """Answers to :class:`GenerationQuery`."""
     return [answer for answer in answers if isinstance(answer, str)]

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 from alphaedit_core.data.records import Record
-from alphaedit_core.inference.queries import Answer, Ask
+from alphaedit_core.inference.queries import Answer, Query
 
 from . import questions
 from .base import Metric, texts
@@ -38,12 +38,12 @@ class Consistency(Metric):
     default_for = ("counterfact:paper",)
 
     @property
-    def lacking(self) -> str:
+    def unavailable_reason(self) -> str:
         if self.given.references is None:
             return "no reference texts were given; name a file of them (--references)"
         return ""
 
-    def asks(self, record: Record) -> list[Ask]:
+    def queries(self, record: Record) -> list[Query]:
         return [*questions.passages(record)] if self._references(record) else []
 
     def value(self, record: Record, answers: Sequence[Answer]) -> float | None:

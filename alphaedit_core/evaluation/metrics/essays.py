@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from alphaedit_core.data.records import Probe, Record
 from alphaedit_core.inference.matching import mentions
-from alphaedit_core.inference.queries import Answer, Ask, Written
+from alphaedit_core.inference.queries import Answer, GenerationQuery, Query
 
 from .base import Metric, percent, texts
 
@@ -31,8 +31,8 @@ class _Essay(Metric):
     unit = "% of texts, mean within each record first"
     kind: ClassVar[str]
 
-    def asks(self, record: Record) -> list[Ask]:
-        return [Written(p.prompt, _TOKENS, top_k=_TOP_K) for p in self._probes(record)]
+    def queries(self, record: Record) -> list[Query]:
+        return [GenerationQuery(p.prompt, _TOKENS, top_k=_TOP_K) for p in self._probes(record)]
 
     def value(self, record: Record, answers: Sequence[Answer]) -> float | None:
         pairs = zip(self._probes(record), texts(answers), strict=True)

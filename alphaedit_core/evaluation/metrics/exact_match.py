@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 
 from alphaedit_core.data.records import Record
-from alphaedit_core.inference.queries import Answer, Ask, Rated
+from alphaedit_core.inference.queries import Answer, LikelihoodQuery, Query
 
 from . import questions
 from .base import Metric, percent, scores
@@ -26,8 +26,8 @@ class _Exact(Metric):
     def pairs(self, record: Record) -> list[questions.Pair]:
         """Prompts with their targets."""
 
-    def asks(self, record: Record) -> list[Ask]:
-        return [Rated(prompt, target) for prompt, target in self.pairs(record)]
+    def queries(self, record: Record) -> list[Query]:
+        return [LikelihoodQuery(prompt, target) for prompt, target in self.pairs(record)]
 
     def value(self, record: Record, answers: Sequence[Answer]) -> float | None:
         return percent([score.exact for score in scores(answers)])

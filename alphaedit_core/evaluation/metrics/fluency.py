@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from alphaedit_core.data.records import Record
-from alphaedit_core.inference.queries import Answer, Ask
+from alphaedit_core.inference.queries import Answer, Query
 
 from . import questions
 from .base import Metric, texts
@@ -35,7 +35,7 @@ class Fluency(Metric):
     )
     default_for = ("counterfact", "knowedit")
 
-    def asks(self, record: Record) -> list[Ask]:
+    def queries(self, record: Record) -> list[Query]:
         return [*questions.passages(record)]
 
     def value(self, record: Record, answers: Sequence[Answer]) -> float | None:

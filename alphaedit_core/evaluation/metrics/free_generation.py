@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from alphaedit_core.data.records import Record
 from alphaedit_core.inference.matching import begins, mentions
-from alphaedit_core.inference.queries import Answer, Ask, Written
+from alphaedit_core.inference.queries import Answer, GenerationQuery, Query
 
 from . import questions
 from .base import Metric, percent, texts
@@ -25,9 +25,10 @@ class _Said(Metric):
     source = "free generation instead of teacher forcing, as Yang et al. 2025 ask for"
     chat = False
 
-    def asks(self, record: Record) -> list[Ask]:
+    def queries(self, record: Record) -> list[Query]:
         return [
-            Written(prompt, _TOKENS, chat=self.chat) for prompt, _ in questions.rewrites(record)
+            GenerationQuery(prompt, _TOKENS, chat=self.chat)
+            for prompt, _ in questions.rewrites(record)
         ]
 
     def value(self, record: Record, answers: Sequence[Answer]) -> float | None:
@@ -78,5 +79,5 @@ class SaidInChat(_Said):
     chat = True
 
     @property
-    def lacking(self) -> str:
+    def unavailable_reason(self) -> str:
         return "" if self.given.chat else "the model has no chat template"

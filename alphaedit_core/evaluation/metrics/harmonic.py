@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .base import Derived
+from .base import CompositeMetric
 
 
-class HarmonicScore(Derived):
+class HarmonicScore(CompositeMetric):
     """Low as soon as one of the three is."""
 
     name = "score"

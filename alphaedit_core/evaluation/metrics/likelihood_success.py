@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 
 from alphaedit_core.data.records import Record
-from alphaedit_core.inference.queries import Answer, Ask, Rated
+from alphaedit_core.inference.queries import Answer, LikelihoodQuery, Query
 
 from .base import Metric, percent, scores
 
@@ -27,9 +27,9 @@ class _Likelier(Metric):
     def compared(self, record: Record) -> list[tuple[str, str, str]]:
         """Prompts with the wanted target and the other."""
 
-    def asks(self, record: Record) -> list[Ask]:
+    def queries(self, record: Record) -> list[Query]:
         return [
-            Rated(prompt, target)
+            LikelihoodQuery(prompt, target)
             for prompt, *targets in self.compared(record)
             for target in targets
         ]

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 
 from alphaedit_core.data.records import Record
-from alphaedit_core.inference.queries import Answer, Ask, Guessed
+from alphaedit_core.inference.queries import Answer, ArgmaxQuery, Query
 
 from . import questions
 from .base import Metric, percent
@@ -18,18 +18,18 @@ class _Unchanged(Metric):
     """What the model would say in place of each token of the answer, before and after."""
 
     needs = "neighbours or locality questions with an answer"
-    compares = True
+    needs_baseline = True
 
     @property
-    def lacking(self) -> str:
+    def unavailable_reason(self) -> str:
         return _LACKING if self.given.before is None else ""
 
-    def asks(self, record: Record) -> list[Ask]:
-        return [Guessed(prompt, answer) for prompt, answer in questions.unrelated(record)]
+    def queries(self, record: Record) -> list[Query]:
+        return [ArgmaxQuery(prompt, answer) for prompt, answer in questions.unrelated(record)]
 
     def value(self, record: Record, answers: Sequence[Answer]) -> float | None:
         kept = []
-        for ask, now in zip(self.asks(record), answers, strict=True):
+        for ask, now in zip(self.queries(record), answers, strict=True):
             then = (self.given.before or {}).get(ask)
             if isinstance(now, tuple) and isinstance(then, tuple):
                 kept.append([a == b for a, b in zip(now, then, strict=True)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from alphaedit_core.data.records import Record
-from alphaedit_core.inference.queries import Answer, Ask
+from alphaedit_core.inference.queries import Answer, Query
 
 from .base import Metric, percent
 from .questions import open_questions, told
@@ -31,7 +31,7 @@ class MultiHop(Metric):
     needs = "multi-hop questions"
     default_for = ("mquake",)
 
-    def asks(self, record: Record) -> list[Ask]:
+    def queries(self, record: Record) -> list[Query]:
         return open_questions(record, "multi-hop", _TOKENS)
 
     def value(self, record: Record, answers: Sequence[Answer]) -> float | None:

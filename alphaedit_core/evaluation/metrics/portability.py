@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from alphaedit_core.data.records import Record
-from alphaedit_core.inference.queries import Answer, Ask, Rated
+from alphaedit_core.inference.queries import Answer, LikelihoodQuery, Query
 
 from .base import Metric, percent, scores
 
@@ -21,9 +21,9 @@ class Portability(Metric):
     needs = "questions of portability"
     default_for = ("knowedit:paper",)
 
-    def asks(self, record: Record) -> list[Ask]:
+    def queries(self, record: Record) -> list[Query]:
         return [
-            Rated(probe.prompt, answer)
+            LikelihoodQuery(probe.prompt, answer)
             for probe in record.asked("portability")
             for answer in probe.answers
         ]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from alphaedit_core.data.records import Record
 from alphaedit_core.inference.matching import mentions
-from alphaedit_core.inference.queries import Answer, Ask, Written
+from alphaedit_core.inference.queries import Answer, GenerationQuery, Query
 
 from .base import texts
 
@@ -43,9 +43,9 @@ def answered(record: Record, group: str) -> list[Pair]:
     return [(probe.prompt, probe.answers[0]) for probe in record.asked(group) if probe.answers]
 
 
-def open_questions(record: Record, group: str, tokens: int) -> list[Ask]:
+def open_questions(record: Record, group: str, tokens: int) -> list[Query]:
     """The probes of one group that have an answer, to be answered in so many tokens."""
-    return [Written(probe.prompt, tokens) for probe in record.asked(group) if probe.answers]
+    return [GenerationQuery(probe.prompt, tokens) for probe in record.asked(group) if probe.answers]
 
 
 def told(record: Record, group: str, answers: Sequence[Answer]) -> list[bool]:
@@ -55,7 +55,7 @@ def told(record: Record, group: str, answers: Sequence[Answer]) -> list[bool]:
     return [mentions(text, probe.answers) for probe, text in pairs]
 
 
-def passages(record: Record) -> dict[Written, int]:
+def passages(record: Record) -> dict[GenerationQuery, int]:
     """The texts that fluency and consistency read, with how often the record lists the prompt.
 
     After the prompts for generation; without any, after the facts' own. CounterFact draws its ten
@@ -63,4 +63,4 @@ def passages(record: Record) -> dict[Written, int]:
     """
     prompts = [probe.prompt for probe in record.asked("generation")]
     counts = Counter(prompts or [fact.text for fact in record.facts])
-    return {Written(prompt, LENGTH, True, TOP_K): count for prompt, count in counts.items()}
+    return {GenerationQuery(prompt, LENGTH, True, TOP_K): count for prompt, count in counts.items()}

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 
 from alphaedit_core.data.records import Record
-from alphaedit_core.inference.queries import Answer, Ask, Rated
+from alphaedit_core.inference.queries import Answer, LikelihoodQuery, Query
 
 from . import questions
 from .base import Metric, percent, scores
@@ -29,8 +29,8 @@ class _Tokens(Metric):
     def pairs(self, record: Record) -> list[questions.Pair]:
         """Prompts with their targets."""
 
-    def asks(self, record: Record) -> list[Ask]:
-        return [Rated(prompt, target) for prompt, target in self.pairs(record)]
+    def queries(self, record: Record) -> list[Query]:
+        return [LikelihoodQuery(prompt, target) for prompt, target in self.pairs(record)]
 
     def value(self, record: Record, answers: Sequence[Answer]) -> float | None:
         return percent([score.correct or 0.0 for score in scores(answers)])
