@@ -37,7 +37,7 @@ class Space:
 
     Attributes:
         projector: P at the threshold, whether the edit uses it or not.
-        metric: G.
+        metric: ``G``.
         free: G with the projection off.
     """
 

@@ -1,7 +1,7 @@
 """What a session's files may hold, however they came to be.
 
 A session may have been made by somebody else, by another version or by hand, with every checksum
-right. Its records are read as :mod:`.stored_records` reads them, and what no type says is checked
+right. Its records are read as :mod:`.typed_records` reads them, and what no type says is checked
 here: names that stay in the folder, as many results as facts, tensors of the shapes that belong
 together, finite, and of the length that was noted when they were written.
 """
@@ -67,7 +67,7 @@ class StoredBatch:
         facts: the facts.
         plan: tokens that went through the blocks together.
         changes: kind of the change of each layer.
-        superseded: see :class:`~.ledger.Batch`; None where an earlier version kept nothing.
+        superseded: see :class:`~.session.edits.Batch`; None where an earlier version kept nothing.
     """
 
     facts: list[Fact]
@@ -78,7 +78,7 @@ class StoredBatch:
 
 @dataclass(frozen=True)
 class StoredEntry:
-    """The record of an edit; see :class:`~.ledger.Entry`."""
+    """The record of an edit; see :class:`~.session.edits.Entry`."""
 
     created: str
     digest: str
