@@ -28,7 +28,7 @@ ALLOW_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help install fetch statistics workbench app test test-unit test-notebooks test-browser \
-	fault-test screenshots lint bench clean
+	fault-test screenshots lint docs bench clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -76,6 +76,13 @@ lint: $(INSTALLED) ## check style, types, imports and notebooks
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python tools/clean_notebooks.py --check notebooks
+
+# From nothing each time: what an earlier build has read it warns of no more.
+docs: $(INSTALLED) ## build the site in build/docs: README, notebooks as stored, API (a minute)
+	rm -rf build/docs build/doctrees
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -c docs/site \
+		-d build/doctrees . build/docs
+	@echo build/docs/index.html
 
 bench: fetch ## measure speed and memory
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)

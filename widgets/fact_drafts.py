@@ -24,8 +24,8 @@ class Draft:
     Attributes:
         subject, prompt, target, target_true: as typed.
         group: a word of the user's own to tell facts apart.
-        paraphrases, neighbours: as a :class:`Fact` has them.
-        relation, replaces: as a :class:`Fact` has them.
+        paraphrases, neighbours: as a :class:`~.facts.Fact` has them.
+        relation, replaces: as a :class:`~.facts.Fact` has them.
         id: the id that a file gave the fact, or "".
     """
 

@@ -177,7 +177,7 @@ class State(T.HasTraits):
         ended: Callable[[Job[R]], None] = lambda _: None,
         background: bool = False,
     ) -> Job[R]:
-        """Start a job; see :meth:`Worker.start`. A failure is kept until it is dismissed.
+        """Start a job; see :meth:`~.Worker.start`. A failure is kept until it is dismissed.
 
         A job in the background is stopped when another is started; ``busy`` is True while it runs,
         ``engaged`` is not.

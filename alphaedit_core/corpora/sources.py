@@ -152,7 +152,7 @@ class TextFile:
 
     Raises:
         InputError: if the file is missing, empty or of another kind; later, from
-            :meth:`documents`, if it is not UTF-8, or for a line of JSONL that has no text.
+            ``documents``, if it is not UTF-8, or for a line of JSONL that has no text.
     """
 
     def __init__(self, path: str | PathLike[str]) -> None:

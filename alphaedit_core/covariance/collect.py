@@ -86,7 +86,7 @@ def collect_statistics(
 
     Args:
         model: the model.
-        text: a source of running text, or how to name one (see :func:`~.texts.open_text`).
+        text: a source of running text, or how to name one (see :func:`~.sources.open_text`).
         layers: indices of the wanted blocks.
         tokens: number of tokens to read; None for :func:`default_tokens`.
         cache: whether to read and write the cache; without it there is no resuming either.

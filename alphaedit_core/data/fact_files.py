@@ -15,7 +15,7 @@ TSV     the same with tabs between cells and no quotes; without a header the col
 ``target_new`` is read as ``target``, and a target may be written ``{"str": "Rome"}``. An object
 with ``requested_rewrite`` is a CounterFact record: its prompts become paraphrases and neighbours,
 its relation id the relation, and what else it holds is ignored. Records of other data sets are read
-by :func:`~alphaedit_core.data.datasets.read_records`.
+by :func:`~.reading.read_records`.
 """
 
 from __future__ import annotations

@@ -37,11 +37,11 @@ class Probe:
 class Record:
     """Facts that belong together, with the probes of what they should and should not change.
 
-    A fact's own paraphrases and neighbours stay in the fact; what no :class:`Fact` can hold stands
-    in the probes.
+    A fact's own paraphrases and neighbours stay in the fact; what no :class:`~.facts.Fact` can hold
+    stands in the probes.
 
     Attributes:
-        dataset: name of the data set, as :func:`~.datasets.dataset` knows it.
+        dataset: name of the data set, as :func:`~.registry.dataset` knows it.
         name: what messages call it: ``case 12`` or ``record 3``.
         facts: at least one; several where a case needs several rewrites (MQuAKE).
         probes: what else is asked.

@@ -37,7 +37,7 @@ class LayerSpace:
 
     Attributes:
         projector: P at the threshold, whether the edit uses it or not.
-        metric: G.
+        metric: ``G``.
         free: G with the projection off.
     """
 

@@ -104,7 +104,7 @@ def closed_form(
     Args:
         keys: K, (d_in, n), float32.
         residual: R, what each output is to be moved by, (d_out, n), float32.
-        metric: G.
+        metric: ``G``.
         mu: above 0.
         earlier: K_p in the metric's coordinates.
     """

@@ -97,7 +97,7 @@ class EditedWeights:
         return relative(self.distance(layer), self.original_norm(layer))
 
     def sketch(self, layer: int) -> list[float]:
-        """A few numbers of all changes of a layer together, see :mod:`.sketches`."""
+        """A few numbers of all changes of a layer together, see :mod:`.update_sketches`."""
         return sketch(self._masters[layer], self._originals[layer])
 
     def digest(self) -> str:

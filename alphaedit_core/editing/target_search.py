@@ -5,9 +5,9 @@ subject's last token, is found with Adam (Meng et al. 2022, ROME, section 3.1; M
 loss as the released AlphaEdit code has it). ``z = h0 + delta`` is what the down-projections shall
 then produce.
 
-What h0 is, the editor says (:data:`Place`): the block's output (MEMIT, AlphaEdit), or the MLP's
-(ROME), which is another length to measure delta by. PMET moves the outputs of the attention and of
-the MLP together (Li et al. 2024, section 4.1) and keeps the MLP's.
+What h0 is, the editor says (:data:`~.target_rows.Place`): the block's output (MEMIT, AlphaEdit), or
+the MLP's (ROME), which is another length to measure delta by. PMET moves the outputs of the
+attention and of the MLP together (Li et al. 2024, section 4.1) and keeps the MLP's.
 
 What does not depend on delta is computed once and reused, so that a step costs only what it must:
 

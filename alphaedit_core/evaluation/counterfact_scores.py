@@ -36,7 +36,7 @@ class Measures:
         specificity: the true target is the likelier one after the neighbours. Higher is better.
         exact: every token of the new target is the model's first choice after the prompt. Higher is
             better.
-        perplexity: of a running text, see :func:`~.likelihood.perplexity`. Lower is better.
+        perplexity: of a running text, see :func:`~.scoring.perplexity`. Lower is better.
     """
 
     efficacy: float | None

@@ -15,7 +15,7 @@ locality        its neighbours                   the top next token is the one i
 ==============  ===============================  ==================================================
 
 How likely a target is, is the geometric mean of its tokens' probabilities
-(:class:`~.likelihood.Score`), so that targets of different lengths can be compared.
+(:class:`~.scoring.Score`), so that targets of different lengths can be compared.
 """
 
 from __future__ import annotations

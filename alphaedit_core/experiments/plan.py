@@ -117,7 +117,7 @@ class ExtraMeasurements:
         text: running text for the perplexity.
         tasks: tasks of general ability.
         references: texts that share the new attribute, by target, for the consistency.
-        drift: the text that drift is measured on, as :func:`~.texts.open_text` takes it; see
+        drift: the text that drift is measured on, as :func:`~.sources.open_text` takes it; see
             :func:`~.drift.default_probe`.
     """
 

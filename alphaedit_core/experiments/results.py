@@ -32,7 +32,7 @@ class Measurement:
         weights: ``|W - W0| / |W0|`` by layer.
         seconds: spent writing, since the point before, and measuring.
         drift: how differently ordinary text is read than by the unedited model, by the names in
-            :data:`~.yardstick.DRIFTS`; empty where that is not measured.
+            :data:`~.baseline.DRIFTS`; empty where that is not measured.
         broke: why the method could not go on from here, and nothing was measured; "" if it could.
     """
 

@@ -8,7 +8,7 @@ alone. That is so on one machine with the same versions and number of threads; e
 little free memory makes batches smaller, sums are rounded otherwise.
 
 A folder holds ``experiment.json`` (what is run on what), ``points.jsonl`` (a line per evaluation),
-see :mod:`.experiment_files`, and a session per method.
+see :mod:`.experiments.files`, and a session per method.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def run_experiment(
 
     Args:
         model: the model, unedited; it is unedited again afterwards.
-        records: the data set, see :func:`~.datasets.read_records`.
+        records: the data set, see :func:`~.reading.read_records`.
         plan: what to run.
         folder: where everything is kept; made if it does not exist.
         probes: what else to measure.

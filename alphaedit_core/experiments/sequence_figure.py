@@ -25,8 +25,8 @@ def sequence_html(found: Mapping[str, Mapping[int, Mapping[str, float]]]) -> str
 
     Args:
         found: by setting and number of edits the measures ``efficacy``, ``generalisation``,
-            ``specificity``, ``exact`` and ``perplexity`` (see :class:`~.measures.Measures`); the
-            same numbers of edits for all.
+            ``specificity``, ``exact`` and ``perplexity`` (see
+            :class:`~.counterfact_scores.Measures`); the same numbers of edits for all.
     """
     last = max(max(counts) for counts in found.values())
     said = [

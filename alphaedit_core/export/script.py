@@ -63,7 +63,7 @@ def to_record(session: EditSession, facts: Sequence[Fact] | None = None) -> dict
         facts: facts that are not applied yet.
 
     Returns:
-        ``schema``, what :meth:`EditSession.manifest` has (model, hyperparameters, versions …),
+        ``schema``, what :meth:`~.EditSession.manifest` has (model, hyperparameters, versions …),
         ``seeds``, ``applied``, ``edits`` (also undone ones, with facts, batches and outcomes), and
         ``drafts``.
     """

@@ -9,7 +9,7 @@ from alphaedit_core.inference.scoring import Score
 
 @dataclass(frozen=True, slots=True)
 class LikelihoodQuery:
-    """How likely is a target after a prompt? Answered by a :class:`~.likelihood.Score`.
+    """How likely is a target after a prompt? Answered by a :class:`~.scoring.Score`.
 
     Attributes:
         prompt: the prompt.

@@ -63,7 +63,7 @@ class Architecture:
         logit_scale: factor between the head's output and the logits, before the cap.
         vocabulary: rows of the embedding; token ids are below it.
         reach: by what each block multiplies its down-projection's output before it joins the
-            stream; None where that is no multiple (see :func:`~.trials.mlp_reach`), and empty
+            stream; None where that is no multiple (see :func:`~.load_checks.mlp_reach`), and empty
             where it was not tried.
     """
 

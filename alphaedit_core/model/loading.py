@@ -1,7 +1,7 @@
 """Load a model and its tokenizer, ready to be edited.
 
 ``load_model`` takes the packaged default, a hub id, a local directory or a GGUF file, and returns
-an :class:`EditableModel`. Only safetensors are read, and no code that comes with a model is run.
+an :class:`~.EditableModel`. Only safetensors are read, and no code that comes with a model is run.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ def eigendecompose_layer(statistics: KeyStatistics, layer: int, cache: bool = Tr
     again. A file that is damaged, or belongs to other statistics, is made again.
 
     Args:
-        statistics: as :func:`~.statistics.collect_statistics` gives them.
+        statistics: as :func:`~.collect.collect_statistics` gives them.
         layer: one of their layers.
         cache: False to compute again even if a good file is there.
     """

@@ -45,7 +45,7 @@ class Edit:
         hyperparameters: what it was made with.
         title: a name that a person gave it, or "".
         sketches: of what all edits up to this one add to each weight, by layer, see
-            :mod:`.sketches`; none in a session of an earlier version.
+            :mod:`.update_sketches`; none in a session of an earlier version.
     """
 
     created: str

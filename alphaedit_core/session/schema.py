@@ -67,7 +67,7 @@ class StoredBatch:
         facts: the facts.
         plan: tokens that went through the blocks together.
         changes: kind of the change of each layer.
-        superseded: see :class:`~.ledger.StoredBatch`; None where an earlier version kept nothing.
+        superseded: see :class:`~.edits.StoredBatch`; None where an earlier version kept nothing.
     """
 
     facts: list[Fact]
@@ -78,7 +78,7 @@ class StoredBatch:
 
 @dataclass(frozen=True)
 class StoredEntry:
-    """The record of an edit; see :class:`~.ledger.Edit`."""
+    """The record of an edit; see :class:`~.edits.Edit`."""
 
     created: str
     digest: str

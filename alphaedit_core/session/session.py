@@ -50,13 +50,13 @@ log = logging.getLogger(__name__)
 class EditSession(SessionStates):
     """Edits of one model, in order, each of which can be taken back.
 
-    **The model's weights are changed in place** by :meth:`edit`; :meth:`undo`, :meth:`restore`,
-    :meth:`reset` and :meth:`close` put them back. One model has one session at a time.
+    **The model's weights are changed in place** by :meth:`edit`; ``undo``, ``restore``, ``reset``
+    and ``close`` put them back. One model has one session at a time.
 
     Args:
         model: the model, unedited.
         editor: name of the editor; None for AlphaEdit, or what the hyperparameters name.
-        hyperparameters: None for the editor's in this model; see :func:`default_hyperparameters`.
+        hyperparameters: None for the editor's in this model; see :func:`~.default_hyperparameters`.
         contexts: texts to put before prompts; None to sample the model's own.
         targets: where target values are kept for other sessions, and taken from: two editors that
             search alike for the same facts in the same weights then search once. None for neither.

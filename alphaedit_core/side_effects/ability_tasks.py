@@ -3,8 +3,8 @@
 ======================  ===========================================================================
 file                    items, one JSON object each in a list
 ======================  ===========================================================================
-sst2, sentiment_        ``sentence``, ``label`` 0 (negative) or 1 (positive); SST-2, Socher et al.
-analysis                2013
+sst2,                   ``sentence``, ``label`` 0 (negative) or 1 (positive); SST-2, Socher et al.
+sentiment_analysis      2013
 mrpc                    ``sentence1``, ``sentence2``, ``label`` 0 or 1 (a paraphrase); Dolan and
                         Brockett 2005
 cola                    ``sentence``, ``label`` 0 or 1 (acceptable); Warstadt et al. 2019

@@ -35,7 +35,7 @@ class DriftBaseline:
 
     Args:
         model: the model, unedited.
-        probe: the text, as :func:`~.texts.open_text` takes it.
+        probe: the text, as :func:`~.sources.open_text` takes it.
         layer: the block whose output is read for the hidden states.
         subjects: of the facts that will be written; sentences with one of them are left out.
         monitor: what to report to.

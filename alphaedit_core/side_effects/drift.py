@@ -136,7 +136,7 @@ class TextBaseline:
 
     Args:
         model: the model.
-        probe: the text, as :func:`~.texts.open_text` takes it; its first windows are read.
+        probe: the text, as :func:`~.sources.open_text` takes it; its first windows are read.
         monitor: told about the fetching of the packaged text.
 
     Attributes:
@@ -190,7 +190,7 @@ class DriftTracker:
 
     Args:
         session: the session.
-        probe: the text to read, as :func:`~.texts.open_text` takes it; None for
+        probe: the text to read, as :func:`~.sources.open_text` takes it; None for
             :func:`default_probe`.
 
     Attributes:

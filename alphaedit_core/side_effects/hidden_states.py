@@ -212,7 +212,7 @@ def unrelated_prompts(
     Args:
         session: the session.
         count: prompts at most.
-        probe: the text, as :func:`~.texts.open_text` takes it; None for
+        probe: the text, as :func:`~.sources.open_text` takes it; None for
             :func:`~.drift.default_probe`, which drift is measured on.
         monitor: told about the fetching of the packaged text.
 

@@ -14,7 +14,7 @@ from alphaedit_core.display.escaping import escape
 
 
 class LiveFigure(W.VBox):
-    """A :class:`plotly.graph_objects.FigureWidget` in a box.
+    """A ``plotly.graph_objects.FigureWidget`` in a box.
 
     Each costs the page 5 MB, so a panel makes one only when it is first looked at.
 

@@ -18,8 +18,8 @@ from .inputs import Look
 class Panel(W.VBox):
     """A view of a session's state.
 
-    Every panel can stand alone, made from a session, or share a :class:`State` with others. A
-    subclass sets ``name`` and ``title``, gives its widgets to ``__init__``, and says in
+    Every panel can stand alone, made from a session, or share a :class:`~.state.State` with others.
+    A subclass sets ``name`` and ``title``, gives its widgets to ``__init__``, and says in
     :meth:`summary` and :meth:`static_html` what it shows, for places without a kernel.
 
     Args:

@@ -40,7 +40,7 @@ class LayerInputs:
         layers_left: edited layers from this one on; 1 for the last.
         weight: W as it stands, (d_out, d_in), float32.
         max_singular_value: gives the largest singular value of W as it was before the first edit.
-        metric: G.
+        metric: ``G``.
         projector: P; the identity where the projection is off.
         earlier: keys of the facts written before, in G's coordinates; none where they are off.
         hyperparameters: ridge and whatever else the editor reads.

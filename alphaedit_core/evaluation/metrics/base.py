@@ -124,10 +124,10 @@ def percent(hits: Sequence[float]) -> float | None:
 
 
 def scores(answers: Sequence[Answer]) -> list[Score]:
-    """Answers to :class:`LikelihoodQuery`."""
+    """Answers to :class:`~.queries.LikelihoodQuery`."""
     return [answer for answer in answers if isinstance(answer, Score)]
 
 
 def texts(answers: Sequence[Answer]) -> list[str]:
-    """Answers to :class:`GenerationQuery`."""
+    """Answers to :class:`~.queries.GenerationQuery`."""
     return [answer for answer in answers if isinstance(answer, str)]

@@ -1,0 +1,59 @@
+"""The README as the front page: the contents of the site under it, and an ``index.html``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from sphinx.application import Sphinx
+
+CONTENTS = """
+```{toctree}
+:hidden:
+:caption: Notebooks
+:glob:
+
+notebooks/README
+notebooks/0*
+notebooks/family
+notebooks/reading_the_numbers
+notebooks/workbench
+```
+
+```{toctree}
+:hidden:
+:caption: API
+
+docs/site/api/public
+docs/site/api/packages
+docs/site/api/widgets
+```
+
+```{toctree}
+:hidden:
+:caption: Project
+
+benchmarks/README
+benchmarks/RESULTS
+CONTRIBUTING
+CHANGELOG
+```
+"""
+INDEX = "index_redirect.html"
+
+
+def add_contents(app: Sphinx, name: str, source: list[str]) -> None:
+    """What a README on a page of its own would show as it stands."""
+    if name == app.config.root_doc:
+        source[0] += CONTENTS
+
+
+def index(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
+    """A page that leads on to the front page: a browser asks a folder for its index."""
+    yield "index", {}, INDEX
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    app.connect("source-read", add_contents)
+    app.connect("html-collect-pages", index)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
