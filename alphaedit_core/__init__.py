@@ -43,7 +43,7 @@ _HOMES = {
     "Threshold": "nullspace.thresholds",
     "collect_statistics": "covariance.collect",
     "compare_editors": "experiments.editor_comparison",
-    "complete": "inference.completions",
+    "generate_greedy": "inference.completions",
     "default_hyperparameters": "editing.defaults",
     "evaluate": "evaluation.evaluate",
     "example_facts": "data.fact_files",
@@ -55,7 +55,7 @@ _HOMES = {
     "read_facts": "data.fact_files",
     "read_records": "data.datasets.reading",
     "read_tasks": "side_effects.ability_tasks",
-    "score": "inference.scoring",
+    "target_logprobs": "inference.scoring",
     "eigendecompose": "nullspace.eigendecomposition",
     "eigendecompose_layer": "nullspace.eigendecomposition",
     "wrap": "model.loading",
@@ -93,8 +93,8 @@ if TYPE_CHECKING:
     )
     from .evaluation.evaluate import Evaluation, evaluate
     from .experiments.editor_comparison import compare_editors
-    from .inference.completions import complete
-    from .inference.scoring import perplexity, score
+    from .inference.completions import generate_greedy
+    from .inference.scoring import perplexity, target_logprobs
     from .model.architecture import ModulePaths
     from .model.loading import load_model, wrap
     from .nullspace.spectrum import Spectrum

@@ -32,7 +32,7 @@ from alphaedit_core.model.forward import pad_rows
 from alphaedit_core.model.tokenization import TokenizedFact, prepare
 from alphaedit_core.nullspace.projectors import Projector
 from alphaedit_core.progress import Monitor
-from alphaedit_core.session.outcomes import observe
+from alphaedit_core.session.outcomes import query_facts
 from alphaedit_core.session.session import EditSession
 
 from .arithmetic import least_keys, least_observation, least_search
@@ -187,7 +187,7 @@ def _plain(
     def look() -> None:
         for _ in ("before", "after"):
             for request in some:
-                observe(model, [request.fact], quiet)
+                query_facts(model, [request.fact], quiet)
 
     _, keys = timed(measure)
     _, observation = timed(look)
@@ -285,8 +285,8 @@ def _check(
     report.check("states", state_far, 1e-4)
     report.check("updates from the same keys", update_far, 1e-3)
     quiet = Monitor(show=None)
-    together = observe(model, [request.fact for request in some], quiet)
-    apart = [observe(model, [request.fact], quiet)[0] for request in some]
+    together = query_facts(model, [request.fact for request in some], quiet)
+    apart = [query_facts(model, [request.fact], quiet)[0] for request in some]
     pairs = list(zip(together, apart, strict=True))
     report.check("scores", max(abs(a.new.nll - b.new.nll) / b.new.nll for a, b in pairs), 1e-3)
     report.check("completions (how many)", sum(a.completion != b.completion for a, b in pairs), 0.0)

@@ -22,7 +22,7 @@ from alphaedit_core.data.facts import Fact
 from alphaedit_core.data.records import Probe, Record
 from alphaedit_core.evaluation.evaluate import evaluate
 from alphaedit_core.evaluation.metrics.fluency import variety
-from alphaedit_core.evaluation.metrics.questions import passages
+from alphaedit_core.evaluation.metrics.questions import generation_prompts
 from alphaedit_core.inference.batch_generation import draws_of
 from alphaedit_core.inference.completions import new_text
 from alphaedit_core.model.editable_model import EditableModel
@@ -79,8 +79,8 @@ def benchmark(
         wanted = WANTED if part == "in all" else None
         report.ratios.append(Ratio(f"seconds per record, {part}", plain / fast, wanted))
     prompts = _mean([len(_prompts(record.facts[0])) for record in records])
-    listed = _mean([sum(passages(record).values()) for record in some])
-    written = _mean([len(passages(record)) for record in records])
+    listed = _mean([sum(generation_prompts(record).values()) for record in some])
+    written = _mean([len(generation_prompts(record)) for record in records])
     fast, plain = seconds["texts"]
     report.ratios.append(Ratio("seconds per text", plain / listed / (fast / written)))
     likely, text = seconds["likelihoods"], plain / listed * written
@@ -145,7 +145,7 @@ def plain_likelihoods(model: EditableModel, record: Record) -> Values:
 
 def plain_texts(model: EditableModel, record: Record, seed: int = 0) -> Values:
     """One record's fluency by one batch of its prompts, a token of each at a time."""
-    asks = [ask for ask, count in passages(record).items() for _ in range(count)]
+    asks = [ask for ask, count in generation_prompts(record).items() for _ in range(count)]
     prompts = [encode(model.tokenizer, ask.prompt)[0] for ask in asks]
     draws = [
         draws_of(seed, prompt, ask.draw, max(0, ask.tokens - len(prompt)))

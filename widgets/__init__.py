@@ -19,11 +19,11 @@ _HOMES = {
     "ExperimentPanel": "experiment.panel",
     "ExportPanel": "export.panel",
     "FactsPanel": "facts.panel",
-    "HeaderPanel": "header",
+    "StatusBar": "header",
     "HistoryPanel": "history.panel",
     "Interactive": "interactive_figure",
     "ProbesPanel": "probes.panel",
-    "RunPanel": "edit.panel",
+    "EditPanel": "edit.panel",
     "SpectrumPanel": "spectrum.panel",
     "State": "state",
     "Workbench": "workbench",
@@ -37,12 +37,12 @@ __all__ = [*_HOMES]
 if TYPE_CHECKING:
     from .compare.panel import ComparePanel
     from .drift.panel import DriftPanel
-    from .edit.panel import RunPanel
+    from .edit.panel import EditPanel
     from .editors.panel import EditorsPanel
     from .experiment.panel import ExperimentPanel
     from .export.panel import ExportPanel
     from .facts.panel import FactsPanel
-    from .header import HeaderPanel
+    from .header import StatusBar
     from .history.panel import HistoryPanel
     from .interactive_figure import Interactive, interactive
     from .probes.panel import ProbesPanel

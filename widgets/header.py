@@ -22,7 +22,7 @@ from .state import State
 _DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
-class HeaderPanel(Panel):
+class StatusBar(Panel):
     """State of the session, progress with Cancel, errors that stay, and the choice of the model.
 
     Args:
@@ -49,7 +49,7 @@ class HeaderPanel(Panel):
         if loaded is not None:
             rows.append(self._choice())
         self.show(*rows)
-        self.state.observe(self._job_moved, ["ticks", "job"])
+        self.state.observe(self._job_moved, ["job_updates", "job"])
         self.state.observe(self._update, ["revision", "method_changes"])
         self.state.observe(self._said, ["notice"])
         self.state.observe(self._failed, ["failure"])
@@ -59,7 +59,7 @@ class HeaderPanel(Panel):
         self._failed()
 
     def summary(self) -> str:
-        return f"HeaderPanel: {self._words()}"
+        return f"StatusBar: {self._words()}"
 
     # -- what is shown ---------------------------------------------------------------------------
 
@@ -140,13 +140,15 @@ class HeaderPanel(Panel):
         devices += ["mps"] if torch.backends.mps.is_available() else []
         self.device = W.Dropdown(description="Device", options=devices)
         self.dtype = W.Dropdown(description="Dtype", options=_DTYPES)
-        self.load = button("Load model", "load", self.guarded("load model", self.load_chosen))
+        self.load = button(
+            "Load model", "load", self.with_errors_shown("load model", self.load_chosen)
+        )
         box = W.Accordion([row(self.model, self.device, self.dtype, self.load)], titles=["Model"])
-        self.state.observe(self._lock_choice, ["ticks"])
+        self.state.observe(self._lock_choice, ["job_updates"])
         return box
 
     def _lock_choice(self, *_: Any) -> None:
-        self.load.disabled = self.state.engaged
+        self.load.disabled = self.state.foreground_busy
 
     def load_chosen(self, block: bool = False) -> None:
         """Load the chosen model in the background and open a new session on it."""

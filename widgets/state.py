@@ -65,7 +65,7 @@ class State(T.HasTraits):
     measured = T.Int(0)
     #: The running or last job, and a number that grows with everything it tells.
     job: Any = T.Instance(Job, allow_none=True)
-    ticks = T.Int(0)
+    job_updates = T.Int(0)
     #: The text that Compare is to look at, where it is not the selected fact's own.
     prompt = T.Unicode("")
     #: What failed last, until it is dismissed.
@@ -182,12 +182,12 @@ class State(T.HasTraits):
         A job in the background is stopped when another is started; ``busy`` is True while it runs,
         ``engaged`` is not.
         """
-        self.make_way()
+        self.preempt_background_job()
         if not background:
             self.failure = None
         return self._worker.start(name, work, done, block=block, ended=ended, background=background)
 
-    def make_way(self) -> None:
+    def preempt_background_job(self) -> None:
         """Stop a job that runs in the background, if one does, and wait until it has ended."""
         # Its end may have let the next one of its kind begin.
         while self.busy and (job := self._worker.job) is not None and job.background:
@@ -196,7 +196,7 @@ class State(T.HasTraits):
                 return
 
     @property
-    def engaged(self) -> bool:
+    def foreground_busy(self) -> bool:
         """Whether a job runs that does not make way for others."""
         job = self._worker.job
         return self.busy and job is not None and not job.background
@@ -218,10 +218,10 @@ class State(T.HasTraits):
             else:
                 self.method_changes += 1
         else:
-            self.make_way()  # work in the background is about other weights by now
-            self.touch()
+            self.preempt_background_job()  # work in the background is about other weights by now
+            self.notify_weights_changed()
 
-    def touch(self) -> None:
+    def notify_weights_changed(self) -> None:
         """Tell every panel that weights or history have changed."""
         self.reference = min(self.reference, len(self.session.history))
         self.revision += 1
@@ -239,7 +239,7 @@ class State(T.HasTraits):
             self.notice = f"{job.name}: cancelled at {job.where}; the weights are as they were"
         elif job.state == "done" and job.warnings and not job.background:
             self.notice = "; ".join([*filter(None, [self.notice]), *job.warnings])
-        self.ticks += 1
+        self.job_updates += 1
 
 
 #: What stays as it was set when another editor is chosen.

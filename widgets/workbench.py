@@ -12,7 +12,7 @@ from alphaedit_core.session.session import EditSession
 from alphaedit_widgets.compare.panel import ComparePanel
 from alphaedit_widgets.components.panel import Panel
 from alphaedit_widgets.drift.panel import DriftPanel
-from alphaedit_widgets.edit.panel import RunPanel
+from alphaedit_widgets.edit.panel import EditPanel
 from alphaedit_widgets.editors.panel import EditorsPanel
 from alphaedit_widgets.experiment.panel import ExperimentPanel
 from alphaedit_widgets.export.panel import ExportPanel
@@ -21,7 +21,7 @@ from alphaedit_widgets.history.panel import HistoryPanel
 from alphaedit_widgets.probes.panel import ProbesPanel
 from alphaedit_widgets.spectrum.panel import SpectrumPanel
 
-from .header import HeaderPanel
+from .header import StatusBar
 from .jobs import Job
 from .state import State
 
@@ -56,17 +56,17 @@ class Workbench(Panel):
     def _fill(self) -> None:
         """Make all panels for the session of the state."""
         state = self.state
-        self.header = HeaderPanel(state, loaded=self.take)
+        self.header = StatusBar(state, loaded=self.replace_session)
         self.facts_panel = FactsPanel(state)
         self.spectrum = SpectrumPanel(state)
-        self.edit = RunPanel(state)
+        self.edit = EditPanel(state)
         self.compare = ComparePanel(state)
         self.probes = ProbesPanel(state)
         self.drift = DriftPanel(state)
         self.history = HistoryPanel(state)
         self.editors = EditorsPanel(state)
         self.experiment = ExperimentPanel(state)
-        self.export = ExportPanel(state, loaded=self.take)
+        self.export = ExportPanel(state, loaded=self.replace_session)
         self.panels: tuple[Panel, ...] = (
             self.facts_panel, self.spectrum, self.edit, self.compare, self.probes, self.drift,
             self.history, self.editors, self.experiment, self.export,
@@ -75,7 +75,7 @@ class Workbench(Panel):
         self.tabs.titles = [panel.title for panel in self.panels]
         self.show(self.header, self.tabs)
 
-    def take(self, session: EditSession) -> None:
+    def replace_session(self, session: EditSession) -> None:
         """Show another session instead; facts that were entered stay."""
         drafts, old = self.state.drafts, self.panels
         self.state = State(session)
@@ -112,7 +112,7 @@ class Workbench(Panel):
 
     # -- showing ---------------------------------------------------------------------------------
 
-    def turn_to(self, title: str) -> None:
+    def select_tab(self, title: str) -> None:
         """Turn to a tab.
 
         Raises:
@@ -120,12 +120,12 @@ class Workbench(Panel):
         """
         self.tabs.selected_index = [panel.title for panel in self.panels].index(title)
 
-    def opened(self) -> None:
+    def on_first_show(self) -> None:
         self._open()
 
     def _open(self) -> None:
         if self.tabs.selected_index is not None:
-            self.panels[self.tabs.selected_index].opened()
+            self.panels[self.tabs.selected_index].on_first_show()
 
     def summary(self) -> str:
         hp = self.session.hyperparameters

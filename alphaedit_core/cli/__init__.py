@@ -34,7 +34,7 @@ from . import (
     statistics,
 )  # fmt: skip
 from .options import Parser
-from .output import complain, quiet_but_warnings, reporting
+from .output import make_monitor, print_error, quiet_but_warnings
 
 _GROUPS = (
     edit, complete, evaluate, sessions, compare, datasets, experiment, ability, retention,
@@ -56,18 +56,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except Cancelled as error:
-        return complain(error, 130)
+        return print_error(error, 130)
     except KeyboardInterrupt:
-        return complain("interrupted", 130)
+        return print_error("interrupted", 130)
     except AlphaEditError as error:
-        return complain(error, 2)
+        return print_error(error, 2)
     except BrokenPipeError:
         # What is still in the buffer would be complained of when the interpreter ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
-        return complain(f"{place}{error.strerror or error}", 1)
+        return print_error(f"{place}{error.strerror or error}", 1)
 
 
 def _run(argv: Sequence[str] | None) -> int:
@@ -76,7 +76,7 @@ def _run(argv: Sequence[str] | None) -> int:
     except SystemExit as stop:  # after --help and --version
         return int(stop.code or 0)
     with quiet_but_warnings():
-        arguments.run(arguments, reporting())
+        arguments.run(arguments, make_monitor())
     return 0
 
 

@@ -56,7 +56,7 @@ def editors(arguments: argparse.Namespace, monitor: Monitor) -> None:
         (editor.name, said[editor.projection], said[editor.previous_keys], editor.about)
         for editor in known().values()
     ]
-    print(text_table(headings, output.fitted(headings, rows)))
+    print(text_table(headings, output.fit_to_terminal(headings, rows)))
     print("\nwhere they differ from the code released for the method:")
     for editor in known().values():
         for line in editor.departures:
@@ -84,7 +84,7 @@ def compare(arguments: argparse.Namespace, monitor: Monitor) -> None:
 
     for name in names:
         check_method(name)
-    given = hyperparameter_options.of_listed(arguments, asked, "--editors")
+    given = hyperparameter_options.check_no_conflict(arguments, asked, "--editors")
     model = options.load(arguments, monitor)
     methods = [
         hyperparameter_options.applied_to(parse_method(name, model), given) for name in names

@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     prompt = stripped(arguments.prompt)
     if not prompt:
         raise InputError(f'prompt "{arguments.prompt}" is blank; give the beginning of a text')
-    from alphaedit_core.inference.completions import complete
+    from alphaedit_core.inference.completions import generate_greedy
 
     edits = 0
     if arguments.session is None:
@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     else:
         session = options.load_session(Path(arguments.session).expanduser(), arguments, monitor)
         model, edits = session.model, session.history.applied
-    [text] = complete(model, [prompt], arguments.tokens, monitor)
+    [text] = generate_greedy(model, [prompt], arguments.tokens, monitor)
     if arguments.json:
         output.show_json(
             {

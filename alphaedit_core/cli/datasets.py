@@ -77,7 +77,7 @@ def _list(as_json: bool) -> None:
         (one.name, one.licence, one.about, one.address or f"none; see {one.publisher}")
         for one in known().values()
     ]
-    print(text_table(headings, output.fitted(headings, rows)))
+    print(text_table(headings, output.fit_to_terminal(headings, rows)))
 
 
 def _said(one: Dataset) -> dict[str, Any]:

@@ -187,7 +187,7 @@ def _show(session: EditSession, result: EditResult, folder: Path | None, out: Pa
     from alphaedit_core.display.tables import text_table
     from alphaedit_core.session.results import HEADINGS
 
-    print(text_table(HEADINGS, output.fitted(HEADINGS, result.rows())))
+    print(text_table(HEADINGS, output.fit_to_terminal(HEADINGS, result.rows())))
     print(f"\n{result.summary()}, {session.hyperparameters.method} on {session.model.name}")
     for outcome in result.outcomes:
         if outcome.note:

@@ -89,7 +89,7 @@ def _evaluated(
     session = options.load_session(Path(arguments.session).expanduser(), arguments, monitor)
     before = None
     if comparing(chosen(records, names, compat)):  # else the weights need not be made twice more
-        with session.at(0):
+        with session.at_state(0):
             before = compared_with(session.model, records, names, monitor, seed, compat)
     evaluation = evaluate(session.model, records, names, monitor, seed, compat, references, before)
     return evaluation, {

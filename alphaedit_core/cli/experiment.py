@@ -97,7 +97,7 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
         raise InputError(f'--editor "{arguments.methods}" names none; give alphaedit,memit')
     for name in names:
         check_method(name)
-    given = hyperparameter_options.of_listed(
+    given = hyperparameter_options.check_no_conflict(
         arguments, hyperparameter_options.changes(arguments), "--editor"
     )
     reader = dataset(arguments.dataset, **options.choices(arguments.option))

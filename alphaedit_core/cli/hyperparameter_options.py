@@ -79,7 +79,7 @@ def changes(arguments: argparse.Namespace) -> dict[str, Any]:
     return asked
 
 
-def of_listed(
+def check_no_conflict(
     arguments: argparse.Namespace, asked: Mapping[str, Any], option: str
 ) -> dict[str, Any]:
     """What was asked for of all editors of a list, which says itself what each one is.

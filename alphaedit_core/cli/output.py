@@ -20,12 +20,12 @@ _LEAST_WIDTH = 12
 _GAP = 2
 
 
-def reporting() -> Monitor:
+def make_monitor() -> Monitor:
     """A monitor with bars where a person is watching, and a silent one elsewhere."""
     return Monitor("tqdm" if sys.stderr.isatty() else None)
 
 
-def complain(message: object, code: int) -> int:
+def print_error(message: object, code: int) -> int:
     """One line on the standard error; gives the exit code back."""
     _line(message)
     return code
@@ -71,7 +71,7 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def fitted(
+def fit_to_terminal(
     headings: Sequence[str], rows: Sequence[Sequence[str]], width: int | None = None
 ) -> list[list[str]]:
     """The cells of a table, on one line each, the texts cut until the lines fit.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from alphaedit_core.progress import Monitor
 
 from . import options, output
-from .statistics import collected
+from .statistics import collect_from_args
 
 if TYPE_CHECKING:
     from alphaedit_core.nullspace.spectrum import Spectrum
@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     model = options.load(arguments, monitor)
     preset = options.text_settings(arguments, model).threshold
     threshold = Threshold.parse(arguments.threshold or preset)
-    statistics = collected(arguments, model, monitor)
+    statistics = collect_from_args(arguments, model, monitor)
     found = eigendecompose(statistics, monitor=monitor)
     layers = [_figures(spectrum, threshold) for spectrum in found.values()]
     if arguments.json:
@@ -101,7 +101,7 @@ def _figures(spectrum: Spectrum, threshold: Threshold) -> dict[str, Any]:
         "trace": spectrum.trace,
         "health": spectrum.orthogonality_error,
         "equivalent": {rule: str(spectrum.convert(threshold, rule)) for rule in _RULES},
-        "warning": spectrum.warning(threshold),
+        "warning": spectrum.threshold_warning(threshold),
     }
 
 

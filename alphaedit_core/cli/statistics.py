@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
         statistics = import_statistics(_path(arguments.imported), model)
         done = f"imported from {arguments.imported}"
     else:
-        statistics = collected(arguments, model, monitor)
+        statistics = collect_from_args(arguments, model, monitor)
         done = "from the cache" if statistics.cached else "collected now"
     if arguments.export is not None:
         export_statistics(statistics, _path(arguments.export))
@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     print(f"\n{statistics.recipe.text_name}, {model.name}: {done}")
 
 
-def collected(
+def collect_from_args(
     arguments: argparse.Namespace, model: EditableModel, monitor: Monitor
 ) -> KeyStatistics:
     """Statistics as ``--layers``, ``--text`` and ``--tokens`` say, the model's preset otherwise."""

@@ -11,7 +11,7 @@ from alphaedit_core.errors import (
 from alphaedit_core.model.editable_model import EditableModel
 
 
-def checked_editor(model: EditableModel, hp: HyperParameters) -> Editor:
+def validated_editor(model: EditableModel, hp: HyperParameters) -> Editor:
     """The editor of hyperparameters that can be used with a model.
 
     Raises:

@@ -9,12 +9,12 @@ from alphaedit_core.data.joining import bare
 from alphaedit_core.display.text_diff import Difference, difference, words
 from alphaedit_core.errors import InputError
 from alphaedit_core.inference.matching import mentions
-from alphaedit_core.inference.scoring import Score, score, score_ids
+from alphaedit_core.inference.scoring import Score, score_ids, target_logprobs
 from alphaedit_core.inference.token_by_token import (
     Sampling,
     TokenStep,
     chat_ids,
-    continuation,
+    generate_with_probabilities,
     text_of,
 )
 from alphaedit_core.model.editable_model import EditableModel
@@ -159,7 +159,7 @@ def compare(
         for number in (session.applied, reference):
             digest = state_digest(session, number)
             if digest not in answers:
-                with session.at(number):
+                with session.at_state(number):
                     answers[digest] = answer(session.model, question, number, digest, monitor)
         before, after = (
             replace(answers[state_digest(session, number)], number=number)
@@ -173,7 +173,9 @@ def answer(
 ) -> Answer:
     """Ask a model as it stands; ``number`` and ``digest`` only name its state."""
     prompt = chat_ids(model, question.prompt) if question.chat else question.prompt
-    steps = continuation(model, prompt, question.tokens, question.sampling, monitor=monitor)
+    steps = generate_with_probabilities(
+        model, prompt, question.tokens, question.sampling, monitor=monitor
+    )
     return Answer(number, digest, tuple(steps), rate(model, question, monitor))
 
 
@@ -185,11 +187,11 @@ def rate(model: EditableModel, question: Question, monitor: Monitor | None = Non
     )
     if not question.chat or question.new is None:
         return Ratings(new, old)
-    as_text = score(model, [(question.prompt, question.new)], monitor=monitor)[0]
+    as_text = target_logprobs(model, [(question.prompt, question.new)], monitor=monitor)[0]
     return Ratings(new, old, as_text)
 
 
-def through_history(
+def probabilities_over_history(
     session: EditSession, question: Question, monitor: Monitor | None = None
 ) -> list[HistoryPoint]:
     """Rate the targets of a question in every state, from the unedited model to the present one.
@@ -209,7 +211,7 @@ def through_history(
         monitor.stage("history", session.applied + 1, "state"),
     ):
         for number in range(session.applied + 1):
-            with session.at(number):
+            with session.at_state(number):
                 ratings = rate(session.model, question, monitor)
             points.append(HistoryPoint(number, ratings.new, ratings.old))
             monitor.advance()
@@ -223,7 +225,7 @@ def state_digest(session: EditSession, number: int) -> str:
 
 def _rated(model: EditableModel, question: Question, target: str, monitor: Monitor | None) -> Score:
     if not question.chat:
-        return score(model, [(question.prompt, target)], monitor=monitor)[0]
+        return target_logprobs(model, [(question.prompt, target)], monitor=monitor)[0]
     # Whether an answer begins with a space depends on the template; the likelier way counts.
     plain = model.tokenizer(bare(target), add_special_tokens=False)["input_ids"]
     ways = {tuple(plain), target_ids(model.tokenizer, question.prompt, target)}

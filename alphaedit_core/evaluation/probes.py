@@ -30,7 +30,7 @@ from alphaedit_core.data.facts import Fact
 from alphaedit_core.data.templates import stripped
 from alphaedit_core.errors import InputError
 from alphaedit_core.inference.completions import added_text
-from alphaedit_core.inference.scoring import Score, score
+from alphaedit_core.inference.scoring import Score, target_logprobs
 from alphaedit_core.messages import shown
 from alphaedit_core.model.batch_planning import plan_batches
 from alphaedit_core.model.editable_model import EditableModel
@@ -197,7 +197,7 @@ class Probes:
             if count:
                 with monitor.stage("probes", count, "row"):
                     for number, prompts in lacking.items():
-                        with self.session.at(number):
+                        with self.session.at_state(number):
                             readings = read(self.session.model, fact, prompts, monitor)
                         for prompt, reading in zip(prompts, readings, strict=True):
                             self._known[self._key(fact, prompt, number)] = reading
@@ -243,7 +243,7 @@ def read(
     monitor = monitor or Monitor(show=None)
     targets = [fact.target] + ([fact.target_true] if fact.target_true else [])
     pairs = [(prompt, target) for target in targets for prompt in prompts]
-    scores = score(model, pairs, monitor=monitor)
+    scores = target_logprobs(model, pairs, monitor=monitor)
     new, true = scores[: len(prompts)], scores[len(prompts) :]
     return [
         ProbeResponse(token, text, probability, new[i], true[i] if true else None)

@@ -13,7 +13,7 @@ from typing import Any
 
 from alphaedit_core.data.facts import Fact, check_facts
 from alphaedit_core.display.tables import html_table, text_table
-from alphaedit_core.editing.defaults import checked_editor, default_hyperparameters
+from alphaedit_core.editing.defaults import default_hyperparameters, validated_editor
 from alphaedit_core.editing.editors.registry import editor_class
 from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.editing.target_search import Targets
@@ -159,10 +159,10 @@ def compare_editors(
     if not wanted:
         raise InputError("no editor is named; give at least one")
     for hp in wanted:
-        checked_editor(session.model, hp)
+        validated_editor(session.model, hp)
     contexts, shared = session.contexts, {} if targets is None else targets
     rivals: list[EditorRun] = []
-    with monitor.stage("editors", len(wanted), "editor"), session.lent() as model:
+    with monitor.stage("editors", len(wanted), "editor"), session.lend_model() as model:
         before = measure(model, facts, text, monitor)
         for hp in wanted:
             monitor.check()

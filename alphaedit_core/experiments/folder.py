@@ -21,7 +21,7 @@ from alphaedit_core.errors import CorruptFileError, InputError
 from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.identity import identity
 from alphaedit_core.progress import Monitor
-from alphaedit_core.session.environment import surroundings
+from alphaedit_core.session.environment import environment_info
 from alphaedit_core.storage.files import check_name
 from alphaedit_core.storage.temporary import final_name
 from alphaedit_core.storage.typed_records import read_record
@@ -159,7 +159,7 @@ def _manifest(
             "dtype": str(model.dtype).removeprefix("torch."),
             "preset": model_name(shape_of(model)),
         },
-        "made_with": surroundings(model),
+        "made_with": environment_info(model),
     }
 
 

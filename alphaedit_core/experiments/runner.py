@@ -21,7 +21,7 @@ from pathlib import Path
 from alphaedit_core.data.datasets.reading import Records
 from alphaedit_core.data.facts import check_facts
 from alphaedit_core.data.records import Record
-from alphaedit_core.editing.defaults import checked_editor
+from alphaedit_core.editing.defaults import validated_editor
 from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.errors import CorruptFileError, DivergedError
 from alphaedit_core.evaluation.evaluate import Evaluation, MetricResult, compared_with, evaluate
@@ -70,7 +70,7 @@ def run_experiment(
     """
     monitor, probes, place = monitor or Monitor(), probes or ExtraMeasurements(), Path(folder)
     for hp in plan.methods:
-        checked_editor(model, hp)
+        validated_editor(model, hp)
     for name in plan.metrics:
         metric_class(name)
     EditSession(model, None, plan.methods[0]).close()  # refuses a model that holds edits
@@ -151,7 +151,7 @@ class _Work:
             self._monitor.advance(session.applied)
             for number in missing:  # whose line was damaged
                 if number < session.applied:
-                    with session.at(number):
+                    with session.at_state(number):
                         self._measure(name, number, session)
             for number in range(session.applied, len(self._batches) + 1):
                 if number and self._due(number) and not self._has(name, self._edits(number)):
@@ -164,7 +164,7 @@ class _Work:
                 try:
                     session.edit(facts, len(facts), self._monitor)
                 except DivergedError as error:
-                    self._break(name, number, session.moved(), str(error))
+                    self._break(name, number, session.relative_weight_change(), str(error))
                     break
                 session.save(folder)
                 self._monitor.advance()
@@ -271,7 +271,9 @@ class _Work:
             },
             read,
             ability,
-            {} if session is None else {str(n): moved for n, moved in session.moved().items()},
+            {}
+            if session is None
+            else {str(n): moved for n, moved in session.relative_weight_change().items()},
             {
                 "writing": 0.0 if session is None else self._spent(name, number, session),
                 "measuring": time.perf_counter() - start,

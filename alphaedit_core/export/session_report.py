@@ -36,7 +36,7 @@ def report_html(
         The page: model and settings, before and after of every applied edit with the curves of its
         search, the spectra, the probes, and the history.
     """
-    spectra = session.known_spectra if spectra is None else spectra
+    spectra = session.cached_spectra if spectra is None else spectra
     name = portable_name(session.model.name)
     title = f"Edits of {name}"
     parts = [

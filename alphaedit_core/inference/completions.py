@@ -39,7 +39,7 @@ _BYTE = re.compile("<0x([0-9A-F]{2})>")
 
 @using_model
 @torch.no_grad()
-def complete(
+def generate_greedy(
     model: EditableModel,
     prompts: Sequence[str],
     tokens: int = TOKENS,

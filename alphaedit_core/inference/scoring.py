@@ -64,7 +64,7 @@ class Rating:
 
 
 @using_model
-def score(
+def target_logprobs(
     model: EditableModel,
     pairs: Sequence[tuple[str, str]],
     plan: BatchPlan | None = None,
@@ -89,7 +89,8 @@ def rate(
     monitor: Monitor | None = None,
     done: Callable[[int], None] = lambda _: None,
 ) -> list[Rating]:
-    """:func:`score`, with what the model would have said; ``done`` hears of pairs that are rated.
+    """:func:`target_logprobs`, with what the model would have said; ``done`` hears of pairs that
+    are rated.
 
     Raises:
         InputError: if a prompt or a target has no token, or the two have more than the model reads.
@@ -118,7 +119,8 @@ def score_ids(
     plan: BatchPlan | None = None,
     monitor: Monitor | None = None,
 ) -> list[Score]:
-    """:func:`score` for prompts and targets that are token ids already, neither of them empty.
+    """:func:`target_logprobs` for prompts and targets that are token ids already, neither of them
+    empty.
 
     Raises:
         InputError: if a prompt and its target have more than the model reads.
@@ -254,14 +256,14 @@ def _read(
     found = {}
     for (index, _), rank, start, stop in zip(group, ranks, starts, starts[1:], strict=False):
         nll = sum(each[start:stop]) / (stop - start)
-        score = Score(
+        target_logprobs = Score(
             nll,
             float(torch.tensor(-nll).exp()),
             all(right[start:stop]),
             rank,
             sum(right[start:stop]) / (stop - start),
         )
-        found[index] = Rating(score, tuple(said[start:stop]))
+        found[index] = Rating(target_logprobs, tuple(said[start:stop]))
     return found
 
 

@@ -95,7 +95,7 @@ def text_of(steps: Sequence[TokenStep]) -> str:
 
 
 @torch.no_grad()
-def continuation(
+def generate_with_probabilities(
     model: EditableModel,
     prompt: str | Sequence[int],
     tokens: int = 12,

@@ -134,7 +134,7 @@ def describe(differences: Mapping[str, str]) -> str:
 class _Session(Protocol):
     """What holds a model and can show its unedited weights for a while."""
 
-    def at(self, number: int) -> AbstractContextManager[None]:
+    def at_state(self, number: int) -> AbstractContextManager[None]:
         """While this is open, the model has the weights after so many edits."""
         ...
 
@@ -170,7 +170,7 @@ def unedited(model: EditableModel) -> Iterator[Identity]:
     with ExitStack() as stack:
         stack.enter_context(model.exclusive())
         if isinstance(model.owner, _Session):
-            stack.enter_context(model.owner.at(0))
+            stack.enter_context(model.owner.at_state(0))
         model.check_weights()
         yield identity(model)
 

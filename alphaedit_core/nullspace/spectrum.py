@@ -173,7 +173,7 @@ class Spectrum:
             self.vectors(dropped, self.size).to(device), values.rsqrt().float().to(device)
         )
 
-    def warning(self, threshold: float | str | Threshold) -> str:
+    def threshold_warning(self, threshold: float | str | Threshold) -> str:
         """A sentence where the kept space is empty or everything, else ""."""
         rank = self.rank(threshold)
         if rank == 0:

@@ -15,7 +15,7 @@ from alphaedit_core.data.facts import Fact
 from alphaedit_core.data.joining import bare
 from alphaedit_core.data.superseding import Standing
 from alphaedit_core.inference.matching import begins
-from alphaedit_core.inference.scoring import score
+from alphaedit_core.inference.scoring import target_logprobs
 from alphaedit_core.progress import Monitor
 
 from .results import EditResult, FactResult
@@ -191,7 +191,9 @@ def lost_facts(session: EditSession, monitor: Monitor | None = None) -> list[For
     among = [everything[position] for position in standing.positions]
     held = [(number, outcome.fact) for number, outcome in among if outcome.written]
     with monitor.stage("facts that still hold", len(held), "fact"), session.model.exclusive():
-        scores = score(session.model, [(f.text, f.target) for _, f in held], monitor=monitor)
+        scores = target_logprobs(
+            session.model, [(f.text, f.target) for _, f in held], monitor=monitor
+        )
         monitor.advance(sum(own.exact for own in scores))
         lost = []
         for (number, fact), own in zip(held, scores, strict=True):
@@ -221,8 +223,8 @@ def overwritten_by(session: EditSession, number: int, fact: Fact) -> tuple[int, 
     """
 
     def said(state: int) -> bool:
-        with session.at(state):
-            return score(session.model, [(fact.text, fact.target)])[0].exact
+        with session.at_state(state):
+            return target_logprobs(session.model, [(fact.text, fact.target)])[0].exact
 
     if not said(number):
         return None

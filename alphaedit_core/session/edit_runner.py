@@ -132,9 +132,9 @@ class EditRunner:
         for layer, spectrum in spectra.items() if hp.projection else ():
             threshold = Threshold.parse(hp.at(layer).threshold)
             if spectrum.rank(threshold) == 0:
-                raise SessionError(spectrum.warning(threshold))
-            if spectrum.warning(threshold):
-                log.warning(spectrum.warning(threshold))
+                raise SessionError(spectrum.threshold_warning(threshold))
+            if spectrum.threshold_warning(threshold):
+                log.warning(spectrum.threshold_warning(threshold))
         return {
             layer: _space(self._editor, spectrum, hp.at(layer), self._model.device)
             for layer, spectrum in spectra.items()

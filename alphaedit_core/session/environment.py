@@ -12,7 +12,7 @@ from alphaedit_core._version import __version__
 from alphaedit_core.model.editable_model import EditableModel
 
 
-def surroundings(model: EditableModel) -> dict[str, Any]:
+def environment_info(model: EditableModel) -> dict[str, Any]:
     """What the last bits of a result depend on besides its inputs."""
     return {
         "alphaedit": __version__,

@@ -10,8 +10,8 @@ from alphaedit_core.editing.batch import BatchWrite
 from alphaedit_core.errors import (
     DivergedError,
 )
-from alphaedit_core.inference.completions import added_text, complete
-from alphaedit_core.inference.scoring import score
+from alphaedit_core.inference.completions import added_text, generate_greedy
+from alphaedit_core.inference.scoring import target_logprobs
 from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.tokenization import TokenizedFact
 from alphaedit_core.progress import Monitor
@@ -19,13 +19,15 @@ from alphaedit_core.progress import Monitor
 from .results import EditResult, FactResult, ModelResponse
 
 
-def observe(model: EditableModel, facts: Sequence[Fact], monitor: Monitor) -> list[ModelResponse]:
+def query_facts(
+    model: EditableModel, facts: Sequence[Fact], monitor: Monitor
+) -> list[ModelResponse]:
     """What a model says of facts: completions and scores of both targets."""
-    completions = complete(model, [fact.text for fact in facts], monitor=monitor)
-    new = score(model, [(fact.text, fact.target) for fact in facts], monitor=monitor)
+    completions = generate_greedy(model, [fact.text for fact in facts], monitor=monitor)
+    new = target_logprobs(model, [(fact.text, fact.target) for fact in facts], monitor=monitor)
     known = [fact for fact in facts if fact.target_true]
     pairs = [(fact.text, fact.target_true) for fact in known if fact.target_true]
-    known_scores = score(model, pairs, monitor=monitor)
+    known_scores = target_logprobs(model, pairs, monitor=monitor)
     true = {id(fact): own for fact, own in zip(known, known_scores, strict=True)}
     monitor.advance(len(facts))
     return [
@@ -66,8 +68,12 @@ def _result(
 def _check_finite(facts: Sequence[Fact], after: Sequence[ModelResponse]) -> None:
     """Refuse an edit behind which the model's output is no number: it cannot be used, nor saved."""
     for fact, seen in zip(facts, after, strict=True):
-        scores = [score for score in (seen.new, seen.true) if score is not None]
-        if not all(math.isfinite(score.nll) for score in scores):
+        scores = [
+            target_logprobs
+            for target_logprobs in (seen.new, seen.true)
+            if target_logprobs is not None
+        ]
+        if not all(math.isfinite(target_logprobs.nll) for target_logprobs in scores):
             raise DivergedError(
                 f'fact "{fact.text}": after the edit the model\'s output is no number; lower '
                 "learning_rate or step_size, or load the model in float32"

@@ -60,7 +60,7 @@ class Manifest:
 
 
 @dataclass(frozen=True)
-class StoredBatch:
+class BatchRecord:
     """A batch in the record of an edit.
 
     Attributes:
@@ -77,14 +77,14 @@ class StoredBatch:
 
 
 @dataclass(frozen=True)
-class StoredEntry:
+class EditRecord:
     """The record of an edit; see :class:`~.edits.Edit`."""
 
     created: str
     digest: str
     hyperparameters: HyperParameters
     result: EditResult
-    batches: list[StoredBatch]
+    batches: list[BatchRecord]
     tensors: dict[str, str]
     title: str = ""
     sketches: dict[str, list[float]] = field(default_factory=dict)
@@ -141,21 +141,21 @@ def inside(folder: Path, name: str) -> Path:
     return file
 
 
-def stored_entry(file: Path, record: object) -> StoredEntry:
+def stored_entry(file: Path, record: object) -> EditRecord:
     """The record of an edit, each part of it agreeing with the others.
 
     Raises:
         CorruptFileError: naming the file and the field.
     """
     try:
-        found = read_record(StoredEntry, record)
+        found = read_record(EditRecord, record)
         _check_result(found)
     except InputError as error:
         raise _refusal(file, error) from None
     return found
 
 
-def _check_result(found: StoredEntry) -> None:
+def _check_result(found: EditRecord) -> None:
     facts = [fact for batch in found.batches for fact in batch.facts]
     result, layers = found.result, set(found.hyperparameters.layers)
     if not facts:
@@ -203,7 +203,7 @@ def _check_result(found: StoredEntry) -> None:
 
 
 def stored_tensors(
-    file: Path, found: StoredEntry, tensors: Mapping[str, Tensor]
+    file: Path, found: EditRecord, tensors: Mapping[str, Tensor]
 ) -> list[tuple[dict[int, WeightUpdate], dict[int, Tensor]]]:
     """The changes and keys of each batch by layer, checked.
 

@@ -15,7 +15,7 @@ from alphaedit_core.data.facts import Fact, check_facts
 from alphaedit_core.data.superseding import named
 from alphaedit_core.editing.batch import BatchWrite
 from alphaedit_core.editing.context_prefixes import _own_contexts
-from alphaedit_core.editing.defaults import checked_editor, default_hyperparameters
+from alphaedit_core.editing.defaults import default_hyperparameters, validated_editor
 from alphaedit_core.editing.edited_weights import EditedWeights
 from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.editing.target_search import Targets
@@ -36,9 +36,9 @@ from alphaedit_core.progress import Monitor
 from . import files as ledger
 from .edit_runner import EditRunner, _any_pruned, _changes, _kept
 from .edits import Edit
-from .environment import surroundings
+from .environment import environment_info
 from .model_check import _check_fingerprint, _compare, _named_model, check_distance
-from .outcomes import _check_finite, _result, observe
+from .outcomes import _check_finite, _result, query_facts
 from .results import EditResult
 from .schema import check_fits
 from .states import SessionStates
@@ -87,7 +87,7 @@ class EditSession(SessionStates):
                 "give one of the two, or default_hyperparameters(model, editor)"
             )
         self._hyperparameters = hyperparameters
-        self._editor = checked_editor(model, hyperparameters)
+        self._editor = validated_editor(model, hyperparameters)
         super().__init__(model, hyperparameters.layers)
         self._stored = ledger.WriteCache()
         self._contexts = None if contexts is None else tuple(contexts)
@@ -112,7 +112,7 @@ class EditSession(SessionStates):
     @hyperparameters.setter
     def hyperparameters(self, new: HyperParameters) -> None:
         old = self._hyperparameters
-        editor = checked_editor(self.model, new)
+        editor = validated_editor(self.model, new)
         with self.model.exclusive():
             self._require_held()
             if new.layers != old.layers:
@@ -161,12 +161,12 @@ class EditSession(SessionStates):
     def contexts(self) -> tuple[str, ...]:
         """The texts that stand before prompts; sampled on first use, on the unedited model."""
         if self._contexts is None:
-            with self.at(0):
+            with self.at_state(0):
                 self._contexts = _own_contexts(self.model, self.hyperparameters)
         return self._contexts
 
     @property
-    def known_spectra(self) -> dict[int, Spectrum] | None:
+    def cached_spectra(self) -> dict[int, Spectrum] | None:
         """The spectra if :meth:`eigendecompose` has been called, without any work."""
         return self._spectra
 
@@ -175,7 +175,7 @@ class EditSession(SessionStates):
         if self._spectra is None:
             monitor = monitor or Monitor()
             hp = self.hyperparameters
-            with self.at(0):
+            with self.at_state(0):
                 statistics = collect_statistics(
                     self.model, hp.text, hp.layers, hp.tokens, monitor=monitor
                 )
@@ -239,7 +239,7 @@ class EditSession(SessionStates):
             "hyperparameters": self.hyperparameters.to_dict(),
             "contexts": None if self._contexts is None else list(self._contexts),
             "statistics": self._statistics,
-            "made_with": surroundings(self.model),
+            "made_with": environment_info(self.model),
         }
 
     def save(self, folder: str | Path, overwrite: bool = False) -> None:
@@ -323,7 +323,7 @@ class EditSession(SessionStates):
                     here={layer: weights.sketch(layer) for layer in weights.layers},
                     norms={layer: weights.original_norm(layer) for layer in weights.layers},
                     made_with=manifest["made_with"],
-                    made_here=surroundings(model),
+                    made_here=environment_info(model),
                 )
         except BaseException:
             session.close()
@@ -344,7 +344,7 @@ class EditSession(SessionStates):
         self._prepare(monitor)
         requests = prepare(self.model, facts, self.contexts, self.hyperparameters.layers[-1])
         with monitor.stage("before", len(facts), "fact"):
-            before = observe(self.model, facts, monitor)
+            before = query_facts(self.model, facts, monitor)
         plan = plan_batches(self.model)
         writes: list[BatchWrite] = []
         size = min(batch_size, self._editor.at_once or batch_size)
@@ -362,7 +362,7 @@ class EditSession(SessionStates):
             if _any_pruned(everything):  # of their sum, which has grown
                 self._weights.make(_changes(everything))
             with monitor.stage("after", len(facts), "fact"):
-                after = observe(self.model, facts, monitor)
+                after = query_facts(self.model, facts, monitor)
             _check_finite(facts, after)
             seconds = {
                 name: spent - already.get(name, 0.0)

@@ -64,7 +64,7 @@ class SessionStates:
         return self.model.owner is not self and not self._lent
 
     @contextmanager
-    def at(self, number: int) -> Iterator[None]:
+    def at_state(self, number: int) -> Iterator[None]:
         """While this is open, the model has the weights after so many edits; 0 is the unedited one.
 
         Nothing is computed anew but sums of matrices (and PRUNE's singular values), and afterwards
@@ -101,7 +101,7 @@ class SessionStates:
         with self._in_use():
             return self._weights.digest()
 
-    def moved(self) -> dict[int, float]:
+    def relative_weight_change(self) -> dict[int, float]:
         """How far each edited matrix is from the original: ``|W - W0| / |W0|`` (Frobenius)."""
         with self._in_use():
             self._require_held()
@@ -159,7 +159,7 @@ class SessionStates:
         self._watchers.tell("history")
 
     @contextmanager
-    def lent(self) -> Iterator[EditableModel]:
+    def lend_model(self) -> Iterator[EditableModel]:
         """While this is open, other sessions may edit the model, which is unedited to begin with.
 
         They have to be closed before this ends; then everything is as before.
@@ -171,7 +171,7 @@ class SessionStates:
         def take_back() -> None:
             self.model.owner, self._lent = self, False
 
-        with self.at(0):
+        with self.at_state(0):
             try:
                 self.model.owner, self._lent = None, True
                 yield self.model

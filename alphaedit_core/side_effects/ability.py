@@ -254,7 +254,7 @@ def ability_of_states(
     found: dict[int, Ability] = {}
     with session.model.exclusive(), monitor.stage("states", len(states), "state"):
         for number in states:
-            with session.at(number):
+            with session.at_state(number):
                 found[number] = measure_ability(session.model, tasks, monitor)
             monitor.advance()
     return found

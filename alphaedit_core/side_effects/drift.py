@@ -244,11 +244,11 @@ class DriftTracker:
         reading = self._reading
         total = len(reading.windows) * (1 if reading.is_kept else 2)
         with monitor.stage("drift", total, "window"):
-            with session.at(0):
+            with session.at_state(0):
                 if not reading.is_kept:
                     reading.keep(monitor)
                 answers = _next_tokens(model, prompts, monitor)
-            with session.at(number):
+            with session.at_state(number):
                 kl, disagreement, before_nll, after_nll = reading.compare(monitor)
                 answers_now = _next_tokens(model, prompts, monitor)
         changed = sum(a != b for a, b in zip(answers, answers_now, strict=True))

@@ -158,10 +158,10 @@ def hidden_drift(
     layer, model = session.hyperparameters.layers[-1], session.model
     total = 2 * len(texts) if number else len(texts)
     with model.exclusive(), monitor.stage("hidden states", total, "prompt"):
-        with session.at(0):
+        with session.at_state(0):
             before = after = end_states(model, texts, layer, monitor)
         if number:
-            with session.at(number):
+            with session.at_state(number):
                 after = end_states(model, texts, layer, monitor)
     return compare_states(before, after, number, layer, texts)
 

@@ -17,7 +17,7 @@ from alphaedit_core.data.facts import Fact
 from alphaedit_core.data.superseding import Written
 from alphaedit_core.display.tables import html_table, text_table
 from alphaedit_core.errors import InputError, SessionError
-from alphaedit_core.inference.scoring import Score, score
+from alphaedit_core.inference.scoring import Score, target_logprobs
 from alphaedit_core.integers import as_integer
 from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.progress import Monitor
@@ -224,7 +224,7 @@ def retention(
     with session.model.exclusive(), monitor.stage("retention", len(wanted), "state"):
         for number in wanted:
             counting = surviving_facts([batch for name, batch in batches if name.edit <= number])
-            with session.at(number):
+            with session.at_state(number):
                 column: list[BatchRetention | None] = [*_asked(session.model, counting, monitor)]
             columns.append(column + [None] * (len(batches) - len(column)))
             monitor.advance()
@@ -256,7 +256,7 @@ def _asked(
         for target in (fact.target, fact.target_true)
         if target is not None
     ]
-    scores = iter(score(model, pairs, monitor=monitor))
+    scores = iter(target_logprobs(model, pairs, monitor=monitor))
     for facts in batches:
         asked = [(next(scores), next(scores) if fact.target_true else None) for fact in facts]
         yield _kept(asked)

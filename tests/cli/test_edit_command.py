@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from alphaedit_core.cli import main, output
 from alphaedit_core.editing.editors.registry import editors
 from alphaedit_core.editing.hyperparameters import HyperParameters
-from alphaedit_core.inference.completions import complete
+from alphaedit_core.inference.completions import generate_greedy
 from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.loading import load_model
 from alphaedit_core.session.session import EditSession
@@ -211,5 +211,5 @@ def test_the_default_model_really_edited(
     assert tokenizer.decode(out[0], skip_special_tokens=True) == said
 
     # The model that the other tests use was left alone.
-    [plain] = complete(default_model, [prompt])
+    [plain] = generate_greedy(default_model, [prompt])
     assert "Paris" in plain

@@ -65,19 +65,19 @@ class TestOutput:
     ROWS = (("a long prompt " * 5, "said\nbefore " * 4, "0.004 → 0.981"),)
 
     def test_nothing_is_cut_without_a_terminal(self) -> None:
-        [row] = output.fitted(self.HEADINGS, self.ROWS)
+        [row] = output.fit_to_terminal(self.HEADINGS, self.ROWS)
         assert row[0] == ("a long prompt " * 5).strip()
         assert "\n" not in row[1]
 
     @pytest.mark.parametrize("width", [60, 80, 100])
     def test_the_longest_text_is_cut_first(self, width: int) -> None:
-        [row] = output.fitted(self.HEADINGS, self.ROWS, width)
+        [row] = output.fit_to_terminal(self.HEADINGS, self.ROWS, width)
         assert sum(map(len, row)) + 4 == width
         assert row[0].endswith("…")
         assert row[2] == "0.004 → 0.981"
 
     def test_columns_stay_readable_in_a_very_narrow_terminal(self) -> None:
-        [row] = output.fitted(self.HEADINGS, self.ROWS, 20)
+        [row] = output.fit_to_terminal(self.HEADINGS, self.ROWS, 20)
         assert [len(cell) for cell in row] == [12, 12, 12]
 
     def test_numbers_that_json_has_no_form_for(self, capsys: pytest.CaptureFixture[str]) -> None:

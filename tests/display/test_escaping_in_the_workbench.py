@@ -40,8 +40,8 @@ def workbench(hostile: EditSession) -> Workbench:
     wb.facts_panel.select(0)
     wb.spectrum.collect(block=True)
     for panel in (wb.header, *wb.panels):
-        panel.opened()
-        panel.state.make_way()
+        panel.on_first_show()
+        panel.state.preempt_background_job()
     wb.state.notice = EVIL
     wb.state.report(EVIL, RuntimeError(EVIL))
     wb.facts_panel._say(EVIL, wrong=True)

@@ -194,7 +194,7 @@ def test_a_layer_has_its_own_threshold_and_lambda_or_the_common_ones() -> None:
     assert (first.ridge, first.covariance_weight, first.threshold) == (20.0, 30_000.0, "0.1")
     assert (second.ridge, second.covariance_weight, second.threshold) == (5.0, 7_500.0, "rank:3")
     assert OWN.at(7) == OWN and GOOD.at(5) == GOOD
-    assert first.at(5) == first
+    assert first.at_state(5) == first
     assert (OWN.threshold_words, GOOD.threshold_words) == ("0.1,rank:3", "0.02")
 
 

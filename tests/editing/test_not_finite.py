@@ -97,7 +97,10 @@ def test_statistics_that_are_no_numbers_give_no_spectrum(tmp_path: Path, cache: 
 def test_a_layer_that_is_all_zeros_can_be_edited_saved_and_loaded(tmp_path: Path) -> None:
     session = new_session(with_a_zero_matrix(), tmp_path)
     result = session.edit(FACTS[:1], monitor=quiet())
-    assert session.moved()[0] == math.inf and 0 < session.moved()[1] < math.inf
+    assert (
+        session.relative_weight_change()[0] == math.inf
+        and 0 < session.relative_weight_change()[1] < math.inf
+    )
     assert weight_changes(session.history[:1])[0] == math.inf
     assert "inf" in str(result) or "inf" in result._repr_html_()
     digest = session.weights_digest()
@@ -106,7 +109,7 @@ def test_a_layer_that_is_all_zeros_can_be_edited_saved_and_loaded(tmp_path: Path
     again = EditSession.load(tmp_path / "saved", model=with_a_zero_matrix())
     assert again.weights_digest() == digest
     again.undo()
-    assert again.moved() == {0: 0.0, 1: 0.0}
+    assert again.relative_weight_change() == {0: 0.0, 1: 0.0}
 
 
 @pytest.mark.parametrize(
@@ -121,4 +124,4 @@ def test_what_cannot_be_done_with_zeros_is_refused_by_name(
     )
     with pytest.raises(InputError, match=said):
         session.edit(FACTS[:1], monitor=quiet())
-    assert session.applied == 0 and session.moved()[0] == 0.0
+    assert session.applied == 0 and session.relative_weight_change()[0] == 0.0

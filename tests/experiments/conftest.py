@@ -14,7 +14,7 @@ from killed_experiments import run_here
 from tiny import tiny_model
 
 from alphaedit_core.experiments.results import ExperimentResult
-from alphaedit_core.inference.completions import complete
+from alphaedit_core.inference.completions import generate_greedy
 from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.progress import Monitor, Stage
 from alphaedit_core.session import outcomes
@@ -26,7 +26,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("experiments")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
-        patch.setattr(outcomes, "complete", partial(complete, tokens=2))
+        patch.setattr(outcomes, "complete", partial(generate_greedy, tokens=2))
         yield folder
 
 

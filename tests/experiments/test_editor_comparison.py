@@ -16,8 +16,8 @@ from alphaedit_core.errors import Cancelled, InputError
 from alphaedit_core.evaluation.counterfact_scores import measure
 from alphaedit_core.experiments import editor_comparison as rivals
 from alphaedit_core.experiments.editor_comparison import compare_editors, parse_method
-from alphaedit_core.inference.completions import complete
-from alphaedit_core.inference.scoring import perplexity, score
+from alphaedit_core.inference.completions import generate_greedy
+from alphaedit_core.inference.scoring import perplexity, target_logprobs
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session import outcomes
 from alphaedit_core.session.session import EditSession
@@ -38,7 +38,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("rivals")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
-        patch.setattr(outcomes, "complete", partial(complete, tokens=2))
+        patch.setattr(outcomes, "complete", partial(generate_greedy, tokens=2))
         yield folder
 
 
@@ -62,7 +62,7 @@ def test_measures_by_hand() -> None:
     model = tiny_model("llama")
 
     def nll(prompt: str, target: str) -> float:
-        return score(model, [(prompt, target)])[0].nll
+        return target_logprobs(model, [(prompt, target)])[0].nll
 
     first, second, third = TOLD
     hit = [nll(f.text, f.target) < nll(f.text, f.target_true or "") for f in (first, second)]
@@ -78,7 +78,7 @@ def test_measures_by_hand() -> None:
     assert found.specificity == pytest.approx(
         100 * (sum(kept[0]) / 3 + sum(kept[1]) / 1) / 2  # the mean within a fact comes first
     )
-    exact = [score(model, [(f.text, f.target)])[0].exact for f in TOLD]
+    exact = [target_logprobs(model, [(f.text, f.target)])[0].exact for f in TOLD]
     assert found.exact == pytest.approx(100 * sum(exact) / 3)
     assert found.perplexity == perplexity(model, text)
     alone = measure(model, [third], monitor=quiet())
@@ -148,7 +148,7 @@ def test_a_lent_model_is_nobody_elses(session: EditSession) -> None:
         except Exception as error:
             refused.append(type(error).__name__)
 
-    with session.lent() as model:
+    with session.lend_model() as model:
         assert model.owner is None
         thread = threading.Thread(target=other)
         thread.start()

@@ -55,7 +55,9 @@ def test_the_points_are_those_of_a_plain_loop(
                     assert point.values[metric] == pytest.approx(found.measured[metric].mean)
                     each = point.retention[metric]
                     assert each == pytest.approx(found.measured[metric].values)
-                assert point.weights == {str(n): moved for n, moved in session.moved().items()}
+                assert point.weights == {
+                    str(n): moved for n, moved in session.relative_weight_change().items()
+                }
                 drift = measure(session, number, quiet(), place / "text.txt")
                 assert point.drift["kl"] == pytest.approx(drift.kl)
                 assert point.drift["disagreement"] == pytest.approx(100 * drift.disagreement)

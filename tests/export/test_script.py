@@ -20,7 +20,7 @@ from alphaedit_core import __version__
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.export.script import to_python, to_record
-from alphaedit_core.inference.completions import complete
+from alphaedit_core.inference.completions import generate_greedy
 from alphaedit_core.model.loading import load_model
 from alphaedit_core.session import outcomes
 from alphaedit_core.session.session import EditSession
@@ -40,7 +40,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     model.tokenizer.save_pretrained(folder / "tiny")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
-        patch.setattr(outcomes, "complete", partial(complete, tokens=2))
+        patch.setattr(outcomes, "complete", partial(generate_greedy, tokens=2))
         yield folder
 
 

@@ -15,7 +15,7 @@ from tiny import tiny_model
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.evaluation.probes import probe
 from alphaedit_core.export.session_report import model_card, report_html
-from alphaedit_core.inference.completions import complete
+from alphaedit_core.inference.completions import generate_greedy
 from alphaedit_core.session import outcomes
 from alphaedit_core.session.session import EditSession
 
@@ -27,7 +27,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("report")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
-        patch.setattr(outcomes, "complete", partial(complete, tokens=2))
+        patch.setattr(outcomes, "complete", partial(generate_greedy, tokens=2))
         yield folder
 
 

@@ -56,7 +56,7 @@ def compare_panel(edited: EditSession) -> Iterator[ComparePanel]:
     made = ComparePanel(edited)
     made.state.facts = (FACT, OTHER)
     yield made
-    made.state.make_way()
+    made.state.preempt_background_job()
     # Else it would follow the session, and ask the model, until it is collected as garbage.
     edited._watchers.clear()
     edited.restore(1)

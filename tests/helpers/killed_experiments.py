@@ -17,7 +17,7 @@ from alphaedit_core.data.datasets.reading import read_records
 from alphaedit_core.experiments.plan import ExperimentPlan, ExtraMeasurements
 from alphaedit_core.experiments.results import ExperimentResult
 from alphaedit_core.experiments.runner import run_experiment
-from alphaedit_core.inference.completions import complete
+from alphaedit_core.inference.completions import generate_greedy
 from alphaedit_core.progress import Monitor, Stage
 from alphaedit_core.session import outcomes
 
@@ -35,7 +35,7 @@ def run_here(file: Path, folder: Path, place: Path, monitor: Monitor) -> Experim
 
 
 def _run(file: Path, folder: Path, place: Path, moment: int) -> None:
-    outcomes.complete = partial(complete, tokens=2)  # type: ignore[assignment]
+    outcomes.complete = partial(generate_greedy, tokens=2)  # type: ignore[assignment]
     left = moment
 
     def show(stage: Stage, *, closed: bool) -> None:

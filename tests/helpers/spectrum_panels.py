@@ -74,7 +74,7 @@ def made_up_state() -> State:
 def opened_panel(made_up: State) -> SpectrumPanel:
     """A panel of made-up spectra, opened."""
     panel = SpectrumPanel(made_up)
-    panel.opened()
+    panel.on_first_show()
     return panel
 
 

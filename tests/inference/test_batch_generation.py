@@ -14,7 +14,7 @@ from transformers import GenerationConfig
 from alphaedit_core.errors import Cancelled, InputError
 from alphaedit_core.inference import batch_generation as writing
 from alphaedit_core.inference.batch_generation import draws_of, write
-from alphaedit_core.inference.completions import closing_tokens, complete
+from alphaedit_core.inference.completions import closing_tokens, generate_greedy
 from alphaedit_core.inference.queries import GenerationQuery
 from alphaedit_core.inference.token_by_token import chat_ids
 from alphaedit_core.model import prefix_cache as prefixes
@@ -90,14 +90,14 @@ def test_neither_company_nor_order_changes_a_text(at_once: int, side: str) -> No
 def test_greedy_texts_are_those_of_transformers() -> None:
     model = tiny_model("gpt2", dtype=torch.float64)
     asks = [GenerationQuery(prompt, 12) for prompt in PROMPTS]
-    said = complete(model, PROMPTS, tokens=12)
+    said = generate_greedy(model, PROMPTS, tokens=12)
     for name in control_tokens(model.tokenizer):  # shown there, left out here
         said = [text.replace(name, "") for text in said]
     assert write(model, asks) == said
     model.model.generation_config = GenerationConfig(
         do_sample=True, temperature=3.0, repetition_penalty=5.0, eos_token_id=0
     )
-    said = complete(model, PROMPTS, tokens=12)
+    said = generate_greedy(model, PROMPTS, tokens=12)
     for name in control_tokens(model.tokenizer):  # shown there, left out here
         said = [text.replace(name, "") for text in said]
     assert write(model, asks) == said

@@ -11,8 +11,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GenerationConfig, PreTrainedTokenizerFast
 
 from alphaedit_core.errors import Cancelled
-from alphaedit_core.inference.completions import complete, new_text
-from alphaedit_core.inference.token_by_token import continuation, text_of
+from alphaedit_core.inference.completions import generate_greedy, new_text
+from alphaedit_core.inference.token_by_token import generate_with_probabilities, text_of
 from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.tokenization import encode
 from alphaedit_core.progress import Monitor
@@ -46,7 +46,7 @@ def ends_of(model: EditableModel) -> set[int]:
 @pytest.mark.parametrize("layout", KINDS)
 def test_completions_are_those_of_one_prompt_alone(layout: str, side: str) -> None:
     model = tiny_model(layout, tiny_tokenizer(bos=True, padding_side=side), dtype=torch.float64)
-    found = complete(model, PROMPTS, tokens=8)
+    found = generate_greedy(model, PROMPTS, tokens=8)
     assert found == [plain(model, prompt, 8, ends_of(model)) for prompt in PROMPTS]
     assert len(set(found)) > 1
 
@@ -54,13 +54,13 @@ def test_completions_are_those_of_one_prompt_alone(layout: str, side: str) -> No
 def test_more_prompts_than_go_at_once() -> None:
     model = tiny_model("llama", dtype=torch.float64)
     prompts = [" ".join(PROMPTS[0].split()[: 1 + n % 5]) + " x" * (n % 7) for n in range(150)]
-    found = complete(model, prompts, tokens=3)
+    found = generate_greedy(model, prompts, tokens=3)
     for index in (0, 1, 63, 64, 77, 127, 128, 149):
         assert found[index] == plain(model, prompts[index], 3, ends_of(model))
 
 
 def test_no_prompts_give_no_completions() -> None:
-    assert complete(tiny_model(), []) == []
+    assert generate_greedy(tiny_model(), []) == []
 
 
 def test_greedy_whatever_the_models_own_settings_say() -> None:
@@ -76,7 +76,7 @@ def test_greedy_whatever_the_models_own_settings_say() -> None:
         no_repeat_ngram_size=1,
         eos_token_id=0,
     )
-    assert complete(model, PROMPTS, tokens=8) == expected
+    assert generate_greedy(model, PROMPTS, tokens=8) == expected
 
 
 #: Settings that models come with: each changed what was called greedy, or ended in a traceback.
@@ -109,10 +109,10 @@ def test_no_setting_of_the_model_changes_what_is_greedy(setting: str) -> None:
     settings = GenerationConfig(eos_token_id=0)
     setattr(settings, setting, HOSTILE[setting])
     model.model.generation_config = settings
-    assert complete(model, PROMPTS, tokens=8) == [
+    assert generate_greedy(model, PROMPTS, tokens=8) == [
         plain(model, prompt, 8, ends_of(model)) for prompt in PROMPTS
     ]
-    steps = continuation(model, PROMPTS[0], tokens=8)
+    steps = generate_with_probabilities(model, PROMPTS[0], tokens=8)
     assert text_of(steps) == plain(model, PROMPTS[0], 8, ends_of(model))
     assert model.model.generation_config is settings
 
@@ -126,8 +126,8 @@ def test_a_special_token_shows_where_it_does_not_close() -> None:
         for other in ends_of(model) - {bos}:
             model.model.lm_head.weight[other] = 0
     for prompt in PROMPTS:
-        steps = continuation(model, prompt, tokens=6)
-        assert complete(model, [prompt], tokens=6) == [text_of(steps)]
+        steps = generate_with_probabilities(model, prompt, tokens=6)
+        assert generate_greedy(model, [prompt], tokens=6) == [text_of(steps)]
         if any(step.token == bos for step in steps):
             return
     pytest.fail("no prompt leads to the special token")
@@ -137,10 +137,10 @@ def test_a_new_word_keeps_its_space() -> None:
     """Tokenizers of the SentencePiece way take the first space of a text away."""
     model = tiny_model("llama", tiny_tokenizer("pieces"), dtype=torch.float64)
     prompts = [f"{prompt} {word}" for prompt in PROMPTS for word in ("Rome", "old", "the", "is")]
-    found = complete(model, prompts, tokens=6)
+    found = generate_greedy(model, prompts, tokens=6)
     for prompt, text in zip(prompts, found, strict=True):
         ids, _ = encode(model.tokenizer, prompt)
-        new = [step.token for step in continuation(model, prompt, tokens=6)]
+        new = [step.token for step in generate_with_probabilities(model, prompt, tokens=6)]
         whole = model.tokenizer.decode([*ids, *new])
         assert prompt + text == whole.rstrip("\ufffd")
     assert any(text.startswith(" ") for text in found)
@@ -175,7 +175,7 @@ def test_a_closing_token_ends_a_text(own: str) -> None:
         model.tokenizer.convert_ids_to_tokens(closing) if own == "tokenizer" else None
     )
     ends = set() if own == "none" else {closing} | ({1} if own == "list" else set())
-    found = complete(model, PROMPTS, tokens=8)
+    found = generate_greedy(model, PROMPTS, tokens=8)
     assert found == [plain(model, prompt, 8, ends) for prompt in PROMPTS]
     if own != "none":
         assert len(found[0]) < len(model.tokenizer.decode(free[PROMPTS[0]]))
@@ -183,7 +183,7 @@ def test_a_closing_token_ends_a_text(own: str) -> None:
 
 def test_it_can_be_cancelled() -> None:
     with pytest.raises(Cancelled):
-        complete(tiny_model(), PROMPTS, monitor=Monitor(None, lambda: True))
+        generate_greedy(tiny_model(), PROMPTS, monitor=Monitor(None, lambda: True))
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from tiny import CORPUS, KINDS, prose, tiny_model, tiny_tokenizer
 from torch import Tensor
 
 from alphaedit_core.errors import Cancelled, InputError
-from alphaedit_core.inference.scoring import Score, perplexity, rate, score, score_ids
+from alphaedit_core.inference.scoring import Score, perplexity, rate, score_ids, target_logprobs
 from alphaedit_core.model import prefix_cache as prefixes
 from alphaedit_core.model.batch_planning import BatchPlan
 from alphaedit_core.model.editable_model import EditableModel
@@ -60,7 +60,7 @@ def assert_close(found: Score, expected: Score) -> None:
 @pytest.mark.parametrize("layout", KINDS)
 def test_scores_are_those_of_one_prompt_alone(layout: str, tokens: int) -> None:
     model = tiny_model(layout, dtype=torch.float64)
-    found = score(model, PAIRS, BatchPlan(tokens))
+    found = target_logprobs(model, PAIRS, BatchPlan(tokens))
     for one, (prompt, target) in zip(found, PAIRS, strict=True):
         assert_close(one, plain_score(model, prompt, target))
 
@@ -71,7 +71,7 @@ def test_special_tokens_and_padding_sides(kind: str, side: str) -> None:
     """A BOS once, no closing token, and never a row that depends on its neighbours."""
     tokenizer = tiny_tokenizer(kind, bos=True, closing=True, padding_side=side)  # type: ignore[arg-type]
     model = tiny_model("llama", tokenizer, dtype=torch.float64)
-    found = score(model, PAIRS)
+    found = target_logprobs(model, PAIRS)
     for one, (prompt, target) in zip(found, PAIRS, strict=True):
         assert_close(one, plain_score(model, prompt, target))
         ids, _ = encode(model.tokenizer, prompt)
@@ -94,7 +94,7 @@ def test_what_the_model_says_itself_is_exact() -> None:
         said = str(model.tokenizer.decode([int(logits_of(model, ids)[-1].argmax())])).strip()
         if said in words:
             pairs += [(prompt, said), (prompt, f"{said} {words[0]}"), (prompt, words[1])]
-    found = score(model, pairs)
+    found = target_logprobs(model, pairs)
     for one, (prompt, target) in zip(found, pairs, strict=True):
         assert_close(one, plain_score(model, prompt, target))
     kinds = {(one.exact, one.rank == 1) for one in found}
@@ -102,7 +102,7 @@ def test_what_the_model_says_itself_is_exact() -> None:
 
 
 def test_no_pairs_give_no_scores() -> None:
-    assert score(tiny_model(), []) == []
+    assert target_logprobs(tiny_model(), []) == []
 
 
 def test_a_model_that_says_nothing_finite_scores_nothing() -> None:
@@ -110,7 +110,7 @@ def test_a_model_that_says_nothing_finite_scores_nothing() -> None:
     model = tiny_model()
     with torch.no_grad():
         model.architecture.norm.weight[0] = torch.nan
-    [found] = score(model, PAIRS[:1])
+    [found] = target_logprobs(model, PAIRS[:1])
     assert math.isnan(found.nll)
     assert not found.exact
     assert found.rank > 1
@@ -146,10 +146,10 @@ def test_both_can_be_cancelled() -> None:
     model = tiny_model("llama", max_position_embeddings=256)
     monitor = Monitor(None, lambda: True)
     with pytest.raises(Cancelled):
-        score(model, PAIRS, monitor=monitor)
+        target_logprobs(model, PAIRS, monitor=monitor)
     with pytest.raises(Cancelled):
         perplexity(model, prose(400), monitor=monitor)
-    assert len(score(model, PAIRS, monitor=quiet())) == len(PAIRS)
+    assert len(target_logprobs(model, PAIRS, monitor=quiet())) == len(PAIRS)
 
 
 def test_what_is_fed_alike_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,12 +219,12 @@ def test_what_would_have_been_said() -> None:
         hits = [a == b for a, b in zip(rating.said, goal, strict=True)]
         assert rating.score.correct == sum(hits) / len(hits)
         assert rating.score.exact == all(hits)
-    assert [one.score for one in rate(model, PAIRS)] == score(model, PAIRS)
+    assert [one.score for one in rate(model, PAIRS)] == target_logprobs(model, PAIRS)
 
 
 def test_a_prompt_without_a_token_is_refused() -> None:
     with pytest.raises(InputError, match="no token"):
-        score(tiny_model(), [("", "Rome")])
+        target_logprobs(tiny_model(), [("", "Rome")])
 
 
 def test_a_pair_that_the_model_cannot_read_is_refused() -> None:
@@ -235,11 +235,11 @@ def test_a_pair_that_the_model_cannot_read_is_refused() -> None:
     while len(encode(model.tokenizer, " ".join(words))[0]) + one > model.max_length:
         words.pop()
     fits = " ".join(words)
-    assert score(model, [(fits, "the")])
+    assert target_logprobs(model, [(fits, "the")])
     with pytest.raises(
         InputError, match=rf"tokens, and the model reads {model.max_length}; shorten"
     ):
-        score(model, [("Paris is", "Rome"), (f"the the {fits}", "the")])
+        target_logprobs(model, [("Paris is", "Rome"), (f"the the {fits}", "the")])
 
 
 def test_rows_that_fit_are_read_whatever_stands_beside_them() -> None:

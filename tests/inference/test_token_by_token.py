@@ -15,13 +15,13 @@ from transformers import GenerationConfig
 from alphaedit_core.display.text_diff import Difference, difference, words
 from alphaedit_core.errors import Cancelled, InputError, SessionError
 from alphaedit_core.inference import token_by_token as generation
-from alphaedit_core.inference.completions import complete
-from alphaedit_core.inference.scoring import score, score_ids
+from alphaedit_core.inference.completions import generate_greedy
+from alphaedit_core.inference.scoring import score_ids, target_logprobs
 from alphaedit_core.inference.token_by_token import (
     Choice,
     Sampling,
     chat_ids,
-    continuation,
+    generate_with_probabilities,
     has_chat,
     text_of,
 )
@@ -43,7 +43,7 @@ def plain_chances(model: EditableModel, ids: list[int]) -> Tensor:
 def test_each_token_is_that_of_a_pass_of_the_whole_model(layout: str) -> None:
     model = tiny_model(layout, tiny_tokenizer(bos=True), dtype=torch.float64)
     ids, _ = encode(model.tokenizer, PROMPT)
-    steps = continuation(model, PROMPT, tokens=12)
+    steps = generate_with_probabilities(model, PROMPT, tokens=12)
     assert len(steps) > 5
     for step in steps:
         chances = plain_chances(model, ids)
@@ -57,36 +57,40 @@ def test_each_token_is_that_of_a_pass_of_the_whole_model(layout: str) -> None:
     said = [step.token for step in steps]
     # Tiny models like to end in the middle of a character.
     assert text_of(steps) == model.tokenizer.decode(said).rstrip("\ufffd")
-    assert complete(model, [PROMPT], tokens=12) == [text_of(steps)]
-    assert continuation(model, encode(model.tokenizer, PROMPT)[0], tokens=12) == steps
+    assert generate_greedy(model, [PROMPT], tokens=12) == [text_of(steps)]
+    assert (
+        generate_with_probabilities(model, encode(model.tokenizer, PROMPT)[0], tokens=12) == steps
+    )
 
 
 def test_greedy_whatever_the_models_own_settings_say() -> None:
     model = tiny_model("llama", dtype=torch.float64)
-    expected = continuation(model, PROMPT, 8)
+    expected = generate_with_probabilities(model, PROMPT, 8)
     model.model.generation_config = GenerationConfig(
         do_sample=True, temperature=3.0, repetition_penalty=5.0, eos_token_id=0
     )
-    assert continuation(model, PROMPT, 8) == expected
+    assert generate_with_probabilities(model, PROMPT, 8) == expected
 
 
 def test_a_closing_token_ends_the_text() -> None:
     model = tiny_model("llama", dtype=torch.float64)
-    free = continuation(model, PROMPT, 8)
+    free = generate_with_probabilities(model, PROMPT, 8)
     model.model.generation_config.eos_token_id = [1, free[3].token]
     first = next(i for i, step in enumerate(free) if step.token == free[3].token)
-    assert continuation(model, PROMPT, 8) == free[:first]
+    assert generate_with_probabilities(model, PROMPT, 8) == free[:first]
 
 
 def test_sampling_goes_by_its_seed_and_tells_the_models_own_probabilities() -> None:
     model = tiny_model("llama", dtype=torch.float64)
-    drawn = continuation(model, PROMPT, 12, Sampling(seed=1))
+    drawn = generate_with_probabilities(model, PROMPT, 12, Sampling(seed=1))
     torch.manual_seed(5)  # the generator of others takes no part
-    assert continuation(model, PROMPT, 12, Sampling(seed=1)) == drawn
-    others = [continuation(model, PROMPT, 12, Sampling(seed=seed)) for seed in (2, 3)]
+    assert generate_with_probabilities(model, PROMPT, 12, Sampling(seed=1)) == drawn
+    others = [
+        generate_with_probabilities(model, PROMPT, 12, Sampling(seed=seed)) for seed in (2, 3)
+    ]
     assert len({tuple(step.token for step in steps) for steps in (drawn, *others)}) == 3
     ids, _ = encode(model.tokenizer, PROMPT)
-    for step in continuation(model, PROMPT, 12, Sampling(seed=1, temperature=3.0)):
+    for step in generate_with_probabilities(model, PROMPT, 12, Sampling(seed=1, temperature=3.0)):
         chances = plain_chances(model, ids)
         assert step.probability == pytest.approx(float(chances[step.token]))
         assert step.rank == 1 + int((chances > chances[step.token]).sum())
@@ -96,7 +100,9 @@ def test_sampling_goes_by_its_seed_and_tells_the_models_own_probabilities() -> N
 @pytest.mark.parametrize("sampling", [Sampling(temperature=1e-9), Sampling(top_p=1e-9)])
 def test_without_heat_or_choice_sampling_is_greedy(sampling: Sampling) -> None:
     model = tiny_model("llama", dtype=torch.float64)
-    assert continuation(model, PROMPT, 12, sampling) == continuation(model, PROMPT, 12)
+    assert generate_with_probabilities(model, PROMPT, 12, sampling) == generate_with_probabilities(
+        model, PROMPT, 12
+    )
 
 
 def test_draws_follow_the_distribution_and_top_p_cuts_it() -> None:
@@ -126,9 +132,9 @@ def test_numbers_out_of_range_are_refused(wrong: dict[str, float]) -> None:
 def test_prompts_that_do_not_fit_are_refused() -> None:
     model = tiny_model("llama")
     with pytest.raises(InputError, match="no token"):
-        continuation(model, "")
+        generate_with_probabilities(model, "")
     with pytest.raises(InputError, match="64"):
-        continuation(model, " x" * 60, 12)
+        generate_with_probabilities(model, " x" * 60, 12)
 
 
 def test_numbers_that_are_none_are_an_error() -> None:
@@ -136,7 +142,7 @@ def test_numbers_that_are_none_are_an_error() -> None:
     with torch.no_grad():
         model.architecture.matrix(0).fill_(float("nan"))
     with pytest.raises(SessionError, match="no number"):
-        continuation(model, PROMPT)
+        generate_with_probabilities(model, PROMPT)
 
 
 def test_it_can_be_cancelled_between_tokens() -> None:
@@ -149,7 +155,7 @@ def test_it_can_be_cancelled_between_tokens() -> None:
             cancel.set()
 
     with pytest.raises(Cancelled):
-        continuation(tiny_model(), PROMPT, 12, monitor=Monitor(show, cancel))
+        generate_with_probabilities(tiny_model(), PROMPT, 12, monitor=Monitor(show, cancel))
     assert max(seen) == 3
 
 
@@ -210,8 +216,8 @@ def test_scores_of_ids_are_those_of_texts() -> None:
         (encode(model.tokenizer, prompt)[0], target_ids(model.tokenizer, prompt, target))
         for prompt, target in pairs
     ]
-    assert score_ids(model, tokens) == score(model, pairs)
-    first = continuation(model, PROMPT, 1)[0]
+    assert score_ids(model, tokens) == target_logprobs(model, pairs)
+    first = generate_with_probabilities(model, PROMPT, 1)[0]
     one = score_ids(model, [(tokens[0][0], [first.token])])[0]
     assert one.exact and one.probability == pytest.approx(first.probability)
 

@@ -9,7 +9,7 @@ import torch
 from examples import quiet
 
 from alphaedit_core.data.fact_files import example_facts
-from alphaedit_core.inference.completions import complete
+from alphaedit_core.inference.completions import generate_greedy
 from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.session.session import EditSession
 
@@ -32,7 +32,7 @@ def test_an_edit_is_said_and_can_be_taken_back(session: EditSession) -> None:
     model, fact = session.model, example_facts()[0]
     prompts = [fact.text, *fact.paraphrases, *fact.neighbours]
     unedited, digest = matrices(session), session.weights_digest()
-    before = complete(model, prompts)
+    before = generate_greedy(model, prompts)
     result = session.edit([fact], monitor=quiet())
 
     [outcome] = result.outcomes
@@ -43,7 +43,7 @@ def test_an_edit_is_said_and_can_be_taken_back(session: EditSession) -> None:
     assert result.written == 1
     assert outcome.trace.converged
     assert outcome.after.new.probability > 0.5 > 0.05 > outcome.before.new.probability
-    assert complete(model, prompts[:1]) == [outcome.after.completion]
+    assert generate_greedy(model, prompts[:1]) == [outcome.after.completion]
     assert session.weights_digest() != digest
     edited = matrices(session)
     for write in result.writes[0]:
@@ -52,6 +52,6 @@ def test_an_edit_is_said_and_can_be_taken_back(session: EditSession) -> None:
     session.undo()
     assert session.weights_digest() == digest
     assert all(torch.equal(a, b) for a, b in zip(matrices(session), unedited, strict=True))
-    assert complete(model, prompts) == before
+    assert generate_greedy(model, prompts) == before
     session.redo()
     assert all(torch.equal(a, b) for a, b in zip(matrices(session), edited, strict=True))

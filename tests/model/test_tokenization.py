@@ -15,8 +15,8 @@ from transformers import PreTrainedTokenizerFast
 
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.errors import InputError
-from alphaedit_core.inference.completions import complete
-from alphaedit_core.inference.scoring import score
+from alphaedit_core.inference.completions import generate_greedy
+from alphaedit_core.inference.scoring import target_logprobs
 from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.tokenization import (
     TokenizedFact,
@@ -302,9 +302,9 @@ def test_a_prompt_longer_than_the_model_reads_is_refused_before_any_work(
     with pytest.raises(InputError, match=rf"^fact 2: .* and the model reads {room}; shorten"):
         session.edit([FACTS[0], long])
     for work in (
-        lambda: complete(model, ["Rome", long.text]),
+        lambda: generate_greedy(model, ["Rome", long.text]),
         lambda: prepare(model, [long], (), 0),
-        lambda: score(model, [(long.text, "Paris")]),
+        lambda: target_logprobs(model, [(long.text, "Paris")]),
     ):
         with pytest.raises(InputError, match=f"{room}; shorten"):
             work()

@@ -36,9 +36,9 @@ def test_state_0_may_be_asked_for_inside_another_state(cache: Path, text: Path) 
     session = edited(text, tiny_model("llama"), 1)
     session.edit(FACTS[1:2], monitor=quiet())
     last = session.weights_digest()
-    with session.at(1):
+    with session.at_state(1):
         first = session.weights_digest()
-        with session.at(0):
+        with session.at_state(0):
             assert session.weights_digest() not in (first, last)
         assert session.weights_digest() == first
         collect(session.model, text)

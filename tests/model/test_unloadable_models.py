@@ -17,7 +17,7 @@ from transformers import ByT5Tokenizer
 
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.errors import InputError, StructureError
-from alphaedit_core.inference.completions import complete
+from alphaedit_core.inference.completions import generate_greedy
 from alphaedit_core.model import loading as models
 from alphaedit_core.model.loading import load_model, wrap
 from alphaedit_core.model.tokenization import prepare
@@ -178,10 +178,10 @@ def test_a_token_that_was_added_without_a_row_is_refused_where_a_text_has_it() -
     rows = len(tokenizer)
     model = tiny_model("llama", tokenizer)
     tokenizer.add_special_tokens({"additional_special_tokens": ["[NEW]"]})
-    assert complete(model, ["Rome is"], 2)
+    assert generate_greedy(model, ["Rome is"], 2)
     said = rf'the token "\[NEW\]" \({rows}\), but the embedding of "tiny llama" only {rows} rows'
     with pytest.raises(InputError, match=said):
-        complete(model, ["Rome is [NEW]"], 2)
+        generate_greedy(model, ["Rome is [NEW]"], 2)
     with pytest.raises(InputError, match=said):
         prepare(model, [Fact("Rome [NEW]", "{} is in", "Italy")], (), 0)
 

@@ -163,14 +163,14 @@ def test_what_is_no_threshold(text: str | float) -> None:
 
 def test_an_empty_and_a_full_space_are_said_in_words() -> None:
     s = by_hand(3.0, 2.0, 1.0)
-    assert s.warning(0.5) == (
+    assert s.threshold_warning(0.5) == (
         "layer 7: no direction is under the threshold 0.5, so nothing can be written; raise it"
     )
-    assert s.warning("rank:3") == (
+    assert s.threshold_warning("rank:3") == (
         "layer 7: all 3 directions are under the threshold rank:3, so nothing is protected; lower "
         "it"
     )
-    assert s.warning(1.5) == s.warning("energy:0.3") == ""
+    assert s.threshold_warning(1.5) == s.threshold_warning("energy:0.3") == ""
 
 
 def test_the_summary_is_one_line() -> None:

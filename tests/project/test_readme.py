@@ -199,7 +199,7 @@ from tiny import tiny_model
 
 from alphaedit_core import EditSession, compare_editors
 from alphaedit_core.cli import main
-from alphaedit_widgets import EditorsPanel, RunPanel
+from alphaedit_widgets import EditorsPanel, EditPanel
 
 hp = small(Path(sys.argv[2]), editor="ridge", previous_keys=False)
 for projection in (True, False):
@@ -211,7 +211,7 @@ for projection in (True, False):
     session.undo()
 contest = compare_editors(session, FACTS, [hp, hp.replace(editor="memit")], monitor=quiet())
 assert contest.rows()[1][0] == "ridge +projection -previous-keys"
-assert "ridge" in RunPanel(session).method.editor.options
+assert "ridge" in EditPanel(session).method.editor.options
 assert "ridge" in EditorsPanel(session).controls[0].editor.options
 assert main(["editors"]) == 0
 """,

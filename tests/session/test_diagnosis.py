@@ -11,7 +11,7 @@ from tiny import tiny_model
 
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.editing.search_trace import Trace
-from alphaedit_core.inference.completions import complete
+from alphaedit_core.inference.completions import generate_greedy
 from alphaedit_core.inference.scoring import Score
 from alphaedit_core.session import diagnosis, outcomes
 from alphaedit_core.session.diagnosis import diagnose, lost_facts, overwritten_by
@@ -95,7 +95,9 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EditSession]:
     folder = tmp_path_factory.mktemp("diagnosis")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
-        patch.setattr(outcomes, "complete", lambda *a, **k: complete(*a, **{**k, "tokens": 2}))
+        patch.setattr(
+            outcomes, "complete", lambda *a, **k: generate_greedy(*a, **{**k, "tokens": 2})
+        )
         made = EditSession(
             tiny_model("llama"), hyperparameters=small(folder), contexts=CONTEXTS[:1]
         )
@@ -110,7 +112,7 @@ def test_the_edit_that_wrote_over_it(session: EditSession, monkeypatch: pytest.M
     def lost_from(state: int | None) -> None:
         digests = {}
         for number in range(session.applied + 1):
-            with session.at(number):
+            with session.at_state(number):
                 digests[session.weights_digest()] = number
 
         def scored(*_: object, **__: object) -> list[Score]:
@@ -146,7 +148,7 @@ def test_facts_that_were_lost(session: EditSession, monkeypatch: pytest.MonkeyPa
     """The first fact goes with edit 2; one that was never said, or was corrected, is not lost."""
     fact, digests = FACTS[0], {}
     for number in range(session.applied + 1):
-        with session.at(number):
+        with session.at_state(number):
             digests[session.weights_digest()] = number
 
     def scored(_: object, pairs: list[tuple[str, str]], **__: object) -> list[Score]:

@@ -201,7 +201,7 @@ def use(session: EditSession, shown: bool) -> None:
     applied = session.applied
     for number in range(len(session.history) + 1):
         session.restore(number)
-        assert all(math.isfinite(moved) for moved in session.moved().values())
+        assert all(math.isfinite(moved) for moved in session.relative_weight_change().values())
     session.restore(applied)
 
 

@@ -16,7 +16,7 @@ from tiny import tiny_model
 
 import alphaedit_core
 from alphaedit_core.editing import edited_weights as weights_module
-from alphaedit_core.inference.scoring import score
+from alphaedit_core.inference.scoring import target_logprobs
 from alphaedit_core.model import hooks as hooks_module
 from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.forward import record
@@ -84,12 +84,12 @@ def free(model: EditableModel) -> bool:
 
 
 def look_back(session: EditSession) -> None:
-    with session.at(0):
+    with session.at_state(0):
         pass
 
 
 def lend(session: EditSession) -> None:
-    with session.lent():
+    with session.lend_model():
         pass
 
 
@@ -116,7 +116,7 @@ def test_weights_that_an_interrupt_kept_from_coming_back_come_with_the_next_use(
     session: EditSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session.restore(1)
-    digest, moved = session.weights_digest(), session.moved()
+    digest, moved = session.weights_digest(), session.relative_weight_change()
     real, calls = weights_module.compose, []
 
     def twice(*args: Any) -> Any:
@@ -130,7 +130,7 @@ def test_weights_that_an_interrupt_kept_from_coming_back_come_with_the_next_use(
     with pytest.raises(KeyboardInterrupt):
         look_back(session)
     assert len(calls) == 4
-    assert session.weights_digest() == digest and session.moved() == moved
+    assert session.weights_digest() == digest and session.relative_weight_change() == moved
     session.check_weights()
 
 
@@ -146,7 +146,7 @@ def test_an_interrupt_as_hooks_are_removed_leaves_a_usable_model() -> None:
             assert torch.equal(model.model(ids).logits, expected)
         number += 1
     assert number > 10
-    assert score(model, [("Rome is", "old")])[0].nll > 0
+    assert target_logprobs(model, [("Rome is", "old")])[0].nll > 0
 
 
 def test_a_hook_that_is_left_behind_answers_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:

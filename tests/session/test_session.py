@@ -288,7 +288,7 @@ def test_numbers_of_numpy_and_torch(place: Path, tmp_path: Path) -> None:
     assert [len(batch.facts) for batch in session.history[0].batches] == [1, 1]
     digest = session.weights_digest()
     session.restore(numpy.int64(0))  # type: ignore[arg-type]
-    with session.at(torch.tensor(1)):  # type: ignore[arg-type]
+    with session.at_state(torch.tensor(1)):  # type: ignore[arg-type]
         assert session.weights_digest() == digest
     session.restore(numpy.uint8(1))  # type: ignore[arg-type]
     session.rename(numpy.int32(1), "first")  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ from examples import CONTEXTS, FACTS, quiet, small
 from tiny import tiny_model
 
 from alphaedit_core.errors import Cancelled, SessionError
-from alphaedit_core.inference.completions import complete
+from alphaedit_core.inference.completions import generate_greedy
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session import outcomes
 from alphaedit_core.session.session import EditSession
@@ -28,7 +28,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("ability")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
-        patch.setattr(outcomes, "complete", partial(complete, tokens=2))
+        patch.setattr(outcomes, "complete", partial(generate_greedy, tokens=2))
         yield folder
 
 

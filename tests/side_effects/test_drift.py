@@ -16,7 +16,7 @@ from tiny import WINDOW, prose, tiny_model
 from alphaedit_core.covariance.collect import pack
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.errors import Cancelled, InputError, SessionError
-from alphaedit_core.inference.completions import complete
+from alphaedit_core.inference.completions import generate_greedy
 from alphaedit_core.model.tokenization import encode
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session import outcomes
@@ -52,7 +52,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("drift")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
-        patch.setattr(outcomes, "complete", partial(complete, tokens=2))
+        patch.setattr(outcomes, "complete", partial(generate_greedy, tokens=2))
         yield folder
 
 
@@ -81,7 +81,7 @@ def session(place: Path) -> EditSession:
 @torch.no_grad()
 def plain(session: EditSession, number: int, rows: list[list[int]]) -> torch.Tensor:
     """Log-probabilities by the whole model's own forward pass, (rows, tokens, vocabulary)."""
-    with session.at(number):
+    with session.at_state(number):
         return session.model.model(input_ids=torch.tensor(rows)).logits.log_softmax(dim=-1)
 
 

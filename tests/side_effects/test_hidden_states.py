@@ -19,7 +19,7 @@ from tiny import prose, tiny_model, tiny_tokenizer
 from torch import Tensor
 
 from alphaedit_core.errors import Cancelled, InputError, SessionError
-from alphaedit_core.inference.completions import complete
+from alphaedit_core.inference.completions import generate_greedy
 from alphaedit_core.model.tokenization import encode
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session import outcomes
@@ -49,7 +49,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("hidden")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
-        patch.setattr(outcomes, "complete", partial(complete, tokens=2))
+        patch.setattr(outcomes, "complete", partial(generate_greedy, tokens=2))
         yield folder
 
 
@@ -71,7 +71,7 @@ def session(place: Path) -> EditSession:
 def plain(session: EditSession, number: int, prompts: list[str], layer: int = 1) -> Tensor:
     """What the whole model gives as its hidden states, one prompt at a time."""
     model, rows = session.model, []
-    with session.at(number):
+    with session.at_state(number):
         for prompt in prompts:
             ids = encode(model.tokenizer, prompt)[0][:TOKENS]
             told = model.model(input_ids=torch.tensor([ids]), output_hidden_states=True)

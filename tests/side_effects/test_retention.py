@@ -18,8 +18,8 @@ from tiny import CORPUS, tiny_model
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.data.superseding import Standing
 from alphaedit_core.errors import Cancelled, InputError, SessionError
-from alphaedit_core.inference.completions import complete
-from alphaedit_core.inference.scoring import score
+from alphaedit_core.inference.completions import generate_greedy
+from alphaedit_core.inference.scoring import target_logprobs
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session import outcomes
 from alphaedit_core.session.session import EditSession
@@ -48,8 +48,8 @@ def said() -> list[Fact]:
     for word in dict.fromkeys(" ".join(CORPUS[:5]).split()):
         for prompt in ("{} is", "{} and the", "I know that {}"):
             text = prompt.replace("{}", word)
-            target = complete(model, [text], 1)[0].strip()
-            if target.isalpha() and score(model, [(text, target)])[0].exact:
+            target = generate_greedy(model, [text], 1)[0].strip()
+            if target.isalpha() and target_logprobs(model, [(text, target)])[0].exact:
                 found.append(Fact(word, prompt, target))
     return found
 
@@ -68,7 +68,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("retention")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
-        patch.setattr(outcomes, "complete", partial(complete, tokens=2))
+        patch.setattr(outcomes, "complete", partial(generate_greedy, tokens=2))
         yield folder
 
 
@@ -95,10 +95,10 @@ def plain(session: EditSession, facts: list[Fact]) -> BatchRetention:
     """One prompt and one target at a time, in the model as it stands."""
     rated, exact = [], []
     for fact in facts:
-        [new] = score(session.model, [(fact.text, fact.target)])
+        [new] = target_logprobs(session.model, [(fact.text, fact.target)])
         exact.append(new.exact)
         if fact.target_true is not None:
-            [true] = score(session.model, [(fact.text, fact.target_true)])
+            [true] = target_logprobs(session.model, [(fact.text, fact.target_true)])
             rated.append(new.nll < true.nll)
     return BatchRetention(
         len(facts), len(rated),
@@ -127,10 +127,10 @@ def test_every_cell_is_that_of_a_session_that_ends_there(place: Path, found: Ret
 
 
 def test_weights_are_those_in_the_model(session: EditSession, found: Retention) -> None:
-    with session.at(0):
+    with session.at_state(0):
         original = {n: session.model.architecture.matrix(n).clone() for n in (0, 1)}
     for at, number in enumerate(found.states):
-        with session.at(number):
+        with session.at_state(number):
             for layer, matrix in original.items():
                 change = session.model.architecture.matrix(layer) - matrix
                 share = float(change.norm() / matrix.norm())
@@ -144,7 +144,7 @@ def test_each_prompt_and_target_is_asked_once_a_state(
 
     def counted(model: Any, pairs: list[tuple[str, str]], **options: Any) -> Any:
         asked.append(pairs)
-        return score(model, pairs, **options)
+        return target_logprobs(model, pairs, **options)
 
     monkeypatch.setattr(retention_module, "score", counted)
     retention(session, [2, 3], quiet())

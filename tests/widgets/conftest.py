@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from alphaedit_core.inference.completions import complete
+from alphaedit_core.inference.completions import generate_greedy
 from alphaedit_core.session import outcomes
 
 
@@ -17,5 +17,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("widgets")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
-        patch.setattr(outcomes, "complete", lambda *a, **k: complete(*a, **{**k, "tokens": 2}))
+        patch.setattr(
+            outcomes, "complete", lambda *a, **k: generate_greedy(*a, **{**k, "tokens": 2})
+        )
         yield folder

@@ -11,7 +11,7 @@ from examples import quiet
 from alphaedit_core.errors import InputError
 from alphaedit_core.evaluation.before_after import Answer, Comparison, Question, Ratings
 from alphaedit_core.inference.scoring import Score
-from alphaedit_core.inference.token_by_token import TokenStep, continuation
+from alphaedit_core.inference.token_by_token import TokenStep, generate_with_probabilities
 from alphaedit_widgets.compare.panel import ComparePanel
 
 edited = pytest.fixture(edited_session, scope="module")
@@ -38,7 +38,7 @@ def test_a_fact_right_as_text_and_wrong_in_chat_is_shown_as_such(place: Path) ->
     assert found is not None and found.after.ratings.as_text is not None
     assert found.after.ratings.as_text.exact and found.after.ratings.new is not None
     ids = session.model.tokenizer(f"<s>{FACT.text}<s>", add_special_tokens=False)["input_ids"]
-    assert panel.after == continuation(session.model, ids, 12)
+    assert panel.after == generate_with_probabilities(session.model, ids, 12)
     words = said(panel._chat_check.value, "chat-check")
     assert words.startswith("as text: new target is the first choice; in chat: it is")
     wrong = not (found.after.ratings.new.exact or found.after.names(FACT.target))

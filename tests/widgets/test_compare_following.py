@@ -12,7 +12,7 @@ from examples import quiet
 from alphaedit_core.errors import Cancelled, SessionError
 from alphaedit_core.evaluation import before_after as comparison_module
 from alphaedit_core.evaluation.before_after import Question, compare
-from alphaedit_core.inference.token_by_token import TokenStep, continuation
+from alphaedit_core.inference.token_by_token import TokenStep, generate_with_probabilities
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session.session import EditSession
 from alphaedit_widgets.compare.panel import ComparePanel
@@ -27,20 +27,20 @@ def test_after_an_edit_both_columns_fill_by_themselves(place: Path) -> None:
     state = State(session)
     state.facts = (FACT, OTHER)
     panel = ComparePanel(state)
-    panel.opened()
+    panel.on_first_show()
     assert not state.busy and not panel.after  # nothing has changed, so nothing is asked
     state.start(
         "edit",
         lambda monitor: session.edit([FACT], monitor=monitor),
-        lambda _: state.touch(),
+        lambda _: state.notify_weights_changed(),
         block=True,
     )
     wait(state)
     assert panel.comparison is not None
     assert (panel.comparison.before.number, panel.comparison.after.number) == (0, 1)
-    assert panel.after == continuation(session.model, FACT.text, 12)
+    assert panel.after == generate_with_probabilities(session.model, FACT.text, 12)
     session.undo()
-    state.touch()
+    state.notify_weights_changed()
     wait(state)
     assert panel.comparison.after.number == 0 and panel.before == panel.after
     assert state.failure is None
@@ -50,9 +50,9 @@ def test_a_panel_that_has_not_been_shown_waits_until_it_is(edited: EditSession) 
     panel = ComparePanel(edited)
     panel.state.facts = (FACT, OTHER)
     edited.restore(2)
-    panel.state.touch()
+    panel.state.notify_weights_changed()
     assert not panel.state.busy and panel.comparison is None
-    panel.opened()
+    panel.on_first_show()
     wait(panel.state)
     assert panel.comparison is not None and panel.comparison.after.number == 2
     edited.restore(1)
@@ -66,7 +66,7 @@ def test_another_reference_changes_heading_and_changes(panel: ComparePanel) -> N
     assert words_of(panel.columns[0].heading.value) == "Before: 2"
     assert said(panel._ratings.value, "delta-new") != change
     panel.session.rename(2, "the <b>capital</b>")
-    panel.state.touch()
+    panel.state.notify_weights_changed()
     wait(panel.state)
     assert words_of(panel.columns[0].heading.value) == "Before: 2 the <b>capital</b>"
     panel.session.rename(2, "")
@@ -88,7 +88,7 @@ def test_filling_makes_way_for_a_job_and_for_a_cell(
     monkeypatch.setattr(comparison_module, "continuation", slow)
     digest = panel.session.weights_digest()
     panel.state.reference = 2
-    assert entered.wait(5) and panel.state.busy and not panel.state.engaged
+    assert entered.wait(5) and panel.state.busy and not panel.state.foreground_busy
     assert not panel.compare_button.disabled
     for number in (2, 1):
         entered.clear()
@@ -100,7 +100,7 @@ def test_filling_makes_way_for_a_job_and_for_a_cell(
     assert "follow" in panel._standing.value and panel.state.failure is None
 
     entered.clear()
-    panel.state.touch()
+    panel.state.notify_weights_changed()
     assert entered.wait(5)
     monkeypatch.setattr(comparison_module, "continuation", real)
     panel.state.start("other work", lambda _: None, block=True)

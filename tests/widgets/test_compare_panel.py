@@ -19,8 +19,8 @@ from alphaedit_core.evaluation.before_after import (
     Ratings,
 )
 from alphaedit_core.evaluation.history_figure import history_html, history_svg
-from alphaedit_core.inference.scoring import Score, score
-from alphaedit_core.inference.token_by_token import Sampling, TokenStep, continuation
+from alphaedit_core.inference.scoring import Score, target_logprobs
+from alphaedit_core.inference.token_by_token import Sampling, TokenStep, generate_with_probabilities
 from alphaedit_core.session.session import EditSession
 from alphaedit_widgets.compare.panel import ComparePanel
 from alphaedit_widgets.components.token_chips import Chips, chance, visible
@@ -37,9 +37,9 @@ def test_before_and_after_are_one_model_with_the_weights_of_two_states(
     session, digest = panel.session, panel.session.weights_digest()
     panel.compare(block=True)
     assert session.weights_digest() == digest
-    assert panel.after == continuation(session.model, FACT.text, 12)
-    with session.at(0):
-        assert panel.before == continuation(session.model, FACT.text, 12)
+    assert panel.after == generate_with_probabilities(session.model, FACT.text, 12)
+    with session.at_state(0):
+        assert panel.before == generate_with_probabilities(session.model, FACT.text, 12)
     assert panel.before != panel.after
     assert "Before: 0 original" in words_of(panel.columns[0].heading.value)
     assert words_of(panel.columns[1].heading.value) == "After: 1" == panel.columns[1].chips.label
@@ -51,12 +51,12 @@ def test_an_edited_prompt_begins_with_its_new_target(panel: ComparePanel) -> Non
     assert FACT.target.startswith(panel.after[0].text.strip())
     html = panel._ratings.value
     assert float(said(html, "delta-new")) > 0
-    new = score(model, [(FACT.text, FACT.target)])[0]
-    old = score(model, [(FACT.text, FACT.target_true or "")])[0]
+    new = target_logprobs(model, [(FACT.text, FACT.target)])[0]
+    old = target_logprobs(model, [(FACT.text, FACT.target_true or "")])[0]
     assert float(said(html, "p-new-after")) == pytest.approx(new.probability, abs=1e-4)
-    with panel.session.at(0):
-        new_before = score(model, [(FACT.text, FACT.target)])[0]
-        old_before = score(model, [(FACT.text, FACT.target_true or "")])[0]
+    with panel.session.at_state(0):
+        new_before = target_logprobs(model, [(FACT.text, FACT.target)])[0]
+        old_before = target_logprobs(model, [(FACT.text, FACT.target_true or "")])[0]
     assert float(said(html, "p-new-before")) == pytest.approx(new_before.probability, abs=1e-4)
     change = old.probability - old_before.probability
     assert float(said(html, "delta-old")) == pytest.approx(change, abs=1e-4)
@@ -112,7 +112,7 @@ def test_own_text_sampling_and_number_of_tokens(panel: ComparePanel) -> None:
     panel.tokens, panel.sampling = 4, Sampling(seed=3, temperature=0.8, top_p=0.9)
     assert panel.sampling == Sampling(3, 0.8, 0.9)
     panel.compare(block=True)
-    expected = continuation(panel.session.model, panel.prompt, 4, panel.sampling)
+    expected = generate_with_probabilities(panel.session.model, panel.prompt, 4, panel.sampling)
     assert panel.after == expected and len(panel.after) <= 4
     assert standing.value == ""
     panel.sampling = None
@@ -164,19 +164,19 @@ def test_a_button_does_what_the_method_does(panel: ComparePanel) -> None:
 
 def test_probabilities_through_the_history(panel: ComparePanel) -> None:
     panel.session.restore(2)
-    panel.state.touch()
+    panel.state.notify_weights_changed()
     digest = panel.session.weights_digest()
     panel.through_history(block=True)
     assert panel.session.weights_digest() == digest
     assert [point.number for point in panel.history] == [0, 1, 2]
     for point in panel.history:
-        with panel.session.at(point.number):
-            assert point.new == score(panel.session.model, [(FACT.text, FACT.target)])[0]
+        with panel.session.at_state(point.number):
+            assert point.new == target_logprobs(panel.session.model, [(FACT.text, FACT.target)])[0]
     html = panel._through.value
     assert "data:image/svg+xml" in html and 'data-testid="targets-through-history"' in html
     assert len(re.findall("<tr>", html)) == 4
     panel.session.restore(1)
-    panel.state.touch()
+    panel.state.notify_weights_changed()
     assert panel.history == [] and panel._through.value == ""
 
 

@@ -15,7 +15,7 @@ from examples import CONTEXTS, FACTS, quiet, small
 from tiny import prose, tiny_model
 
 from alphaedit_core.errors import InputError
-from alphaedit_core.inference.completions import complete
+from alphaedit_core.inference.completions import generate_greedy
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session import outcomes
 from alphaedit_core.session.session import EditSession
@@ -23,7 +23,7 @@ from alphaedit_core.side_effects import drift as drift_module
 from alphaedit_core.side_effects.drift import Drift, DriftTracker
 from alphaedit_widgets.drift.figure import span
 from alphaedit_widgets.drift.panel import DriftPanel
-from alphaedit_widgets.edit.panel import RunPanel
+from alphaedit_widgets.edit.panel import EditPanel
 from alphaedit_widgets.history.panel import HistoryPanel
 from alphaedit_widgets.state import State
 
@@ -37,7 +37,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (folder / "probe.txt").write_text(prose(500, seed=7), encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
-        patch.setattr(outcomes, "complete", partial(complete, tokens=2))
+        patch.setattr(outcomes, "complete", partial(generate_greedy, tokens=2))
         yield folder
 
 
@@ -50,7 +50,7 @@ def panel(place: Path) -> DriftPanel:
 def edit(panel: DriftPanel, *facts: Any) -> None:
     """Edit as the edit panel does, and wait for what measures by itself."""
     panel.session.edit(facts, monitor=quiet())
-    panel.state.touch()
+    panel.state.notify_weights_changed()
     settle(panel)
 
 
@@ -83,16 +83,16 @@ def test_nothing_is_built_or_measured_before_it_is_opened(panel: DriftPanel) -> 
     assert panel.figure is None and list(panel.drifts) == [0]
     assert table(panel)[0]["band"] == "not measured"
     assert words(panel._news.value) == "edit 1 has not been measured"
-    panel.opened()
+    panel.on_first_show()
     figure = panel.figure
     settle(panel)
     assert list(panel.drifts) == [0, 1]
-    panel.opened()
+    panel.on_first_show()
     assert panel.figure is figure is not None
 
 
 def test_each_edit_is_one_more_point_and_undone_ones_are_grey(panel: DriftPanel) -> None:
-    panel.opened()
+    panel.on_first_show()
     assert [list(line.x) for line in curves(panel)] == [[0]] * 6
     for count, fact in enumerate((A, B), start=1):
         edit(panel, fact)
@@ -101,7 +101,7 @@ def test_each_edit_is_one_more_point_and_undone_ones_are_grey(panel: DriftPanel)
     axis = panel.figure.figure.layout.xaxis5
     assert (list(axis.tickvals), list(axis.ticktext)) == ([0, 1, 2], ["0", "1", "2"])
     panel.session.undo()
-    panel.state.touch()
+    panel.state.notify_weights_changed()
     for line in curves(panel):
         assert list(line.x) == [0, 1, 2]
         assert list(line.marker.symbol) == ["circle", "circle", "circle-open"]
@@ -109,12 +109,12 @@ def test_each_edit_is_one_more_point_and_undone_ones_are_grey(panel: DriftPanel)
         assert opacity[0] == opacity[1] == 1 and opacity[2] < 1
     assert [row["state"] for row in table(panel)] == ["undone", "current", ""]
     panel.session.redo()
-    panel.state.touch()
+    panel.state.notify_weights_changed()
     assert list(curves(panel)[0].marker.symbol) == ["circle"] * 3
 
 
 def test_without_an_edit_every_number_is_zero(panel: DriftPanel) -> None:
-    panel.opened()
+    panel.on_first_show()
     [row] = table(panel)
     shown = {name: cell for name, cell in row.items() if name not in ("edit", "state", "band")}
     assert shown.pop("perplexity") == "–"
@@ -125,7 +125,7 @@ def test_without_an_edit_every_number_is_zero(panel: DriftPanel) -> None:
 
 
 def test_the_table_has_the_numbers_of_the_charts(panel: DriftPanel) -> None:
-    panel.opened()
+    panel.on_first_show()
     edit(panel, A)
     edit(panel, B)
     rows = {int(row["edit"].split()[0]): row for row in table(panel)}
@@ -145,7 +145,7 @@ def test_the_table_has_the_numbers_of_the_charts(panel: DriftPanel) -> None:
 
 
 def test_numbers_are_those_of_the_core(panel: DriftPanel, place: Path) -> None:
-    panel.opened()
+    panel.on_first_show()
     edit(panel, A)
     assert panel.drifts[1] == drift_module.measure(panel.session, 1, quiet(), place / "probe.txt")
 
@@ -160,7 +160,7 @@ def test_a_change_of_the_band_is_announced_in_words(
 ) -> None:
     states = {1: a_drift(), 2: a_drift(perplexity_after=44.0), 3: a_drift(kl=0.5)}
     monkeypatch.setattr(DriftTracker, "_measure", lambda _, number, __: states[number])
-    panel.opened()
+    panel.on_first_show()
     said = []
     for fact in (A, B, C):
         edit(panel, fact)
@@ -174,14 +174,14 @@ def test_a_change_of_the_band_is_announced_in_words(
     ]
     assert [row["band"].partition(":")[0] for row in table(panel)] == ["bad", "watch", "ok", "ok"]
     panel.session.restore(1)
-    panel.state.touch()
+    panel.state.notify_weights_changed()
     assert words(panel._news.value) == "Drift was bad and is now ok (edit 1)"
 
 
 def test_undo_and_redo_measure_nothing_again(
     panel: DriftPanel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    panel.opened()
+    panel.on_first_show()
     edit(panel, A)
     known = panel.drifts[1]
 
@@ -191,19 +191,19 @@ def test_undo_and_redo_measure_nothing_again(
     monkeypatch.setattr(DriftTracker, "_measure", never)
     for move in (panel.session.undo, panel.session.redo):
         move()
-        panel.state.touch()
+        panel.state.notify_weights_changed()
         settle(panel)
     assert panel.drifts[1] is known and panel.state.failure is None
     assert panel.measure(block=True) is None
 
 
 def test_without_the_tick_only_the_button_measures(panel: DriftPanel) -> None:
-    panel.opened()
+    panel.on_first_show()
     panel.auto = False
     edit(panel, A)
     edit(panel, B)
     panel.session.undo()
-    panel.state.touch()
+    panel.state.notify_weights_changed()
     assert list(panel.drifts) == [0]
     panel.measure_button.click()
     job = panel.state.job
@@ -218,8 +218,8 @@ def test_without_the_tick_only_the_button_measures(panel: DriftPanel) -> None:
 
 
 def test_a_point_follows_the_edit_of_the_edit_panel(panel: DriftPanel) -> None:
-    run = RunPanel(panel.state)
-    panel.opened()
+    run = EditPanel(panel.state)
+    panel.on_first_show()
     panel.state.facts = [A]
     run.run(block=True)
     settle(panel)
@@ -244,7 +244,7 @@ def test_measuring_gives_way_and_is_done_later(
         panel.session.edit([fact], monitor=quiet())
     digest = panel.session.weights_digest()
     history = HistoryPanel(panel.state)
-    panel.opened()
+    panel.on_first_show()
     assert entered.wait(5)
     assert panel.state.busy and not panel.measure_button.disabled
     assert not history.undo_button.disabled
@@ -273,7 +273,7 @@ def test_it_waits_for_other_work_to_end(panel: DriftPanel) -> None:
 
     job = panel.state.start("other", work)
     assert entered.wait(5)
-    panel.opened()
+    panel.on_first_show()
     assert panel.state.job is job and list(panel.drifts) == [0]
     assert panel.measure_button.disabled
     leave.set()
@@ -285,10 +285,10 @@ def test_it_waits_for_other_work_to_end(panel: DriftPanel) -> None:
 def test_a_cell_that_has_the_model_is_not_disturbed(panel: DriftPanel) -> None:
     panel.session.edit([A], monitor=quiet())
     with panel.session.model.exclusive():
-        panel.opened()
+        panel.on_first_show()
         settle(panel)
     assert panel.state.failure is None and panel.auto and list(panel.drifts) == [0]
-    panel.state.touch()
+    panel.state.notify_weights_changed()
     settle(panel)
     assert list(panel.drifts) == [0, 1]
 
@@ -297,7 +297,7 @@ def test_what_cannot_be_measured_is_said_once(panel: DriftPanel, place: Path) ->
     short = place / "short.txt"
     short.write_text("Rome is old.", encoding="utf-8")
     panel.state.drifts = DriftTracker(panel.session, short)
-    panel.opened()
+    panel.on_first_show()
     edit(panel, A)
     assert panel.state.failure is not None and not panel.auto
     assert "shorter than one window" in panel.state.failure.message
@@ -315,7 +315,7 @@ def test_an_exception_is_kept_for_the_header(
         raise ZeroDivisionError("of no use")
 
     monkeypatch.setattr(DriftTracker, "_measure", broken)
-    panel.opened()
+    panel.on_first_show()
     edit(panel, A)
     assert panel.state.failure is not None
     assert panel.state.failure.kind == "ZeroDivisionError" and not panel.auto
@@ -323,7 +323,7 @@ def test_an_exception_is_kept_for_the_header(
 
 
 def test_other_layers_get_curves_of_their_own(panel: DriftPanel) -> None:
-    panel.opened()
+    panel.on_first_show()
     old = panel.figure
     panel.session.hyperparameters = panel.session.hyperparameters.replace(layers=(2,))
     edit(panel, A)
@@ -334,7 +334,7 @@ def test_other_layers_get_curves_of_their_own(panel: DriftPanel) -> None:
 
 def test_the_page_has_the_figure_as_it_is(panel: DriftPanel) -> None:
     """A page that is loaded again is sent what plotly keeps for it."""
-    panel.opened()
+    panel.on_first_show()
     edit(panel, A)
     assert panel.figure is not None
     kept = panel.figure.figure._widget_data
@@ -347,10 +347,10 @@ def test_the_meaning_of_the_numbers_is_said(panel: DriftPanel, place: Path) -> N
     assert "probe.txt" in html and "<details>" in html
     assert "20 %" in html and "0.05 nats" in html
     titled = panel.session
-    panel.opened()
+    panel.on_first_show()
     edit(panel, A)
     titled.rename(1, "<b>one</b>")
-    panel.state.touch()
+    panel.state.notify_weights_changed()
     assert "1 &lt;b&gt;one&lt;/b&gt;" in panel._table.value
 
 
@@ -371,7 +371,7 @@ def test_small_drifts_are_seen_and_near_limits_too(panel: DriftPanel) -> None:
     assert 20 < span([0.0, 11.0], 20, 50)[1] < 30
     assert span([0.0, 60.0, float("inf")], 20, 50)[1] > 60
     assert span([-3.0, 0.0], 5, 20)[0] < -3
-    panel.opened()
+    panel.on_first_show()
     edit(panel, A)
     assert panel.figure is not None
     layout = panel.figure.figure.layout

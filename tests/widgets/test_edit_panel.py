@@ -14,13 +14,13 @@ from examples import CONTEXTS, FACTS, quiet, small
 from tiny import tiny_model
 
 from alphaedit_core.errors import AlphaEditError
-from alphaedit_core.inference.completions import complete
+from alphaedit_core.inference.completions import generate_greedy
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session import outcomes
 from alphaedit_core.session import session as session_module
 from alphaedit_core.session.session import EditSession
 from alphaedit_widgets.edit.figure import means
-from alphaedit_widgets.edit.panel import RunPanel, summary
+from alphaedit_widgets.edit.panel import EditPanel, summary
 from alphaedit_widgets.fact_drafts import Draft
 from alphaedit_widgets.facts.status import statuses
 from alphaedit_widgets.state import State
@@ -31,14 +31,16 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("run")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
-        patch.setattr(outcomes, "complete", lambda *a, **k: complete(*a, **{**k, "tokens": 2}))
+        patch.setattr(
+            outcomes, "complete", lambda *a, **k: generate_greedy(*a, **{**k, "tokens": 2})
+        )
         yield folder
 
 
 @pytest.fixture
-def panel(place: Path) -> RunPanel:
+def panel(place: Path) -> EditPanel:
     session = EditSession(tiny_model("llama"), hyperparameters=small(place), contexts=CONTEXTS[:1])
-    made = RunPanel(session)
+    made = EditPanel(session)
     made.state.facts = FACTS
     return made
 
@@ -47,7 +49,7 @@ def words(html: str) -> str:
     return re.sub(r"<[^>]+>", " ", html)
 
 
-def test_an_edit_gives_what_the_session_gives(panel: RunPanel, place: Path) -> None:
+def test_an_edit_gives_what_the_session_gives(panel: EditPanel, place: Path) -> None:
     panel.run(block=True)
     plain = EditSession(tiny_model("llama"), hyperparameters=small(place), contexts=CONTEXTS[:1])
     result = plain.edit(FACTS, monitor=quiet())
@@ -58,7 +60,7 @@ def test_an_edit_gives_what_the_session_gives(panel: RunPanel, place: Path) -> N
     assert panel.state.revision == 1
 
 
-def test_the_curves_end_where_the_traces_do(panel: RunPanel) -> None:
+def test_the_curves_end_where_the_traces_do(panel: EditPanel) -> None:
     panel.run(block=True)
     assert panel.figure is not None and panel.result is not None
     traces = [outcome.trace for outcome in panel.result.outcomes]
@@ -74,7 +76,7 @@ def test_the_curves_end_where_the_traces_do(panel: RunPanel) -> None:
     assert sum(bool(line.visible) for line in figure.data[3:]) == 1
 
 
-def test_a_page_loaded_again_gets_the_present_figure(panel: RunPanel) -> None:
+def test_a_page_loaded_again_gets_the_present_figure(panel: EditPanel) -> None:
     panel.run(block=True)
     assert panel.figure is not None
     figure: Any = panel.figure.figure
@@ -82,7 +84,7 @@ def test_a_page_loaded_again_gets_the_present_figure(panel: RunPanel) -> None:
     assert len(figure._widget_data[0]["y"]) > 0
 
 
-def test_what_it_says_afterwards(panel: RunPanel) -> None:
+def test_what_it_says_afterwards(panel: EditPanel) -> None:
     panel.run(block=True)
     result = panel.result
     assert result is not None
@@ -98,7 +100,7 @@ def test_what_it_says_afterwards(panel: RunPanel) -> None:
     assert "done" in words(panel._stages.value) and "to come" not in words(panel._stages.value)
 
 
-def test_nothing_ready_nothing_run(panel: RunPanel) -> None:
+def test_nothing_ready_nothing_run(panel: EditPanel) -> None:
     panel.state.drafts = ()
     assert panel.run_button.disabled
     with pytest.raises(AlphaEditError, match="no fact is ready"):
@@ -109,7 +111,7 @@ def test_nothing_ready_nothing_run(panel: RunPanel) -> None:
     assert not panel.run_button.disabled and panel.problem() == ""
 
 
-def test_a_threshold_that_keeps_nothing_is_refused(panel: RunPanel) -> None:
+def test_a_threshold_that_keeps_nothing_is_refused(panel: EditPanel) -> None:
     panel.session.spectra(quiet())
     panel.state.threshold = "rank:0"
     assert panel.run_button.disabled
@@ -135,7 +137,7 @@ class Held:
         patch.setattr(Monitor, "advance", held)
 
 
-def test_cancel_leaves_the_weights(panel: RunPanel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cancel_leaves_the_weights(panel: EditPanel, monkeypatch: pytest.MonkeyPatch) -> None:
     digest = panel.session.weights_digest()
     held = Held(monkeypatch)
     job = panel.run()
@@ -152,7 +154,7 @@ def test_cancel_leaves_the_weights(panel: RunPanel, monkeypatch: pytest.MonkeyPa
     assert not panel.run_button.disabled and panel.cancel_button.disabled
 
 
-def test_work_in_the_background_makes_way(panel: RunPanel) -> None:
+def test_work_in_the_background_makes_way(panel: EditPanel) -> None:
     """The button is not dead while Compare or Drift fill themselves."""
 
     def forever(monitor: Monitor) -> None:
@@ -167,7 +169,7 @@ def test_work_in_the_background_makes_way(panel: RunPanel) -> None:
 
 
 def test_a_failure_leaves_the_weights_and_can_be_tried_again(
-    panel: RunPanel, monkeypatch: pytest.MonkeyPatch
+    panel: EditPanel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     digest = panel.session.weights_digest()
     with monkeypatch.context() as patch:
@@ -181,15 +183,15 @@ def test_a_failure_leaves_the_weights_and_can_be_tried_again(
     assert panel.session.applied == 1 and panel.state.failure is None
 
 
-def test_whether_earlier_facts_hold(panel: RunPanel) -> None:
+def test_whether_earlier_facts_hold(panel: EditPanel) -> None:
     assert panel.check_button.disabled
     panel.run(block=True)
     assert not panel.check_button.disabled
     panel.session.undo()
-    panel.state.touch()
+    panel.state.notify_weights_changed()
     assert panel.check_button.disabled
     panel.session.redo()
-    panel.state.touch()
+    panel.state.notify_weights_changed()
     assert not panel.check_button.disabled
     job = panel.check(block=True)
     said = words(panel._lost.value)
@@ -201,7 +203,7 @@ def test_whether_earlier_facts_hold(panel: RunPanel) -> None:
 
 def test_text_of_facts_is_escaped(place: Path) -> None:
     session = EditSession(tiny_model("llama"), hyperparameters=small(place), contexts=())
-    panel = RunPanel(State(session))
+    panel = EditPanel(State(session))
     panel.state.facts = [FACTS[0].changed(subject="<img src=x onerror=alert(1)>")]
     panel.run(block=True)
     assert "<img src=x" not in panel._outcome.value
@@ -217,14 +219,14 @@ def test_means_of_parts() -> None:
     assert means([], "nll") == means([Trace()], "nll") == []
 
 
-def test_the_summary_is_the_same_each_time(panel: RunPanel) -> None:
-    assert repr(panel) == "RunPanel(4 facts ready, written: no edit yet)"
+def test_the_summary_is_the_same_each_time(panel: EditPanel) -> None:
+    assert repr(panel) == "EditPanel(4 facts ready, written: no edit yet)"
     panel.run(block=True)
     assert torch.is_grad_enabled()
-    assert re.fullmatch(r"RunPanel\(4 facts ready, written: \d of 4\)", repr(panel))
+    assert re.fullmatch(r"EditPanel\(4 facts ready, written: \d of 4\)", repr(panel))
 
 
-def test_what_an_edit_superseded_is_said_and_both_can_be_kept(panel: RunPanel) -> None:
+def test_what_an_edit_superseded_is_said_and_both_can_be_kept(panel: EditPanel) -> None:
     panel.run(block=True)
     assert "replaces" not in words(panel._outcome.value)
     again = FACTS[0].changed(target="Berlin")

@@ -15,10 +15,10 @@ from alphaedit_core.editing.editors.registry import editor_class, editors
 from alphaedit_core.errors import AlphaEditError
 from alphaedit_core.evaluation.counterfact_scores import Measures, measure
 from alphaedit_core.experiments import editor_comparison as rivals
-from alphaedit_core.inference.completions import complete
+from alphaedit_core.inference.completions import generate_greedy
 from alphaedit_core.session import outcomes
 from alphaedit_core.session.session import EditSession
-from alphaedit_widgets.edit.panel import RunPanel
+from alphaedit_widgets.edit.panel import EditPanel
 from alphaedit_widgets.editors.panel import EditorsPanel
 from alphaedit_widgets.history.panel import HistoryPanel
 from alphaedit_widgets.state import State
@@ -29,7 +29,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("editors")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
-        patch.setattr(outcomes, "complete", partial(complete, tokens=2))
+        patch.setattr(outcomes, "complete", partial(generate_greedy, tokens=2))
         yield folder
 
 
@@ -46,7 +46,7 @@ def state(place: Path) -> State:
 
 
 def test_every_editor_can_be_chosen_and_says_what_it_does(state: State) -> None:
-    panel = RunPanel(state)
+    panel = EditPanel(state)
     assert list(panel.method.editor.options) == list(editors())
     for name, editor in editors().items():
         panel.method.editor.value = name
@@ -60,7 +60,7 @@ def test_every_editor_can_be_chosen_and_says_what_it_does(state: State) -> None:
 
 
 def test_the_switches_are_the_sessions(state: State) -> None:
-    panel = RunPanel(state)
+    panel = EditPanel(state)
     panel.method.projection.value = False
     assert state.session.hyperparameters.projection is False
     assert "not as published: alphaedit -projection +previous-keys" in panel.method._about.value
@@ -74,7 +74,7 @@ def test_the_switches_are_the_sessions(state: State) -> None:
 
 
 def test_an_editor_of_other_layers_is_refused_in_words_where_there_are_edits(state: State) -> None:
-    panel = RunPanel(state)
+    panel = EditPanel(state)
     panel.run(block=True)
     before = state.session.hyperparameters
     panel.method.editor.value = "rome"
@@ -85,7 +85,7 @@ def test_an_editor_of_other_layers_is_refused_in_words_where_there_are_edits(sta
 
 @pytest.mark.parametrize("name", ["memit", "ft", "rome"])
 def test_an_edit_by_another_editor(state: State, name: str) -> None:
-    panel, history = RunPanel(state), HistoryPanel(state)
+    panel, history = EditPanel(state), HistoryPanel(state)
     panel.method.editor.value = name
     panel.run(block=True)
     assert state.session.history[0].hyperparameters.editor == name
@@ -97,7 +97,7 @@ def test_an_edit_by_another_editor(state: State, name: str) -> None:
 
 
 def test_without_projection_no_null_space_is_needed(state: State) -> None:
-    panel = RunPanel(state)
+    panel = EditPanel(state)
     state.session.spectra(quiet())
     state.threshold = "rank:0"
     assert panel.run_button.disabled and "nothing can be written" in panel.problem()
@@ -153,8 +153,8 @@ def test_thresholds_by_layer_are_the_sessions_where_the_layers_are(state: State)
 
 def test_curves_are_called_by_the_facts_of_their_search(state: State) -> None:
     """ROME searches for one fact after another."""
-    panel = RunPanel(state)
-    panel.opened()
+    panel = EditPanel(state)
+    panel.on_first_show()
     panel.method.editor.value = "rome"
     named: list[list[str]] = []
     kept = panel._name

@@ -13,7 +13,7 @@ from tiny import prose, tiny_model
 
 from alphaedit_core.errors import InputError
 from alphaedit_core.experiments.folder import load_experiment
-from alphaedit_core.inference.completions import complete
+from alphaedit_core.inference.completions import generate_greedy
 from alphaedit_core.session import outcomes
 from alphaedit_core.session.session import EditSession
 from alphaedit_widgets.experiment.panel import ExperimentPanel
@@ -25,7 +25,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("experiment-panel")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
-        patch.setattr(outcomes, "complete", partial(complete, tokens=2))
+        patch.setattr(outcomes, "complete", partial(generate_greedy, tokens=2))
         yield folder
 
 
@@ -100,11 +100,11 @@ def test_what_was_cancelled_goes_on(panel: ExperimentPanel) -> None:
         if (kept / "points.jsonl").exists() and len(load_experiment(kept).points) == 2:
             panel.state.cancel()
 
-    panel.state.observe(cancel, "ticks")
+    panel.state.observe(cancel, "job_updates")
     job = panel.run()
     assert job.wait(60) and job.state == "cancelled"
     assert "run it again to go on" in panel._status.value
-    panel.state.unobserve(cancel, "ticks")
+    panel.state.unobserve(cancel, "job_updates")
     found = panel.look()
     assert not found.complete and "Not complete yet" in panel._shown.value
     assert len(found.points) < 7

@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM
 from alphaedit_core.data.fact_files import facts_text, read_facts, write_facts
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.errors import CorruptFileError, FingerprintError, InputError, SessionError
-from alphaedit_core.inference.completions import complete
+from alphaedit_core.inference.completions import generate_greedy
 from alphaedit_core.model.fingerprints import fingerprint
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session import outcomes
@@ -46,7 +46,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("export")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
-        patch.setattr(outcomes, "complete", partial(complete, tokens=2))
+        patch.setattr(outcomes, "complete", partial(generate_greedy, tokens=2))
         yield folder
 
 
@@ -123,7 +123,7 @@ def test_the_script_is_shown_and_downloaded(
     panel: ExportPanel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert panel._code.value == ""  # nothing is made before it is looked at
-    panel.opened()
+    panel.on_first_show()
     code = panel.code
     assert panel._code.value == code and panel._code.description == "Python"
     assert f'check("{panel.session.weights_digest()}")' in code
@@ -137,7 +137,7 @@ def test_the_script_is_shown_and_downloaded(
     assert panel._code.value == panel.code != code
     panel.state.set_method("projection", True)
     panel.session.undo()
-    panel.state.touch()
+    panel.state.notify_weights_changed()
     assert panel._code.value == panel.code != code
     assert panel.drafts == [*FACTS[:2], DRAFT]
     panel.state.facts = []
@@ -145,7 +145,7 @@ def test_the_script_is_shown_and_downloaded(
 
 
 def test_a_long_script_is_cut_on_the_page_only(panel: ExportPanel) -> None:
-    panel.opened()
+    panel.on_first_show()
     panel.state.facts = [FACTS[0].changed(subject=f"Tower {n}") for n in range(800)]
     shown = panel._code.value
     assert len(panel.code) > 60_000 > len(shown)

@@ -13,7 +13,7 @@ from tiny import tiny_tokenizer
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.errors import InputError
 from alphaedit_core.model.tokenization import target_ids
-from alphaedit_widgets.edit.panel import RunPanel
+from alphaedit_widgets.edit.panel import EditPanel
 from alphaedit_widgets.fact_drafts import Draft, needs, ready
 from alphaedit_widgets.facts.panel import FactsPanel
 from alphaedit_widgets.facts.target_tokens import split_target
@@ -48,7 +48,7 @@ def test_a_draft_says_what_it_needs(draft: Draft, need: str) -> None:
 
 
 def test_a_duplicate_is_marked_and_does_not_run(panel: FactsPanel, browser: Browser) -> None:
-    edit = RunPanel(panel.state)
+    edit = EditPanel(panel.state)
     panel.add(*TOWER)
     panel.add("Eiffel  Tower", "{} is in the city of", "Berlin")
     marked = "needs: another subject or prompt, it is about the same as row 1"
@@ -119,7 +119,7 @@ def test_tokens_are_asked_for_once(panel: FactsPanel, monkeypatch: pytest.Monkey
     monkeypatch.setattr("alphaedit_widgets.facts.tokenized_rows.split_target", None)
     panel.select(2)
     panel.change(1, group="x")
-    panel.state.touch()
+    panel.state.notify_weights_changed()
     assert panel.editor.rows[1]["group"] == "x"
 
 

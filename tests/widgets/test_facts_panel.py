@@ -11,7 +11,7 @@ from facts_panels import TOWER, Browser, facts_panel, page_of, rows_shown, uncha
 
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.session.session import EditSession
-from alphaedit_widgets.edit.panel import RunPanel
+from alphaedit_widgets.edit.panel import EditPanel
 from alphaedit_widgets.fact_drafts import Draft
 from alphaedit_widgets.facts.panel import FactsPanel
 from alphaedit_widgets.state import State
@@ -41,7 +41,7 @@ def test_typing_into_the_empty_row_makes_a_fact(panel: FactsPanel, browser: Brow
 
 def test_what_was_typed_is_known_at_once(panel: FactsPanel, browser: Browser) -> None:
     """The click that follows on typing in the page finds the typed text (S1.4)."""
-    edit = RunPanel(panel.state)
+    edit = EditPanel(panel.state)
     assert edit.run_button.disabled
     browser.type(1, subject=TOWER[0], prompt=TOWER[1], target="Paris")
     browser.type(1, target="Rome")

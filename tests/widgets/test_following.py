@@ -16,7 +16,7 @@ from tables import rows_of
 from tiny import prose, tiny_model
 from traitlets import TraitError
 
-from alphaedit_core.inference.completions import complete
+from alphaedit_core.inference.completions import generate_greedy
 from alphaedit_core.session import outcomes
 from alphaedit_core.session.session import EditSession
 from alphaedit_widgets.state import State
@@ -29,7 +29,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (folder / "probe.txt").write_text(prose(800, seed=7), encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
-        patch.setattr(outcomes, "complete", partial(complete, tokens=2))
+        patch.setattr(outcomes, "complete", partial(generate_greedy, tokens=2))
         yield folder
 
 
@@ -65,7 +65,7 @@ def test_what_a_cell_does_is_shown_by_every_workbench(place: Path) -> None:
     one, other = Workbench(session), Workbench(session)
     for wb in (one, other):
         wb.facts = FACTS[:1]
-        wb.compare.opened()
+        wb.compare.on_first_show()
 
     def both() -> dict[str, Any]:
         settle(one.state, other.state)
@@ -143,8 +143,8 @@ def test_a_session_that_is_closed_says_so(place: Path) -> None:
     session = new_session(place)
     wb = Workbench(session)
     wb.facts = FACTS[:1]
-    wb.compare.opened()
-    wb.drift.opened()
+    wb.compare.on_first_show()
+    wb.drift.on_first_show()
     session.edit(FACTS[:1], monitor=quiet())
     settle(wb.state)
     session.close()

@@ -20,7 +20,7 @@ from alphaedit_widgets.components.inputs import Slider, Table, style
 from alphaedit_widgets.components.live_figure import LiveFigure
 from alphaedit_widgets.components.panel import table, text
 from alphaedit_widgets.fact_drafts import Draft, needs, ready
-from alphaedit_widgets.header import HeaderPanel
+from alphaedit_widgets.header import StatusBar
 from alphaedit_widgets.state import State
 
 
@@ -37,7 +37,7 @@ def words(html: str) -> str:
 
 
 def test_the_line_on_top(state: State) -> None:
-    header = HeaderPanel(state)
+    header = StatusBar(state)
     assert words(header._line.value).startswith(
         "tiny llama · float32 · cpu · alphaedit +projection +previous-keys · edits: 0 · ready "
         "memory: "
@@ -45,12 +45,12 @@ def test_the_line_on_top(state: State) -> None:
     assert header._alert.value == header._progress.value == words(header._notice.value) == ""
     assert header._working.layout.display == header._notice.layout.display == "none"
     assert repr(header) == (
-        "HeaderPanel: tiny llama · float32 · cpu · alphaedit +projection +previous-keys · edits: 0"
+        "StatusBar: tiny llama · float32 · cpu · alphaedit +projection +previous-keys · edits: 0"
     )
 
 
 def test_a_running_job_is_named_and_can_be_cancelled(state: State) -> None:
-    header = HeaderPanel(state, loaded=lambda _: None)
+    header = StatusBar(state, loaded=lambda _: None)
     begun, go_on = threading.Event(), threading.Event()
 
     def work(monitor: Monitor) -> None:
@@ -76,7 +76,7 @@ def test_a_running_job_is_named_and_can_be_cancelled(state: State) -> None:
 
 
 def test_an_error_stays_until_it_is_dismissed(state: State) -> None:
-    header = HeaderPanel(state)
+    header = StatusBar(state)
 
     def work(_: Monitor) -> None:
         raise ValueError("<b>no</b>")
@@ -102,7 +102,7 @@ def test_another_model(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(header_module, "load_model", load)
     taken: list[EditSession] = []
-    header = HeaderPanel(state, loaded=taken.append)
+    header = StatusBar(state, loaded=taken.append)
     header.model.value, header.dtype.value = "none", "float16"
     with pytest.raises(InputError):
         header.load_chosen(block=True)
@@ -116,12 +116,12 @@ def test_another_model(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_edits_are_counted(state: State, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ALPHAEDIT_CACHE", str(tmp_path / "cache"))
-    header = HeaderPanel(state)
+    header = StatusBar(state)
     state.session.edit(FACTS[:1], monitor=quiet())
-    state.touch()
+    state.notify_weights_changed()
     assert "edits: 1" in words(header._line.value)
     state.session.undo()
-    state.touch()
+    state.notify_weights_changed()
     assert "edits: 0" in words(header._line.value)
 
 

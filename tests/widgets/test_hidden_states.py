@@ -14,7 +14,7 @@ from examples import CONTEXTS, FACTS, quiet, small
 from tiny import tiny_model
 
 from alphaedit_core.errors import InputError, SessionError
-from alphaedit_core.inference.completions import complete
+from alphaedit_core.inference.completions import generate_greedy
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session import outcomes
 from alphaedit_core.session.session import EditSession
@@ -35,7 +35,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (folder / "probe.txt").write_text(" ".join(SENTENCES), encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
-        patch.setattr(outcomes, "complete", partial(complete, tokens=2))
+        patch.setattr(outcomes, "complete", partial(generate_greedy, tokens=2))
         yield folder
 
 
@@ -50,7 +50,7 @@ def panel(place: Path) -> DriftPanel:
 
 def edit(panel: DriftPanel, *facts: Any) -> None:
     panel.session.edit(facts, monitor=quiet())
-    panel.state.touch()
+    panel.state.notify_weights_changed()
 
 
 def said(panel: DriftPanel) -> str:
@@ -58,7 +58,7 @@ def said(panel: DriftPanel) -> str:
 
 
 def test_nothing_is_made_before_it_is_asked_for(panel: DriftPanel) -> None:
-    panel.opened()
+    panel.on_first_show()
     edit(panel, FACTS[0])
     hidden = panel.hidden
     assert hidden.found is None
@@ -94,7 +94,7 @@ def test_another_state_is_not_passed_off_as_the_present_one(panel: DriftPanel) -
     share = f"{panel.hidden.found.mean_shift:.2%}"
     assert said(panel) == f"After edit 1 the mean has moved by {share}."
     panel.session.undo()
-    panel.state.touch()
+    panel.state.notify_weights_changed()
     other = "The present state is another one; compare again to see it."
     assert said(panel).endswith(other)
     edit(panel, FACTS[2])

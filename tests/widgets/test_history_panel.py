@@ -18,7 +18,7 @@ from tiny import prose, tiny_model
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.editing import batch as editing_module
 from alphaedit_core.errors import InputError, SessionError
-from alphaedit_core.inference.completions import complete
+from alphaedit_core.inference.completions import generate_greedy
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session import outcomes
 from alphaedit_core.session.session import EditSession
@@ -38,7 +38,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (folder / "probe.txt").write_text(prose(800, seed=7), encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
-        patch.setattr(outcomes, "complete", partial(complete, tokens=2))
+        patch.setattr(outcomes, "complete", partial(generate_greedy, tokens=2))
         yield folder
 
 
@@ -52,7 +52,7 @@ def edit(panel: HistoryPanel, facts: Any, title: str = "") -> str:
     panel.session.edit(facts, monitor=quiet())
     if title:
         panel.session.rename(panel.session.applied, title)
-    panel.state.touch()
+    panel.state.notify_weights_changed()
     return panel.session.weights_digest()
 
 
@@ -293,7 +293,7 @@ def test_clear_asks_first(panel: HistoryPanel) -> None:
 
 
 def new_digest(panel: HistoryPanel) -> str:
-    with panel.session.at(0):
+    with panel.session.at_state(0):
         return panel.session.weights_digest()
 
 

@@ -10,7 +10,7 @@ from tiny import tiny_model
 from alphaedit_core.errors import Cancelled, SessionError
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session.session import EditSession
-from alphaedit_widgets.header import HeaderPanel
+from alphaedit_widgets.header import StatusBar
 from alphaedit_widgets.state import State
 
 
@@ -80,7 +80,7 @@ def test_a_failure_stays_until_the_next_job(state: State) -> None:
 
 
 def test_what_a_person_should_know_of_a_job_is_said(state: State) -> None:
-    header = HeaderPanel(state)
+    header = StatusBar(state)
     told: list[str] = []
 
     def work(monitor: Monitor) -> None:
@@ -125,7 +125,7 @@ def test_another_thread_is_refused_the_model(state: State) -> None:
     entered, leave = threading.Event(), threading.Event()
 
     def work(_: Monitor) -> None:
-        with state.session.at(0):
+        with state.session.at_state(0):
             entered.set()
             assert leave.wait(5)
 

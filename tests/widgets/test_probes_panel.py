@@ -25,8 +25,8 @@ from alphaedit_core.evaluation.probes import (
     probe,
     probes_of,
 )
-from alphaedit_core.inference.completions import added_text, complete
-from alphaedit_core.inference.scoring import Score, score
+from alphaedit_core.inference.completions import added_text, generate_greedy
+from alphaedit_core.inference.scoring import Score, target_logprobs
 from alphaedit_core.model.forward import pad_rows
 from alphaedit_core.model.tokenization import encode
 from alphaedit_core.progress import Monitor
@@ -49,7 +49,7 @@ def edited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EditSession]:
     folder = tmp_path_factory.mktemp("probes")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
-        patch.setattr(outcomes, "complete", partial(complete, tokens=2))
+        patch.setattr(outcomes, "complete", partial(generate_greedy, tokens=2))
         session = EditSession(
             tiny_model("llama"),
             hyperparameters=small(folder, steps=12, clamp_factor=8.0, ridge=1e-3),
@@ -103,8 +103,8 @@ def test_readings_are_those_of_whole_passes(session: EditSession) -> None:
     model = session.model
     prompts = [one.prompt for one in probes_of(FACT)]
     readings = core.read(model, FACT, prompts)
-    new = score(model, [(prompt, FACT.target) for prompt in prompts])
-    true = score(model, [(prompt, "Paris") for prompt in prompts])
+    new = target_logprobs(model, [(prompt, FACT.target) for prompt in prompts])
+    true = target_logprobs(model, [(prompt, "Paris") for prompt in prompts])
     for prompt, reading, first, second in zip(prompts, readings, new, true, strict=True):
         ids = pad_rows([encode(model.tokenizer, prompt)[0]], model.device)
         with torch.no_grad():
@@ -133,7 +133,7 @@ def test_rows_in_both_states_and_the_weights_as_before(session: EditSession) -> 
         "reliability", *["generalisation"] * 2, *["locality"] * 3
     ]  # fmt: skip
     for number, name in ((0, "before"), (1, "after")):
-        with session.at(number):
+        with session.at_state(number):
             fresh = core.read(session.model, FACT, [row.probe.prompt for row in rows])
         assert [getattr(row, name).token for row in rows] == [one.token for one in fresh]
         assert [getattr(row, name).new.nll for row in rows] == pytest.approx(
@@ -336,15 +336,15 @@ def test_states_and_reference(panel: ProbesPanel) -> None:
 def test_by_itself_after_an_edit_once_shown(panel: ProbesPanel) -> None:
     state, session = panel.state, panel.session
     session.restore(1)
-    state.touch()
+    state.notify_weights_changed()
     session.restore(2)
-    state.touch()
+    state.notify_weights_changed()
     assert state.job is None  # not shown yet
-    panel.opened()
+    panel.on_first_show()
     assert state.job is not None and state.job.wait(20)
     assert len(panel.rows) == len(panel.probes)
     session.restore(1)
-    state.touch()
+    state.notify_weights_changed()
     assert state.job.wait(20) and panel.rows == []  # an undo is no edit
     job = state.job
 
@@ -352,7 +352,7 @@ def test_by_itself_after_an_edit_once_shown(panel: ProbesPanel) -> None:
         session.restore(2)
 
     state.selected = 1
-    state.start("edit", edit, lambda _: state.touch(), block=True)
+    state.start("edit", edit, lambda _: state.notify_weights_changed(), block=True)
     follower = state.job
     assert follower is not job and follower.name == "probes" and follower.wait(20)
     assert len(panel.rows) == len(panel.probes) == 1

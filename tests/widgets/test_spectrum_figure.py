@@ -62,9 +62,9 @@ def test_rank_and_leakage_are_what_a_cell_computes(opened: SpectrumPanel) -> Non
 def test_nothing_heavy_is_made_before_it_is_shown(made_up: State) -> None:
     panel = SpectrumPanel(made_up)
     assert panel.figure is None and made_up.job is None
-    panel.opened()
+    panel.on_first_show()
     figure = panel.figure
-    panel.opened()
+    panel.on_first_show()
     assert panel.figure is figure and figure is not None
     figures = [w for w in everything(panel) if isinstance(w, go.FigureWidget)]
     assert len(figures) == 1
@@ -103,7 +103,7 @@ def test_a_wide_layer_reaches_the_browser_thinned_and_is_counted_exactly(
     state = with_spectra({0: values, 1: values * 2})
     monkeypatch.setattr(torch.linalg, "eigh", lambda *_: pytest.fail("decomposed again"))
     panel = SpectrumPanel(state)
-    panel.opened()
+    panel.on_first_show()
     assert panel.figure is not None
     panel.index = "log"
     for trace in panel.figure.figure.data:
@@ -133,7 +133,7 @@ def test_a_massive_direction_is_marked_and_does_not_flatten_the_rest() -> None:
     values[0] = 1e7
     state = with_spectra({0: values, 1: descending(48)})
     panel = SpectrumPanel(state)
-    panel.opened()
+    panel.on_first_show()
     assert panel.figure is not None
     figure = panel.figure.figure
     panel.layer = 1
@@ -155,7 +155,7 @@ def test_a_massive_direction_is_marked_and_does_not_flatten_the_rest() -> None:
 def test_odd_spectra_can_be_drawn(values: np.ndarray) -> None:
     state = with_spectra({0: values})
     panel = SpectrumPanel(state)
-    panel.opened()
+    panel.on_first_show()
     for view in ("eigenvalues", "cumulative energy", "histogram"):
         panel.view = view
         for threshold in (0.0, 0.02, 1.0, 1e6, "rank:1", "energy:1.0"):

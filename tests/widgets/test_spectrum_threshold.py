@@ -10,7 +10,7 @@ from spectrum_panels import agree, descending, html_of, made_up_state, opened_pa
 from alphaedit_core.errors import InputError, SessionError
 from alphaedit_core.nullspace.spectrum import Spectrum
 from alphaedit_core.nullspace.thresholds import Threshold
-from alphaedit_widgets.edit.panel import RunPanel
+from alphaedit_widgets.edit.panel import EditPanel
 from alphaedit_widgets.spectrum.panel import SpectrumPanel
 from alphaedit_widgets.spectrum.scales import converted
 
@@ -168,7 +168,7 @@ def test_another_layer_keeps_the_threshold(opened: SpectrumPanel) -> None:
 
 def test_two_panels_of_one_state_stay_in_step(opened: SpectrumPanel) -> None:
     other = SpectrumPanel(opened.state)
-    other.opened()
+    other.on_first_show()
     other.controls.slider.value = -0.5
     agree(opened)
     agree(other)
@@ -176,7 +176,7 @@ def test_two_panels_of_one_state_stay_in_step(opened: SpectrumPanel) -> None:
 
 
 def test_all_and_nothing_are_warned_of(opened: SpectrumPanel) -> None:
-    run = RunPanel(opened.state)
+    run = EditPanel(opened.state)
     opened.state.facts = list(FACTS)  # type: ignore[assignment]
     assert not run.run_button.disabled and said(opened, "warning") == ""
     opened.threshold = 1e-9

@@ -22,7 +22,7 @@ def test_collecting_shows_progress_and_the_next_session_reads_the_cache(folder: 
     panel = SpectrumPanel(state)
     seen: list[str] = []
     panel._progress.observe(lambda change: seen.append(change["new"]), "value")
-    panel.opened()
+    panel.on_first_show()
     wait(state)
     assert panel.spectrum is None and state.failure is None  # nothing was collected unasked
     assert not panel.collect_button.disabled and panel.collect_button.layout.display == ""
@@ -35,7 +35,7 @@ def test_collecting_shows_progress_and_the_next_session_reads_the_cache(folder: 
     tokens = panel.spectrum.tokens  # type: ignore[union-attr]
 
     again = SpectrumPanel(real(folder))
-    again.opened()
+    again.on_first_show()
     wait(again.state)
     assert said(again, "source") == f"from cache, {tokens:,} tokens"
     assert again.rank == 30 and again.figure is not None
@@ -60,7 +60,7 @@ def test_cancel_keeps_everything_as_it_was(folder: Path, monkeypatch: pytest.Mon
 def test_a_failure_is_said_and_the_button_works_again(folder: Path) -> None:
     state = real(folder, text=str(folder / "none.txt"))
     panel = SpectrumPanel(state)
-    panel.opened()
+    panel.on_first_show()
     wait(state)
     assert state.failure is None
     with pytest.raises(AlphaEditError):
@@ -75,7 +75,7 @@ def test_shares_of_the_facts_keys_follow_the_threshold(folder: Path) -> None:
     state.selected = 1
     panel = SpectrumPanel(state)
     assert panel.shares == {} and "not read yet" in html_of(panel)
-    panel.opened()
+    panel.on_first_show()
     wait(state)
     assert panel.survival is not None and panel.survival.facts == FACTS
     before = panel.shares
@@ -106,12 +106,12 @@ def test_shares_are_those_that_the_edit_then_has(folder: Path) -> None:
     result = state.session.edit(FACTS, monitor=quiet())
     assert foretold == pytest.approx(result.writes[0][0].kept, abs=1e-4)
     # The model is another one now: the shares are those of the old one, and it says so.
-    state.touch()
+    state.notify_weights_changed()
     assert said(panel, "stale") and panel.keys_button.layout.display == ""
     panel.read_keys(block=True)
     assert not said(panel, "stale") and panel.shares[1] != pytest.approx(foretold)
     state.session.undo()
-    state.touch()
+    state.notify_weights_changed()
     assert said(panel, "stale")
     state.session.reset()
     state.facts = list(FACTS[:1])  # type: ignore[assignment]
@@ -133,7 +133,7 @@ def test_the_threshold_waits_for_the_model(folder: Path) -> None:
     state = real(folder)
     panel = SpectrumPanel(state)
     panel.collect(block=True)
-    panel.opened()
+    panel.on_first_show()
     held: list[float] = []
 
     def work(_: Any) -> None:

@@ -12,9 +12,9 @@ from facts_panels import TOWER, Browser, facts_panel, page_of, rows_shown, uncha
 from tiny import tiny_model
 
 from alphaedit_core.data.facts import Fact
-from alphaedit_core.inference.completions import complete
+from alphaedit_core.inference.completions import generate_greedy
 from alphaedit_core.session.session import EditSession
-from alphaedit_widgets.edit.panel import RunPanel
+from alphaedit_widgets.edit.panel import EditPanel
 from alphaedit_widgets.fact_drafts import Draft
 from alphaedit_widgets.facts import true_targets as old_targets_module
 from alphaedit_widgets.facts.panel import FactsPanel
@@ -69,10 +69,11 @@ def test_old_targets_are_what_the_unedited_model_says(place: Path) -> None:
     facts = [Fact(f.subject, f.prompt, f.target, f.target_true) for f in FACTS]
     untouched = tiny_model("llama")
     expected = [
-        fact.target_true or first_words(complete(untouched, [fact.text])[0]) for fact in facts
+        fact.target_true or first_words(generate_greedy(untouched, [fact.text])[0])
+        for fact in facts
     ]
     panel.facts = facts
-    edit = RunPanel(panel.state)
+    edit = EditPanel(panel.state)
     edit.run(block=True)
     assert session.applied == 1
     digest = session.weights_digest()
@@ -93,10 +94,10 @@ def test_old_targets_are_what_the_unedited_model_says(place: Path) -> None:
     panel.change(0, target=facts[0].target)
     assert panel.statuses == outcomes
     session.undo()
-    panel.state.touch()
+    panel.state.notify_weights_changed()
     assert panel.statuses == ["ready"] * 4 == [row[-1] for row in rows_shown(panel)]
     session.redo()
-    panel.state.touch()
+    panel.state.notify_weights_changed()
     assert [row[-1] for row in rows_shown(panel)] == outcomes
 
 

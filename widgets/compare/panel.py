@@ -14,7 +14,7 @@ from alphaedit_core.evaluation.before_after import (
     Comparison,
     HistoryPoint,
     Question,
-    through_history,
+    probabilities_over_history,
 )
 from alphaedit_core.evaluation.before_after import compare as ask
 from alphaedit_core.inference.token_by_token import Sampling, TokenStep
@@ -66,7 +66,7 @@ class ComparePanel(Panel):
         state.observe(self._selected_changed, ["selected"])
         state.observe(self._asked_changed, ["drafts", "prompt"])
         state.observe(self._weights_changed, ["revision", "reference"])
-        state.observe(self._job_moved, ["ticks"])
+        state.observe(self._job_moved, ["job_updates"])
         self._asked_changed()
         self._job_moved()
 
@@ -212,12 +212,12 @@ class ComparePanel(Panel):
 
         return self.state.start(
             "history of the targets",
-            lambda monitor: through_history(session, question, monitor),
+            lambda monitor: probabilities_over_history(session, question, monitor),
             done,
             block=block,
         )
 
-    def opened(self) -> None:
+    def on_first_show(self) -> None:
         self._live = True
         self._fill_if_due()
 
@@ -245,7 +245,10 @@ class ComparePanel(Panel):
         self._prompt.add_class("ae-prompt")
         self.settings = AskSettings(self.session.model, self._asked_changed)
         self.compare_button = button(
-            "Compare", "compare-run", self.guarded("compare", self.compare), style="primary"
+            "Compare",
+            "compare-run",
+            self.with_errors_shown("compare", self.compare),
+            style="primary",
         )
         self.reset_button = button("Use the fact's prompt", "own-prompt", self._use_facts_prompt)
         self._marks = W.Dropdown(
@@ -261,7 +264,7 @@ class ComparePanel(Panel):
             column.name(state_name(self.session, number))
         self.history_button = button(
             "Through the history", "through-history",
-            self.guarded("history of the targets", self.through_history),
+            self.with_errors_shown("history of the targets", self.through_history),
             help="probability of old and new target in every state of the history",
         )  # fmt: skip
         self._place()
@@ -340,7 +343,7 @@ class ComparePanel(Panel):
 
     def _job_moved(self, *_: Any) -> None:
         job = self.state.job
-        engaged = self.state.engaged
+        engaged = self.state.foreground_busy
         self.compare_button.disabled = self.history_button.disabled = engaged
         # What a job in the background was stopped for comes first, and tells when it has ended.
         if not (job is not None and job.background and job.state == "cancelled"):

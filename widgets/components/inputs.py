@@ -22,7 +22,7 @@ def style() -> str:
     return "\n".join(sheet.read_text("utf-8") for sheet in sorted(sheets, key=lambda f: f.name))
 
 
-class Look(anywidget.AnyWidget):
+class PanelStyle(anywidget.AnyWidget):
     """How a panel looks, and that keys pressed in it are its own; nothing to see itself."""
 
     _esm = script("look")

@@ -12,7 +12,7 @@ from alphaedit_core.errors import AlphaEditError
 from alphaedit_core.session.session import EditSession
 from alphaedit_widgets.state import State
 
-from .inputs import Look
+from .inputs import PanelStyle
 
 
 class Panel(W.VBox):
@@ -42,9 +42,9 @@ class Panel(W.VBox):
 
     def show(self, *rows: W.Widget) -> None:
         """Set what the panel consists of, under its style."""
-        self.children = (Look(), *rows)
+        self.children = (PanelStyle(), *rows)
 
-    def opened(self) -> None:
+    def on_first_show(self) -> None:
         """Called when the panel is first shown, for what is not worth making before; idempotent."""
 
     def summary(self) -> str:
@@ -59,12 +59,12 @@ class Panel(W.VBox):
         return self.summary()
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
-        self.opened()
+        self.on_first_show()
         bundle: Any = super()._repr_mimebundle_(**kwargs)
         bundle = dict(bundle[0] if isinstance(bundle, tuple) else bundle or {})
         return bundle | {"text/plain": repr(self), "text/html": self.static_html()}
 
-    def guarded(self, doing: str, action: Callable[[], object]) -> Callable[..., None]:
+    def with_errors_shown(self, doing: str, action: Callable[[], object]) -> Callable[..., None]:
         """A callback that shows what goes wrong in the header instead of losing it."""
 
         def call(*_: object) -> None:

@@ -37,7 +37,7 @@ class HiddenStates(W.VBox):
         self._state, self._digest = panel.state, ""
         self.found: HiddenDrift | None = None
         self.compare_button = button(
-            "Compare hidden states", "compare-hidden", panel.guarded(_JOB, self.compare),
+            "Compare hidden states", "compare-hidden", panel.with_errors_shown(_JOB, self.compare),
             help="read unrelated prompts in the unedited model and in the present state",
         )  # fmt: skip
         self._said, self._shown = W.HTML(), W.HTML()
@@ -56,7 +56,7 @@ class HiddenStates(W.VBox):
         )
         self.add_class("ae-hidden-states")
         self._state.observe(lambda _: self._say(), ["revision"])
-        self._state.observe(self._job_moved, ["ticks"])
+        self._state.observe(self._job_moved, ["job_updates"])
         self._say()
 
     def compare(self, block: bool = False) -> Job[tuple[str, HiddenDrift]]:
@@ -99,4 +99,4 @@ class HiddenStates(W.VBox):
         self._said.value = text("hidden-words", told, tag="p")
 
     def _job_moved(self, *_: object) -> None:
-        self.compare_button.disabled = self._state.engaged
+        self.compare_button.disabled = self._state.foreground_busy

@@ -74,7 +74,7 @@ class DriftPanel(Panel):
             layout=W.Layout(width="auto"),
         )  # fmt: skip
         self.measure_button = button(
-            "Measure", "measure", self.guarded("measure drift", self.measure),
+            "Measure", "measure", self.with_errors_shown("measure drift", self.measure),
             help="measure every state that has not been measured",
         )  # fmt: skip
         self._place, self.hidden = W.VBox(), HiddenStates(self)
@@ -93,7 +93,7 @@ class DriftPanel(Panel):
         self._auto.observe(lambda _: self._measure_if_due(), "value")
         self.state.observe(self._changed, ["revision"])
         self.state.observe(lambda _: self._refresh(), ["measured"])
-        self.state.observe(self._job_moved, ["ticks"])
+        self.state.observe(self._job_moved, ["job_updates"])
         self._refresh()
 
     # -- from Python -----------------------------------------------------------------------------
@@ -143,7 +143,7 @@ class DriftPanel(Panel):
         hidden = "" if found is None else found._repr_html_()
         return drift_html(self.drifts, self.session.applied) + hidden
 
-    def opened(self) -> None:
+    def on_first_show(self) -> None:
         self._opened = True
         self._draw()
         self._measure_if_due()
@@ -188,7 +188,7 @@ class DriftPanel(Panel):
 
     def _job_moved(self, *_: Any) -> None:
         job = self.state.job
-        self.measure_button.disabled = self.state.engaged
+        self.measure_button.disabled = self.state.foreground_busy
         # What a job in the background was stopped for comes first, and tells when it has ended.
         if not (job is not None and job.background and job.state in ("cancelled", "failed")):
             self._measure_if_due()

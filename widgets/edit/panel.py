@@ -42,7 +42,7 @@ _NOTES = 20
 _SEARCHES = ("target values", "training")
 
 
-class RunPanel(Panel):
+class EditPanel(Panel):
     """Run and Cancel, the stages, live curves, and the outcome of every fact.
 
     Attributes:
@@ -75,11 +75,11 @@ class RunPanel(Panel):
             style={"description_width": "initial"}, layout=W.Layout(width="280px"),
         )  # fmt: skip
         self.run_button = button(
-            "Run the edit", "run", self.guarded("edit", self.run), style="primary"
+            "Run the edit", "run", self.with_errors_shown("edit", self.run), style="primary"
         )
         self.cancel_button = button("Cancel", "cancel-run", lambda *_: self.state.cancel())
         self.check_button = button(
-            "Do earlier facts still hold?", "check", self.guarded("check", self.check)
+            "Do earlier facts still hold?", "check", self.with_errors_shown("check", self.check)
         )
         self._lost = W.HTML()
         self._place = W.VBox()
@@ -101,7 +101,7 @@ class RunPanel(Panel):
         self.state.observe(
             self._ready_changed, ["drafts", "threshold_changes", "method_changes", "revision"]
         )
-        self.state.observe(self._job_moved, ["ticks"])
+        self.state.observe(self._job_moved, ["job_updates"])
         self.state.observe(lambda _: self._show_result(), ["revision"])
         self._job_moved()
         self._show_result()
@@ -140,14 +140,14 @@ class RunPanel(Panel):
         Raises:
             AlphaEditError: if there is no ready fact or the threshold cannot be used.
         """
-        if self.state.engaged and not block:
+        if self.state.foreground_busy and not block:
             return None
         if problem := self.problem():
             raise AlphaEditError(problem)
         facts, session, size = self.state.facts, self.session, self.batch_size
         if self.keep_both:
             facts = [fact.changed(replaces="nothing") for fact in facts]
-        self.opened()
+        self.on_first_show()
         return self.state.start(
             "edit",
             lambda monitor: session.edit(facts, size, monitor),
@@ -178,22 +178,22 @@ class RunPanel(Panel):
         blank = sum(draft.blank for draft in self.state.drafts)
         if unready > blank:
             return f"{unready - blank} rows under Facts still need something; mend or delete them"
-        known = self.session.known_spectra or {}
+        known = self.session.cached_spectra or {}
         hp = self.session.hyperparameters
         for layer, spectrum in known.items() if hp.projection else ():
-            if warning := spectrum.warning(Threshold.parse(hp.at(layer).threshold)):
+            if warning := spectrum.threshold_warning(Threshold.parse(hp.at(layer).threshold)):
                 return warning
         return ""
 
     def summary(self) -> str:
         result = self.result
         done = "no edit yet" if result is None else f"{result.written} of {len(result.outcomes)}"
-        return f"RunPanel({len(self.state.facts)} facts ready, written: {done})"
+        return f"EditPanel({len(self.state.facts)} facts ready, written: {done})"
 
     def static_html(self) -> str:
         return self.result._repr_html_() if self.result else super().static_html()
 
-    def opened(self) -> None:
+    def on_first_show(self) -> None:
         if self.figure is None:
             self.figure = RunFigure()
             self._place.children = (self.figure,)
@@ -220,12 +220,12 @@ class RunPanel(Panel):
             ]
         )
         self.method.set(hp)
-        self.method.lock(self.state.engaged)
-        self.run_button.disabled = self.state.engaged or bool(problem)
-        self.check_button.disabled = self.state.engaged or not self.session.applied
+        self.method.lock(self.state.foreground_busy)
+        self.run_button.disabled = self.state.foreground_busy or bool(problem)
+        self.check_button.disabled = self.state.foreground_busy or not self.session.applied
 
     def _method_chosen(self, name: str, value: Any) -> None:
-        self.guarded("method", lambda: self.state.set_method(name, value))()
+        self.with_errors_shown("method", lambda: self.state.set_method(name, value))()
         self._ready_changed()
 
     def _memory(self, facts: int) -> int:

@@ -59,7 +59,8 @@ class EditorsPanel(Panel):
             True, description="Measure perplexity", indent=False, layout=W.Layout(width="auto")
         )
         self.run_button = button(
-            "Compare the editors", "compare-editors", self.guarded("editors", self.compare),
+            "Compare the editors", "compare-editors",
+            self.with_errors_shown("editors", self.compare),
             style="primary",
         )  # fmt: skip
         self.cancel_button = button("Cancel", "cancel-editors", lambda *_: self.state.cancel())
@@ -81,7 +82,7 @@ class EditorsPanel(Panel):
                 f"<details><summary>What the numbers mean</summary><ul>{meanings}</ul></details>"
             ),
         )
-        self.state.observe(self._job_moved, ["ticks", "drafts"])
+        self.state.observe(self._job_moved, ["job_updates", "drafts"])
         self.state.observe(self._say_settings, ["threshold_changes", "method_changes"])
         for place in (0, 1):
             self._set(place, self._methods[place])
@@ -151,7 +152,7 @@ class EditorsPanel(Panel):
         def take() -> None:
             self._set(place, method_changed(self.session, self._methods[place], name, value))
 
-        self.guarded("editors", take)()
+        self.with_errors_shown("editors", take)()
 
     def _set(self, place: int, hp: HyperParameters) -> None:
         self._methods[place] = hp
@@ -165,7 +166,7 @@ class EditorsPanel(Panel):
         )
 
     def _job_moved(self, *_: Any) -> None:
-        engaged, job = self.state.engaged, self.state.job
+        engaged, job = self.state.foreground_busy, self.state.job
         self.run_button.disabled = engaged or not self.state.facts
         for controls in self.controls:
             controls.lock(engaged)

@@ -103,12 +103,14 @@ class ExperimentPanel(Panel):
         )
         self.folder = W.Text("experiment", description="Kept in the folder", **_WIDE)
         self.run_button = button(
-            "Run the experiment", "run-experiment", self.guarded("experiment", self.run),
+            "Run the experiment", "run-experiment", self.with_errors_shown("experiment", self.run),
             style="primary", help="goes on with what the folder holds",
         )  # fmt: skip
         self.cancel_button = button("Cancel", "cancel-experiment", lambda *_: self.state.cancel())
         self.open_button = button(
-            "Show what the folder holds", "open-experiment", self.guarded("experiment", self.look)
+            "Show what the folder holds",
+            "open-experiment",
+            self.with_errors_shown("experiment", self.look),
         )
         self._about, self._status, self._shown = W.HTML(), W.HTML(), W.HTML()
         self.show(
@@ -142,7 +144,7 @@ class ExperimentPanel(Panel):
             self._shown,
         )
         self.dataset.observe(lambda _: self._say_dataset(), "value")
-        self.state.observe(self._job_moved, ["ticks"])
+        self.state.observe(self._job_moved, ["job_updates"])
         self._say_dataset()
         self._job_moved()
 
@@ -205,7 +207,7 @@ class ExperimentPanel(Panel):
 
         def work(monitor: Monitor) -> ExperimentResult:
             records = read(monitor=monitor) if known is None else known
-            with session.lent() as model:
+            with session.lend_model() as model:
                 found = run_experiment(model, records, plan, folder, probes, monitor)
             save_report(found)
             return found
@@ -246,7 +248,7 @@ class ExperimentPanel(Panel):
         self._about.value = f"<p class='ae-quiet'>{text('dataset', words, role='', tag='span')}</p>"
 
     def _job_moved(self, *_: Any) -> None:
-        engaged, job = self.state.engaged, self.state.job
+        engaged, job = self.state.foreground_busy, self.state.job
         self.run_button.disabled = engaged
         mine = job is not None and job.name == "experiment"
         self.cancel_button.disabled = not (mine and self.state.busy)

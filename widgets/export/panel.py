@@ -81,7 +81,7 @@ class ExportPanel(Panel):
             lambda _: self._show_code(),
             ["drafts", "revision", "threshold_changes", "method_changes"],
         )
-        self.state.observe(self._lock, ["ticks"])
+        self.state.observe(self._lock, ["job_updates"])
         self._lock()
 
     def _make_downloads(self) -> dict[str, Download]:
@@ -104,7 +104,9 @@ class ExportPanel(Panel):
                 made[hook].deliver(f"alphaedit-{name}", content(), kind)
                 self._say(f"alphaedit-{name} was handed to the browser")
 
-            made[hook] = Download(label, f"download-{hook}", self.guarded("download", send))
+            made[hook] = Download(
+                label, f"download-{hook}", self.with_errors_shown("download", send)
+            )
         made["report"] = Download(
             "Report as HTML", "download-report", self._press(self._download_report)
         )
@@ -295,7 +297,7 @@ class ExportPanel(Panel):
 
         return self._start("save model", work, f"edited model saved in {place}", block=block)
 
-    def opened(self) -> None:
+    def on_first_show(self) -> None:
         if not self._opened:
             self._opened = True
             self._show_code()
@@ -338,7 +340,7 @@ class ExportPanel(Panel):
 
         def work(monitor: Monitor) -> str:
             # Those of applied edits are in the cache; for none they would take minutes.
-            spectra = session.spectra(monitor) if applied else session.known_spectra
+            spectra = session.spectra(monitor) if applied else session.cached_spectra
             rows: list[ProbeRow] | None = None
             if with_probes:
                 probes = Probes(session)
@@ -361,7 +363,7 @@ class ExportPanel(Panel):
         self._report(done)
 
     def _require_free(self) -> None:
-        if self.state.engaged and self.state.job is not None:
+        if self.state.foreground_busy and self.state.job is not None:
             doing = self.state.job.name
             raise SessionError(f"{doing} is running; export when it has ended, or cancel it")
 
@@ -387,7 +389,7 @@ class ExportPanel(Panel):
                 self._say(str(error))
                 raise
 
-        return self.guarded("export", act)
+        return self.with_errors_shown("export", act)
 
     def _show_code(self) -> None:
         if self._opened:
@@ -396,7 +398,7 @@ class ExportPanel(Panel):
                 self._code.value = code
 
     def _lock(self, *_: Any) -> None:
-        engaged = self.state.engaged
+        engaged = self.state.foreground_busy
         for widget in (self.save_button, self.load_button, self.model_button):
             widget.disabled = engaged
         for download in self.downloads.values():

@@ -67,7 +67,7 @@ class FactsPanel(Panel):
         self.state.observe(self._redraw, ["drafts", "revision"])
         self.state.observe(self._other_session, ["session"])
         self.state.observe(self._show_selected, ["selected"])
-        self.state.observe(self._lock_buttons, ["ticks"])
+        self.state.observe(self._lock_buttons, ["job_updates"])
         self._redraw()
 
     # What stands above the table does not move when rows are added, so that a click that follows
@@ -385,7 +385,7 @@ class FactsPanel(Panel):
             except AlphaEditError as error:
                 self._say(str(error), wrong=True)
 
-        return self.guarded(doing, act)
+        return self.with_errors_shown(doing, act)
 
     def _added(self, new: Sequence[Draft]) -> int:
         self._rows.extend(new)

@@ -27,7 +27,7 @@ FIELDS = ("subject", "prompt", "target", "target_true", "group")
 _MORE = ("paraphrases", "neighbours", "relation", "replaces")
 
 
-class Filled(NamedTuple):
+class FillResult(NamedTuple):
     """What became of rows without an old target.
 
     Attributes:
@@ -199,7 +199,7 @@ class FactRows:
                 self._set(drafts, keys, max(self._state.selected, 0))
         return len(back)
 
-    def fill(self, words: Mapping[str, str]) -> Filled:
+    def fill(self, words: Mapping[str, str]) -> FillResult:
         """Enter old targets by prompt; the rows may have changed since the model was asked."""
         filled = already = silent = 0
         with self._changing:
@@ -216,7 +216,7 @@ class FactRows:
                     drafts[index] = replace(draft, target_true=word)
                     filled += 1
             self._state.drafts = tuple(drafts)
-        return Filled(filled, already, silent)
+        return FillResult(filled, already, silent)
 
     def _set(self, drafts: Sequence[Draft], keys: list[int], selected: int | None = None) -> None:
         """Change the rows, and with them what is selected, at once for all panels.

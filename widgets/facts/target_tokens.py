@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _BROKEN = "\ufffd"
 
 
-class Split(NamedTuple):
+class TokenizedTarget(NamedTuple):
     """A target as tokens.
 
     Attributes:
@@ -27,7 +27,7 @@ class Split(NamedTuple):
     tokens: int = 0
 
 
-def split_target(tokenizer: PreTrainedTokenizerFast, prompt: str, target: str) -> Split:
+def split_target(tokenizer: PreTrainedTokenizerFast, prompt: str, target: str) -> TokenizedTarget:
     """The tokens of a target as it follows a prompt.
 
     Args:
@@ -52,4 +52,4 @@ def split_target(tokenizer: PreTrainedTokenizerFast, prompt: str, target: str) -
         count = f" ({len(held)} tokens)" if len(held) > 1 else ""
         texts.append(visible(text) + count)
         held = []
-    return Split(tuple(texts), len(ids))
+    return TokenizedTarget(tuple(texts), len(ids))

@@ -10,7 +10,7 @@ from alphaedit_core.model.tokenization import control_tokens
 from alphaedit_widgets.fact_drafts import Draft
 
 from .table import FIELDS
-from .target_tokens import Split, split_target
+from .target_tokens import TokenizedTarget, split_target
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -25,7 +25,7 @@ class TokenizedRows:
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
         self._tokenizer = tokenizer
-        self._splits: dict[tuple[str, str], Split] = {}
+        self._splits: dict[tuple[str, str], TokenizedTarget] = {}
         self._control: list[str] | None = None
 
     def cells(self, draft: Draft) -> dict[str, Any]:
@@ -48,12 +48,12 @@ class TokenizedRows:
             "extra": ", ".join(also),
         }
 
-    def target(self, draft: Draft, target: str | None = None) -> Split:
+    def target(self, draft: Draft, target: str | None = None) -> TokenizedTarget:
         """The tokens of a draft's target, or another one; none without it, or without a prompt."""
         prompt = _composed(filled(draft.prompt, draft.subject))
         target = _composed(draft.target if target is None else target)
         if not prompt or not target:
-            return Split()
+            return TokenizedTarget()
         known = prompt, target
         if known not in self._splits:
             self._splits[known] = split_target(self._tokenizer, prompt, target)

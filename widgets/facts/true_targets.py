@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import takewhile
 
-from alphaedit_core.inference.completions import complete
+from alphaedit_core.inference.completions import generate_greedy
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session.session import EditSession
 from alphaedit_widgets.fact_drafts import Draft
@@ -47,10 +47,12 @@ def old_targets(session: EditSession, prompts: Sequence[str], monitor: Monitor) 
         Cancelled: if cancelled.
     """
     words: list[str] = []
-    with monitor.stage("old targets", len(prompts), "prompt"), session.at(0):
+    with monitor.stage("old targets", len(prompts), "prompt"), session.at_state(0):
         for first in range(0, len(prompts), _AT_ONCE):
             part = prompts[first : first + _AT_ONCE]
-            words += [first_words(text) for text in complete(session.model, part, monitor=monitor)]
+            words += [
+                first_words(text) for text in generate_greedy(session.model, part, monitor=monitor)
+            ]
             monitor.advance(len(part))
     return words
 

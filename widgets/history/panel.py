@@ -52,7 +52,9 @@ class HistoryPanel(Panel):
         self._compared: tuple[int, int] | None = None
         self._shape = (-1, -1)
         self._make_controls()
-        self.confirm = Confirm("Clear all edits", "Keep them", self.guarded("clear", self.clear))
+        self.confirm = Confirm(
+            "Clear all edits", "Keep them", self.with_errors_shown("clear", self.clear)
+        )
         self.show(
             W.HTML(
                 "<h3>History</h3><p class='ae-quiet'>Every edit can be taken back and applied "
@@ -71,13 +73,13 @@ class HistoryPanel(Panel):
         )  # fmt: skip
         self.table.observe(lambda _: self._selected(), "selected")
         self.state.observe(self._refresh, ["revision", "reference", "measured"])
-        self.state.observe(self._job_moved, ["ticks"])
-        self._engaged = self.state.engaged
+        self.state.observe(self._job_moved, ["job_updates"])
+        self._engaged = self.state.foreground_busy
         self._refresh()
 
     def _make_controls(self) -> None:
         def made(label: str, hook: str, action: Callable[[], object], help: str) -> W.Button:
-            return button(label, hook, self.guarded(label.lower(), action), help=help)
+            return button(label, hook, self.with_errors_shown(label.lower(), action), help=help)
 
         self.undo_button = made("Undo", "undo", self.undo, "take back the last applied edit")
         self.redo_button = made("Redo", "redo", self.redo, "apply the next undone edit again")
@@ -237,7 +239,7 @@ class HistoryPanel(Panel):
 
     def _require_free(self, doing: str) -> None:
         """Refuse while a job runs; one in the background makes way."""
-        self.state.make_way()
+        self.state.preempt_background_job()
         if self.state.busy:
             running = self.state.job.name if self.state.job else "other work"
             raise SessionError(
@@ -274,8 +276,8 @@ class HistoryPanel(Panel):
         self._show_comparison()
 
     def _job_moved(self, *_: Any) -> None:
-        if self.state.engaged != self._engaged:
-            self._engaged = self.state.engaged
+        if self.state.foreground_busy != self._engaged:
+            self._engaged = self.state.foreground_busy
             self._stands.value = text("history-state", self._where(), tag="p")
             self._update_buttons()
 
@@ -285,7 +287,7 @@ class HistoryPanel(Panel):
         self._update_buttons()
 
     def _update_buttons(self) -> None:
-        history, engaged, at = self.session.history, self.state.engaged, self.selected
+        history, engaged, at = self.session.history, self.state.foreground_busy, self.selected
         edits = len(history)
         self.undo_button.disabled = engaged or history.applied == 0
         self.redo_button.disabled = engaged or history.applied == edits
@@ -302,7 +304,7 @@ class HistoryPanel(Panel):
         undone = len(history) - history.applied
         words += f" · {undone} undone" if undone else ""
         words += f" · reference: {self._label(self.state.reference)}"
-        if self.state.engaged and self.state.job is not None:
+        if self.state.foreground_busy and self.state.job is not None:
             words += (
                 f" · {self.state.job.name} is running: undo, redo and restore wait until it has "
                 "ended"

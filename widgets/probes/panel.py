@@ -78,10 +78,12 @@ class ProbesPanel(Panel):
             **_NAMED,
         )
         self.measure_button = button(
-            "Measure", "measure-probes", self.guarded(_JOB, self.measure), style="primary"
+            "Measure", "measure-probes", self.with_errors_shown(_JOB, self.measure), style="primary"
         )
         self.sort_button = button("Sort by most changed", "sort-probes", self._sort_pressed)
-        self.add_button = button("Add row", "add-probe", self.guarded(_JOB, self._add_pressed))
+        self.add_button = button(
+            "Add row", "add-probe", self.with_errors_shown(_JOB, self._add_pressed)
+        )
         self.show(
             W.HTML(
                 "<h3>Probes</h3><p class='ae-quiet'>Does the edit hold for its own prompt, carry "
@@ -99,7 +101,7 @@ class ProbesPanel(Panel):
         self.table.observe(self._row_selected, ["selected"])
         self.state.observe(self._asked_changed, ["drafts", "selected", "reference"])
         self.state.observe(self._weights_changed, ["revision"])
-        self.state.observe(self._job_moved, ["ticks"])
+        self.state.observe(self._job_moved, ["job_updates"])
         self._draw()
 
     # -- from Python -----------------------------------------------------------------------------
@@ -162,7 +164,7 @@ class ProbesPanel(Panel):
             SessionError: if a job runs; nothing is added.
         """
         fact, before = self._fact(), self.probes
-        if self.state.engaged:
+        if self.state.foreground_busy:
             raise SessionError("a row can be added when the running job has ended, or is cancelled")
         field = {GENERALISATION: "paraphrases", LOCALITY: "neighbours"}.get(kind)
         if field is None:
@@ -184,7 +186,7 @@ class ProbesPanel(Panel):
             self.table.descending = True
             self.table.sorted_by = _CHANGE
 
-    def opened(self) -> None:
+    def on_first_show(self) -> None:
         self._opened = True
         self._measure_if_due()
 
@@ -302,8 +304,8 @@ class ProbesPanel(Panel):
 
     def _lock(self) -> None:
         none = self.state.fact is None
-        self.measure_button.disabled = none or self.state.engaged
-        self.add_button.disabled = self._prompt.disabled = none or self.state.engaged
+        self.measure_button.disabled = none or self.state.foreground_busy
+        self.add_button.disabled = self._prompt.disabled = none or self.state.foreground_busy
         self.sort_button.disabled = none
 
     def _standing(self) -> str:

@@ -23,7 +23,7 @@ from .key_table import MOST_FACTS, facts_table, keys_html
 from .layers import layers_html, layers_table
 from .scales import DEFAULT, converted, line_of
 from .threshold_controls import ThresholdControls
-from .work import Gathered, gather, stale
+from .work import SpectrumData, gather, stale
 
 #: Jobs of this panel.
 _LOADING, _COLLECTING, _READING = "load spectra", "collect statistics", "read keys"
@@ -46,7 +46,7 @@ class SpectrumPanel(Panel):
     def __init__(self, source: EditSession | State) -> None:
         super().__init__(source)
         self.figure: SpectrumFigure | None = None
-        self._gathered = Gathered()
+        self._gathered = SpectrumData()
         self._drawn: tuple[Spectrum, str, str] | None = None
         self._facts_of: tuple[Any, list[Fact]] | None = None
         # Both the page's thread and a job's may want to show something new.
@@ -128,7 +128,7 @@ class SpectrumPanel(Panel):
     @property
     def spectrum(self) -> Spectrum | None:
         """The spectrum of the shown layer, or None if it is not known yet."""
-        return (self.session.known_spectra or {}).get(self.layer)
+        return (self.session.cached_spectra or {}).get(self.layer)
 
     @property
     def rank(self) -> int | None:
@@ -151,7 +151,7 @@ class SpectrumPanel(Panel):
 
         Empty where no keys were read.
         """
-        known, found = self.session.known_spectra, self.survival
+        known, found = self.session.cached_spectra, self.survival
         if not known or found is None or self._trouble() or self._gathered.spectra is not known:
             return {}
         return found.at({n: known[n].rank(self.state.threshold_at(n)) for n in found.by_layer})
@@ -160,7 +160,7 @@ class SpectrumPanel(Panel):
         """Go back to AlphaEdit's default threshold."""
         self._take(Threshold("absolute", DEFAULT))
 
-    def collect(self, block: bool = False) -> Job[Gathered]:
+    def collect(self, block: bool = False) -> Job[SpectrumData]:
         """Read the spectra from the cache, or collect statistics over text; then read the keys.
 
         Args:
@@ -168,7 +168,7 @@ class SpectrumPanel(Panel):
         """
         return self._start(_COLLECTING, block)
 
-    def read_keys(self, block: bool = False) -> Job[Gathered]:
+    def read_keys(self, block: bool = False) -> Job[SpectrumData]:
         """Read the keys of all ready facts on the model as it stands.
 
         Args:
@@ -183,7 +183,7 @@ class SpectrumPanel(Panel):
         return f"SpectrumPanel({self._trouble() or self.spectrum.summary(threshold)})"
 
     def static_html(self) -> str:
-        spectrum, known = self.spectrum, self.session.known_spectra
+        spectrum, known = self.spectrum, self.session.cached_spectra
         if spectrum is None or known is None or self._trouble():
             return super().static_html()
         threshold = Threshold.parse(self._threshold)
@@ -194,19 +194,19 @@ class SpectrumPanel(Panel):
 
     # -- showing ---------------------------------------------------------------------------------
 
-    def opened(self) -> None:
+    def on_first_show(self) -> None:
         if self.figure is None:
             self.figure = SpectrumFigure(self._dragged)
             self._figure_place.children = (self.figure,)
         self._paint()
-        if self.state.idle and (self.session.known_spectra is None or self._keys_stale()):
-            self.guarded(_LOADING, lambda: self._start(_LOADING))()
+        if self.state.idle and (self.session.cached_spectra is None or self._keys_stale()):
+            self.with_errors_shown(_LOADING, lambda: self._start(_LOADING))()
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
         # Shown on its own, it waits for what is in the cache: the picture that stays in the
         # notebook is then the same at every run, and the next cell finds the model free.
-        if self.state.idle and self.session.known_spectra is None:
-            self.guarded(_LOADING, lambda: self._start(_LOADING, block=True))()
+        if self.state.idle and self.session.cached_spectra is None:
+            self.with_errors_shown(_LOADING, lambda: self._start(_LOADING, block=True))()
         return super()._repr_mimebundle_(**kwargs)
 
     # -- making ----------------------------------------------------------------------------------
@@ -224,16 +224,16 @@ class SpectrumPanel(Panel):
         self.controls = ThresholdControls(
             lambda threshold: self._try(lambda: self._take(threshold)),
             lambda rule: self._try(lambda: setattr(self, "rule", rule)),
-            self.guarded("reset", self.reset),
+            self.with_errors_shown("reset", self.reset),
             self._refused,
         )
         self.collect_button = button(
-            "Collect the statistics", "collect", self.guarded(_COLLECTING, self.collect),
+            "Collect the statistics", "collect", self.with_errors_shown(_COLLECTING, self.collect),
             style="primary",
         )  # fmt: skip
         self.cancel_button = button("Cancel", "cancel-collect", lambda *_: self.state.cancel())
         self.keys_button = button(
-            "Read the facts' keys", "read-keys", self.guarded(_READING, self.read_keys)
+            "Read the facts' keys", "read-keys", self.with_errors_shown(_READING, self.read_keys)
         )
         self._source, self._progress, self._numbers, self._warning = (W.HTML() for _ in range(4))
         self._massive, self._layers, self._selected, self._facts = (W.HTML() for _ in range(4))
@@ -266,7 +266,7 @@ class SpectrumPanel(Panel):
         moved = ["layer", "threshold_changes", "method_changes", "revision", "session"]
         self.state.observe(self._paint, moved)
         self.state.observe(self._facts_changed, ["drafts", "selected"])
-        self.state.observe(self._job_moved, ["ticks"])
+        self.state.observe(self._job_moved, ["job_updates"])
 
     # -- what was moved --------------------------------------------------------------------------
 
@@ -287,7 +287,7 @@ class SpectrumPanel(Panel):
     def _try(self, action: Any) -> None:
         """Do what was asked on the screen; if it cannot be done, show again what is."""
         before = self.state.threshold_changes
-        self.guarded("threshold", action)()
+        self.with_errors_shown("threshold", action)()
         if self.state.threshold_changes == before:
             self._paint()
 
@@ -296,16 +296,16 @@ class SpectrumPanel(Panel):
         job = self.state.job
         if self.state.busy and job is not None and job.name in (_LOADING, _READING):
             job.wait(5)  # they are short, and have the model
-        for spectrum in (self.session.known_spectra or {}).values():
+        for spectrum in (self.session.cached_spectra or {}).values():
             spectrum.rank(threshold)
         self.state.threshold = threshold
 
     # -- work ------------------------------------------------------------------------------------
 
-    def _start(self, name: str, block: bool = False) -> Job[Gathered]:
+    def _start(self, name: str, block: bool = False) -> Job[SpectrumData]:
         session, facts, before = self.session, self._wanted(), self._gathered
 
-        def done(gathered: Gathered) -> None:
+        def done(gathered: SpectrumData) -> None:
             self._gathered = gathered
 
         return self.state.start(
@@ -372,17 +372,17 @@ class SpectrumPanel(Panel):
             self._paint_facts()
 
     def _paint_progress(self) -> None:
-        job, engaged = self.state.job, self.state.engaged
+        job, engaged = self.state.job, self.state.foreground_busy
         mine = job is not None and job.name in (_LOADING, _COLLECTING, _READING)
         running = mine and self.state.busy
         self.cancel_button.layout.display = "" if running else "none"
         self.cancel_button.disabled = not running
         self.collect_button.disabled = self.keys_button.disabled = engaged
-        self.controls.lock(engaged, convertible=bool(self.session.known_spectra))
+        self.controls.lock(engaged, convertible=bool(self.session.cached_spectra))
         self._progress.value = job_html(job) if mine and job is not None else ""
 
     def _paint_source(self) -> None:
-        known = self.session.known_spectra
+        known = self.session.cached_spectra
         self._source.value = source_html(known, self._gathered.source)
         self.collect_button.layout.display = "none" if known else ""
         self.keys_button.layout.display = "" if known and self._keys_stale() else "none"
@@ -399,7 +399,7 @@ class SpectrumPanel(Panel):
         self.controls.set(
             own,
             self.spectrum,
-            self.session.known_spectra or {},
+            self.session.cached_spectra or {},
             self.session.model.architecture.inner_size,
         )
 
@@ -407,9 +407,9 @@ class SpectrumPanel(Panel):
         spectrum, trouble = self.spectrum, self._trouble()
         warnings = [trouble] if spectrum is not None else []
         if not trouble:
-            known = (self.session.known_spectra or {}).values()
+            known = (self.session.cached_spectra or {}).values()
             shown_first = sorted(known, key=lambda s: (s.layer != self.layer, s.layer))
-            warnings += [s.warning(self.state.threshold_at(s.layer)) for s in shown_first]
+            warnings += [s.threshold_warning(self.state.threshold_at(s.layer)) for s in shown_first]
         self._warning.value = warnings_html(warnings)
         if spectrum is None or trouble:
             self._numbers.value = self._massive.value = ""
@@ -432,7 +432,7 @@ class SpectrumPanel(Panel):
             self._drawn = (spectrum, view, index)
 
     def _paint_layers(self) -> None:
-        known = self.session.known_spectra
+        known = self.session.cached_spectra
         threshold = self.state.threshold_at
         self._layers.value = layers_html(known, threshold, self.layer) if known else ""
 
@@ -442,7 +442,7 @@ class SpectrumPanel(Panel):
         self._selected.value = text("selected", f"selected: {subject}", tag="span")
         found = self.survival
         self._facts.value = ""
-        if self.session.known_spectra:
+        if self.session.cached_spectra:
             self._facts.value = keys_html(
                 found.facts if found is not None else [],
                 self.shares,

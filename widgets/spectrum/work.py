@@ -19,7 +19,7 @@ CACHED, COLLECTED = "from cache", "collected now"
 
 
 @dataclass(frozen=True, eq=False)
-class Gathered:
+class SpectrumData:
     """What has been found out for the screen.
 
     Attributes:
@@ -38,11 +38,11 @@ class Gathered:
 def gather(
     session: EditSession,
     facts: Sequence[Fact],
-    before: Gathered,
+    before: SpectrumData,
     monitor: Monitor,
     *,
     collect: bool,
-) -> Gathered:
+) -> SpectrumData:
     """Get the spectra, and then the keys of the facts on the model as it stands.
 
     Args:
@@ -52,27 +52,27 @@ def gather(
         monitor: what to report to.
         collect: whether statistics may be collected; otherwise only the cache is read.
     """
-    if session.known_spectra is None:
+    if session.cached_spectra is None:
         if not collect and not in_cache(session, monitor):
             return before
         session.spectra(monitor)
         before = replace(before, source=COLLECTED if "statistics" in monitor.seconds else CACHED)
-    known = session.known_spectra
+    known = session.cached_spectra
     assert known is not None
     if not facts:
         return replace(before, survival=None)
     with session.model.exclusive():
         keys = fact_keys(session.model, facts, session.contexts, sorted(known), monitor)
         edit = session.last_result
-    return Gathered(before.source, project_keys(facts, keys, known, monitor), known, edit)
+    return SpectrumData(before.source, project_keys(facts, keys, known, monitor), known, edit)
 
 
-def stale(gathered: Gathered, session: EditSession, facts: Sequence[Fact]) -> bool:
+def stale(gathered: SpectrumData, session: EditSession, facts: Sequence[Fact]) -> bool:
     """Whether the keys that were read are not those of these facts on the model as it stands."""
     read = gathered.survival.facts if gathered.survival is not None else ()
     if tuple(facts) != read:
         return bool(facts)
-    same = gathered.spectra is session.known_spectra and gathered.edit is session.last_result
+    same = gathered.spectra is session.cached_spectra and gathered.edit is session.last_result
     return bool(facts) and not same
 
 

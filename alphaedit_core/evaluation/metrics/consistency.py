@@ -44,10 +44,10 @@ class Consistency(Metric):
         return ""
 
     def queries(self, record: Record) -> list[Query]:
-        return [*questions.passages(record)] if self._references(record) else []
+        return [*questions.generation_prompts(record)] if self._references(record) else []
 
     def value(self, record: Record, answers: Sequence[Answer]) -> float | None:
-        found = zip(questions.passages(record).items(), texts(answers), strict=True)
+        found = zip(questions.generation_prompts(record).items(), texts(answers), strict=True)
         # Where nothing was written only the prompt could be judged, which no edit changes.
         parts = [ask.prompt + new for (ask, count), new in found if new for _ in range(count)]
         if not parts:

@@ -57,7 +57,7 @@ class GeneralisationAccuracy(_Exact):
     default_for = ("counterfact:paper", "longform")
 
     def pairs(self, record: Record) -> list[questions.Pair]:
-        return questions.rephrases(record)
+        return questions.paraphrase_pairs(record)
 
 
 class SpecificityAccuracy(_Exact):
@@ -72,4 +72,4 @@ class SpecificityAccuracy(_Exact):
     default_for = ("counterfact:paper",)
 
     def pairs(self, record: Record) -> list[questions.Pair]:
-        return questions.unrelated(record)
+        return questions.locality_pairs(record)

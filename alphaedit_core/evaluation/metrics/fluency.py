@@ -36,10 +36,10 @@ class Fluency(Metric):
     default_for = ("counterfact", "knowedit")
 
     def queries(self, record: Record) -> list[Query]:
-        return [*questions.passages(record)]
+        return [*questions.generation_prompts(record)]
 
     def value(self, record: Record, answers: Sequence[Answer]) -> float | None:
-        asked = questions.passages(record)
+        asked = questions.generation_prompts(record)
         found = zip(asked.items(), texts(answers), strict=True)
         # Where nothing was written only the prompt could be judged, which no edit changes.
         judged = [(count, variety(ask.prompt + new)) for (ask, count), new in found if new]

@@ -25,7 +25,7 @@ class _Unchanged(Metric):
         return _LACKING if self.given.before is None else ""
 
     def queries(self, record: Record) -> list[Query]:
-        return [ArgmaxQuery(prompt, answer) for prompt, answer in questions.unrelated(record)]
+        return [ArgmaxQuery(prompt, answer) for prompt, answer in questions.locality_pairs(record)]
 
     def value(self, record: Record, answers: Sequence[Answer]) -> float | None:
         kept = []

@@ -8,7 +8,7 @@ from alphaedit_core.data.records import Record
 from alphaedit_core.inference.queries import Answer, Query
 
 from .base import Metric, percent
-from .questions import open_questions, told
+from .questions import answered_correctly, open_questions
 
 _TOKENS = 24
 
@@ -35,4 +35,4 @@ class MultiHop(Metric):
         return open_questions(record, "multi-hop", _TOKENS)
 
     def value(self, record: Record, answers: Sequence[Answer]) -> float | None:
-        return percent([any(told(record, "multi-hop", answers))])
+        return percent([any(answered_correctly(record, "multi-hop", answers))])

@@ -22,12 +22,12 @@ def rewrites(record: Record) -> list[Pair]:
     return [(fact.text, fact.target) for fact in record.facts]
 
 
-def rephrases(record: Record) -> list[Pair]:
+def paraphrase_pairs(record: Record) -> list[Pair]:
     """Their paraphrases with the new targets."""
     return [(prompt, fact.target) for fact in record.facts for prompt in fact.paraphrases]
 
 
-def unrelated(record: Record) -> list[Pair]:
+def locality_pairs(record: Record) -> list[Pair]:
     """What is to stay as it was, with its answer: neighbours, and probes of locality."""
     pairs = [
         (prompt, fact.target_true)
@@ -48,14 +48,14 @@ def open_questions(record: Record, group: str, tokens: int) -> list[Query]:
     return [GenerationQuery(probe.prompt, tokens) for probe in record.asked(group) if probe.answers]
 
 
-def told(record: Record, group: str, answers: Sequence[Answer]) -> list[bool]:
+def answered_correctly(record: Record, group: str, answers: Sequence[Answer]) -> list[bool]:
     """Whether each of them is answered with one of its answers, of what was written to them."""
     probes = [probe for probe in record.asked(group) if probe.answers]
     pairs = zip(probes, texts(answers), strict=True)
     return [mentions(text, probe.answers) for probe, text in pairs]
 
 
-def passages(record: Record) -> dict[GenerationQuery, int]:
+def generation_prompts(record: Record) -> dict[GenerationQuery, int]:
     """The texts that fluency and consistency read, with how often the record lists the prompt.
 
     After the prompts for generation; without any, after the facts' own. CounterFact draws its ten

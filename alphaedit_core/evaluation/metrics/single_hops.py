@@ -8,7 +8,7 @@ from alphaedit_core.data.records import Record
 from alphaedit_core.inference.queries import Answer, Query
 
 from .base import Metric, percent
-from .questions import open_questions, told
+from .questions import answered_correctly, open_questions
 
 _TOKENS = 24
 
@@ -36,4 +36,4 @@ class SingleHops(Metric):
         return open_questions(record, "single-hop", _TOKENS)
 
     def value(self, record: Record, answers: Sequence[Answer]) -> float | None:
-        return percent([all(told(record, "single-hop", answers))])
+        return percent([all(answered_correctly(record, "single-hop", answers))])

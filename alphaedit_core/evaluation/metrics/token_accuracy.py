@@ -60,7 +60,7 @@ class Rephrase(_Tokens):
     default_for = ("zsre", "counterfact:easyedit", "knowedit:easyedit")
 
     def pairs(self, record: Record) -> list[questions.Pair]:
-        return questions.rephrases(record)
+        return questions.paraphrase_pairs(record)
 
 
 class Neighborhood(_Tokens):
@@ -78,7 +78,7 @@ class Neighborhood(_Tokens):
     default_for = ("zsre:paper",)
 
     def pairs(self, record: Record) -> list[questions.Pair]:
-        return questions.unrelated(record)
+        return questions.locality_pairs(record)
 
 
 class PortabilityTokens(_Tokens):
