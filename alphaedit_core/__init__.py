@@ -20,7 +20,7 @@ from ._version import __version__
 
 _HOMES = {
     "AlphaEditError": "errors",
-    "Cancelled": "errors",
+    "Canceled": "errors",
     "CorruptFileError": "errors",
     "EditResult": "session.results",
     "EditSession": "session.session",
@@ -83,7 +83,7 @@ if TYPE_CHECKING:
     from .editing.hyperparameters import HyperParameters
     from .errors import (
         AlphaEditError,
-        Cancelled,
+        Canceled,
         CorruptFileError,
         FetchError,
         FingerprintError,

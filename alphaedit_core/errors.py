@@ -39,5 +39,5 @@ class DivergedError(SessionError):
     """An edit whose numbers left the finite ones; the model was not written to."""
 
 
-class Cancelled(AlphaEditError):
-    """The work was cancelled by its user. Whatever it was changing is as it was before."""
+class Canceled(AlphaEditError):
+    """The work was canceled by its user. Whatever it was changing is as it was before."""

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from .errors import Cancelled
+from .errors import Canceled
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +128,7 @@ class Monitor:
         cancel: threading.Event | Callable[[], bool] | None = None,
     ) -> None:
         self._show: Display | None = TqdmDisplay() if show == "tqdm" else show  # type: ignore[assignment]
-        self._cancelled = cancel.is_set if isinstance(cancel, threading.Event) else cancel
+        self._canceled = cancel.is_set if isinstance(cancel, threading.Event) else cancel
         self._stage: Stage | None = None
         self.seconds: dict[str, float] = {}
         self.warnings: list[str] = []
@@ -139,14 +139,14 @@ class Monitor:
         self.warnings.append(words)
 
     def check(self) -> None:
-        """Stop here if the work was cancelled.
+        """Stop here if the work was canceled.
 
         Raises:
-            Cancelled: if the cancel event is set.
+            Canceled: if the cancel event is set.
         """
-        if self._cancelled is not None and self._cancelled():
+        if self._canceled is not None and self._canceled():
             stage = f' during "{self._stage.name}"' if self._stage else ""
-            raise Cancelled(f"cancelled{stage}; nothing was changed")
+            raise Canceled(f"canceled{stage}; nothing was changed")
 
     @contextmanager
     def stage(

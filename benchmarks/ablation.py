@@ -127,7 +127,7 @@ def run(
 
 def table(lines: Sequence[dict[str, Any]], model: EditableModel, section: str) -> Report:
     """What a file of results holds, as a report."""
-    measured = ("efficacy", "generalisation", "specificity", "exact", "perplexity")
+    measured = ("efficacy", "generalization", "specificity", "exact", "perplexity")
     report = Report(section, SECTIONS[section])
     report.columns = (
         "setting", "edits", *measured[:3], "rewrite exact", "perplexity", "exact, first 40",

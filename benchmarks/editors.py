@@ -27,7 +27,7 @@ from .machine import this_machine
 from .report import Report, keep
 
 _COLUMNS = (
-    "editor", "projection", "previous keys", "layers", "efficacy", "generalisation", "specificity",
+    "editor", "projection", "previous keys", "layers", "efficacy", "generalization", "specificity",
     "rewrite exact", "perplexity", "seconds",
 )  # fmt: skip
 
@@ -80,7 +80,7 @@ def _switch(on: bool, published: bool | None) -> str:
 
 
 def _cells(after: dict[str, float | None]) -> tuple[str, ...]:
-    names = ("efficacy", "generalisation", "specificity", "exact")
+    names = ("efficacy", "generalization", "specificity", "exact")
     read = after["perplexity"]
     return (
         *("n/a" if after[name] is None else f"{after[name]:.1f}" for name in names),

@@ -38,7 +38,7 @@ from .timing import say, timed
 WANTED = 5.0
 
 _LIKELIHOODS = (
-    "efficacy", "generalisation", "specificity", "efficacy_accuracy", "generalisation_accuracy",
+    "efficacy", "generalization", "specificity", "efficacy_accuracy", "generalization_accuracy",
     "specificity_accuracy",
 )  # fmt: skip
 #: The parts of an evaluation, and what belongs to each.
@@ -192,8 +192,8 @@ def _prompts(fact: Fact) -> list[tuple[str, str]]:
     """A record's prompts, and which measure each belongs to."""
     return [
         (fact.text, "efficacy"),
-        *((prompt, "generalisation") for prompt in fact.paraphrases),
-        *((prompt, "specificity") for prompt in fact.neighbours),
+        *((prompt, "generalization") for prompt in fact.paraphrases),
+        *((prompt, "specificity") for prompt in fact.neighbors),
     ]
 
 

@@ -24,7 +24,7 @@ class Draft:
     Attributes:
         subject, prompt, target, target_true: as typed.
         group: a word of the user's own to tell facts apart.
-        paraphrases, neighbours: as a :class:`~.facts.Fact` has them.
+        paraphrases, neighbors: as a :class:`~.facts.Fact` has them.
         relation, replaces: as a :class:`~.facts.Fact` has them.
         id: the id that a file gave the fact, or "".
     """
@@ -35,7 +35,7 @@ class Draft:
     target_true: str = ""
     group: str = ""
     paraphrases: tuple[str, ...] = ()
-    neighbours: tuple[str, ...] = ()
+    neighbors: tuple[str, ...] = ()
     relation: str | None = None
     id: str = ""
     replaces: str = "prompt"
@@ -51,7 +51,7 @@ class Draft:
             fact.target_true or "",
             group,
             tuple(record.get("paraphrases", ())),
-            tuple(record.get("neighbours", ())),
+            tuple(record.get("neighbors", ())),
             fact.relation,
             record.get("id", ""),
             fact.replaces,
@@ -97,7 +97,7 @@ class Draft:
                 self.target,
                 self.target_true.strip() or None,
                 self.paraphrases,
-                self.neighbours,
+                self.neighbors,
                 self.relation,
                 self.id,
                 self.replaces,

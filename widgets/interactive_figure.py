@@ -27,12 +27,12 @@ from alphaedit_core.display.figure_data import (
 )
 from alphaedit_core.errors import InputError
 
-_GREY = "#777777"  # of the pictures' own writing: it can be read on white and on black
+_GRAY = "#777777"  # of the pictures' own writing: it can be read on white and on black
 _FAINT = "rgba(119,119,119,0.25)"
 _CLEAR = "rgba(0,0,0,0)"
 #: None of plotly's own looks; what all axes share is said once, which keeps outputs small.
 _AXES = {
-    "zeroline": False, "showline": True, "linecolor": _GREY, "gridcolor": _FAINT,
+    "zeroline": False, "showline": True, "linecolor": _GRAY, "gridcolor": _FAINT,
     "ticks": "outside", "automargin": True,
 }  # fmt: skip
 _TEMPLATE = go.layout.Template(layout={"xaxis": _AXES, "yaxis": _AXES})
@@ -136,7 +136,7 @@ def _figure(drawing: Drawing) -> go.Figure:
         margin={"l": 50, "r": 20, "t": 40, "b": 50},
         paper_bgcolor=_CLEAR,
         plot_bgcolor=_CLEAR,
-        font={"family": "inherit", "size": 12, "color": _GREY},
+        font={"family": "inherit", "size": 12, "color": _GRAY},
         legend=legend,
         showlegend=len(named - {""}) > 1,
         hovermode="closest",
@@ -180,7 +180,7 @@ def _scatter(curve: Curve, panel: Panel, first: bool) -> go.Scatter:
         trace["hoverinfo"] = "skip"
         trace.pop("text", None)
     if curve.width:
-        trace["line"] = {"color": curve.colour, "width": curve.width} | _dash(curve)
+        trace["line"] = {"color": curve.color, "width": curve.width} | _dash(curve)
     if curve.marker:
         symbol = _SYMBOLS[curve.marker] + ("-open" if curve.hollow else "")
         edge = 1.5 if symbol.endswith("-open") else 0
@@ -188,7 +188,7 @@ def _scatter(curve: Curve, panel: Panel, first: bool) -> go.Scatter:
         if curve.marked is not None:
             size = [size if at in curve.marked else 0 for at in range(len(curve.x))]
         trace["marker"] = {
-            "color": curve.colour, "size": size, "symbol": symbol, "line": {"width": edge},
+            "color": curve.color, "size": size, "symbol": symbol, "line": {"width": edge},
         }  # fmt: skip
     return go.Scatter(trace)
 
@@ -196,7 +196,7 @@ def _scatter(curve: Curve, panel: Panel, first: bool) -> go.Scatter:
 def _heatmap(cells: Cells, panel: Panel) -> go.Heatmap:
     trace: dict[str, Any] = {
         "x": _short(cells.x), "y": _short(cells.y), "z": [_short(row) for row in cells.values],
-        "zmin": cells.limits[0], "zmax": cells.limits[1], "colorscale": cells.colours.capitalize(),
+        "zmin": cells.limits[0], "zmax": cells.limits[1], "colorscale": cells.colors.capitalize(),
         "showscale": False, "hovertemplate": "%{z:.4~r}<extra></extra>",
     }  # fmt: skip
     if cells.scale is None:
@@ -231,7 +231,7 @@ def _axis(axis: Axis) -> dict[str, Any]:
 
 def _add(figure: go.Figure, rule: Rule, log: bool, **place: int) -> None:
     draw = figure.add_vline if rule.upright else figure.add_hline
-    line = {"color": rule.colour, "width": rule.width} | _dash(rule)
+    line = {"color": rule.color, "width": rule.width} | _dash(rule)
     words: dict[str, Any] = {}
     if rule.words:
         # Of a logarithmic axis plotly gives lines the value, but writing its logarithm.

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from alphaedit_core.errors import Cancelled, SessionError
+from alphaedit_core.errors import Canceled, SessionError
 from alphaedit_core.progress import Monitor, Stage
 
 T = TypeVar("T")
@@ -52,7 +52,7 @@ class Job(Generic[T]):
 
     Attributes:
         name: what is being done, in words ("edit", "statistics").
-        state: ``running``, ``done``, ``cancelled`` or ``failed``.
+        state: ``running``, ``done``, ``canceled`` or ``failed``.
         stages: every stage so far, in order of their beginnings.
         stage: the one that moved last.
         result: what the work returned, once it is done.
@@ -129,7 +129,7 @@ class Worker:
 
         Args:
             name: what it is, in words.
-            work: is given a monitor that shows progress and knows of the cancelling.
+            work: is given a monitor that shows progress and knows of the canceling.
             done: is given what the work returned; in the worker's thread.
             block: wait until the job has ended; its exception, if any, is raised here then.
             ended: is given the job however it ended, after the worker is free again.
@@ -153,8 +153,8 @@ class Worker:
                 job.result = work(monitor)
                 done(job.result)
                 job.state = "done"
-            except Cancelled as error:
-                job.state = "cancelled"
+            except Canceled as error:
+                job.state = "canceled"
                 errors.append(error)
             except BaseException as error:
                 job.state, job.failure = "failed", Failure.of(name, error)

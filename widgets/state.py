@@ -235,8 +235,8 @@ class State(T.HasTraits):
         self.job = self._worker.job
         if job.state == "failed":
             self.failure = job.failure
-        elif job.state == "cancelled" and not job.background:
-            self.notice = f"{job.name}: cancelled at {job.where}; the weights are as they were"
+        elif job.state == "canceled" and not job.background:
+            self.notice = f"{job.name}: canceled at {job.where}; the weights are as they were"
         elif job.state == "done" and job.warnings and not job.background:
             self.notice = "; ".join([*filter(None, [self.notice]), *job.warnings])
         self.job_updates += 1

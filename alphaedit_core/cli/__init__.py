@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from alphaedit_core._version import __version__
-from alphaedit_core.errors import AlphaEditError, Cancelled
+from alphaedit_core.errors import AlphaEditError, Canceled
 
 from . import (
     ability,
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _run(argv)
         sys.stdout.flush()
         return code
-    except Cancelled as error:
+    except Canceled as error:
         return print_error(error, 130)
     except KeyboardInterrupt:
         return print_error("interrupted", 130)

@@ -22,7 +22,7 @@ def add(commands: options.Commands) -> None:
     parser = commands.add_parser(
         "datasets",
         help="list the data sets, fetch one, check a file",
-        description="List the published data sets that can be read, with licence and address; or "
+        description="List the published data sets that can be read, with license and address; or "
         "fetch the file of one; or check a file.",
     )
     action = parser.add_mutually_exclusive_group()
@@ -72,16 +72,16 @@ def _list(as_json: bool) -> None:
     if as_json:
         output.show_json({"datasets": [_said(one) for one in known().values()]})
         return
-    headings = ("data set", "licence", "what it asks", "address")
+    headings = ("data set", "license", "what it asks", "address")
     rows = [
-        (one.name, one.licence, one.about, one.address or f"none; see {one.publisher}")
+        (one.name, one.license, one.about, one.address or f"none; see {one.publisher}")
         for one in known().values()
     ]
     print(text_table(headings, output.fit_to_terminal(headings, rows)))
 
 
 def _said(one: Dataset) -> dict[str, Any]:
-    fields = ("name", "title", "about", "source", "licence", "address", "publisher", "layout")
+    fields = ("name", "title", "about", "source", "license", "address", "publisher", "layout")
     said = {name: getattr(one, name) for name in fields}
     return said | {"options": {name: list(values) for name, values in one.options.items()}}
 

@@ -59,8 +59,8 @@ def models(arguments: argparse.Namespace, monitor: Monitor) -> None:
         return
     from alphaedit_core.display.tables import text_table
 
-    rows = [(one["name"], one["licence"], _here(one)) for one in report["packaged"]]
-    print(text_table(("packaged", "licence", "cached"), rows))
+    rows = [(one["name"], one["license"], _here(one)) for one in report["packaged"]]
+    print(text_table(("packaged", "license", "cached"), rows))
     presets = [
         tuple(_short(preset[name]) for name in ("name", *_PRESET_FIELDS))
         for preset in report["presets"]
@@ -117,7 +117,7 @@ def _report() -> dict[str, Any]:
         "packaged": [
             {
                 "name": name,
-                "licence": record.licence,
+                "license": record.license,
                 "cached": is_cached(record),
                 "bytes": record.size,
             }

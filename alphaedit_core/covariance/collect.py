@@ -2,7 +2,7 @@
 
 ``C = (1/N) sum k k^T`` over N tokens, where a *key* k (d_in numbers) is what a block's
 down-projection reads at one token (Meng et al. 2022, MEMIT, section 4.2; Fang et al. 2025,
-section 3.2). Uncentred: it is a second moment, though the literature says covariance.
+section 3.2). Uncenterd: it is a second moment, though the literature says covariance.
 
 The pass stops after the last wanted block. Text is packed into windows of equal length, so nothing
 is padded. Products of a chunk are formed in float32, only on and above the diagonal, and added up
@@ -97,7 +97,7 @@ def collect_statistics(
             too short to give a single window.
         SessionError: if another thread uses the model, or its weights were changed by hand since
             a session took it.
-        Cancelled: if cancelled; the checkpoint is kept.
+        Canceled: if canceled; the checkpoint is kept.
     """
     monitor = monitor or Monitor()
     wanted = sorted(set(layers))

@@ -5,7 +5,7 @@ format  layout
 ======  ============================================================================================
 JSON    a list of objects, each with the fields of :class:`~alphaedit_core.data.facts.Fact`
 JSONL   one such object on each line; blank lines are skipped
-CSV     a header of field names, then a row for each fact; several paraphrases or neighbours stand
+CSV     a header of field names, then a row for each fact; several paraphrases or neighbors stand
         in one cell with " | " between them; an empty cell is a field left out. Columns without a
         name, such as an index, are ignored with a warning
 TSV     the same with tabs between cells and no quotes; without a header the columns are subject,
@@ -13,7 +13,7 @@ TSV     the same with tabs between cells and no quotes; without a header the col
 ======  ============================================================================================
 
 ``target_new`` is read as ``target``, and a target may be written ``{"str": "Rome"}``. An object
-with ``requested_rewrite`` is a CounterFact record: its prompts become paraphrases and neighbours,
+with ``requested_rewrite`` is a CounterFact record: its prompts become paraphrases and neighbors,
 its relation id the relation, and what else it holds is ignored. Records of other data sets are read
 by :func:`~.reading.read_records`.
 """
@@ -35,7 +35,7 @@ from alphaedit_core.errors import InputError
 from alphaedit_core.messages import kind, shown
 from alphaedit_core.storage.files import write_atomic
 
-from .facts import FIELDS, REQUIRED, Fact, check_facts
+from .facts import FIELDS, FORMER, REQUIRED, Fact, check_facts
 from .record_files import check_limit, decoded, file_content, json_records, jsonl_records
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ _FROM_REWRITE = {
     "relation_id": "relation",
     "replaces": "replaces",
 }
-_FROM_COUNTERFACT = {"paraphrase_prompts": "paraphrases", "neighborhood_prompts": "neighbours"}
+_FROM_COUNTERFACT = {"paraphrase_prompts": "paraphrases", "neighborhood_prompts": "neighbors"}
 
 
 def read_facts(path: str | Path, limit: int | None = None) -> list[Fact]:
@@ -169,7 +169,7 @@ def facts_text(facts: Sequence[Fact], layout: str = "json") -> str:
 
     Raises:
         InputError: if the facts do not pass :func:`~alphaedit_core.data.facts.check_facts`, or a
-            paraphrase or neighbour holds the separator of CSV cells.
+            paraphrase or neighbor holds the separator of CSV cells.
     """
     records = [fact.to_dict() for fact in check_facts(facts)]
     if layout == "csv":
@@ -326,7 +326,7 @@ def _table(
 
 def _csv_header(label: str, row: list[str], warn: Warn) -> list[str]:
     """The names in the first row, each of them known and given once."""
-    header = [cell.strip() for cell in row]
+    header = [FORMER.get(cell.strip(), cell.strip()) for cell in row]
     while header and not header[-1]:
         header.pop()
     if places := [str(n) for n, name in enumerate(header, 1) if _UNNAMED.fullmatch(name)]:
@@ -356,7 +356,7 @@ def _csv_fields(header: list[str], row: list[str]) -> dict[str, object]:
     for name, cell in zip(header, row, strict=True):
         if _UNNAMED.fullmatch(name):
             continue
-        if name in ("paraphrases", "neighbours"):
+        if name in ("paraphrases", "neighbors"):
             fields[name] = cell.split(CELL_SEPARATOR) if cell.strip() else []
         elif cell.strip() or name in (*REQUIRED, "target_new"):
             fields[name] = cell

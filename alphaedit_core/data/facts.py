@@ -53,10 +53,10 @@ class Fact:
             full stop. ``\\&`` before it says that there is none, a backslash and a space that there
             is one.
         target_true: what the model says now and should stop saying, or None.
-        paraphrases: complete prompts with the same meaning, by which generalisation is judged. A
+        paraphrases: complete prompts with the same meaning, by which generalization is judged. A
             ``{}`` in one is filled with the subject; ``{{}}`` stands for a literal ``{}``, here
-            and in neighbours.
-        neighbours: complete prompts about other subjects for which ``target_true`` stays right, by
+            and in neighbors.
+        neighbors: complete prompts about other subjects for which ``target_true`` stays right, by
             which specificity is judged.
         relation: a name for the property that is edited, such as Wikidata's ``"P276"``, or None.
         replaces: which facts, written before, this one takes the place of; they are then no longer
@@ -68,7 +68,7 @@ class Fact:
 
     Raises:
         InputError: if a field is of the wrong type, blank, or holds half a surrogate pair, if the
-            prompt has no ``{}`` or several, or if a neighbour has one.
+            prompt has no ``{}`` or several, or if a neighbor has one.
     """
 
     subject: str
@@ -76,7 +76,7 @@ class Fact:
     target: str
     target_true: str | None = None
     paraphrases: Sequence[str] = ()
-    neighbours: Sequence[str] = ()
+    neighbors: Sequence[str] = ()
     relation: str | None = None
     id: str = ""
     replaces: str = REPLACES[0]
@@ -91,7 +91,7 @@ class Fact:
                 _fill(text, subject)
                 for text in checked_texts("paraphrases", self.paraphrases, strip=stripped)
             ),
-            "neighbours": _neighbours(self.neighbours),
+            "neighbors": _neighbors(self.neighbors),
         }
         for name in ("target_true", "relation"):
             value = getattr(self, name)
@@ -157,7 +157,7 @@ class Fact:
             "target": self.target,
             "target_true": self.target_true,
             "paraphrases": [_unfilled(text, self.subject) for text in self.paraphrases],
-            "neighbours": [escaped(text) for text in self.neighbours],
+            "neighbors": [escaped(text) for text in self.neighbors],
             "relation": self.relation,
         }
         if self.id != _content_id(self.subject, self.prompt, self.target):
@@ -179,6 +179,10 @@ class Fact:
                 f"{shown(record)} is {kind(record)}; a fact is an object with the fields "
                 f"{', '.join(REQUIRED)}"
             )
+        for former, name in FORMER.items():
+            if former in record and name in record:
+                raise InputError(f'"{name}" and "{former}" are both given; remove one of them')
+        record = {FORMER.get(name, name): value for name, value in record.items()}
         for name in record:
             if name not in FIELDS:
                 raise InputError(
@@ -209,7 +213,7 @@ class Fact:
             parts.append(f"target_true={shorten(self.target_true)!r}")
         parts += [
             f"{len(texts)} {name if len(texts) > 1 else name[:-1]}"
-            for name in ("paraphrases", "neighbours")
+            for name in ("paraphrases", "neighbors")
             if (texts := getattr(self, name))
         ]
         return f"Fact({', '.join(parts)})"
@@ -223,7 +227,7 @@ class Fact:
         rows = [("Prompt", prompt), ("Target", escape(self.target))]
         if self.target_true is not None:
             rows.append(("True target", escape(self.target_true)))
-        for name in ("paraphrases", "neighbours"):
+        for name in ("paraphrases", "neighbors"):
             if texts := getattr(self, name):
                 rows.append((name.capitalize(), "<br>".join(escape(text) for text in texts)))
         if self.relation is not None:
@@ -235,6 +239,9 @@ class Fact:
         )
         return f"<table><caption>Fact {escape(self.id)}</caption><tbody>{body}</tbody></table>"
 
+
+FORMER = {"neighbours": "neighbors"}
+"""Fields that files of version 0.1 call otherwise, and what they are called now."""
 
 FIELDS = tuple(field.name for field in dataclasses.fields(Fact))
 """Names of the fields of a fact, in their order."""
@@ -302,7 +309,7 @@ def check_facts(facts: Sequence[Fact], labels: Sequence[str] | None = None) -> l
 
 def facts_table_html(facts: Sequence[Fact]) -> str:
     """An HTML table of facts, one row each; all text is escaped."""
-    columns = ("", "Prompt", "Target", "True target", "Paraphrases", "Neighbours")
+    columns = ("", "Prompt", "Target", "True target", "Paraphrases", "Neighbors")
     head = "".join(f'<th scope="col">{name}</th>' for name in columns)
     rows = []
     for number, fact in enumerate(facts, 1):
@@ -310,7 +317,7 @@ def facts_table_html(facts: Sequence[Fact]) -> str:
             f'<td dir="auto">{escape(text)}</td>'
             for text in (fact.text, fact.target, fact.target_true or "")
         )
-        counts = f"<td>{len(fact.paraphrases)}</td><td>{len(fact.neighbours)}</td>"
+        counts = f"<td>{len(fact.paraphrases)}</td><td>{len(fact.neighbors)}</td>"
         rows.append(f'<tr><th scope="row">{number}</th>{texts}{counts}</tr>')
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
@@ -349,13 +356,13 @@ def _unfilled(text: str, subject: str) -> str:
     return text if _fill(text, subject) == text else escaped(text)
 
 
-def _neighbours(value: object) -> tuple[str, ...]:
-    """The neighbours, complete as they stand: they are about other subjects."""
-    texts = checked_texts("neighbours", value, strip=stripped)
+def _neighbors(value: object) -> tuple[str, ...]:
+    """The neighbors, complete as they stand: they are about other subjects."""
+    texts = checked_texts("neighbors", value, strip=stripped)
     for number, text in enumerate(texts, 1):
         if completed(text, "") != completed(text, SLOT):
             raise InputError(
-                f"neighbour {number}: {shown(text)} has {SLOT}; a neighbour is about another "
+                f"neighbor {number}: {shown(text)} has {SLOT}; a neighbor is about another "
                 f"subject: write that subject out, or {LITERAL} for a literal {SLOT}"
             )
     return tuple(completed(text, "") for text in texts)

@@ -37,7 +37,7 @@ class Probe:
 class Record:
     """Facts that belong together, with the probes of what they should and should not change.
 
-    A fact's own paraphrases and neighbours stay in the fact; what no :class:`~.facts.Fact` can hold
+    A fact's own paraphrases and neighbors stay in the fact; what no :class:`~.facts.Fact` can hold
     stands in the probes.
 
     Attributes:

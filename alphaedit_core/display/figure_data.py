@@ -43,7 +43,7 @@ class Curve:
     """Empty where the legend does not name it."""
     x: Numbers
     y: Numbers
-    colour: str
+    color: str
     width: float
     """Of the line in points; 0 where none is drawn."""
     dashes: tuple[float, ...]
@@ -64,14 +64,14 @@ class Rule:
     upright: bool
     words: str
     """What is written beside it."""
-    colour: str
+    color: str
     width: float
     dashes: tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class Cells:
-    """A map of coloured cells."""
+    """A map of colored cells."""
 
     x: Numbers
     """Middles of the columns."""
@@ -80,8 +80,8 @@ class Cells:
     values: tuple[Numbers, ...]
     """Row after row; None where there is no value."""
     limits: tuple[float, float]
-    """Values of the first and the last colour."""
-    colours: str
+    """Values of the first and the last color."""
+    colors: str
     """The name of the scale."""
     scale: str | None
     """The title of the scale beside the map; None where the numbers stand in the cells."""

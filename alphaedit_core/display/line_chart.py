@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from alphaedit_core.errors import InputError
 
-from .svg import _STROKES, GREY, _image, _svg, plain
+from .svg import _STROKES, GRAY, _image, _svg, plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -56,14 +56,14 @@ def curves_html(
             axes.set_xscale("log", nonpositive="mask")
         if "y" in log:
             axes.set_yscale("log", nonpositive="mask")
-        for (name, (places, values)), (colour, dashes) in zip(
+        for (name, (places, values)), (color, dashes) in zip(
             curves.items(), _STROKES, strict=False
         ):
             dot = "o" if len(places) <= _MARKED else None
             axes.plot(
                 places,
                 values,
-                color=colour,
+                color=color,
                 linestyle=dashes,
                 marker=dot,
                 markersize=4,
@@ -71,7 +71,7 @@ def curves_html(
             )
         if mark is not None:
             at, word = mark
-            axes.axvline(at, color=GREY, linestyle=(0, (5, 2)), linewidth=1.2)
+            axes.axvline(at, color=GRAY, linestyle=(0, (5, 2)), linewidth=1.2)
             axes.annotate(
                 word, (at, 1), xycoords=("data", "axes fraction"), xytext=(4, 2),
                 textcoords="offset points", va="bottom",

@@ -1,9 +1,9 @@
 """Static pictures for reprs and reports: SVG in an ``<img>``, with a text that says the same.
 
 A data URI in ``<img>`` is what survives everywhere: JupyterLab shows it in notebooks it does not
-trust, nbconvert keeps it, and nothing is fetched. Backgrounds are transparent and writing is a grey
-that can be read on white and on black. Equal input gives equal bytes. Colours are those of Okabe
-and Ito (2008), and nothing is said by colour alone. matplotlib is imported when a picture is drawn.
+trust, nbconvert keeps it, and nothing is fetched. Backgrounds are transparent and writing is a gray
+that can be read on white and on black. Equal input gives equal bytes. Colors are those of Okabe
+and Ito (2008), and nothing is said by color alone. matplotlib is imported when a picture is drawn.
 """
 
 from __future__ import annotations
@@ -22,39 +22,39 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-BLUE, VERMILLION, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
+BLUE, VERMILLION, GREEN, GRAY = "#0072B2", "#D55E00", "#009E73", "#777777"
 
 #: Points that a picture draws at most, about; more could not be told apart.
 _POINTS = 500
-#: Facts that a picture tells apart, each by its own colour and stroke.
+#: Facts that a picture tells apart, each by its own color and stroke.
 _NAMED = 6
 _STROKES = tuple(
-    (colour, dashes)
+    (color, dashes)
     for dashes in ("-", (0, (5, 1.5)))
-    for colour in (BLUE, VERMILLION, GREEN)
+    for color in (BLUE, VERMILLION, GREEN)
 )  # fmt: skip
 
 _STYLE = {
-    "axes.edgecolor": GREY,
+    "axes.edgecolor": GRAY,
     "axes.grid": True,
-    "axes.labelcolor": GREY,
+    "axes.labelcolor": GRAY,
     "axes.spines.right": False,
     "axes.spines.top": False,
-    "axes.titlecolor": GREY,
+    "axes.titlecolor": GRAY,
     "axes.titlelocation": "left",
     "axes.titlesize": 10,
     "font.sans-serif": ["DejaVu Sans", "sans-serif"],  # said at every text: ten names are long
     "font.size": 9,
     "grid.alpha": 0.25,
-    "grid.color": GREY,
+    "grid.color": GRAY,
     "legend.frameon": False,
-    "legend.labelcolor": GREY,
+    "legend.labelcolor": GRAY,
     "lines.linewidth": 1.8,
     "svg.fonttype": "none",  # text stays text: small, and in the reader's own font
     "svg.hashsalt": "alphaedit",  # ids are then made from the content alone
-    "text.color": GREY,
-    "xtick.color": GREY,
-    "ytick.color": GREY,
+    "text.color": GRAY,
+    "xtick.color": GRAY,
+    "ytick.color": GRAY,
 }
 
 

@@ -1,4 +1,4 @@
-"""Contexts: short texts of the model's own to stand before a prompt, so that an edit generalises.
+"""Contexts: short texts of the model's own to stand before a prompt, so that an edit generalizes.
 
 Meng et al. 2022 (ROME), section 3.1; the released AlphaEdit code samples one text of ten tokens
 from each of five opening words. Here the sampling is seeded and independent of the device's

@@ -54,7 +54,7 @@ def fine_tune(
         was used.
 
     Raises:
-        Cancelled: if cancelled.
+        Canceled: if canceled.
         torch.OutOfMemoryError: if not even the smallest plan fits.
     """
     while True:

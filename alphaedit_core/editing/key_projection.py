@@ -69,7 +69,7 @@ def project_keys(
 
     Raises:
         CorruptFileError: if a file of eigenvectors cannot be read.
-        Cancelled: if cancelled.
+        Canceled: if canceled.
     """
     monitor = monitor or Monitor()
     by_layer: dict[int, np.ndarray] = {}
@@ -99,7 +99,7 @@ def fact_keys(
 
     Raises:
         InputError: if a fact cannot be read as tokens.
-        Cancelled: if cancelled.
+        Canceled: if canceled.
     """
     requests = prepare(model, facts, contexts, layers[-1])
     states = SubjectStates(model, requests, layers, plan_batches(model), monitor or Monitor())

@@ -16,8 +16,8 @@ from alphaedit_core.display.svg import (
     _POINTS,
     _STROKES,
     BLUE,
+    GRAY,
     GREEN,
-    GREY,
     VERMILLION,
     _ends_and_between,
     _image,
@@ -53,18 +53,18 @@ def trace_svg(traces: Sequence[Trace]) -> str:
     def draw(figure: Figure) -> None:
         left, right = figure.subplots(1, 2)
         terms = {
-            "loss": ([trace.loss for trace in traces], GREY, "-"),
+            "loss": ([trace.loss for trace in traces], GRAY, "-"),
             "target": ([trace.nll for trace in traces], BLUE, (0, (5, 1.5))),
             "KL": ([trace.kl for trace in traces], VERMILLION, (0, (1, 1.2))),
             "decay": ([trace.decay for trace in traces], GREEN, (0, (5, 1.5, 1, 1.5))),
         }
         left.set_yscale("log")
-        for name, (rows, colour, dashes) in terms.items():
+        for name, (rows, color, dashes) in terms.items():
             # A fact that has converged keeps its last value, so that all facts count in the mean.
             mean = np.mean([_held(row, steps) for row in rows], axis=0)
             at = shown[mean[shown] > 0]
             dot = "." if len(at) == 1 else None
-            left.plot(at + 1, mean[at], color=colour, linestyle=dashes, marker=dot, label=name)
+            left.plot(at + 1, mean[at], color=color, linestyle=dashes, marker=dot, label=name)
         one = len(traces) == 1
         left.set_title("loss and its terms" + ("" if one else f", mean of {len(traces)} facts"))
         low, high = left.get_ylim()
@@ -76,11 +76,11 @@ def trace_svg(traces: Sequence[Trace]) -> str:
             at = shown[shown < len(chance)]
             place = drawn.index(number)
             named = place < _NAMED
-            colour, dashes = _STROKES[place] if named else (GREY, "-")
+            color, dashes = _STROKES[place] if named else (GRAY, "-")
             right.plot(
                 at + 1,
                 chance[at],
-                color=colour,
+                color=color,
                 linestyle=dashes,
                 linewidth=1.8 if named else 0.8,
                 marker="o" if traces[number].converged else "x",

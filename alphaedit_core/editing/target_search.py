@@ -15,7 +15,7 @@ What does not depend on delta is computed once and reused, so that a step costs 
   (their attention keys and values are kept);
 - of the text behind, only the tokens that carry the change on, and logits only where the loss reads
   them; of ``{subject} is a`` only the subject's last token;
-- facts are independent, so all are optimised together, and one that has converged leaves.
+- facts are independent, so all are optimized together, and one that has converged leaves.
 
 All rows of a batch go through a block end to end, so nothing is padded but cached prefixes, which
 only attention sees.
@@ -79,7 +79,7 @@ def find_targets(
         place: what delta is added to.
 
     Raises:
-        Cancelled: if cancelled; nothing was changed.
+        Canceled: if canceled; nothing was changed.
         StructureError: if the place is the attention's, and a block has none as a module; if the
             blocks cannot be run again from what they were called with.
         DivergedError: if a target value is not finite (the model overflows); names the fact.
@@ -184,7 +184,7 @@ def _check_lengths(requests: Sequence[TokenizedFact], h0: Tensor) -> None:
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:
-    """The dtype that delta, loss and optimiser work in: float32 or better."""
+    """The dtype that delta, loss and optimizer work in: float32 or better."""
     return torch.promote_types(dtype, torch.float32)
 
 

@@ -151,7 +151,7 @@ def compare(
     Raises:
         InputError: if the question does not fit the model.
         SessionError: if there is no such state, or another thread uses the model.
-        Cancelled: if cancelled.
+        Canceled: if canceled.
     """
     monitor = monitor or Monitor()
     answers = {answer.digest: answer for asked, answer in known if asked == question}
@@ -199,7 +199,7 @@ def probabilities_over_history(
     Raises:
         InputError: if the question names no target.
         SessionError: if another thread uses the model.
-        Cancelled: if cancelled.
+        Canceled: if canceled.
     """
     if question.new is None and question.old is None:
         raise InputError("there is no target to follow; select a fact")

@@ -10,7 +10,7 @@ from alphaedit_core.data.records import Record
 from alphaedit_core.evaluation.metrics.exact_match import EfficacyAccuracy
 from alphaedit_core.evaluation.metrics.likelihood_success import (
     Efficacy,
-    Generalisation,
+    Generalization,
     Specificity,
 )
 from alphaedit_core.inference.scoring import perplexity
@@ -20,7 +20,7 @@ from alphaedit_core.progress import Monitor
 from .evaluate import evaluate
 
 #: What the measures are; the perplexity is measured by itself.
-METRICS = (Efficacy, Generalisation, Specificity, EfficacyAccuracy)
+METRICS = (Efficacy, Generalization, Specificity, EfficacyAccuracy)
 
 
 @dataclass(frozen=True)
@@ -32,15 +32,15 @@ class Measures:
 
     Attributes:
         efficacy: the new target is the likelier one after the prompt. Higher is better.
-        generalisation: the same after the paraphrases, mean within a fact. Higher is better.
-        specificity: the true target is the likelier one after the neighbours. Higher is better.
+        generalization: the same after the paraphrases, mean within a fact. Higher is better.
+        specificity: the true target is the likelier one after the neighbors. Higher is better.
         exact: every token of the new target is the model's first choice after the prompt. Higher is
             better.
         perplexity: of a running text, see :func:`~.scoring.perplexity`. Lower is better.
     """
 
     efficacy: float | None
-    generalisation: float | None
+    generalization: float | None
     specificity: float | None
     exact: float
     perplexity: float | None = None
@@ -61,14 +61,14 @@ def measure(
         monitor: what to report to.
 
     Raises:
-        Cancelled: if cancelled.
+        Canceled: if canceled.
     """
     records = [Record("facts", f"fact {n}", (fact,)) for n, fact in enumerate(facts, 1)]
     found = evaluate(model, records, METRICS, monitor)
     read = None if text is None else perplexity(model, text, monitor)
     return Measures(
         found[Efficacy.name].mean,
-        found[Generalisation.name].mean,
+        found[Generalization.name].mean,
         found[Specificity.name].mean,
         found[EfficacyAccuracy.name].mean or 0.0,
         read,

@@ -150,7 +150,7 @@ def evaluate(
 
     Raises:
         InputError: if there is no record, or no such metric.
-        Cancelled: if cancelled.
+        Canceled: if canceled.
     """
     monitor = monitor or Monitor()
     if not records:
@@ -209,7 +209,7 @@ def compared_with(
 
     Raises:
         InputError: as :func:`evaluate` does.
-        Cancelled: if cancelled.
+        Canceled: if canceled.
     """
     found = chosen(records, metrics, compat)
     compare = comparing(found)

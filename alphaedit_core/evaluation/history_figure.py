@@ -44,13 +44,13 @@ def history_svg(points: Sequence[HistoryPoint], new: str, old: str | None = None
         axes: Any = figure.subplots()
         numbers = [point.number for point in points]
         curves = _curves(points, new, old)
-        for (name, scores), (colour, dashes, mark) in zip(curves, strokes, strict=False):
+        for (name, scores), (color, dashes, mark) in zip(curves, strokes, strict=False):
             values = [one.probability for one in scores]
             # Names come from people: a "$" in one would be read as mathematics.
             short = name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"
             label = short.replace("$", r"\$")
             axes.plot(
-                numbers, values, color=colour, linestyle=dashes, marker=mark, markersize=5,
+                numbers, values, color=color, linestyle=dashes, marker=mark, markersize=5,
                 label=label,
             )  # fmt: skip
         axes.set_ylim(-0.03, 1.03)

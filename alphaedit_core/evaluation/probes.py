@@ -1,7 +1,7 @@
-"""Probes of a fact: whether an edit holds, carries over to paraphrases, and spares neighbours.
+"""Probes of a fact: whether an edit holds, carries over to paraphrases, and spares neighbors.
 
 Three kinds of prompts, by the words of Yao et al. 2023 (section 2); Meng et al. 2022 (section 3.4)
-call the same three efficacy, generalisation and specificity:
+call the same three efficacy, generalization and specificity:
 
 ==============  ===============================  ==================================================
 kind            prompts                          a row passes if
@@ -9,8 +9,8 @@ kind            prompts                          a row passes if
 reliability     the fact's own                   the new target is likelier than the true one after
                                                  the edit; where the fact names no true target, if
                                                  the first token of the new target is the top token
-generalisation  its paraphrases                  the same
-locality        its neighbours                   the top next token is the one it was before
+generalization  its paraphrases                  the same
+locality        its neighbors                   the top next token is the one it was before
                                                  (``kept``); else it is ``changed``, a failure
 ==============  ===============================  ==================================================
 
@@ -39,8 +39,8 @@ from alphaedit_core.model.tokenization import encode
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session.session import EditSession
 
-RELIABILITY, GENERALISATION, LOCALITY = "reliability", "generalisation", "locality"
-KINDS = (RELIABILITY, GENERALISATION, LOCALITY)
+RELIABILITY, GENERALIZATION, LOCALITY = "reliability", "generalization", "locality"
+KINDS = (RELIABILITY, GENERALIZATION, LOCALITY)
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Probe:
     """One prompt by which an edit is judged.
 
     Attributes:
-        kind: ``reliability``, ``generalisation`` or ``locality``.
+        kind: ``reliability``, ``generalization`` or ``locality``.
         prompt: the complete text that the model goes on after.
 
     Raises:
@@ -112,7 +112,7 @@ class ProbeRow:
 
     @property
     def result(self) -> str:
-        """The same in a word: ``pass`` or ``fail``, for neighbours ``kept`` or ``changed``."""
+        """The same in a word: ``pass`` or ``fail``, for neighbors ``kept`` or ``changed``."""
         good, bad = ("kept", "changed") if self.probe.kind == LOCALITY else ("pass", "fail")
         return good if self.passed else bad
 
@@ -126,10 +126,10 @@ class ProbeRow:
 
 
 def probes_of(fact: Fact, extra: Sequence[Probe] = ()) -> list[Probe]:
-    """The fact's own probes and more, each once: reliability, generalisation, locality, extra."""
+    """The fact's own probes and more, each once: reliability, generalization, locality, extra."""
     own = [Probe(RELIABILITY, fact.text)]
-    own += [Probe(GENERALISATION, text) for text in fact.paraphrases]
-    own += [Probe(LOCALITY, text) for text in fact.neighbours]
+    own += [Probe(GENERALIZATION, text) for text in fact.paraphrases]
+    own += [Probe(LOCALITY, text) for text in fact.neighbors]
     return list(dict.fromkeys([*own, *extra]))
 
 
@@ -152,7 +152,7 @@ def probe(
 
     Raises:
         SessionError: if there is no such state, or another thread uses the model.
-        Cancelled: if cancelled.
+        Canceled: if canceled.
     """
     return Probes(session).measure(fact, probes_of(fact, extra), before, after, monitor)
 

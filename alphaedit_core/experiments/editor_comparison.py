@@ -26,7 +26,7 @@ from alphaedit_core.session.session import EditSession
 
 _METHOD = re.compile(r"(?P<name>.+?)(?P<switches>(?:[+-](?:projection|previous-keys))*)")
 _HEADINGS = (
-    "method", "efficacy", "generalisation", "specificity", "exact", "perplexity", "seconds",
+    "method", "efficacy", "generalization", "specificity", "exact", "perplexity", "seconds",
 )  # fmt: skip
 
 
@@ -149,7 +149,7 @@ def compare_editors(
     Raises:
         InputError: if the facts or a method cannot be used, before any work.
         SessionError: if another thread uses the model.
-        Cancelled: if cancelled; everything is as before.
+        Canceled: if canceled; everything is as before.
     """
     monitor, facts = monitor or Monitor(), check_facts(facts)
     wanted = [
@@ -180,6 +180,6 @@ def compare_editors(
 
 
 def _cells(measures: Measures) -> tuple[str, ...]:
-    values = (measures.efficacy, measures.generalisation, measures.specificity, measures.exact)
+    values = (measures.efficacy, measures.generalization, measures.specificity, measures.exact)
     read = "" if measures.perplexity is None else f"{measures.perplexity:.2f}"
     return (*("n/a" if value is None else f"{value:.1f}" for value in values), read)

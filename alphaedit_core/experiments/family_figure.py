@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from alphaedit_core.display.svg import BLUE, GREEN, GREY, VERMILLION, _image, _svg
+from alphaedit_core.display.svg import BLUE, GRAY, GREEN, VERMILLION, _image, _svg
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: Places of the boxes (columns and rows, from the bottom), what stands in them, and their colour.
+#: Places of the boxes (columns and rows, from the bottom), what stands in them, and their color.
 _BOXES: dict[str, tuple[float, float, str, str]] = {
-    "ridge": (0.0, 1.0, "ridge regression\n$G = I$", GREY),
+    "ridge": (0.0, 1.0, "ridge regression\n$G = I$", GRAY),
     "AlphaEdit": (1.0, 2.0, "AlphaEdit\n$G = P$,  $M = [K_p, K]$", VERMILLION),
     "MEMIT": (1.0, 1.0, "MEMIT\n$G = C^{-1}$,  $\\mu = \\lambda$", BLUE),
     "PRUNE": (1.0, 0.0, "PRUNE\nlog of large $\\sigma(\\Sigma\\,\\Delta W)$", GREEN),
@@ -19,7 +19,7 @@ _BOXES: dict[str, tuple[float, float, str, str]] = {
     "PMET": (2.0, 1.0, "PMET\nattention searched too", BLUE),
     "RECT": (2.0, 0.0, "RECT\nlargest $|\\Delta W / W|$", GREEN),
     "ROME": (3.0, 2.0, "ROME, R-ROME\n$\\mu = 0$, MLP searched", BLUE),
-    "FT": (0.0, 0.0, "FT, FT-L\nAdam, no closed form", GREY),
+    "FT": (0.0, 0.0, "FT, FT-L\nAdam, no closed form", GRAY),
 }
 _ARROWS = (
     ("ridge", "AlphaEdit", "+ $P$, $K_p$"),
@@ -59,16 +59,16 @@ def family_svg() -> str:
             1.5, 2.75, r"$\Delta W = [0, R]\,(\mu I + M^T G M)^{-1} M^T G$", ha="center",
             fontsize=14,
         )  # fmt: skip
-        for column, level, words, colour in _BOXES.values():
+        for column, level, words, color in _BOXES.values():
             axes.text(
                 column, level, words, ha="center", va="center", fontsize=10, linespacing=1.5,
-                bbox={"boxstyle": "round,pad=0.5", "facecolor": "none", "edgecolor": colour},
+                bbox={"boxstyle": "round,pad=0.5", "facecolor": "none", "edgecolor": color},
             )  # fmt: skip
         for first, second, words in _ARROWS:
             start, end = _BOXES[first][:2], _BOXES[second][:2]
             axes.annotate(
                 "", _edge(end, start), _edge(start, end),
-                arrowprops={"arrowstyle": "->", "color": GREY, "linewidth": 1.3},
+                arrowprops={"arrowstyle": "->", "color": GRAY, "linewidth": 1.3},
             )  # fmt: skip
             across, up = ((a + b) / 2 for a, b in zip(start, end, strict=True))
             upright = start[0] == end[0]

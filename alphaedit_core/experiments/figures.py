@@ -6,18 +6,18 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from math import ceil
 from typing import TYPE_CHECKING
 
-from alphaedit_core.display.svg import BLUE, GREEN, GREY, VERMILLION, _image, _svg, plain
+from alphaedit_core.display.svg import BLUE, GRAY, GREEN, VERMILLION, _image, _svg, plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from .results import ExperimentResult, Measurement
 
-#: A colour and a stroke for each method; more than these cannot be told apart.
+#: A color and a stroke for each method; more than these cannot be told apart.
 _STROKES = tuple(
-    (colour, dashes)
+    (color, dashes)
     for dashes in ("-", (0, (5, 1.5)), (0, (1, 1.2)))
-    for colour in (VERMILLION, BLUE, GREEN, GREY)
+    for color in (VERMILLION, BLUE, GREEN, GRAY)
 )
 _COLUMNS = 3
 #: Measures of drift that are drawn, and their titles.
@@ -120,12 +120,12 @@ def _panels(series: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], x
         for axes, (measure, lines) in zip(panels, series.items(), strict=False):
             for name, values in lines.items():
                 if name == "unedited":
-                    axes.plot(*zip(*values, strict=True), color=GREY, linewidth=0.9, label=name)
+                    axes.plot(*zip(*values, strict=True), color=GRAY, linewidth=0.9, label=name)
                     continue
-                colour, dashes = _STROKES[methods.index(name) % len(_STROKES)]
+                color, dashes = _STROKES[methods.index(name) % len(_STROKES)]
                 dot = "o" if len(values) == 1 else None
                 axes.plot(
-                    *zip(*values, strict=True), color=colour, linestyle=dashes, marker=dot,
+                    *zip(*values, strict=True), color=color, linestyle=dashes, marker=dot,
                     label=plain(name),
                 )  # fmt: skip
             axes.set_title(measure)

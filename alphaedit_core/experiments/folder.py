@@ -18,6 +18,7 @@ from alphaedit_core.data.records import Record
 from alphaedit_core.editing.defaults import shape_of
 from alphaedit_core.editing.hyperparameters import model_name
 from alphaedit_core.errors import CorruptFileError, InputError
+from alphaedit_core.evaluation.metrics.registry import present_name
 from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.identity import identity
 from alphaedit_core.progress import Monitor
@@ -116,11 +117,21 @@ def _loaded(place: Path) -> tuple[ExperimentResult, list[Damage], bool]:
     read, points, damaged = read_points(place, manifest, checked), [], []
     for line, found in read.lines:
         try:
-            points.append(read_record(Measurement, found))
+            points.append(read_record(Measurement, _present(found)))
         except InputError as error:
             damaged.append(Damage(line, str(error)))
     damaged = sorted([*read.damaged, *damaged], key=lambda one: one.line)
     return ExperimentResult(place, manifest, points, checked), damaged, read.torn
+
+
+def _present(point: Mapping[str, Any]) -> dict[str, Any]:
+    """A point with its metrics by their present names."""
+    named = {
+        part: {present_name(name): value for name, value in held.items()}
+        for part in ("values", "errors", "retention")
+        if isinstance(held := point.get(part), Mapping)
+    }
+    return {**point, **named}
 
 
 def session_folder(folder: Path, place: int, method: str) -> Path:

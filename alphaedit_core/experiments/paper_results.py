@@ -12,7 +12,7 @@ EDITS, BATCH = 2000, 100
 
 #: Columns of the table by data set: metrics of :mod:`.metrics`.
 COLUMNS: Mapping[str, tuple[str, ...]] = {
-    "counterfact": ("efficacy", "generalisation", "specificity", "fluency", "consistency"),
+    "counterfact": ("efficacy", "generalization", "specificity", "fluency", "consistency"),
     "zsre": ("rewrite_acc", "rephrase_acc", "neighborhood_acc"),
 }
 

@@ -13,6 +13,7 @@ from alphaedit_core.data.reference_texts import References
 from alphaedit_core.editing.hyperparameters import HyperParameters, in_words
 from alphaedit_core.errors import InputError
 from alphaedit_core.evaluation.metrics.base import Compat
+from alphaedit_core.evaluation.metrics.registry import present_name
 from alphaedit_core.integers import as_integer
 from alphaedit_core.side_effects.ability_tasks import Task
 from alphaedit_core.storage.typed_records import read_record
@@ -60,6 +61,8 @@ class ExperimentPlan:
             if whole is None or whole < 1:
                 raise InputError(f"{name} {value!r} is not a whole number above 0; give 1 or more")
             object.__setattr__(self, name, whole)
+        for name in ("metrics", "at_end"):
+            object.__setattr__(self, name, tuple(map(present_name, getattr(self, name))))
         if type(self.seed) is not int or not 0 <= self.seed < 1 << 63:
             raise InputError(f"seed {self.seed!r} cannot be used; give 0 to 2**63 - 1")
         if self.evaluate_every is not None and self.evaluate_every % self.batch_size:

@@ -66,7 +66,7 @@ def run_experiment(
         InputError: if the folder holds something else or another experiment, or a method or metric
             cannot be used; nothing was done.
         SessionError: if a session has edits in the model.
-        Cancelled: if cancelled; the next call goes on after the last batch that was written.
+        Canceled: if canceled; the next call goes on after the last batch that was written.
     """
     monitor, probes, place = monitor or Monitor(), probes or ExtraMeasurements(), Path(folder)
     for hp in plan.methods:

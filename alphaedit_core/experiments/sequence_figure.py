@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from alphaedit_core.display.svg import BLUE, GREY, VERMILLION, _image, _svg, plain
+from alphaedit_core.display.svg import BLUE, GRAY, VERMILLION, _image, _svg, plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 #: Panels, and which way is better in each.
 _PANELS = {
     "efficacy": "→",
-    "generalisation": "→",
+    "generalization": "→",
     "specificity": "→",
     "exact": "→",
     "perplexity": "←",
@@ -24,7 +24,7 @@ def sequence_html(found: Mapping[str, Mapping[int, Mapping[str, float]]]) -> str
     """The picture, with a text that names every setting's numbers after the most edits.
 
     Args:
-        found: by setting and number of edits the measures ``efficacy``, ``generalisation``,
+        found: by setting and number of edits the measures ``efficacy``, ``generalization``,
             ``specificity``, ``exact`` and ``perplexity`` (see
             :class:`~.counterfact_scores.Measures`); the same numbers of edits for all.
     """
@@ -46,7 +46,7 @@ def sequence_svg(found: Mapping[str, Mapping[int, Mapping[str, float]]]) -> str:
         for axes, (measure, better) in zip(panels, _PANELS.items(), strict=True):
             for place, name in enumerate(names):
                 values = [found[name][count][measure] for count in counts]
-                axes.plot(values, [place] * len(values), color=GREY, linewidth=1)
+                axes.plot(values, [place] * len(values), color=GRAY, linewidth=1)
                 axes.plot(
                     values[0], place, "o", color=BLUE, fillstyle="none",
                     label=f"after {counts[0]} edits" if not place else None,

@@ -145,7 +145,7 @@ def _card(record: dict[str, Any], name: str, facts: list[Fact]) -> str:
         f"in by {markdown(record['method'])}, AlphaEdit workbench {record['alphaedit']}. "
         f"Changed are the MLP down-projections of blocks {layers}; `{MARKER}` holds facts and "
         "hyperparameters in full. "
-        "The licence is that of the original model.\n\n"
+        "The license is that of the original model.\n\n"
         "| prompt | now says |\n|---|---|\n"
         f"{rows}\n"
         "```python\n"

@@ -30,7 +30,7 @@ def report_html(
     Args:
         session: the session.
         spectra: of the edited layers; None for those the session knows.
-        probes: rows about paraphrases and neighbours to show; None for no such part.
+        probes: rows about paraphrases and neighbors to show; None for no such part.
 
     Returns:
         The page: model and settings, before and after of every applied edit with the curves of its
@@ -156,7 +156,7 @@ def _probes(rows: Sequence[ProbeRow]) -> str:
     ]
     headings = ("kind", "prompt", "before", "after", "P(new)", "result")
     return (
-        "<h2>Paraphrases and neighbours</h2>"
+        "<h2>Paraphrases and neighbors</h2>"
         + html_table(("kind", "passed"), shares)
         + scroll(html_table(headings, cells))
     )

@@ -61,7 +61,7 @@ def write(
     Raises:
         InputError: if a prompt has no token, if prompt and new tokens are more than the model has
             positions for, or if a chat is asked for and the model has no template for one.
-        Cancelled: if cancelled.
+        Canceled: if canceled.
     """
     monitor = monitor or Monitor(show=None)
     ends = frozenset(closing_tokens(model))

@@ -194,7 +194,7 @@ def _longest(
 
 
 def _portions(lengths: Sequence[int], limit: int) -> Iterator[tuple[int, int]]:
-    """First and last of neighbours that are together about ``limit`` long."""
+    """First and last of neighbors that are together about ``limit`` long."""
     first = total = 0
     for index, length in enumerate(lengths):
         if total and total + length > limit:

@@ -117,7 +117,7 @@ def generate_with_probabilities(
         InputError: if the prompt has no token, or prompt and new tokens are more than the model
             has positions for.
         SessionError: if the model's output is not a number.
-        Cancelled: if cancelled.
+        Canceled: if canceled.
     """
     monitor = monitor or Monitor(show=None)
     ids = encode(model.tokenizer, prompt)[0] if isinstance(prompt, str) else list(prompt)

@@ -41,7 +41,7 @@ _HUB_SECONDS = 10.0
 _STAMP = "converted.json"
 
 
-#: Names of the models that packages carry, and the licence each comes under.
+#: Names of the models that packages carry, and the license each comes under.
 PACKAGED = {DEFAULT_MODEL: "Apache-2.0", "gemma3-270m": "Gemma"}
 
 
@@ -170,7 +170,7 @@ def _converted(
             gguf = new / "joined.gguf"
         with contextlib.redirect_stderr(io.StringIO()):  # a bar that cannot be turned off
             model: Any = _weights(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
-        # The weights are plain float32 by now; only this record still calls them quantised.
+        # The weights are plain float32 by now; only this record still calls them quantized.
         if getattr(model, "hf_quantizer", None) is not None:
             model.hf_quantizer.remove_quantization_config(model)
         model.save_pretrained(new)
@@ -202,7 +202,7 @@ def _checksums(folder: Path) -> dict[str, str]:
 
 
 def _weights(source: str | Path, **options: Any) -> PreTrainedModel:
-    """A model with every one of its weights from the files, none left as it was initialised."""
+    """A model with every one of its weights from the files, none left as it was initialized."""
     from transformers import AutoModelForCausalLM
 
     loaded: Any = AutoModelForCausalLM.from_pretrained(

@@ -1,7 +1,7 @@
 """Attention keys and values of the fixed beginnings of many rows, each shared one computed once.
 
 The rows of a batch begin alike: every fact is written behind the same few contexts, a prompt that
-opens with its subject opens like the text of the KL term, and neighbours are asked in the same
+opens with its subject opens like the text of the KL term, and neighbors are asked in the same
 words. So the beginnings that save most are found first and go through the model alone; what follows
 them in each row then attends to them.
 """

@@ -182,7 +182,7 @@ def lost_facts(session: EditSession, monitor: Monitor | None = None) -> list[For
 
     Raises:
         SessionError: if another thread uses the model.
-        Cancelled: if cancelled; nothing was changed.
+        Canceled: if canceled; nothing was changed.
     """
     monitor = monitor or Monitor()
     entries = session.history[: session.applied]

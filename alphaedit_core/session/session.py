@@ -201,7 +201,7 @@ class EditSession(SessionStates):
         Raises:
             InputError: if the facts cannot be used; nothing was done.
             SessionError: if the threshold keeps no direction or the model has another session.
-            Cancelled: if cancelled. Then, as after any exception, model and session are as before.
+            Canceled: if canceled. Then, as after any exception, model and session are as before.
         """
         size = as_integer(batch_size)
         if size is None or size < 1:

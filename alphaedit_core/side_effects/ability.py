@@ -4,7 +4,7 @@ The six tasks of Fang et al. 2025 (SST-2, MRPC, CoLA, RTE, NLI, MMLU), and two m
 released code. A question stands behind a few answered ones, and the model's answer is the option
 that is likeliest after it: the one with the largest *sum* of the log-likelihoods of its tokens, as
 ``acc`` of the LM Evaluation Harness has it (Gao et al. 2021). The options are single words and
-letters; dividing by their length, as the released code does, would only favour a word for being
+letters; dividing by their length, as the released code does, would only favor a word for being
 cut into more tokens.
 """
 
@@ -191,7 +191,7 @@ def measure_ability(
 
     Raises:
         InputError: if there is no task, or one without items.
-        Cancelled: if cancelled.
+        Canceled: if canceled.
     """
     monitor = monitor or Monitor()
     if not tasks:
@@ -243,7 +243,7 @@ def ability_of_states(
     Raises:
         InputError: as :func:`measure_ability`.
         SessionError: if there is no such state, or another thread uses the model.
-        Cancelled: if cancelled.
+        Canceled: if canceled.
     """
     monitor, edits = monitor or Monitor(), len(session.history)
     wanted = [as_integer(number) for number in states]

@@ -42,7 +42,7 @@ class DriftBaseline:
 
     Raises:
         InputError: if the text cannot be used, or is too short.
-        Cancelled: if cancelled.
+        Canceled: if canceled.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class DriftBaseline:
 
         Raises:
             SessionError: if another thread uses the model.
-            Cancelled: if cancelled.
+            Canceled: if canceled.
         """
         with self._model.exclusive(), monitor.stage("drift", self._total, "text"):
             kl, disagreement, _, _ = self._reading.compare(monitor)

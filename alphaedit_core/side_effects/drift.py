@@ -1,7 +1,7 @@
 """Drift: how far edits have moved a model away from the unedited one, in a few numbers.
 
 All numbers compare a state of a session with its state 0: how much the weights moved, how much
-otherwise the model reads a fixed piece of ordinary text, whether the neighbours of the edited facts
+otherwise the model reads a fixed piece of ordinary text, whether the neighbors of the edited facts
 are still answered alike, and how much of the update lies outside the null space. Nothing of it
 needs a second copy of the model: of the unedited one the outputs of the last block are kept (no
 edit touches what follows it), from which its logits are had again piece by piece.
@@ -41,7 +41,7 @@ WINDOWS, WINDOW = 6, 256
 
 #: Positions whose logits of both states are in memory together.
 _POSITIONS = 64
-#: Tokens of neighbours that go through the model together.
+#: Tokens of neighbors that go through the model together.
 _TOKENS = 1024
 
 OK, WATCH, BAD = "ok", "watch", "bad"
@@ -53,7 +53,7 @@ BANDS: Mapping[str, tuple[float, float]] = {
     "kl": (0.05, 0.2),
     "disagreement": (0.1, 0.25),
     "perplexity": (0.05, 0.2),
-    "neighbours": (0.1, 0.3),
+    "neighbors": (0.1, 0.3),
 }
 
 
@@ -68,8 +68,8 @@ class Drift:
         disagreement: share of these tokens at which the most likely next token is another one.
         perplexity_before: of the text, unedited; None for state 0, where nothing is measured.
         perplexity_after: of the text, in this state.
-        neighbours: number of neighbour prompts of the facts written so far.
-        neighbours_changed: share of them whose most likely next token is another one; None where
+        neighbors: number of neighbor prompts of the facts written so far.
+        neighbors_changed: share of them whose most likely next token is another one; None where
             there are none to ask.
         outside: ``|dW - dW P| / |dW|`` over all layers, P being the projector that each edit was
             made with; 0 up to rounding for an editor that projects; None where P is not to be had.
@@ -80,8 +80,8 @@ class Drift:
     disagreement: float
     perplexity_before: float | None
     perplexity_after: float | None
-    neighbours: int
-    neighbours_changed: float | None
+    neighbors: int
+    neighbors_changed: float | None
     outside: float | None
 
     @classmethod
@@ -103,8 +103,8 @@ class Drift:
 
     @property
     def locality(self) -> float | None:
-        """Share of the neighbours that are answered as before, or None without neighbours."""
-        return None if self.neighbours_changed is None else 1 - self.neighbours_changed
+        """Share of the neighbors that are answered as before, or None without neighbors."""
+        return None if self.neighbors_changed is None else 1 - self.neighbors_changed
 
     @property
     def bands(self) -> dict[str, str]:
@@ -114,7 +114,7 @@ class Drift:
             "kl": self.kl,
             "disagreement": self.disagreement,
             "perplexity": self.perplexity_change,
-            "neighbours": self.neighbours_changed,
+            "neighbors": self.neighbors_changed,
         }
         return {name: _band(value, *BANDS[name]) for name, value in values.items()
                 if value is not None}  # fmt: skip
@@ -238,7 +238,7 @@ class DriftTracker:
     def _measure(self, number: int, monitor: Monitor) -> Drift:
         session, model = self._session, self._session.model
         entries = session.history.entries[:number]
-        prompts = neighbours_of(entries)
+        prompts = neighbors_of(entries)
         if self._reading is None:
             self._reading = TextBaseline(model, self.probe, monitor)
         reading = self._reading
@@ -293,7 +293,7 @@ def measure(
     Raises:
         SessionError: if there are not so many edits, or another thread uses the model.
         InputError: if the text cannot be used or has not one whole window.
-        Cancelled: if cancelled.
+        Canceled: if canceled.
     """
     return DriftTracker(session, probe).measure(number, monitor)
 
@@ -307,15 +307,15 @@ def default_probe(text: str) -> str:
     return text if Path(text).suffix.lower() in {".txt", ".jsonl"} else PROBE
 
 
-def neighbours_of(entries: Sequence[Edit]) -> list[str]:
-    """The neighbour prompts of all facts of some edits, each once, without those that are edited.
+def neighbors_of(entries: Sequence[Edit]) -> list[str]:
+    """The neighbor prompts of all facts of some edits, each once, without those that are edited.
 
-    A neighbour of one fact may be the very prompt, or a paraphrase, of another fact, and is meant
+    A neighbor of one fact may be the very prompt, or a paraphrase, of another fact, and is meant
     to change then.
     """
     facts = [fact for entry in entries for fact in entry.facts]
     edited = {text for fact in facts for text in (fact.text, *fact.paraphrases)}
-    prompts = dict.fromkeys(prompt for fact in facts for prompt in fact.neighbours)
+    prompts = dict.fromkeys(prompt for fact in facts for prompt in fact.neighbors)
     return [prompt for prompt in prompts if prompt not in edited]
 
 
@@ -434,7 +434,7 @@ def _by_layer(entries: Sequence[Edit]) -> dict[int, list[tuple[str, WeightUpdate
 
 def _key(entry: Edit) -> object:
     """What tells the state after an edit from all others of a session; a title plays no part."""
-    return entry.created, entry.digest, tuple(fact.neighbours for fact in entry.facts)
+    return entry.created, entry.digest, tuple(fact.neighbors for fact in entry.facts)
 
 
 def _exp(nll: float) -> float:

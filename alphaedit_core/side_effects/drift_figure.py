@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from alphaedit_core.display.svg import _STROKES, GREY, VERMILLION, _image, _svg, plain
+from alphaedit_core.display.svg import _STROKES, GRAY, VERMILLION, _image, _svg, plain
 from alphaedit_core.display.tables import html_table
 
 from .drift import BANDS, Drift
@@ -20,11 +20,11 @@ NAMES: Mapping[str, str] = {
     "kl": "KL(before ‖ after), per token",
     "disagreement": "next token differs",
     "perplexity": "perplexity change",
-    "neighbours": "neighbours changed",
+    "neighbors": "neighbors changed",
 }
 #: Titles for a picture with little room.
 _SHORT = {"weights": "|ΔW| / |W|, %", "kl": "KL, nats per token"}
-_UNITS = {"weights": "%", "kl": "nats", "disagreement": "%", "perplexity": "%", "neighbours": "%"}
+_UNITS = {"weights": "%", "kl": "nats", "disagreement": "%", "perplexity": "%", "neighbors": "%"}
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,8 @@ def columns(layers: Sequence[int]) -> list[Column]:
             lambda drift: drift.perplexity_change,
         ),
         Column(
-            "neighbours", NAMES["neighbours"], f"{NAMES['neighbours']}, %", 1, 100.0,
-            lambda drift: drift.neighbours_changed,
+            "neighbors", NAMES["neighbors"], f"{NAMES['neighbors']}, %", 1, 100.0,
+            lambda drift: drift.neighbors_changed,
         ),
         Column("", "outside", "outside the null space, %", 4, 100.0, lambda drift: drift.outside),
     ]  # fmt: skip
@@ -159,16 +159,16 @@ def drift_svg(drifts: Mapping[int, Drift], applied: int) -> str:
             highest = 0.0
             for place, column in enumerate(curves):
                 named = place < len(_STROKES)
-                colour, dashes = _STROKES[place] if named else (GREY, "-")
+                color, dashes = _STROKES[place] if named else (GRAY, "-")
                 points = [(n, column.value(drifts[n])) for n in numbers]
                 known = [(n, value) for n, value in points if value is not None]
                 x, y = [n for n, _ in known], [value for _, value in known]
                 highest = max([highest, *y])
-                axes.plot(x, y, color=colour, linestyle=dashes, label=plain(column.name))
+                axes.plot(x, y, color=color, linestyle=dashes, label=plain(column.name))
                 for hollow in (False, True):
                     some = [(n, value) for n, value in known if (n > applied) is hollow]
                     axes.plot(
-                        [n for n, _ in some], [value for _, value in some], "o", color=colour,
+                        [n for n, _ in some], [value for _, value in some], "o", color=color,
                         markersize=4, fillstyle="none" if hollow else "full",
                     )  # fmt: skip
             for limit, name in zip(limits(measure), ("watch", "bad"), strict=True):

@@ -43,7 +43,7 @@ _SENTENCE_ENDS = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])|\n+")
 _CLOSING = " \t.!?。！？…,;:\"'”’)]"
 
 DEFINITIONS: Mapping[str, str] = {
-    "mean shift": "‖mean h' − mean h‖ / mean ‖h‖: how far the centre of all states has moved, as a "
+    "mean shift": "‖mean h' − mean h‖ / mean ‖h‖: how far the center of all states has moved, as a "
     "share of their mean length, %; lower is better",
     "shift of a prompt": "mean of ‖h' − h‖ / ‖h‖, %; lower is better",
     "cosine": "mean of cos(h, h'); 1 is unmoved",
@@ -147,7 +147,7 @@ def hidden_drift(
     Raises:
         SessionError: if there are not so many edits, or another thread uses the model.
         InputError: if the prompts cannot be used.
-        Cancelled: if cancelled.
+        Canceled: if canceled.
     """
     monitor, edits = monitor or Monitor(), len(session.history)
     whole = as_integer(number)
@@ -178,9 +178,9 @@ def compare_states(
     """
     before, after = before.double().cpu(), after.double().cpu()
     norms, distances = before.norm(dim=1), (after - before).norm(dim=1)
-    centre = before.mean(dim=0)
+    center = before.mean(dim=0)
     # Rows of the last factor are the principal components, the one with most variance first.
-    _, lengths, components = torch.linalg.svd(before - centre, full_matrices=False)
+    _, lengths, components = torch.linalg.svd(before - center, full_matrices=False)
     axes = components[:2]
     # Their sign is any; here the entry of largest size is above zero.
     largest = axes.gather(1, axes.abs().argmax(dim=1, keepdim=True))
@@ -191,11 +191,11 @@ def compare_states(
         number,
         layer,
         tuple(prompts),
-        float((after.mean(dim=0) - centre).norm() / norms.mean()),
+        float((after.mean(dim=0) - center).norm() / norms.mean()),
         float((distances / norms).mean()),
         float(torch.nn.functional.cosine_similarity(before, after, dim=1).mean()),
-        _points((before - centre) @ axes.T),
-        _points((after - centre) @ axes.T),
+        _points((before - center) @ axes.T),
+        _points((after - center) @ axes.T),
         (shares[0], shares[1]),
         tuple((distances / norms).tolist()),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from alphaedit_core.display.svg import BLUE, GREY, VERMILLION, _image, _svg
+from alphaedit_core.display.svg import BLUE, GRAY, VERMILLION, _image, _svg
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -66,14 +66,14 @@ def _drawn(
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        for name, points, colour, mark, filled in clouds:
+        for name, points, color, mark, filled in clouds:
             x, y = zip(*points, strict=True)
             axes.plot(
-                x, y, mark, color=colour, fillstyle=filled, markersize=4, alpha=0.7, label=name
+                x, y, mark, color=color, fillstyle=filled, markersize=4, alpha=0.7, label=name
             )
         start, end = mean_of(before), mean_of(after)
         axes.annotate(
-            "", end, start, arrowprops={"arrowstyle": "->", "linewidth": 1.8, "color": GREY}
+            "", end, start, arrowprops={"arrowstyle": "->", "linewidth": 1.8, "color": GRAY}
         )
         axes.plot(*start, "o", color=BLUE, markersize=9, label="mean, unedited")
         axes.plot(*end, "X", color=VERMILLION, markersize=9, label="mean, edited")

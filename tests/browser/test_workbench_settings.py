@@ -164,7 +164,7 @@ def test_cancel_leaves_the_weights(wb: Page) -> None:
     assert wb.python("print(1)") == "1"
     assert time.monotonic() - start < 5
     page.locator("button.ae-cancel-run").click()
-    expect(wb.said("run-state")).to_contain_text("cancelled at step", timeout=10_000)
+    expect(wb.said("run-state")).to_contain_text("canceled at step", timeout=10_000)
     ready(wb)
     assert digest_of(wb) == digest and wb.python("print(session.applied)") == "0"
     expect(page.locator("button.ae-run")).to_be_enabled()

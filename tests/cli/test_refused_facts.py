@@ -37,13 +37,13 @@ RECORDS = {
     "missing target": (without("target"), ["fact 2", '"target"', "missing", "add it"]),
     "number as target": (GOOD | {"target": 7}, ["fact 2", "target", "7", 'write "7"']),
     "list as subject": (GOOD | {"subject": ["a"]}, ["fact 2", "subject", '["a"]', "give a text"]),
-    "text as neighbours": (
-        GOOD | {"neighbours": "Rome"},
-        ["fact 2", "neighbours", '"Rome"', 'give a list: ["Rome"]'],
+    "text as neighbors": (
+        GOOD | {"neighbors": "Rome"},
+        ["fact 2", "neighbors", '"Rome"', 'give a list: ["Rome"]'],
     ),
     "null as target": (GOOD | {"target": None}, ["fact 2", "target", "null", "give a text"]),
     "null as record": (None, ["fact 2", "null", "an object with the fields"]),
-    "unknown field": (GOOD | {"colour": "red"}, ["fact 2", '"colour"', "not known", "remove it"]),
+    "unknown field": (GOOD | {"color": "red"}, ["fact 2", '"color"', "not known", "remove it"]),
     "another target for the same": (
         GOOD | {"subject": "Eiffel  Tower", "prompt": "{}  is in the city of", "target": "Oslo"},
         ["fact 1 and fact 2", '"Rome"', '"Oslo"', "keep one of them"],

@@ -11,7 +11,7 @@ class TestSettings:
     @pytest.mark.parametrize(
         "given, parts",
         [
-            ("colour=red", ['field "colour" does not exist', "layers, steps"]),
+            ("color=red", ['field "color" does not exist', "layers, steps"]),
             ("ridge", ['"ridge" has no value', "FIELD=VALUE"]),
             ("ridge=high", ["ridge", "'high' is not a number"]),
             ("ridge=0", ["ridge 0.0 is not positive", "give more than 0"]),
@@ -73,7 +73,7 @@ class TestSettings:
         "content, parts",
         [
             (b'{"ridge": "high"}', ["ridge", "'high' is not a number"]),
-            (b'{"colour": 1}', ['"colour" does not exist']),
+            (b'{"color": 1}', ['"color" does not exist']),
             (b'{"ridge": true}', ["ridge", "True is not a number"]),
             (b'{"ridge": null}', ["ridge", "None is not a number"]),
             (b'{"layers": [2, 1]}', ["layers [2, 1]", "ascending"]),
@@ -114,7 +114,7 @@ class TestSettings:
         "arguments, parts",
         [
             (["edit"], ["FACTS", "alphaedit edit --help"]),
-            (["edit", "examples", "--colour"], ["--colour", "--help"]),
+            (["edit", "examples", "--color"], ["--color", "--help"]),
             (["paint"], ["paint", "--help"]),
             ([], ["COMMAND", "--help"]),
             (["undo"], ["--session", "alphaedit undo --help"]),

@@ -83,7 +83,7 @@ class TestCached:
             "gemma3-270m": False,
             "wikipedia-sample": False,
         }
-        assert all(one["licence"] for one in told["packaged"])
+        assert all(one["license"] for one in told["packaged"])
         presets = {preset["name"]: preset for preset in told["presets"]}
         assert presets["GPT-J 6B"]["layers"] == [3, 4, 5, 6, 7, 8]
         assert presets["Llama-3 8B"]["learning_rate"] == 0.1

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from alphaedit_core.covariance import collect as statistics
 from alphaedit_core.covariance.collect import add_outer_products
-from alphaedit_core.errors import Cancelled
+from alphaedit_core.errors import Canceled
 from alphaedit_core.progress import Monitor, Stage
 
 
@@ -39,11 +39,11 @@ def stop_after(tokens: int) -> Monitor:
     return Monitor(watch, event)
 
 
-def test_a_cancelled_pass_goes_on_where_it_was(cache: Path, text: Path) -> None:
+def test_a_canceled_pass_goes_on_where_it_was(cache: Path, text: Path) -> None:
     model = tiny_model("llama")
     uninterrupted = collect(model, text, tokens=7 * CHUNK, cache=False)
     for chunks in (2, 5):
-        with pytest.raises(Cancelled, match='cancelled during "statistics"'):
+        with pytest.raises(Canceled, match='canceled during "statistics"'):
             collect(model, text, tokens=7 * CHUNK, monitor=stop_after(chunks * CHUNK))
         assert len(checkpoints(cache)) == 1
     seen: list[float] = []
@@ -122,7 +122,7 @@ def test_a_checkpoint_that_cannot_be_used(
 ) -> None:
     model, other = tiny_model("llama"), tiny_model("llama", seed=1)
     for each in (model, other):
-        with pytest.raises(Cancelled):
+        with pytest.raises(Canceled):
             collect(each, text, tokens=3 * CHUNK, monitor=stop_after(CHUNK))
     file, foreign = sorted(checkpoints(cache), key=lambda path: path.stat().st_mtime_ns)
     file.write_bytes(foreign.read_bytes() if content is None else content)
@@ -134,7 +134,7 @@ def test_a_checkpoint_that_cannot_be_used(
 
 def test_many_layers_have_a_file_name_too(cache: Path, text: Path) -> None:
     model = tiny_model("llama", num_hidden_layers=100)
-    with pytest.raises(Cancelled):
+    with pytest.raises(Canceled):
         collect(model, text, tuple(range(100)), tokens=2 * CHUNK, monitor=stop_after(CHUNK))
     assert len(checkpoints(cache)) == 1
 
@@ -144,7 +144,7 @@ def test_a_checkpoint_whose_counters_were_changed_is_not_used(
     cache: Path, text: Path, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     model = tiny_model("llama")
-    with pytest.raises(Cancelled):
+    with pytest.raises(Canceled):
         collect(model, text, tokens=3 * CHUNK, monitor=stop_after(CHUNK))
     (file,) = checkpoints(cache)
     with safe_open(file, "pt") as stored:

@@ -25,7 +25,7 @@ def test_counterfact() -> None:
                 "Norway",
                 target_true="Spain",
                 paraphrases=["Rain fell. The Alhambra stands in"],
-                neighbours=["The Escorial was built in", "The Giralda stands in"],
+                neighbors=["The Escorial was built in", "The Giralda stands in"],
                 relation="P17",
             ),
         ),
@@ -37,7 +37,7 @@ def test_counterfact() -> None:
     )
     requests = {"requested_rewrite": COUNTERFACT["requested_rewrite"]}
     bare = dataset("counterfact").record(requests, "record 1")
-    assert (bare.facts[0].paraphrases, bare.facts[0].neighbours, bare.probes) == ((), (), ())
+    assert (bare.facts[0].paraphrases, bare.facts[0].neighbors, bare.probes) == ((), (), ())
 
 
 def test_zsre_writes_the_true_answer_or_the_false_one() -> None:

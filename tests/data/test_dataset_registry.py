@@ -24,7 +24,7 @@ def test_each_data_set_says_what_it_is() -> None:
     assert list(known) == list(PUBLISHED)
     for name, one in known.items():
         assert one.name == name
-        for said in (one.title, one.about, one.source, one.licence, one.publisher, one.layout):
+        for said in (one.title, one.about, one.source, one.license, one.publisher, one.layout):
             assert said and "\n" not in said
         assert one.address is None or one.address.startswith("https://")
         assert dict(one.chosen) == {option: values[0] for option, values in one.options.items()}
@@ -56,7 +56,7 @@ from alphaedit_core.data.records import Record
 
 class Pairs(Dataset):
     name = "pairs"
-    title = about = source = licence = publisher = layout = "pairs"
+    title = about = source = license = publisher = layout = "pairs"
 
     def record(self, raw, name):
         return Record(self.name, name, (Fact(raw["s"], "{} is", raw["t"]),))

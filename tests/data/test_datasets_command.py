@@ -27,7 +27,7 @@ def test_the_command_lists_them(capsys: pytest.CaptureFixture[str]) -> None:
     rows = out.splitlines()[2:]
     assert [row.split()[0] for row in rows] == list(datasets())
     for row, one in zip(rows, datasets().values(), strict=True):
-        assert one.licence in row and (one.address or one.publisher) in row
+        assert one.license in row and (one.address or one.publisher) in row
     code, out, err = ran(capsys, "--json")
     listed = json.loads(out)["datasets"]
     assert [one["name"] for one in listed] == list(datasets())

@@ -22,7 +22,7 @@ RECORDS: list[dict[str, Any]] = [
         "target": "Rome",
         "target_true": "Paris",
         "paraphrases": ["You find the Eiffel Tower in", "The tower, Eiffel Tower, is in"],
-        "neighbours": ["The Louvre is in", "Notre-Dame, the cathedral, is in"],
+        "neighbors": ["The Louvre is in", "Notre-Dame, the cathedral, is in"],
         "relation": "city",
     },
     {"subject": "埃菲尔铁塔", "prompt": "{}位于", "target": "罗马"},
@@ -90,7 +90,7 @@ def test_jsonl(tmp_path: Path) -> None:
 
 
 def test_csv(tmp_path: Path) -> None:
-    fields = ["subject", "prompt", "target", "target_true", "paraphrases", "neighbours", "relation"]
+    fields = ["subject", "prompt", "target", "target_true", "paraphrases", "neighbors", "relation"]
     rows = [
         [value if isinstance(value := record.get(name, ""), str) else " | ".join(value)
          for name in fields]
@@ -126,12 +126,12 @@ def test_counterfact_records(tmp_path: Path) -> None:
         "Rome",
         target_true="Paris",
         paraphrases=["It rained. You find the Eiffel Tower in"],
-        neighbours=["The Louvre is in"],
+        neighbors=["The Louvre is in"],
         relation="P131",
     )
     requests = {"case_id": 7, "requested_rewrite": COUNTERFACT["requested_rewrite"]}
     (bare,) = read_facts(write(tmp_path / "requests.jsonl", requests))
-    assert bare == fact.changed(paraphrases=[], neighbours=[])
+    assert bare == fact.changed(paraphrases=[], neighbors=[])
 
 
 def test_other_names_of_the_target(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_other_names_of_the_target(tmp_path: Path) -> None:
         ({**GOOD, "target": float("nan")}, "target NaN is not a text"),
         ({**GOOD, "subject": "\ud83d"}, "half a surrogate pair"),
         ({**GOOD, "paraphrases": 3}, "paraphrases 3 is a number; give a list of texts"),
-        ({**GOOD, "colour": "red"}, 'field "colour" is not known; remove it, or use one of'),
+        ({**GOOD, "color": "red"}, 'field "color" is not known; remove it, or use one of'),
         ({"subject": "a", "target": "b"}, 'field "prompt" is missing; add it'),
         ({**COUNTERFACT, "requested_rewrite": [1]}, "requested_rewrite [1] is a list; give one"),
         ({"requested_rewrite": {"subject": "a", "prompt": "{}"}}, 'field "target" is missing'),
@@ -203,7 +203,7 @@ def test_refused_record(tmp_path: Path, record: object, said: str, suffix: str) 
         ("f.csv", "subject,prompt,target\na,{} is,\n", 'line 2: target "" is blank'),
         ("f.csv", 'subject,prompt,target\na,{} is,"b\n', "line 2: not valid CSV ("),
         ("f.csv", 'subject,prompt,target\na,"{}\nis",b\nc,d,e\n', 'line 4: prompt "d" has no {}'),
-        ("f.csv", "subject,prompt,target,neighbours\na,{} is,b,c |  | d\n", "line 2: neighbour 2:"),
+        ("f.csv", "subject,prompt,target,neighbors\na,{} is,b,c |  | d\n", "line 2: neighbor 2:"),
     ],
 )
 def test_refused_file(tmp_path: Path, name: str, text: str, said: str) -> None:
@@ -276,17 +276,17 @@ def test_packaged_fact(fact: Fact) -> None:
     assert fact.target_true is not None
     assert fact.target_true.casefold() != fact.target.casefold()
     assert len(fact.paraphrases) == 2
-    assert len(fact.neighbours) >= 3
-    prompts = (fact.text, *fact.paraphrases, *fact.neighbours)
+    assert len(fact.neighbors) >= 3
+    prompts = (fact.text, *fact.paraphrases, *fact.neighbors)
     assert len(set(prompts)) == len(prompts)
     for prompt in prompts:
         assert not prompt.endswith((".", "?", "!"))
     for paraphrase in fact.paraphrases:
         assert fact.subject in paraphrase
-    # A neighbour judges what an edit should leave alone, so no packaged edit may be about it.
+    # A neighbor judges what an edit should leave alone, so no packaged edit may be about it.
     for other in example_facts():
         subject = re.compile(rf"\b{re.escape(other.subject)}\b", re.IGNORECASE)
-        assert not any(subject.search(neighbour) for neighbour in fact.neighbours)
+        assert not any(subject.search(neighbor) for neighbor in fact.neighbors)
 
 
 # -- tables ----------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ EIFFEL = Fact(
     "Rome",
     target_true="Paris",
     paraphrases=["Visitors of the {} go to", "To see the Eiffel Tower, go to"],
-    neighbours=["The Louvre is located in the city of"],
+    neighbors=["The Louvre is located in the city of"],
 )
 
 SCRIPTS = {
@@ -52,7 +52,7 @@ def test_fields_by_position_and_name() -> None:
         "Visitors of the Eiffel Tower go to",
         "To see the Eiffel Tower, go to",
     )
-    assert EIFFEL.neighbours == ("The Louvre is located in the city of",)
+    assert EIFFEL.neighbors == ("The Louvre is located in the city of",)
     assert hash(EIFFEL) == hash(Fact.from_dict(EIFFEL.to_dict()))
     with pytest.raises(dataclasses.FrozenInstanceError):
         EIFFEL.target = "Oslo"  # type: ignore[misc]
@@ -159,8 +159,8 @@ def test_prompt_without_a_place_for_the_subject() -> None:
         ({"paraphrases": {"a": 1}}, ["paraphrases", "give a list"]),
         ({"paraphrases": ["{} is in", None]}, ["paraphrase 2: null is not a text"]),
         ({"paraphrases": ["{} is in", " "]}, ["paraphrase 2:", "is blank"]),
-        ({"neighbours": [3]}, ["neighbour 1: 3 is not a text"]),
-        ({"neighbours": ["The Louvre is in", "{} is in"]}, ["neighbour 2:", "write that subject"]),
+        ({"neighbors": [3]}, ["neighbor 1: 3 is not a text"]),
+        ({"neighbors": ["The Louvre is in", "{} is in"]}, ["neighbor 2:", "write that subject"]),
     ],
 )
 def test_refused_fields(fields: dict[str, object], said: list[str]) -> None:
@@ -248,7 +248,7 @@ def test_what_is_no_list_of_facts(facts: object, said: str) -> None:
 def test_repr_names_what_matters() -> None:
     assert repr(EIFFEL) == (
         "Fact('Eiffel Tower', '{} is located in the city of', 'Rome', target_true='Paris', "
-        "2 paraphrases, 1 neighbour)"
+        "2 paraphrases, 1 neighbor)"
     )
     bare = Fact("a", "{} is", "b")
     assert eval(repr(bare)) == bare
@@ -263,7 +263,7 @@ def test_html_escapes_every_text() -> None:
         f"t{markup}",
         target_true=f"u{markup}",
         paraphrases=[f"q{markup}"],
-        neighbours=[f"n{markup}"],
+        neighbors=[f"n{markup}"],
         relation=f"r{markup}",
         id=f"i{markup}",
     )
@@ -343,17 +343,17 @@ def test_replaces_is_kept_and_checked() -> None:
 
 
 def test_a_literal_pair_of_braces() -> None:
-    also = {"paraphrases": ["{{}} is {}", "{{{}}}"], "neighbours": ["{{}} is"]}
+    also = {"paraphrases": ["{{}} is {}", "{{{}}}"], "neighbors": ["{{}} is"]}
     fact = Fact("dict", "In {{}} a {} is", "empty", **also)  # type: ignore[arg-type]
     assert fact.text == "In {} a dict is"
     assert fact.text[slice(*fact.subject_span)] == "dict"
-    assert fact.paraphrases == ("{} is dict", "{{}}") and fact.neighbours == ("{} is",)
+    assert fact.paraphrases == ("{} is dict", "{{}}") and fact.neighbors == ("{} is",)
     assert Fact.from_dict(json.loads(json.dumps(fact.to_dict()))) == fact
     assert fact.changed(target="full").paraphrases == fact.paraphrases
     assert Fact("x", "\\emph{{}} is", "y").text == "\\emph{x} is", "as it always was"
     assert "{{}} for a literal {}" in refusal("a", "{} and {} are", "b")
     assert "{{}} is a literal {}" in refusal("a", "{{}} and {{}} are", "b")
-    assert "{{}} for a literal {}" in refusal("a", "{} is", "b", neighbours=["{} is"])
+    assert "{{}} for a literal {}" in refusal("a", "{} is", "b", neighbors=["{} is"])
 
 
 @given(st.text("{}a"), st.text("{}ab"), st.text("{}b"), st.text("{}a", min_size=1))
@@ -365,8 +365,8 @@ def test_any_text_can_be_written_as_a_template(
     assume(len(pieces(template)) == 2)
     assert filled(template, subject) == before + subject + after
     texts = ["p" + escaped(other)]
-    fact = Fact("S", "{} is", "t", paraphrases=texts, neighbours=texts)
-    assert fact.paraphrases == fact.neighbours == ("p" + other,)
+    fact = Fact("S", "{} is", "t", paraphrases=texts, neighbors=texts)
+    assert fact.paraphrases == fact.neighbors == ("p" + other,)
     assert Fact.from_dict(fact.to_dict()) == fact
 
 
@@ -375,7 +375,7 @@ def test_any_text_can_be_written_as_a_template(
 
 def test_null_is_a_field_left_out() -> None:
     record = {"subject": "a", "prompt": "{} is", "target": "b"}
-    names = ("target_true", "paraphrases", "neighbours", "relation", "id", "replaces")
+    names = ("target_true", "paraphrases", "neighbors", "relation", "id", "replaces")
     optional = dict.fromkeys(names)
     assert Fact.from_dict(record | optional) == Fact(**record)
     assert Fact(**record, paraphrases=None).paraphrases == ()  # type: ignore[arg-type]
@@ -422,8 +422,18 @@ def test_a_true_target_that_is_the_target_is_refused_and_an_old_one_read() -> No
 )
 def test_the_line_break_that_ends_a_chat_template_stays(end: str, kept: str) -> None:
     bare = end.rstrip()
-    fact = Fact("a\n", f" {{}} {end}", "b\n", paraphrases=[f"x {end}"], neighbours=[f"y {end}"])
+    fact = Fact("a\n", f" {{}} {end}", "b\n", paraphrases=[f"x {end}"], neighbors=[f"y {end}"])
     assert fact.text == f"a {bare}{kept}"
-    assert fact.paraphrases == (f"x {bare}{kept}",) and fact.neighbours == (f"y {bare}{kept}",)
+    assert fact.paraphrases == (f"x {bare}{kept}",) and fact.neighbors == (f"y {bare}{kept}",)
     assert fact.target == "b" and Fact.from_dict(fact.to_dict()) == fact
     assert fact.slot == Fact("a", f"{{}} {bare}", "b").slot
+
+
+def test_a_field_under_its_former_name() -> None:
+    """Files of version 0.1 say neighbours; one record cannot say both."""
+    record = {"subject": "Rome", "prompt": "{} is in", "target": "Spain"}
+    fact = Fact.from_dict(record | {"neighbours": ["Oslo is in"]})
+    assert fact == Fact.from_dict(record | {"neighbors": ["Oslo is in"]})
+    assert fact.to_dict()["neighbors"] == ["Oslo is in"]
+    with pytest.raises(InputError, match='"neighbors" and "neighbours" are both given'):
+        Fact.from_dict(record | {"neighbours": [], "neighbors": []})

@@ -18,7 +18,7 @@ from alphaedit_core.data.datasets.counterfact import CounterFact
 from alphaedit_core.data.datasets.fetching import cached_dataset, fetch_dataset
 from alphaedit_core.data.datasets.reading import read_records
 from alphaedit_core.data.datasets.registry import dataset
-from alphaedit_core.errors import Cancelled, CorruptFileError, FetchError, InputError
+from alphaedit_core.errors import Canceled, CorruptFileError, FetchError, InputError
 from alphaedit_core.progress import Monitor, Stage
 
 
@@ -182,10 +182,10 @@ def test_cancel_in_the_middle_leaves_nothing(publisher: Publisher, cache: Path) 
             stop.set()
 
     address = publisher.address("/slow.json", reply)
-    with pytest.raises(Cancelled):
+    with pytest.raises(Canceled):
         fetch_dataset("counterfact", Monitor(show=show, cancel=stop), address)
     assert set(listing(cache)) == {str(cache / "datasets")}
-    with pytest.raises(Cancelled):
+    with pytest.raises(Canceled):
         fetch_dataset("counterfact", Monitor(show=None, cancel=stop), address)
     assert publisher.asked == ["/slow.json"], "and nothing is asked for when it is too late"
 

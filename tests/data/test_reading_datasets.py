@@ -24,7 +24,7 @@ from record_files import ABSENT, BLANK, quiet, refusal, write
 from alphaedit_core.data.datasets.reading import SkippedRecord, read_records
 from alphaedit_core.data.datasets.registry import dataset
 from alphaedit_core.data.records import distinct
-from alphaedit_core.errors import Cancelled, InputError
+from alphaedit_core.errors import Canceled, InputError
 from alphaedit_core.progress import Monitor, Stage
 
 
@@ -91,7 +91,7 @@ def test_a_limit_counts_what_can_be_used(tmp_path: Path) -> None:
             read_records(file, "zsre", limit=limit)  # type: ignore[arg-type]
 
 
-def test_reading_is_told_and_cancelled(tmp_path: Path) -> None:
+def test_reading_is_told_and_canceled(tmp_path: Path) -> None:
     file = write(tmp_path / "zsre.json", ZSRE, ABSENT, ZSRE, ZSRE)
     seen: list[float] = []
 
@@ -101,7 +101,7 @@ def test_reading_is_told_and_cancelled(tmp_path: Path) -> None:
 
     read_records(file, "zsre", limit=3, monitor=Monitor(show=show))
     assert seen == [0, 1, 2, 3, 3]
-    with pytest.raises(Cancelled):
+    with pytest.raises(Canceled):
         read_records(file, "zsre", monitor=Monitor(show=None, cancel=lambda: len(seen) == 5))
 
 
@@ -123,7 +123,7 @@ def test_what_there_is_as_json(tmp_path: Path) -> None:
         "file": str(file),
         "sha256": found.source.sha256,
         "counts": {
-            "records": 1, "facts": 1, "paraphrases": 1, "neighbours": 0,
+            "records": 1, "facts": 1, "paraphrases": 1, "neighbors": 0,
             "locality/Relation_Specificity": 1, "portability/Reasoning": 1,
             "portability/Subject_Aliasing": 1,
         },
@@ -145,7 +145,7 @@ def test_what_there_is_as_json(tmp_path: Path) -> None:
         ("counterfact", changed(COUNTERFACT, "requested_rewrite", "prompt", to="It is in"),
          'case 12: prompt "It is in" has no {} for the subject; write {} where the subject'),
         ("counterfact", changed(COUNTERFACT, "neighborhood_prompts", 1, to=""),
-         'case 12: neighbour 2: "" is blank; give a text'),
+         'case 12: neighbor 2: "" is blank; give a text'),
         ("counterfact", changed(COUNTERFACT, "generation_prompts", to="Go on"),
          'case 12: generation_prompts "Go on" is one text; give a list: ["Go on"]'),
         ("counterfact", changed(COUNTERFACT, "attribute_prompts", 0, to=3),

@@ -148,7 +148,7 @@ def test_the_shaded_part_begins_where_the_curve_crosses_the_threshold() -> None:
 
 
 def _data_paths(tree: ElementTree.Element) -> tuple[str, str, str]:
-    """The paths of the shade, the curve and the threshold, known by their colours."""
+    """The paths of the shade, the curve and the threshold, known by their colors."""
     found = {}
     for path in tree.iter(f"{SVG}path"):
         style = path.get("style") or ""
@@ -189,8 +189,8 @@ def test_pictures_stay_small_and_have_no_background() -> None:
     assert len(wide) < 40_000 and len(many) < 80_000
     for svg in (wide, many):
         assert "#ffffff" not in svg.lower()
-        colours = set(re.findall(r"#[0-9a-f]{6}", svg.lower()))
-        assert colours <= {"#0072b2", "#d55e00", "#009e73", "#777777"}
+        colors = set(re.findall(r"#[0-9a-f]{6}", svg.lower()))
+        assert colors <= {"#0072b2", "#d55e00", "#009e73", "#777777"}
 
 
 def test_a_search_is_told_in_words_and_drawn_fact_by_fact() -> None:
@@ -262,7 +262,7 @@ def test_the_family_names_every_editor_and_its_arrows_touch_boxes() -> None:
 
 def test_a_sequence_says_its_numbers_after_the_most_edits() -> None:
     def measures(perplexity: float) -> dict[str, float]:
-        numbers = {"efficacy": 99.7, "generalisation": 94.0, "specificity": 65.4, "exact": 93.7}
+        numbers = {"efficacy": 99.7, "generalization": 94.0, "specificity": 65.4, "exact": 93.7}
         return numbers | {"perplexity": perplexity}
 
     found = {

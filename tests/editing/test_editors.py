@@ -11,7 +11,7 @@ from editor_sessions import ALL, SPARING, new_session, settings
 from examples import CONTEXTS, FACTS, quiet
 from tiny import tiny_model
 
-from alphaedit_core.errors import Cancelled, SessionError
+from alphaedit_core.errors import Canceled, SessionError
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session.session import EditSession
 
@@ -85,7 +85,7 @@ def test_edit_b_taken_back_leaves_no_trace_in_c(place: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_a_cancelled_edit_leaves_the_weights(place: Path, name: str) -> None:
+def test_a_canceled_edit_leaves_the_weights(place: Path, name: str) -> None:
     session = new_session(place, name)
     session.edit(FACTS[:1], monitor=quiet())
     digest = session.weights_digest()
@@ -98,7 +98,7 @@ def test_a_cancelled_edit_leaves_the_weights(place: Path, name: str) -> None:
         asked.append(not all(map(torch.equal, before, now)))
         return asked[-1]
 
-    with pytest.raises(Cancelled):
+    with pytest.raises(Canceled):
         session.edit(FACTS[1:], monitor=Monitor(None, late))
     assert asked[-1] and len(asked) > 1  # it had been written, and not at once
     assert session.weights_digest() == digest and session.applied == 1

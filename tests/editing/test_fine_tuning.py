@@ -16,7 +16,7 @@ from alphaedit_core.editing.editors.base import FineTuner
 from alphaedit_core.editing.editors.registry import editor_class
 from alphaedit_core.editing.fine_tuning import fine_tune
 from alphaedit_core.editing.hyperparameters import HyperParameters
-from alphaedit_core.errors import Cancelled
+from alphaedit_core.errors import Canceled
 from alphaedit_core.model.batch_planning import BatchPlan
 from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.tokenization import TokenizedFact, prepare
@@ -147,6 +147,6 @@ def test_a_cancel_is_heard_and_leaves_no_hook() -> None:
     requests = prepare(model, FACTS, (), LAYER)
     event = threading.Event()
     event.set()
-    with pytest.raises(Cancelled):
+    with pytest.raises(Canceled):
         fine_tune(model, requests, LAYER, as_it_is, HP, BatchPlan(64), Monitor(None, event))
     assert not model.architecture.down_projections[LAYER]._forward_hooks

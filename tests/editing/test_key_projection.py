@@ -15,7 +15,7 @@ from tiny import tiny_model
 from alphaedit_core.covariance.collect import cached_checksums, collect_statistics
 from alphaedit_core.editing import key_projection as module
 from alphaedit_core.editing.key_projection import fact_keys, project_keys, shares_by_rank
-from alphaedit_core.errors import Cancelled
+from alphaedit_core.errors import Canceled
 from alphaedit_core.nullspace.files import save_spectrum
 from alphaedit_core.nullspace.spectrum import Spectrum
 from alphaedit_core.progress import Monitor
@@ -113,10 +113,10 @@ def test_it_says_what_the_first_layer_of_an_edit_keeps(session: EditSession) -> 
     assert predicted[first.layer] == pytest.approx(first.kept, abs=1e-4)
 
 
-def test_it_can_be_cancelled(tmp_path: Path) -> None:
+def test_it_can_be_canceled(tmp_path: Path) -> None:
     cancel = threading.Event()
     cancel.set()
-    with pytest.raises(Cancelled):
+    with pytest.raises(Canceled):
         shares_by_rank(made_up(tmp_path, 12), torch.ones(12, 1), Monitor(None, cancel))
 
 

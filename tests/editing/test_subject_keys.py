@@ -11,7 +11,7 @@ from torch import Tensor
 
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.editing.subject_keys import SubjectStates
-from alphaedit_core.errors import Cancelled
+from alphaedit_core.errors import Canceled
 from alphaedit_core.model.batch_planning import BatchPlan
 from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.tokenization import TokenizedFact, TokenRow, prepare
@@ -132,9 +132,9 @@ def test_a_cancel_is_heard() -> None:
     event = threading.Event()
     states = SubjectStates(model, requests, [0, 1], BatchPlan(64), Monitor(None, event))
     event.set()
-    with pytest.raises(Cancelled):
+    with pytest.raises(Canceled):
         states.read(0)
-    with pytest.raises(Cancelled):
+    with pytest.raises(Canceled):
         SubjectStates(model, requests, [0, 1], BatchPlan(64), Monitor(None, event))
     assert not any(
         block._forward_hooks or block._forward_pre_hooks for block in model.architecture.blocks

@@ -18,7 +18,7 @@ from alphaedit_core.editing import target_search as targets_module
 from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.editing.target_rows import Place
 from alphaedit_core.editing.target_search import Targets, find_targets
-from alphaedit_core.errors import Cancelled, SessionError
+from alphaedit_core.errors import Canceled, SessionError
 from alphaedit_core.model.batch_planning import BatchPlan
 from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.packed_rows import PackedRows
@@ -260,7 +260,7 @@ def test_numbers_that_are_not_finite_are_refused_by_name() -> None:
         find_targets(model, requests, HP, PLAN, quiet())
 
 
-def test_it_can_be_cancelled_between_blocks() -> None:
+def test_it_can_be_canceled_between_blocks() -> None:
     model = tiny_model("llama")
     requests = requests_of(model)
     asked = 0
@@ -278,7 +278,7 @@ def test_it_can_be_cancelled_between_blocks() -> None:
     assert in_all >= HP.steps * (model.layers - 1)
     for limit in (0, 1, in_all // 2, in_all - 1):
         asked = 0
-        with pytest.raises(Cancelled, match="target values"):
+        with pytest.raises(Canceled, match="target values"):
             find_targets(model, requests, HP, PLAN, after(limit))
 
 

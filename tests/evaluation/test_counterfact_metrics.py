@@ -34,7 +34,7 @@ from alphaedit_core.inference.queries import GenerationQuery, Query
 
 def test_the_likelier_target_counts() -> None:
     first, second = FACT.paraphrases
-    louvre, newton, _ = FACT.neighbours
+    louvre, newton, _ = FACT.neighbors
     answer = by_nll(
         {
             (FACT.text, "Rome"): 1.0,
@@ -45,18 +45,18 @@ def test_the_likelier_target_counts() -> None:
         }
     )
     assert judged("efficacy", COUNTERFACT, answer) == 100
-    assert judged("generalisation", COUNTERFACT, answer) == 50
-    # One neighbour prefers Paris, one Rome; where both are alike neither is the likelier.
+    assert judged("generalization", COUNTERFACT, answer) == 50
+    # One neighbor prefers Paris, one Rome; where both are alike neither is the likelier.
     assert judged("specificity", COUNTERFACT, answer) == pytest.approx(100 / 3)
     assert made("efficacy").queries(KNOWEDIT)
     untrue = Record("counterfact", "case 9", (Fact("Rome", "{} is", "old"),))
-    for name in ("efficacy", "generalisation", "specificity"):
+    for name in ("efficacy", "generalization", "specificity"):
         assert made(name).queries(untrue) == []
 
 
 def test_a_number_that_is_none_never_wins() -> None:
     nan = said(math.nan)
-    for name in ("efficacy", "generalisation", "specificity"):
+    for name in ("efficacy", "generalization", "specificity"):
         assert judged(name, COUNTERFACT, lambda _: nan) == 0
 
 
@@ -66,18 +66,18 @@ def test_accuracy_asks_for_the_whole_target() -> None:
             f"{FACT.text} Rome": 1.0,
             f"{FACT.paraphrases[0]} Rome": 0.5,
             f"{FACT.paraphrases[1]} Rome": 1.0,
-            f"{FACT.neighbours[0]} Paris": 1.0,
+            f"{FACT.neighbors[0]} Paris": 1.0,
         }
     )
     assert judged("efficacy_accuracy", COUNTERFACT, answer) == 100
-    assert judged("generalisation_accuracy", COUNTERFACT, answer) == 50
+    assert judged("generalization_accuracy", COUNTERFACT, answer) == 50
     assert judged("specificity_accuracy", COUNTERFACT, answer) == pytest.approx(100 / 3)
 
 
 def test_the_score_is_the_harmonic_mean() -> None:
     score = metric_class("score")
     assert issubclass(score, CompositeMetric)
-    assert score.of == ("efficacy", "generalisation", "specificity")
+    assert score.of == ("efficacy", "generalization", "specificity")
     assert score().combine([50, 100, 100]) == pytest.approx(75)  # 3 / (2/100 + 1/100 + 1/100)
     assert score().combine([100, 0, 100]) == 0
 

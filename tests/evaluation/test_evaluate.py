@@ -15,7 +15,7 @@ from tiny import tiny_model, tiny_tokenizer
 
 from alphaedit_core.data.records import Probe, Record
 from alphaedit_core.data.reference_texts import References
-from alphaedit_core.errors import Cancelled, InputError
+from alphaedit_core.errors import Canceled, InputError
 from alphaedit_core.evaluation import evaluate as evaluation
 from alphaedit_core.evaluation.evaluate import chosen, compared_with, evaluate
 from alphaedit_core.evaluation.metrics.base import Metric
@@ -82,17 +82,17 @@ def test_all_numbers_are_those_of_a_plain_evaluation(kind: Any, side: str) -> No
             plain.likelier([second.text], second.target, other),
             None,
         ],
-        "generalisation": [plain.likelier(first.paraphrases, new, true), None, None],
+        "generalization": [plain.likelier(first.paraphrases, new, true), None, None],
         "specificity": [
-            plain.likelier(first.neighbours, true, new),
-            plain.likelier(second.neighbours, other, second.target),
+            plain.likelier(first.neighbors, true, new),
+            plain.likelier(second.neighbors, other, second.target),
             None,
         ],
         "efficacy_accuracy": [plain.exact([f.text], f.target) for f in (first, second, third)],
-        "generalisation_accuracy": [plain.exact(first.paraphrases, new), None, None],
+        "generalization_accuracy": [plain.exact(first.paraphrases, new), None, None],
         "specificity_accuracy": [
-            plain.exact(first.neighbours, true),
-            plain.exact(second.neighbours, other),
+            plain.exact(first.neighbors, true),
+            plain.exact(second.neighbors, other),
             None,
         ],
         "fluency": [
@@ -101,7 +101,7 @@ def test_all_numbers_are_those_of_a_plain_evaluation(kind: Any, side: str) -> No
             plain.fluency([third.text]),
         ],
     }
-    for name, judge in (("said_first", begins), ("said", mentions)):
+    for name, judge in (("generation_starts", begins), ("generation_contains", mentions)):
         texts = [write(model, [GenerationQuery(f.text, 24)])[0] for f in (first, second, third)]
         expected[name] = [
             100.0 * judge(text, [f.target])
@@ -121,7 +121,7 @@ def test_in_single_precision_they_are_the_same_up_to_rounding() -> None:
     """Alone or among others, so whatever they are padded to."""
     model = tiny_model("llama")
     pairs = [(TOLD.text, target) for target in ("Rome in Italy", "Paris", "the capital of Japan")]
-    pairs += [(prompt, "Paris") for prompt in (*TOLD.paraphrases, *TOLD.neighbours)]
+    pairs += [(prompt, "Paris") for prompt in (*TOLD.paraphrases, *TOLD.neighbors)]
     for (prompt, target), rating in zip(pairs, rate(model, pairs), strict=True):
         alone = rate(model, [(prompt, target)])[0]
         assert rating.score.nll == pytest.approx(alone.score.nll, abs=1e-4)
@@ -147,7 +147,7 @@ def test_every_question_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     found = evaluate(tiny_model(), [*RECORDS, *RECORDS], names, quiet())
     [pairs], [asks] = rated, written
     assert len(set(pairs)) == len(pairs) and len(set(asks)) == len(asks)
-    # Three own prompts, two paraphrases and four neighbours; with two targets but for the third.
+    # Three own prompts, two paraphrases and four neighbors; with two targets but for the third.
     assert len(pairs) == 2 * (2 + 2 + 4) + 1
     assert len(asks) == 2 + 1 + 1 + 3  # texts of fluency, and a greedy one of each own prompt
     assert len(found.answers) > len(pairs) + len(asks) - 1
@@ -188,7 +188,7 @@ def test_what_is_missing_is_said() -> None:
     assert alone["efficacy"].reason == "no record has a fact with a true target"
     assert alone["score"].mean is None and "efficacy" in alone["score"].reason
     assert "--references" in alone["consistency"].reason
-    assert "chat template" in alone["said_in_chat"].reason
+    assert "chat template" in alone["chat_contains"].reason
     assert any(line.startswith("consistency: no reference") for line in alone.reasons())
     known = evaluate(tiny_model(), RECORDS, ["consistency"], quiet(), references=REFERENCES)
     assert known["consistency"].count == 1 and known["consistency"].mean
@@ -198,8 +198,8 @@ def test_what_is_missing_is_said() -> None:
 
 def test_the_score_is_made_of_the_means_and_brings_them() -> None:
     found = evaluate(tiny_model(), RECORDS, ["score"], quiet())
-    assert list(found.measured) == ["efficacy", "generalisation", "specificity", "score"]
-    means = [found[name].mean or 0 for name in ("efficacy", "generalisation", "specificity")]
+    assert list(found.measured) == ["efficacy", "generalization", "specificity", "score"]
+    means = [found[name].mean or 0 for name in ("efficacy", "generalization", "specificity")]
     expected = 3 / sum(1 / mean for mean in means) if all(means) else 0
     assert found["score"].mean == pytest.approx(expected)
     assert found["score"].values == () and found["score"].error is None
@@ -217,7 +217,7 @@ def test_locality_compares_with_the_unedited_model() -> None:
     after = evaluate(model, RECORDS, names, quiet(), before=before)
     plain, changed = Plain(model), Plain(tiny_model("llama"))
     shares = []
-    for prompt in TOLD.neighbours:
+    for prompt in TOLD.neighbors:
         now, then = (guessed(p, prompt, TOLD.target_true or "") for p in (plain, changed))
         shares.append(sum(a == b for a, b in zip(now, then, strict=True)) / len(now))
     assert after["locality_acc"].values[0] == pytest.approx(100 * sum(shares) / len(shares))
@@ -243,8 +243,8 @@ def test_texts_go_by_the_seed() -> None:
 def test_chats_are_asked_where_there_is_a_template() -> None:
     model = tiny_model("llama")
     model.tokenizer.chat_template = TEMPLATE
-    found = evaluate(model, RECORDS, ["said_in_chat"], quiet())
-    assert found["said_in_chat"].count == 3
+    found = evaluate(model, RECORDS, ["chat_contains"], quiet())
+    assert found["chat_contains"].count == 3
 
 
 def test_a_model_that_is_broken_is_measured_all_the_same() -> None:
@@ -252,9 +252,10 @@ def test_a_model_that_is_broken_is_measured_all_the_same() -> None:
     with torch.no_grad():
         model.architecture.matrix(0).fill_(float("nan"))
     found = evaluate(model, RECORDS, monitor=quiet())
-    assert [found[n].mean for n in ("efficacy", "specificity", "efficacy_accuracy", "said")] == [
-        0
-    ] * 4
+    assert [
+        found[n].mean
+        for n in ("efficacy", "specificity", "efficacy_accuracy", "generation_contains")
+    ] == [0] * 4
     assert found["score"].mean == 0
     json.dumps(found.to_dict(), allow_nan=False)
 
@@ -276,14 +277,14 @@ def test_every_data_set_can_be_evaluated() -> None:
             before = evaluate(model, [record], None, quiet(), compat=compat)  # type: ignore[arg-type]
             found = evaluate(model, [record], None, quiet(), compat=compat, before=before)  # type: ignore[arg-type]
             without = {name for name, one in found.measured.items() if one.mean is None}
-            assert without == {"said_in_chat"}
+            assert without == {"chat_contains"}
 
 
 def test_the_unedited_model_is_asked_what_a_whole_evaluation_asks() -> None:
     """Which rows go together decides the last bits, and what is likeliest in 16 bits with them."""
     model = tiny_model("llama")
     assert compared_with(model, RECORDS, ["efficacy", "fluency"], quiet()) is None
-    names = ["efficacy", "locality", "efficacy_accuracy", "said", "fluency"]
+    names = ["efficacy", "locality", "efficacy_accuracy", "generation_contains", "fluency"]
     whole = evaluate(model, RECORDS, names, quiet())
     before = compared_with(model, RECORDS, names, quiet())
     assert before is not None
@@ -313,7 +314,7 @@ def test_what_it_shows_is_escaped_and_complete() -> None:
     assert cards.count("<dt>") == len(metrics())
 
 
-def test_it_refuses_and_can_be_cancelled() -> None:
+def test_it_refuses_and_can_be_canceled() -> None:
     with pytest.raises(InputError, match="no records"):
         evaluate(tiny_model(), [])
     with pytest.raises(InputError, match="efficacy"):
@@ -322,7 +323,7 @@ def test_it_refuses_and_can_be_cancelled() -> None:
         evaluate(tiny_model(), RECORDS, [])
     with pytest.raises(InputError, match="easyedit"):
         evaluate(tiny_model(), RECORDS, compat="mine")  # type: ignore[arg-type]
-    with pytest.raises(Cancelled):
+    with pytest.raises(Canceled):
         evaluate(tiny_model(), RECORDS, monitor=Monitor(None, lambda: True))
 
 

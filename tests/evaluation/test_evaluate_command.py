@@ -35,7 +35,7 @@ def place(tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]) -> Wo
                 "relation_id": fact.relation or "P0",
             },
             "paraphrase_prompts": list(fact.paraphrases),
-            "neighborhood_prompts": list(fact.neighbours),
+            "neighborhood_prompts": list(fact.neighbors),
             "attribute_prompts": [],
             "generation_prompts": [probe.prompt for probe in record.probes],
         }

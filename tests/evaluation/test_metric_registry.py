@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from alphaedit_core.errors import InputError
 from alphaedit_core.evaluation import metrics as metrics_module
 from alphaedit_core.evaluation.metrics.base import CompositeMetric, Metric
 from alphaedit_core.evaluation.metrics.registry import metric_class, metrics, metrics_for, register
+from alphaedit_core.experiments.folder import load_experiment
 
 
 def test_every_metric_says_what_it_is() -> None:
@@ -19,15 +22,20 @@ def test_every_metric_says_what_it_is() -> None:
         if issubclass(metric, Metric):
             assert metric.needs
         assert metric_class(name) is metric
-    assert list(metrics())[:4] == ["efficacy", "generalisation", "specificity", "score"]
+    assert list(metrics())[:4] == ["efficacy", "generalization", "specificity", "score"]
     with pytest.raises(InputError, match="efficacy"):
         metric_class("efficiency")
 
 
 def test_the_usual_metrics_of_each_data_set() -> None:
     assert set(metrics_for("counterfact")) >= {
-        *("efficacy", "generalisation", "specificity", "score", "fluency", "consistency"),
-        *("efficacy_accuracy", "generalisation_accuracy", "specificity_accuracy", "said"),
+        *("efficacy", "generalization", "specificity", "score", "fluency", "consistency"),
+        *(
+            "efficacy_accuracy",
+            "generalization_accuracy",
+            "specificity_accuracy",
+            "generation_contains",
+        ),
     }
     zsre, toolkit = metrics_for("zsre"), metrics_for("zsre", "easyedit")
     assert {"rewrite_acc", "rephrase_acc"} <= set(zsre) & set(toolkit)
@@ -72,3 +80,26 @@ def test_a_metric_that_lives_elsewhere_is_registered(monkeypatch: pytest.MonkeyP
 
     with pytest.raises(InputError, match="no title"):
         register(Nameless)
+
+
+@pytest.mark.parametrize(
+    ("former", "name"),
+    [
+        ("generalisation", "generalization"),
+        ("generalisation_accuracy", "generalization_accuracy"),
+        ("said_first", "generation_starts"),
+        ("said", "generation_contains"),
+        ("said_in_chat", "chat_contains"),
+    ],
+)
+def test_a_former_name_is_understood(former: str, name: str) -> None:
+    assert metric_class(former) is metrics()[name]
+    assert former not in metrics()
+
+
+def test_experiments_of_a_former_version_have_the_present_names() -> None:
+    """The stored ones were run when metrics were called otherwise."""
+    found = load_experiment(Path(__file__).parents[2] / "benchmarks" / "sequence-300")
+    assert {"generalization", "generation_starts", "chat_contains"} <= set(found.metrics)
+    assert set(found.metrics) <= set(metrics())
+    assert set(found.plan.metrics) <= set(metrics())

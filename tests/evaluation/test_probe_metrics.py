@@ -115,13 +115,13 @@ def test_what_is_said() -> None:
         assert isinstance(ask, GenerationQuery) and ask.top_k == 1
         return texts[ask.prompt]
 
-    assert judged("said_first", MQUAKE, answer) == 50
-    assert judged("said", MQUAKE, answer) == 100
-    chat = made("said_in_chat", MetricContext(chat=True))
+    assert judged("generation_starts", MQUAKE, answer) == 50
+    assert judged("generation_contains", MQUAKE, answer) == 100
+    chat = made("chat_contains", MetricContext(chat=True))
     assert [ask.chat for ask in chat.queries(MQUAKE) if isinstance(ask, GenerationQuery)] == [
         True,
         True,
     ]
     assert (
-        "chat template" in made("said_in_chat").unavailable_reason and not chat.unavailable_reason
+        "chat template" in made("chat_contains").unavailable_reason and not chat.unavailable_reason
     )

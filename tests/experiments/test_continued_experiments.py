@@ -14,7 +14,7 @@ from killed_experiments import killed_experiment, run_here
 from tiny import tiny_model
 
 from alphaedit_core.data.datasets.reading import read_records
-from alphaedit_core.errors import Cancelled, CorruptFileError
+from alphaedit_core.errors import Canceled, CorruptFileError
 from alphaedit_core.experiments.files import write_manifest
 from alphaedit_core.experiments.folder import load_experiment, session_folder
 from alphaedit_core.experiments.plan import ExperimentPlan
@@ -205,17 +205,17 @@ def test_what_rect_found_before_it_followed_the_released_order_has_its_new_name(
     assert any("rect-by-layer" in name for name in before)
 
 
-def test_cancelled_and_continued(
+def test_canceled_and_continued(
     whole: ExperimentResult, model: EditableModel, file: Path, place: Path
 ) -> None:
-    folder = place / "cancelled"
+    folder = place / "canceled"
     done: list[float] = []
 
     def show(stage: Stage, *, closed: bool) -> None:
         if stage.name == "experiment":
             done.append(stage.done)
 
-    with pytest.raises(Cancelled):
+    with pytest.raises(Canceled):
         run_here(file, folder, place, Monitor(show, lambda: bool(done) and done[-1] >= 3))
     assert not load_experiment(folder).complete
     assert numbers(run_here(file, folder, place, quiet()).points) == numbers(whole.points)

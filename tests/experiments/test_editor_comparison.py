@@ -12,7 +12,7 @@ import pytest
 from examples import CONTEXTS, FACTS, quiet, small
 from tiny import prose, tiny_model
 
-from alphaedit_core.errors import Cancelled, InputError
+from alphaedit_core.errors import Canceled, InputError
 from alphaedit_core.evaluation.counterfact_scores import measure
 from alphaedit_core.experiments import editor_comparison as rivals
 from alphaedit_core.experiments.editor_comparison import compare_editors, parse_method
@@ -22,13 +22,13 @@ from alphaedit_core.progress import Monitor
 from alphaedit_core.session import outcomes
 from alphaedit_core.session.session import EditSession
 
-#: With paraphrases and neighbours; the third has no true target.
+#: With paraphrases and neighbors; the third has no true target.
 TOLD = (
     FACTS[0].changed(
         paraphrases=["One sees the Eiffel Tower in", "Everyone goes to the city of"],
-        neighbours=["The Louvre is in the city of", "Newton was born in", "You know that"],
+        neighbors=["The Louvre is in the city of", "Newton was born in", "You know that"],
     ),
-    FACTS[1].changed(neighbours=["The old city of"]),
+    FACTS[1].changed(neighbors=["The old city of"]),
     FACTS[2],
 )
 
@@ -68,13 +68,13 @@ def test_measures_by_hand() -> None:
     hit = [nll(f.text, f.target) < nll(f.text, f.target_true or "") for f in (first, second)]
     same = [nll(p, first.target) < nll(p, first.target_true or "") for p in first.paraphrases]
     kept = [
-        [nll(p, f.target_true or "") < nll(p, f.target) for p in f.neighbours]
+        [nll(p, f.target_true or "") < nll(p, f.target) for p in f.neighbors]
         for f in (first, second)
     ]
     text = prose(900, seed=3)
     found = measure(model, TOLD, text, quiet())
     assert found.efficacy == 100 * sum(hit) / 2
-    assert found.generalisation == 100 * sum(same) / 2  # of the one fact that has paraphrases
+    assert found.generalization == 100 * sum(same) / 2  # of the one fact that has paraphrases
     assert found.specificity == pytest.approx(
         100 * (sum(kept[0]) / 3 + sum(kept[1]) / 1) / 2  # the mean within a fact comes first
     )
@@ -82,7 +82,7 @@ def test_measures_by_hand() -> None:
     assert found.exact == pytest.approx(100 * sum(exact) / 3)
     assert found.perplexity == perplexity(model, text)
     alone = measure(model, [third], monitor=quiet())
-    assert (alone.efficacy, alone.generalisation, alone.specificity) == (None, None, None)
+    assert (alone.efficacy, alone.generalization, alone.specificity) == (None, None, None)
     assert alone.perplexity is None
 
 
@@ -131,7 +131,7 @@ def test_a_cancel_puts_everything_back(session: EditSession, place: Path, calls:
         seen += 1
         return seen > calls
 
-    with pytest.raises(Cancelled):
+    with pytest.raises(Canceled):
         compare_editors(session, TOLD, methods(place, "memit"), monitor=Monitor(None, late))
     assert session.weights_digest() == digest
     session.edit(FACTS[:1], monitor=quiet())
@@ -188,7 +188,7 @@ def test_a_method_that_cannot_be_is_refused_before_any_work(
     ("text", "message"),
     [
         ("nope", 'editor "nope" does not exist; give one of'),
-        ("memit+colour", r'editor "memit\+colour" does not exist'),
+        ("memit+color", r'editor "memit\+color" does not exist'),
         ("", "is not understood; give for example memit"),
         ("rome+previous-keys", "previous keys mean nothing for rome; leave them out"),
     ],

@@ -51,7 +51,7 @@ def test_no_metric_is_missing_from_the_table_because_another_is_the_papers(
     whole: ExperimentResult,
 ) -> None:
     headings, _ = paper_table(whole)
-    assert headings == ("method", "edits", "efficacy", "generalisation", "efficacy_accuracy")
+    assert headings == ("method", "edits", "efficacy", "generalization", "efficacy_accuracy")
     columns = COLUMNS["counterfact"]
     full = [replace(p, values=dict.fromkeys((*METRICS, *columns), 1.0)) for p in whole.points]
     assert paper_table(ExperimentResult(whole.folder, whole.manifest, full))[0][2:] == columns

@@ -72,7 +72,7 @@ def test_what_is_left_to_the_end_is_measured_there_alone(
     whole: ExperimentResult, model: EditableModel, file: Path, place: Path
 ) -> None:
     records = read_records(file, "counterfact")
-    plan = replace(whole.plan, methods=whole.plan.methods[:1], at_end=("generalisation",))
+    plan = replace(whole.plan, methods=whole.plan.methods[:1], at_end=("generalization",))
     found = run_experiment(model, records, plan, place / "late", monitor=quiet())
     [name] = plan.names()
     unedited, early, last = found.points
@@ -82,7 +82,7 @@ def test_what_is_left_to_the_end_is_measured_there_alone(
     ):
         assert point.values == known.values and point.retention == known.retention
     headings, rows = whole_table(found)
-    column = headings.index("generalisation")
+    column = headings.index("generalization")
     assert [row[column] == "" for row in rows] == [False, True, False]
     assert load_experiment(found.folder).plan == plan
     with pytest.raises(InputError, match='at_end: the metric "fluency" is not measured at all'):

@@ -13,7 +13,7 @@ from examples import CONTEXTS, FACTS, quiet, small
 from tiny import KINDS, tiny_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from alphaedit_core.errors import Cancelled, InputError, SessionError
+from alphaedit_core.errors import Canceled, InputError, SessionError
 from alphaedit_core.export import hugging_face as export
 from alphaedit_core.model.loading import load_model
 from alphaedit_core.progress import Monitor
@@ -180,7 +180,7 @@ def test_a_cancel_or_a_failure_leaves_the_earlier_export(
     export.model(session, out, quiet())
     before = listing(tmp_path)
     session.undo()
-    with pytest.raises(Cancelled):
+    with pytest.raises(Canceled):
         export.model(session, out, Monitor(show=None, cancel=lambda: True))
     assert listing(tmp_path) == before
 

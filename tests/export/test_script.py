@@ -172,7 +172,7 @@ def test_no_text_can_get_out_of_its_literal(place: Path) -> None:
 
 
 def test_a_long_line_is_broken(edited: EditSession) -> None:
-    long = FACTS[0].changed(neighbours=[f"The city number {n} is in the land of" for n in range(6)])
+    long = FACTS[0].changed(neighbors=[f"The city number {n} is in the land of" for n in range(6)])
     lines = to_python(edited, [long]).splitlines()
     assert max(map(len, lines)) <= 120
     assert facts_in("\n".join(lines))[-1] == long

@@ -19,7 +19,7 @@ from alphaedit_core.inference.completions import generate_greedy
 from alphaedit_core.session import outcomes
 from alphaedit_core.session.session import EditSession
 
-EVIL = Fact("<img src=x onerror=alert(1)>", "{} | is", "<b>bold</b>", "Paris", neighbours=["<i>x"])
+EVIL = Fact("<img src=x onerror=alert(1)>", "{} | is", "<b>bold</b>", "Paris", neighbors=["<i>x"])
 
 
 @pytest.fixture(scope="module")
@@ -166,11 +166,11 @@ def test_only_what_is_applied(place: Path) -> None:
 def test_probes_on_the_page(edited: EditSession, html: str) -> None:
     rows = probe(edited, EVIL, 0, 2, monitor=quiet())
     page = Page(report_html(edited, spectra={}, probes=rows))
-    assert "Paraphrases and neighbours" in page.text
+    assert "Paraphrases and neighbors" in page.text
     for row in rows:
         assert row.probe.prompt in page.text and row.result in page.text
     assert "of 1" in page.text
-    assert "Paraphrases and neighbours" not in html
+    assert "Paraphrases and neighbors" not in html
 
 
 def test_the_card(edited: EditSession, place: Path) -> None:

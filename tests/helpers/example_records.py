@@ -9,7 +9,7 @@ from alphaedit_core.data.records import Probe, Record
 #: With paraphrases and neighbors.
 TOLD = FACTS[0].changed(
     paraphrases=["One sees the Eiffel Tower in", "Everyone goes to the city of"],
-    neighbours=["The Louvre is in the city of", "Newton was born in", "You know that"],
+    neighbors=["The Louvre is in the city of", "Newton was born in", "You know that"],
     relation="P276",
 )
 RECORDS = (
@@ -23,6 +23,6 @@ RECORDS = (
             Probe("generation", "The Eiffel Tower has"),
         ),
     ),
-    Record("counterfact", "case 2", (FACTS[1].changed(neighbours=["The old city of"]),)),
+    Record("counterfact", "case 2", (FACTS[1].changed(neighbors=["The old city of"]),)),
     Record("counterfact", "case 3", (FACTS[2],)),  # without a true target
 )

@@ -72,7 +72,7 @@ def hostile_fact(of: str, number: int = 0) -> Fact:
     return Fact(
         f"{of} subject {number}", f"{of} {{}} {of}", f"{of} target", f"{of} true target",
         id=f"{of} id {number}", relation=f"{of} relation", paraphrases=[f"{of} {{}} again"],
-        neighbours=[f"{of} neighbour"],
+        neighbors=[f"{of} neighbor"],
     )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ FACT = Fact(
     "Rome",
     "Paris",
     paraphrases=["One sees the Eiffel Tower in", "Everyone goes to the city of"],
-    neighbours=["The Louvre is in the city of", "Newton was born in", "You know that"],
+    neighbors=["The Louvre is in the city of", "Newton was born in", "You know that"],
     relation="P276",
 )
 OTHER = Fact("Newton", "{} was born in", "Japan", "England")

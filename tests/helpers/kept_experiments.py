@@ -8,7 +8,7 @@ from pathlib import Path
 from alphaedit_core.experiments.results import Measurement
 
 #: Those that the experiment measures.
-METRICS = ("efficacy", "generalisation", "efficacy_accuracy")
+METRICS = ("efficacy", "generalization", "efficacy_accuracy")
 
 
 #: Moments of the experiment's progress, as they are shown.

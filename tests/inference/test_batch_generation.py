@@ -11,7 +11,7 @@ from examples import quiet
 from tiny import KINDS, tiny_model, tiny_tokenizer
 from transformers import GenerationConfig
 
-from alphaedit_core.errors import Cancelled, InputError
+from alphaedit_core.errors import Canceled, InputError
 from alphaedit_core.inference import batch_generation as writing
 from alphaedit_core.inference.batch_generation import draws_of, write
 from alphaedit_core.inference.completions import closing_tokens, generate_greedy
@@ -193,7 +193,7 @@ def test_prompts_that_cannot_be_continued_are_refused() -> None:
         write(tiny_model(), [GenerationQuery(" x" * 60, 12)])
 
 
-def test_it_counts_and_can_be_cancelled() -> None:
+def test_it_counts_and_can_be_canceled() -> None:
     told: list[int] = []
     write(tiny_model(), mixed(5), at_once=4, monitor=quiet(), done=told.append)
     assert sum(told) == len(mixed(5))
@@ -204,6 +204,6 @@ def test_it_counts_and_can_be_cancelled() -> None:
         steps += 1
         return steps > 3
 
-    with pytest.raises(Cancelled):
+    with pytest.raises(Canceled):
         write(tiny_model(), mixed(5), monitor=Monitor(None, stop))
     assert steps == 4

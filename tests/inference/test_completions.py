@@ -10,7 +10,7 @@ from tiny import KINDS, tiny_model, tiny_tokenizer
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GenerationConfig, PreTrainedTokenizerFast
 
-from alphaedit_core.errors import Cancelled
+from alphaedit_core.errors import Canceled
 from alphaedit_core.inference.completions import generate_greedy, new_text
 from alphaedit_core.inference.token_by_token import generate_with_probabilities, text_of
 from alphaedit_core.model.editable_model import EditableModel
@@ -181,8 +181,8 @@ def test_a_closing_token_ends_a_text(own: str) -> None:
         assert len(found[0]) < len(model.tokenizer.decode(free[PROMPTS[0]]))
 
 
-def test_it_can_be_cancelled() -> None:
-    with pytest.raises(Cancelled):
+def test_it_can_be_canceled() -> None:
+    with pytest.raises(Canceled):
         generate_greedy(tiny_model(), PROMPTS, monitor=Monitor(None, lambda: True))
 
 

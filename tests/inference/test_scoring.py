@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tiny import CORPUS, KINDS, prose, tiny_model, tiny_tokenizer
 from torch import Tensor
 
-from alphaedit_core.errors import Cancelled, InputError
+from alphaedit_core.errors import Canceled, InputError
 from alphaedit_core.inference.scoring import Score, perplexity, rate, score_ids, target_logprobs
 from alphaedit_core.model import prefix_cache as prefixes
 from alphaedit_core.model.batch_planning import BatchPlan
@@ -68,7 +68,7 @@ def test_scores_are_those_of_one_prompt_alone(layout: str, tokens: int) -> None:
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("kind", ["bytes", "pieces"])
 def test_special_tokens_and_padding_sides(kind: str, side: str) -> None:
-    """A BOS once, no closing token, and never a row that depends on its neighbours."""
+    """A BOS once, no closing token, and never a row that depends on its neighbors."""
     tokenizer = tiny_tokenizer(kind, bos=True, closing=True, padding_side=side)  # type: ignore[arg-type]
     model = tiny_model("llama", tokenizer, dtype=torch.float64)
     found = target_logprobs(model, PAIRS)
@@ -142,12 +142,12 @@ def test_a_text_that_is_too_short_is_refused() -> None:
         perplexity(tiny_model(), "A short text.")
 
 
-def test_both_can_be_cancelled() -> None:
+def test_both_can_be_canceled() -> None:
     model = tiny_model("llama", max_position_embeddings=256)
     monitor = Monitor(None, lambda: True)
-    with pytest.raises(Cancelled):
+    with pytest.raises(Canceled):
         target_logprobs(model, PAIRS, monitor=monitor)
-    with pytest.raises(Cancelled):
+    with pytest.raises(Canceled):
         perplexity(model, prose(400), monitor=monitor)
     assert len(target_logprobs(model, PAIRS, monitor=quiet())) == len(PAIRS)
 

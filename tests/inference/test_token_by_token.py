@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import GenerationConfig
 
 from alphaedit_core.display.text_diff import Difference, difference, words
-from alphaedit_core.errors import Cancelled, InputError, SessionError
+from alphaedit_core.errors import Canceled, InputError, SessionError
 from alphaedit_core.inference import token_by_token as generation
 from alphaedit_core.inference.completions import generate_greedy
 from alphaedit_core.inference.scoring import score_ids, target_logprobs
@@ -145,7 +145,7 @@ def test_numbers_that_are_none_are_an_error() -> None:
         generate_with_probabilities(model, PROMPT)
 
 
-def test_it_can_be_cancelled_between_tokens() -> None:
+def test_it_can_be_canceled_between_tokens() -> None:
     cancel = threading.Event()
     seen: list[float] = []
 
@@ -154,7 +154,7 @@ def test_it_can_be_cancelled_between_tokens() -> None:
         if seen[-1] == 3:
             cancel.set()
 
-    with pytest.raises(Cancelled):
+    with pytest.raises(Canceled):
         generate_with_probabilities(tiny_model(), PROMPT, 12, monitor=Monitor(show, cancel))
     assert max(seen) == 3
 

@@ -30,7 +30,7 @@ def matrices(session: EditSession) -> list[torch.Tensor]:
 
 def test_an_edit_is_said_and_can_be_taken_back(session: EditSession) -> None:
     model, fact = session.model, example_facts()[0]
-    prompts = [fact.text, *fact.paraphrases, *fact.neighbours]
+    prompts = [fact.text, *fact.paraphrases, *fact.neighbors]
     unedited, digest = matrices(session), session.weights_digest()
     before = generate_greedy(model, prompts)
     result = session.edit([fact], monitor=quiet())

@@ -14,7 +14,7 @@ import torch
 from refused_models import quiet, refused
 from tiny import tiny_model
 
-from alphaedit_core.errors import Cancelled
+from alphaedit_core.errors import Canceled
 from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.identity import identity
 from alphaedit_core.model.loading import load_model
@@ -210,8 +210,8 @@ def test_a_gguf_file_that_does_not_say_what_it_is(gguf_file: Path, cache: Path) 
     assert not list((cache / "models").iterdir())
 
 
-def test_a_cancelled_conversion_leaves_nothing(gguf_file: Path, cache: Path) -> None:
-    with pytest.raises(Cancelled):
+def test_a_canceled_conversion_leaves_nothing(gguf_file: Path, cache: Path) -> None:
+    with pytest.raises(Canceled):
         load_model(gguf_file, monitor=Monitor(show=None, cancel=lambda: True))
     assert not list((cache / "models").iterdir())
 

@@ -71,7 +71,7 @@ def test_evaluation(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Texts of prompts of different lengths, some of them listed several times."""
     full = FACTS[0].changed(
         paraphrases=["One sees the Eiffel Tower in", "Go to"],
-        neighbours=["The Louvre is in the city of", "Newton was born in"],
+        neighbors=["The Louvre is in the city of", "Newton was born in"],
     )
     model = tiny_model(max_position_embeddings=128)
     records = evaluation.records_of([full, *FACTS[1:], Fact("Rome", "{} is", "old")])
@@ -149,7 +149,7 @@ def test_figures(value: float, text: str) -> None:
 def test_of_a_setting_that_was_tried_twice_only_the_longer_run_is_shown() -> None:
     model = tiny_model()
     tried = default_hyperparameters(model).replace(previous_keys_decay=0.5)
-    names = ("efficacy", "generalisation", "specificity", "exact", "perplexity")
+    names = ("efficacy", "generalization", "specificity", "exact", "perplexity")
     measures = dict.fromkeys(names, 50.0) | {"first": {"exact": 25.0}}
     lines = [
         {"hyperparameters": tried.to_dict(), "after": {str(count): measures for count in counts}}

@@ -158,7 +158,7 @@ CLAIMS = {
         "the KL on the screen is the formula's",
         "undo gives the unedited weights, bit for bit",
         "redo gives the edited ones",
-        "euro is less likely after neighbours, by half",
+        "euro is less likely after neighbors, by half",
         "the session's own weights are back",
         "its weights are the edited ones, bit for bit",
         "the loaded session has the same weights",

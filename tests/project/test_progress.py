@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from alphaedit_core.errors import Cancelled
+from alphaedit_core.errors import Canceled
 from alphaedit_core.progress import Monitor, Stage
 
 
@@ -78,17 +78,17 @@ def test_a_cancel_stops_the_work(way: str) -> None:
     monitor = Monitor(recorder, event if way == "event" else event.is_set)
     monitor.check()
     with (
-        pytest.raises(Cancelled, match='cancelled during "work"; nothing was changed'),
+        pytest.raises(Canceled, match='canceled during "work"; nothing was changed'),
         monitor.stage("work", total=3),
     ):
         monitor.advance()
         event.set()
         monitor.advance()
     assert recorder.seen[-1] == ("work", 2, "", True)  # the display is closed all the same
-    with pytest.raises(Cancelled, match=r"^cancelled; nothing was changed$"):
+    with pytest.raises(Canceled, match=r"^canceled; nothing was changed$"):
         monitor.check()
-    with pytest.raises(Cancelled), monitor.stage("more"):
-        pytest.fail("a cancelled stage was begun")
+    with pytest.raises(Canceled), monitor.stage("more"):
+        pytest.fail("a canceled stage was begun")
 
 
 def test_a_bar_in_the_terminal(

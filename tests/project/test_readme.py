@@ -92,7 +92,7 @@ def test_the_example_file_holds_a_fact(tmp_path: Path) -> None:
     [text] = blocks("json")
     (tmp_path / "facts.json").write_text(text, encoding="utf-8")
     [fact] = read_facts(tmp_path / "facts.json")
-    assert fact.neighbours and fact.paraphrases
+    assert fact.neighbors and fact.paraphrases
     count = re.search(r"`examples` are (\d+) facts", README)
     assert count and int(count[1]) == len(read_facts("examples"))
 

@@ -14,7 +14,7 @@ from tiny import tiny_model
 
 from alphaedit_core.editing import closed_form
 from alphaedit_core.editing.edited_weights import EditedWeights
-from alphaedit_core.errors import Cancelled, InputError, SessionError
+from alphaedit_core.errors import Canceled, InputError, SessionError
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session import edit_runner
 from alphaedit_core.session import session as session_module
@@ -38,8 +38,8 @@ def assert_untouched(
 
 
 @pytest.mark.parametrize(("layout", "dtype"), MODELS[:2])
-def test_a_cancelled_edit_changes_nothing(place: Path, layout: str, dtype: torch.dtype) -> None:
-    """Cancelled at the first, the last and many other of the points where it can be."""
+def test_a_canceled_edit_changes_nothing(place: Path, layout: str, dtype: torch.dtype) -> None:
+    """Canceled at the first, the last and many other of the points where it can be."""
     expected = new_session(place, layout, dtype, steps=2)
     expected.edit(A, monitor=quiet())
     checks: list[str] = []
@@ -71,7 +71,7 @@ def test_a_cancelled_edit_changes_nothing(place: Path, layout: str, dtype: torch
         def edit(cancel: Callable[[], bool] = cancel) -> None:
             session.edit(FACTS[1:3], batch_size=1, monitor=Monitor(None, cancel))
 
-        assert_untouched(session, place, edit, Cancelled)
+        assert_untouched(session, place, edit, Canceled)
     for one in (expected, session):
         one.edit(C, monitor=quiet())
     assert session.weights_digest() == expected.weights_digest()

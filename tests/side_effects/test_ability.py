@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import WINDOW, tiny_model
 
-from alphaedit_core.errors import Cancelled, InputError
+from alphaedit_core.errors import Canceled, InputError
 from alphaedit_core.inference.scoring import rate
 from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.tokenization import encode, target_ids
@@ -144,7 +144,7 @@ def test_no_tasks_and_cancel(folder: Path) -> None:
         measure_ability(model, [], quiet())
     with pytest.raises(InputError, match='task "own" has no items'):
         measure_ability(model, [Task("own", ())], quiet())
-    with pytest.raises(Cancelled):
+    with pytest.raises(Canceled):
         measure_ability(model, read_tasks(folder), Monitor(None, lambda: True))
 
 

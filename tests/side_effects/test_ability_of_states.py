@@ -14,7 +14,7 @@ from commands import Workplace
 from examples import CONTEXTS, FACTS, quiet, small
 from tiny import tiny_model
 
-from alphaedit_core.errors import Cancelled, SessionError
+from alphaedit_core.errors import Canceled, SessionError
 from alphaedit_core.inference.completions import generate_greedy
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session import outcomes
@@ -52,7 +52,7 @@ def test_states_are_asked_as_they_are(place: Path, folder: Path) -> None:
         if stage.name == "states" and stage.done == 1:
             stop.set()
 
-    with pytest.raises(Cancelled):
+    with pytest.raises(Canceled):
         ability_of_states(session, tasks, [1, 0], Monitor(show, stop))
     assert session.weights_digest() == digest
 

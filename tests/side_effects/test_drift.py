@@ -15,7 +15,7 @@ from tiny import WINDOW, prose, tiny_model
 
 from alphaedit_core.covariance.collect import pack
 from alphaedit_core.data.facts import Fact
-from alphaedit_core.errors import Cancelled, InputError, SessionError
+from alphaedit_core.errors import Canceled, InputError, SessionError
 from alphaedit_core.inference.completions import generate_greedy
 from alphaedit_core.model.tokenization import encode
 from alphaedit_core.progress import Monitor
@@ -31,19 +31,19 @@ from alphaedit_core.side_effects.drift import (
     compare_outputs,
     default_probe,
     measure,
-    neighbours_of,
+    neighbors_of,
     outside_share,
     weight_changes,
 )
 from alphaedit_core.side_effects.drift_figure import columns, drift_html, limits, reason
 
-NEIGHBOURS = (
+NEIGHBORS = (
     "The Louvre is in the city of",
     "Rome is the capital of",
     "Tokyo is in",
     "Berlin is the capital of",
 )
-A = Fact("Eiffel Tower", "{} is in the city of", "Rome in Italy", "Paris", neighbours=NEIGHBOURS)
+A = Fact("Eiffel Tower", "{} is in the city of", "Rome in Italy", "Paris", neighbors=NEIGHBORS)
 B = FACTS[1]
 
 
@@ -125,37 +125,37 @@ def test_more_facts_than_rows_give_the_same_norm(session: EditSession) -> None:
     assert more == pytest.approx({layer: 40 * share for layer, share in few.items()}, rel=1e-5)
 
 
-def test_neighbours_count_whose_next_token_changed(session: EditSession, probe: str) -> None:
+def test_neighbors_count_whose_next_token_changed(session: EditSession, probe: str) -> None:
     measured = measure(session, 2, quiet(), probe)
 
     def tops(number: int) -> list[int]:
-        rows = [encode(session.model.tokenizer, prompt)[0] for prompt in NEIGHBOURS]
+        rows = [encode(session.model.tokenizer, prompt)[0] for prompt in NEIGHBORS]
         return [int(plain(session, number, [row])[0, -1].argmax()) for row in rows]
 
     changed = sum(a != b for a, b in zip(tops(0), tops(2), strict=True))
-    assert measured.neighbours == 4
-    assert measured.neighbours_changed == changed / 4
+    assert measured.neighbors == 4
+    assert measured.neighbors_changed == changed / 4
     assert measured.locality == 1 - changed / 4
 
 
-def test_a_changed_neighbour_is_counted(
+def test_a_changed_neighbor_is_counted(
     session: EditSession, probe: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = iter([[1, 2, 3, 4], [1, 2, 9, 4]])
     monkeypatch.setattr(drift_module, "_next_tokens", lambda *_: next(answers))
     measured = measure(session, 1, quiet(), probe)
-    assert (measured.neighbours_changed, measured.locality) == (0.25, 0.75)
+    assert (measured.neighbors_changed, measured.locality) == (0.25, 0.75)
 
 
-def test_a_neighbour_that_is_itself_edited_is_not_asked(session: EditSession) -> None:
+def test_a_neighbor_that_is_itself_edited_is_not_asked(session: EditSession) -> None:
     entry = session.history[0]
     louvre = Fact("The Louvre", "{} is in the city of", "Rome")
     other = dataclasses.replace(
         entry, batches=[dataclasses.replace(entry.batches[0], facts=[louvre])]
     )
-    assert neighbours_of([entry]) == list(NEIGHBOURS)
-    assert neighbours_of([entry, entry]) == list(NEIGHBOURS)
-    assert neighbours_of([entry, other]) == list(NEIGHBOURS[1:])
+    assert neighbors_of([entry]) == list(NEIGHBORS)
+    assert neighbors_of([entry, entry]) == list(NEIGHBORS)
+    assert neighbors_of([entry, other]) == list(NEIGHBORS[1:])
 
 
 def test_a_projected_update_stays_in_the_null_space(session: EditSession, probe: str) -> None:
@@ -249,17 +249,17 @@ def test_a_state_is_measured_once(
         session.rename(1, "")
 
 
-def test_new_neighbours_are_measured_anew(place: Path, probe: str) -> None:
+def test_new_neighbors_are_measured_anew(place: Path, probe: str) -> None:
     session = new_session(place)
     drifts = DriftTracker(session, probe)
-    session.edit([A.changed(neighbours=[])], monitor=quiet())
+    session.edit([A.changed(neighbors=[])], monitor=quiet())
     digest = session.weights_digest()
-    assert drifts.measure(1, quiet()).neighbours_changed is None
+    assert drifts.measure(1, quiet()).neighbors_changed is None
     session.undo()
     session.edit([A], monitor=quiet())
     assert session.weights_digest() == digest
     assert drifts.known(1) is None
-    assert drifts.measure(1, quiet()).neighbours == 4
+    assert drifts.measure(1, quiet()).neighbors == 4
 
 
 def test_cancel_stops_and_changes_nothing(session: EditSession, probe: str) -> None:
@@ -269,7 +269,7 @@ def test_cancel_stops_and_changes_nothing(session: EditSession, probe: str) -> N
         if getattr(stage, "done", 0) >= WINDOWS + 2:  # inside state 1
             stop.set()
 
-    with pytest.raises(Cancelled):
+    with pytest.raises(Canceled):
         drifts.measure(1, Monitor(show, stop))
     assert session.weights_digest() == digest
     assert drifts.known(1) is None
@@ -313,7 +313,7 @@ def a_drift(**fields: object) -> Drift:
         ("kl", lambda v: {"kl": v}),
         ("disagreement", lambda v: {"disagreement": v}),
         ("perplexity", lambda v: {"perplexity_after": 40.0 * (1 + v) + 1e-9}),
-        ("neighbours", lambda v: {"neighbours_changed": v}),
+        ("neighbors", lambda v: {"neighbors_changed": v}),
     ],
 )
 def test_every_number_has_its_bands(name: str, fields: object) -> None:
@@ -331,16 +331,16 @@ def test_the_reason_names_what_is_worst() -> None:
     assert reason(a_drift()) == "ok"
     drift = a_drift(kl=0.1, disagreement=0.3)
     assert reason(drift) == "bad: next token differs"
-    assert "neighbours" not in a_drift(neighbours_changed=None).bands
+    assert "neighbors" not in a_drift(neighbors_changed=None).bands
 
 
 def test_columns_are_in_the_unit_of_their_heading() -> None:
-    drift = a_drift(outside=None, neighbours_changed=None)
+    drift = a_drift(outside=None, neighbors_changed=None)
     cells = {column.heading: column.text(drift) for column in columns([3, 4])}
     assert cells["|ΔW|/|W| layer 4, %"] == "2.000"
     assert cells["KL, nats"] == "0.00100"
     assert cells["perplexity change, %"] == "1.000"
-    assert cells["neighbours changed, %"] == cells["outside the null space, %"] == "n/a"
+    assert cells["neighbors changed, %"] == cells["outside the null space, %"] == "n/a"
     assert columns([3])[0].text(None) == "–"
     assert columns([3])[0].written(-1e-9) == "0.000"
 

@@ -18,7 +18,7 @@ from examples import CONTEXTS, FACTS, quiet, small
 from tiny import prose, tiny_model, tiny_tokenizer
 from torch import Tensor
 
-from alphaedit_core.errors import Cancelled, InputError, SessionError
+from alphaedit_core.errors import Canceled, InputError, SessionError
 from alphaedit_core.inference.completions import generate_greedy
 from alphaedit_core.model.tokenization import encode
 from alphaedit_core.progress import Monitor
@@ -110,14 +110,14 @@ def test_the_projection_is_that_of_the_covariance(session: EditSession) -> None:
     """By another way: the eigenvectors of the unedited states' covariance."""
     found = hidden_drift(session, 2, PROMPTS, quiet())
     before, after = (plain(session, number, PROMPTS).numpy() for number in (0, 2))
-    centre = before.mean(axis=0)
-    values, vectors = np.linalg.eigh(np.cov((before - centre).T))
+    center = before.mean(axis=0)
+    values, vectors = np.linalg.eigh(np.cov((before - center).T))
     for place, share in enumerate(found.explained):
         axis = vectors[:, -1 - place]
         axis = axis * np.sign(axis[np.abs(axis).argmax()])
         assert share == pytest.approx(values[-1 - place] / values.sum(), rel=1e-4)
         for points, states in ((found.before, before), (found.after, after)):
-            expected = (states - centre) @ axis
+            expected = (states - center) @ axis
             assert [point[place] for point in points] == pytest.approx(expected, abs=1e-3)
     assert mean_of(found.before) == pytest.approx((0, 0), abs=1e-6)
 
@@ -224,7 +224,7 @@ def test_cancel_stops_and_changes_nothing(session: EditSession) -> None:
         if stage.done > len(PROMPTS):  # in the edited state
             stop.set()
 
-    with pytest.raises(Cancelled):
+    with pytest.raises(Canceled):
         hidden_drift(session, 1, PROMPTS, Monitor(show, stop))
     assert session.weights_digest() == digest
 

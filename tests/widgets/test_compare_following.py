@@ -9,7 +9,7 @@ import pytest
 from compare_panels import FACT, OTHER, compare_panel, edited_session, fresh, said, wait, words_of
 from examples import quiet
 
-from alphaedit_core.errors import Cancelled, SessionError
+from alphaedit_core.errors import Canceled, SessionError
 from alphaedit_core.evaluation import before_after as comparison_module
 from alphaedit_core.evaluation.before_after import Question, compare
 from alphaedit_core.inference.token_by_token import TokenStep, generate_with_probabilities
@@ -133,12 +133,12 @@ def test_cancel_leaves_weights_and_columns(
     shown, digest = panel.comparison, panel.session.weights_digest()
     panel.prompt = "Rome is"
 
-    def cancelled(*args: object, monitor: Monitor, **kwargs: object) -> None:
+    def canceled(*args: object, monitor: Monitor, **kwargs: object) -> None:
         panel.state.cancel()
         monitor.check()
 
-    monkeypatch.setattr(comparison_module, "continuation", cancelled)
-    with pytest.raises(Cancelled):
+    monkeypatch.setattr(comparison_module, "continuation", canceled)
+    with pytest.raises(Canceled):
         panel.compare(block=True)
     assert panel.comparison is shown and panel.session.weights_digest() == digest
 

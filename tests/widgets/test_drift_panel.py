@@ -27,7 +27,7 @@ from alphaedit_widgets.edit.panel import EditPanel
 from alphaedit_widgets.history.panel import HistoryPanel
 from alphaedit_widgets.state import State
 
-A = FACTS[0].changed(neighbours=["Tokyo is in", "Rome is the capital of"])
+A = FACTS[0].changed(neighbors=["Tokyo is in", "Rome is the capital of"])
 B, C = FACTS[1], FACTS[2]
 
 
@@ -91,7 +91,7 @@ def test_nothing_is_built_or_measured_before_it_is_opened(panel: DriftPanel) -> 
     assert panel.figure is figure is not None
 
 
-def test_each_edit_is_one_more_point_and_undone_ones_are_grey(panel: DriftPanel) -> None:
+def test_each_edit_is_one_more_point_and_undone_ones_are_gray(panel: DriftPanel) -> None:
     panel.on_first_show()
     assert [list(line.x) for line in curves(panel)] == [[0]] * 6
     for count, fact in enumerate((A, B), start=1):

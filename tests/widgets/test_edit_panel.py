@@ -148,8 +148,8 @@ def test_cancel_leaves_the_weights(panel: EditPanel, monkeypatch: pytest.MonkeyP
     panel.cancel_button.click()
     held.go.set()
     assert job.wait(20)
-    assert job.state == "cancelled"
-    assert "cancelled at step 3 / 4" in words(panel._step.value)
+    assert job.state == "canceled"
+    assert "canceled at step 3 / 4" in words(panel._step.value)
     assert panel.session.weights_digest() == digest and panel.session.applied == 0
     assert not panel.run_button.disabled and panel.cancel_button.disabled
 
@@ -165,7 +165,7 @@ def test_work_in_the_background_makes_way(panel: EditPanel) -> None:
     assert panel.state.busy and not panel.run_button.disabled
     edit = panel.run()
     assert edit is not None and edit.wait(30) and edit.state == "done"
-    assert job.state == "cancelled" and panel.session.applied == 1
+    assert job.state == "canceled" and panel.session.applied == 1
 
 
 def test_a_failure_leaves_the_weights_and_can_be_tried_again(

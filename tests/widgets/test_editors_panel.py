@@ -171,7 +171,7 @@ def test_perplexity_is_of_the_text_that_drift_reads(state: State) -> None:
     assert panel.contest is not None and panel.contest.before.perplexity is not None
 
 
-def test_a_comparison_can_be_cancelled(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_comparison_can_be_canceled(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
     digest = state.session.weights_digest()
     panel = EditorsPanel(state)
     edited: list[str] = []
@@ -185,7 +185,7 @@ def test_a_comparison_can_be_cancelled(state: State, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(rivals, "measure", then_cancel)
     job = panel.compare()
-    assert job.wait(20) and job.state == "cancelled" and len(edited) == 1
+    assert job.wait(20) and job.state == "canceled" and len(edited) == 1
     assert "the weights are as before" in panel._status.value and panel.contest is None
     assert state.session.weights_digest() == digest
     assert not panel.run_button.disabled and panel.cancel_button.disabled

@@ -93,7 +93,7 @@ def test_it_runs_shows_and_leaves_the_session_as_it_was(
     assert "mean of layers: " in shown and "mean of layers: " not in static
 
 
-def test_what_was_cancelled_goes_on(panel: ExperimentPanel) -> None:
+def test_what_was_canceled_goes_on(panel: ExperimentPanel) -> None:
     kept = Path(panel.folder.value)
 
     def cancel(_: object) -> None:
@@ -102,7 +102,7 @@ def test_what_was_cancelled_goes_on(panel: ExperimentPanel) -> None:
 
     panel.state.observe(cancel, "job_updates")
     job = panel.run()
-    assert job.wait(60) and job.state == "cancelled"
+    assert job.wait(60) and job.state == "canceled"
     assert "run it again to go on" in panel._status.value
     panel.state.unobserve(cancel, "job_updates")
     found = panel.look()

@@ -34,11 +34,11 @@ DRAFT = Fact(
     "Rome",
     "Paris",
     paraphrases=['Where "is" {}', "x, y"],
-    neighbours=["a | b", "the Louvre"],
+    neighbors=["a | b", "the Louvre"],
     relation="P276",
     id="own",
 )
-PLAIN = DRAFT.changed(neighbours=["the Louvre", "a|b"])
+PLAIN = DRAFT.changed(neighbors=["the Louvre", "a|b"])
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +180,7 @@ def test_facts_of_the_table_or_of_the_model(
     panel: ExportPanel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     browser = Browser(panel.downloads["facts-csv"], monkeypatch)
-    browser.press()  # a neighbour has the separator in it
+    browser.press()  # a neighbor has the separator in it
     assert browser.files == [] and "write JSON instead" in panel.state.notice
     panel.state.facts = [*FACTS[:2], PLAIN]
     browser.press()
@@ -208,7 +208,7 @@ def test_the_report(panel: ExportPanel, monkeypatch: pytest.MonkeyPatch) -> None
     name, page = browser.file
     assert name == "alphaedit-report.html" and page.startswith("<!doctype html>")
     assert 'alt="Spectrum of layer 1' in page and FACTS[1].text in page
-    assert "Paraphrases and neighbours" not in page
+    assert "Paraphrases and neighbors" not in page
     monkeypatch.setattr(
         "alphaedit_widgets.export.panel.report_html", lambda _s, _m, rows: repr(rows)
     )

@@ -165,7 +165,7 @@ def test_examples_are_loaded_once(panel: FactsPanel) -> None:
     assert len(panel.facts) == len(examples) == len(panel.drafts)
     assert panel.facts[0].target == "Vienna"
     assert panel.facts[1:] == examples[1:]
-    assert "4 neighbours" in panel.editor.rows[1]["extra"]
+    assert "4 neighbors" in panel.editor.rows[1]["extra"]
     panel.examples_button.click()
     assert len(panel.drafts) == len(examples) and "already" in panel.message
 

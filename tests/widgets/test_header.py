@@ -49,7 +49,7 @@ def test_the_line_on_top(state: State) -> None:
     )
 
 
-def test_a_running_job_is_named_and_can_be_cancelled(state: State) -> None:
+def test_a_running_job_is_named_and_can_be_canceled(state: State) -> None:
     header = StatusBar(state, loaded=lambda _: None)
     begun, go_on = threading.Event(), threading.Event()
 
@@ -72,7 +72,7 @@ def test_a_running_job_is_named_and_can_be_cancelled(state: State) -> None:
     assert job.wait(10)
     assert "ready" in words(header._line.value)
     assert header._progress.value == "" and header.cancel.disabled and not header.load.disabled
-    assert "cancelled" in words(header._notice.value)
+    assert "canceled" in words(header._notice.value)
 
 
 def test_an_error_stays_until_it_is_dismissed(state: State) -> None:

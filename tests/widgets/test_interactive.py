@@ -55,7 +55,7 @@ def a_retention(count: int) -> Retention:
 
 
 def a_sequence() -> dict[str, dict[int, dict[str, float]]]:
-    names = ("efficacy", "generalisation", "specificity", "exact", "perplexity")
+    names = ("efficacy", "generalization", "specificity", "exact", "perplexity")
     return {
         method: {
             edits: {name: start + place + edits / 7 for place, name in enumerate(names)}
@@ -125,7 +125,7 @@ def of_an_experiment(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any
             left = point.retention["efficacy"]
             places = [(n, value) for n, value in enumerate(left, 1) if value is not None]
             wanted.setdefault("efficacy", {})[name] = list(zip(*places, strict=True))
-    return experiment_pictures.retention_html(found, ["efficacy", "said"]), wanted
+    return experiment_pictures.retention_html(found, ["efficacy", "generation_contains"]), wanted
 
 
 # -- the picture stays what it was ---------------------------------------------------------------
@@ -167,8 +167,8 @@ def test_curves_are_those_that_were_given() -> None:
         assert trace.mode == "lines+markers" and trace.showlegend
     assert shown["text"].y[1] == 0.1235, "four digits, to keep what is stored small"
     assert shown["fourth"].x[1] == 12_345, "but a count is kept whole"
-    colours = [trace.line.color for trace in shown.values()]
-    assert colours == ["#0072b2", "#d55e00", "#009e73", "#0072b2"]
+    colors = [trace.line.color for trace in shown.values()]
+    assert colors == ["#0072b2", "#d55e00", "#009e73", "#0072b2"]
     assert [bool(trace.line.dash) for trace in shown.values()] == [False, False, False, True]
 
 
@@ -226,7 +226,7 @@ def test_a_sequence_has_a_row_for_every_setting_and_one_entry_for_every_count() 
     found = a_sequence()
     shown = figure(sequence_html(found))
     layout = shown.layout
-    for place, measure in enumerate(("efficacy", "generalisation", "specificity", "exact"), 1):
+    for place, measure in enumerate(("efficacy", "generalization", "specificity", "exact"), 1):
         axes = "x" if place == 1 else f"x{place}"
         for count, hollow in ((40, True), (300, False)):
             trace = by_name(sequence_html(found), axes)[f"after {count} edits"]

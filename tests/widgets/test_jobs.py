@@ -7,7 +7,7 @@ import threading
 import pytest
 from tiny import tiny_model
 
-from alphaedit_core.errors import Cancelled, SessionError
+from alphaedit_core.errors import Canceled, SessionError
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session.session import EditSession
 from alphaedit_widgets.header import StatusBar
@@ -50,8 +50,8 @@ def test_only_one_at_a_time_and_cancel(state: State) -> None:
         state.start("count", lambda _: None)
     state.cancel()
     assert job.wait(5)
-    assert job.state == "cancelled" and not state.busy and state.failure is None
-    assert "cancelled at step 0 / 3" in state.notice
+    assert job.state == "canceled" and not state.busy and state.failure is None
+    assert "canceled at step 0 / 3" in state.notice
     state.start("again", lambda _: None, block=True)
 
 
@@ -62,7 +62,7 @@ def test_what_is_told_late_of_an_earlier_job_does_not_hide_the_running_one(state
     state._follow(earlier)
     assert state.job is running and state.status == "running: wait"
     state.cancel()
-    assert running.wait(5) and running.state == "cancelled"
+    assert running.wait(5) and running.state == "canceled"
 
 
 def test_a_failure_stays_until_the_next_job(state: State) -> None:
@@ -111,12 +111,12 @@ def test_what_follows_a_job_may_start_the_next(state: State) -> None:
     assert second[0].wait(5)  # type: ignore[attr-defined]
 
 
-def test_a_blocked_start_raises_cancelled(state: State) -> None:
+def test_a_blocked_start_raises_canceled(state: State) -> None:
     def work(monitor: Monitor) -> None:
         state.cancel()
         waiting(monitor)
 
-    with pytest.raises(Cancelled):
+    with pytest.raises(Canceled):
         state.start("wait", work, block=True)
     assert state.failure is None
 

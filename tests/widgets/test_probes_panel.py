@@ -14,7 +14,7 @@ from tables import rows_of
 from tiny import tiny_model, tiny_tokenizer
 
 from alphaedit_core.data.facts import Fact
-from alphaedit_core.errors import Cancelled, InputError, SessionError
+from alphaedit_core.errors import Canceled, InputError, SessionError
 from alphaedit_core.evaluation import probes as core
 from alphaedit_core.evaluation.probes import (
     Probe,
@@ -37,7 +37,7 @@ from alphaedit_widgets.state import State
 
 FACT = FACTS[0].changed(
     paraphrases=["One sees the {} in", "{} stands in the old city of"],
-    neighbours=["The Louvre is in the city of", "Newton was born in", "東京は"],
+    neighbors=["The Louvre is in the city of", "Newton was born in", "東京は"],
 )
 #: Only the first token of its target can be judged.
 UNTRUE = FACT.changed(target_true=None)
@@ -45,7 +45,7 @@ UNTRUE = FACT.changed(target_true=None)
 
 @pytest.fixture(scope="module")
 def edited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EditSession]:
-    """A session with two edits, each far too strong, so that neighbours change too."""
+    """A session with two edits, each far too strong, so that neighbors change too."""
     folder = tmp_path_factory.mktemp("probes")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
@@ -130,7 +130,7 @@ def test_rows_in_both_states_and_the_weights_as_before(session: EditSession) -> 
     assert session.weights_digest() == digest
     assert [row.probe for row in rows] == probes_of(FACT)
     assert [row.probe.kind for row in rows] == [
-        "reliability", *["generalisation"] * 2, *["locality"] * 3
+        "reliability", *["generalization"] * 2, *["locality"] * 3
     ]  # fmt: skip
     for number, name in ((0, "before"), (1, "after")):
         with session.at_state(number):
@@ -160,9 +160,9 @@ def reading(token: int, new: float, true: float | None, rank: int = 2) -> ProbeR
     [
         ("reliability", reading(1, 0.1, 0.6), reading(1, 0.5, 0.4), "pass", 0.4),
         ("reliability", reading(1, 0.1, 0.6), reading(2, 0.2, 0.3), "fail", -0.3),
-        ("generalisation", reading(1, 0.1, 0.2), reading(1, 0.3, 0.3), "fail", 0.2),
-        ("generalisation", reading(1, 0.1, None), reading(1, 0.9, None, rank=2), "fail", 0.8),
-        ("generalisation", reading(1, 0.1, None), reading(1, 0.2, None, rank=1), "pass", 0.1),
+        ("generalization", reading(1, 0.1, 0.2), reading(1, 0.3, 0.3), "fail", 0.2),
+        ("generalization", reading(1, 0.1, None), reading(1, 0.9, None, rank=2), "fail", 0.8),
+        ("generalization", reading(1, 0.1, None), reading(1, 0.2, None, rank=1), "pass", 0.1),
         ("locality", reading(1, 0.1, 0.6), reading(1, 0.9, 0.0), "kept", 0.8),
         ("locality", reading(1, 0.1, 0.6), reading(2, 0.1, 0.6), "changed", 0.0),
     ],
@@ -210,9 +210,9 @@ def test_states_that_do_not_exist_and_probes_that_are_none(session: EditSession)
         Probe("other", "a")
 
 
-def test_cancelled(session: EditSession) -> None:
+def test_canceled(session: EditSession) -> None:
     digest, probes = session.weights_digest(), Probes(session)
-    with pytest.raises(Cancelled):
+    with pytest.raises(Canceled):
         probes.measure(FACT, probes_of(FACT), 0, 1, Monitor(None, lambda: True))
     assert session.weights_digest() == digest
     assert probes.known(FACT, probes_of(FACT)[0], 0, 1) is None
@@ -233,7 +233,7 @@ def test_counts_are_those_of_the_rows(panel: ProbesPanel) -> None:
         assert len(shown) == len(rows) > 0
 
 
-def test_a_changed_neighbour_is_a_failure(panel: ProbesPanel) -> None:
+def test_a_changed_neighbor_is_a_failure(panel: ProbesPanel) -> None:
     panel.measure(block=True)
     changed = [row for row in panel.rows if row.result == "changed"]
     assert changed, "the edit of this test is meant to be too strong"
@@ -259,7 +259,7 @@ def test_a_row_that_is_added_is_measured_alone(
     assert inside(panel._status.value, "probes-state") == "measured 1 row"
     assert len(panel.rows) == before + 1 and panel.rows[-1].probe.kind == "locality"
     assert panel._prompt.value == ""
-    assert panel.state.drafts[0].neighbours[-1] == "Rome is in the city of"
+    assert panel.state.drafts[0].neighbors[-1] == "Rome is in the city of"
     panel.add("{} rises over", block=True)
     assert [row.probe.prompt for row in panel.rows][3] == "Eiffel Tower rises over"
     assert len(seen) == 4
@@ -269,8 +269,8 @@ def test_what_cannot_be_added(panel: ProbesPanel) -> None:
     drafts = panel.state.drafts
     for prompt, kind, said in (
         ("{} is in", "locality", "has {}"),
-        (" ", "generalisation", "blank"),
-        (FACT.neighbours[0], "locality", "there already"),
+        (" ", "generalization", "blank"),
+        (FACT.neighbors[0], "locality", "there already"),
         ("a prompt", "reliability", "cannot be added"),
     ):
         with pytest.raises(InputError, match=said):
@@ -366,7 +366,7 @@ def test_nothing_to_show_is_said(session: EditSession) -> None:
         panel.measure()
     assert repr(panel) == "ProbesPanel(no fact is selected)"
     panel.state.facts = [FACTS[1]]
-    assert "no paraphrases and no neighbours" in words(panel._states.value)
+    assert "no paraphrases and no neighbors" in words(panel._states.value)
     assert not panel.measure_button.disabled
     assert panel.table.rows[0][-1] == "not measured"
 

@@ -10,7 +10,7 @@ import pytest
 from examples import FACTS, quiet
 from spectrum_panels import agree, html_of, own_cache, real, said, wait
 
-from alphaedit_core.errors import AlphaEditError, Cancelled
+from alphaedit_core.errors import AlphaEditError, Canceled
 from alphaedit_widgets.spectrum.key_table import verdict
 from alphaedit_widgets.spectrum.panel import SpectrumPanel
 
@@ -46,14 +46,14 @@ def test_cancel_keeps_everything_as_it_was(folder: Path, monkeypatch: pytest.Mon
     state = real(folder, tokens=2048)
     panel = SpectrumPanel(state)
 
-    def cancelling(text: str) -> None:
+    def canceling(text: str) -> None:
         if "statistics" in text and not panel.cancel_button.disabled:
             panel.cancel_button.click()
 
-    panel._progress.observe(lambda change: cancelling(change["new"]), "value")
-    with pytest.raises(Cancelled):
+    panel._progress.observe(lambda change: canceling(change["new"]), "value")
+    with pytest.raises(Canceled):
         panel.collect(block=True)
-    assert panel.spectrum is None and "cancelled at token" in state.notice
+    assert panel.spectrum is None and "canceled at token" in state.notice
     assert not panel.collect_button.disabled and panel.cancel_button.disabled
 
 

@@ -173,6 +173,6 @@ def test_nothing_to_ask_starts_no_job(panel: FactsPanel) -> None:
 def test_a_new_subject_takes_the_old_ones_place_and_no_other(
     old: str, new: str, text: str, expected: str
 ) -> None:
-    draft = Draft(old, "{} is", "x", paraphrases=(text, "{} {}"), neighbours=(text,))
+    draft = Draft(old, "{} is", "x", paraphrases=(text, "{} {}"), neighbors=(text,))
     assert draft.typed(subject=new).paraphrases == (expected, "{} {}")
-    assert draft.typed(subject=new).neighbours == (text,)
+    assert draft.typed(subject=new).neighbors == (text,)

@@ -8,7 +8,7 @@ from typing import Any
 import ipywidgets as W
 
 from alphaedit_core.display.text_diff import Difference
-from alphaedit_core.errors import AlphaEditError, Cancelled, InputError, SessionError
+from alphaedit_core.errors import AlphaEditError, Canceled, InputError, SessionError
 from alphaedit_core.evaluation.before_after import (
     Answer,
     Comparison,
@@ -346,7 +346,7 @@ class ComparePanel(Panel):
         engaged = self.state.foreground_busy
         self.compare_button.disabled = self.history_button.disabled = engaged
         # What a job in the background was stopped for comes first, and tells when it has ended.
-        if not (job is not None and job.background and job.state == "cancelled"):
+        if not (job is not None and job.background and job.state == "canceled"):
             self._fill_if_due()
 
     def _fill_if_due(self) -> None:
@@ -365,10 +365,10 @@ class ComparePanel(Panel):
                     model = session.model
                     stack.enter_context(model.exclusive(self.state.cancel, monitor.check))
                 except SessionError as error:  # a cell has the model: later, then
-                    raise Cancelled(str(error)) from error
+                    raise Canceled(str(error)) from error
                 try:
                     return ask(session, question, reference, known, monitor)
-                except Cancelled:
+                except Canceled:
                     raise
                 except Exception:
                     self._made_from = made_from  # it would fail again

@@ -1,4 +1,4 @@
-"""A plotly figure that stays as it is when the page is loaded again, in the page's own colours."""
+"""A plotly figure that stays as it is when the page is loaded again, in the page's own colors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class LiveFigure(W.VBox):
     Each costs the page 5 MB, so a panel makes one only when it is first looked at.
 
     Args:
-        figure: what to show; its colours of paper, plot and writing are the page's.
+        figure: what to show; its colors of paper, plot and writing are the page's.
         label: what the figure shows, for who cannot see it.
 
     Attributes:

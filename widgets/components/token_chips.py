@@ -31,7 +31,7 @@ class Chips(anywidget.AnyWidget):
     _esm = script("chips")
     #: What the tokens are, for a screen reader.
     label = T.Unicode("").tag(sync=True)
-    #: ``before`` or ``after``: the colour.
+    #: ``before`` or ``after``: the color.
     side = T.Unicode("").tag(sync=True)
     #: What the script draws, made by :meth:`fill`.
     chips = T.List(T.Dict()).tag(sync=True)

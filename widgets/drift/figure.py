@@ -19,7 +19,7 @@ _LABELS = 20
 
 
 class DriftFigure(LiveFigure):
-    """Five charts: weights by layer, KL, disagreement, perplexity, neighbours.
+    """Five charts: weights by layer, KL, disagreement, perplexity, neighbors.
 
     Args:
         layers: the edited layers; each has a curve of its own.
@@ -39,11 +39,11 @@ class DriftFigure(LiveFigure):
         )  # fmt: skip
         for place, column in enumerate(self.columns):
             several = column.measure == "weights"
-            colour = SERIES[place % len(SERIES)] if several else SERIES[0]
+            color = SERIES[place % len(SERIES)] if several else SERIES[0]
             figure.add_scatter(
                 x=[], y=[], name=column.name, mode="lines+markers", showlegend=several,
                 line={
-                    "color": colour, "width": 2,
+                    "color": color, "width": 2,
                     "dash": _DASHES[place // len(SERIES) % len(_DASHES)] if several else "solid",
                 },
                 marker={"size": 8, "symbol": [], "opacity": []},

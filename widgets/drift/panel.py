@@ -10,7 +10,7 @@ import ipywidgets as W
 
 from alphaedit_core.corpora.sources import TextSource
 from alphaedit_core.display.escaping import escape
-from alphaedit_core.errors import Cancelled, SessionError
+from alphaedit_core.errors import Canceled, SessionError
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session.session import EditSession
 from alphaedit_core.side_effects.drift import OK, WINDOW, WINDOWS, Drift, DriftTracker
@@ -35,7 +35,7 @@ _MEANINGS = {
     "kl": "how differently the next token is distributed at every token of ordinary text",
     "disagreement": "share of these tokens whose most likely successor is another one",
     "perplexity": "how much worse (or, under 0, better) the same text is predicted",
-    "neighbours": "share of the facts' neighbours that are answered otherwise; 100 % less locality",
+    "neighbors": "share of the facts' neighbors that are answered otherwise; 100 % less locality",
 }
 
 
@@ -173,7 +173,7 @@ class DriftPanel(Panel):
                 try:
                     stack.enter_context(model.exclusive(self.state.cancel, monitor.check))
                 except SessionError as error:  # a cell has the model: later, then
-                    raise Cancelled(str(error)) from error
+                    raise Canceled(str(error)) from error
                 self._measure(missing, monitor)
 
         self.state.start(_JOB, work, ended=self._ended, background=True)
@@ -190,7 +190,7 @@ class DriftPanel(Panel):
         job = self.state.job
         self.measure_button.disabled = self.state.foreground_busy
         # What a job in the background was stopped for comes first, and tells when it has ended.
-        if not (job is not None and job.background and job.state in ("cancelled", "failed")):
+        if not (job is not None and job.background and job.state in ("canceled", "failed")):
             self._measure_if_due()
 
     # -- showing ---------------------------------------------------------------------------------

@@ -24,8 +24,8 @@ class RunFigure(LiveFigure):
         figure = make_subplots(
             1, 2, subplot_titles=("loss, mean over the facts", "probability of the target")
         )
-        for (_, name), colour, dash in zip(_PARTS, SERIES, _DASHES, strict=False):
-            line = {"color": colour, "dash": dash, "width": 2}
+        for (_, name), color, dash in zip(_PARTS, SERIES, _DASHES, strict=False):
+            line = {"color": color, "dash": dash, "width": 2}
             figure.add_scatter(x=[], y=[], name=name, line=line, mode="lines", row=1, col=1)
         for index in range(_CURVES):
             line = {

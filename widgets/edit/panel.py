@@ -252,8 +252,8 @@ class EditPanel(Panel):
         if running:
             said = f"step {job.where.partition(' ')[2]}" if _searching(job) else job.where
             words = f"{said}{', ' if job.time_left else ''}{job.time_left}"
-        elif job.state == "cancelled":
-            words = f"cancelled at {job.where}; the weights are as before"
+        elif job.state == "canceled":
+            words = f"canceled at {job.where}; the weights are as before"
         else:
             words = job.state
         self._step.value = text("run-state", words, tag="span")

@@ -27,8 +27,8 @@ _BATCH = 100
 _PROBE = 20_000
 _MEASURES = (
     ("efficacy", "the new target is likelier than the old one after the prompt; higher is better"),
-    ("generalisation", "the same after the paraphrases; higher is better"),
-    ("specificity", "the old target is likelier after the neighbours; higher is better"),
+    ("generalization", "the same after the paraphrases; higher is better"),
+    ("specificity", "the old target is likelier after the neighbors; higher is better"),
     ("exact", "the model says the new target, token by token; higher is better"),
     ("perplexity", "of ordinary text that is set aside; lower is better"),
 )
@@ -174,8 +174,8 @@ class EditorsPanel(Panel):
         self.cancel_button.disabled = not (mine and self.state.busy)
         if mine and job is not None:
             words = ", ".join(filter(None, [job.where, job.time_left])) if self.state.busy else ""
-            if job.state == "cancelled":
-                words = f"cancelled at {job.where}; the weights are as before"
+            if job.state == "canceled":
+                words = f"canceled at {job.where}; the weights are as before"
             self._status.value = text("editors-state", words or job.state, tag="span")
 
     def _done(self, contest: EditorComparison) -> None:

@@ -258,8 +258,8 @@ class ExperimentPanel(Panel):
                 whole = next((stage for stage in job.stages if stage.name == "experiment"), None)
                 batches = "" if whole is None else f"batch {whole.done:.0f} / {whole.total:.0f}"
                 words = ", ".join(filter(None, [batches, job.where, job.time_left]))
-            elif job.state == "cancelled":
-                words = "cancelled; run it again to go on"
+            elif job.state == "canceled":
+                words = "canceled; run it again to go on"
             self._status.value = text("experiment-state", words, tag="span")
 
     def _show_found(self, findings: ExperimentResult) -> None:

@@ -63,7 +63,7 @@ class ExportPanel(Panel):
         self._model_folder = W.Text("alphaedit-model", description="Model folder", **_FOLDER)
         self._with_probes = W.Checkbox(
             False,
-            description="Report measures paraphrases and neighbours",
+            description="Report measures paraphrases and neighbors",
             indent=False,
             layout=W.Layout(width="auto"),
             **_NAMED,
@@ -174,7 +174,7 @@ class ExportPanel(Panel):
 
     @property
     def with_probes(self) -> bool:
-        """Whether a report measures paraphrases and neighbours of all applied facts."""
+        """Whether a report measures paraphrases and neighbors of all applied facts."""
         return bool(self._with_probes.value)
 
     @with_probes.setter

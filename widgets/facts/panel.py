@@ -177,7 +177,7 @@ class FactsPanel(Panel):
         target_true: str = "",
         group: str = "",
         paraphrases: Sequence[str] = (),
-        neighbours: Sequence[str] = (),
+        neighbors: Sequence[str] = (),
     ) -> int:
         """Add a row; it may still need something.
 
@@ -185,7 +185,7 @@ class FactsPanel(Panel):
             Its index, from 0.
         """
         draft = Draft(
-            subject, prompt, target, target_true, group, tuple(paraphrases), tuple(neighbours)
+            subject, prompt, target, target_true, group, tuple(paraphrases), tuple(neighbors)
         )
         return self._rows.extend([draft])
 

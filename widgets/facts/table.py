@@ -24,7 +24,7 @@ from .true_targets import open_prompt
 #: What is typed into a row.
 FIELDS = ("subject", "prompt", "target", "target_true", "group")
 #: What else of a row can be set from Python.
-_MORE = ("paraphrases", "neighbours", "relation", "replaces")
+_MORE = ("paraphrases", "neighbors", "relation", "replaces")
 
 
 class FillResult(NamedTuple):
@@ -108,7 +108,7 @@ class FactRows:
         for name in fields:
             if name not in (*FIELDS, *_MORE):
                 raise InputError(f"a row has no {name}; give some of {', '.join(FIELDS + _MORE)}")
-        for name in {"paraphrases", "neighbours"} & set(fields):
+        for name in {"paraphrases", "neighbors"} & set(fields):
             fields[name] = tuple(fields[name])
         with self._changing:
             self.require(index)

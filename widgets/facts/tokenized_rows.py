@@ -33,7 +33,7 @@ class TokenizedRows:
         split, old = self.target(draft), self.target(draft, draft.target_true)
         also = [
             f"{len(texts)} {name if len(texts) > 1 else name[:-1]}"
-            for name in ("paraphrases", "neighbours")
+            for name in ("paraphrases", "neighbors")
             if (texts := getattr(draft, name))
         ]
         words = filled(draft.prompt, draft.subject), draft.target, draft.target_true

@@ -44,7 +44,7 @@ def old_targets(session: EditSession, prompts: Sequence[str], monitor: Monitor) 
 
     Raises:
         SessionError: if another thread uses the model.
-        Cancelled: if cancelled.
+        Canceled: if canceled.
     """
     words: list[str] = []
     with monitor.stage("old targets", len(prompts), "prompt"), session.at_state(0):

@@ -1,4 +1,4 @@
-"""Paraphrases and neighbours of the selected fact, before and after, each judged in a word."""
+"""Paraphrases and neighbors of the selected fact, before and after, each judged in a word."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import ipywidgets as W
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.errors import InputError, SessionError
 from alphaedit_core.evaluation.probes import (
-    GENERALISATION,
+    GENERALIZATION,
     KINDS,
     LOCALITY,
     RELIABILITY,
@@ -36,18 +36,18 @@ _CHANGE = "change"
 #: What each kind asks, in words.
 _ASKS = {
     RELIABILITY: "the prompt says the new target",
-    GENERALISATION: "paraphrases say it too",
-    LOCALITY: "neighbours say what they said",
+    GENERALIZATION: "paraphrases say it too",
+    LOCALITY: "neighbors say what they said",
 }
 _NAMED = {"style": {"description_width": "initial"}}
 
 
 class ProbesPanel(Panel):
-    """Reliability, generalisation and locality of the selected fact, row by row and counted.
+    """Reliability, generalization and locality of the selected fact, row by row and counted.
 
     "Before" is the reference state, "after" the present one. Rows are measured by the button, and
     by themselves after an edit once the panel has been shown; each is measured once for the
-    weights of a state. Paraphrases and neighbours that are added become part of the fact's draft.
+    weights of a state. Paraphrases and neighbors that are added become part of the fact's draft.
     """
 
     name = "probes"
@@ -66,14 +66,14 @@ class ProbesPanel(Panel):
             sortable=True,
         )  # fmt: skip
         self._prompt = W.Text(
-            description="New prompt", placeholder="a paraphrase, or a sentence about a neighbour",
+            description="New prompt", placeholder="a paraphrase, or a sentence about a neighbor",
             layout=W.Layout(width="420px"), **_NAMED,
         )  # fmt: skip
         self._kind = W.Dropdown(
             description="Kind",
             options=[
-                ("generalisation: a paraphrase", GENERALISATION),
-                ("locality: a neighbour", LOCALITY),
+                ("generalization: a paraphrase", GENERALIZATION),
+                ("locality: a neighbor", LOCALITY),
             ],
             **_NAMED,
         )
@@ -87,7 +87,7 @@ class ProbesPanel(Panel):
         self.show(
             W.HTML(
                 "<h3>Probes</h3><p class='ae-quiet'>Does the edit hold for its own prompt, carry "
-                "over to paraphrases, and leave its neighbours alone? Select a row to look at its "
+                "over to paraphrases, and leave its neighbors alone? Select a row to look at its "
                 "prompt in Compare. Change is after minus before, of P(new) or P(old), whichever "
                 "moved further.</p>"
             ),
@@ -150,13 +150,13 @@ class ProbesPanel(Panel):
         return self._measure(self._fact(), self.missing, block=block)
 
     def add(
-        self, prompt: str, kind: str = GENERALISATION, block: bool = False
+        self, prompt: str, kind: str = GENERALIZATION, block: bool = False
     ) -> Job[list[ProbeRow]] | None:
-        """Give the selected fact one more paraphrase or neighbour, and measure that row alone.
+        """Give the selected fact one more paraphrase or neighbor, and measure that row alone.
 
         Args:
             prompt: the complete text; ``{}`` in a paraphrase stands for the subject.
-            kind: ``generalisation`` or ``locality``.
+            kind: ``generalization`` or ``locality``.
             block: wait until it is measured.
 
         Raises:
@@ -165,10 +165,10 @@ class ProbesPanel(Panel):
         """
         fact, before = self._fact(), self.probes
         if self.state.foreground_busy:
-            raise SessionError("a row can be added when the running job has ended, or is cancelled")
-        field = {GENERALISATION: "paraphrases", LOCALITY: "neighbours"}.get(kind)
+            raise SessionError("a row can be added when the running job has ended, or is canceled")
+        field = {GENERALIZATION: "paraphrases", LOCALITY: "neighbors"}.get(kind)
         if field is None:
-            raise InputError(f"kind {kind!r} cannot be added; give {GENERALISATION} or {LOCALITY}")
+            raise InputError(f"kind {kind!r} cannot be added; give {GENERALIZATION} or {LOCALITY}")
         state = self.state
         draft = state.drafts[state.selected]
         more = replace(draft, **{field: (*getattr(draft, field), prompt)})
@@ -241,7 +241,7 @@ class ProbesPanel(Panel):
 
         def ended(job: Job[list[ProbeRow]]) -> None:
             # What made way for other work is due again when that has ended.
-            self._pending = self._pending or (background and job.state == "cancelled")
+            self._pending = self._pending or (background and job.state == "canceled")
             self._said = f"measured {count}" if job.state == "done" else job.state
             self._draw()
 
@@ -316,8 +316,8 @@ class ProbesPanel(Panel):
         words = f"{fact.text} → {fact.target}. {self._compared()}."
         if self.state.reference == self.session.applied:
             words += " Both are the same weights, so nothing can differ; run an edit first."
-        if not fact.paraphrases and not fact.neighbours:
-            words += " The fact has no paraphrases and no neighbours yet; add some below."
+        if not fact.paraphrases and not fact.neighbors:
+            words += " The fact has no paraphrases and no neighbors yet; add some below."
         return words
 
     def _compared(self) -> str:

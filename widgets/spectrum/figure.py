@@ -72,7 +72,7 @@ class SpectrumFigure(LiveFigure):
         logs, shown = log_eigenvalues(spectrum), decimated(spectrum.size)
         x = self._axis(shown + 1.0)
         massive = np.arange(spectrum.num_massive_directions)
-        centres, counts = histogram(spectrum)
+        centers, counts = histogram(spectrum)
         curve, bars = view == "eigenvalues", view == "histogram"
         with self.changing() as figure:
             eigenvalues, energy, marks, histogram_bars = figure.data
@@ -81,8 +81,8 @@ class SpectrumFigure(LiveFigure):
             marks.x = self._axis(massive + 1.0)
             marks.customdata = [f"{value:.3g}" for value in spectrum.eigenvalues[massive]]
             marks.visible = curve and bool(spectrum.num_massive_directions)
-            histogram_bars.x, histogram_bars.y = centres, counts
-            histogram_bars.width = (centres[1] - centres[0]) * 0.92
+            histogram_bars.x, histogram_bars.y = centers, counts
+            histogram_bars.width = (centers[1] - centers[0]) * 0.92
             histogram_bars.visible = bars
             self._set_axes(figure.layout, int(counts.max()))
             self._shown_range = None
@@ -235,7 +235,7 @@ def _round_numbers(size: int) -> list[int]:
 
 
 def _powers(axis: Any, low: float, high: float) -> None:
-    """An axis of log10 values, labelled with the values."""
+    """An axis of log10 values, labeled with the values."""
     step = max(1, round((high - low) / 8))
     powers = list(range(int(np.ceil(low)), int(np.floor(high)) + 1, step))
     axis.update(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from alphaedit_core.covariance.collect import cached_checksums
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.editing.key_projection import KeyProjection, fact_keys, project_keys
-from alphaedit_core.errors import AlphaEditError, Cancelled
+from alphaedit_core.errors import AlphaEditError, Canceled
 from alphaedit_core.nullspace.files import spectrum_file
 from alphaedit_core.nullspace.spectrum import Spectrum
 from alphaedit_core.progress import Monitor
@@ -81,7 +81,7 @@ def in_cache(session: EditSession, monitor: Monitor) -> bool:
     hp = session.hyperparameters
     try:
         found = cached_checksums(session.model, hp.text, hp.layers, hp.tokens, monitor=monitor)
-    except Cancelled:
+    except Canceled:
         raise
     except (AlphaEditError, OSError):  # the text is missing: collecting will say so
         return False

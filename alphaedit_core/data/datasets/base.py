@@ -22,7 +22,7 @@ class Dataset(ABC):
         title: the same for people.
         about: one sentence on what it asks.
         source: the paper.
-        licence: SPDX identifier or words.
+        license: SPDX identifier or words.
         address: of the published file; None where it is not known to be a lasting one.
         publisher: where a person finds the file.
         layout: fields of a record, and what becomes of each.
@@ -35,7 +35,7 @@ class Dataset(ABC):
     title: ClassVar[str]
     about: ClassVar[str]
     source: ClassVar[str]
-    licence: ClassVar[str]
+    license: ClassVar[str]
     address: ClassVar[str | None] = None
     publisher: ClassVar[str]
     layout: ClassVar[str]

@@ -1,4 +1,4 @@
-"""CounterFact: facts made false on purpose, with paraphrases, neighbours and texts to write."""
+"""CounterFact: facts made false on purpose, with paraphrases, neighbors and texts to write."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from .fields import Raw, given, other_than, texts
 class CounterFact(Dataset):
     name = "counterfact"
     title = "CounterFact"
-    about = "Counterfactual statements; paraphrases, neighbours of the same relation, free text."
+    about = "Counterfactual statements; paraphrases, neighbors of the same relation, free text."
     source = "Meng et al. 2022, section 3.3"
-    licence = "MIT"
+    license = "MIT"
     address = "https://memit.baulab.info/data/dsets/counterfact.json"
     publisher = "the projects ROME and MEMIT, memit.baulab.info"
     layout = (
         "requested_rewrite: the fact; paraphrase_prompts, neighborhood_prompts: the fact's "
-        "paraphrases and neighbours; attribute_prompts: probes about subjects for which the new "
+        "paraphrases and neighbors; attribute_prompts: probes about subjects for which the new "
         "target is true; generation_prompts: probes whose text is judged as a whole, as often as "
         "they are listed. The lists may be missing."
     )

@@ -64,7 +64,7 @@ def fetch_dataset(name: str, monitor: Monitor | None = None, address: str | None
         InputError: if there is no such data set, or no address that can be used.
         FetchError: if it cannot be fetched, or is no file of records, or cannot be written.
         CorruptFileError: if what is in the cache is not as it was when it was first used.
-        Cancelled: if cancelled; nothing is left behind.
+        Canceled: if canceled; nothing is left behind.
     """
     known, monitor = dataset(name), monitor or Monitor()
     address = address or known.address

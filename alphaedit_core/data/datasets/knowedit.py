@@ -23,7 +23,7 @@ class _KnowEdit(Dataset):
     """What the four have in common; a record is ``subject``, ``prompt`` and ``target_new``."""
 
     source = "Zhang et al. 2024"
-    licence = "MIT"
+    license = "MIT"
     publisher = "the data set zjunlp/KnowEdit on Hugging Face, folder benchmark"
     layout = (
         "subject, prompt, target_new: the fact, with {} at the subject's first place in prompt; "
@@ -83,7 +83,7 @@ class WikiBio(_KnowEdit):
     name = "knowedit-wikibio"
     title = "KnowEdit WikiBio"
     about = "Sentences of biographies that a model made up, to be replaced by the true ones."
-    licence = "MIT; texts of Wikipedia, CC BY-SA 3.0"
+    license = "MIT; texts of Wikipedia, CC BY-SA 3.0"
     address = f"{_FOLDER}/WikiBio/wikibio-test-all.json"
     layout = (
         "concept, text, labels: subject, prompt and target of the fact, with {} at the subject's "

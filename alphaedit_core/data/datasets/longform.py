@@ -16,7 +16,7 @@ class LongForm(Dataset):
     title = "LEME (long-form evaluation), zsRE"
     about = "A false answer to be written; essays that should keep to it and not contradict it."
     source = "Rosati et al. 2024"
-    licence = "MIT"
+    license = "MIT"
     publisher = (
         "the repository of its authors, named in arXiv:2402.09394, where it is called "
         "zsre_mend_eval_with_coupled_entities.json"

@@ -17,7 +17,7 @@ class MQuAKE(Dataset):
     title = "MQuAKE-CF"
     about = "Chains of two to four facts, some of them rewritten; questions about the chain's end."
     source = "Zhong et al. 2023"
-    licence = "MIT"
+    license = "MIT"
     address = "https://raw.githubusercontent.com/princeton-nlp/MQuAKE/main/datasets/MQuAKE-CF.json"
     publisher = "the repository princeton-nlp/MQuAKE on GitHub, folder datasets"
     layout = (

@@ -86,14 +86,14 @@ class Records:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many there are: records, facts, their paraphrases and neighbours, probes by kind."""
+        """How many there are: records, facts, their paraphrases and neighbors, probes by kind."""
         facts = self.facts
         kinds = Counter(probe.kind for record in self.records for probe in record.probes)
         return {
             "records": len(self.records),
             "facts": len(facts),
             "paraphrases": sum(len(fact.paraphrases) for fact in facts),
-            "neighbours": sum(len(fact.neighbours) for fact in facts),
+            "neighbors": sum(len(fact.neighbors) for fact in facts),
             **dict(sorted(kinds.items())),
         }
 
@@ -146,7 +146,7 @@ def read_records(
             not in the cache and is not to be fetched, or its address is not known.
         FetchError: if it cannot be fetched.
         CorruptFileError: if it is not as it was when it was first used.
-        Cancelled: if cancelled.
+        Canceled: if canceled.
     """
     check_limit(limit)
     monitor = monitor or Monitor()
@@ -160,9 +160,9 @@ def read_records(
     with within(file):
         content = file_content(file)
         source = Source(file, hashlib.sha256(content).hexdigest())
-        labelled = records_of(file, decoded(content))
+        labeled = records_of(file, decoded(content))
         with monitor.stage(f"reading {reader.title}", total=limit, unit="record"):
-            records, left_out = _read(reader, labelled, limit, strict, monitor)
+            records, left_out = _read(reader, labeled, limit, strict, monitor)
     if left_out:
         first = left_out[0]
         monitor.warn(
@@ -174,14 +174,14 @@ def read_records(
 
 def _read(
     reader: Dataset,
-    labelled: Iterator[tuple[str, object]],
+    labeled: Iterator[tuple[str, object]],
     limit: int | None,
     strict: bool,
     monitor: Monitor,
 ) -> tuple[list[Record], list[SkippedRecord]]:
     records: list[Record] = []
     left_out: list[SkippedRecord] = []
-    for label, raw in labelled:
+    for label, raw in labeled:
         name = _name(label, raw)
         try:
             if not isinstance(raw, Mapping):

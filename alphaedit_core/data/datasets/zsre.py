@@ -18,7 +18,7 @@ class ZsRE(Dataset):
     title = "zsRE"
     about = "Questions with an answer to be written, a rephrased one, and an unrelated question."
     source = "Levy et al. 2017; split and wording of Mitchell et al. 2022 (MEND)"
-    licence = "as its authors say; unrelated questions of Natural Questions, CC BY-SA 3.0"
+    license = "as its authors say; unrelated questions of Natural Questions, CC BY-SA 3.0"
     address = "https://memit.baulab.info/data/dsets/zsre_mend_eval.json"
     publisher = "the projects ROME and MEMIT, memit.baulab.info"
     layout = (

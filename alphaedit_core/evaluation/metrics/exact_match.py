@@ -46,11 +46,11 @@ class EfficacyAccuracy(_Exact):
         return questions.rewrites(record)
 
 
-class GeneralisationAccuracy(_Exact):
+class GeneralizationAccuracy(_Exact):
     """After paraphrases."""
 
-    name = "generalisation_accuracy"
-    title = "Generalisation, accuracy"
+    name = "generalization_accuracy"
+    title = "Generalization, accuracy"
     formula = "every token of the new target is the argmax after each paraphrase"
     source = "Yao et al. 2023, section 2 (generalization)"
     needs = "paraphrases"
@@ -65,9 +65,9 @@ class SpecificityAccuracy(_Exact):
 
     name = "specificity_accuracy"
     title = "Specificity, accuracy"
-    formula = "every token of the true target is the argmax after each neighbourhood prompt"
+    formula = "every token of the true target is the argmax after each neighborhood prompt"
     source = "AlphaEdit's and MEMIT's released evaluation (neighborhood_prompts_correct)"
-    needs = "neighbours or locality questions with an answer"
+    needs = "neighbors or locality questions with an answer"
     note = _NOTE + " Low for a model that did not know the answers before any edit, too."
     default_for = ("counterfact:paper",)
 

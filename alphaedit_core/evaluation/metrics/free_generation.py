@@ -19,7 +19,7 @@ _MATCHED = (
 )
 
 
-class _Said(Metric):
+class _Generated(Metric):
     """A greedy continuation of each rewrite prompt."""
 
     source = "free generation instead of teacher forcing, as Yang et al. 2025 ask for"
@@ -40,10 +40,10 @@ class _Said(Metric):
         return mentions(text, [target])
 
 
-class SaidFirst(_Said):
+class GenerationStarts(_Generated):
     """At once."""
 
-    name = "said_first"
+    name = "generation_starts"
     title = "Says it at once"
     formula = "the greedy continuation of the rewrite prompt begins with the new target"
     note = f"Nothing is teacher-forced. {_MATCHED}"
@@ -53,10 +53,10 @@ class SaidFirst(_Said):
         return begins(text, [target])
 
 
-class Said(_Said):
+class GenerationContains(_Generated):
     """Within some tokens."""
 
-    name = "said"
+    name = "generation_contains"
     title = "Says it"
     formula = (
         f"the new target stands in the greedy continuation of the rewrite prompt, {_TOKENS} tokens"
@@ -65,10 +65,10 @@ class Said(_Said):
     default_for = _EVERYWHERE
 
 
-class SaidInChat(_Said):
+class ChatContains(_Generated):
     """As an answer to a message."""
 
-    name = "said_in_chat"
+    name = "chat_contains"
     title = "Says it in a chat"
     formula = (
         "the new target stands in the greedy answer to the rewrite prompt as a user's message in "

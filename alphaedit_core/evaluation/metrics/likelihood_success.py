@@ -52,11 +52,11 @@ class Efficacy(_Likelier):
         return [(f.text, f.target, f.target_true) for f in record.facts if f.target_true]
 
 
-class Generalisation(_Likelier):
+class Generalization(_Likelier):
     """After paraphrases."""
 
-    name = "generalisation"
-    title = "Generalisation"
+    name = "generalization"
+    title = "Generalization"
     formula = "NLL(new target) < NLL(true target) after each paraphrase"
     needs = "paraphrases of a fact with a true target"
     default_for = ("counterfact:paper",)
@@ -71,12 +71,12 @@ class Generalisation(_Likelier):
 
 
 class Specificity(_Likelier):
-    """After prompts about neighbours, for which the true target stays right."""
+    """After prompts about neighbors, for which the true target stays right."""
 
     name = "specificity"
     title = "Specificity"
-    formula = "NLL(true target) < NLL(new target) after each neighbourhood prompt"
-    needs = "neighbours of a fact with a true target"
+    formula = "NLL(true target) < NLL(new target) after each neighborhood prompt"
+    needs = "neighbors of a fact with a true target"
     default_for = ("counterfact:paper",)
 
     def compared(self, record: Record) -> list[tuple[str, str, str]]:
@@ -84,5 +84,5 @@ class Specificity(_Likelier):
             (prompt, fact.target_true, fact.target)
             for fact in record.facts
             if fact.target_true
-            for prompt in fact.neighbours
+            for prompt in fact.neighbors
         ]

@@ -17,7 +17,7 @@ _LACKING = "the unedited model was not asked; evaluate it first, and give that a
 class _Unchanged(Metric):
     """What the model would say in place of each token of the answer, before and after."""
 
-    needs = "neighbours or locality questions with an answer"
+    needs = "neighbors or locality questions with an answer"
     needs_baseline = True
 
     @property

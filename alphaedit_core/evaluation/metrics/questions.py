@@ -28,12 +28,12 @@ def paraphrase_pairs(record: Record) -> list[Pair]:
 
 
 def locality_pairs(record: Record) -> list[Pair]:
-    """What is to stay as it was, with its answer: neighbours, and probes of locality."""
+    """What is to stay as it was, with its answer: neighbors, and probes of locality."""
     pairs = [
         (prompt, fact.target_true)
         for fact in record.facts
         if fact.target_true is not None
-        for prompt in fact.neighbours
+        for prompt in fact.neighbors
     ]
     return pairs + answered(record, "locality")
 

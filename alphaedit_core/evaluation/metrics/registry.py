@@ -19,15 +19,31 @@ _REGISTRY = Registry[MetricInfo](
     __package__,
     said=("name", "title", "formula", "source"),
     order=(
-        "efficacy", "generalisation", "specificity", "score", "efficacy_accuracy",
-        "generalisation_accuracy", "specificity_accuracy", "rewrite_acc", "rephrase_acc",
+        "efficacy", "generalization", "specificity", "score", "efficacy_accuracy",
+        "generalization_accuracy", "specificity_accuracy", "rewrite_acc", "rephrase_acc",
         "neighborhood_acc", "portability", "portability_acc", "locality", "locality_acc",
         "single_hops", "multi_hop", "multi_hop_tokens", "essay_new", "essay_no_old",
-        "essay_coupled_new", "essay_coupled_no_old", "said_first", "said", "said_in_chat",
+        "essay_coupled_new", "essay_coupled_no_old", "generation_starts", "generation_contains",
+        "chat_contains",
         "fluency", "consistency",
     ),
     names="some",
 )  # fmt: skip
+
+
+#: Names of metrics in files and calls of version 0.1, and what they are called now.
+_FORMER = {
+    "generalisation": "generalization",
+    "generalisation_accuracy": "generalization_accuracy",
+    "said_first": "generation_starts",
+    "said": "generation_contains",
+    "said_in_chat": "chat_contains",
+}
+
+
+def present_name(name: str) -> str:
+    """What a metric is called now, by any name that it has had."""
+    return _FORMER.get(name, name)
 
 
 def register(metric: type[MetricInfo]) -> type[MetricInfo]:
@@ -50,7 +66,7 @@ def metric_class(name: str) -> type[MetricInfo]:
     Raises:
         InputError: if there is none of that name.
     """
-    return _REGISTRY.named(name)
+    return _REGISTRY.named(present_name(name))
 
 
 def metrics_for(dataset: str, compat: Compat = "paper") -> dict[str, type[MetricInfo]]:

@@ -55,7 +55,7 @@ class Rephrase(_Tokens):
     name = "rephrase_acc"
     title = "Rephrase accuracy, by token"
     formula = "share of the new target's tokens that are the argmax after each rephrased prompt"
-    source = f"{_ZSRE} (generalisation); also {_EASYEDIT}"
+    source = f"{_ZSRE} (generalization); also {_EASYEDIT}"
     needs = "paraphrases"
     default_for = ("zsre", "counterfact:easyedit", "knowedit:easyedit")
 
@@ -70,7 +70,7 @@ class Neighborhood(_Tokens):
     title = "Locality accuracy, by token"
     formula = "share of the true answer's tokens that are the argmax after each locality question"
     source = f"{_ZSRE} (specificity)"
-    needs = "neighbours or locality questions with an answer"
+    needs = "neighbors or locality questions with an answer"
     note = (
         "Against the true answer, so an unedited model has no 100 here; EasyEdit's locality is "
         f"against what the model said before (locality_acc). {_NOTE}"
