@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from alphaedit_core.errors import InputError
-from alphaedit_core.evaluation import metrics as metrics_module
+from alphaedit_core.evaluation.metrics import registry as metrics_module
 from alphaedit_core.evaluation.metrics.base import CompositeMetric, Metric
 from alphaedit_core.evaluation.metrics.registry import metric_class, metrics, metrics_for, register
 from alphaedit_core.experiments.folder import load_experiment
