@@ -274,7 +274,9 @@ def _check(
         projector = projectors[layer]
         residual = state.T
         none = PreviousKeys.none(len(keys), keys.device)
-        change = closed_form(keys, residual, projector, hp.ridge, none)
+        change = closed_form(
+            keys=keys, residual=residual, preconditioner=projector, mu=hp.ridge, previous=none
+        )
         plain = plain_update(
             keys, residual, dense(projector), hp.ridge, keys.new_zeros(len(keys), len(keys))
         )

@@ -166,7 +166,9 @@ def _library(case: Case) -> tuple[Measured, Tensor]:
     earlier = PreviousKeys.none(case.d_in).append(projector(_earlier(case)))
     hp = HyperParameters(layers=(0,), ridge=case.ridge)
     change, seconds, peak = _watched(
-        lambda: closed_form(keys, residual, projector, hp.ridge, earlier)
+        lambda: closed_form(
+            keys=keys, residual=residual, preconditioner=projector, mu=hp.ridge, previous=earlier
+        )
     )
     state = earlier.columns.nbytes + earlier.gram.nbytes
     measured = Measured(seconds, peak - at_start, state, basis.nbytes)

@@ -114,16 +114,16 @@ FAULTS = (
         "lambda-twice",
         "λ counts twice",
         "alphaedit_core/editing/editors/alphaedit.py",
-        "work.hyperparameters.ridge",
-        "2 * work.hyperparameters.ridge",
+        "inputs.hyperparameters.ridge",
+        "2 * inputs.hyperparameters.ridge",
         _STEPS,
     ),
     Fault(
         "lambda-of-memit",
         "MEMIT's weight on C stands in for AlphaEdit's λ",
         "alphaedit_core/editing/editors/alphaedit.py",
-        "work.hyperparameters.ridge",
-        "work.hyperparameters.covariance_weight",
+        "inputs.hyperparameters.ridge",
+        "inputs.hyperparameters.covariance_weight",
         _STEPS,
     ),
     Fault(
@@ -138,8 +138,8 @@ FAULTS = (
         "residual-whole",
         "every layer takes all that is lacking",
         "alphaedit_core/editing/editors/alphaedit.py",
-        "residual = work.residual / work.layers_left",
-        "residual = work.residual",
+        "residual = inputs.residual / inputs.layers_left",
+        "residual = inputs.residual",
         _STEPS,
     ),
     Fault(
@@ -154,7 +154,7 @@ FAULTS = (
         "previous-keys",
         "the keys of earlier facts are forgotten",
         "alphaedit_core/editing/previous_keys.py",
-        "there.append(metric.sqrt_matmul(own))",
+        "there.append(preconditioner.sqrt_matmul(own))",
         "there",
         _STEPS,
     ),
@@ -189,7 +189,7 @@ FAULTS = (
         "memit-metric",
         "MEMIT measures keys by C^(-1/2) instead of C^-1",
         "alphaedit_core/editing/closed_form.py",
-        "LowRank(solved.left, metric.sqrt_matmul_T(solved.right))",
+        "LowRank(solved.left, preconditioner.sqrt_matmul_T(solved.right))",
         "LowRank(solved.left, solved.right)",
         _FAMILY,
     ),
@@ -205,16 +205,16 @@ FAULTS = (
         "pmet-share",
         "PMET shares the residual as MEMIT does",
         "alphaedit_core/editing/editors/pmet.py",
-        "work.residual / sqrt(work.layers_left)",
-        "work.residual / work.layers_left",
+        "inputs.residual / sqrt(inputs.layers_left)",
+        "inputs.residual / inputs.layers_left",
         _FAMILY,
     ),
     Fault(
         "rome-one-key",
         "ROME asks for the value at the mean key",
         "alphaedit_core/editing/editors/rome.py",
-        "rank_one(work, work.mean, work.prompt_keys, work.residual)",
-        "rank_one(work, work.mean, work.mean, work.residual)",
+        "rank_one(inputs, inputs.mean_keys, inputs.prompt_keys, inputs.residual)",
+        "rank_one(inputs, inputs.mean_keys, inputs.mean_keys, inputs.residual)",
         _FAMILY,
     ),
     Fault(
@@ -392,7 +392,7 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     )  # fmt: skip
     parser.add_argument("--list", action="store_true", help="name the faults and run nothing")
     options = parser.parse_args(arguments)
-    faults = [known[name] for name in options.select or known]
+    faults = [known[name] for name in options.only or known]
     try:
         check(faults, root)
     except FaultError as error:

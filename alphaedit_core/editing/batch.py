@@ -37,12 +37,12 @@ class LayerSpace:
 
     Attributes:
         projector: P at the threshold, whether the edit uses it or not.
-        metric: ``G``.
+        preconditioner: ``G``.
         free: G with the projection off.
     """
 
     projector: Projector
-    metric: Preconditioner
+    preconditioner: Preconditioner
     free: Preconditioner
 
 
@@ -117,7 +117,7 @@ def write_batch(
     weights: EditedWeights,
     editor: Editor,
     requests: Sequence[TokenizedFact],
-    earlier: Mapping[int, PreviousKeys],
+    previous: Mapping[int, PreviousKeys],
     spaces: Mapping[int, LayerSpace],
     hyperparameters: HyperParameters,
     plan: BatchPlan,
@@ -133,8 +133,8 @@ def write_batch(
         weights: its edited weights.
         editor: what to solve.
         requests: n facts as tokens.
-        earlier: keys of earlier facts in the metrics' coordinates, by layer.
-        spaces: projector and metrics by layer.
+        previous: keys of earlier facts in the preconditioners' coordinates, by layer.
+        spaces: projector and preconditioners by layer.
         hyperparameters: layers, search and ridge.
         plan: how many tokens go through the blocks together.
         monitor: what to report to.
@@ -158,32 +158,32 @@ def write_batch(
             lacking = (targets.z - (read.mlp if in_mlp else read.state)).T
             reach = _reach(model, layer, in_mlp, monitor)
             everything = Projector.identity(space.projector.size, space.projector.device)
-            work = LayerInputs(
-                read.keys,
-                read.prompt_keys,
-                read.mean,
-                lacking if reach == 1 else lacking / reach,
-                len(layers) - index,
-                weights.master(layer),
-                partial(weights.max_singular_value, layer),
-                space.metric,
-                space.projector if hyperparameters.projection else everything,
-                earlier[layer],
-                own,
+            inputs = LayerInputs(
+                keys=read.keys,
+                prompt_keys=read.prompt_keys,
+                mean_keys=read.mean,
+                residual=lacking if reach == 1 else lacking / reach,
+                layers_left=len(layers) - index,
+                weight=weights.master(layer),
+                max_singular_value=partial(weights.max_singular_value, layer),
+                preconditioner=space.preconditioner,
+                projector=space.projector if hyperparameters.projection else everything,
+                previous=previous[layer],
+                hyperparameters=own,
             )
             # As it will lie in memory when it comes from a file: the bits of sums can depend on it.
-            update = _finite(contiguous_copy(editor.update(work)), editor, layer)
-            final = editor.final(work, update)
+            update = _finite(contiguous_copy(editor.update(inputs)), editor, layer)
+            final = editor.final(inputs, update)
             if final is not update:
                 final = _finite(contiguous_copy(final), editor, layer)
                 provisional[layer] = weights.master(layer).clone()
             free = final
-            if hyperparameters.projection or len(work.earlier):
+            if hyperparameters.projection or len(inputs.previous):
                 alone = replace(
-                    work,
-                    metric=space.free,
+                    inputs,
+                    preconditioner=space.free,
                     projector=everything,
-                    earlier=PreviousKeys.none(space.free.width, space.free.device),
+                    previous=PreviousKeys.none(space.free.width, space.free.device),
                     hyperparameters=own.replace(projection=False),
                 )
                 free = editor.final(alone, editor.update(alone))

@@ -12,7 +12,7 @@ and its Gram matrix. Where m outgrows d_in, the second form is the smaller one a
 
 MEMIT's ``R K^T (lambda C + K K^T)^-1`` (Meng et al. 2023, Eq. 14) is the same with
 ``B = C^(-1/2) M`` and one more factor of ``C^(-1/2)``. So all that an editor has to say is its
-metric ``G = H H^T``: :class:`Preconditioner`.
+preconditioner ``G = H H^T``: :class:`Preconditioner`.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Preconditioner(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class PreviousKeys:
-    """The keys of facts written before, in a metric's coordinates, and their Gram matrix.
+    """The keys of facts written before, in a preconditioner's coordinates, and their Gram matrix.
 
     Attributes:
         columns: ``H^T K_p``, (width, m), float32; for a projector that is ``P K_p``.
@@ -97,23 +97,30 @@ class PreviousKeys:
 
 
 def closed_form(
-    keys: Tensor, residual: Tensor, metric: Preconditioner, mu: float, earlier: PreviousKeys
+    *,
+    keys: Tensor,
+    residual: Tensor,
+    preconditioner: Preconditioner,
+    mu: float,
+    previous: PreviousKeys,
 ) -> LowRank:
     """``dW = [0, R] (mu I + M^T G M)^-1 M^T G`` with ``M = [K_p, K]``.
 
     Args:
         keys: K, (d_in, n), float32.
         residual: R, what each output is to be moved by, (d_out, n), float32.
-        metric: ``G``.
+        preconditioner: ``G``.
         mu: above 0.
-        earlier: K_p in the metric's coordinates.
+        previous: K_p in the preconditioner's coordinates.
     """
-    solved = ridge_update(metric.sqrt_matmul(keys), residual, mu, earlier)
-    return LowRank(solved.left, metric.sqrt_matmul_T(solved.right))
+    solved = ridge_update(
+        projected=preconditioner.sqrt_matmul(keys), residual=residual, ridge=mu, previous=previous
+    )
+    return LowRank(solved.left, preconditioner.sqrt_matmul_T(solved.right))
 
 
 def ridge_update(
-    projected: Tensor, residual: Tensor, ridge: float, earlier: PreviousKeys
+    *, projected: Tensor, residual: Tensor, ridge: float, previous: PreviousKeys
 ) -> LowRank:
     """The update that moves the outputs for new keys by ``residual`` and spares earlier ones.
 
@@ -121,23 +128,23 @@ def ridge_update(
         projected: ``H^T K`` of the new facts, (width, n), float32.
         residual: R, what each output still lacks, (d_out, n), float32.
         ridge: lambda > 0.
-        earlier: the same of earlier facts.
+        previous: the same of earlier facts.
 
     Returns:
         ``dW = R Y^T B^T`` as a pair of thin matrices, where Y holds the columns of
         ``(lambda I + B^T B)^-1`` that belong to the new facts.
     """
-    if len(earlier) + projected.shape[1] > len(projected):
-        everything = in_float64(torch.cat([earlier.columns, projected], dim=1))
+    if len(previous) + projected.shape[1] > len(projected):
+        everything = in_float64(torch.cat([previous.columns, projected], dim=1))
         factor = _factor(everything @ everything.T, ridge)
         return LowRank(residual, torch.cholesky_solve(in_float64(projected), factor).to(projected))
-    # By blocks, B = [earlier, new]: Y = [-E S^-1; S^-1], where E writes the new keys in terms of
+    # By blocks, B = [previous, new]: Y = [-E S^-1; S^-1], where E writes the new keys in terms of
     # the earlier ones, and S is the system of what that leaves of the new ones (Schur complement).
-    across = gram_matrix(earlier.columns, projected)
-    explained = _solve(earlier.gram, ridge, across)
+    across = gram_matrix(previous.columns, projected)
+    explained = _solve(previous.gram, ridge, across)
     left = gram_matrix(projected, projected) - across.T @ explained
     y = torch.cholesky_inverse(_factor(left, ridge))
-    old = earlier.columns.to(projected)  # none at all are float32, whatever the model
+    old = previous.columns.to(projected)  # none at all are float32, whatever the model
     right = projected @ y.to(projected) - old @ (explained @ y).to(projected)
     return LowRank(residual, right)
 

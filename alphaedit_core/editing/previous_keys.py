@@ -13,26 +13,26 @@ from .closed_form import Preconditioner, PreviousKeys
 
 
 class PreviousKeysByLayer:
-    """Keys of earlier facts by layer, in the coordinates of the editor's metric.
+    """Keys of earlier facts by layer, in the coordinates of the editor's preconditioner.
 
     When the same thing is edited again, the keys of the earlier edit leave: the old fact must not
     be protected against its own correction. The memory is a function of the batches alone, in
     order, so making it anew after an undo gives the same bits as never having made the edit.
 
     Args:
-        metrics: G by layer.
+        preconditioners: G by layer.
         kept: False to keep none, for an edit that does not spare earlier facts.
         decay: what the weight of the keys that are there is multiplied by when more come.
     """
 
     def __init__(
-        self, metrics: Mapping[int, Preconditioner], kept: bool = True, decay: float = 1.0
+        self, preconditioners: Mapping[int, Preconditioner], kept: bool = True, decay: float = 1.0
     ) -> None:
-        self._metrics, self._kept, self._decay = metrics, kept, decay
+        self._preconditioners, self._kept, self._decay = preconditioners, kept, decay
         self._standing = Standing()
         self.by_layer = {
-            layer: PreviousKeys.none(metric.width, metric.device)
-            for layer, metric in metrics.items()
+            layer: PreviousKeys.none(preconditioner.width, preconditioner.device)
+            for layer, preconditioner in preconditioners.items()
         }
 
     def __len__(self) -> int:
@@ -68,7 +68,7 @@ class PreviousKeysByLayer:
         self._standing.add(facts)
         if not self._kept:
             return
-        for layer, metric in self._metrics.items():
-            own = keys[layer].to(metric.device)
+        for layer, preconditioner in self._preconditioners.items():
+            own = keys[layer].to(preconditioner.device)
             there = self.by_layer[layer].scale(self._decay)
-            self.by_layer[layer] = there.append(metric.sqrt_matmul(own))
+            self.by_layer[layer] = there.append(preconditioner.sqrt_matmul(own))

@@ -38,8 +38,8 @@ _SEARCH = ("steps", "learning_rate", "loss_stop", "clamp_factor", "weight_decay"
 class EditRunner:
     """Writes batches by one editor with one set of hyperparameters.
 
-    Projectors and metrics of each layer are made once; the keys of all applied facts follow what is
-    written, and are read anew from the batches after :meth:`forget_keys`.
+    Projectors and preconditioners of each layer are made once; the keys of all applied facts follow
+    what is written, and are read anew from the batches after :meth:`forget_keys`.
 
     Args:
         model: the model.
@@ -77,8 +77,8 @@ class EditRunner:
         if self._spaces is None:
             self._spaces = self._made_spaces(spectra)
         if self.memory is None:
-            metrics = {layer: space.metric for layer, space in self._spaces.items()}
-            memory = PreviousKeysByLayer(metrics, hp.previous_keys, hp.previous_keys_decay)
+            preconditioners = {layer: space.preconditioner for layer, space in self._spaces.items()}
+            memory = PreviousKeysByLayer(preconditioners, hp.previous_keys, hp.previous_keys_decay)
             for batch in applied:
                 memory.let_go(batch.superseded)
                 memory.add(batch.facts, batch.keys)
@@ -175,9 +175,13 @@ def _space(
     editor: Editor, spectrum: Spectrum, hp: HyperParameters, device: torch.device
 ) -> LayerSpace:
     bases = LayerEigenspace(spectrum, device)
-    metric = editor.metric(bases, hp)
-    free = editor.metric(bases, hp.replace(projection=False)) if hp.projection else metric
-    return LayerSpace(bases.projector(hp.threshold), metric, free)
+    preconditioner = editor.preconditioner(bases, hp)
+    free = (
+        editor.preconditioner(bases, hp.replace(projection=False))
+        if hp.projection
+        else preconditioner
+    )
+    return LayerSpace(bases.projector(hp.threshold), preconditioner, free)
 
 
 def _kept(requests: Sequence[TokenizedFact], written: BatchWrite) -> StoredBatch:

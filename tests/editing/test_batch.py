@@ -36,11 +36,11 @@ class Case:
     model: EditableModel
     requests: list[TokenizedFact]
     projectors: dict[int, Projector]
-    earlier: dict[int, Tensor]
+    previous: dict[int, Tensor]
 
     def write(self) -> BatchWrite:
         keys = {
-            layer: PreviousKeys.none(INNER).append(projector(self.earlier[layer]))
+            layer: PreviousKeys.none(INNER).append(projector(self.previous[layer]))
             for layer, projector in self.projectors.items()
         }
         weights = EditedWeights(self.model, HP.layers)
@@ -90,7 +90,7 @@ def plain_batch(one: Case) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
         keys = torch.stack([plain_key(model, layer, r) for r in one.requests], dim=1)
         state = torch.stack([plain_state(model, request) for request in one.requests])
         residual = (z - state).T / (len(HP.layers) - index)
-        before = one.earlier[layer]
+        before = one.previous[layer]
         changes[layer] = plain_update(
             keys, residual, dense(one.projectors[layer]).double(), HP.ridge, before @ before.T
         )

@@ -21,7 +21,7 @@ class Problem:
     """Keys K (d_in, n), earlier ones K_p (d_in, p), residuals R (d_out, n), projector, lambda."""
 
     new: Tensor
-    earlier: Tensor
+    previous: Tensor
     residual: Tensor
     projector: Projector
     ridge: float
@@ -33,13 +33,18 @@ class Problem:
 
     def textbook(self) -> Tensor:
         """dW = X^T with (P (K K^T + K_p K_p^T) + lambda I) X = P K R^T, by LU."""
-        k, p, dense = self.new, self.earlier, self.dense
+        k, p, dense = self.new, self.previous, self.dense
         system = dense @ (k @ k.T + p @ p.T) + self.ridge * torch.eye(len(k), dtype=torch.float64)
         return torch.linalg.solve(system, dense @ k @ self.residual.T).T
 
     def update(self) -> LowRank:
-        earlier = PreviousKeys.none(len(self.new)).append(self.projector(self.earlier))
-        return ridge_update(self.projector(self.new), self.residual, self.ridge, earlier)
+        earlier = PreviousKeys.none(len(self.new)).append(self.projector(self.previous))
+        return ridge_update(
+            projected=self.projector(self.new),
+            residual=self.residual,
+            ridge=self.ridge,
+            previous=earlier,
+        )
 
 
 def normal(generator: torch.Generator, *shape: int) -> Tensor:
@@ -121,10 +126,14 @@ def test_in_float32_the_solve_is_still_in_float64() -> None:
     key = normal(g, 40, 1) * 100
     k = (key + 1e-2 * normal(g, 40, 6)).float()
     residual = normal(g, 5, 6).float()
-    change = ridge_update(k, residual, 1e-4, PreviousKeys.none(40))
+    change = ridge_update(
+        projected=k, residual=residual, ridge=1e-4, previous=PreviousKeys.none(40)
+    )
     assert change.left.dtype == change.right.dtype == torch.float32
     none = PreviousKeys.none(40).append(k[:, :0].double())
-    exact = ridge_update(k.double(), residual.double(), 1e-4, none)
+    exact = ridge_update(
+        projected=k.double(), residual=residual.double(), ridge=1e-4, previous=none
+    )
     assert relative(product(change).double(), product(exact)) < 2e-3
 
 
@@ -160,13 +169,18 @@ def test_only_some_keys_are_those_alone(case: tuple[int, set[int]]) -> None:
 @given(problems(), st.sampled_from([0.25, 0.5, 0.9]))
 def test_faded_keys_weigh_less_in_the_large_system(problem: Problem, share: float) -> None:
     """K_p K_p^T multiplied by a share, and keys that came later by none."""
-    p = problem.earlier
+    p = problem.previous
     half = p.shape[1] // 2
     earlier = PreviousKeys.none(len(p)).append(problem.projector(p[:, :half])).scale(share)
     earlier = earlier.append(problem.projector(p[:, half:]))
-    change = ridge_update(problem.projector(problem.new), problem.residual, problem.ridge, earlier)
+    change = ridge_update(
+        projected=problem.projector(problem.new),
+        residual=problem.residual,
+        ridge=problem.ridge,
+        previous=earlier,
+    )
     weighed = torch.cat([math.sqrt(share) * p[:, :half], p[:, half:]], dim=1)
-    assert relative(product(change), replace(problem, earlier=weighed).textbook()) < 1e-10
+    assert relative(product(change), replace(problem, previous=weighed).textbook()) < 1e-10
 
 
 def test_keys_that_do_not_fade_keep_every_bit() -> None:
@@ -181,7 +195,8 @@ def test_a_key_taken_out_leaves_the_update_as_if_it_had_never_been() -> None:
     never = PreviousKeys.none(20).append(p[:, [0, 1, 3, 5]])
     all_of_them = PreviousKeys.none(20).append(p)
     first, second, other = (
-        product(ridge_update(k, residual, 10.0, keys)) for keys in (without, never, all_of_them)
+        product(ridge_update(projected=k, residual=residual, ridge=10.0, previous=keys))
+        for keys in (without, never, all_of_them)
     )
     assert relative(first, second) < 1e-12
     assert relative(other, second) > 1e-3

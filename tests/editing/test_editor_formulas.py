@@ -35,7 +35,7 @@ class Problem:
     prompt_keys: Tensor
     mean: Tensor
     residual: Tensor
-    earlier: Tensor
+    previous: Tensor
     weight: Tensor
     values: Tensor
     vectors: Tensor
@@ -53,25 +53,25 @@ class Problem:
     def work(self, name: str, projection: bool, previous: bool) -> LayerInputs:
         size = len(self.keys)
         projector = Projector(self.kept, kept=True) if projection else Projector.identity(size)
-        metric: Any = projector
+        preconditioner: Any = projector
         if name != "alphaedit":
             start = size - self.rank if projection else 0
-            metric = InverseCovariance(self.vectors[:, start:], self.values[start:].rsqrt())
-        earlier = PreviousKeys.none(metric.width)
+            preconditioner = InverseCovariance(self.vectors[:, start:], self.values[start:].rsqrt())
+        earlier = PreviousKeys.none(preconditioner.width)
         if previous:
-            earlier = earlier.append(metric.sqrt_matmul(self.earlier))
+            earlier = earlier.append(preconditioner.sqrt_matmul(self.previous))
         return LayerInputs(
-            self.keys,
-            self.prompt_keys,
-            self.mean,
-            self.residual,
-            self.layers_left,
-            self.weight,
-            lambda: float(torch.linalg.matrix_norm(self.weight, 2)),
-            metric,
-            projector,
-            earlier,
-            HP.replace(editor=name, projection=projection, previous_keys=previous),
+            keys=self.keys,
+            prompt_keys=self.prompt_keys,
+            mean_keys=self.mean,
+            residual=self.residual,
+            layers_left=self.layers_left,
+            weight=self.weight,
+            max_singular_value=lambda: float(torch.linalg.matrix_norm(self.weight, 2)),
+            preconditioner=preconditioner,
+            projector=projector,
+            previous=earlier,
+            hyperparameters=HP.replace(editor=name, projection=projection, previous_keys=previous),
         )
 
 
@@ -87,10 +87,10 @@ def problems(draw: st.DrawFn, facts: int = 12) -> Problem:
     values = (normal(size).abs() + 0.05).sort(descending=True).values
     return Problem(
         keys=normal(size, n),
-        bare=normal(size, n),
+        prompt_keys=normal(size, n),
         mean=normal(size, n),
-        lacking=normal(out, n),
-        earlier=normal(size, draw(st.integers(1, 25))),
+        residual=normal(out, n),
+        previous=normal(size, draw(st.integers(1, 25))),
         weight=normal(out, size),
         values=values,
         vectors=torch.linalg.qr(normal(size, size)).Q,
@@ -120,7 +120,7 @@ def close(a: Tensor, b: Tensor) -> bool:
 @given(problem=problems())
 def test_memit_is_equation_14(previous: bool, problem: Problem) -> None:
     """``R K^T (lambda C + K K^T)^-1``, with ``K_p K_p^T`` in the sum where it is switched on."""
-    k, p = problem.keys, problem.earlier
+    k, p = problem.keys, problem.previous
     system = HP.covariance_weight * problem.moment + k @ k.T + (p @ p.T if previous else 0)
     published = torch.linalg.solve(system, k @ problem.residual.T / problem.layers_left).T
     assert close(solved("memit", problem, previous=previous), published)
@@ -133,7 +133,7 @@ def test_memit_is_equation_14(previous: bool, problem: Problem) -> None:
 @given(problem=problems())
 def test_alphaedit_is_its_equation_14(previous: bool, projection: bool, problem: Problem) -> None:
     """``R K^T P (K_p K_p^T P + K K^T P + lambda I)^-1``, with P = I where it is switched off."""
-    k, p, size = problem.keys, problem.earlier, len(problem.keys)
+    k, p, size = problem.keys, problem.previous, len(problem.keys)
     eye = torch.eye(size, dtype=torch.float64)
     projector = problem.kept @ problem.kept.T if projection else eye
     system = (k @ k.T + (p @ p.T if previous else 0)) @ projector + HP.ridge * eye
@@ -208,7 +208,7 @@ def test_rect_keeps_what_changes_most_relative_to_the_weight(
 @given(problem=problems())
 def test_projected_memit_solves_inside_the_kept_space(previous: bool, problem: Problem) -> None:
     """Of all changes dW = X U^T it is the one that MEMIT's own least squares would choose."""
-    u, k, p = problem.kept, problem.keys, problem.earlier
+    u, k, p = problem.kept, problem.keys, problem.previous
     inner = HP.covariance_weight * u.T @ problem.moment @ u + u.T @ k @ k.T @ u
     inner = inner + (u.T @ p @ p.T @ u if previous else 0)
     x = torch.linalg.solve(inner, u.T @ k @ problem.residual.T / problem.layers_left).T
@@ -223,7 +223,7 @@ def test_emmet_and_pmet_are_memit_but_for_mu_and_share(
 ) -> None:
     """With either switch, too: mu K-and-K_p's identity for EMMET, roots for PMET."""
     u = problem.kept if projection else torch.eye(len(problem.keys), dtype=torch.float64)
-    k = torch.cat([problem.earlier, problem.keys], dim=1) if previous else problem.keys
+    k = torch.cat([problem.previous, problem.keys], dim=1) if previous else problem.keys
     weight = HP.covariance_weight
     for name, mu, share in (
         ("emmet", HP.emmet_weight * weight, problem.layers_left),
@@ -274,6 +274,6 @@ def test_nothing_is_written_along_a_dropped_direction(
 @given(problem=problems(facts=6))
 def test_earlier_facts_are_disturbed_less_where_their_keys_are_known(problem: Problem) -> None:
     for name in sorted({"alphaedit", *SPARING} - {"rect", "rect-by-layer", "rect-rome"}):
-        with_keys = solved(name, problem, previous=True) @ problem.earlier
-        without = solved(name, problem) @ problem.earlier
+        with_keys = solved(name, problem, previous=True) @ problem.previous
+        without = solved(name, problem) @ problem.previous
         assert float(with_keys.norm()) <= float(without.norm()) * (1 + 1e-9)

@@ -235,7 +235,7 @@ class EditPanel(Panel):
         kept = tokens * self.session.model.layers * (16 * architecture.hidden_size
                                                      + 5 * architecture.inner_size) * 4  # fmt: skip
         # The projector's basis is at most half of all directions; C^-1 needs them all.
-        half = editor_class(hp.editor).metric is not Editor.metric
+        half = editor_class(hp.editor).preconditioner is not Editor.preconditioner
         bases = len(hp.layers) * architecture.inner_size**2 * (2 if half else 6)
         return round((kept + bases) / 1e6)
 

@@ -25,14 +25,20 @@ class AlphaEdit(Editor):
     projection: ClassVar[bool] = True
     previous_keys: ClassVar[bool | None] = True
 
-    def metric(self, bases: LayerEigenspace, hyperparameters: HyperParameters) -> Preconditioner:
+    def preconditioner(
+        self, eigenspace: LayerEigenspace, hyperparameters: HyperParameters
+    ) -> Preconditioner:
         """G = P, or I where the projection is off: C plays no part but for P."""
         kept = hyperparameters.threshold
-        return bases.projector(kept) if hyperparameters.projection else bases.identity()
+        return eigenspace.projector(kept) if hyperparameters.projection else eigenspace.identity()
 
-    def update(self, work: LayerInputs) -> WeightUpdate:
+    def update(self, inputs: LayerInputs) -> WeightUpdate:
         """The residual is shared alike by the layers that are left."""
-        residual = work.residual / work.layers_left
+        residual = inputs.residual / inputs.layers_left
         return closed_form(
-            work.keys, residual, work.metric, work.hyperparameters.ridge, work.earlier
+            keys=inputs.keys,
+            residual=residual,
+            preconditioner=inputs.preconditioner,
+            mu=inputs.hyperparameters.ridge,
+            previous=inputs.previous,
         )

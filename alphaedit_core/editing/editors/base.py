@@ -5,9 +5,9 @@ ROME, MEMIT and EMMET; Fang et al. 2025 for P):
 
     dW = [0, R] (mu I + M^T G M)^-1 M^T G,        M = [K_p, K] or K alone
 
-with a *metric* G: ``P`` for AlphaEdit, ``C^-1`` for the others, and with the projection switched on
-``C^-1`` inside the kept space. So an editor says which G, which mu, how the residual is shared
-among the layers, and for which value it searches.
+with a *preconditioner* G: ``P`` for AlphaEdit, ``C^-1`` for the others, and with the projection
+switched on ``C^-1`` inside the kept space. So an editor says which G, which mu, how the residual is
+shared among the layers, and for which value it searches.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from alphaedit_core.nullspace.eigenspace import LayerEigenspace
 from alphaedit_core.nullspace.projectors import Projector
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class LayerInputs:
     """One layer of one batch, as an editor is given it.
 
@@ -35,27 +35,27 @@ class LayerInputs:
         keys: K, (d_in, n), float32: the bare prompt's key weighs one half, those behind contexts
             share the other half (Meng et al. 2023, Eq. 19).
         prompt_keys: keys of the bare prompts alone, (d_in, n).
-        mean: mean over all prompts of a fact, each weighing alike, (d_in, n).
+        mean_keys: mean over all prompts of a fact, each weighing alike, (d_in, n).
         residual: what the output still lacks, Z - h, (d_out, n).
         layers_left: edited layers from this one on; 1 for the last.
         weight: W as it stands, (d_out, d_in), float32.
         max_singular_value: gives the largest singular value of W as it was before the first edit.
-        metric: ``G``.
+        preconditioner: ``G``.
         projector: P; the identity where the projection is off.
-        earlier: keys of the facts written before, in G's coordinates; none where they are off.
+        previous: keys of the facts written before, in G's coordinates; none where they are off.
         hyperparameters: ridge and whatever else the editor reads.
     """
 
     keys: Tensor
     prompt_keys: Tensor
-    mean: Tensor
+    mean_keys: Tensor
     residual: Tensor
     layers_left: int
     weight: Tensor
     max_singular_value: Callable[[], float]
-    metric: Preconditioner
+    preconditioner: Preconditioner
     projector: Projector
-    earlier: PreviousKeys
+    previous: PreviousKeys
     hyperparameters: HyperParameters
 
 
@@ -98,19 +98,21 @@ class Editor(ABC):
         """Published hyperparameters that differ from those of the model's preset."""
         return {}
 
-    def metric(self, bases: LayerEigenspace, hyperparameters: HyperParameters) -> Preconditioner:
+    def preconditioner(
+        self, eigenspace: LayerEigenspace, hyperparameters: HyperParameters
+    ) -> Preconditioner:
         """G of one layer: the inverse of C, inside the kept space where the projection is on."""
-        return bases.inverse(hyperparameters.threshold if hyperparameters.projection else None)
+        return eigenspace.inverse(hyperparameters.threshold if hyperparameters.projection else None)
 
     @abstractmethod
-    def update(self, work: LayerInputs) -> WeightUpdate:
+    def update(self, inputs: LayerInputs) -> WeightUpdate:
         """The change of one layer's weight, which the next layer is solved with."""
 
-    def final(self, work: LayerInputs, change: WeightUpdate) -> WeightUpdate:
+    def final(self, inputs: LayerInputs, change: WeightUpdate) -> WeightUpdate:
         """What stays of a layer's change when all layers of the batch are solved.
 
         Args:
-            work: what :meth:`update` was given, the weight as it was then.
+            inputs: what :meth:`update` was given, the weight as it was then.
             change: what it gave.
         """
         return change
@@ -127,11 +129,13 @@ class FineTuner(Editor):
     previous_keys: ClassVar[bool | None] = None
     one_layer: ClassVar[bool] = True
 
-    def metric(self, bases: LayerEigenspace, hyperparameters: HyperParameters) -> Preconditioner:
+    def preconditioner(
+        self, eigenspace: LayerEigenspace, hyperparameters: HyperParameters
+    ) -> Preconditioner:
         """None is used: I."""
-        return bases.identity()
+        return eigenspace.identity()
 
-    def update(self, work: LayerInputs) -> WeightUpdate:
+    def update(self, inputs: LayerInputs) -> WeightUpdate:
         """Not asked: the change comes out of the training."""
         raise TypeError(f"{self.name} trains; it has no update in closed form")
 

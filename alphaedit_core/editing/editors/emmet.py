@@ -28,9 +28,15 @@ class Emmet(Editor):
     weight = "covariance_weight"
     preset = "emmet"
 
-    def update(self, work: LayerInputs) -> LowRank:
+    def update(self, inputs: LayerInputs) -> LowRank:
         """The residual is shared alike by the layers that are left; as published there is one."""
-        residual = work.residual / work.layers_left
-        hp = work.hyperparameters
+        residual = inputs.residual / inputs.layers_left
+        hp = inputs.hyperparameters
         mu = hp.emmet_weight * hp.covariance_weight
-        return closed_form(work.keys, residual, work.metric, mu, work.earlier)
+        return closed_form(
+            keys=inputs.keys,
+            residual=residual,
+            preconditioner=inputs.preconditioner,
+            mu=mu,
+            previous=inputs.previous,
+        )

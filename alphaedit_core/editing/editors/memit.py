@@ -18,8 +18,14 @@ class Memit(Editor):
     source = "Meng et al. 2023, Eq. 14"
     weight = "covariance_weight"
 
-    def update(self, work: LayerInputs) -> LowRank:
+    def update(self, inputs: LayerInputs) -> LowRank:
         """The residual is shared alike by the layers that are left."""
-        residual = work.residual / work.layers_left
-        weight = work.hyperparameters.covariance_weight
-        return closed_form(work.keys, residual, work.metric, weight, work.earlier)
+        residual = inputs.residual / inputs.layers_left
+        weight = inputs.hyperparameters.covariance_weight
+        return closed_form(
+            keys=inputs.keys,
+            residual=residual,
+            preconditioner=inputs.preconditioner,
+            mu=weight,
+            previous=inputs.previous,
+        )

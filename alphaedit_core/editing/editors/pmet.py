@@ -42,8 +42,14 @@ class Pmet(Editor):
         weight = 0.4 * preset.covariance_weight
         return {"steps": 30, "learning_rate": 0.2, "kl_factor": 1.0, "covariance_weight": weight}
 
-    def update(self, work: LayerInputs) -> LowRank:
+    def update(self, inputs: LayerInputs) -> LowRank:
         """Each layer writes the residual over the root of the number of layers that are left."""
-        residual = work.residual / sqrt(work.layers_left)
-        weight = work.hyperparameters.covariance_weight
-        return closed_form(work.keys, residual, work.metric, weight, work.earlier)
+        residual = inputs.residual / sqrt(inputs.layers_left)
+        weight = inputs.hyperparameters.covariance_weight
+        return closed_form(
+            keys=inputs.keys,
+            residual=residual,
+            preconditioner=inputs.preconditioner,
+            mu=weight,
+            previous=inputs.previous,
+        )

@@ -25,10 +25,10 @@ class Prune(Memit):
     source = "Ma et al. 2025, Eq. 7, over MEMIT"
     on_unpruned: ClassVar[bool] = True
 
-    def update(self, work: LayerInputs) -> WeightUpdate:  # type: ignore[override]
+    def update(self, inputs: LayerInputs) -> WeightUpdate:  # type: ignore[override]
         """MEMIT's update; :func:`~alphaedit_core.editing.weight_updates.compose` prunes the sum."""
-        solved = super().update(work)
-        largest = torch.tensor(work.max_singular_value(), dtype=torch.float64)
+        solved = super().update(inputs)
+        largest = torch.tensor(inputs.max_singular_value(), dtype=torch.float64)
         if largest == 0:
             raise InputError(
                 "editor prune: the weight of an edited layer is all zeros, so it has no singular "

@@ -33,10 +33,10 @@ class Rect(Memit):
         "An entry of W that is 0 counts as changed infinitely; the released code adds 1e-8 to W.",
     )
 
-    def final(self, work: LayerInputs, change: WeightUpdate) -> WeightUpdate:
+    def final(self, inputs: LayerInputs, change: WeightUpdate) -> WeightUpdate:
         """``kept_share`` of all entries stay."""
         assert isinstance(change, LowRank)
-        return masked(work, change)
+        return masked(inputs, change)
 
 
 class RectByLayer(Memit):
@@ -52,9 +52,9 @@ class RectByLayer(Memit):
         "The released code masks all layers at the end; that is the editor rect.",
     )
 
-    def update(self, work: LayerInputs) -> WeightUpdate:  # type: ignore[override]
+    def update(self, inputs: LayerInputs) -> WeightUpdate:  # type: ignore[override]
         """``kept_share`` of all entries stay."""
-        return masked(work, super().update(work))
+        return masked(inputs, super().update(inputs))
 
 
 class RectRome(Rome):
@@ -65,20 +65,20 @@ class RectRome(Rome):
     source = "Gu et al. 2024, Eq. 7, over ROME"
     departures: ClassVar[tuple[str, ...]] = (*Rome.departures, *Rect.departures)
 
-    def update(self, work: LayerInputs) -> WeightUpdate:  # type: ignore[override]
+    def update(self, inputs: LayerInputs) -> WeightUpdate:  # type: ignore[override]
         """``kept_share`` of all entries stay."""
-        return masked(work, super().update(work))
+        return masked(inputs, super().update(inputs))
 
 
-def masked(work: LayerInputs, change: LowRank) -> WeightUpdate:
+def masked(inputs: LayerInputs, change: LowRank) -> WeightUpdate:
     """The entries of a change with the largest ``|dW / W|``, then projected if that is on."""
     whole = (change.left @ change.right.T).contiguous()
-    count = max(1, round(work.hyperparameters.kept_share * whole.numel()))
+    count = max(1, round(inputs.hyperparameters.kept_share * whole.numel()))
     # A weight of 0 that changes at all changes infinitely; one that does not is 0 / 0, and last.
-    relative = (whole / work.weight).abs().nan_to_num(nan=0.0, posinf=torch.inf).view(-1)
+    relative = (whole / inputs.weight).abs().nan_to_num(nan=0.0, posinf=torch.inf).view(-1)
     index = relative.topk(count).indices.sort().values
-    if work.hyperparameters.projection:
+    if inputs.hyperparameters.projection:
         kept = torch.zeros_like(whole).view(-1)
         kept[index] = whole.view(-1)[index]
-        return Dense(work.projector(kept.view_as(whole).T).T.contiguous())
+        return Dense(inputs.projector(kept.view_as(whole).T).T.contiguous())
     return Sparse(index.int(), whole.view(-1)[index], torch.tensor(whole.shape))

@@ -40,9 +40,9 @@ class Rome(Editor):
         """Of the released GPT-2 XL and GPT-J."""
         return {"steps": 20, "learning_rate": 0.5, "clamp_factor": 4.0}
 
-    def update(self, work: LayerInputs) -> LowRank:
-        """``lacking`` is v* - W k_b: the search starts from what the bare prompt gives."""
-        return rank_one(work, work.mean, work.prompt_keys, work.residual)
+    def update(self, inputs: LayerInputs) -> LowRank:
+        """The residual is v* - W k_b: the search starts from what the bare prompt gives."""
+        return rank_one(inputs, inputs.mean_keys, inputs.prompt_keys, inputs.residual)
 
 
 class RRome(Rome):
@@ -55,13 +55,13 @@ class RRome(Rome):
     about = "ROME with one and the same key in all places, which keeps single edits from exploding."
     source = "Gupta et al. 2024 (R-ROME), Eq. 3"
 
-    def update(self, work: LayerInputs) -> LowRank:
+    def update(self, inputs: LayerInputs) -> LowRank:
         """v* - W k is what the bare prompt lacks, and what the mean key gives otherwise."""
-        lacking = work.residual + work.weight @ (work.prompt_keys - work.mean)
-        return rank_one(work, work.mean, work.mean, lacking)
+        residual = inputs.residual + inputs.weight @ (inputs.prompt_keys - inputs.mean_keys)
+        return rank_one(inputs, inputs.mean_keys, inputs.mean_keys, residual)
 
 
-def rank_one(work: LayerInputs, key: Tensor, asked: Tensor, lacking: Tensor) -> LowRank:
-    """``(lacking / (asked^T u)) u^T`` with ``u = G key``; all of one column."""
-    u = work.metric.sqrt_matmul_T(work.metric.sqrt_matmul(key))
-    return LowRank(lacking / (asked * u).sum(dim=0), u)
+def rank_one(inputs: LayerInputs, key: Tensor, asked: Tensor, residual: Tensor) -> LowRank:
+    """``(residual / (asked^T u)) u^T`` with ``u = G key``; all of one column."""
+    u = inputs.preconditioner.sqrt_matmul_T(inputs.preconditioner.sqrt_matmul(key))
+    return LowRank(residual / (asked * u).sum(dim=0), u)
