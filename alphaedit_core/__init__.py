@@ -29,7 +29,7 @@ _HOMES = {
     "Fact": "data.facts",
     "FetchError": "errors",
     "FingerprintError": "errors",
-    "HyperParameters": "editing.hyperparameters",
+    "EditConfig": "editing.config",
     "InputError": "errors",
     "KeyStatistics": "covariance.files",
     "Monitor": "progress",
@@ -41,6 +41,7 @@ _HOMES = {
     "Spectrum": "nullspace.spectrum",
     "StructureError": "errors",
     "Threshold": "nullspace.thresholds",
+    "config_from_dict": "editing.configs",
     "collect_statistics": "covariance.collect",
     "compare_editors": "experiments.editor_comparison",
     "generate_greedy": "inference.completions",
@@ -50,6 +51,7 @@ _HOMES = {
     "export_statistics": "covariance.files",
     "import_statistics": "covariance.importing",
     "load_model": "model.loading",
+    "make_config": "editing.configs",
     "measure_ability": "side_effects.ability",
     "perplexity": "inference.scoring",
     "read_facts": "data.fact_files",
@@ -80,7 +82,8 @@ if TYPE_CHECKING:
     from .data.fact_files import example_facts, read_facts, write_facts
     from .data.facts import Fact
     from .data.records import Probe, Record
-    from .editing.hyperparameters import HyperParameters
+    from .editing.config import EditConfig
+    from .editing.configs import config_from_dict, make_config
     from .errors import (
         AlphaEditError,
         Canceled,

@@ -23,9 +23,11 @@ from pathlib import Path
 from typing import Any
 
 from alphaedit_core import EditableModel, EditSession, Fact, Monitor, load_model, read_facts
+from alphaedit_core.editing.config import EditConfig
+from alphaedit_core.editing.config_fields import format_value
+from alphaedit_core.editing.configs import config_from_dict
 from alphaedit_core.editing.defaults import default_hyperparameters
 from alphaedit_core.editing.editors.registry import editor_class
-from alphaedit_core.editing.hyperparameters import HyperParameters, in_words
 from alphaedit_core.editing.target_search import Targets
 from alphaedit_core.evaluation.counterfact_scores import measure
 from alphaedit_core.experiments.editor_comparison import parse_method
@@ -42,7 +44,7 @@ CANDIDATES = (
     "memit +projection +previous-keys layers=3-12",
     "memit +projection +previous-keys layers=2-9",
     "alphaedit layers=3-12",
-    "memit +projection +previous-keys layers=3-12 clamp_factor=0.9",
+    "memit +projection +previous-keys layers=3-12 clamp_norm_factor=0.9",
     "alphaedit layer_lambda_factors=3,2,1,1,0.5",
     "alphaedit previous_keys_decay=0.9",
     "alphaedit previous_keys_decay=0.8",
@@ -51,7 +53,7 @@ CANDIDATES = (
 )
 #: And over 100 edits, after which these were given up.
 GIVEN_UP = (
-    "alphaedit clamp_factor=0.5",
+    "alphaedit clamp_norm_factor=0.5",
     "alphaedit layers=3-12 ridge=30",
     "memit +projection +previous-keys layers=3-12 covariance_weight=2000",
 )
@@ -62,7 +64,7 @@ SECTIONS = {
 }
 
 
-def settings(model: EditableModel) -> Iterator[HyperParameters]:
+def settings(model: EditableModel) -> Iterator[EditConfig]:
     """All settings, those first that answer most: as published, then one switch at a time."""
     alphaedit = default_hyperparameters(model)
     memit = default_hyperparameters(model, "memit")
@@ -76,7 +78,7 @@ def settings(model: EditableModel) -> Iterator[HyperParameters]:
             yield alphaedit.replace(projection=projection, previous_keys=previous, ridge=ridge)
 
 
-def setting(words: str, model: EditableModel) -> HyperParameters:
+def setting(words: str, model: EditableModel) -> EditConfig:
     """A setting in words: a method, then fields as ``name=value``."""
     parts = words.split()
     fields = dict(part.split("=", 1) for part in parts if "=" in part)
@@ -84,7 +86,7 @@ def setting(words: str, model: EditableModel) -> HyperParameters:
     return parse_method(method, model).replace(**fields)
 
 
-def named(hp: HyperParameters, model: EditableModel) -> str:
+def named(hp: EditConfig, model: EditableModel) -> str:
     """A setting in words: its method, its λ, and what else is not the editor's own."""
     own = default_hyperparameters(model, hp.editor).to_dict()
     number = editor_class(hp.editor).weight
@@ -93,13 +95,13 @@ def named(hp: HyperParameters, model: EditableModel) -> str:
     if "layers" in other:
         other["layers"] = f"{hp.layers[0]} to {hp.layers[-1]}"
     words = [f"λ {getattr(hp, number):g}"] if number else []
-    words += [f"{name.replace('_', ' ')} {in_words(value)}" for name, value in other.items()]
+    words += [f"{name.replace('_', ' ')} {format_value(value)}" for name, value in other.items()]
     return ", ".join([hp.method, *words])
 
 
 def run(
     model: EditableModel,
-    hp: HyperParameters,
+    hp: EditConfig,
     facts: list[Fact],
     text: str,
     shared: dict[str, Targets],
@@ -132,9 +134,9 @@ def table(lines: Sequence[dict[str, Any]], model: EditableModel, section: str) -
     report.columns = (
         "setting", "edits", *measured[:3], "rewrite exact", "perplexity", "exact, first 40",
     )  # fmt: skip
-    longest: dict[HyperParameters, dict[str, Any]] = {}
+    longest: dict[EditConfig, dict[str, Any]] = {}
     for line in lines:  # of a setting that was tried over 100 edits first, only the longer run
-        hp = HyperParameters.from_dict(line["hyperparameters"])
+        hp = config_from_dict(line["hyperparameters"])
         longest[hp] = max(longest.get(hp, line), line, key=_edits)
     for hp, line in longest.items():
         for count, found in line["after"].items():
@@ -187,8 +189,7 @@ def main() -> None:
     shared: dict[str, Targets] = {}
     for hp in wanted:
         known = any(
-            HyperParameters.from_dict(line["hyperparameters"]) == hp
-            and str(len(facts)) in line["after"]
+            config_from_dict(line["hyperparameters"]) == hp and str(len(facts)) in line["after"]
             for line in stored(arguments.results)
         )
         if known or (arguments.select and arguments.select not in named(hp, model)):

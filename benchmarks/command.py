@@ -22,8 +22,8 @@ from torch import Tensor
 from alphaedit_core.data.fact_files import write_facts
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.editing.closed_form import PreviousKeys, closed_form
+from alphaedit_core.editing.config import EditConfig
 from alphaedit_core.editing.defaults import default_hyperparameters
-from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.editing.subject_keys import SubjectStates
 from alphaedit_core.errors import AlphaEditError
 from alphaedit_core.model.batch_planning import plan_batches
@@ -58,7 +58,7 @@ def benchmark(
     facts: Sequence[Fact],
     machine: Machine,
     slow: int = 3,
-    hyperparameters: HyperParameters | None = None,
+    hyperparameters: EditConfig | None = None,
 ) -> Report:
     """Seconds per further fact of ``alphaedit edit`` and of the plain pattern.
 
@@ -145,7 +145,7 @@ def benchmark(
 
 
 def _command(
-    model: EditableModel, facts: Sequence[Fact], hp: HyperParameters, folder: Path
+    model: EditableModel, facts: Sequence[Fact], hp: EditConfig, folder: Path
 ) -> tuple[dict[str, float], float]:
     """Seconds per stage, as the command reports them, and in all, as the shell sees them."""
     file, config = folder / "facts.json", folder / "config.json"
@@ -167,7 +167,7 @@ def _command(
 
 
 def _plain(
-    model: EditableModel, some: Sequence[TokenizedFact], hp: HyperParameters
+    model: EditableModel, some: Sequence[TokenizedFact], hp: EditConfig
 ) -> tuple[dict[str, float], int]:
     """Seconds of each part for some facts, without the solves, and evaluations in all."""
     quiet = Monitor(show=None)
@@ -229,7 +229,7 @@ def plain_state(model: EditableModel, request: TokenizedFact, last: int) -> Tens
 
 
 def _plain_updates(
-    model: EditableModel, count: int, projectors: Mapping[int, Projector], hp: HyperParameters
+    model: EditableModel, count: int, projectors: Mapping[int, Projector], hp: EditConfig
 ) -> float:
     """Seconds of one dense update a layer for ``count`` facts, with P made before.
 
@@ -246,7 +246,7 @@ def _plain_updates(
 
 
 def _floor(
-    model: EditableModel, requests: Sequence[TokenizedFact], hp: HyperParameters, evaluations: float
+    model: EditableModel, requests: Sequence[TokenizedFact], hp: EditConfig, evaluations: float
 ) -> dict[str, float]:
     """Operations per fact of each part, at least."""
     last = hp.layers[-1]
@@ -263,7 +263,7 @@ def _check(
     model: EditableModel,
     some: Sequence[TokenizedFact],
     projectors: Mapping[int, Projector],
-    hp: HyperParameters,
+    hp: EditConfig,
 ) -> None:
     states = SubjectStates(model, some, hp.layers, plan_batches(model), Monitor(show=None))
     key_far = state_far = update_far = 0.0

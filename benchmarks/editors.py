@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from alphaedit_core import EditSession, Monitor, load_model, read_facts
+from alphaedit_core.editing.config import EditConfig
+from alphaedit_core.editing.configs import config_from_dict
 from alphaedit_core.editing.defaults import default_hyperparameters
 from alphaedit_core.editing.editors.registry import editor_class, editors
-from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.editing.target_search import Targets
 from alphaedit_core.experiments.editor_comparison import compare_editors
 from alphaedit_core.model.editable_model import EditableModel
@@ -32,7 +33,7 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def methods(model: EditableModel, names: Sequence[str]) -> list[HyperParameters]:
+def methods(model: EditableModel, names: Sequence[str]) -> list[EditConfig]:
     """Every editor with and without the projection, as published first."""
     found = []
     for name in names:
@@ -48,7 +49,7 @@ def table(rows: Sequence[dict[str, Any]], facts: int) -> Report:
         if row["hyperparameters"] is None:
             report.rows.append(("unedited", "", "", "", *_cells(row["after"]), ""))
             continue
-        hp = HyperParameters.from_dict(row["hyperparameters"])
+        hp = config_from_dict(row["hyperparameters"])
         editor = editor_class(hp.editor)
         switched = _switch(hp.projection, editor.projection)
         spared = _switch(hp.previous_keys, editor.previous_keys)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 
 from alphaedit_core.data.facts import Fact
+from alphaedit_core.editing.config import EditConfig
 from alphaedit_core.editing.defaults import default_hyperparameters
-from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.editing.target_search import Targets, find_targets
 from alphaedit_core.model.batch_planning import plan_batches
 from alphaedit_core.model.editable_model import EditableModel
@@ -43,7 +43,7 @@ def benchmark(
     facts: Sequence[Fact],
     machine: Machine,
     slow: int = 6,
-    hyperparameters: HyperParameters | None = None,
+    hyperparameters: EditConfig | None = None,
 ) -> Report:
     """Seconds per fact of both, with equally many steps for every fact and with early stopping.
 
@@ -61,14 +61,14 @@ def benchmark(
     report = Report("targets", "Target values")
     say("targets: checking that both sides agree")
     _check(report, model, some[:2], hp)
-    _compare(model, requests[:2], some[:1], hp.replace(steps=2))  # warms up
+    _compare(model, requests[:2], some[:1], hp.replace(target_steps=2))  # warms up
 
     report.columns = (
         "", "library s/fact", "plain s/fact", "ratio", "evaluations", "plain evaluations",
         "floor GFLOP/fact", "library GFLOP/s", "share of peak", "plain GFLOP/fact", "plain GFLOP/s",
     )  # fmt: skip
     cases = [
-        (f"{hp.steps} evaluations for every fact", hp.replace(loss_stop=0.0), WANTED),
+        (f"{hp.target_steps} evaluations for every fact", hp.replace(loss_stop=0.0), WANTED),
         ("with early stopping", hp, None),
     ]
     for name, own, wanted in cases:
@@ -98,9 +98,7 @@ def benchmark(
     return report
 
 
-def requests_of(
-    model: EditableModel, facts: Sequence[Fact], hp: HyperParameters
-) -> list[TokenizedFact]:
+def requests_of(model: EditableModel, facts: Sequence[Fact], hp: EditConfig) -> list[TokenizedFact]:
     """Facts as token rows, with the model's own contexts."""
     session = EditSession(model, hyperparameters=hp)
     contexts = session.contexts
@@ -121,7 +119,7 @@ def _compare(
     model: EditableModel,
     requests: Sequence[TokenizedFact],
     some: Sequence[TokenizedFact],
-    hp: HyperParameters,
+    hp: EditConfig,
 ) -> _Times:
     """Half of the plain searches, the library's, the other half: drift of the machine evens out."""
     quiet, plan = Monitor(show=None), plan_batches(model)
@@ -173,11 +171,11 @@ def _row(
 
 
 def _check(
-    report: Report, model: EditableModel, some: Sequence[TokenizedFact], hp: HyperParameters
+    report: Report, model: EditableModel, some: Sequence[TokenizedFact], hp: EditConfig
 ) -> None:
     """Both sides in float64, where rounding is not amplified by Adam's first steps."""
     double = wrap(copy.deepcopy(model.model).double(), model.tokenizer, model.name)
-    hp = hp.replace(steps=3, loss_stop=0.0)
+    hp = hp.replace(target_steps=3, loss_stop=0.0)
     fast = find_targets(double, some, hp, plan_batches(double), Monitor(show=None))
     slow = [plain_target(double, request, hp) for request in some]
     z = torch.stack([plain.z for plain in slow])

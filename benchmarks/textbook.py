@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from alphaedit_core.editing.hyperparameters import HyperParameters
+from alphaedit_core.editing.config import EditConfig
 from alphaedit_core.editing.target_rows import Place
 from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.forward import pad_rows
@@ -41,7 +41,7 @@ class PlainTarget:
 def plain_target(
     model: EditableModel,
     request: TokenizedFact,
-    hp: HyperParameters,
+    hp: EditConfig,
     start: Tensor | None = None,
     place: Place = "block",
 ) -> PlainTarget:
@@ -80,7 +80,7 @@ def plain_target(
         changed = changed.view_as(hidden)
         return (changed, *out[1:]) if isinstance(out, tuple) else changed
 
-    adam = torch.optim.Adam([delta], lr=hp.learning_rate, betas=(0.9, 0.999))
+    adam = torch.optim.Adam([delta], lr=hp.target_learning_rate, betas=(0.9, 0.999))
     before: Tensor | None = None
     result = PlainTarget(torch.empty(0), [], [], [])
     hooks = [
@@ -88,7 +88,7 @@ def plain_target(
         for part, module in enumerate(moved)
     ]
     try:
-        for step in range(hp.steps):
+        for step in range(hp.target_steps):
             adam.zero_grad()
             logits = model.model(input_ids=ids, use_cache=False).logits.to(wide)
             log_probabilities = logits.log_softmax(dim=-1)
@@ -108,7 +108,7 @@ def plain_target(
             loss = nll + kl + decay
             result.losses.append((nll.item(), kl.item(), decay.item()))
             result.deltas.append(delta.detach().clone())
-            if loss < hp.loss_stop or step == hp.steps - 1:
+            if loss < hp.loss_stop or step == hp.target_steps - 1:
                 break
             loss.backward()
             assert delta.grad is not None
@@ -116,8 +116,8 @@ def plain_target(
             adam.step()
             with torch.no_grad():
                 for own, length in zip(delta, lengths, strict=True):
-                    if own.norm() > hp.clamp_factor * length:
-                        own *= hp.clamp_factor * length / own.norm()
+                    if own.norm() > hp.clamp_norm_factor * length:
+                        own *= hp.clamp_norm_factor * length / own.norm()
     finally:
         for hook in hooks:
             hook.remove()

@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 import traitlets as T
 
 from alphaedit_core.data.facts import Fact
+from alphaedit_core.editing.config import EditConfig
 from alphaedit_core.editing.defaults import default_hyperparameters
-from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.nullspace.thresholds import Threshold
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session.session import EditSession
@@ -114,8 +114,8 @@ class State(T.HasTraits):
     # -- the threshold ---------------------------------------------------------------------------
 
     @property
-    def threshold(self) -> str:
-        """Where the kept space of the selected layer ends: ``0.02``, ``energy:0.1`` …
+    def threshold(self) -> Threshold:
+        """Where the kept space of the selected layer ends.
 
         Set, it is that of all layers.
         """
@@ -123,12 +123,12 @@ class State(T.HasTraits):
 
     @threshold.setter
     def threshold(self, value: float | str | Threshold) -> None:
-        new = str(Threshold.parse(value))
+        new = Threshold.parse(value)
         hp = self.session.hyperparameters
         if new != hp.threshold or hp.layer_thresholds:
             self.session.hyperparameters = hp.replace(threshold=new, layer_thresholds=())
 
-    def threshold_at(self, layer: int) -> str:
+    def threshold_at(self, layer: int) -> Threshold:
         """Where the kept space of a layer ends, as the next edit will use it."""
         return self.session.hyperparameters.at(layer).threshold
 
@@ -247,8 +247,8 @@ _KEPT = ("threshold", "text", "tokens", "seed", "contexts", "context_tokens")
 
 
 def method_changed(
-    session: EditSession, hp: HyperParameters, name: str, value: str | bool
-) -> HyperParameters:
+    session: EditSession, hp: EditConfig, name: str, value: str | bool
+) -> EditConfig:
     """Hyperparameters with another ``editor``, ``projection`` or ``previous_keys``.
 
     Raises:
@@ -261,7 +261,7 @@ def method_changed(
     return settled(default_hyperparameters(session.model, str(value)), hp)
 
 
-def settled(hp: HyperParameters, present: HyperParameters) -> HyperParameters:
+def settled(hp: EditConfig, present: EditConfig) -> EditConfig:
     """Hyperparameters with those of others that belong to no editor: threshold, text, seed …"""
     kept = {name: getattr(present, name) for name in _KEPT}
     # Thresholds by layer mean nothing for other layers than they were given for.

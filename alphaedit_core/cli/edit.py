@@ -105,7 +105,7 @@ class _Clock:
 
 def _check_session(folder: Path, arguments: argparse.Namespace, asked: dict[str, Any]) -> bool:
     """Whether there is a session to continue; refused if it contradicts the arguments."""
-    from alphaedit_core.editing.hyperparameters import HyperParameters
+    from alphaedit_core.editing.configs import config_from_dict
     from alphaedit_core.session import files as ledger
 
     ledger.check_place(folder)
@@ -114,7 +114,7 @@ def _check_session(folder: Path, arguments: argparse.Namespace, asked: dict[str,
         return False
     manifest = ledger.load_manifest(folder)
     try:
-        kept = HyperParameters.from_dict(manifest["hyperparameters"])
+        kept = config_from_dict(manifest["hyperparameters"])
         dtype = manifest["dtype"]
     except (KeyError, TypeError, InputError) as error:
         raise SessionError(f"session {folder}: damaged ({error}); take a copy") from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from json import JSONDecodeError
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from alphaedit_core.errors import InputError, SessionError
 from alphaedit_core.storage.json_text import parse_json, read_text
 
 if TYPE_CHECKING:
-    from alphaedit_core.editing.hyperparameters import HyperParameters
+    from alphaedit_core.editing.config import EditConfig
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +37,10 @@ def add_changes(parser: argparse.ArgumentParser) -> None:
     """Declare those that are not about the editor."""
     parser.add_argument("--seed", metavar="S", help="seed of everything sampled (0)")
     parser.add_argument(
-        "--config", metavar="FILE", help="JSON object of hyperparameters, on top of the preset"
+        "--config",
+        metavar="FILE",
+        help="hyperparameters as JSON or YAML, on top of the preset; also files of the released "
+        "code and of EasyEdit",
     )
     parser.add_argument(
         "--set",
@@ -52,30 +55,39 @@ def changes(arguments: argparse.Namespace) -> dict[str, Any]:
     """What they ask for, by field; ``--set`` before the others before ``--config``.
 
     Raises:
-        InputError: for a file that cannot be read, a field that does not exist or a value that
-            cannot be used with any model.
+        InputError: for a file that cannot be read, a field that does not exist or is another
+            editor's, or a value that cannot be used with any model.
     """
-    asked: dict[str, Any] = {}
-    if arguments.config is not None:
-        for name, value in _read(Path(arguments.config)).items():
-            asked[name] = _checked(f"config {arguments.config}", name, value)
-    for name in ("editor", "projection", "previous_keys"):
-        given = getattr(arguments, name, None)
-        if given is not None:
-            asked[name] = _checked(f"--{name.replace('_', '-')}", name, given)
-    if asked.get("previous_keys"):
-        from alphaedit_core.editing.editors.registry import editor_class
+    from alphaedit_core.editing.editors.registry import editor_class
+    from alphaedit_core.editing.published_names import present_fields
 
-        name = asked.get("editor", "alphaedit")
-        if editor_class(name).previous_keys is None:
-            raise InputError(f"--previous-keys: means nothing for the editor {name}; leave it out")
+    given: list[tuple[str, str, Any]] = []
+    if arguments.config is not None:
+        source = f"config {arguments.config}"
+        try:
+            fields = present_fields(_read(Path(arguments.config)))
+        except InputError as error:
+            line = str(error)
+            raise InputError(line if line.startswith(source) else f"{source}: {line}") from None
+        given += [(source, name, value) for name, value in fields.items()]
+    for name in ("editor", "projection", "previous_keys"):
+        value = getattr(arguments, name, None)
+        if value is not None:
+            given.append((f"--{name.replace('_', '-')}", name, value))
     if arguments.seed is not None:
-        asked["seed"] = _checked("--seed", "seed", arguments.seed)
+        given.append(("--seed", "seed", arguments.seed))
     for text in arguments.set:
         name, equals, value = text.partition("=")
         if not equals:
             raise InputError(f'--set "{text}" has no value; give FIELD=VALUE such as ridge=1')
-        asked[name.strip()] = _checked("--set", name.strip(), value.strip())
+        given.append(("--set", name.strip(), value.strip()))
+    # Where no editor can be named the command has a list of them; a field is of one of these then.
+    editor = None
+    if hasattr(arguments, "projection"):
+        editor = next((str(v) for _, name, v in reversed(given) if name == "editor"), "alphaedit")
+    asked = {name: _checked(source, name, value, editor) for source, name, value in given}
+    if asked.get("previous_keys") and editor and editor_class(editor).previous_keys is None:
+        raise InputError(f"--previous-keys: means nothing for the editor {editor}; leave it out")
     return asked
 
 
@@ -99,43 +111,70 @@ def check_no_conflict(
     return {name: value for name, value in asked.items() if name not in listed}
 
 
-def applied_to(preset: HyperParameters, asked: Mapping[str, Any]) -> HyperParameters:
-    """A preset with what was asked for; ``origin`` says what that was."""
-    if not asked:
+def applied_to(preset: EditConfig, asked: Mapping[str, Any]) -> EditConfig:
+    """A preset with what was asked for of its editor; ``source`` says what that was."""
+    from alphaedit_core.editing.config import own_fields
+
+    own = own_fields(type(preset), asked)
+    if not own:
         return preset
-    origin = f"{preset.origin}; changed: {', '.join(sorted(asked))}"
-    return preset.replace(**{"origin": origin, **asked})
+    source = f"{preset.source}; changed: {', '.join(sorted(own))}"
+    return preset.replace(**{"source": source, **own})
 
 
-def require_same(kept: HyperParameters, asked: Mapping[str, Any], session: str) -> None:
+def check_used(asked: Mapping[str, Any], methods: Sequence[EditConfig]) -> None:
+    """Refuse what was asked for of none of the editors of a list.
+
+    Raises:
+        InputError: naming the first field.
+    """
+    for name in asked:
+        if not any(name in method.field_names() for method in methods):
+            editors = ", ".join(method.editor for method in methods)
+            raise InputError(f'--set: field "{name}" is of none of {editors}; leave it out')
+
+
+def require_same(kept: EditConfig, asked: Mapping[str, Any], session: str) -> None:
     """Refuse to continue a session with other hyperparameters than its own.
 
     Raises:
         SessionError: naming the first field that differs.
     """
-    wanted = kept.replace(**asked).to_dict()
+    from alphaedit_core.editing.config import own_fields
+    from alphaedit_core.editing.config_fields import format_value
+
+    wanted = kept.replace(**own_fields(type(kept), {**asked, "editor": kept.editor})).to_dict()
+    if "editor" in asked:
+        wanted["editor"] = asked["editor"]
     for name, own in kept.to_dict().items():
         if wanted[name] != own:
             raise SessionError(
-                f"session {session}: its {name} is {_shown(own)}, not {_shown(wanted[name])}; "
-                "leave that out, or give a new folder"
+                f"session {session}: its {name} is {format_value(own)}, not "
+                f"{format_value(wanted[name])}; leave that out, or give a new folder"
             )
 
 
-def _checked(source: str, name: str, value: Any) -> Any:
+def _checked(source: str, name: str, value: Any, editor: str | None) -> Any:
     """A value that some model could be edited with; paths made absolute for sessions to keep."""
     from alphaedit_core.corpora.sources import open_text
-    from alphaedit_core.editing.hyperparameters import HyperParameters, typed
+    from alphaedit_core.editing.config_fields import unknown_field
+    from alphaedit_core.editing.configs import check_field, field_editors, make_config
+    from alphaedit_core.editing.editors.registry import editor_class
 
     try:
-        valid = typed(name, value)
-        # One layer for each value of a field that has as many as there are layers.
-        layers = range(max(1, len(valid) if isinstance(valid, tuple) else 1))
-        valid = getattr(HyperParameters(layers=tuple(layers)).replace(**{name: valid}), name)
+        known = field_editors()
+        if name not in known:
+            raise unknown_field(name, list(known))
         if name == "editor":
-            from alphaedit_core.editing.editors.registry import editor_class
-
-            editor_class(valid)
+            return editor_class(str(value)).name
+        if editor is not None:
+            editor_class(editor)
+            check_field(editor, name)
+        # One layer for each value of a field that has as many as there are layers.
+        values = value.split(",") if isinstance(value, str) else value
+        count = len(values) if name.startswith("layer_") and hasattr(values, "__len__") else 1
+        fields = {"layers": range(max(1, count)), name: value}
+        valid = getattr(make_config(editor or known[name][0], **fields), name)
         if name == "text" and valid != "self":
             open_text(valid)
             return str(Path(valid).resolve()) if Path(valid).is_file() else valid
@@ -145,25 +184,40 @@ def _checked(source: str, name: str, value: Any) -> Any:
 
 
 def _read(file: Path) -> dict[str, Any]:
+    """The mapping that a file of JSON or YAML holds, and nothing but plain values."""
     try:
-        content = parse_json(read_text(file))
+        text = read_text(file)
     except OSError as error:
         raise InputError(
-            f"config {file}: cannot be read ({error.strerror}); give a JSON file"
+            f"config {file}: cannot be read ({error.strerror}); give a file of JSON or YAML"
         ) from None
     except UnicodeDecodeError as error:
         raise InputError(
             f"config {file}: not UTF-8 at byte {error.start}; save it in UTF-8"
         ) from None
-    except JSONDecodeError as error:
-        raise InputError(
-            f"config {file}: not valid JSON at line {error.lineno}, column {error.colno} "
-            f"({error.msg}); correct it there"
-        ) from None
+    content = _parsed_yaml(file, text) if file.suffix in (".yaml", ".yml") else _parsed(file, text)
     if not isinstance(content, dict):
         raise InputError(f'config {file}: holds no object; write for example {{"ridge": 1}}')
     return content
 
 
-def _shown(value: object) -> str:
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+def _parsed(file: Path, text: str) -> Any:
+    try:
+        return parse_json(text)
+    except JSONDecodeError as error:
+        raise InputError(
+            f"config {file}: not valid JSON at line {error.lineno}, column {error.colno} "
+            f"({error.msg}); correct it there, or name a file of YAML .yaml"
+        ) from None
+
+
+def _parsed_yaml(file: Path, text: str) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        place = getattr(error, "problem_mark", None)
+        where = f" at line {place.line + 1}, column {place.column + 1}" if place else ""
+        reason = getattr(error, "problem", None) or "no YAML"
+        raise InputError(f"config {file}: not valid YAML{where} ({reason}); correct it") from None

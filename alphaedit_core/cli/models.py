@@ -16,9 +16,9 @@ from . import options, output
 _TEXT = "wikipedia-sample"
 _PRESET_FIELDS = (
     "layers",
-    "steps",
-    "learning_rate",
-    "clamp_factor",
+    "target_steps",
+    "target_learning_rate",
+    "clamp_norm_factor",
     "ridge",
     "threshold",
     "covariance_weight",
@@ -105,7 +105,7 @@ def fetch(arguments: argparse.Namespace, monitor: Monitor) -> None:
 
 def _report() -> dict[str, Any]:
     """Everything, ready for JSON."""
-    from alphaedit_core.editing.hyperparameters import presets
+    from alphaedit_core.editing.defaults import presets
     from alphaedit_core.model.model_sources import DEFAULT_MODEL
     from alphaedit_core.storage.cache import cache_dir
     from alphaedit_core.storage.downloads import GEMMA3, SMOLLM2, WIKIPEDIA, is_cached
@@ -124,7 +124,7 @@ def _report() -> dict[str, Any]:
             for name, record in packaged.items()
         ],
         "presets": [
-            {"name": preset.origin.removeprefix("preset ")} | preset.to_dict()
+            {"name": preset.source.removeprefix("preset ")} | preset.to_dict()
             for preset in presets()
         ],
         "statistics": list(_statistics(cache / "statistics")),

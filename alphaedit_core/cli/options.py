@@ -12,7 +12,7 @@ from alphaedit_core.progress import Monitor
 
 if TYPE_CHECKING:
     from alphaedit_core.data.reference_texts import References
-    from alphaedit_core.editing.hyperparameters import HyperParameters
+    from alphaedit_core.editing.config import EditConfig
     from alphaedit_core.model.editable_model import EditableModel
     from alphaedit_core.session.session import EditSession
 
@@ -269,15 +269,15 @@ def check_text(arguments: argparse.Namespace) -> None:
         InputError: if they cannot be used with any model.
     """
     from alphaedit_core.corpora.sources import open_text
-    from alphaedit_core.editing.hyperparameters import HyperParameters, parse_layers
+    from alphaedit_core.editing.configs import make_config
 
     if arguments.layers is not None:
-        HyperParameters(layers=parse_layers(arguments.layers))
+        make_config(layers=arguments.layers)
     if arguments.text not in (None, "self"):
         open_text(arguments.text)
 
 
-def text_settings(arguments: argparse.Namespace, model: EditableModel) -> HyperParameters:
+def text_settings(arguments: argparse.Namespace, model: EditableModel) -> EditConfig:
     """The model's preset with ``--layers``, ``--text`` and ``--tokens`` put in."""
     from alphaedit_core.editing.defaults import default_hyperparameters
 

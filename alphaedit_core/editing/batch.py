@@ -6,6 +6,7 @@ that train a weight take the place of both.
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from alphaedit_core.editing.editors.base import Editor, FineTuner, LayerInputs
+from alphaedit_core.editing.editors.ft import FtConfig
 from alphaedit_core.errors import DivergedError
 from alphaedit_core.model.batch_planning import BatchPlan
 from alphaedit_core.model.editable_model import EditableModel
@@ -22,9 +24,9 @@ from alphaedit_core.nullspace.projectors import Projector
 from alphaedit_core.progress import Monitor
 
 from .closed_form import Preconditioner, PreviousKeys
+from .config import EditConfig
 from .edited_weights import EditedWeights, relative
 from .fine_tuning import fine_tune
-from .hyperparameters import HyperParameters
 from .search_trace import Trace
 from .subject_keys import SubjectStates
 from .target_search import Targets, find_targets
@@ -119,7 +121,7 @@ def write_batch(
     requests: Sequence[TokenizedFact],
     previous: Mapping[int, PreviousKeys],
     spaces: Mapping[int, LayerSpace],
-    hyperparameters: HyperParameters,
+    hyperparameters: EditConfig,
     plan: BatchPlan,
     monitor: Monitor,
     targets: Targets | None = None,
@@ -257,7 +259,7 @@ def _train(
     editor: FineTuner,
     requests: Sequence[TokenizedFact],
     spaces: Mapping[int, LayerSpace],
-    hp: HyperParameters,
+    hp: EditConfig,
     plan: BatchPlan,
     monitor: Monitor,
 ) -> BatchWrite:
@@ -274,7 +276,7 @@ def _train(
             requests,
             layer,
             lambda change, space=space, own=own: editor.constrain(change, space.projector, own),  # type: ignore[misc]
-            own,
+            typing.cast(FtConfig, own),
             plan,
             monitor,
         )
@@ -295,7 +297,9 @@ def _finite(change: WeightUpdate, editor: Editor, layer: int) -> WeightUpdate:
     """
     if not all(bool(tensor.isfinite().all()) for tensor in tensors_of(change).values()):
         remedy = (
-            "lower step_size" if isinstance(editor, FineTuner) else "raise the weight on C or ridge"
+            "lower ft_learning_rate"
+            if isinstance(editor, FineTuner)
+            else "raise the weight on C or ridge"
         )
         raise DivergedError(
             f"layer {layer}: the change that {editor.name} made is not finite; {remedy}, or load "

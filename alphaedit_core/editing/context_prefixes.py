@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from alphaedit_core.editing.hyperparameters import HyperParameters
+from alphaedit_core.editing.config import EditConfig
 from alphaedit_core.errors import (
     CorruptFileError,
 )
@@ -158,7 +158,7 @@ def _logits_at(model: EditableModel, ids: torch.Tensor, index: torch.Tensor) -> 
     return model.architecture.logits(out[0])
 
 
-def _own_contexts(model: EditableModel, hp: HyperParameters) -> tuple[str, ...]:
+def _own_contexts(model: EditableModel, hp: EditConfig) -> tuple[str, ...]:
     """Contexts of the model's own, as many as wanted."""
     if hp.contexts == 0:
         return ()

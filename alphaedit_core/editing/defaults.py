@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from alphaedit_core.editing.editors.base import Editor
-from alphaedit_core.editing.editors.registry import editor_class
-from alphaedit_core.editing.hyperparameters import HyperParameters, Shape, preset_for, single_layer
-from alphaedit_core.errors import (
-    InputError,
-)
+from typing import Any
+
+from alphaedit_core.errors import InputError
 from alphaedit_core.model.editable_model import EditableModel
 
+from .config import EditConfig, own_fields
+from .configs import make_config
+from .editors.base import Editor
+from .editors.registry import editor_class
+from .presets import Shape, preset_fields, preset_shapes, single_layer
 
-def validated_editor(model: EditableModel, hp: HyperParameters) -> Editor:
+
+def validated_editor(model: EditableModel, hp: EditConfig) -> Editor[Any]:
     """The editor of hyperparameters that can be used with a model.
 
     Raises:
         InputError: naming what cannot.
     """
     editor = editor_class(hp.editor)
+    if not isinstance(hp, editor.config):
+        raise InputError(
+            f"the editor {hp.editor} is set by a {editor.config.__name__}, not by a "
+            f'{type(hp).__name__}; give make_config("{hp.editor}", ...)'
+        )
     if hp.previous_keys and editor.previous_keys is None:
         raise InputError(
             f"previous_keys means nothing for the editor {hp.editor}, which has no term for the "
@@ -36,7 +44,7 @@ def validated_editor(model: EditableModel, hp: HyperParameters) -> Editor:
     return editor()
 
 
-def _check_layers(model: EditableModel, hp: HyperParameters) -> None:
+def _check_layers(model: EditableModel, hp: EditConfig) -> None:
     if hp.layers[-1] >= model.layers:
         raise InputError(
             f"layers {list(hp.layers)} are not all blocks of this model; give indices from 0 to "
@@ -44,23 +52,28 @@ def _check_layers(model: EditableModel, hp: HyperParameters) -> None:
         )
 
 
-def default_hyperparameters(model: EditableModel, editor: str = "alphaedit") -> HyperParameters:
+def default_hyperparameters(model: EditableModel, editor: str = "alphaedit") -> EditConfig:
     """An editor's hyperparameters in a model: the published ones, or derived from its shape.
 
     Raises:
         InputError: if there is no such editor.
     """
-    shape = shape_of(model)
-    preset, own = preset_for(shape), editor_class(editor)
-    fields = dict(own.settings(preset))
+    return preset_for(shape_of(model), editor)
+
+
+def preset_for(shape: Shape, editor: str = "alphaedit") -> EditConfig:
+    """The same by the shape of a model."""
+    fields, own = preset_fields(shape), editor_class(editor)
+    fields |= own.settings(fields)
     if own.preset:
-        fields |= single_layer(preset, shape, own.preset)
-    return preset.replace(
-        editor=editor,
-        projection=own.projection,
-        previous_keys=bool(own.previous_keys),
-        **fields,
-    )
+        fields |= single_layer(fields, shape, own.preset)
+    switches = {"projection": own.projection, "previous_keys": bool(own.previous_keys)}
+    return make_config(**own_fields(own.config, fields) | switches | {"editor": editor})
+
+
+def presets() -> list[EditConfig]:
+    """AlphaEdit's hyperparameters for every model that has a preset."""
+    return [preset_for(shape) for shape in preset_shapes()]
 
 
 def shape_of(model: EditableModel) -> Shape:

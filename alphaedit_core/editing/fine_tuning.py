@@ -19,7 +19,7 @@ from alphaedit_core.model.hooks import own_hooks
 from alphaedit_core.model.tokenization import TokenizedFact
 from alphaedit_core.progress import Monitor
 
-from .hyperparameters import HyperParameters
+from .editors.ft import FtConfig
 from .search_trace import Trace
 
 
@@ -28,7 +28,7 @@ def fine_tune(
     requests: Sequence[TokenizedFact],
     layer: int,
     constrain: Callable[[Tensor], Tensor],
-    hp: HyperParameters,
+    hp: FtConfig,
     plan: BatchPlan,
     monitor: Monitor,
 ) -> tuple[Tensor, list[Trace], BatchPlan]:
@@ -43,7 +43,7 @@ def fine_tune(
         requests: n facts as tokens.
         layer: the block whose down-projection is trained.
         constrain: given the change after a step, gives what of it is allowed.
-        hp: ``steps``, ``step_size`` and ``loss_stop``.
+        hp: ``target_steps``, ``ft_learning_rate`` and ``loss_stop``.
         plan: how many tokens go through the blocks together.
         monitor: what to report to; asked between blocks whether to stop.
 
@@ -78,27 +78,27 @@ def _train(
     requests: Sequence[TokenizedFact],
     layer: int,
     constrain: Callable[[Tensor], Tensor],
-    hp: HyperParameters,
+    hp: FtConfig,
     plan: BatchPlan,
     monitor: Monitor,
 ) -> tuple[Tensor, list[Trace]]:
     matrix = model.architecture.matrix(layer)
     wide = torch.promote_types(matrix.dtype, torch.float32)
     delta = torch.zeros(matrix.shape, dtype=wide, device=matrix.device, requires_grad=True)
-    adam = torch.optim.Adam([delta], lr=hp.step_size, betas=(0.9, 0.999))
+    adam = torch.optim.Adam([delta], lr=hp.ft_learning_rate, betas=(0.9, 0.999))
     traces = [Trace() for _ in requests]
 
     def add(_module: object, args: tuple[Tensor, ...], out: Tensor) -> Tensor:
         return out + args[0] @ delta.to(out.dtype).T
 
-    with monitor.stage("training", hp.steps, "step") as stage:
+    with monitor.stage("training", hp.target_steps, "step") as stage:
         stage.detail = traces
         with torch.no_grad():
             groups = [_Group(model, requests, rows, layer) for rows in _grouped(requests, plan)]
         with own_hooks() as hooks:
             hooks.after(model.architecture.down_projections[layer], add)
-            for step in range(hp.steps):
-                learn = step + 1 < hp.steps
+            for step in range(hp.target_steps):
+                learn = step + 1 < hp.target_steps
                 adam.zero_grad()
                 total = 0.0
                 for group in groups:

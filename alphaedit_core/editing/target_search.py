@@ -36,7 +36,7 @@ from alphaedit_core.model.packing_check import may_pack
 from alphaedit_core.model.tokenization import TokenizedFact
 from alphaedit_core.progress import Monitor
 
-from .hyperparameters import HyperParameters
+from .config import EditConfig
 from .search_trace import Trace
 from .target_rows import Place, _Rows, _Text
 
@@ -61,7 +61,7 @@ class Targets:
 def find_targets(
     model: EditableModel,
     requests: Sequence[TokenizedFact],
-    hyperparameters: HyperParameters,
+    hyperparameters: EditConfig,
     plan: BatchPlan,
     monitor: Monitor | None = None,
     place: Place = "block",
@@ -106,12 +106,12 @@ def find_targets(
 def _search(
     model: EditableModel,
     requests: Sequence[TokenizedFact],
-    hp: HyperParameters,
+    hp: EditConfig,
     plan: BatchPlan,
     monitor: Monitor,
     place: Place,
 ) -> Targets:
-    with monitor.stage("target values", hp.steps, "step") as stage:
+    with monitor.stage("target values", hp.target_steps, "step") as stage:
         last = hp.layers[-1]
         with torch.no_grad():
             pack = may_pack(model, monitor)
@@ -120,8 +120,8 @@ def _search(
         _check_lengths(requests, h0)
         search = _Search(h0, hp)
         stage.detail = search.traces
-        for step in range(hp.steps):
-            search.evaluate(batches, monitor, learn=step + 1 < hp.steps)
+        for step in range(hp.target_steps):
+            search.evaluate(batches, monitor, learn=step + 1 < hp.target_steps)
             monitor.advance(note=search.note())
             batches = _without_converged(batches, search.active)
             if not batches:
@@ -131,7 +131,7 @@ def _search(
             if not finite:
                 raise DivergedError(
                     f'fact "{request.fact.text}": the search for its target value left the finite '
-                    "numbers; lower learning_rate, or load the model in float32"
+                    "numbers; lower target_learning_rate, or load the model in float32"
                 )
         return Targets(z, search.h0[:, -1], search.traces, plan)
 
@@ -209,13 +209,13 @@ class _Search:
         hp: steps and the loss.
     """
 
-    def __init__(self, h0: Tensor, hp: HyperParameters) -> None:
+    def __init__(self, h0: Tensor, hp: EditConfig) -> None:
         self.h0, self.hp = h0, hp
         self.delta = torch.zeros_like(h0, requires_grad=True)
         self.final = torch.zeros_like(h0)
         self.active = torch.ones(len(h0), dtype=torch.bool, device=h0.device)
         self.traces = [Trace() for _ in range(len(h0))]
-        self.adam = torch.optim.Adam([self.delta], lr=hp.learning_rate, betas=(0.9, 0.999))
+        self.adam = torch.optim.Adam([self.delta], lr=hp.target_learning_rate, betas=(0.9, 0.999))
 
     def evaluate(self, batches: Sequence[_Rows], monitor: Monitor, learn: bool) -> None:
         """Loss and gradient of every active fact, one step of Adam, and the clamp.
@@ -255,7 +255,7 @@ class _Search:
         self.active = self.active & ~done
         if learn:
             self.adam.step()
-            self._clamp(hp.clamp_factor * length)
+            self._clamp(hp.clamp_norm_factor * length)
 
     def _clamp(self, longest: Tensor) -> None:
         with torch.no_grad():

@@ -57,12 +57,12 @@ class Pruned:
 
     Attributes:
         left, right: as in :class:`LowRank`.
-        max_singular_value: the largest singular value of the original weight, above 0; (), float64.
+        largest: the largest singular value of the original weight, above 0; (), float64.
     """
 
     left: Tensor
     right: Tensor
-    max_singular_value: Tensor
+    largest: Tensor
 
     @property
     def unpruned(self) -> LowRank:
@@ -265,7 +265,7 @@ def pruned_sum(updates: Sequence[Pruned]) -> Tensor:
     Returns:
         (d_out, d_in), float64.
     """
-    most = float(updates[0].max_singular_value)
+    most = float(updates[0].largest)
     left, right = (
         torch.cat([in_float64(getattr(update, side)) for update in updates], dim=1)
         for side in ("left", "right")

@@ -13,9 +13,9 @@ from typing import Any
 
 from alphaedit_core.data.facts import Fact, check_facts
 from alphaedit_core.display.tables import html_table, text_table
+from alphaedit_core.editing.config import EditConfig
 from alphaedit_core.editing.defaults import default_hyperparameters, validated_editor
 from alphaedit_core.editing.editors.registry import editor_class
-from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.editing.target_search import Targets
 from alphaedit_core.errors import InputError
 from alphaedit_core.evaluation.counterfact_scores import Measures, measure
@@ -42,7 +42,7 @@ class EditorRun:
             search that another editor had done already costs nothing here.
     """
 
-    hyperparameters: HyperParameters
+    hyperparameters: EditConfig
     result: EditResult
     after: Measures
     seconds: float
@@ -94,7 +94,7 @@ class EditorComparison:
         return html_table(_HEADINGS, self.rows())
 
 
-def parse_method(text: str, model: EditableModel) -> HyperParameters:
+def parse_method(text: str, model: EditableModel) -> EditConfig:
     """The hyperparameters of ``memit``, ``memit+projection`` or ``alphaedit-previous-keys``.
 
     Raises:
@@ -128,7 +128,7 @@ def check_method(text: str) -> tuple[str, dict[str, bool]]:
 def compare_editors(
     session: EditSession,
     facts: Sequence[Fact],
-    methods: Sequence[HyperParameters | str],
+    methods: Sequence[EditConfig | str],
     batch_size: int = 100,
     text: str | None = None,
     monitor: Monitor | None = None,

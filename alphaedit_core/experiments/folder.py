@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from alphaedit_core.data.datasets.reading import Records
 from alphaedit_core.data.records import Record
 from alphaedit_core.editing.defaults import shape_of
-from alphaedit_core.editing.hyperparameters import model_name
+from alphaedit_core.editing.presets import model_name
 from alphaedit_core.errors import CorruptFileError, InputError
 from alphaedit_core.evaluation.metrics.registry import present_name
 from alphaedit_core.model.editable_model import EditableModel

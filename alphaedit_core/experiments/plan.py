@@ -10,7 +10,8 @@ from typing import Any
 
 from alphaedit_core.data.records import Record, distinct
 from alphaedit_core.data.reference_texts import References
-from alphaedit_core.editing.hyperparameters import HyperParameters, in_words
+from alphaedit_core.editing.config_fields import format_value
+from alphaedit_core.editing.configs import StoredConfig
 from alphaedit_core.errors import InputError
 from alphaedit_core.evaluation.metrics.base import Compat
 from alphaedit_core.evaluation.metrics.registry import present_name
@@ -36,7 +37,7 @@ class ExperimentPlan:
         seed: of the texts that metrics have written.
     """
 
-    methods: tuple[HyperParameters, ...]
+    methods: tuple[StoredConfig, ...]
     edits: int = 2000
     batch_size: int = 100
     evaluate_every: int | None = None
@@ -80,9 +81,9 @@ class ExperimentPlan:
         names = [
             ", ".join(
                 [method, *(
-                    f"{name} {in_words(value)}"
+                    f"{name} {format_value(value)}"
                     for name, value in own.items()
-                    if name != "origin"
+                    if name != "source"
                     and any(each == method and other[name] != value for each, other in fields)
                 )]
             )

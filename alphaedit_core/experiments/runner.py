@@ -21,8 +21,8 @@ from pathlib import Path
 from alphaedit_core.data.datasets.reading import Records
 from alphaedit_core.data.facts import check_facts
 from alphaedit_core.data.records import Record
+from alphaedit_core.editing.config import EditConfig
 from alphaedit_core.editing.defaults import validated_editor
-from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.errors import CorruptFileError, DivergedError
 from alphaedit_core.evaluation.evaluate import Evaluation, MetricResult, compared_with, evaluate
 from alphaedit_core.evaluation.metrics.registry import metric_class, metrics_for
@@ -133,7 +133,7 @@ class _Work:
                 self._model, records, self._metrics, self._monitor, self._plan.seed
             )
 
-    def method(self, name: str, hp: HyperParameters) -> None:
+    def method(self, name: str, hp: EditConfig) -> None:
         """Write all batches by one method, measuring where that is due."""
         place = self._plan.names().index(name) + 1
         folder = session_folder(self._findings.folder, place, name)
@@ -182,7 +182,7 @@ class _Work:
             and (broken is None or self._edits(number) < broken.edits)
         ]
 
-    def _check_session(self, folder: Path, session: EditSession, hp: HyperParameters) -> None:
+    def _check_session(self, folder: Path, session: EditSession, hp: EditConfig) -> None:
         """Refuse the session of another method or of other records, and let go of the model.
 
         Raises:

@@ -9,13 +9,13 @@ threads; elsewhere the last bits of sums may differ, which the script says and g
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from alphaedit_core._version import __version__
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.display.escaping import python_text
-from alphaedit_core.editing.hyperparameters import HyperParameters
+from alphaedit_core.editing.config import EditConfig
 from alphaedit_core.session.edits import Edit
 from alphaedit_core.session.session import EditSession
 
@@ -129,7 +129,7 @@ def _head(session: EditSession, manifest: dict[str, Any]) -> str:
         f"# Written by AlphaEdit workbench {__version__}; recorded with",
         f"# {_comment(where)}.",
         "",
-        "from alphaedit_core import EditSession, Fact, HyperParameters, load_model",
+        "from alphaedit_core import EditSession, Fact, load_model, make_config",
     ]
     if session.model.device.type == "cpu":
         lines[4:4] = ["import torch", ""]
@@ -156,14 +156,10 @@ def _loading(manifest: dict[str, Any]) -> str:
     )
 
 
-def _session(session: EditSession, manifest: dict[str, Any], first: HyperParameters) -> str:
-    fields = [
-        f"{field.name}={_literal(getattr(first, field.name))}"
-        for field in dataclasses.fields(HyperParameters)
-    ]
+def _session(session: EditSession, manifest: dict[str, Any], first: EditConfig) -> str:
     arguments: list[_Node] = [
         "model",
-        ("hyperparameters=HyperParameters(", fields, ")"),
+        ("hyperparameters=make_config(", _fields(first.to_dict()), ")"),
     ]
     contexts = _contexts(session, manifest)
     comment = "# The contexts are sampled from the model with the seed.\n"
@@ -176,7 +172,7 @@ def _session(session: EditSession, manifest: dict[str, Any], first: HyperParamet
 def _contexts(session: EditSession, manifest: dict[str, Any]) -> list[str] | None:
     """The contexts of all edits, where one set was used for all and is still known."""
 
-    def sampling(hyperparameters: HyperParameters) -> tuple[int, int, int]:
+    def sampling(hyperparameters: EditConfig) -> tuple[int, int, int]:
         return hyperparameters.seed, hyperparameters.context_tokens, hyperparameters.contexts
 
     used = {sampling(entry.hyperparameters) for entry in session.history[: session.applied]}
@@ -185,7 +181,7 @@ def _contexts(session: EditSession, manifest: dict[str, Any]) -> list[str] | Non
     return contexts if same else None
 
 
-def _edit(number: int, entry: Edit, present: HyperParameters) -> str:
+def _edit(number: int, entry: Edit, present: EditConfig) -> str:
     title = f": {_comment(entry.title)}" if entry.title else ""
     # All batches of an edit but the last have the same size.
     size = len(entry.batches[0].facts)
@@ -197,17 +193,20 @@ def _edit(number: int, entry: Edit, present: HyperParameters) -> str:
     )
 
 
-def _changes(present: HyperParameters, new: HyperParameters) -> str:
+def _changes(present: EditConfig, new: EditConfig) -> str:
     """The line that goes from some hyperparameters to others; "" if they are the same."""
-    changed = [
-        f"{field.name}={_literal(getattr(new, field.name))}"
-        for field in dataclasses.fields(HyperParameters)
-        if getattr(new, field.name) != getattr(present, field.name)
-    ]
-    if not changed:
+    if new == present:
         return ""
-    call: _Node = ("session.hyperparameters.replace(", changed, ")")
+    there, fields = present.to_dict(), new.to_dict()
+    call: _Node = ("make_config(", _fields(fields), ")")
+    if fields["editor"] == there["editor"]:
+        changed = {name: value for name, value in fields.items() if value != there[name]}
+        call = ("session.hyperparameters.replace(", _fields(changed), ")")
     return f"session.hyperparameters = {_render(call)}\n"
+
+
+def _fields(fields: Mapping[str, Any]) -> list[_Node]:
+    return [f"{name}={_literal(value)}" for name, value in fields.items()]
 
 
 def _facts(facts: Sequence[Fact]) -> _Node:

@@ -125,13 +125,13 @@ def _not_converged(outcome: FactResult) -> str:
     if _trained(outcome):
         return (
             f"its training did not converge: loss {trace.loss[-1]:.2f} and P(target) "
-            f"{trace.probability[-1]:.2f} after {len(trace.nll)} evaluations, so raise steps or "
-            "step_size"
+            f"{trace.probability[-1]:.2f} after {len(trace.nll)} evaluations, so raise "
+            "target_steps or ft_learning_rate"
         )
     clamp = (
-        "; its change was cut back to the longest allowed, so raise clamp_factor"
+        "; its change was cut back to the longest allowed, so raise clamp_norm_factor"
         if trace.clamped
-        else ", so raise steps or learning_rate"
+        else ", so raise target_steps or target_learning_rate"
     )
     return (
         f"the search for its target value did not converge: loss {trace.loss[-1]:.2f} and "

@@ -11,9 +11,9 @@ import torch
 
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.editing.batch import BatchWrite, LayerSpace, write_batch
+from alphaedit_core.editing.config import EditConfig
 from alphaedit_core.editing.edited_weights import EditedWeights
 from alphaedit_core.editing.editors.base import Editor
-from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.editing.previous_keys import PreviousKeysByLayer
 from alphaedit_core.editing.target_search import Targets
 from alphaedit_core.editing.weight_updates import Pruned, WeightUpdate, contiguous_copy
@@ -32,7 +32,14 @@ from .edits import StoredBatch
 log = logging.getLogger(__name__)
 
 #: Hyperparameters that the search for target values depends on.
-_SEARCH = ("steps", "learning_rate", "loss_stop", "clamp_factor", "weight_decay", "kl_factor")
+_SEARCH = (
+    "target_steps",
+    "target_learning_rate",
+    "loss_stop",
+    "clamp_norm_factor",
+    "weight_decay",
+    "kl_factor",
+)
 
 
 class EditRunner:
@@ -54,7 +61,7 @@ class EditRunner:
         model: EditableModel,
         weights: EditedWeights,
         editor: Editor,
-        hyperparameters: HyperParameters,
+        hyperparameters: EditConfig,
         targets: dict[str, Targets] | None,
     ) -> None:
         self._model, self._weights, self._editor = model, weights, editor
@@ -171,9 +178,7 @@ def _any_pruned(batches: Sequence[StoredBatch]) -> bool:
     return any(isinstance(change, Pruned) for b in batches for change in b.changes.values())
 
 
-def _space(
-    editor: Editor, spectrum: Spectrum, hp: HyperParameters, device: torch.device
-) -> LayerSpace:
+def _space(editor: Editor, spectrum: Spectrum, hp: EditConfig, device: torch.device) -> LayerSpace:
     bases = LayerEigenspace(spectrum, device)
     preconditioner = editor.preconditioner(bases, hp)
     free = (

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from alphaedit_core.data.facts import Fact
-from alphaedit_core.editing.hyperparameters import HyperParameters
+from alphaedit_core.editing.config import EditConfig
 from alphaedit_core.editing.weight_updates import WeightUpdate
 
 from .results import EditResult
@@ -52,7 +52,7 @@ class Edit:
     batches: list[StoredBatch]
     result: EditResult
     digest: str
-    hyperparameters: HyperParameters
+    hyperparameters: EditConfig
     title: str = ""
     sketches: dict[int, list[float]] = field(default_factory=dict)
 

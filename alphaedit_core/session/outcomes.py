@@ -76,7 +76,7 @@ def _check_finite(facts: Sequence[Fact], after: Sequence[ModelResponse]) -> None
         if not all(math.isfinite(target_logprobs.nll) for target_logprobs in scores):
             raise DivergedError(
                 f'fact "{fact.text}": after the edit the model\'s output is no number; lower '
-                "learning_rate or step_size, or load the model in float32"
+                "target_learning_rate or ft_learning_rate, or load the model in float32"
             )
 
 

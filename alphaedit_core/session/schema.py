@@ -20,7 +20,7 @@ from torch import Tensor
 
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.data.text_fields import checked_text
-from alphaedit_core.editing.hyperparameters import HyperParameters
+from alphaedit_core.editing.configs import StoredConfig
 from alphaedit_core.editing.update_sketches import PAIRS
 from alphaedit_core.editing.weight_updates import Sparse, WeightUpdate, change_from, tensor_names
 from alphaedit_core.errors import CorruptFileError, InputError
@@ -51,7 +51,7 @@ class Manifest:
     fingerprint: str
     dtype: str
     editor: str
-    hyperparameters: HyperParameters
+    hyperparameters: StoredConfig
     contexts: list[str] | None
     statistics: dict[str, Any] | None
     made_with: dict[str, Any]
@@ -82,7 +82,7 @@ class EditRecord:
 
     created: str
     digest: str
-    hyperparameters: HyperParameters
+    hyperparameters: StoredConfig
     result: EditResult
     batches: list[BatchRecord]
     tensors: dict[str, str]

@@ -14,10 +14,11 @@ from alphaedit_core.covariance.collect import collect_statistics
 from alphaedit_core.data.facts import Fact, check_facts
 from alphaedit_core.data.superseding import named
 from alphaedit_core.editing.batch import BatchWrite
+from alphaedit_core.editing.config import EditConfig
+from alphaedit_core.editing.configs import config_from_dict
 from alphaedit_core.editing.context_prefixes import _own_contexts
 from alphaedit_core.editing.defaults import default_hyperparameters, validated_editor
 from alphaedit_core.editing.edited_weights import EditedWeights
-from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.editing.target_search import Targets
 from alphaedit_core.errors import (
     CorruptFileError,
@@ -75,7 +76,7 @@ class EditSession(SessionStates):
         self,
         model: EditableModel,
         editor: str | None = None,
-        hyperparameters: HyperParameters | None = None,
+        hyperparameters: EditConfig | None = None,
         contexts: Sequence[str] | None = None,
         targets: dict[str, Targets] | None = None,
     ) -> None:
@@ -99,7 +100,7 @@ class EditSession(SessionStates):
     # -- looking ---------------------------------------------------------------------------------
 
     @property
-    def hyperparameters(self) -> HyperParameters:
+    def hyperparameters(self) -> EditConfig:
         """The numbers that the next edit uses; each edit keeps those it was made with.
 
         Raises:
@@ -110,7 +111,7 @@ class EditSession(SessionStates):
         return self._hyperparameters
 
     @hyperparameters.setter
-    def hyperparameters(self, new: HyperParameters) -> None:
+    def hyperparameters(self, new: EditConfig) -> None:
         old = self._hyperparameters
         editor = validated_editor(self.model, new)
         with self.model.exclusive():
@@ -300,7 +301,7 @@ class EditSession(SessionStates):
             model = _named_model(place, manifest, device, monitor, fetch_model)
         _check_fingerprint(place, manifest, model, model.fingerprint)
         _compare(place, manifest, model)
-        hyperparameters = HyperParameters.from_dict(manifest["hyperparameters"])
+        hyperparameters = config_from_dict(manifest["hyperparameters"])
         try:
             session = cls(model, None, hyperparameters, manifest["contexts"])
         except InputError as error:

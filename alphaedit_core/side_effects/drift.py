@@ -29,6 +29,7 @@ from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.forward import by_length, pad_rows, record
 from alphaedit_core.model.tokenization import encode
 from alphaedit_core.nullspace.spectrum import Spectrum
+from alphaedit_core.nullspace.thresholds import Threshold
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session.edits import Edit
 from alphaedit_core.session.session import EditSession
@@ -421,9 +422,9 @@ def _next_tokens(model: EditableModel, prompts: Sequence[str], monitor: Monitor)
     return found
 
 
-def _by_layer(entries: Sequence[Edit]) -> dict[int, list[tuple[str, WeightUpdate]]]:
+def _by_layer(entries: Sequence[Edit]) -> dict[int, list[tuple[Threshold, WeightUpdate]]]:
     """All changes of each layer in order, each with the threshold of its edit."""
-    found: dict[int, list[tuple[str, WeightUpdate]]] = {}
+    found: dict[int, list[tuple[Threshold, WeightUpdate]]] = {}
     for entry in entries:
         for batch in entry.batches:
             for layer, change in batch.changes.items():

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from alphaedit_core.errors import InputError
@@ -34,7 +34,8 @@ def read_record(of: type[T], record: object, place: str = "", others: bool = Fal
 
     Args:
         of: the dataclass. A field may be true or false, a number, a text, null, another dataclass,
-            a list, tuple or mapping by texts of these, or one of several.
+            a list, tuple or mapping by texts of these, or one of several; ``Annotated`` with a
+            function, it is what that makes of the mapping there.
         record: what the file says.
         place: where it stands, for messages; "" for the whole.
         others: whether fields that the dataclass does not have are passed over.
@@ -48,7 +49,7 @@ def read_record(of: type[T], record: object, place: str = "", others: bool = Fal
     for name in record:
         if name not in own and not others:
             raise InputError(f"{_below(place, name)} is not known")
-    hints = typing.get_type_hints(of)
+    hints = typing.get_type_hints(of, include_extras=True)
     values = {}
     for name, field in own.items():
         if name in record:
@@ -75,6 +76,8 @@ def _value(hint: Any, value: object, place: str) -> Any:
     if hint is Any:
         return value
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        return _made(inner[1], value, place)
     if origin is typing.Literal:
         if value not in inner:
             raise InputError(f"{place} {shown(value)} is not one of {', '.join(map(str, inner))}")
@@ -91,18 +94,18 @@ def _value(hint: Any, value: object, place: str) -> Any:
         found = [_value(inner[0], one, f"{place}[{n}]") for n, one in enumerate(value)]
         return tuple(found) if origin is tuple else found
     if hasattr(hint, "stored") or hasattr(hint, "from_dict"):
-        return _made(hint, value, place)
+        return _made(hint.stored if hasattr(hint, "stored") else hint.from_dict, value, place)
     if dataclasses.is_dataclass(hint):
         return read_record(typing.cast(type, hint), value, place)
     return _single(hint, value, place)
 
 
-def _made(of: Any, value: object, place: str) -> Any:
-    """What a class with a reader of its own makes of a value."""
+def _made(read: Callable[[Mapping[str, Any]], Any], value: object, place: str) -> Any:
+    """What a reader of its own makes of a value."""
     if not isinstance(value, Mapping):
         raise InputError(f"{place} is {kind(value)}, not an object")
     try:
-        return (of.stored if hasattr(of, "stored") else of.from_dict)(value)
+        return read(value)
     except InputError as error:
         raise InputError(f"{place}: {error}") from None
 

@@ -93,7 +93,7 @@ def test_what_fails_stays_until_it_is_dismissed(wb: Page) -> None:
     wb.python(
         "import alphaedit_core.session.session as core; kept = core._result; "
         "core._result = lambda *a: 1 / 0; wb.facts = example_facts()[2:3]; "
-        "wb.session.hyperparameters = wb.session.hyperparameters.replace(steps=2)"
+        "wb.session.hyperparameters = wb.session.hyperparameters.replace(target_steps=2)"
     )
     wb.tab("Edit")
     page.locator("button.ae-run").click()
@@ -104,7 +104,7 @@ def test_what_fails_stays_until_it_is_dismissed(wb: Page) -> None:
     expect(page.locator('[data-testid="alert"]')).to_have_count(0)
     wb.python(
         "core._result = kept; wb.facts = example_facts()[:2]; "
-        "wb.session.hyperparameters = wb.session.hyperparameters.replace(steps=25)"
+        "wb.session.hyperparameters = wb.session.hyperparameters.replace(target_steps=25)"
     )
     assert digest_of(wb) == digest and wb.python("print(session.applied)") == "1"
     expect(page.locator("button.ae-run")).to_be_enabled()

@@ -17,8 +17,8 @@ from examples import FACTS, quiet
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from alphaedit_core.cli import main, output
+from alphaedit_core.editing.configs import config_from_dict
 from alphaedit_core.editing.editors.registry import editors
-from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.inference.completions import generate_greedy
 from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.loading import load_model
@@ -69,7 +69,7 @@ class TestEditors:
 
 
 def report_method(report: dict[str, Any]) -> str:
-    return HyperParameters.from_dict(report["hyperparameters"]).method
+    return config_from_dict(report["hyperparameters"]).method
 
 
 class TestEdit:
@@ -78,7 +78,7 @@ class TestEdit:
 
         session = EditSession(
             load_model(place.model, monitor=quiet()),
-            hyperparameters=HyperParameters.from_dict(json.loads(place.config.read_text())),
+            hyperparameters=config_from_dict(json.loads(place.config.read_text())),
         )
         result = session.edit(FACTS, monitor=quiet())
         assert report["weights_digest"] == session.weights_digest()
@@ -130,7 +130,12 @@ class TestEdit:
         )
         more = ("--limit", 1, "--json", "--seed", 3, "--set", "ridge=4", "--set", "kl_factor = 0")
         used = place.edit(place.facts, *more).json["hyperparameters"]
-        assert (used["seed"], used["ridge"], used["kl_factor"], used["steps"]) == (3, 4, 0, 4)
+        assert (used["seed"], used["ridge"], used["kl_factor"], used["target_steps"]) == (
+            3,
+            4,
+            0,
+            4,
+        )
 
     def test_every_layer_can_be_set_by_itself(self, place: Workplace) -> None:
         fields = json.loads(place.config.read_text())
@@ -161,7 +166,7 @@ class TestEdit:
         timer = threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGINT))
         timer.start()
         try:
-            long = ("--set", "steps=100000", "--set", "loss_stop=0")
+            long = ("--set", "target_steps=100000", "--set", "loss_stop=0")
             ran = place.edit(place.facts, "--session", session, *long)
         finally:
             timer.cancel()

@@ -16,7 +16,7 @@ class TestSettings:
             ("ridge=high", ["ridge", "'high' is not a number"]),
             ("ridge=0", ["ridge 0.0 is not positive", "give more than 0"]),
             ("ridge=nan", ["ridge nan", "give more than 0"]),
-            ("steps=2.5", ["steps", "'2.5' is not a whole number"]),
+            ("target_steps=2.5", ["target_steps", "'2.5' is not a whole number"]),
             ("layers=9-5", ["layers [] are not ascending", "5-9"]),
             ("layers=a", ['layers "a" are not understood', "5-9"]),
             ("threshold=rank:x", ['threshold "rank:x" is not understood', "rank:1000"]),

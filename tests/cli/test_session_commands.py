@@ -45,7 +45,7 @@ class TestSessions:
 
     def test_undo_and_redo_change_what_the_session_says(self, place: Workplace) -> None:
         session = place.folder / "s"
-        place.edit(place.facts, "--session", session, "--set", "steps=25")
+        place.edit(place.facts, "--session", session, "--set", "target_steps=25")
         prompt = FACTS[0].text
         say = ("complete", prompt, "--tokens", 8, "--json")
         plain = place.run(*say, "--model", place.model).json

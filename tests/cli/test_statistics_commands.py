@@ -86,7 +86,7 @@ class TestCached:
         assert all(one["license"] for one in told["packaged"])
         presets = {preset["name"]: preset for preset in told["presets"]}
         assert presets["GPT-J 6B"]["layers"] == [3, 4, 5, 6, 7, 8]
-        assert presets["Llama-3 8B"]["learning_rate"] == 0.1
+        assert presets["Llama-3 8B"]["target_learning_rate"] == 0.1
         assert (told["cache"], told["bytes"], told["statistics"]) == (str(cache), 0, [])
 
     def test_models_lists_what_was_made(self, place: Workplace, cache: Path) -> None:

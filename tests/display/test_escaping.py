@@ -21,7 +21,7 @@ import alphaedit_core
 from alphaedit_core.data.facts import Fact, facts_table_html
 from alphaedit_core.display.escaping import escape, in_figure, markdown, markdown_code, python_text
 from alphaedit_core.display.tables import html_table
-from alphaedit_core.editing.hyperparameters import HyperParameters
+from alphaedit_core.editing.config import EditConfig
 from alphaedit_core.evaluation.counterfact_scores import Measures
 from alphaedit_core.evaluation.evaluate import Evaluation, MetricResult
 from alphaedit_core.evaluation.metrics.registry import metric_class
@@ -86,7 +86,7 @@ def contest(session: EditSession) -> EditorComparison:
 #: One of every class that shows itself as HTML.
 SHOWN: dict[type, Callable[[EditSession], Any]] = {
     Fact: lambda session: session.history[0].facts[0],
-    HyperParameters: lambda session: session.hyperparameters,
+    EditConfig: lambda session: session.hyperparameters,
     History: lambda session: session.history,
     EditResult: lambda session: session.history[0].result,
     Evaluation: lambda session: evaluation(),

@@ -13,15 +13,17 @@ from torch import Tensor
 from alphaedit_core.editing.batch import BatchWrite, LayerSpace, shares_left, write_batch
 from alphaedit_core.editing.closed_form import PreviousKeys
 from alphaedit_core.editing.edited_weights import EditedWeights
+from alphaedit_core.editing.editors.alphaedit import AlphaEditConfig
 from alphaedit_core.editing.editors.registry import editor_class
-from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.model.batch_planning import BatchPlan
 from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.tokenization import TokenizedFact, prepare
 from alphaedit_core.nullspace.projectors import Projector
 from benchmarks.textbook import dense, plain_target, plain_update
 
-HP = HyperParameters(layers=(0, 1), steps=4, learning_rate=0.3, loss_stop=0.0, ridge=0.5)
+HP = AlphaEditConfig(
+    layers=(0, 1), target_steps=4, target_learning_rate=0.3, loss_stop=0.0, ridge=0.5
+)
 INNER = 48
 LAYOUTS = ("gpt2", "llama", "gemma3", "opt")  # Conv1D; Linear; norms after the MLP; flat keys
 
@@ -195,7 +197,7 @@ def test_the_figures_of_each_layer() -> None:
     assert written.residual_left == pytest.approx(left.tolist())
     assert max(written.residual_left) < 1.0
     assert written.plan == BatchPlan(4096)
-    assert [len(trace.loss) for trace in written.traces] == [HP.steps] * 3
+    assert [len(trace.loss) for trace in written.traces] == [HP.target_steps] * 3
 
 
 def test_a_change_of_nothing_has_no_share_that_is_left() -> None:

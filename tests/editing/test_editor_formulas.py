@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from configs import config_of
 from editor_sessions import SOLVERS, SPARING
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,12 +17,11 @@ from torch import Tensor
 from alphaedit_core.editing.closed_form import PreviousKeys
 from alphaedit_core.editing.editors.base import LayerInputs
 from alphaedit_core.editing.editors.registry import editor_class
-from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.editing.weight_updates import Dense, LowRank, Pruned, Sparse, pruned_sum
 from alphaedit_core.nullspace.projectors import InverseCovariance, Projector
 
-HP = HyperParameters(
-    layers=(0,), ridge=2.0, covariance_weight=3.0, emmet_weight=0.4, kept_share=0.3
+HP = SimpleNamespace(
+    layers=(0,), ridge=2.0, covariance_weight=3.0, emmet_lambda=0.4, rect_fraction=0.3
 )
 
 
@@ -71,7 +72,9 @@ class Problem:
             preconditioner=preconditioner,
             projector=projector,
             previous=earlier,
-            hyperparameters=HP.replace(editor=name, projection=projection, previous_keys=previous),
+            hyperparameters=config_of(
+                name, projection=projection, previous_keys=previous, **vars(HP)
+            ),
         )
 
 
@@ -155,11 +158,11 @@ def test_emmet_is_equation_9_and_memit_where_mu_is_lambda(problem: Problem) -> N
     """``R (K^T C^-1 K + mu I)^-1 K^T C^-1`` with C scaled by MEMIT's weight."""
     k, scaled = problem.keys, HP.covariance_weight * problem.moment
     inverse = torch.linalg.inv(scaled)
-    gram = k.T @ inverse @ k + HP.emmet_weight * torch.eye(k.shape[1], dtype=torch.float64)
+    gram = k.T @ inverse @ k + HP.emmet_lambda * torch.eye(k.shape[1], dtype=torch.float64)
     published = problem.residual / problem.layers_left @ torch.linalg.inv(gram) @ k.T @ inverse
     assert close(solved("emmet", problem), published)
     work = problem.work("emmet", False, False)
-    same = replace(work, hyperparameters=HP.replace(emmet_weight=1.0))
+    same = replace(work, hyperparameters=work.hyperparameters.replace(emmet_lambda=1.0))
     change = editor_class("emmet")().update(same)
     assert isinstance(change, LowRank)
     assert close(change.left @ change.right.T, solved("memit", problem))
@@ -192,7 +195,7 @@ def test_rect_keeps_what_changes_most_relative_to_the_weight(
 ) -> None:
     whole, found = solved(over, problem), solved(name, problem)
     relative = (whole / problem.weight).abs()
-    count = max(1, round(HP.kept_share * whole.numel()))
+    count = max(1, round(HP.rect_fraction * whole.numel()))
     least = relative.flatten().sort(descending=True).values[count - 1]
     assert close(found, torch.where(relative >= least, whole, 0.0))
     assert int((found != 0).sum()) == count
@@ -226,7 +229,7 @@ def test_emmet_and_pmet_are_memit_but_for_mu_and_share(
     k = torch.cat([problem.previous, problem.keys], dim=1) if previous else problem.keys
     weight = HP.covariance_weight
     for name, mu, share in (
-        ("emmet", HP.emmet_weight * weight, problem.layers_left),
+        ("emmet", HP.emmet_lambda * weight, problem.layers_left),
         ("pmet", weight, problem.layers_left**0.5),
     ):
         inner = mu * u.T @ problem.moment @ u + u.T @ k @ k.T @ u

@@ -99,7 +99,7 @@ def test_rect_solves_all_layers_before_it_masks_any(place: Path, projection: boo
     for layer, (change, update) in enumerate(zip(found, whole, strict=True)):
         weight = session.model.architecture.matrix(layer)
         relative = (update / weight).abs().flatten()
-        count = round(session.hyperparameters.kept_share * relative.numel())
+        count = round(session.hyperparameters.rect_fraction * relative.numel())
         mask = torch.zeros_like(relative)
         mask[relative.topk(count).indices] = 1.0
         kept = update * mask.view_as(update)
@@ -110,7 +110,7 @@ def test_rect_solves_all_layers_before_it_masks_any(place: Path, projection: boo
 
 
 def test_what_rect_says_of_an_edit_is_measured_on_the_masked_weights(place: Path) -> None:
-    session = new_session(place, "rect", kept_share=0.05)
+    session = new_session(place, "rect", rect_fraction=0.05)
     result = session.edit(FACTS, monitor=quiet())
     [batch] = session.history[0].batches
     requests = prepare(session.model, FACTS, session.contexts, 1)

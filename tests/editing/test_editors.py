@@ -116,7 +116,7 @@ def test_previous_keys_make_a_difference_to_the_second_edit(place: Path, name: s
 
 
 def test_what_is_not_finite_is_refused_and_nothing_is_written(place: Path) -> None:
-    hp = settings(place, "ft", step_size=1e5, steps=4)
+    hp = settings(place, "ft", ft_learning_rate=1e5, target_steps=4)
     session = EditSession(tiny_model("llama", dtype=torch.float16), hyperparameters=hp,
                           contexts=CONTEXTS[:1])  # fmt: skip
     digest = session.weights_digest()

@@ -12,10 +12,11 @@ from tiny import INNER, KINDS, tiny_model, tiny_tokenizer
 from torch import Tensor
 from torch.nn import functional as F
 
+from alphaedit_core.editing.config import EditConfig
 from alphaedit_core.editing.editors.base import FineTuner
+from alphaedit_core.editing.editors.ft import FtLConfig
 from alphaedit_core.editing.editors.registry import editor_class
 from alphaedit_core.editing.fine_tuning import fine_tune
-from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.errors import Canceled
 from alphaedit_core.model.batch_planning import BatchPlan
 from alphaedit_core.model.editable_model import EditableModel
@@ -23,7 +24,9 @@ from alphaedit_core.model.tokenization import TokenizedFact, prepare
 from alphaedit_core.nullspace.projectors import Projector
 from alphaedit_core.progress import Monitor
 
-HP = HyperParameters(layers=(1,), steps=6, step_size=0.01, loss_stop=0.0, norm_constraint=0.025)
+HP = FtLConfig(
+    layers=(1,), target_steps=6, ft_learning_rate=0.01, loss_stop=0.0, ft_max_change=0.025
+)
 LAYER = 1
 
 
@@ -34,7 +37,7 @@ def as_it_is(change: Tensor) -> Tensor:
 def plain(
     model: EditableModel,
     requests: list[TokenizedFact],
-    hp: HyperParameters,
+    hp: EditConfig,
     constrain: Callable[[Tensor], Tensor],
 ) -> tuple[Tensor, list[list[float]]]:
     """The change of the weight, and every fact's loss at every evaluation."""
@@ -43,9 +46,9 @@ def plain(
     matrix = model.architecture.matrix(LAYER)
     original = matrix.clone()
     weight.requires_grad_(True)
-    adam = torch.optim.Adam([weight], lr=hp.step_size, betas=(0.9, 0.999))
+    adam = torch.optim.Adam([weight], lr=hp.ft_learning_rate, betas=(0.9, 0.999))
     losses: list[list[float]] = [[] for _ in requests]
-    for step in range(hp.steps):
+    for step in range(hp.target_steps):
         adam.zero_grad()
         total = torch.zeros((), dtype=weight.dtype)
         for index, request in enumerate(requests):
@@ -55,7 +58,7 @@ def plain(
             own = F.cross_entropy(logits.double(), torch.tensor(request.target))
             losses[index].append(own.item())
             total = total + own / len(requests)
-        if total < hp.loss_stop or step + 1 == hp.steps:
+        if total < hp.loss_stop or step + 1 == hp.target_steps:
             break
         total.backward()
         adam.step()
@@ -80,7 +83,7 @@ def test_training_is_that_of_the_plain_way(layout: str, tokens: int) -> None:
     for trace, own in zip(traces, losses, strict=True):
         assert trace.nll == pytest.approx(own, abs=allowed)
         assert trace.probability == pytest.approx([2.718281828459045**-n for n in own], abs=1e-6)
-        assert trace.loss == trace.nll and len(trace.delta) == HP.steps
+        assert trace.loss == trace.nll and len(trace.delta) == HP.target_steps
     assert torch.equal(model.architecture.matrix(LAYER), before), "the weight itself stays as it is"
     assert not model.architecture.down_projections[LAYER]._forward_hooks
     assert traces[0].nll[-1] < traces[0].nll[0]

@@ -11,14 +11,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alphaedit_core.editing.hyperparameters import (
-    HyperParameters,
-    Shape,
-    parse_layers,
-    preset_for,
-    presets,
-)
+from alphaedit_core.editing.config import EditConfig
+from alphaedit_core.editing.config_fields import descriptions, parse_layers
+from alphaedit_core.editing.configs import config_from_dict, make_config, with_editor
+from alphaedit_core.editing.defaults import preset_for, presets
+from alphaedit_core.editing.editors.alphaedit import AlphaEditConfig
+from alphaedit_core.editing.editors.registry import editors
+from alphaedit_core.editing.presets import Shape
 from alphaedit_core.errors import InputError
+from alphaedit_core.nullspace.thresholds import Threshold
 
 
 @pytest.mark.parametrize(
@@ -40,11 +41,15 @@ def test_published_presets(
     weight: float,
 ) -> None:
     preset = preset_for(Shape(*shape))
-    assert (preset.layers, preset.steps, preset.learning_rate) == (layers, steps, rate)
-    assert preset.covariance_weight == weight
-    assert (preset.clamp_factor, preset.weight_decay, preset.kl_factor) == (0.75, 0.5, 0.0625)
-    assert (preset.threshold, preset.loss_stop) == ("0.02", 0.05)
-    assert preset.origin.startswith("preset ")
+    assert (preset.layers, preset.target_steps, preset.target_learning_rate) == (
+        layers,
+        steps,
+        rate,
+    )
+    assert preset_for(Shape(*shape), "memit").covariance_weight == weight
+    assert (preset.clamp_norm_factor, preset.weight_decay, preset.kl_factor) == (0.75, 0.5, 0.0625)
+    assert (str(preset.threshold), preset.loss_stop) == ("0.02", 0.05)
+    assert preset.source.startswith("preset ")
     assert preset in presets() and len(presets()) == 6
 
 
@@ -56,32 +61,32 @@ def test_derived_presets_fit_the_model_and_say_so(blocks: int, hidden: int) -> N
     assert layers[0] >= 0 and layers[-1] <= max(blocks - 2, 0)
     if blocks >= 8:
         assert len(layers) == 5 and layers[0] / blocks <= 0.27
-    assert derived.learning_rate == (0.1 if hidden > 1600 else 0.5)
-    assert "derived from the shape" in derived.origin and str(blocks) in derived.origin
+    assert derived.target_learning_rate == (0.1 if hidden > 1600 else 0.5)
+    assert "derived from the shape" in derived.source and str(blocks) in derived.source
 
 
 def test_llama_2_is_not_taken_for_llama_3() -> None:
     """Same class, blocks and hidden size; only the MLP is narrower."""
     llama_2 = preset_for(Shape("llama", 32, 4096, 11008))
-    assert llama_2.origin.startswith("derived from the shape") and llama_2 not in presets()
+    assert llama_2.source.startswith("derived from the shape") and llama_2 not in presets()
 
 
-GOOD = HyperParameters(layers=(5, 6))
+GOOD = AlphaEditConfig(layers=(5, 6))
 
 
 @pytest.mark.parametrize(
     ("field", "value", "complaint"),
     [
-        ("steps", 0, "steps 0 is not positive; give more than 0"),
-        ("steps", "2.5", "field steps: '2.5' is not a whole number; give one"),
-        ("steps", True, "field steps: True is not a whole number; give one"),
-        ("steps", "inf", "field steps: 'inf' is not a whole number"),
-        ("steps", None, "field steps: None is not a whole number"),
+        ("target_steps", 0, "target_steps 0 is not positive; give more than 0"),
+        ("target_steps", "2.5", "field target_steps: '2.5' is not a whole number; give one"),
+        ("target_steps", True, "field target_steps: True is not a whole number; give one"),
+        ("target_steps", "inf", "field target_steps: 'inf' is not a whole number"),
+        ("target_steps", None, "field target_steps: None is not a whole number"),
         ("ridge", 0, "ridge 0.0 is not positive"),
         ("ridge", "nan", "ridge nan is not positive"),
-        ("learning_rate", "inf", "learning_rate inf is not positive"),
-        ("learning_rate", [1], r"field learning_rate: \[1\] is not a number"),
-        ("clamp_factor", -0.75, "clamp_factor -0.75 is not positive"),
+        ("target_learning_rate", "inf", "target_learning_rate inf is not positive"),
+        ("target_learning_rate", [1], r"field target_learning_rate: \[1\] is not a number"),
+        ("clamp_norm_factor", -0.75, "clamp_norm_factor -0.75 is not positive"),
         ("kl_factor", -1, "kl_factor -1.0 is negative; give 0 or more"),
         ("loss_stop", "nan", "loss_stop nan is negative"),
         ("contexts", 6, "contexts 6 is more than there are; give 0 to 5"),
@@ -126,13 +131,17 @@ GOOD = HyperParameters(layers=(5, 6))
         ),
         ("layer_thresholds", "0.02", "layer_thresholds 0.02 are 1, but 2 layers are edited"),
         ("layer_thresholds", "0.02,half", 'threshold "half" is not understood'),
-        ("v_lr", 0.5, 'field "v_lr" does not exist; give one of layers, steps, learning_rate'),
+        (
+            "targt_steps",
+            5,
+            '"targt_steps" does not exist; did you mean "target_steps"\\? give one of layers,',
+        ),
     ],
 )
 def test_what_cannot_work_is_refused_by_name(field: str, value: Any, complaint: str) -> None:
     for attempt in (
         lambda: GOOD.replace(**{field: value}),
-        lambda: HyperParameters.from_dict(GOOD.to_dict() | {field: value}),
+        lambda: config_from_dict(GOOD.to_dict() | {field: value}),
     ):
         with pytest.raises(InputError, match=complaint) as caught:
             attempt()
@@ -141,7 +150,7 @@ def test_what_cannot_work_is_refused_by_name(field: str, value: Any, complaint: 
 
 def test_layers_are_not_optional() -> None:
     with pytest.raises(InputError, match='field "layers" is missing; give for example 5-9'):
-        HyperParameters.from_dict({"steps": 3})
+        config_from_dict({"target_steps": 3})
 
 
 @pytest.mark.parametrize("text", ["7", "5-9", "5,7,9", "1-3, 5"])
@@ -154,18 +163,17 @@ def test_layers_in_words(text: str) -> None:
 @pytest.mark.parametrize(
     ("field", "text", "value"),
     [
-        ("steps", "30", 30),
-        ("steps", 30.0, 30),
-        ("steps", "3e1", 30),
-        ("learning_rate", "0.1", 0.1),
-        ("learning_rate", 1, 1.0),
-        ("threshold", 0.05, "0.05"),
-        ("threshold", "energy:0.1", "energy:0.1"),
+        ("target_steps", "30", 30),
+        ("target_steps", 30.0, 30),
+        ("target_steps", "3e1", 30),
+        ("target_learning_rate", "0.1", 0.1),
+        ("target_learning_rate", 1, 1.0),
+        ("threshold", 0.05, Threshold("absolute", 0.05)),
+        ("threshold", "energy:0.1", Threshold("energy", 0.1)),
         ("layer_lambda_factors", "1, 0.5", (1.0, 0.5)),
         ("layer_lambda_factors", [2, 3], (2.0, 3.0)),
         ("layer_lambda_factors", "none", ()),
-        ("layer_thresholds", "0.02,rank:7", ("0.02", "rank:7")),
-        ("layer_thresholds", [0.5, "energy:0.1"], ("0.5", "energy:0.1")),
+        ("layer_thresholds", "0.02,rank:7", (Threshold("absolute", 0.02), Threshold("rank", 7))),
         ("layer_thresholds", "", ()),
         ("tokens", "none", None),
         ("tokens", None, None),
@@ -183,18 +191,20 @@ OWN = GOOD.replace(layer_lambda_factors=(2, 0.5), layer_thresholds=("0.1", "rank
 
 
 @pytest.mark.parametrize("parameters", [GOOD, OWN, *presets()])
-def test_json_there_and_back(parameters: HyperParameters) -> None:
+def test_json_there_and_back(parameters: EditConfig) -> None:
     written = json.loads(json.dumps(parameters.to_dict()))
-    assert HyperParameters.from_dict(written) == parameters
+    assert config_from_dict(written) == parameters
     assert all(name in parameters._repr_html_() for name in written)
 
 
 def test_a_layer_has_its_own_threshold_and_lambda_or_the_common_ones() -> None:
     first, second = OWN.at(5), OWN.at(6)
-    assert (first.ridge, first.covariance_weight, first.threshold) == (20.0, 30_000.0, "0.1")
-    assert (second.ridge, second.covariance_weight, second.threshold) == (5.0, 7_500.0, "rank:3")
+    assert (first.ridge, str(first.threshold)) == (20.0, "0.1")
+    assert (second.ridge, str(second.threshold)) == (5.0, "rank:3")
+    ours = with_editor(OWN, "memit")
+    assert [ours.at(layer).covariance_weight for layer in (5, 6, 7)] == [30_000.0, 7_500.0, 15_000]
     assert OWN.at(7) == OWN and GOOD.at(5) == GOOD
-    assert first.at_state(5) == first
+    assert first.at(5) == first
     assert (OWN.threshold_words, GOOD.threshold_words) == ("0.1,rank:3", "0.02")
 
 
@@ -222,8 +232,8 @@ def test_layers_and_numbers_of_numpy_and_torch() -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("steps", "many"),
-        ("steps", None),
+        ("target_steps", "many"),
+        ("target_steps", None),
         ("ridge", [1.0]),
         ("projection", "perhaps"),
         ("layers", 5),
@@ -236,10 +246,83 @@ def test_layers_and_numbers_of_numpy_and_torch() -> None:
 def test_a_value_of_another_kind_is_refused_when_it_is_made_too(field: str, value: Any) -> None:
     fields: dict[str, Any] = {"layers": (1, 2), field: value}
     with pytest.raises(InputError, match=field):
-        HyperParameters(**fields)
+        AlphaEditConfig(**fields)
 
 
 def test_values_of_the_right_kind_have_the_type_of_their_field() -> None:
-    made = HyperParameters(layers=[1, numpy.int64(2)], ridge=10, steps=numpy.int32(3))  # type: ignore[arg-type]
-    assert made == HyperParameters((1, 2), ridge=10.0, steps=3)
-    assert type(made.ridge) is float and type(made.steps) is int and made.layers == (1, 2)
+    made = AlphaEditConfig(layers=[1, numpy.int64(2)], ridge=10, target_steps=numpy.int32(3))  # type: ignore[arg-type]
+    assert made == AlphaEditConfig(layers=(1, 2), ridge=10.0, target_steps=3)
+    assert type(made.ridge) is float and type(made.target_steps) is int and made.layers == (1, 2)
+
+
+def test_every_field_of_every_editor_says_what_it_is() -> None:
+    for editor in editors().values():
+        told = descriptions(editor.config)
+        assert tuple(told) == editor.config.field_names()
+        assert all(words.endswith(".") for _, words in told.values())
+        assert told["layers"][0] is None and str(told["threshold"][0]) == "0.02"
+
+
+def test_another_editor_keeps_what_both_have() -> None:
+    memit = with_editor(GOOD.replace(seed=3, ridge=7, threshold="rank:9"), "memit", kl_factor=0)
+    assert (memit.editor, memit.seed, str(memit.threshold)) == ("memit", 3, "rank:9")
+    assert memit.kl_factor == 0 and memit.covariance_weight == 15_000.0
+    with pytest.raises(InputError, match='field "ridge" does not exist'):
+        memit.replace(ridge=1)
+
+
+def test_configurations_are_made_by_keyword() -> None:
+    with pytest.raises(InputError):
+        AlphaEditConfig((1, 2))  # type: ignore[call-arg]
+
+
+# -- files of others -------------------------------------------------------------------------------
+
+RELEASED = {
+    "layers": [4, 5, 6, 7, 8], "clamp_norm_factor": 0.75, "layer_selection": "all",
+    "fact_token": "subject_last", "v_num_grad_steps": 25, "v_lr": 1e-1, "v_loss_layer": 31,
+    "v_weight_decay": 0.5, "kl_factor": 0.0625, "mom2_adjustment": True,
+    "mom2_update_weight": 15000, "rewrite_module_tmp": "model.layers.{}.mlp.down_proj",
+    "layer_module_tmp": "model.layers.{}", "mlp_module_tmp": "model.layers.{}.mlp",
+    "attn_module_tmp": "model.layers.{}.self_attn", "ln_f_module": "model.norm",
+    "lm_head_module": "lm_head", "mom2_dataset": "wikipedia", "mom2_n_samples": 100000,
+    "mom2_dtype": "float32", "nullspace_threshold": 2e-2, "L2": 10,
+}  # fmt: skip
+
+
+def test_a_file_of_the_released_code_loads_as_it_is() -> None:
+    """Fang et al. 2025, Llama-3 8B: the preset that this project has for that model."""
+    preset = preset_for(Shape("llama", 32, 4096, 14336))
+    assert config_from_dict(RELEASED).replace(source=preset.source) == preset
+    easyedit = RELEASED | {"alg_name": "MEMIT", "model_name": "x", "stats_dir": "y", "device": 0}
+    found = config_from_dict(easyedit)
+    assert found.editor == "memit" and found.covariance_weight == 15_000.0
+
+
+@pytest.mark.parametrize(
+    ("changed", "complaint"),
+    [
+        ({"fact_token": "last"}, 'fact_token "last" is not what this library does'),
+        ({"alg_name": "MEND"}, 'alg_name "MEND" is no editor here; take it out'),
+        ({"ridge": 3}, '"L2" and "ridge" are both given; remove one of them'),
+    ],
+)
+def test_a_file_that_means_something_else_is_refused(
+    changed: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(InputError, match=complaint):
+        config_from_dict(RELEASED | changed)
+
+
+def test_what_version_0_1_wrote_is_read() -> None:
+    """It kept the fields of all editors, some of them by other names."""
+    former = {
+        "layers": [5, 6], "steps": 7, "learning_rate": 0.2, "clamp_factor": 0.5, "editor": "rect",
+        "ridge": 10.0, "kept_share": 0.3, "step_size": 5e-4, "norm_constraint": 5e-4,
+        "emmet_weight": 0.1, "covariance_weight": 2.0, "threshold": "0.02", "origin": "by hand",
+        "projection": True, "previous_keys": False,
+    }  # fmt: skip
+    assert config_from_dict(former) == make_config(
+        "rect", layers=(5, 6), target_steps=7, target_learning_rate=0.2, clamp_norm_factor=0.5,
+        rect_fraction=0.3, covariance_weight=2.0, source="by hand", projection=True,
+    )  # fmt: skip

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("cache")
 
 
 def new_session(model: EditableModel, place: Path, **changes: object) -> EditSession:
-    hyperparameters = small(place, steps=2, **changes)
+    hyperparameters = small(place, target_steps=2, **changes)
     return EditSession(model, hyperparameters=hyperparameters, contexts=CONTEXTS[:1])
 
 
@@ -44,8 +44,8 @@ def test_an_edit_that_breaks_the_models_output_is_refused_and_the_others_stay(
     session = new_session(half(), tmp_path, **trains)
     session.edit(FACTS[:1], monitor=quiet())
     digest = session.weights_digest()
-    session.hyperparameters = session.hyperparameters.replace(step_size=3e4)
-    with pytest.raises(DivergedError, match=r"no number; lower .*step_size"):
+    session.hyperparameters = session.hyperparameters.replace(ft_learning_rate=3e4)
+    with pytest.raises(DivergedError, match=r"no number; lower .*ft_learning_rate"):
         session.edit(FACTS[1:2], monitor=quiet())
     assert session.applied == 1 and session.weights_digest() == digest
     session.save(tmp_path / "saved")

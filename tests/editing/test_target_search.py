@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.editing import target_search as targets_module
-from alphaedit_core.editing.hyperparameters import HyperParameters
+from alphaedit_core.editing.editors.alphaedit import AlphaEditConfig
 from alphaedit_core.editing.target_rows import Place
 from alphaedit_core.editing.target_search import Targets, find_targets
 from alphaedit_core.errors import Canceled, SessionError
@@ -27,7 +27,7 @@ from alphaedit_core.progress import Monitor
 from alphaedit_core.session.session import EditSession
 from benchmarks.textbook import PlainTarget, plain_target
 
-HP = HyperParameters(layers=(0,), steps=6, learning_rate=0.3, loss_stop=0.0)
+HP = AlphaEditConfig(layers=(0,), target_steps=6, target_learning_rate=0.3, loss_stop=0.0)
 PLAN = BatchPlan(4096)
 
 
@@ -70,7 +70,7 @@ def test_all_steps_agree_with_the_plain_way(layout: str, wide_softmax: None) -> 
     hp = HP.replace(loss_stop=(lowest[2] + lowest[4]) / 2)
     plain = [plain_target(model, request, hp) for request in requests]
     steps = [len(one.losses) for one in plain]
-    assert min(steps) < HP.steps == max(steps)
+    assert min(steps) < HP.target_steps == max(steps)
 
     found = find_targets(model, requests, hp, BatchPlan(32), quiet())
 
@@ -89,7 +89,7 @@ def test_the_other_places_agree_with_the_plain_way(
     model = double(layout)
     requests = requests_of(model, last_layer=1)
     # So that the clamp is met, and the decay of an MLP that puts out little is not all there is.
-    hp = HP.replace(layers=(1,), weight_decay=0.01, clamp_factor=0.3)
+    hp = HP.replace(layers=(1,), weight_decay=0.01, clamp_norm_factor=0.3)
     plain = [plain_target(model, request, hp, place=place) for request in requests]
     found = find_targets(model, requests, hp, BatchPlan(32), quiet(), place)
     assert any(trace.clamped for trace in found.traces)
@@ -140,7 +140,7 @@ def test_the_terms_of_the_loss() -> None:
     """Each term worked out from logits alone, apart from the search and from the plain way."""
     model = double("llama")
     request = requests_of(model)[0]
-    hp = HP.replace(steps=2, kl_factor=0.7, weight_decay=3.0, clamp_factor=0.2)
+    hp = HP.replace(target_steps=2, kl_factor=0.7, weight_decay=3.0, clamp_norm_factor=0.2)
     found = find_targets(model, [request], hp, PLAN, quiet())
     trace, h0 = found.traces[0], found.h0[0]
     block = model.architecture.blocks[0]
@@ -186,7 +186,7 @@ def test_the_terms_of_the_loss() -> None:
 
 def test_the_last_evaluation_makes_no_step() -> None:
     model = double("gpt2")
-    found = find_targets(model, requests_of(model), HP.replace(steps=1), PLAN, quiet())
+    found = find_targets(model, requests_of(model), HP.replace(target_steps=1), PLAN, quiet())
     assert torch.equal(found.z, found.h0)
     assert all(len(trace.loss) == 1 and not trace.clamped for trace in found.traces)
 
@@ -195,7 +195,7 @@ def test_a_fact_that_is_known_keeps_its_state() -> None:
     """A loss under the bar at the start: nothing to find, for this fact; the others go on."""
     model = double("gpt2")
     requests = requests_of(model)
-    start = find_targets(model, requests, HP.replace(steps=1), PLAN, quiet())
+    start = find_targets(model, requests, HP.replace(target_steps=1), PLAN, quiet())
     losses = [trace.loss[0] for trace in start.traces]
     best = losses.index(min(losses))
     hp = HP.replace(loss_stop=min(losses) + 1e-6)
@@ -275,7 +275,7 @@ def test_it_can_be_canceled_between_blocks() -> None:
 
     find_targets(model, requests, HP, PLAN, after(10**6))
     in_all, asked = asked, 0
-    assert in_all >= HP.steps * (model.layers - 1)
+    assert in_all >= HP.target_steps * (model.layers - 1)
     for limit in (0, 1, in_all // 2, in_all - 1):
         asked = 0
         with pytest.raises(Canceled, match="target values"):
@@ -314,7 +314,7 @@ def test_the_model_is_left_alone() -> None:
 @pytest.mark.model
 def test_loss_and_gradient_of_the_default_model(default_model: EditableModel) -> None:
     """From the same delta, in float32: 1e-4 of their size."""
-    hp = HyperParameters(layers=(5, 6, 7, 8, 9), steps=4, loss_stop=0.0)
+    hp = AlphaEditConfig(layers=(5, 6, 7, 8, 9), target_steps=4, loss_stop=0.0)
     facts = [replace(fact, paraphrases=()) for fact in FACTS[:2]]
     contexts = ("The city of Rome is old", "Therefore I went home")
     requests = prepare(default_model, facts, contexts, 9)
@@ -325,7 +325,7 @@ def test_loss_and_gradient_of_the_default_model(default_model: EditableModel) ->
         )
         h0 = targets_module._first_states(rows, len(requests))
     search = targets_module._Search(h0, hp)
-    for step in range(hp.steps - 1):
+    for step in range(hp.target_steps - 1):
         with torch.no_grad():
             search.delta.copy_(torch.stack([one.deltas[step] for one in plain])[:, None])
         search.evaluate(rows, quiet(), learn=True)

@@ -38,7 +38,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("rivals")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
-        patch.setattr(outcomes, "complete", partial(generate_greedy, tokens=2))
+        patch.setattr(outcomes, "generate_greedy", partial(generate_greedy, tokens=2))
         yield folder
 
 

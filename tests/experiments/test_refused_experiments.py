@@ -11,6 +11,7 @@ from kept_experiments import METRICS
 from tiny import prose
 
 from alphaedit_core.data.datasets.reading import Records, read_records
+from alphaedit_core.editing.configs import with_editor
 from alphaedit_core.errors import CorruptFileError, InputError, SessionError
 from alphaedit_core.experiments.folder import load_experiment
 from alphaedit_core.experiments.plan import ExperimentPlan, ExtraMeasurements
@@ -97,10 +98,10 @@ def test_what_cannot_be_run_is_refused(place: Path) -> None:
     with pytest.raises(InputError, match="edits 0 is not a whole number above 0"):
         ExperimentPlan((hp,), 0)
     other = hp.replace(ridge=3.0, layer_lambda_factors="1,2")
-    assert ExperimentPlan((hp, other, hp.replace(editor="memit"))).names() == [
+    assert ExperimentPlan((hp, other, with_editor(hp, "memit"))).names() == [
         f"{hp.method}, ridge 10, layer_lambda_factors none",
         f"{hp.method}, ridge 3, layer_lambda_factors 1,2",
-        hp.replace(editor="memit").method,
+        with_editor(hp, "memit").method,
     ]
     renamed = hp.replace(origin="elsewhere")
     assert ExperimentPlan((hp, renamed)).names() == [f"{hp.method} (1)", f"{hp.method} (2)"]

@@ -18,7 +18,7 @@ from tiny import tiny_model
 
 from alphaedit_core import __version__
 from alphaedit_core.data.facts import Fact
-from alphaedit_core.editing.hyperparameters import HyperParameters
+from alphaedit_core.editing.configs import config_from_dict, make_config
 from alphaedit_core.export.script import to_python, to_record
 from alphaedit_core.inference.completions import generate_greedy
 from alphaedit_core.model.loading import load_model
@@ -40,7 +40,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     model.tokenizer.save_pretrained(folder / "tiny")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
-        patch.setattr(outcomes, "complete", partial(generate_greedy, tokens=2))
+        patch.setattr(outcomes, "generate_greedy", partial(generate_greedy, tokens=2))
         yield folder
 
 
@@ -120,10 +120,8 @@ def test_the_script_names_everything(edited: EditSession) -> None:
     calls = values(source)
     assert facts_in(source) == [*FACTS[:3], FACTS[3]]
     assert [k.value.value for c in calls["session.edit"] for k in c.keywords] == [2, 1]  # type: ignore[attr-defined]
-    given = {
-        k.arg: ast.literal_eval(k.value) for k in calls["HyperParameters"][0].keywords if k.arg
-    }
-    assert HyperParameters(**given) == edited.history[0].hyperparameters
+    given = {k.arg: ast.literal_eval(k.value) for k in calls["make_config"][0].keywords if k.arg}
+    assert make_config(**given) == edited.history[0].hyperparameters
     changed = {
         k.arg: ast.literal_eval(k.value)
         for k in calls["session.hyperparameters.replace"][0].keywords
@@ -153,7 +151,7 @@ def test_facts_that_are_not_applied(place: Path) -> None:
     bare = to_python(session)
     assert "session.edit" not in bare and "check(" not in bare
     compile(bare, "script", "exec")
-    session.hyperparameters = session.hyperparameters.replace(steps=2)
+    session.hyperparameters = session.hyperparameters.replace(target_steps=2)
     source = to_python(session, FACTS[:2])
     assert facts_in(source) == list(FACTS[:2])
     exec(compile(source, "script", "exec"), {"print": lambda *_: None})
@@ -187,7 +185,7 @@ def test_the_record(edited: EditSession) -> None:
     assert record["made_with"]["torch"] == torch.__version__
     assert record["made_with"]["alphaedit"] == __version__
     assert set(record["made_with"]) >= {"transformers", "python", "threads", "device"}
-    assert HyperParameters.from_dict(record["hyperparameters"]) == edited.hyperparameters
+    assert config_from_dict(record["hyperparameters"]) == edited.hyperparameters
     assert record["applied"] == 2 and [e["applied"] for e in record["edits"]] == [True, True, False]
     assert [edit["batches"] for edit in record["edits"]] == [[2, 1], [1], [1]]
     assert [edit["weights_digest"] for edit in record["edits"]] == [

@@ -45,7 +45,9 @@ def fresh(place: Path, chat: bool = False) -> EditSession:
     tokenizer.eos_token = model.model.generation_config.eos_token_id = None
     return EditSession(
         model,
-        hyperparameters=small(place, layers=(1, 2), clamp_factor=5.0, ridge=0.1, steps=25),
+        hyperparameters=small(
+            place, layers=(1, 2), clamp_norm_factor=5.0, ridge=0.1, target_steps=25
+        ),
         contexts=CONTEXTS[:1],
     )
 

@@ -9,9 +9,9 @@ from examples import CONTEXTS, FACTS, quiet, small
 from tiny import tiny_model
 from torch import Tensor
 
+from alphaedit_core.editing.config import EditConfig
 from alphaedit_core.editing.editors.base import FineTuner
 from alphaedit_core.editing.editors.registry import editor_class, editors
-from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.session.session import EditSession
 
 #: Every editor …
@@ -22,7 +22,7 @@ SOLVERS = [name for name in ALL if not issubclass(editor_class(name), FineTuner)
 SPARING = [name for name in ALL if editor_class(name).previous_keys is not None]
 
 
-def settings(place: Path, name: str, **changes: Any) -> HyperParameters:
+def settings(place: Path, name: str, **changes: Any) -> EditConfig:
     """Hyperparameters with which an editor leaves a mark on a tiny model."""
     editor = editor_class(name)
     own = {
@@ -31,10 +31,10 @@ def settings(place: Path, name: str, **changes: Any) -> HyperParameters:
         "previous_keys": bool(editor.previous_keys),
         # Strong enough to leave a mark on a tiny model.
         "covariance_weight": 0.5,
-        "step_size": 0.05,
-        "norm_constraint": 0.02,
+        "ft_learning_rate": 0.05,
+        "ft_max_change": 0.02,
         # The MLP of a tiny model puts out little beside what the decay is measured by.
-        **({} if editor.place == "block" else {"weight_decay": 0.0, "clamp_factor": 20.0}),
+        **({} if editor.place == "block" else {"weight_decay": 0.0, "clamp_norm_factor": 20.0}),
         "layers": (1,) if editor.preset else (0, 1),
     }
     return small(place, **own | changes)

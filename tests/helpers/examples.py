@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
+from configs import config_of
 from tiny import prose
 from torch import Tensor
 
 from alphaedit_core.data.facts import Fact
-from alphaedit_core.editing.hyperparameters import HyperParameters
+from alphaedit_core.editing.config import EditConfig
 from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.forward import tap
 from alphaedit_core.model.tokenization import TokenizedFact, TokenRow, prepare
@@ -38,15 +40,19 @@ def requests_of(model: EditableModel, last_layer: int = 0) -> list[TokenizedFact
     return prepare(model, FACTS, CONTEXTS, last_layer)
 
 
-def small(folder: Path, **changes: object) -> HyperParameters:
+def small(folder: Path, **changes: object) -> EditConfig:
     """Hyperparameters that a tiny model is edited with in a moment; its text is put in a folder."""
     text = folder / "text.txt"
     if not text.exists():
         text.write_text(prose(600), encoding="utf-8")
-    settings = HyperParameters(
-        layers=(0, 1), steps=4, text=str(text), tokens=1024, threshold="rank:30"
-    )
-    return settings.replace(**changes)
+    fields: dict[str, Any] = {
+        "layers": (0, 1),
+        "target_steps": 4,
+        "text": str(text),
+        "tokens": 1024,
+        "threshold": "rank:30",
+    }
+    return config_of(**fields | changes)
 
 
 @torch.no_grad()

@@ -35,7 +35,7 @@ def run_here(file: Path, folder: Path, place: Path, monitor: Monitor) -> Experim
 
 
 def _run(file: Path, folder: Path, place: Path, moment: int) -> None:
-    outcomes.complete = partial(generate_greedy, tokens=2)  # type: ignore[assignment]
+    outcomes.generate_greedy = partial(generate_greedy, tokens=2)  # type: ignore[assignment]
     left = moment
 
     def show(stage: Stage, *, closed: bool) -> None:

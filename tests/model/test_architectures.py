@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from configs import config_of
 from examples import FACTS, outputs, quiet, requests_of, small
 from tiny import BLOCKS, HIDDEN, INNER, WINDOW, tiny_language_model, tiny_model, tiny_tokenizer
 from torch import Tensor
@@ -15,8 +16,8 @@ from torch.nn import functional as F
 from alphaedit_core.editing.batch import LayerSpace, write_batch
 from alphaedit_core.editing.closed_form import PreviousKeys
 from alphaedit_core.editing.edited_weights import EditedWeights
+from alphaedit_core.editing.editors.alphaedit import AlphaEditConfig
 from alphaedit_core.editing.editors.registry import editor_class
-from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.editing.target_search import find_targets
 from alphaedit_core.errors import StructureError
 from alphaedit_core.model import call_shapes as call_shapes_module
@@ -161,7 +162,7 @@ def test_all_steps_of_the_search_agree_with_the_plain_way(name: str, wide_softma
     """Facts that converge at different steps, against each alone through the whole model."""
     model = other(name)
     requests = requests_of(model)
-    hp = HyperParameters(layers=(0,), steps=5, learning_rate=0.3, loss_stop=0.0)
+    hp = AlphaEditConfig(layers=(0,), target_steps=5, target_learning_rate=0.3, loss_stop=0.0)
     losses = [[sum(terms) for terms in plain_target(model, r, hp).losses] for r in requests]
     lowest = min(losses, key=min)
     hp = hp.replace(loss_stop=(lowest[1] + lowest[3]) / 2)
@@ -233,7 +234,7 @@ def test_the_factor_of_what_joins_the_stream() -> None:
 
 def write(model: EditableModel, layers: tuple[int, ...], editor: str) -> tuple[Any, list[str]]:
     """Facts written with nothing protected and next to no ridge, and what was said."""
-    hp = HyperParameters(layers=layers, steps=4, loss_stop=0.0, ridge=1e-9, editor=editor)
+    hp = config_of(editor, layers=layers, target_steps=4, loss_stop=0.0, ridge=1e-9)
     everything = Projector.identity(INNER)
     none = PreviousKeys.none(INNER)
     monitor = quiet()

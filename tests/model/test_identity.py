@@ -151,7 +151,7 @@ def test_what_pads_is_no_part_of_the_tokenizer(cache: Path, tmp_path: Path) -> N
     model.tokenizer.pad_token = model.tokenizer.eos_token
     assert model.tokenizer.pad_token_id != tiny_model().tokenizer.pad_token_id
     assert identity(model).tokenizer == plain.tokenizer
-    session = EditSession(model, hyperparameters=small(tmp_path, steps=2, contexts=0))
+    session = EditSession(model, hyperparameters=small(tmp_path, target_steps=2, contexts=0))
     session.edit(FACTS[:1], monitor=quiet())
     session.save(tmp_path / "saved")
     assert EditSession.load(tmp_path / "saved", model=tiny_model()).applied == 1

@@ -114,7 +114,7 @@ def test_a_model_folder_that_has_moved(text: Path, tmp_path: Path) -> None:
 def test_a_weight_that_changed_behind_the_fingerprint_is_seen_on_load(
     cache: Path, tmp_path: Path
 ) -> None:
-    session = EditSession(tiny_model(), hyperparameters=small(tmp_path, steps=2, contexts=0))
+    session = EditSession(tiny_model(), hyperparameters=small(tmp_path, target_steps=2, contexts=0))
     session.edit(FACTS[:1], monitor=quiet())
     session.save(tmp_path / "saved")
     session.close()

@@ -28,7 +28,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def new_session(model: EditableModel, place: Path) -> EditSession:
-    return EditSession(model, hyperparameters=small(place, steps=2), contexts=CONTEXTS[:1])
+    return EditSession(model, hyperparameters=small(place, target_steps=2), contexts=CONTEXTS[:1])
 
 
 def twin(model: Any) -> Any:

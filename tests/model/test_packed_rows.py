@@ -11,7 +11,7 @@ from examples import NARROW_ATTENTION, outputs, quiet, requests_of
 from tiny import LAYOUTS, tiny_model
 from torch import Tensor
 
-from alphaedit_core.editing.hyperparameters import HyperParameters
+from alphaedit_core.editing.editors.alphaedit import AlphaEditConfig
 from alphaedit_core.editing.target_search import find_targets
 from alphaedit_core.model import packed_rows as suffixes_module
 from alphaedit_core.model.batch_planning import BatchPlan
@@ -80,7 +80,7 @@ def test_the_last_blocks_output(layout: str, start: int, monkeypatch: pytest.Mon
 @pytest.mark.parametrize("layout", ["gpt2", "llama", "gemma3"])
 def test_the_two_ways_find_the_same_targets(layout: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_model(layout, dtype=torch.float64)
-    hp = HyperParameters(layers=(0,), steps=5, loss_stop=0.0)
+    hp = AlphaEditConfig(layers=(0,), target_steps=5, loss_stop=0.0)
     first = find_targets(model, requests_of(model), hp, BatchPlan(4096), quiet())
     monkeypatch.setattr(suffixes_module, "can_pack", lambda _: False)
     second = find_targets(model, requests_of(model), hp, BatchPlan(4096), quiet())

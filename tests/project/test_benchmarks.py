@@ -10,8 +10,9 @@ from tiny import prose, tiny_model
 
 from alphaedit_core.corpora.sources import TextFile
 from alphaedit_core.data.facts import Fact
+from alphaedit_core.editing.config import EditConfig
 from alphaedit_core.editing.defaults import default_hyperparameters
-from alphaedit_core.editing.hyperparameters import HyperParameters
+from alphaedit_core.editing.editors.alphaedit import AlphaEditConfig
 from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.loading import load_model
 from alphaedit_core.model.tokenization import prepare
@@ -34,16 +35,16 @@ def machine() -> Machine:
 
 
 @pytest.fixture
-def hyperparameters(tmp_path: Path) -> HyperParameters:
+def hyperparameters(tmp_path: Path) -> EditConfig:
     text = tmp_path / "text.txt"
     text.write_text(prose(2_000), encoding="utf-8")
-    return HyperParameters(
-        layers=(0, 1), steps=4, threshold="rank:40", contexts=2, text=str(text), tokens=512
+    return AlphaEditConfig(
+        layers=(0, 1), target_steps=4, threshold="rank:40", contexts=2, text=str(text), tokens=512
     )
 
 
 def test_targets(
-    machine: Machine, hyperparameters: HyperParameters, cache: Path, tmp_path: Path
+    machine: Machine, hyperparameters: EditConfig, cache: Path, tmp_path: Path
 ) -> None:
     report = targets.benchmark(tiny_model(), FACTS, machine, 2, hyperparameters)
     assert [ratio.value > 0 for ratio in report.ratios] == [True, True]
@@ -85,7 +86,7 @@ def test_evaluation(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_command(
-    machine: Machine, hyperparameters: HyperParameters, cache: Path, tmp_path: Path
+    machine: Machine, hyperparameters: EditConfig, cache: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "model"
     model = tiny_model()

@@ -22,11 +22,12 @@ from published import PUBLISHED
 
 import alphaedit_core
 import alphaedit_widgets
-from alphaedit_core import EditResult, EditSession, HyperParameters, Spectrum
+from alphaedit_core import EditResult, EditSession, Spectrum
 from alphaedit_core.cli import _parser
 from alphaedit_core.data.datasets.registry import dataset, datasets
 from alphaedit_core.data.fact_files import read_facts
 from alphaedit_core.data.reference_texts import References
+from alphaedit_core.editing.configs import field_editors, make_config
 from alphaedit_core.editing.editors.registry import editors
 from alphaedit_core.errors import InputError
 from alphaedit_core.evaluation.metrics.base import Metric, MetricContext
@@ -81,7 +82,8 @@ def test_fields_that_are_set_exist() -> None:
     assert settings
     for setting in settings:
         name, _, value = setting.partition("=")
-        HyperParameters(layers=(0,)).replace(**{name: value})
+        layers = range(value.count(",") + 1)
+        make_config(field_editors()[name][0], layers=layers, **{name: value})
 
 
 def positions(words: list[str]) -> list[int]:
@@ -115,7 +117,7 @@ def test_every_name_exists() -> None:
     for name in re.findall(r"`(\w+)\(", table) + re.findall(r"`(\w+)`", table):
         assert name in alphaedit_core.__all__, name
     for name in re.findall(r"\| `(\w+)` \|$", section("Which λ is which"), re.MULTILINE):
-        assert name in HyperParameters.__dataclass_fields__, name
+        assert name in field_editors(), name
 
 
 def test_every_data_set_is_named() -> None:
@@ -209,7 +211,7 @@ for projection in (True, False):
     session.edit(FACTS, monitor=quiet())
     assert session.history[0].hyperparameters.editor == "ridge"
     session.undo()
-contest = compare_editors(session, FACTS, [hp, hp.replace(editor="memit")], monitor=quiet())
+contest = compare_editors(session, FACTS, [hp, with_editor(hp, "memit")], monitor=quiet())
 assert contest.rows()[1][0] == "ridge +projection -previous-keys"
 assert "ridge" in EditPanel(session).method.editor.options
 assert "ridge" in EditorsPanel(session).controls[0].editor.options

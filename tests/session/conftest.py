@@ -19,5 +19,5 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
         # Half of an edit's time here would be completions; two tokens of each will do.
-        patch.setattr(outcomes, "complete", partial(generate_greedy, tokens=2))
+        patch.setattr(outcomes, "generate_greedy", partial(generate_greedy, tokens=2))
         yield folder

@@ -52,10 +52,10 @@ def test_the_search_did_not_converge() -> None:
     stuck = replace(FOUND, nll=[4.0, 3.0], probability=[0.02, 0.05], converged=False)
     said = why(outcome(LOST, trace=stuck))
     assert "did not converge: loss 3.00 and P(target) 0.05 after 2 evaluations" in said
-    assert "steps" in said and "clamp_factor" not in said
-    assert "clamp_factor" in why(outcome(LOST, trace=replace(stuck, clamped=True)))
+    assert "target_steps" in said and "clamp_norm_factor" not in said
+    assert "clamp_norm_factor" in why(outcome(LOST, trace=replace(stuck, clamped=True)))
     trained = why(replace(outcome(LOST, trace=stuck), residual_left=None))
-    assert "its training did not converge: loss 3.00" in trained and "step_size" in trained
+    assert "its training did not converge: loss 3.00" in trained and "ft_learning_rate" in trained
 
 
 def test_a_fact_that_was_held_already_wants_nothing() -> None:
@@ -96,7 +96,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EditSession]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
         patch.setattr(
-            outcomes, "complete", lambda *a, **k: generate_greedy(*a, **{**k, "tokens": 2})
+            outcomes, "generate_greedy", lambda *a, **k: generate_greedy(*a, **{**k, "tokens": 2})
         )
         made = EditSession(
             tiny_model("llama"), hyperparameters=small(folder), contexts=CONTEXTS[:1]

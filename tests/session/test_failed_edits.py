@@ -40,7 +40,7 @@ def assert_untouched(
 @pytest.mark.parametrize(("layout", "dtype"), MODELS[:2])
 def test_a_canceled_edit_changes_nothing(place: Path, layout: str, dtype: torch.dtype) -> None:
     """Canceled at the first, the last and many other of the points where it can be."""
-    expected = new_session(place, layout, dtype, steps=2)
+    expected = new_session(place, layout, dtype, target_steps=2)
     expected.edit(A, monitor=quiet())
     checks: list[str] = []
 
@@ -58,7 +58,7 @@ def test_a_canceled_edit_changes_nothing(place: Path, layout: str, dtype: torch.
         own = [index for index, name in enumerate(checks) if name == stage]
         points |= {own[0], own[len(own) // 2], own[-1]}
 
-    session = new_session(place, layout, dtype, steps=2)
+    session = new_session(place, layout, dtype, target_steps=2)
     session.edit(A, monitor=quiet())
     for point in sorted(points):
         left = point
@@ -101,7 +101,7 @@ def test_an_edit_that_fails_changes_nothing(
     error: type[BaseException],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    expected, session = (new_session(place, "gpt2", steps=2) for _ in range(2))
+    expected, session = (new_session(place, "gpt2", target_steps=2) for _ in range(2))
     for one in (expected, session):
         one.edit(A, monitor=quiet())
     original, calls = getattr(owner, name), 0

@@ -30,7 +30,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
         session = EditSession(
-            tiny_model(), hyperparameters=small(folder, steps=2), contexts=CONTEXTS[:1]
+            tiny_model(), hyperparameters=small(folder, target_steps=2), contexts=CONTEXTS[:1]
         )
         for name, facts in (("old", FACTS[:2]), ("new", FACTS[2:])):
             session.edit(facts, batch_size=1, monitor=quiet())

@@ -47,7 +47,11 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]
         for editor in EDITORS:
             layers = (1,) if editor.startswith("ft") else (0, 1)
             settings = small(
-                folder, editor=editor, steps=2, layers=layers, previous_keys=editor == "alphaedit"
+                folder,
+                editor=editor,
+                target_steps=2,
+                layers=layers,
+                previous_keys=editor == "alphaedit",
             )
             session = EditSession(
                 tiny_model("llama"), hyperparameters=settings, contexts=CONTEXTS[:1]

@@ -32,7 +32,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EditSession]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
         made = EditSession(
-            tiny_model(), hyperparameters=small(folder, steps=2), contexts=CONTEXTS[:1]
+            tiny_model(), hyperparameters=small(folder, target_steps=2), contexts=CONTEXTS[:1]
         )
         made.edit(FACTS[:1], monitor=quiet())
         made.edit(FACTS[1:2], monitor=quiet())

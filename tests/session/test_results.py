@@ -27,7 +27,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EditSession]:
         patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
         session = EditSession(
             tiny_model(max_position_embeddings=128),  # the hostile texts are long
-            hyperparameters=small(folder, steps=2),
+            hyperparameters=small(folder, target_steps=2),
             contexts=CONTEXTS[:1],
         )
         session.edit(FACTS[:3], batch_size=2, monitor=quiet())

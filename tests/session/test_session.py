@@ -304,7 +304,7 @@ def test_numbers_of_numpy_and_torch(place: Path, tmp_path: Path) -> None:
 
 
 def test_a_name_that_no_file_could_hold_is_refused(place: Path) -> None:
-    session = new_session(place, steps=2)
+    session = new_session(place, target_steps=2)
     session.edit(A, monitor=quiet())
     with pytest.raises(InputError, match=r"title .* half a surrogate pair"):
         session.rename(1, "caf\udce9")

@@ -28,12 +28,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("ability")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
-        patch.setattr(outcomes, "complete", partial(generate_greedy, tokens=2))
+        patch.setattr(outcomes, "generate_greedy", partial(generate_greedy, tokens=2))
         yield folder
 
 
 def test_states_are_asked_as_they_are(place: Path, folder: Path) -> None:
-    hp = small(place, ridge=0.01, steps=12, clamp_factor=3.0)
+    hp = small(place, ridge=0.01, target_steps=12, clamp_norm_factor=3.0)
     session = EditSession(tiny_model(seed=1, **LONG), hyperparameters=hp, contexts=CONTEXTS[:1])
     tasks = read_tasks(folder, 6, 1)
     before = measure_ability(session.model, tasks, quiet())

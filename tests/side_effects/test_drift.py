@@ -52,7 +52,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("drift")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
-        patch.setattr(outcomes, "complete", partial(generate_greedy, tokens=2))
+        patch.setattr(outcomes, "generate_greedy", partial(generate_greedy, tokens=2))
         yield folder
 
 
@@ -65,7 +65,7 @@ def probe(place: Path) -> str:
 
 def new_session(place: Path, layout: str = "llama", **changes: object) -> EditSession:
     """Of little ridge and many steps: its edits leave a mark even on so small a model."""
-    hp = small(place, **{"ridge": 0.01, "steps": 12, "clamp_factor": 3.0, **changes})
+    hp = small(place, **{"ridge": 0.01, "steps": 12, "clamp_norm_factor": 3.0, **changes})
     return EditSession(tiny_model(layout), hyperparameters=hp, contexts=CONTEXTS[:1])
 
 

@@ -49,12 +49,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("hidden")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
-        patch.setattr(outcomes, "complete", partial(generate_greedy, tokens=2))
+        patch.setattr(outcomes, "generate_greedy", partial(generate_greedy, tokens=2))
         yield folder
 
 
 def new_session(place: Path, layout: str = "llama") -> EditSession:
-    hp = small(place, ridge=0.01, steps=12, clamp_factor=3.0)
+    hp = small(place, ridge=0.01, target_steps=12, clamp_norm_factor=3.0)
     return EditSession(tiny_model(layout), hyperparameters=hp, contexts=CONTEXTS[:1])
 
 

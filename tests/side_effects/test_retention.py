@@ -68,13 +68,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("retention")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
-        patch.setattr(outcomes, "complete", partial(generate_greedy, tokens=2))
+        patch.setattr(outcomes, "generate_greedy", partial(generate_greedy, tokens=2))
         yield folder
 
 
 def edited(place: Path, count: int) -> EditSession:
     """A session of its own with the first so many edits; they hold, and hurt each other."""
-    hp = small(place, ridge=0.01, steps=12, clamp_factor=3.0, previous_keys=False)
+    hp = small(place, ridge=0.01, target_steps=12, clamp_norm_factor=3.0, previous_keys=False)
     session = EditSession(tiny_model("llama"), hyperparameters=hp, contexts=CONTEXTS[:1])
     for facts, size in edits()[:count]:
         session.edit(facts, size, quiet())

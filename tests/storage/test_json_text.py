@@ -19,7 +19,8 @@ from alphaedit_core.data.datasets.reading import read_records
 from alphaedit_core.data.fact_files import facts_from_bytes, read_facts
 from alphaedit_core.data.reference_texts import read_references
 from alphaedit_core.display.line_chart import curves_html
-from alphaedit_core.editing.hyperparameters import HyperParameters
+from alphaedit_core.editing.configs import field_editors, make_config
+from alphaedit_core.editing.editors.alphaedit import AlphaEditConfig
 from alphaedit_core.errors import AlphaEditError, CorruptFileError, InputError
 from alphaedit_core.experiments.folder import load_experiment, session_folder
 from alphaedit_core.session.files import check_place, load_manifest
@@ -173,20 +174,20 @@ def test_a_range_of_states_is_bounded_before_it_is_counted() -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("ridge", 1e-300), ("learning_rate", 1e300), ("covariance_weight", 1e300),
-        ("clamp_factor", 1e-60), ("weight_decay", 1e300), ("steps", 10**12), ("tokens", 10**30),
-        ("context_tokens", 10**9), ("norm_constraint", 1e-200), ("seed", 1 << 64),
+        ("ridge", 1e-300), ("target_learning_rate", 1e300), ("covariance_weight", 1e300),
+        ("clamp_norm_factor", 1e-60), ("weight_decay", 1e300), ("target_steps", 10**12),
+        ("tokens", 10**30), ("context_tokens", 10**9), ("ft_max_change", 1e-200), ("seed", 1 << 64),
     ],
 )  # fmt: skip
 def test_numbers_that_float32_does_not_hold_are_refused_by_name(field: str, value: float) -> None:
     with pytest.raises(InputError, match=rf"^{field} .*give") as refusal:
-        HyperParameters(layers=(0,)).replace(**{field: value})
+        make_config(field_editors()[field][0], layers=(0,), **{field: value})
     assert "\n" not in str(refusal.value) and len(str(refusal.value)) < 160
 
 
 def test_factors_of_a_layer_stay_within_float32_too() -> None:
     with pytest.raises(InputError, match=r"layer_lambda_factors: 1e-18 times ridge 0\.1"):
-        HyperParameters(layers=(0,), ridge=0.1, layer_lambda_factors=(1e-18,))
+        AlphaEditConfig(layers=(0,), ridge=0.1, layer_lambda_factors=(1e-18,))
 
 
 def test_names_that_no_file_system_takes_are_refused(tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def test_a_pipe_in_place_of_a_file_is_not_waited_for(reader: str, tmp_path: Path
 def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EditSession:
     monkeypatch.setenv("ALPHAEDIT_CACHE", str(tmp_path / "cache"))
     made = EditSession(
-        tiny_model(), hyperparameters=small(tmp_path, steps=2), contexts=CONTEXTS[:1]
+        tiny_model(), hyperparameters=small(tmp_path, target_steps=2), contexts=CONTEXTS[:1]
     )
     made.edit(FACTS[:2], batch_size=1, monitor=quiet())
     return made

@@ -18,6 +18,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
         patch.setattr(
-            outcomes, "complete", lambda *a, **k: generate_greedy(*a, **{**k, "tokens": 2})
+            outcomes, "generate_greedy", lambda *a, **k: generate_greedy(*a, **{**k, "tokens": 2})
         )
         yield folder

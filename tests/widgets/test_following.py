@@ -29,13 +29,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (folder / "probe.txt").write_text(prose(800, seed=7), encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
-        patch.setattr(outcomes, "complete", partial(generate_greedy, tokens=2))
+        patch.setattr(outcomes, "generate_greedy", partial(generate_greedy, tokens=2))
         yield folder
 
 
 def new_session(place: Path) -> EditSession:
     return EditSession(
-        tiny_model("llama"), hyperparameters=small(place, steps=2), contexts=CONTEXTS[:1]
+        tiny_model("llama"), hyperparameters=small(place, target_steps=2), contexts=CONTEXTS[:1]
     )
 
 

@@ -35,13 +35,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (folder / "probe.txt").write_text(" ".join(SENTENCES), encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
-        patch.setattr(outcomes, "complete", partial(generate_greedy, tokens=2))
+        patch.setattr(outcomes, "generate_greedy", partial(generate_greedy, tokens=2))
         yield folder
 
 
 @pytest.fixture
 def panel(place: Path) -> DriftPanel:
-    hp = small(place, ridge=0.01, steps=8, clamp_factor=3.0)
+    hp = small(place, ridge=0.01, target_steps=8, clamp_norm_factor=3.0)
     session = EditSession(tiny_model("llama"), hyperparameters=hp, contexts=CONTEXTS[:1])
     made = DriftPanel(State(session), probe=place / "probe.txt")
     made.auto = False

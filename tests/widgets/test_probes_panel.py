@@ -49,10 +49,10 @@ def edited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EditSession]:
     folder = tmp_path_factory.mktemp("probes")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
-        patch.setattr(outcomes, "complete", partial(generate_greedy, tokens=2))
+        patch.setattr(outcomes, "generate_greedy", partial(generate_greedy, tokens=2))
         session = EditSession(
             tiny_model("llama"),
-            hyperparameters=small(folder, steps=12, clamp_factor=8.0, ridge=1e-3),
+            hyperparameters=small(folder, target_steps=12, clamp_norm_factor=8.0, ridge=1e-3),
             contexts=CONTEXTS[:1],
         )
         session.edit([FACT], monitor=quiet())

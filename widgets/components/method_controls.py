@@ -8,8 +8,8 @@ from typing import Any
 import ipywidgets as W
 
 from alphaedit_core.display.escaping import escape
+from alphaedit_core.editing.config import EditConfig
 from alphaedit_core.editing.editors.registry import editor_class, editors
-from alphaedit_core.editing.hyperparameters import HyperParameters
 
 from .panel import row
 
@@ -44,7 +44,7 @@ class MethodControls(W.VBox):
                 lambda change, name=name: self._moved(name, change), "value"
             )
 
-    def set(self, hp: HyperParameters) -> None:
+    def set(self, hp: EditConfig) -> None:
         """Show a method."""
         editor = editor_class(hp.editor)
         self._filling = True

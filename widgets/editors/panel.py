@@ -10,8 +10,8 @@ import ipywidgets as W
 
 from alphaedit_core.corpora.sources import open_text
 from alphaedit_core.display.tables import html_table
+from alphaedit_core.editing.config import EditConfig
 from alphaedit_core.editing.editors.summary import settings_words
-from alphaedit_core.editing.hyperparameters import HyperParameters
 from alphaedit_core.errors import AlphaEditError
 from alphaedit_core.experiments.editor_comparison import EditorComparison, compare_editors
 from alphaedit_core.progress import Monitor
@@ -91,13 +91,13 @@ class EditorsPanel(Panel):
     # -- from Python -----------------------------------------------------------------------------
 
     @property
-    def methods(self) -> tuple[HyperParameters, HyperParameters]:
+    def methods(self) -> tuple[EditConfig, EditConfig]:
         """Hyperparameters of both editors; threshold, text and seed are the session's."""
         first, second = (settled(hp, self.session.hyperparameters) for hp in self._methods)
         return first, second
 
     @methods.setter
-    def methods(self, methods: tuple[HyperParameters, HyperParameters]) -> None:
+    def methods(self, methods: tuple[EditConfig, EditConfig]) -> None:
         for place, hp in enumerate(methods):
             self._set(place, hp)
 
@@ -154,7 +154,7 @@ class EditorsPanel(Panel):
 
         self.with_errors_shown("editors", take)()
 
-    def _set(self, place: int, hp: HyperParameters) -> None:
+    def _set(self, place: int, hp: EditConfig) -> None:
         self._methods[place] = hp
         self.controls[place].set(hp)
         self._say_settings()

@@ -11,7 +11,7 @@ import ipywidgets as W
 from alphaedit_core.data.datasets.reading import read_records
 from alphaedit_core.data.datasets.registry import dataset, datasets
 from alphaedit_core.display.tables import html_table
-from alphaedit_core.editing.hyperparameters import HyperParameters
+from alphaedit_core.editing.config import EditConfig
 from alphaedit_core.errors import InputError
 from alphaedit_core.evaluation.metrics.registry import metric_class, metrics_for
 from alphaedit_core.experiments.editor_comparison import parse_method
@@ -151,7 +151,7 @@ class ExperimentPanel(Panel):
     # -- from Python -----------------------------------------------------------------------------
 
     @property
-    def methods(self) -> tuple[HyperParameters, ...]:
+    def methods(self) -> tuple[EditConfig, ...]:
         """Hyperparameters of the editors; threshold, text and seed are the session's.
 
         Raises:

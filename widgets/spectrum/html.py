@@ -9,6 +9,7 @@ import numpy as np
 
 from alphaedit_core.display.escaping import escape
 from alphaedit_core.nullspace.spectrum import Spectrum
+from alphaedit_core.nullspace.thresholds import Threshold
 from alphaedit_widgets.components.panel import text
 from alphaedit_widgets.jobs import Job
 
@@ -30,7 +31,7 @@ def job_html(job: Job[Any]) -> str:
     return f'<div>{bar} <span data-testid="collecting">{escape(said)}</span></div>'
 
 
-def numbers_html(spectrum: Spectrum, threshold: str) -> str:
+def numbers_html(spectrum: Spectrum, threshold: Threshold) -> str:
     """Rank, leakage, effective rank and error, each with what it means."""
     rank, size, error = (
         spectrum.rank(threshold),

@@ -18,7 +18,7 @@ _WIDTH, _HEIGHT, _POINTS = 180.0, 64.0, 120
 
 
 def layers_html(
-    spectra: Mapping[int, Spectrum], threshold_at: Callable[[int], str], shown: int
+    spectra: Mapping[int, Spectrum], threshold_at: Callable[[int], Threshold], shown: int
 ) -> str:
     """Small multiples as HTML; massive directions are cut off at the top and named in words.
 
@@ -36,7 +36,7 @@ def layers_html(
     return f'<div class="ae-minis" data-testid="layers">{small}</div>'
 
 
-def layers_table(spectra: Mapping[int, Spectrum], threshold_at: Callable[[int], str]) -> str:
+def layers_table(spectra: Mapping[int, Spectrum], threshold_at: Callable[[int], Threshold]) -> str:
     """The same as a table of plain text."""
     rows = []
     for layer in sorted(spectra):
@@ -47,7 +47,7 @@ def layers_table(spectra: Mapping[int, Spectrum], threshold_at: Callable[[int], 
             (str(layer), kept, leak, effective, str(s.num_massive_directions), f"{s.tokens:,}")
         )
     headings = ("layer", "null-space rank", "leakage", "effective rank", "massive", "tokens")
-    used = ", ".join(dict.fromkeys(map(threshold_at, sorted(spectra))))
+    used = ", ".join(dict.fromkeys(str(threshold_at(layer)) for layer in sorted(spectra)))
     return table(headings, rows, "layer-table", f"All edited layers at threshold {used}")
 
 

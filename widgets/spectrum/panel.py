@@ -97,12 +97,12 @@ class SpectrumPanel(Panel):
         Raises:
             SessionError: if it is set before the spectrum is known.
         """
-        return Threshold.parse(self._threshold).rule
+        return self._threshold.rule
 
     @rule.setter
     def rule(self, rule: Rule) -> None:
         if rule != self.rule:
-            self._take(converted(self._required(), Threshold.parse(self._threshold), rule))
+            self._take(converted(self._required(), self._threshold, rule))
 
     @property
     def threshold(self) -> float:
@@ -114,7 +114,7 @@ class SpectrumPanel(Panel):
         Raises:
             InputError: if it is set to what is no threshold of these layers.
         """
-        own = Threshold.parse(self._threshold)
+        own = self._threshold
         if own.rule == "absolute":
             return own.value
         if self._trouble():
@@ -186,7 +186,7 @@ class SpectrumPanel(Panel):
         spectrum, known = self.spectrum, self.session.cached_spectra
         if spectrum is None or known is None or self._trouble():
             return super().static_html()
-        threshold = Threshold.parse(self._threshold)
+        threshold = self._threshold
         parts = [spectrum.html(threshold), layers_table(known, self.state.threshold_at)]
         if self.survival is not None and self.survival.facts:
             parts.append(facts_table(self.survival.facts, self.shares))
@@ -345,7 +345,7 @@ class SpectrumPanel(Panel):
         return self.spectrum
 
     @property
-    def _threshold(self) -> str:
+    def _threshold(self) -> Threshold:
         """That of the shown layer."""
         return self.state.threshold_at(self.layer)
 
@@ -362,7 +362,7 @@ class SpectrumPanel(Panel):
     def _paint(self, *_: Any) -> None:
         """Show what the state says."""
         with self._painting:
-            own = Threshold.parse(self._threshold)
+            own = self._threshold
             self._paint_progress()
             self._paint_source()
             self._paint_controls(own)

@@ -15,20 +15,22 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from torch import Tensor
 
-from alphaedit_core.editing.closed_form import Preconditioner, PreviousKeys
-from alphaedit_core.editing.hyperparameters import HyperParameters
+from alphaedit_core.editing.closed_form import Preconditioner, PreviousKeys, closed_form
+from alphaedit_core.editing.config import EditConfig
 from alphaedit_core.editing.target_rows import Place
-from alphaedit_core.editing.weight_updates import WeightUpdate
+from alphaedit_core.editing.weight_updates import LowRank, WeightUpdate
 from alphaedit_core.nullspace.eigenspace import LayerEigenspace
 from alphaedit_core.nullspace.projectors import Projector
 
+C = TypeVar("C", bound=EditConfig)
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class LayerInputs:
+class LayerInputs(Generic[C]):
     """One layer of one batch, as an editor is given it.
 
     Attributes:
@@ -56,10 +58,25 @@ class LayerInputs:
     preconditioner: Preconditioner
     projector: Projector
     previous: PreviousKeys
-    hyperparameters: HyperParameters
+    hyperparameters: C
+
+    def closed_form(self, residual: Tensor, *, mu: float) -> LowRank:
+        """``[0, R] (mu I + M^T G M)^-1 M^T G`` of this layer's keys, G and previous keys.
+
+        Args:
+            residual: R, what this layer moves its outputs by, (d_out, n).
+            mu: above 0.
+        """
+        return closed_form(
+            keys=self.keys,
+            residual=residual,
+            preconditioner=self.preconditioner,
+            mu=mu,
+            previous=self.previous,
+        )
 
 
-class Editor(ABC):
+class Editor(ABC, Generic[C]):
     """Solves for the change of one layer. One file, one class, and it appears everywhere.
 
     Attributes:
@@ -71,7 +88,8 @@ class Editor(ABC):
         projection: whether the published method projects.
         previous_keys: whether the published method spares the facts written before; None where
             that means nothing.
-        weight: the hyperparameter that is its lambda; "" where it has none.
+        config: its configuration: what all editors share and its own numbers.
+        weight: the field that is its lambda; "" where it has none.
         preset: under which name the models' presets have settings of its own (such as a single
             layer); "" for none.
         one_layer: whether it can write into a single layer only.
@@ -83,6 +101,7 @@ class Editor(ABC):
     name: ClassVar[str]
     about: ClassVar[str]
     source: ClassVar[str]
+    config: ClassVar[type[EditConfig]] = EditConfig
     departures: ClassVar[tuple[str, ...]] = ()
     projection: ClassVar[bool] = False
     previous_keys: ClassVar[bool | None] = False
@@ -94,21 +113,19 @@ class Editor(ABC):
     on_unpruned: ClassVar[bool] = False
 
     @classmethod
-    def settings(cls, preset: HyperParameters) -> Mapping[str, Any]:
-        """Published hyperparameters that differ from those of the model's preset."""
+    def settings(cls, preset: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Published fields that differ from those of the model's preset."""
         return {}
 
-    def preconditioner(
-        self, eigenspace: LayerEigenspace, hyperparameters: HyperParameters
-    ) -> Preconditioner:
+    def preconditioner(self, eigenspace: LayerEigenspace, hyperparameters: C) -> Preconditioner:
         """G of one layer: the inverse of C, inside the kept space where the projection is on."""
         return eigenspace.inverse(hyperparameters.threshold if hyperparameters.projection else None)
 
     @abstractmethod
-    def update(self, inputs: LayerInputs) -> WeightUpdate:
+    def update(self, inputs: LayerInputs[C]) -> WeightUpdate:
         """The change of one layer's weight, which the next layer is solved with."""
 
-    def final(self, inputs: LayerInputs, change: WeightUpdate) -> WeightUpdate:
+    def final(self, inputs: LayerInputs[C], change: WeightUpdate) -> WeightUpdate:
         """What stays of a layer's change when all layers of the batch are solved.
 
         Args:
@@ -118,7 +135,7 @@ class Editor(ABC):
         return change
 
 
-class FineTuner(Editor):
+class FineTuner(Editor[C]):
     """An editor that trains one layer's weight; it constrains each step instead of solving.
 
     Attributes:
@@ -129,18 +146,14 @@ class FineTuner(Editor):
     previous_keys: ClassVar[bool | None] = None
     one_layer: ClassVar[bool] = True
 
-    def preconditioner(
-        self, eigenspace: LayerEigenspace, hyperparameters: HyperParameters
-    ) -> Preconditioner:
+    def preconditioner(self, eigenspace: LayerEigenspace, hyperparameters: C) -> Preconditioner:
         """None is used: I."""
         return eigenspace.identity()
 
-    def update(self, inputs: LayerInputs) -> WeightUpdate:
+    def update(self, inputs: LayerInputs[C]) -> WeightUpdate:
         """Not asked: the change comes out of the training."""
         raise TypeError(f"{self.name} trains; it has no update in closed form")
 
     @abstractmethod
-    def constrain(
-        self, change: Tensor, projector: Projector, hyperparameters: HyperParameters
-    ) -> Tensor:
+    def constrain(self, change: Tensor, projector: Projector, hyperparameters: C) -> Tensor:
         """The change (d_out, d_in) after a step of Adam, as far as it is allowed."""

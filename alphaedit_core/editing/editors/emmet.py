@@ -4,16 +4,27 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from alphaedit_core.editing.closed_form import closed_form
+from alphaedit_core.editing.config_fields import Positive, Text, config
 from alphaedit_core.editing.weight_updates import LowRank
 
 from .base import Editor, LayerInputs
+from .memit import MemitConfig
 
 
-class Emmet(Editor):
+@config
+class EmmetConfig(MemitConfig):
+    """EMMET's own numbers."""
+
+    editor: Text = "emmet"
+    """What solves for the change of a weight."""
+    emmet_lambda: Positive = 0.1
+    """mu, in units of the weight on C; with 1 it is MEMIT."""
+
+
+class Emmet(Editor[EmmetConfig]):
     """``dW = R (K^T C^-1 K + mu I)^-1 K^T C^-1``: ROME's equality for many facts at once.
 
-    C is scaled by MEMIT's weight, so mu counts in units of it: with ``emmet_weight`` = 1 this is
+    C is scaled by MEMIT's weight, so mu counts in units of it: with ``emmet_lambda`` = 1 this is
     MEMIT.
     """
 
@@ -25,18 +36,13 @@ class Emmet(Editor):
         "GPT-J); the authors' settings have 1,000 and 1, EasyEdit's 10,000 and 100,000.",
         "mu is added for a single fact, too; the released code adds it to two or more only.",
     )
+    config = EmmetConfig
     weight = "covariance_weight"
     preset = "emmet"
 
-    def update(self, inputs: LayerInputs) -> LowRank:
+    def update(self, inputs: LayerInputs[EmmetConfig]) -> LowRank:
         """The residual is shared alike by the layers that are left; as published there is one."""
         residual = inputs.residual / inputs.layers_left
         hp = inputs.hyperparameters
-        mu = hp.emmet_weight * hp.covariance_weight
-        return closed_form(
-            keys=inputs.keys,
-            residual=residual,
-            preconditioner=inputs.preconditioner,
-            mu=mu,
-            previous=inputs.previous,
-        )
+        mu = hp.emmet_lambda * hp.covariance_weight
+        return inputs.closed_form(residual, mu=mu)

@@ -7,13 +7,34 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from alphaedit_core.editing.hyperparameters import HyperParameters
+from alphaedit_core.editing.config import EditConfig
+from alphaedit_core.editing.config_fields import Positive, Text, config
 from alphaedit_core.nullspace.projectors import Projector
 
 from .base import FineTuner
 
 
-class Ft(FineTuner):
+@config
+class FtConfig(EditConfig):
+    """What fine-tuning is set to."""
+
+    editor: Text = "ft"
+    """What solves for the change of a weight."""
+    ft_learning_rate: Positive = 5e-4
+    """Adam's step for the weight."""
+
+
+@config
+class FtLConfig(FtConfig):
+    """FT-L's own numbers."""
+
+    editor: Text = "ft-l"
+    """What solves for the change of a weight."""
+    ft_max_change: Positive = 5e-4
+    """Furthest that an entry of the weight may move."""
+
+
+class Ft(FineTuner[FtConfig]):
     """Adam on W with the loss ``-log p(target)``, mean over the facts."""
 
     name = "ft"
@@ -24,33 +45,32 @@ class Ft(FineTuner):
         "Each token of the target is scored behind those before it; the released code scores all "
         "of them at the last position of the prompt.",
     )
+    config: ClassVar[type[EditConfig]] = FtConfig
     preset: ClassVar[str] = "ft"
 
     @classmethod
-    def settings(cls, preset: HyperParameters) -> Mapping[str, Any]:
+    def settings(cls, preset: Mapping[str, Any]) -> Mapping[str, Any]:
         """As published for all models; the released code stops at a loss of 0.01."""
-        return {"steps": 25, "loss_stop": 0.01}
+        return {"target_steps": 25, "loss_stop": 0.01}
 
-    def constrain(
-        self, change: Tensor, projector: Projector, hyperparameters: HyperParameters
-    ) -> Tensor:
+    def constrain(self, change: Tensor, projector: Projector, hyperparameters: FtConfig) -> Tensor:
         """Projected, if that is on: the step, not the gradient, which Adam would scale again."""
         return projector(change.T).T if hyperparameters.projection else change
 
 
 class FtL(Ft):
-    """The same with every entry held within ``norm_constraint`` of where the batch found it."""
+    """The same with every entry held within ``ft_max_change`` of where the batch found it."""
 
     name = "ft-l"
     about = (
         "Trains one layer on the facts; in one batch no entry of it may move further than a bound."
     )
     source = "Zhu et al. 2020, Eq. 5; Meng et al. 2022, appendix E.1"
+    config = FtLConfig
     preset: ClassVar[str] = "ft-l"
 
-    def constrain(
-        self, change: Tensor, projector: Projector, hyperparameters: HyperParameters
-    ) -> Tensor:
+    def constrain(self, change: Tensor, projector: Projector, hyperparameters: FtConfig) -> Tensor:
         """Clamped, then projected."""
-        most = hyperparameters.norm_constraint
+        assert isinstance(hyperparameters, FtLConfig)
+        most = hyperparameters.ft_max_change
         return super().constrain(change.clamp(-most, most), projector, hyperparameters)

@@ -6,15 +6,23 @@ from collections.abc import Mapping
 from math import sqrt
 from typing import Any, ClassVar
 
-from alphaedit_core.editing.closed_form import closed_form
-from alphaedit_core.editing.hyperparameters import HyperParameters
+from alphaedit_core.editing.config_fields import Text, config
 from alphaedit_core.editing.target_rows import Place
 from alphaedit_core.editing.weight_updates import LowRank
 
 from .base import Editor, LayerInputs
+from .memit import MemitConfig
 
 
-class Pmet(Editor):
+@config
+class PmetConfig(MemitConfig):
+    """PMET's own numbers: MEMIT's."""
+
+    editor: Text = "pmet"
+    """What solves for the change of a weight."""
+
+
+class Pmet(Editor[PmetConfig]):
     """MEMIT's solve for a value searched with attention's help; later layers carry more.
 
     The search moves the attention's and the MLP's output of the last edited block together; only
@@ -33,23 +41,22 @@ class Pmet(Editor):
         "The search stops at a loss under loss_stop alone; the released code also stops as soon as "
         "the target is the likeliest and the KL term is at most 0.01.",
     )
+    config = PmetConfig
     weight = "covariance_weight"
     place: ClassVar[Place | None] = "attention and mlp"
 
     @classmethod
-    def settings(cls, preset: HyperParameters) -> Mapping[str, Any]:
+    def settings(cls, preset: Mapping[str, Any]) -> Mapping[str, Any]:
         """Of GPT-J: a weight on C of 6,000 where MEMIT has 15,000."""
-        weight = 0.4 * preset.covariance_weight
-        return {"steps": 30, "learning_rate": 0.2, "kl_factor": 1.0, "covariance_weight": weight}
+        weight = 0.4 * preset["covariance_weight"]
+        return {
+            "target_steps": 30,
+            "target_learning_rate": 0.2,
+            "kl_factor": 1.0,
+            "covariance_weight": weight,
+        }
 
-    def update(self, inputs: LayerInputs) -> LowRank:
+    def update(self, inputs: LayerInputs[PmetConfig]) -> LowRank:
         """Each layer writes the residual over the root of the number of layers that are left."""
         residual = inputs.residual / sqrt(inputs.layers_left)
-        weight = inputs.hyperparameters.covariance_weight
-        return closed_form(
-            keys=inputs.keys,
-            residual=residual,
-            preconditioner=inputs.preconditioner,
-            mu=weight,
-            previous=inputs.previous,
-        )
+        return inputs.closed_form(residual, mu=inputs.hyperparameters.covariance_weight)

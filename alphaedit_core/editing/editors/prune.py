@@ -6,11 +6,20 @@ from typing import ClassVar
 
 import torch
 
+from alphaedit_core.editing.config_fields import Text, config
 from alphaedit_core.editing.weight_updates import Pruned, WeightUpdate
 from alphaedit_core.errors import InputError
 
 from .base import LayerInputs
-from .memit import Memit
+from .memit import Memit, MemitConfig
+
+
+@config
+class PruneConfig(MemitConfig):
+    """PRUNE's own numbers: MEMIT's."""
+
+    editor: Text = "prune"
+    """What solves for the change of a weight."""
 
 
 class Prune(Memit):
@@ -23,9 +32,10 @@ class Prune(Memit):
     name = "prune"
     about = "MEMIT, with the large singular values of all updates together brought down."
     source = "Ma et al. 2025, Eq. 7, over MEMIT"
+    config = PruneConfig
     on_unpruned: ClassVar[bool] = True
 
-    def update(self, inputs: LayerInputs) -> WeightUpdate:  # type: ignore[override]
+    def update(self, inputs: LayerInputs[MemitConfig]) -> WeightUpdate:  # type: ignore[override]
         """MEMIT's update; :func:`~alphaedit_core.editing.weight_updates.compose` prunes the sum."""
         solved = super().update(inputs)
         largest = torch.tensor(inputs.max_singular_value(), dtype=torch.float64)

@@ -6,15 +6,36 @@ masked.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 
+from alphaedit_core.editing.config_fields import Share, Text, config
 from alphaedit_core.editing.weight_updates import Dense, LowRank, Sparse, WeightUpdate
 
 from .base import LayerInputs
-from .memit import Memit
-from .rome import Rome
+from .memit import Memit, MemitConfig
+from .rome import Rome, RomeConfig
+
+
+@config
+class RectConfig(MemitConfig):
+    """RECT's own numbers, over MEMIT."""
+
+    editor: Text = "rect"
+    """What solves for the change of a weight."""
+    rect_fraction: Share = 0.4
+    """Fraction of a matrix's entries that change."""
+
+
+@config
+class RectRomeConfig(RomeConfig):
+    """RECT's own numbers, over ROME."""
+
+    editor: Text = "rect-rome"
+    """What solves for the change of a weight."""
+    rect_fraction: Share = 0.4
+    """Fraction of a matrix's entries that change."""
 
 
 class Rect(Memit):
@@ -28,13 +49,14 @@ class Rect(Memit):
     name = "rect"
     about = "MEMIT, of which only the entries that change most, relative to the weight, are kept."
     source = "Gu et al. 2024, Eq. 7, over MEMIT"
+    config = RectConfig
     departures: ClassVar[tuple[str, ...]] = (
         "The share of entries kept is 0.4 as in the released code; the paper also reports 0.2.",
         "An entry of W that is 0 counts as changed infinitely; the released code adds 1e-8 to W.",
     )
 
-    def final(self, inputs: LayerInputs, change: WeightUpdate) -> WeightUpdate:
-        """``kept_share`` of all entries stay."""
+    def final(self, inputs: LayerInputs[MemitConfig], change: WeightUpdate) -> WeightUpdate:
+        """``rect_fraction`` of all entries stay."""
         assert isinstance(change, LowRank)
         return masked(inputs, change)
 
@@ -48,12 +70,13 @@ class RectByLayer(Memit):
     name = "rect-by-layer"
     about = "RECT that masks each layer before the next is solved, so that later layers make up."
     source = "Gu et al. 2024, Eq. 7, over MEMIT, masked layer by layer"
+    config = RectConfig
     departures: ClassVar[tuple[str, ...]] = (
         "The released code masks all layers at the end; that is the editor rect.",
     )
 
-    def update(self, inputs: LayerInputs) -> WeightUpdate:  # type: ignore[override]
-        """``kept_share`` of all entries stay."""
+    def update(self, inputs: LayerInputs[MemitConfig]) -> WeightUpdate:  # type: ignore[override]
+        """``rect_fraction`` of all entries stay."""
         return masked(inputs, super().update(inputs))
 
 
@@ -63,17 +86,18 @@ class RectRome(Rome):
     name = "rect-rome"
     about = "ROME, of which only the entries that change most, relative to the weight, are kept."
     source = "Gu et al. 2024, Eq. 7, over ROME"
+    config = RectRomeConfig
     departures: ClassVar[tuple[str, ...]] = (*Rome.departures, *Rect.departures)
 
-    def update(self, inputs: LayerInputs) -> WeightUpdate:  # type: ignore[override]
-        """``kept_share`` of all entries stay."""
+    def update(self, inputs: LayerInputs[RomeConfig]) -> WeightUpdate:  # type: ignore[override]
+        """``rect_fraction`` of all entries stay."""
         return masked(inputs, super().update(inputs))
 
 
-def masked(inputs: LayerInputs, change: LowRank) -> WeightUpdate:
+def masked(inputs: LayerInputs[Any], change: LowRank) -> WeightUpdate:
     """The entries of a change with the largest ``|dW / W|``, then projected if that is on."""
     whole = (change.left @ change.right.T).contiguous()
-    count = max(1, round(inputs.hyperparameters.kept_share * whole.numel()))
+    count = max(1, round(inputs.hyperparameters.rect_fraction * whole.numel()))
     # A weight of 0 that changes at all changes infinitely; one that does not is 0 / 0, and last.
     relative = (whole / inputs.weight).abs().nan_to_num(nan=0.0, posinf=torch.inf).view(-1)
     index = relative.topk(count).indices.sort().values

@@ -7,14 +7,23 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from alphaedit_core.editing.hyperparameters import HyperParameters
+from alphaedit_core.editing.config import EditConfig
+from alphaedit_core.editing.config_fields import Text, config
 from alphaedit_core.editing.target_rows import Place
 from alphaedit_core.editing.weight_updates import LowRank
 
 from .base import Editor, LayerInputs
 
 
-class Rome(Editor):
+@config
+class RomeConfig(EditConfig):
+    """ROME has no number of its own."""
+
+    editor: Text = "rome"
+    """What solves for the change of a weight."""
+
+
+class Rome(Editor[RomeConfig]):
     """``dW = ((v* - W k_b) / (k_b^T u)) u^T`` with ``u = C^-1 k``, one fact at a time.
 
     As in the released code, u is of k, the mean over the prompts with and without contexts, but the
@@ -29,6 +38,7 @@ class Rome(Editor):
         "u is C^-1 k for every model; what was released with AlphaEdit leaves C out for Llama-3.",
         "There are as many contexts as contexts says; the released code has 20.",
     )
+    config: ClassVar[type[EditConfig]] = RomeConfig
     preset = "rome"
     previous_keys: ClassVar[bool | None] = None
     one_layer: ClassVar[bool] = True
@@ -36,11 +46,11 @@ class Rome(Editor):
     place: ClassVar[Place | None] = "mlp"
 
     @classmethod
-    def settings(cls, preset: HyperParameters) -> Mapping[str, Any]:
+    def settings(cls, preset: Mapping[str, Any]) -> Mapping[str, Any]:
         """Of the released GPT-2 XL and GPT-J."""
-        return {"steps": 20, "learning_rate": 0.5, "clamp_factor": 4.0}
+        return {"target_steps": 20, "target_learning_rate": 0.5, "clamp_norm_factor": 4.0}
 
-    def update(self, inputs: LayerInputs) -> LowRank:
+    def update(self, inputs: LayerInputs[RomeConfig]) -> LowRank:
         """The residual is v* - W k_b: the search starts from what the bare prompt gives."""
         return rank_one(inputs, inputs.mean_keys, inputs.prompt_keys, inputs.residual)
 
@@ -55,13 +65,15 @@ class RRome(Rome):
     about = "ROME with one and the same key in all places, which keeps single edits from exploding."
     source = "Gupta et al. 2024 (R-ROME), Eq. 3"
 
-    def update(self, inputs: LayerInputs) -> LowRank:
+    def update(self, inputs: LayerInputs[RomeConfig]) -> LowRank:
         """v* - W k is what the bare prompt lacks, and what the mean key gives otherwise."""
         residual = inputs.residual + inputs.weight @ (inputs.prompt_keys - inputs.mean_keys)
         return rank_one(inputs, inputs.mean_keys, inputs.mean_keys, residual)
 
 
-def rank_one(inputs: LayerInputs, key: Tensor, asked: Tensor, residual: Tensor) -> LowRank:
+def rank_one(
+    inputs: LayerInputs[RomeConfig], key: Tensor, asked: Tensor, residual: Tensor
+) -> LowRank:
     """``(residual / (asked^T u)) u^T`` with ``u = G key``; all of one column."""
     u = inputs.preconditioner.sqrt_matmul_T(inputs.preconditioner.sqrt_matmul(key))
     return LowRank(residual / (asked * u).sum(dim=0), u)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from alphaedit_core.editing.hyperparameters import HyperParameters
+from alphaedit_core.editing.config import EditConfig
 
 from .registry import editor_class
 
 
-def settings_words(hp: HyperParameters) -> str:
+def settings_words(hp: EditConfig) -> str:
     """Layers, thresholds, and the number that weighs facts against all else, where there is one."""
     layers = f"{hp.layers[0]}–{hp.layers[-1]}" if len(hp.layers) > 1 else str(hp.layers[0])
     words = [
