@@ -1,17 +1,23 @@
-"""How the editors' formulas nest: a picture in which every arrow is one term that is added."""
+"""How the editors' formulas nest: a figure in which every arrow is one term that is added."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from alphaedit_core.display.figure_data import (
+    BLUE,
+    GRAY,
+    GREEN,
+    VERMILLION,
+    Arrow,
+    Axis,
+    Figure,
+    Panel,
+    Text,
+)
+from alphaedit_core.display.svg import figure_html, render_svg
 
-from alphaedit_core.display.svg import BLUE, GREEN, GREY, VERMILLION, _image, _svg
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-#: Places of the boxes (columns and rows, from the bottom), what stands in them, and their colour.
+#: Places of the boxes (columns and rows, from the bottom), what stands in them, and their color.
 _BOXES: dict[str, tuple[float, float, str, str]] = {
-    "ridge": (0.0, 1.0, "ridge regression\n$G = I$", GREY),
+    "ridge": (0.0, 1.0, "ridge regression\n$G = I$", GRAY),
     "AlphaEdit": (1.0, 2.0, "AlphaEdit\n$G = P$,  $M = [K_p, K]$", VERMILLION),
     "MEMIT": (1.0, 1.0, "MEMIT\n$G = C^{-1}$,  $\\mu = \\lambda$", BLUE),
     "PRUNE": (1.0, 0.0, "PRUNE\nlog of large $\\sigma(\\Sigma\\,\\Delta W)$", GREEN),
@@ -19,7 +25,7 @@ _BOXES: dict[str, tuple[float, float, str, str]] = {
     "PMET": (2.0, 1.0, "PMET\nattention searched too", BLUE),
     "RECT": (2.0, 0.0, "RECT\nlargest $|\\Delta W / W|$", GREEN),
     "ROME": (3.0, 2.0, "ROME, R-ROME\n$\\mu = 0$, MLP searched", BLUE),
-    "FT": (0.0, 0.0, "FT, FT-L\nAdam, no closed form", GREY),
+    "FT": (0.0, 0.0, "FT, FT-L\nAdam, no closed form", GRAY),
 }
 _ARROWS = (
     ("ridge", "AlphaEdit", "+ $P$, $K_p$"),
@@ -43,42 +49,37 @@ _ALT = (
 
 
 def family_html() -> str:
-    """The picture, with a text that says the same."""
-    return _image(family_svg(), _ALT)
+    """The figure, with a text that says the same."""
+    return figure_html(family_svg(), _ALT)
 
 
 def family_svg() -> str:
     """Boxes for the editors; an arrow names what is added."""
 
-    def draw(figure: Figure) -> None:
-        axes: Any = figure.subplots()
-        axes.set_axis_off()
-        axes.set_xlim(-0.5, 3.5)
-        axes.set_ylim(-0.4, 3.0)
-        axes.text(
-            1.5, 2.75, r"$\Delta W = [0, R]\,(\mu I + M^T G M)^{-1} M^T G$", ha="center",
-            fontsize=14,
-        )  # fmt: skip
-        for column, level, words, colour in _BOXES.values():
-            axes.text(
-                column, level, words, ha="center", va="center", fontsize=10, linespacing=1.5,
-                bbox={"boxstyle": "round,pad=0.5", "facecolor": "none", "edgecolor": colour},
-            )  # fmt: skip
-        for first, second, words in _ARROWS:
-            start, end = _BOXES[first][:2], _BOXES[second][:2]
-            axes.annotate(
-                "", _edge(end, start), _edge(start, end),
-                arrowprops={"arrowstyle": "->", "color": GREY, "linewidth": 1.3},
-            )  # fmt: skip
-            across, up = ((a + b) / 2 for a, b in zip(start, end, strict=True))
-            upright = start[0] == end[0]
-            axes.text(
+    formula = r"$\Delta W = [0, R]\,(\mu I + M^T G M)^{-1} M^T G$"
+    texts = [Text(1.5, 2.75, formula, size=14, vertical_align="bottom")]
+    texts += [Text(x, y, words, size=10, box=color) for x, y, words, color in _BOXES.values()]
+    arrows = []
+    for first, second, words in _ARROWS:
+        start, end = _BOXES[first][:2], _BOXES[second][:2]
+        arrows.append(Arrow(_edge(start, end), _edge(end, start)))
+        across, up = ((a + b) / 2 for a, b in zip(start, end, strict=True))
+        upright = start[0] == end[0]
+        texts.append(
+            Text(
                 across + 0.04 * upright, up + 0.05 * (not upright), words,
-                ha="left" if start[1] > end[1] else "right" if start[1] < end[1] else "center",
-                va="center" if upright else "bottom", fontsize=9,
-            )  # fmt: skip
-
-    return _svg(10.0, 4.2, draw)
+                align="left" if start[1] > end[1] else "right" if start[1] < end[1] else "center",
+                vertical_align="center" if upright else "bottom",
+            )
+        )  # fmt: skip
+    panel = Panel(
+        Axis(limits=(-0.5, 3.5)),
+        Axis(limits=(-0.4, 3.0)),
+        texts=tuple(texts),
+        arrows=tuple(arrows),
+        framed=False,
+    )
+    return render_svg(Figure(10.0, 4.2, (panel,)))
 
 
 def _edge(box: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:

@@ -1,16 +1,25 @@
-"""Retention as a picture: every batch in every state, all facts together, and the weights."""
+"""Retention as a figure: every batch in every state, all facts together, and the weights."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
-import numpy as np
-
-from alphaedit_core.display.svg import _STROKES, BLUE, GREY, VERMILLION, _image, _svg
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from alphaedit_core.display.figure_data import (
+    BLUE,
+    GRAY,
+    STROKES,
+    VERMILLION,
+    Axis,
+    Curve,
+    Figure,
+    HeatMap,
+    Legend,
+    Panel,
+    coordinates,
+    data_limits,
+    stroke,
+)
+from alphaedit_core.display.svg import figure_html, render_svg
 
 #: Batches and states up to which every cell of the map has its number written in it.
 _WRITTEN = 12
@@ -36,8 +45,8 @@ def retention_html(
         exact: the same, of what is said exactly.
         weights: in each state the relative change of each layer's weight.
     """
-    drawn = _drawn(states, batches, matrix, efficacy, exact, weights)
-    return _image(drawn, _words(states, batches, matrix, efficacy, exact, weights))
+    svg = _svg(states, batches, matrix, efficacy, exact, weights)
+    return figure_html(svg, _words(states, batches, matrix, efficacy, exact, weights))
 
 
 def _words(
@@ -48,7 +57,7 @@ def _words(
     exact: Sequence[float | None],
     weights: Sequence[Mapping[int, float]],
 ) -> str:
-    """What the picture shows, in two or three sentences."""
+    """What the figure shows, in two or three sentences."""
     first = (
         f"What is left of {len(batches)} batches in {len(states)} states, edits {states[0]} to "
         f"{states[-1]}."
@@ -66,7 +75,7 @@ def _words(
     return f"{first} All facts: {'; '.join(said)}. {oldest} Weights changed by at most {most:.1%}."
 
 
-def _drawn(
+def _svg(
     states: Sequence[int],
     batches: Sequence[str],
     matrix: Sequence[Sequence[float | None]],
@@ -74,66 +83,62 @@ def _drawn(
     exact: Sequence[float | None],
     weights: Sequence[Mapping[int, float]],
 ) -> str:
-    count = len(batches)
-
-    def draw(figure: Figure) -> None:
-        grid, curves, shares = figure.subplots(1, 3, width_ratios=(1.1, 1.3, 1.0)).flat
-        values = np.ma.masked_invalid(
-            np.array([[np.nan if one is None else one for one in row] for row in matrix])
+    written = max(len(batches), len(states)) <= _WRITTEN
+    cells = Panel(
+        Axis("edits", limits=(0, len(states)), ticks=_ticks([str(state) for state in states])),
+        Axis("batch (edit.batch)", limits=(len(batches), 0), ticks=_ticks(batches)),
+        "exact, %, by batch",
+        heat_map=HeatMap(
+            tuple(map(tuple, matrix)), (0, 100), color_label=None if written else "exact, %"
+        ),
+    )
+    edits = Axis("edits", integer=True)
+    lines: tuple[tuple[str, Sequence[float | None], str, tuple[float, ...], str], ...] = (
+        ("all, efficacy", efficacy, BLUE, (), "o"),
+        ("all, exact", exact, VERMILLION, (5, 1.5), "s"),
+        ("first batch, exact", matrix[0], GRAY, (1, 1.2), "^"),
+    )
+    curves = []
+    for name, line, color, dashes, mark in lines:
+        x, y = coordinates(zip(states, line, strict=True))
+        curves.append(Curve(x, y, color, name, dashes=dashes, marker=mark, size=4))
+    held = Panel(
+        edits,
+        Axis(limits=(-3, 103)),
+        "facts still held, %",
+        tuple(curves),
+        legend=Legend("lower left"),
+    )
+    changes = []
+    for place, layer in enumerate(sorted({layer for own in weights for layer in own})):
+        color, dashes = stroke(place)
+        name = f"layer {layer}" if place < len(STROKES) else ""
+        shares = tuple(100 * own.get(layer, 0.0) for own in weights)
+        changes.append(Curve(tuple(states), shares, color, name, dashes=dashes, marker="."))
+    highest = data_limits(share for curve in changes for share in curve.y)[1]
+    changed = Panel(
+        edits,
+        Axis(limits=(0, highest)),
+        "|ΔW| / |W|, %",
+        tuple(changes),
+        legend=Legend("upper left"),
+    )
+    return render_svg(
+        Figure(
+            11.0,
+            2.8,
+            (cells, held, changed),
+            columns=3,
+            column_widths=(1.1, 1.3, 1.0),
+            small=True,
         )
-        mesh = grid.pcolormesh(values, vmin=0, vmax=100, cmap="cividis")
-        if max(count, len(states)) <= _WRITTEN:
-            for row, column in np.argwhere(~np.ma.getmaskarray(values)):
-                share = values[row, column]
-                grid.text(
-                    column + 0.5, row + 0.5, f"{share:.0f}", ha="center", va="center", fontsize=7,
-                    color="black" if share > 55 else "white",
-                )  # fmt: skip
-        else:
-            figure.colorbar(mesh, ax=grid, label="exact, %")
-        grid.grid(False)
-        grid.invert_yaxis()
-        for axis, names in (
-            (grid.xaxis, [str(number) for number in states]),
-            (grid.yaxis, [str(name) for name in batches]),
-        ):
-            step = 1 + len(names) // _WRITTEN
-            axis.set_ticks([n + 0.5 for n in range(0, len(names), step)], names[::step])
-        grid.set_title("exact, %, by batch", fontsize=8)
-        grid.set_ylabel("batch (edit.batch)")
+    )
 
-        lines = {
-            "all, efficacy": (efficacy, BLUE, "-", "o"),
-            "all, exact": (exact, VERMILLION, (0, (5, 1.5)), "s"),
-            "first batch, exact": (matrix[0], GREY, (0, (1, 1.2)), "^"),
-        }
-        for name, (line, colour, dashes, mark) in lines.items():
-            known = [(n, one) for n, one in zip(states, line, strict=True) if one is not None]
-            curves.plot(
-                [n for n, _ in known], [one for _, one in known], color=colour, linestyle=dashes,
-                marker=mark, markersize=4, label=name,
-            )  # fmt: skip
-        curves.set_ylim(-3, 103)
-        curves.set_title("facts still held, %", fontsize=8)
-        curves.legend(fontsize=7, loc="lower left", labelspacing=0.2)
 
-        layers = sorted({layer for own in weights for layer in own})
-        for place, layer in enumerate(layers):
-            named = place < len(_STROKES)
-            colour, dashes = _STROKES[place] if named else (GREY, "-")
-            shares.plot(
-                states, [100 * own.get(layer, 0.0) for own in weights], color=colour,
-                linestyle=dashes, marker=".", label=f"layer {layer}" if named else None,
-            )  # fmt: skip
-        shares.set_ylim(bottom=0)
-        shares.set_title("|ΔW| / |W|, %", fontsize=8)
-        shares.legend(fontsize=7, loc="upper left", labelspacing=0.2)
-        for axes in (grid, curves, shares):
-            axes.set_xlabel("edits")
-        for axes in (curves, shares):
-            axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
-
-    return _svg(11.0, 2.8, draw)
+def _ticks(names: Sequence[str]) -> tuple[tuple[float, str], ...]:
+    """At the middles of the cells, so many that there is room for their names."""
+    step = 1 + len(names) // _WRITTEN
+    return tuple((n + 0.5, str(names[n])) for n in range(0, len(names), step))
 
 
 def _percent(value: float | None) -> str:
