@@ -13,26 +13,15 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from alphaedit_core.display import figure_data as fig
 from alphaedit_core.display.escaping import in_figure
-from alphaedit_core.display.figure_data import (
-    GRAY,
-    Axis,
-    Curve,
-    Figure,
-    FigureText,
-    HeatMap,
-    Limits,
-    Numbers,
-    Panel,
-    Rule,
-)
 from alphaedit_core.errors import InputError
 
 _FAINT = "rgba(119,119,119,0.25)"
 _CLEAR = "rgba(0,0,0,0)"
 #: None of plotly's own looks; what all axes share is said once, which keeps outputs small.
 _AXES = {
-    "zeroline": False, "showline": True, "linecolor": GRAY, "gridcolor": _FAINT,
+    "zeroline": False, "showline": True, "linecolor": fig.GRAY, "gridcolor": _FAINT,
     "ticks": "outside", "automargin": True,
 }  # fmt: skip
 _TEMPLATE = go.layout.Template(layout={"xaxis": _AXES, "yaxis": _AXES})
@@ -64,7 +53,7 @@ class Interactive:
     """
 
     def __init__(self, html: str) -> None:
-        if not isinstance(html, FigureText) or html.figure is None:
+        if not isinstance(html, fig.FigureText) or html.figure is None:
             raise InputError(
                 "this is plain text, not a figure; give what curves_html and its like return, "
                 "with nothing added"
@@ -97,7 +86,7 @@ def interactive(html: str) -> Interactive:
     return Interactive(html)
 
 
-def _plotly(described: Figure) -> go.Figure:
+def _plotly(described: fig.Figure) -> go.Figure:
     rows, columns = described.rows, described.columns
     figure = make_subplots(
         rows, columns, column_widths=list(described.column_widths or [1.0] * columns),
@@ -132,7 +121,7 @@ def _plotly(described: Figure) -> go.Figure:
         margin={"l": 50, "r": 20, "t": 40, "b": 50},
         paper_bgcolor=_CLEAR,
         plot_bgcolor=_CLEAR,
-        font={"family": "inherit", "size": 12, "color": GRAY},
+        font={"family": "inherit", "size": 12, "color": fig.GRAY},
         legend=legend,
         showlegend=len(named - {""}) > 1,
         hovermode="closest",
@@ -140,10 +129,10 @@ def _plotly(described: Figure) -> go.Figure:
     return figure
 
 
-def _joined(curves: Sequence[Curve]) -> list[Curve]:
+def _joined(curves: Sequence[fig.Curve]) -> list[fig.Curve]:
     """Unnamed curves go on the one that looks the same: they share its entry in the legend."""
-    found: list[Curve] = []
-    for curve in filter(lambda curve: curve.x, curves):
+    found: list[fig.Curve] = []
+    for curve in (curve for curve in curves if curve.x):
         for place, other in enumerate(found):
             alike = replace(curve, name=other.name, x=other.x, y=other.y) == other
             if alike and not curve.name and not curve.last_only:
@@ -155,7 +144,7 @@ def _joined(curves: Sequence[Curve]) -> list[Curve]:
     return found
 
 
-def _scatter(curve: Curve, panel: Panel, first: bool) -> go.Scatter:
+def _scatter(curve: fig.Curve, panel: fig.Panel, first: bool) -> go.Scatter:
     modes = [mode for mode, on in (("lines", curve.width), ("markers", curve.marker)) if on]
     trace: dict[str, Any] = {"x": _short(curve.x), "y": _short(curve.y), "mode": "+".join(modes)}
     words = f"%{{x:{_SHOWN}}}: %{{y:{_SHOWN}}}"
@@ -191,7 +180,7 @@ def _scatter(curve: Curve, panel: Panel, first: bool) -> go.Scatter:
     return go.Scatter(trace)
 
 
-def _heatmap(cells: HeatMap, panel: Panel) -> go.Heatmap:
+def _heatmap(cells: fig.HeatMap, panel: fig.Panel) -> go.Heatmap:
     x = tuple(place + 0.5 for place in range(len(cells.values[0])))
     y = tuple(place + 0.5 for place in range(len(cells.values)))
     trace: dict[str, Any] = {
@@ -214,7 +203,7 @@ def _heatmap(cells: HeatMap, panel: Panel) -> go.Heatmap:
     return go.Heatmap(trace)
 
 
-def _axis(axis: Axis, limits: Limits) -> dict[str, Any]:
+def _axis(axis: fig.Axis, limits: fig.Limits) -> dict[str, Any]:
     low, high = (log10(end) if axis.log else end for end in limits)
     settings: dict[str, Any] = {"range": [_one(low), _one(high)]}
     if axis.label:
@@ -229,7 +218,7 @@ def _axis(axis: Axis, limits: Limits) -> dict[str, Any]:
     return settings
 
 
-def _add(figure: go.Figure, rule: Rule, log: bool, **place: int) -> None:
+def _add(figure: go.Figure, rule: fig.Rule, log: bool, **place: int) -> None:
     draw = figure.add_vline if rule.upright else figure.add_hline
     line = {"color": rule.color, "width": rule.width} | _dash(rule)
     words: dict[str, Any] = {}
@@ -243,13 +232,13 @@ def _add(figure: go.Figure, rule: Rule, log: bool, **place: int) -> None:
     draw(rule.at, line=line, **words, **place)
 
 
-def _dash(line: Curve | Rule) -> dict[str, str]:
+def _dash(line: fig.Curve | fig.Rule) -> dict[str, str]:
     if not line.dashes:
         return {}
     return {"dash": ",".join(f"{one * line.width:.3g}px" for one in line.dashes)}
 
 
-def _names(axis: Axis, values: Numbers) -> list[str] | None:
+def _names(axis: fig.Axis, values: fig.Numbers) -> list[str] | None:
     """What the axis writes at each of the values, if it has words instead of numbers there."""
     words = {at: in_figure(word) for at, word in axis.ticks if word != f"{at:g}"}
     if not words or any(value is not None and value not in words for value in values):
@@ -257,7 +246,7 @@ def _names(axis: Axis, values: Numbers) -> list[str] | None:
     return ["" if value is None else words[value] for value in values]
 
 
-def _short(values: Numbers) -> list[float | None]:
+def _short(values: fig.Numbers) -> list[float | None]:
     return [None if value is None or not isfinite(value) else _one(value) for value in values]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from alphaedit_core.errors import InputError
 
-from .figure_data import GRAY, STROKES, Axis, Curve, Figure, Legend, Panel, Rule
+from . import figure_data as fig
 from .svg import figure_html, render_svg
 
 #: Points of a curve that are marked one by one at most.
@@ -36,32 +36,32 @@ def curves_html(
     Raises:
         InputError: if there are no curves or too many, or one has not as many places as values.
     """
-    if not 0 < len(curves) <= len(STROKES):
-        raise InputError(f"{len(curves)} curves cannot be drawn; give 1 to {len(STROKES)}")
+    if not 0 < len(curves) <= len(fig.STROKES):
+        raise InputError(f"{len(curves)} curves cannot be drawn; give 1 to {len(fig.STROKES)}")
     for name, (places, values) in curves.items():
         if len(places) != len(values) or not len(places):
             raise InputError(
                 f'curve "{name}" has {len(places)} places and {len(values)} values; give as many '
                 "of the one as of the other, at least 1"
             )
-    panel = Panel(
-        Axis(x, log="x" in log),
-        Axis(y, log="y" in log),
+    panel = fig.Panel(
+        fig.Axis(x, log="x" in log),
+        fig.Axis(y, log="y" in log),
         curves=tuple(
-            Curve(
+            fig.Curve(
                 tuple(places), tuple(values), color, name, dashes=dashes,
                 marker="o" if len(places) <= _MARKED else "", size=4,
             )
             for (name, (places, values)), (color, dashes) in zip(
-                curves.items(), STROKES, strict=False
+                curves.items(), fig.STROKES, strict=False
             )
         ),
-        rules=(Rule(mark[0], GRAY, upright=True, text=mark[1]),) if mark else (),
+        rules=(fig.Rule(mark[0], fig.GRAY, upright=True, text=mark[1]),) if mark else (),
     )  # fmt: skip
-    legend = Legend("outside right upper") if len(curves) > 1 else None
+    legend = fig.Legend("outside right upper") if len(curves) > 1 else None
     ends = "; ".join(
         f"{name}: {values[0]:.3g} at {places[0]:.3g}, {values[-1]:.3g} at {places[-1]:.3g}"
         for name, (places, values) in curves.items()
     )
-    svg = render_svg(Figure(7.5, 2.8, (panel,), legend=legend))
+    svg = render_svg(fig.Figure(7.5, 2.8, (panel,), legend=legend))
     return figure_html(svg, f"{said} {y} against {x}. {ends}.")

@@ -7,21 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from alphaedit_core.display.figure_data import (
-    BLUE,
-    GRAY,
-    GREEN,
-    MAX_POINTS,
-    STROKES,
-    VERMILLION,
-    Axis,
-    Curve,
-    Figure,
-    Legend,
-    Panel,
-    sample_indices,
-    stroke,
-)
+from alphaedit_core.display import figure_data as fig
 from alphaedit_core.display.svg import figure_html, render_svg
 
 if TYPE_CHECKING:
@@ -51,58 +37,54 @@ def trace_html(traces: Sequence[Trace]) -> str:
 def trace_svg(traces: Sequence[Trace]) -> str:
     """Loss terms (mean over the facts) and the target's probability (each fact) at every step."""
     steps = max(len(trace.nll) for trace in traces)
-    shown = sample_indices(steps, MAX_POINTS // 8)
-    step = Axis("step", limits=(0.5, steps + 0.5), integer=True)
-    terms: tuple[tuple[str, list[Sequence[float]], str, tuple[float, ...]], ...] = (
-        ("loss", [trace.loss for trace in traces], GRAY, ()),
-        ("target", [trace.nll for trace in traces], BLUE, (5, 1.5)),
-        ("KL", [trace.kl for trace in traces], VERMILLION, (1, 1.2)),
-        ("decay", [trace.decay for trace in traces], GREEN, (5, 1.5, 1, 1.5)),
+    shown = fig.sample_indices(steps, fig.MAX_POINTS // 8)
+    step = fig.Axis("step", limits=(0.5, steps + 0.5), integer=True)
+    terms: tuple[tuple[str, list[Sequence[float]], str, fig.Dashes], ...] = (
+        ("loss", [trace.loss for trace in traces], fig.GRAY, ()),
+        ("target", [trace.nll for trace in traces], fig.BLUE, (5, 1.5)),
+        ("KL", [trace.kl for trace in traces], fig.VERMILLION, (1, 1.2)),
+        ("decay", [trace.decay for trace in traces], fig.GREEN, (5, 1.5, 1, 1.5)),
     )
     means = []
     for name, rows, color, dashes in terms:
         # A fact that has converged keeps its last value, so that all facts count in the mean.
         mean = np.mean([_held(row, steps) for row in rows], axis=0)
         at = shown[mean[shown] > 0]
-        dot = "." if len(at) == 1 else ""
-        means.append(Curve(tuple(at + 1), tuple(mean[at]), color, name, dashes=dashes, marker=dot))
+        x, y, dot = tuple(at + 1), tuple(mean[at]), "." if len(at) == 1 else ""
+        means.append(fig.Curve(x, y, color, name, dashes=dashes, marker=dot))
     one = len(traces) == 1
-    left = Panel(
+    left = fig.Panel(
         step,
-        Axis(log=True, margins=(0.05, 0.325)),  # room for the legend
+        fig.Axis(log=True, margins=(0.05, 0.325)),  # room for the legend
         "loss and its terms" + ("" if one else f", mean of {len(traces)} facts"),
         tuple(means),
-        legend=Legend("upper right", columns=2),
+        legend=fig.Legend("upper right", columns=2),
     )
     drawn = _lowest_first(traces)
-    named = drawn[: len(STROKES)]
+    named = drawn[: len(fig.STROKES)]
     chances = []
     for number in [*reversed(drawn[len(named) :]), *sorted(named)]:
         chance = np.asarray(traces[number].probability)
         at = shown[shown < len(chance)]
-        color, dashes = stroke(drawn.index(number))
+        color, dashes = fig.stroke(drawn.index(number))
         name, width = (f"fact {number + 1}", 1.8) if number in named else ("", 0.8)
         mark = "o" if traces[number].converged else "x"
-        chances.append(
-            Curve(
-                tuple(at + 1), tuple(chance[at]), color, name, width, dashes, mark, size=5,
-                last_only=True,
-            )
-        )  # fmt: skip
-    right = Panel(
+        x, y = tuple(at + 1), tuple(chance[at])
+        chances.append(fig.Curve(x, y, color, name, width, dashes, mark, 5, last_only=True))
+    right = fig.Panel(
         step,
-        Axis(limits=(-0.03, 1.03)),
+        fig.Axis(limits=(-0.03, 1.03)),
         "probability of the target (● converged, × not)",
         tuple(chances),
-        legend=None if one else Legend("lower right"),
+        legend=None if one else fig.Legend("lower right"),
     )
-    return render_svg(Figure(8.0, 2.6, (left, right), columns=2))
+    return render_svg(fig.Figure(8.0, 2.6, (left, right), columns=2))
 
 
 def _lowest_first(traces: Sequence[Trace]) -> list[int]:
     """Indices of the facts that are drawn, the least probable at the end of the search first."""
     steps = max(len(trace.nll) for trace in traces)
-    room = max(len(STROKES), MAX_POINTS // steps)
+    room = max(len(fig.STROKES), fig.MAX_POINTS // steps)
     order = sorted(range(len(traces)), key=lambda i: (traces[i].probability[-1], i))
     return order[:room]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from alphaedit_core.display.figure_data import BLUE, VERMILLION, Axis, Curve, Figure, Legend, Panel
+from alphaedit_core.display import figure_data as fig
 from alphaedit_core.display.svg import figure_html, render_svg
 
 from .before_after import HistoryPoint
@@ -38,27 +38,22 @@ def history_html(points: Sequence[HistoryPoint], new: str, old: str | None = Non
 def history_svg(points: Sequence[HistoryPoint], new: str, old: str | None = None) -> str:
     """Probability against the number of edits, a line for each target."""
     numbers = tuple(point.number for point in points)
-    looks: tuple[tuple[str, tuple[float, ...], str], ...] = (
-        (VERMILLION, (), "o"),
-        (BLUE, (5, 1.5), "s"),
-    )
+    looks: tuple[tuple[str, fig.Dashes, str], ...] = (
+        (fig.VERMILLION, (), "o"), (fig.BLUE, (5, 1.5), "s"),
+    )  # fmt: skip
     curves = []
     targets = _curves(points, new, old)
     for (name, scores), (color, dashes, mark) in zip(targets, looks, strict=False):
         values = tuple(one.probability for one in scores)
         short = name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"
-        curves.append(Curve(numbers, values, color, short, dashes=dashes, marker=mark, size=5))
-    panel = Panel(
-        Axis(
-            "state of the history (0 is the unedited model)",
-            limits=(-0.3, max(numbers) + 0.3),
-            integer=True,
-        ),
-        Axis(limits=(-0.03, 1.03)),
-        "probability of the targets",
-        tuple(curves),
-    )
-    return render_svg(Figure(7.0, 2.4, (panel,), legend=Legend("outside right center")))
+        curves.append(fig.Curve(numbers, values, color, short, dashes=dashes, marker=mark, size=5))
+    x = fig.Axis(
+        "state of the history (0 is the unedited model)",
+        limits=(-0.3, max(numbers) + 0.3), integer=True,
+    )  # fmt: skip
+    y = fig.Axis(limits=(-0.03, 1.03))
+    panel = fig.Panel(x, y, "probability of the targets", tuple(curves))
+    return render_svg(fig.Figure(7.0, 2.4, (panel,), legend=fig.Legend("outside right center")))
 
 
 def _curves(

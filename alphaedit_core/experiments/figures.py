@@ -6,28 +6,17 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from math import ceil
 from typing import TYPE_CHECKING
 
-from alphaedit_core.display.figure_data import (
-    BLUE,
-    GRAY,
-    GREEN,
-    VERMILLION,
-    Axis,
-    Curve,
-    Figure,
-    Legend,
-    Panel,
-    coordinates,
-)
+from alphaedit_core.display import figure_data as fig
 from alphaedit_core.display.svg import figure_html, render_svg
 
 if TYPE_CHECKING:
     from .results import ExperimentResult, Measurement
 
 #: A color and dashes for each method; more than these cannot be told apart.
-_METHOD_STROKES: tuple[tuple[str, tuple[float, ...]], ...] = tuple(
+_METHOD_STROKES: tuple[tuple[str, fig.Dashes], ...] = tuple(
     (color, dashes)
     for dashes in ((), (5, 1.5), (1, 1.2))
-    for color in (VERMILLION, BLUE, GREEN, GRAY)
+    for color in (fig.VERMILLION, fig.BLUE, fig.GREEN, fig.GRAY)
 )
 _COLUMNS = 3
 #: Measures of drift that are drawn, and their titles.
@@ -121,29 +110,22 @@ def _panels(series: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], l
     names = list(dict.fromkeys(name for lines in series.values() for name in lines))
     methods = [name for name in names if name != "unedited"]
     columns = min(_COLUMNS, len(series))
-    rows = ceil(len(series) / columns)
     panels = []
     for measure, lines in series.items():
         curves = []
         for name, points in lines.items():
-            x, y = coordinates(points)
+            x, y = fig.coordinates(points)
             if name == "unedited":
-                curves.append(Curve(x, y, GRAY, name, width=0.9))
+                curves.append(fig.Curve(x, y, fig.GRAY, name, width=0.9))
                 continue
             color, dashes = _METHOD_STROKES[methods.index(name) % len(_METHOD_STROKES)]
             dot = "o" if len(points) == 1 else ""
-            curves.append(Curve(x, y, color, name, dashes=dashes, marker=dot))
+            curves.append(fig.Curve(x, y, color, name, dashes=dashes, marker=dot))
         values = [value for points in lines.values() for _, value in points]
         wide = max(values) > 10 * min(values) > 0
         log = wide and measure in ("perplexity", SHIFTS["kl"])
-        panels.append(Panel(Axis(label), Axis(log=log), measure, tuple(curves)))
+        panels.append(fig.Panel(fig.Axis(label), fig.Axis(log=log), measure, tuple(curves)))
     # One panel alone is wider, so that the names of the methods fit over it.
-    return render_svg(
-        Figure(
-            max(5.5, 3.5 * columns),
-            2.4 * rows + 0.5,
-            tuple(panels),
-            columns,
-            legend=Legend("outside upper left", columns),
-        )
-    )
+    width, height = max(5.5, 3.5 * columns), 2.4 * ceil(len(panels) / columns) + 0.5
+    legend = fig.Legend("outside upper left", columns)
+    return render_svg(fig.Figure(width, height, tuple(panels), columns, legend=legend))

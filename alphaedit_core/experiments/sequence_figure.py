@@ -4,17 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from alphaedit_core.display.figure_data import (
-    BLUE,
-    GRAY,
-    VERMILLION,
-    Axis,
-    Curve,
-    Figure,
-    Legend,
-    Panel,
-    data_limits,
-)
+from alphaedit_core.display import figure_data as fig
 from alphaedit_core.display.svg import figure_html, render_svg
 
 #: Panels, and which way is better in each.
@@ -48,34 +38,29 @@ def sequence_svg(found: Mapping[str, Mapping[int, Mapping[str, float]]]) -> str:
     names = list(found)
     counts = sorted({count for per in found.values() for count in per})
     places = tuple(range(len(names)))
-    panels: list[Panel] = []
+    ends = ((counts[0], fig.BLUE, True), (counts[-1], fig.VERMILLION, False))
+    panels: list[fig.Panel] = []
     for measure, better in _PANELS.items():
         curves = []
         for place, name in enumerate(names):
             values = tuple(found[name][count][measure] for count in counts)
-            curves.append(Curve(values, (place,) * len(values), GRAY, width=1))
-        for count, color, hollow in ((counts[0], BLUE, True), (counts[-1], VERMILLION, False)):
+            curves.append(fig.Curve(values, (place,) * len(values), fig.GRAY, width=1))
+        for count, color, hollow in ends:
             values = tuple(found[name][count][measure] for name in names)
             label = f"after {count} edits"
-            curves.append(Curve(values, places, color, label, width=0, marker="o", hollow=hollow))
-        rows = Axis(
+            curves.append(fig.Curve(values, places, color, label, 0, marker="o", hollow=hollow))
+        rows = fig.Axis(
             limits=(len(names) - 0.5, -0.5), ticks=tuple(enumerate(names)), labeled=not panels
         )
-        axis = Axis()
+        axis = fig.Axis()
         if measure == "perplexity":
-            low, high = data_limits((x for curve in curves for x in curve.x), log=True)
+            low, high = fig.data_limits((x for curve in curves for x in curve.x), log=True)
             shown = (25, 50, 100, 200, 400) if high < 800 else (25, 250, 2500, 25_000)
             ticks = tuple((at, f"{at:g}") for at in shown if at <= max(high, 50))
-            axis = Axis(
+            axis = fig.Axis(
                 log=True, limits=(min(low, ticks[0][0]), max(high, ticks[-1][0])), ticks=ticks
             )
-        panels.append(Panel(axis, rows, f"{measure} {better}", tuple(curves)))
-    return render_svg(
-        Figure(
-            11.0,
-            1.2 + 0.26 * len(names),
-            tuple(panels),
-            columns=len(panels),
-            legend=Legend("outside lower right", columns=2),
-        )
-    )
+        panels.append(fig.Panel(axis, rows, f"{measure} {better}", tuple(curves)))
+    legend = fig.Legend("outside lower right", columns=2)
+    height = 1.2 + 0.26 * len(names)
+    return render_svg(fig.Figure(11.0, height, tuple(panels), len(panels), legend=legend))

@@ -4,19 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from alphaedit_core.display.figure_data import (
-    BLUE,
-    GREEN,
-    VERMILLION,
-    Axis,
-    Curve,
-    Figure,
-    Panel,
-    Rule,
-    Span,
-    Text,
-    sample_indices,
-)
+from alphaedit_core.display import figure_data as fig
 from alphaedit_core.display.svg import render_svg
 
 
@@ -39,25 +27,26 @@ def spectrum_svg(
     positive = eigenvalues[eigenvalues > 0]
     floor = float(positive.min()) if len(positive) else 1.0
     values = np.maximum(eigenvalues, floor)
-    shown = sample_indices(size)
-    curves = [Curve(tuple(shown + 1.0), tuple(values[shown]), BLUE)]
+    shown = fig.sample_indices(size)
+    curves = [fig.Curve(tuple(shown + 1.0), tuple(values[shown]), fig.BLUE)]
     texts = []
     if massive:
         places = tuple(float(n) for n in range(1, massive + 1))
         largest = tuple(values[:massive])
-        curves.append(Curve(places, largest, VERMILLION, width=0, marker="^", size=7))
-        texts.append(Text(1, values[0], f"{massive} massive", offset=(9, 0), align="left"))
+        curves.append(fig.Curve(places, largest, fig.VERMILLION, width=0, marker="^", size=7))
+        texts.append(fig.Text(1, values[0], f"{massive} massive", offset=(9, 0), align="left"))
     # There is room under the line where the curve is still over it, or has long crossed it.
     right = dropped <= size / 4
-    line = Rule(edge, VERMILLION, text=f"threshold {threshold}", text_right=right, width=1.4)
+    label = f"threshold {threshold}"
+    line = fig.Rule(edge, fig.VERMILLION, text=label, text_right=right, width=1.4)
     word = "kept" if rank > size / 8 else ""
-    panel = Panel(
-        Axis("direction, largest eigenvalue first", limits=(0.5 - size * 0.01, size + 0.5)),
-        Axis("eigenvalue", log=True),
+    panel = fig.Panel(
+        fig.Axis("direction, largest eigenvalue first", limits=(0.5 - size * 0.01, size + 0.5)),
+        fig.Axis("eigenvalue", log=True),
         f"layer {layer}: {rank:,} of {size:,} directions kept",
         tuple(curves),
         rules=(line,),
-        spans=(Span(dropped + 0.5, size + 0.5, GREEN, word),),
+        spans=(fig.Span(dropped + 0.5, size + 0.5, fig.GREEN, word),),
         texts=tuple(texts),
     )
-    return render_svg(Figure(7.0, 2.8, (panel,)))
+    return render_svg(fig.Figure(7.0, 2.8, (panel,)))

@@ -5,18 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from alphaedit_core.display.figure_data import (
-    STROKES,
-    VERMILLION,
-    Axis,
-    Curve,
-    Figure,
-    Legend,
-    Panel,
-    Rule,
-    coordinates,
-    stroke,
-)
+from alphaedit_core.display import figure_data as fig
 from alphaedit_core.display.svg import figure_html, render_svg
 from alphaedit_core.display.tables import html_table
 
@@ -161,31 +150,25 @@ def drift_svg(drifts: Mapping[int, Drift], applied: int) -> str:
     """Each measure against the number of edits; hollow points are undone."""
     layers = sorted({layer for drift in drifts.values() for layer in drift.weights})
     shown = columns(layers)
+    x, y = fig.Axis("edits", integer=True), fig.Axis(margins=(0.12, 0.12))
     panels = []
     for measure in NAMES:
         measured = [column for column in shown if column.measure == measure]
         curves = []
         for place, column in enumerate(measured):
-            color, dashes = stroke(place)
+            color, dashes = fig.stroke(place)
             points = [(n, column.value(drift)) for n, drift in sorted(drifts.items())]
-            curves.append(Curve(*coordinates(points), color, column.name, dashes=dashes))
+            curves.append(fig.Curve(*fig.coordinates(points), color, column.name, dashes=dashes))
             for hollow in (False, True):
-                x, y = coordinates(point for point in points if (point[0] > applied) is hollow)
-                curves.append(Curve(x, y, color, width=0, marker="o", size=4, hollow=hollow))
+                some = fig.coordinates(point for point in points if (point[0] > applied) is hollow)
+                curves.append(fig.Curve(*some, color, width=0, marker="o", size=4, hollow=hollow))
         highest = max((value or 0.0 for curve in curves for value in curve.y), default=0.0)
         rules = tuple(
-            Rule(limit, VERMILLION, text=name, width=1.0)
+            fig.Rule(limit, fig.VERMILLION, text=name, width=1.0)
             for limit, name in zip(limits(measure), ("watch", "bad"), strict=True)
             if limit <= 1.5 * highest
         )
-        panels.append(
-            Panel(
-                Axis("edits", integer=True),
-                Axis(margins=(0.12, 0.12)),
-                _SHORT.get(measure, title(measure)),
-                tuple(curves),
-                rules,
-                legend=Legend("lower right") if 1 < len(measured) <= len(STROKES) else None,
-            )
-        )
-    return render_svg(Figure(11.0, 2.6, tuple(panels), columns=len(panels), small=True))
+        legend = fig.Legend("lower right") if 1 < len(measured) <= len(fig.STROKES) else None
+        heading = _SHORT.get(measure, title(measure))
+        panels.append(fig.Panel(x, y, heading, tuple(curves), rules, legend=legend))
+    return render_svg(fig.Figure(11.0, 2.6, tuple(panels), columns=len(panels), small=True))

@@ -4,17 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from alphaedit_core.display.figure_data import (
-    BLUE,
-    VERMILLION,
-    Arrow,
-    Axis,
-    Curve,
-    Figure,
-    Legend,
-    Panel,
-    coordinates,
-)
+from alphaedit_core.display import figure_data as fig
 from alphaedit_core.display.svg import figure_html, render_svg
 
 Point = tuple[float, float]
@@ -68,24 +58,19 @@ def _svg(
 ) -> str:
     start, end = mean_of(before), mean_of(after)
     clouds = (
-        ("unedited", before, BLUE, "o", 4, True, 0.7),
-        (f"after edit {number}", after, VERMILLION, "x", 4, False, 0.7),
-        ("mean, unedited", [start], BLUE, "o", 9, False, 1.0),
-        ("mean, edited", [end], VERMILLION, "X", 9, False, 1.0),
+        ("unedited", before, fig.BLUE, "o", 4, True, 0.7),
+        (f"after edit {number}", after, fig.VERMILLION, "x", 4, False, 0.7),
+        ("mean, unedited", [start], fig.BLUE, "o", 9, False, 1.0),
+        ("mean, edited", [end], fig.VERMILLION, "X", 9, False, 1.0),
     )
     curves = []
     for name, points, color, mark, size, hollow, opacity in clouds:
-        x, y = coordinates(points)
+        x, y = fig.coordinates(points)
         curves.append(
-            Curve(
-                x, y, color, name, width=0, marker=mark, size=size, hollow=hollow, opacity=opacity
-            )
+            fig.Curve(x, y, color, name, 0, marker=mark, size=size, hollow=hollow, opacity=opacity)
         )
-    panel = Panel(
-        Axis(titles[0]),
-        Axis(titles[1]),
-        f"unrelated prompts, output of block {layer}",
-        tuple(curves),
-        arrows=(Arrow(start, end, width=1.8),),
-    )
-    return render_svg(Figure(7.0, 3.6, (panel,), legend=Legend("outside right center")))
+    axes = fig.Axis(titles[0]), fig.Axis(titles[1])
+    title = f"unrelated prompts, output of block {layer}"
+    arrow = fig.Arrow(start, end, width=1.8)
+    panel = fig.Panel(*axes, title, tuple(curves), arrows=(arrow,))
+    return render_svg(fig.Figure(7.0, 3.6, (panel,), legend=fig.Legend("outside right center")))

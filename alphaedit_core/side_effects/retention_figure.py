@@ -4,21 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from alphaedit_core.display.figure_data import (
-    BLUE,
-    GRAY,
-    STROKES,
-    VERMILLION,
-    Axis,
-    Curve,
-    Figure,
-    HeatMap,
-    Legend,
-    Panel,
-    coordinates,
-    data_limits,
-    stroke,
-)
+from alphaedit_core.display import figure_data as fig
 from alphaedit_core.display.svg import figure_html, render_svg
 
 #: Batches and states up to which every cell of the map has its number written in it.
@@ -84,55 +70,37 @@ def _svg(
     weights: Sequence[Mapping[int, float]],
 ) -> str:
     written = max(len(batches), len(states)) <= _WRITTEN
-    cells = Panel(
-        Axis("edits", limits=(0, len(states)), ticks=_ticks([str(state) for state in states])),
-        Axis("batch (edit.batch)", limits=(len(batches), 0), ticks=_ticks(batches)),
+    cells = fig.Panel(
+        fig.Axis("edits", limits=(0, len(states)), ticks=_ticks([str(state) for state in states])),
+        fig.Axis("batch (edit.batch)", limits=(len(batches), 0), ticks=_ticks(batches)),
         "exact, %, by batch",
-        heat_map=HeatMap(
+        heat_map=fig.HeatMap(
             tuple(map(tuple, matrix)), (0, 100), color_label=None if written else "exact, %"
         ),
     )
-    edits = Axis("edits", integer=True)
-    lines: tuple[tuple[str, Sequence[float | None], str, tuple[float, ...], str], ...] = (
-        ("all, efficacy", efficacy, BLUE, (), "o"),
-        ("all, exact", exact, VERMILLION, (5, 1.5), "s"),
-        ("first batch, exact", matrix[0], GRAY, (1, 1.2), "^"),
+    edits = fig.Axis("edits", integer=True)
+    lines: tuple[tuple[str, Sequence[float | None], str, fig.Dashes, str], ...] = (
+        ("all, efficacy", efficacy, fig.BLUE, (), "o"),
+        ("all, exact", exact, fig.VERMILLION, (5, 1.5), "s"),
+        ("first batch, exact", matrix[0], fig.GRAY, (1, 1.2), "^"),
     )
     curves = []
     for name, line, color, dashes, mark in lines:
-        x, y = coordinates(zip(states, line, strict=True))
-        curves.append(Curve(x, y, color, name, dashes=dashes, marker=mark, size=4))
-    held = Panel(
-        edits,
-        Axis(limits=(-3, 103)),
-        "facts still held, %",
-        tuple(curves),
-        legend=Legend("lower left"),
-    )
+        x, y = fig.coordinates(zip(states, line, strict=True))
+        curves.append(fig.Curve(x, y, color, name, dashes=dashes, marker=mark, size=4))
+    legend, percent = fig.Legend("lower left"), fig.Axis(limits=(-3, 103))
+    held = fig.Panel(edits, percent, "facts still held, %", tuple(curves), legend=legend)
     changes = []
     for place, layer in enumerate(sorted({layer for own in weights for layer in own})):
-        color, dashes = stroke(place)
-        name = f"layer {layer}" if place < len(STROKES) else ""
+        color, dashes = fig.stroke(place)
+        name = f"layer {layer}" if place < len(fig.STROKES) else ""
         shares = tuple(100 * own.get(layer, 0.0) for own in weights)
-        changes.append(Curve(tuple(states), shares, color, name, dashes=dashes, marker="."))
-    highest = data_limits(share for curve in changes for share in curve.y)[1]
-    changed = Panel(
-        edits,
-        Axis(limits=(0, highest)),
-        "|ΔW| / |W|, %",
-        tuple(changes),
-        legend=Legend("upper left"),
-    )
-    return render_svg(
-        Figure(
-            11.0,
-            2.8,
-            (cells, held, changed),
-            columns=3,
-            column_widths=(1.1, 1.3, 1.0),
-            small=True,
-        )
-    )
+        changes.append(fig.Curve(tuple(states), shares, color, name, dashes=dashes, marker="."))
+    highest = fig.data_limits(share for curve in changes for share in curve.y)[1]
+    legend, percent = fig.Legend("upper left"), fig.Axis(limits=(0, highest))
+    changed = fig.Panel(edits, percent, "|ΔW| / |W|, %", tuple(changes), legend=legend)
+    panels, widths = (cells, held, changed), (1.1, 1.3, 1.0)
+    return render_svg(fig.Figure(11.0, 2.8, panels, len(panels), widths, small=True))
 
 
 def _ticks(names: Sequence[str]) -> tuple[tuple[float, str], ...]:
