@@ -1,38 +1,27 @@
-"""A picture of the core as an interactive figure, with the picture itself for other viewers.
+"""A figure of the core drawn by plotly, with the static one beside it for other viewers.
 
-The figure has the picture's axes, curves, lines across and maps; shades, arrows and writing inside
-a panel stay the picture's own.
+It has the axes, curves, rules and heat maps; spans, arrows and texts are the static one's alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from math import log10
+from math import isfinite, log10
 from typing import Any
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from alphaedit_core.display import figure_data as fig
 from alphaedit_core.display.escaping import in_figure
-from alphaedit_core.display.figure_data import (
-    Axis,
-    Cells,
-    Curve,
-    Drawing,
-    Numbers,
-    Panel,
-    Picture,
-    Rule,
-)
 from alphaedit_core.errors import InputError
 
-_GRAY = "#777777"  # of the pictures' own writing: it can be read on white and on black
 _FAINT = "rgba(119,119,119,0.25)"
 _CLEAR = "rgba(0,0,0,0)"
 #: None of plotly's own looks; what all axes share is said once, which keeps outputs small.
 _AXES = {
-    "zeroline": False, "showline": True, "linecolor": _GRAY, "gridcolor": _FAINT,
+    "zeroline": False, "showline": True, "linecolor": fig.GRAY, "gridcolor": _FAINT,
     "ticks": "outside", "automargin": True,
 }  # fmt: skip
 _TEMPLATE = go.layout.Template(layout={"xaxis": _AXES, "yaxis": _AXES})
@@ -48,82 +37,78 @@ _SHOWN = ",.6~r"
 
 
 class Interactive:
-    """A picture that JupyterLab shows as a plotly figure, and every other viewer as it is.
+    """A figure that JupyterLab shows with plotly, and every other viewer as the static image.
 
     It is no widget: nothing of it needs a kernel, so a stored notebook keeps it.
 
     Args:
-        picture: what a function such as :func:`~alphaedit_core.display.line_chart.curves_html`
+        html: what a function such as :func:`~alphaedit_core.display.line_chart.curves_html`
             returns.
 
     Attributes:
-        picture: the same.
+        html: the same.
 
     Raises:
-        InputError: if it is not such a picture, or a diagram, which has no curves.
+        InputError: if it is not such a figure, or a diagram, which has no curves.
     """
 
-    def __init__(self, picture: str) -> None:
-        if not isinstance(picture, Picture):
+    def __init__(self, html: str) -> None:
+        if not isinstance(html, fig.FigureText) or html.figure is None:
             raise InputError(
-                "this is plain text, not a picture; give what curves_html and its like return, "
+                "this is plain text, not a figure; give what curves_html and its like return, "
                 "with nothing added"
             )
-        if not picture.drawing.panels:
-            raise InputError("this picture has no curves; show it with HTML(picture)")
-        self.picture = picture
+        if not any(panel.curves or panel.heat_map for panel in html.figure.panels):
+            raise InputError("this figure has no curves; show it with HTML(figure)")
+        self.html = html
+        self._described = html.figure
 
     def figure(self) -> go.Figure:
         """The plotly figure."""
-        return _figure(self.picture.drawing)
+        return _plotly(self._described)
 
     def __repr__(self) -> str:
-        # The text of the picture says digits of a trained model, which a stored notebook may not.
-        count = len(self.picture.drawing.panels)
-        return f"interactive picture, {count} panel{'s' * (count > 1)}"
+        # The text of the figure says digits of a trained model, which a stored notebook may not.
+        count = len(self._described.panels)
+        return f"interactive figure, {count} panel{'s' * (count > 1)}"
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
         figure = self.figure().to_plotly_json()
         return {
             "application/vnd.plotly.v1+json": figure | {"config": dict(_CONFIG)},
-            "text/html": str(self.picture),
+            "text/html": str(self.html),
             "text/plain": repr(self),
         }
 
 
-def interactive(picture: str) -> Interactive:
-    """A picture as an interactive figure; see :class:`Interactive`."""
-    return Interactive(picture)
+def interactive(html: str) -> Interactive:
+    """A figure as an interactive one; see :class:`Interactive`."""
+    return Interactive(html)
 
 
-def _figure(drawing: Drawing) -> go.Figure:
-    columns = len(drawing.widths)
-    titles = {(panel.row, panel.column): in_figure(panel.title) for panel in drawing.panels}
+def _plotly(described: fig.Figure) -> go.Figure:
+    rows, columns = described.rows, described.columns
     figure = make_subplots(
-        drawing.rows, columns, column_widths=list(drawing.widths),
+        rows, columns, column_widths=list(described.column_widths or [1.0] * columns),
         horizontal_spacing=0.2 / columns if columns < 4 else 0.1 / columns,
-        vertical_spacing=0.35 / drawing.rows if drawing.rows > 1 else None,
-        subplot_titles=[
-            titles.get((row, column), "")
-            for row in range(drawing.rows)
-            for column in range(columns)
-        ],
+        vertical_spacing=0.35 / rows if rows > 1 else None,
+        subplot_titles=[in_figure(panel.title) for panel in described.panels],
     )  # fmt: skip
     named: set[str] = set()
-    for panel in drawing.panels:
-        place = {"row": panel.row + 1, "col": panel.column + 1}
-        for cells in panel.cells:
-            figure.add_trace(_heatmap(cells, panel), **place)
+    for number, panel in enumerate(described.panels):
+        place = {"row": number // columns + 1, "col": number % columns + 1}
+        if panel.heat_map:
+            figure.add_trace(_heatmap(panel.heat_map, panel), **place)
         for curve in _joined(panel.curves):
             figure.add_trace(_scatter(curve, panel, first=curve.name not in named), **place)
             named.add(curve.name)
-        figure.update_xaxes(_axis(panel.x), **place)
-        figure.update_yaxes(_axis(panel.y), **place)
+        figure.update_xaxes(_axis(panel.x, panel.x_limits), **place)
+        figure.update_yaxes(_axis(panel.y, panel.y_limits), **place)
         for rule in panel.rules:
             axis = panel.x if rule.upright else panel.y
             _add(figure, rule, axis.log, **place)
     figure.update_annotations(font_size=12)
-    height = round(_INCH * drawing.height) + _MORE
+    height = round(_INCH * described.height) + _MORE
     if columns > 1:  # beside several panels a legend would take the width that they need
         legend = {"orientation": "h", "yanchor": "top", "y": -_BELOW / height}
         height += _BELOW
@@ -136,7 +121,7 @@ def _figure(drawing: Drawing) -> go.Figure:
         margin={"l": 50, "r": 20, "t": 40, "b": 50},
         paper_bgcolor=_CLEAR,
         plot_bgcolor=_CLEAR,
-        font={"family": "inherit", "size": 12, "color": _GRAY},
+        font={"family": "inherit", "size": 12, "color": fig.GRAY},
         legend=legend,
         showlegend=len(named - {""}) > 1,
         hovermode="closest",
@@ -144,13 +129,13 @@ def _figure(drawing: Drawing) -> go.Figure:
     return figure
 
 
-def _joined(curves: Sequence[Curve]) -> list[Curve]:
+def _joined(curves: Sequence[fig.Curve]) -> list[fig.Curve]:
     """Unnamed curves go on the one that looks the same: they share its entry in the legend."""
-    found: list[Curve] = []
-    for curve in curves:
+    found: list[fig.Curve] = []
+    for curve in (curve for curve in curves if curve.x):
         for place, other in enumerate(found):
             alike = replace(curve, name=other.name, x=other.x, y=other.y) == other
-            if alike and not curve.name and curve.marked is None:
+            if alike and not curve.name and not curve.last_only:
                 gap = (None,) if curve.width else ()
                 found[place] = replace(other, x=other.x + gap + curve.x, y=other.y + gap + curve.y)
                 break
@@ -159,7 +144,7 @@ def _joined(curves: Sequence[Curve]) -> list[Curve]:
     return found
 
 
-def _scatter(curve: Curve, panel: Panel, first: bool) -> go.Scatter:
+def _scatter(curve: fig.Curve, panel: fig.Panel, first: bool) -> go.Scatter:
     modes = [mode for mode, on in (("lines", curve.width), ("markers", curve.marker)) if on]
     trace: dict[str, Any] = {"x": _short(curve.x), "y": _short(curve.y), "mode": "+".join(modes)}
     words = f"%{{x:{_SHOWN}}}: %{{y:{_SHOWN}}}"
@@ -185,71 +170,75 @@ def _scatter(curve: Curve, panel: Panel, first: bool) -> go.Scatter:
         symbol = _SYMBOLS[curve.marker] + ("-open" if curve.hollow else "")
         edge = 1.5 if symbol.endswith("-open") else 0
         size: Any = 4 if curve.marker == "." else curve.size + 2
-        if curve.marked is not None:
-            size = [size if at in curve.marked else 0 for at in range(len(curve.x))]
+        if curve.last_only:
+            size = [0] * (len(curve.x) - 1) + [size]
         trace["marker"] = {
             "color": curve.color, "size": size, "symbol": symbol, "line": {"width": edge},
         }  # fmt: skip
+    if curve.opacity < 1:
+        trace["opacity"] = curve.opacity
     return go.Scatter(trace)
 
 
-def _heatmap(cells: Cells, panel: Panel) -> go.Heatmap:
+def _heatmap(cells: fig.HeatMap, panel: fig.Panel) -> go.Heatmap:
+    x = tuple(place + 0.5 for place in range(len(cells.values[0])))
+    y = tuple(place + 0.5 for place in range(len(cells.values)))
     trace: dict[str, Any] = {
-        "x": _short(cells.x), "y": _short(cells.y), "z": [_short(row) for row in cells.values],
-        "zmin": cells.limits[0], "zmax": cells.limits[1], "colorscale": cells.colors.capitalize(),
+        "x": x, "y": y, "z": [_short(row) for row in cells.values],
+        "zmin": cells.limits[0], "zmax": cells.limits[1], "colorscale": "Cividis",
         "showscale": False, "hovertemplate": "%{z:.4~r}<extra></extra>",
     }  # fmt: skip
-    if cells.scale is None:
+    if cells.color_label is None:
         trace["texttemplate"] = "%{z:.0f}"
     else:
         trace |= {
             "showscale": True,
-            "colorbar": {"title": {"text": in_figure(cells.scale)}, "thickness": 12},
+            "colorbar": {"title": {"text": in_figure(cells.color_label)}, "thickness": 12},
         }
-    across, up = _names(panel.x, cells.x), _names(panel.y, cells.y)
+    across, up = _names(panel.x, x), _names(panel.y, y)
     if across and up:
         trace["text"] = [[f"{row}, {column}" for column in across] for row in up]
-        told = f"{in_figure(panel.y.title)}, {in_figure(panel.x.title)}"
+        told = f"{in_figure(panel.y.label)}, {in_figure(panel.x.label)}"
         trace["hovertemplate"] = f"{told} %{{text}}: %{{z:.4~r}}<extra></extra>"
     return go.Heatmap(trace)
 
 
-def _axis(axis: Axis) -> dict[str, Any]:
-    low, high = (log10(end) if axis.log else end for end in axis.limits)
+def _axis(axis: fig.Axis, limits: fig.Limits) -> dict[str, Any]:
+    low, high = (log10(end) if axis.log else end for end in limits)
     settings: dict[str, Any] = {"range": [_one(low), _one(high)]}
-    if axis.title:
-        settings["title"] = {"text": in_figure(axis.title), "standoff": 8}
+    if axis.label:
+        settings["title"] = {"text": in_figure(axis.label), "standoff": 8}
     if axis.log:
         settings |= {"type": "log", "exponentformat": "e"}  # by itself 0.0001 would be 100μ
-    if not axis.written:
+    if not axis.labeled:
         settings["showticklabels"] = False
     if axis.ticks:
         settings["tickvals"] = [_one(at) for at, _ in axis.ticks]
-        settings["ticktext"] = [in_figure(word) for _, word in axis.ticks] if axis.written else []
+        settings["ticktext"] = [in_figure(word) for _, word in axis.ticks] if axis.labeled else []
     return settings
 
 
-def _add(figure: go.Figure, rule: Rule, log: bool, **place: int) -> None:
+def _add(figure: go.Figure, rule: fig.Rule, log: bool, **place: int) -> None:
     draw = figure.add_vline if rule.upright else figure.add_hline
     line = {"color": rule.color, "width": rule.width} | _dash(rule)
     words: dict[str, Any] = {}
-    if rule.words:
+    if rule.text:
         # Of a logarithmic axis plotly gives lines the value, but writing its logarithm.
         at = log10(rule.at) if log else rule.at
-        words = {"annotation_text": in_figure(rule.words)}
+        words = {"annotation_text": in_figure(rule.text)}
         words["annotation_x" if rule.upright else "annotation_y"] = at
         if rule.upright:  # over the panel, where no curve runs through it
             words |= {"annotation_position": "top", "annotation_yanchor": "bottom"}
     draw(rule.at, line=line, **words, **place)
 
 
-def _dash(line: Curve | Rule) -> dict[str, str]:
+def _dash(line: fig.Curve | fig.Rule) -> dict[str, str]:
     if not line.dashes:
         return {}
     return {"dash": ",".join(f"{one * line.width:.3g}px" for one in line.dashes)}
 
 
-def _names(axis: Axis, values: Numbers) -> list[str] | None:
+def _names(axis: fig.Axis, values: fig.Numbers) -> list[str] | None:
     """What the axis writes at each of the values, if it has words instead of numbers there."""
     words = {at: in_figure(word) for at, word in axis.ticks if word != f"{at:g}"}
     if not words or any(value is not None and value not in words for value in values):
@@ -257,8 +246,8 @@ def _names(axis: Axis, values: Numbers) -> list[str] | None:
     return ["" if value is None else words[value] for value in values]
 
 
-def _short(values: Numbers) -> list[float | None]:
-    return [None if value is None else _one(value) for value in values]
+def _short(values: fig.Numbers) -> list[float | None]:
+    return [None if value is None or not isfinite(value) else _one(value) for value in values]
 
 
 def _one(value: float) -> float:

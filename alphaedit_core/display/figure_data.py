@@ -1,266 +1,289 @@
-"""What a picture shows, as numbers: read from matplotlib, so that another library can draw it too.
+"""A figure described once as plain data, which more than one library can draw.
 
-A picture stays the text that it is. It carries its :class:`Drawing` only for who asks, so that the
-numbers on an interactive figure are those of the picture, and nothing is described twice.
+:mod:`.svg` draws a description with matplotlib, ``alphaedit_widgets.interactive_figure`` with
+plotly. Both take text literally, except that of a :class:`Text`. Colors are those of Okabe and Ito
+(2008), and nothing is said by color alone.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from itertools import chain
+from math import ceil, floor, isfinite, log10
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.axis import Axis as MatplotlibAxis
-    from matplotlib.collections import QuadMesh
-    from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
-
 Numbers = tuple[float | None, ...]
+Limits = tuple[float, float]
+Dashes = tuple[float, ...]
+
+BLUE, VERMILLION, GREEN, GRAY = "#0072b2", "#d55e00", "#009e73", "#777777"
+#: A color and dashes for each of the curves that one panel tells apart.
+STROKES: tuple[tuple[str, Dashes], ...] = tuple(
+    (color, dashes) for dashes in ((), (5, 1.5)) for color in (BLUE, VERMILLION, GREEN)
+)
+#: Points that a figure draws at most, about; more could not be told apart.
+MAX_POINTS = 500
+
+
+def stroke(place: int) -> tuple[str, Dashes]:
+    """Color and dashes of a panel's curve number ``place``; solid gray beyond :data:`STROKES`."""
+    return STROKES[place] if place < len(STROKES) else (GRAY, ())
+
+
+def sample_indices(size: int, most: int = MAX_POINTS) -> np.ndarray:
+    """Indices of ``range(size)``, about ``most`` of them: both ends whole, even steps between."""
+    ends = min(most // 20, size)
+    between = np.linspace(0, size - 1, min(most - 2 * ends, size)).round().astype(int)
+    return np.unique(np.concatenate([np.arange(ends), between, np.arange(size - ends, size)]))
+
+
+def coordinates(points: Iterable[tuple[float, float | None]]) -> tuple[Numbers, Numbers]:
+    """The x and the y of some points; those whose y is None are left out."""
+    known = [(x, y) for x, y in points if y is not None]
+    return tuple(x for x, _ in known), tuple(y for _, y in known)
+
+
+def data_limits(
+    values: Iterable[float | None], *, log: bool = False, margins: Limits = (0.05, 0.05)
+) -> Limits:
+    """The ends of an axis that shows all of some values.
+
+    Args:
+        values: those that have no place on the axis are passed over.
+        log: whether the axis is logarithmic.
+        margins: room below and above the values, as shares of their range on the axis.
+    """
+    known = [value for value in values if value is not None and isfinite(value)]
+    known = [log10(value) for value in known if value > 0] if log else known
+    low, high = min(known, default=0.0), max(known, default=1.0)
+    most = max(abs(low), abs(high))
+    if high - low <= 1e-15 * most:  # one value needs a range around it
+        low, high = (
+            (ceil(low) - 1, floor(high) + 1)
+            if log
+            else (low - 0.05 * (most or 1), high + 0.05 * (most or 1))
+        )
+    low, high = low - margins[0] * (high - low), high + margins[1] * (high - low)
+    # Beyond these powers there are no floats.
+    return (10 ** max(low, -323.0), 10 ** min(high, 308.0)) if log else (low, high)
 
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis of a panel."""
+    """One axis of a panel.
 
-    title: str
-    log: bool
-    limits: tuple[float, float]
-    """From the left or the bottom; the first is the larger one where the axis is reversed."""
-    ticks: tuple[tuple[float, str], ...]
-    """Places and what is written there, where these are fixed; else empty."""
-    written: bool
-    """Whether anything is written at the ticks; not where a panel beside it says the same."""
+    Attributes:
+        label: what it shows.
+        log: whether it is logarithmic; what is not above zero is then not drawn.
+        limits: from the left or the bottom; None for those of the data with ``margins``.
+        margins: room below and above the data, as shares of its range.
+        ticks: places and what is written there; empty for ticks at round numbers.
+        integer: whether ticks stand at whole numbers only.
+        labeled: whether anything is written at the ticks.
+    """
+
+    label: str = ""
+    log: bool = False
+    limits: Limits | None = None
+    margins: Limits = (0.05, 0.05)
+    ticks: tuple[tuple[float, str], ...] = ()
+    integer: bool = False
+    labeled: bool = True
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Points, joined by a line, marked, or both."""
+    """Points, joined by a line, marked, or both.
 
-    name: str
-    """Empty where the legend does not name it."""
+    Attributes:
+        x, y: equally many coordinates; one that is None or not finite leaves a gap.
+        color: ``#rrggbb``.
+        name: what the legend calls it; empty where it does not.
+        width: of the line in points; 0 for none.
+        dashes: lengths of strokes and gaps as multiples of the width; empty for a solid line.
+        marker: as matplotlib names it: ``o``, ``.``, ``s``, ``^``, ``x`` or ``X``; empty for none.
+        size: of the markers in points.
+        hollow: whether only the outline of markers is drawn.
+        last_only: whether only the last point is marked.
+        opacity: 0 to 1.
+    """
+
     x: Numbers
     y: Numbers
     color: str
-    width: float
-    """Of the line in points; 0 where none is drawn."""
-    dashes: tuple[float, ...]
-    """Lengths of strokes and gaps as multiples of the width; empty for a whole line."""
-    marker: str
-    """As matplotlib names it; empty where points are not marked."""
-    size: float
-    hollow: bool
-    marked: tuple[int, ...] | None
-    """Indices of the points that are marked; None for all."""
+    name: str = ""
+    width: float = 1.8
+    dashes: Dashes = ()
+    marker: str = ""
+    size: float = 6.0
+    hollow: bool = False
+    last_only: bool = False
+    opacity: float = 1.0
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A line from one side of a panel to the other."""
+    """A line from one side of a panel to the other.
+
+    Attributes:
+        at: its place on the axis that it crosses.
+        color: ``#rrggbb``.
+        upright: whether it crosses the horizontal axis.
+        text: over an upright line, under another one.
+        text_right: whether the text of a line that is not upright stands at its right end.
+        width: in points.
+        dashes: as those of a :class:`Curve`.
+    """
 
     at: float
-    upright: bool
-    words: str
-    """What is written beside it."""
     color: str
-    width: float
-    dashes: tuple[float, ...]
+    upright: bool = False
+    text: str = ""
+    text_right: bool = False
+    width: float = 1.2
+    dashes: Dashes = (5, 2)
 
 
 @dataclass(frozen=True)
-class Cells:
-    """A map of colored cells."""
+class Span:
+    """A shaded part of the horizontal axis, from ``start`` to ``end``, with a word in it."""
 
-    x: Numbers
-    """Middles of the columns."""
-    y: Numbers
-    """Middles of the rows."""
+    start: float
+    end: float
+    color: str
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Text:
+    """Text inside a panel; what stands between dollar signs is mathematics.
+
+    Attributes:
+        x, y: the point where it is put, in the axes' units.
+        text: what is written.
+        size: of the font in points.
+        offset: right and up from the point, in points.
+        align: which part of the text is put there: ``left``, ``center`` or ``right``.
+        vertical_align: the same: ``center`` or ``bottom``.
+        box: color of a box around it; empty for none.
+    """
+
+    x: float
+    y: float
+    text: str
+    size: float = 9.0
+    offset: tuple[float, float] = (0.0, 0.0)
+    align: str = "center"
+    vertical_align: str = "center"
+    box: str = ""
+
+
+@dataclass(frozen=True)
+class Arrow:
+    """A gray arrow between two points; ``width`` in points."""
+
+    start: tuple[float, float]
+    end: tuple[float, float]
+    width: float = 1.3
+
+
+@dataclass(frozen=True)
+class HeatMap:
+    """Colored cells: that of row r and column c lies between r and r + 1, c and c + 1.
+
+    Attributes:
+        values: (rows, columns); None for an empty cell.
+        limits: values of the first and the last color of the map "cividis".
+        color_label: title of the color bar; None for no bar, but the value in every cell.
+    """
+
     values: tuple[Numbers, ...]
-    """Row after row; None where there is no value."""
-    limits: tuple[float, float]
-    """Values of the first and the last color."""
-    colors: str
-    """The name of the scale."""
-    scale: str | None
-    """The title of the scale beside the map; None where the numbers stand in the cells."""
+    limits: Limits
+    color_label: str | None = None
+
+
+@dataclass(frozen=True)
+class Legend:
+    """Names of the curves, in ``columns``; ``location`` as matplotlib names it."""
+
+    location: str
+    columns: int = 1
 
 
 @dataclass(frozen=True)
 class Panel:
-    """A pair of axes and all that is drawn in it."""
+    """A pair of axes and all that is drawn in it; ``framed`` is False for a diagram."""
 
-    row: int
-    column: int
-    title: str
-    x: Axis
-    y: Axis
-    curves: tuple[Curve, ...]
-    rules: tuple[Rule, ...]
-    cells: tuple[Cells, ...]
+    x: Axis = Axis()
+    y: Axis = Axis()
+    title: str = ""
+    curves: tuple[Curve, ...] = ()
+    rules: tuple[Rule, ...] = ()
+    spans: tuple[Span, ...] = ()
+    texts: tuple[Text, ...] = ()
+    arrows: tuple[Arrow, ...] = ()
+    heat_map: HeatMap | None = None
+    legend: Legend | None = None
+    framed: bool = True
+
+    @property
+    def x_limits(self) -> Limits:
+        """The ends of the horizontal axis, from the left."""
+        return self._limits(self.x, [curve.x for curve in self.curves], upright=True)
+
+    @property
+    def y_limits(self) -> Limits:
+        """The ends of the vertical axis, from the bottom."""
+        return self._limits(self.y, [curve.y for curve in self.curves], upright=False)
+
+    def _limits(self, axis: Axis, values: list[Numbers], upright: bool) -> Limits:
+        crossed = tuple(rule.at for rule in self.rules if rule.upright is upright)
+        shown = chain(crossed, *values)
+        return axis.limits or data_limits(shown, log=axis.log, margins=axis.margins)
 
 
 @dataclass(frozen=True)
-class Drawing:
-    """All panels of a picture; those of a diagram, which has no axes, are none."""
+class Figure:
+    """Panels in a grid.
 
-    height: float = 0.0
-    """In inches."""
-    rows: int = 0
-    widths: tuple[float, ...] = ()
-    """Of the columns, relative to each other."""
-    panels: tuple[Panel, ...] = ()
+    Attributes:
+        width, height: in inches.
+        panels: row after row.
+        columns: of the grid.
+        column_widths: relative to each other; empty for equal ones.
+        legend: of all panels' curves, every name once.
+        small: whether titles and legends are small, for many panels in a row.
+    """
+
+    width: float
+    height: float
+    panels: tuple[Panel, ...]
+    columns: int = 1
+    column_widths: tuple[float, ...] = ()
+    legend: Legend | None = None
+    small: bool = False
+
+    @property
+    def rows(self) -> int:
+        """Rows of the grid."""
+        return ceil(len(self.panels) / self.columns)
 
 
-class Picture(str):
-    """The text of a picture, SVG or HTML, equal to the same text without its drawing.
+class FigureText(str):
+    """The text of a figure, SVG or HTML, equal to the same text without its description.
 
     What is made from it by adding or replacing is plain text again.
 
     Attributes:
-        drawing: what the picture shows.
+        figure: the description; None where there is none.
     """
 
-    drawing: Drawing
+    figure: Figure | None
 
     # The default lets copies be made: they know the text alone, and set the attribute afterwards.
-    def __new__(cls, text: str, drawing: Drawing = Drawing()) -> Picture:
+    def __new__(cls, text: str, figure: Figure | None = None) -> FigureText:
         made = super().__new__(cls, text)
-        made.drawing = drawing
+        made.figure = figure
         return made
-
-
-def drawing_of(figure: Figure) -> Drawing:
-    """What is drawn on a figure; call it where its style holds, after it was saved."""
-    shown = [axes for axes in figure.axes if axes.axison and axes.get_label() != "<colorbar>"]
-    if not shown:
-        return Drawing()
-    grid = _place(shown[0]).get_gridspec()
-    widths = grid.get_width_ratios() or [1.0] * grid.ncols
-    return Drawing(
-        float(figure.get_figheight()),
-        grid.nrows,
-        tuple(float(one) for one in widths),
-        tuple(_panel(axes) for axes in shown),
-    )
-
-
-def _place(axes: Axes) -> Any:
-    place = axes.get_subplotspec()
-    assert place is not None, "pictures place their axes by subplots()"
-    return place
-
-
-def _panel(axes: Axes) -> Panel:
-    from matplotlib.collections import QuadMesh
-
-    place = _place(axes)
-    curves, rules = [], []
-    for line in axes.get_lines():
-        # A line across the panel has one coordinate in the data's units and one in the panel's.
-        if line.get_transform() == axes.get_xaxis_transform(which="grid"):
-            rules.append(_rule(axes, line, upright=True))
-        elif line.get_transform() == axes.get_yaxis_transform(which="grid"):
-            rules.append(_rule(axes, line, upright=False))
-        else:
-            curves.append(_curve(line))
-    return Panel(
-        place.rowspan.start,
-        place.colspan.start,
-        _plain(axes.get_title(loc="left")),
-        _axis(axes.xaxis, axes.get_xlim(), "labelbottom"),
-        _axis(axes.yaxis, axes.get_ylim(), "labelleft"),
-        tuple(curve for curve in curves if curve.x),
-        tuple(rules),
-        tuple(_cells(mesh) for mesh in axes.collections if isinstance(mesh, QuadMesh)),
-    )
-
-
-def _axis(axis: MatplotlibAxis, limits: tuple[float, float], written: str) -> Axis:
-    from matplotlib.ticker import FixedLocator
-
-    locator, formatter = axis.get_major_locator(), axis.get_major_formatter()
-    places = list(locator()) if isinstance(locator, FixedLocator) else []
-    words = formatter.format_ticks(places) if places else []
-    return Axis(
-        _plain(axis.get_label_text()),
-        axis.get_scale() == "log",
-        (float(limits[0]), float(limits[1])),
-        tuple((float(at), _plain(word)) for at, word in zip(places, words, strict=True)),
-        bool(axis.get_tick_params().get(written, True)),
-    )
-
-
-def _curve(line: Line2D) -> Curve:
-    name, marker = str(line.get_label()), str(line.get_marker())
-    marked: Any = line.get_markevery()
-    x, y = (_numbers(values) for values in (line.get_xdata(False), line.get_ydata(False)))
-    return Curve(
-        "" if name.startswith("_") else _plain(name),
-        x,
-        y,
-        _hex(line),
-        0.0 if line.get_linestyle() == "None" else float(line.get_linewidth()),
-        _dashes(line),
-        "" if marker == "None" else marker,
-        float(line.get_markersize()),
-        line.get_fillstyle() == "none",
-        None if marked is None else tuple(range(len(x))[one] for one in marked),
-    )
-
-
-def _rule(axes: Axes, line: Line2D, upright: bool) -> Rule:
-    from matplotlib.text import Annotation
-
-    at = float(np.ravel(line.get_xdata() if upright else line.get_ydata())[0])
-    units = ("data", "axes fraction") if upright else ("axes fraction", "data")
-    words = [
-        text.get_text()
-        for text in axes.texts
-        if isinstance(text, Annotation)
-        and text.xycoords == units
-        and float(text.xy[0 if upright else 1]) == at
-    ]
-    return Rule(
-        at, upright, _plain(" ".join(words)), _hex(line), float(line.get_linewidth()), _dashes(line)
-    )
-
-
-def _cells(mesh: QuadMesh) -> Cells:
-    corners: Any = mesh.get_coordinates()
-    values: Any = mesh.get_array()
-    rows: Any = np.ma.filled(np.ma.asarray(values, dtype=float), np.nan)
-    low, high = mesh.get_clim()
-    scale = mesh.colorbar
-    assert low is not None and high is not None, "the limits are known once the map is drawn"
-    return Cells(
-        _numbers((corners[0, :-1, 0] + corners[0, 1:, 0]) / 2),
-        _numbers((corners[:-1, 0, 1] + corners[1:, 0, 1]) / 2),
-        tuple(_numbers(row) for row in rows),
-        (float(low), float(high)),
-        mesh.get_cmap().name,
-        None if scale is None else _plain(scale.ax.get_ylabel()),
-    )
-
-
-def _numbers(values: Any) -> Numbers:
-    filled: Any = np.ma.filled(np.ma.asarray(values, dtype=float), np.nan)
-    return tuple(float(one) if np.isfinite(one) else None for one in filled)
-
-
-def _hex(line: Line2D) -> str:
-    from matplotlib.colors import to_hex
-
-    return to_hex(line.get_color())
-
-
-def _dashes(line: Line2D) -> tuple[float, ...]:
-    # matplotlib says only "--" of a pattern of one's own; the pattern itself has no public name.
-    _, pattern = line._unscaled_dash_pattern  # type: ignore[attr-defined]
-    return tuple(float(one) for one in pattern or ())
-
-
-def _plain(text: str) -> str:
-    """Text as it is read: a dollar sign that stands for itself is escaped in matplotlib."""
-    return text.replace(r"\$", "$")

@@ -1,38 +1,26 @@
-"""Static pictures for reprs and reports: SVG in an ``<img>``, with a text that says the same.
+"""Static figures for reprs and reports: SVG in an ``<img>``, with a text that says the same.
 
 A data URI in ``<img>`` is what survives everywhere: JupyterLab shows it in notebooks it does not
 trust, nbconvert keeps it, and nothing is fetched. Backgrounds are transparent and writing is a gray
-that can be read on white and on black. Equal input gives equal bytes. Colors are those of Okabe
-and Ito (2008), and nothing is said by color alone. matplotlib is imported when a picture is drawn.
+that can be read on white and on black. Equal input gives equal bytes. matplotlib is imported when a
+figure is drawn.
 """
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .escaping import escape
-from .figure_data import Drawing, Picture, drawing_of
+from .escaping import escape, writable
+from .figure_data import GRAY, Axis, Curve, Dashes, Figure, FigureText, HeatMap, Legend, Panel, Rule
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-
-BLUE, VERMILLION, GREEN, GRAY = "#0072B2", "#D55E00", "#009E73", "#777777"
-
-#: Points that a picture draws at most, about; more could not be told apart.
-_POINTS = 500
-#: Facts that a picture tells apart, each by its own color and stroke.
-_NAMED = 6
-_STROKES = tuple(
-    (color, dashes)
-    for dashes in ("-", (0, (5, 1.5)))
-    for color in (BLUE, VERMILLION, GREEN)
-)  # fmt: skip
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis as MatplotlibAxis
 
 _STYLE = {
     "axes.edgecolor": GRAY,
@@ -49,52 +37,167 @@ _STYLE = {
     "grid.color": GRAY,
     "legend.frameon": False,
     "legend.labelcolor": GRAY,
-    "lines.linewidth": 1.8,
     "svg.fonttype": "none",  # text stays text: small, and in the reader's own font
     "svg.hashsalt": "alphaedit",  # ids are then made from the content alone
     "text.color": GRAY,
     "xtick.color": GRAY,
     "ytick.color": GRAY,
 }
+_SMALL_STYLE = {"axes.titlesize": 8, "legend.fontsize": 7, "legend.labelspacing": 0.2}
+#: Font size of what is written at rules and in cells where a figure is small.
+_SMALL = 7
 
 
-def _ends_and_between(size: int, most: int = _POINTS) -> np.ndarray:
-    """Indices of ``range(size)``, about ``most`` of them: both ends whole, even steps between."""
-    ends = min(most // 20, size)
-    between = np.linspace(0, size - 1, min(most - 2 * ends, size)).round().astype(int)
-    return np.unique(np.concatenate([np.arange(ends), between, np.arange(size - ends, size)]))
+def figure_html(svg: str, alt: str) -> FigureText:
+    """An image for a page; it keeps the description that the SVG text carries.
+
+    Args:
+        svg: what :func:`render_svg` returns.
+        alt: what the figure shows, in words.
+    """
+    source = base64.b64encode(svg.encode("utf-8")).decode("ascii")
+    return FigureText(
+        f'<img alt="{escape(alt)}" src="data:image/svg+xml;base64,{source}" '
+        'style="max-width: 100%; height: auto; background: transparent">',
+        svg.figure if isinstance(svg, FigureText) else None,
+    )
 
 
-def plain(name: str) -> str:
-    """A name that people gave, for a label: a "$" in one would be read as mathematics."""
-    return name.replace("$", r"\$")
-
-
-def _svg(width: float, height: float, draw: Callable[[Figure], None]) -> str:
-    """What ``draw`` puts on a figure of so many inches, as SVG text."""
+def render_svg(figure: Figure) -> FigureText:
+    """A figure as SVG text."""
     import matplotlib
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Canvas
 
     parameters: Any = matplotlib.rcParams
     with matplotlib.rc_context():
-        matplotlib.rcdefaults()  # a user's matplotlibrc is for the user's own pictures
-        parameters.update(_STYLE)
-        figure = Figure(figsize=(width, height), layout="constrained")
-        draw(figure)
+        matplotlib.rcdefaults()  # a user's matplotlibrc is for the user's own figures
+        parameters.update(_STYLE | (_SMALL_STYLE if figure.small else {}))
+        canvas = Canvas(figsize=(figure.width, figure.height), layout="constrained")
+        grid = canvas.subplots(
+            figure.rows, figure.columns, squeeze=False, width_ratios=figure.column_widths or None
+        )
+        handles: dict[str, Any] = {}
+        for axes, panel in zip_longest(grid.flat, figure.panels):
+            if panel is None:
+                axes.set_axis_off()
+            else:
+                handles |= _draw_panel(axes, panel, _SMALL if figure.small else None)
+        if figure.legend:
+            _draw_legend(canvas, figure.legend, handles)
         file = io.StringIO()
         metadata: dict[str, Any] = {"Date": None, "Creator": None}
-        figure.savefig(file, format="svg", transparent=True, metadata=metadata)
-        drawing = drawing_of(figure)
+        canvas.savefig(file, format="svg", transparent=True, metadata=metadata)
     # White space at the ends of lines would be mended by every editor that saves the file, and at
     # their starts it only makes notebooks larger.
     text = "\n".join(line.strip() for line in file.getvalue().splitlines()) + "\n"
-    return Picture(text, drawing)
+    return FigureText(text, figure)
 
 
-def _image(svg: str, alt: str) -> Picture:
-    source = base64.b64encode(svg.encode("utf-8")).decode("ascii")
-    return Picture(
-        f'<img alt="{escape(alt)}" src="data:image/svg+xml;base64,{source}" '
-        'style="max-width: 100%; height: auto; background: transparent">',
-        svg.drawing if isinstance(svg, Picture) else Drawing(),
-    )
+def _draw_panel(axes: Axes, panel: Panel, size: float | None) -> dict[str, Any]:
+    """Draws a panel, with a font of ``size`` at its rules; the curves of the legend by name."""
+    if not panel.framed:
+        axes.set_axis_off()
+    axes.set_title(_literal(panel.title))
+    if panel.x.log:
+        axes.set_xscale("log", nonpositive="mask")
+    if panel.y.log:
+        axes.set_yscale("log", nonpositive="mask")
+    for span in panel.spans:
+        axes.axvspan(span.start, span.end, color=span.color, alpha=0.15, linewidth=0)
+        axes.text(
+            (span.start + span.end) / 2, 0.84, _literal(span.text), ha="center",
+            transform=axes.get_xaxis_transform(),
+        )  # fmt: skip
+    if panel.heat_map:
+        _draw_heat_map(axes, panel.heat_map)
+    lines = [(curve.name, _draw_curve(axes, curve)) for curve in panel.curves]
+    for rule in panel.rules:
+        _draw_rule(axes, rule, size)
+    for text in panel.texts:
+        box = {"boxstyle": "round,pad=0.5", "facecolor": "none", "edgecolor": text.box}
+        axes.annotate(
+            text.text, (text.x, text.y), xytext=text.offset, textcoords="offset points",
+            ha=text.align, va=text.vertical_align, fontsize=text.size, linespacing=1.5,
+            bbox=box if text.box else None,
+        )  # fmt: skip
+    for arrow in panel.arrows:
+        look = {"arrowstyle": "->", "color": GRAY, "linewidth": arrow.width}
+        axes.annotate("", arrow.end, arrow.start, arrowprops=look)
+    _draw_axis(axes.xaxis, panel.x)
+    _draw_axis(axes.yaxis, panel.y)
+    axes.set_xlim(panel.x_limits)
+    axes.set_ylim(panel.y_limits)
+    handles = {name: line for name, line in lines if name}
+    if panel.legend:
+        _draw_legend(axes, panel.legend, handles)
+    return handles
+
+
+def _draw_axis(axis: MatplotlibAxis, described: Axis) -> None:
+    axis.set_label_text(_literal(described.label))
+    if described.ticks:
+        places, words = zip(*described.ticks, strict=True)
+        axis.set_ticks(places, [_literal(word) for word in words])
+        axis.minorticks_off()
+    if described.integer:
+        locator: Any = axis.get_major_locator()
+        locator.set_params(integer=True, min_n_ticks=1)
+    if not described.labeled:
+        axis.set_tick_params(labelbottom=False, labelleft=False)
+
+
+def _draw_curve(axes: Axes, curve: Curve) -> Any:
+    [line] = axes.plot(
+        np.array(curve.x, dtype=float), np.array(curve.y, dtype=float), color=curve.color,
+        linestyle=_line_style(curve.dashes) if curve.width else "none", linewidth=curve.width,
+        marker=curve.marker or None, markersize=curve.size, alpha=curve.opacity,
+        fillstyle="none" if curve.hollow else "full", markevery=[-1] if curve.last_only else None,
+    )  # fmt: skip
+    return line
+
+
+def _draw_rule(axes: Axes, rule: Rule, size: float | None) -> None:
+    draw = axes.axvline if rule.upright else axes.axhline
+    draw(rule.at, color=rule.color, linestyle=_line_style(rule.dashes), linewidth=rule.width)
+    if rule.upright:
+        axes.annotate(
+            _literal(rule.text), (rule.at, 1), xycoords=("data", "axes fraction"), xytext=(4, 2),
+            textcoords="offset points", va="bottom", fontsize=size,
+        )  # fmt: skip
+    else:
+        axes.annotate(
+            _literal(rule.text), (0.99 if rule.text_right else 0.01, rule.at),
+            xycoords=("axes fraction", "data"), xytext=(0, -3), textcoords="offset points",
+            ha="right" if rule.text_right else "left", va="top", fontsize=size,
+        )  # fmt: skip
+
+
+def _draw_heat_map(axes: Axes, cells: HeatMap) -> None:
+    values = np.ma.masked_invalid(np.array(cells.values, dtype=float))
+    low, high = cells.limits
+    mesh = axes.pcolormesh(values, vmin=low, vmax=high, cmap="cividis")
+    axes.grid(False)
+    if cells.color_label is not None:
+        axes.figure.colorbar(mesh, ax=axes, label=_literal(cells.color_label))
+        return
+    for row, column in np.argwhere(~np.ma.getmaskarray(values)):
+        value = values[row, column]
+        axes.text(
+            column + 0.5, row + 0.5, f"{value:.0f}", ha="center", va="center", fontsize=_SMALL,
+            color="black" if value > low + 0.55 * (high - low) else "white",
+        )  # fmt: skip
+
+
+def _draw_legend(owner: Any, legend: Legend, handles: dict[str, Any]) -> None:
+    names = [_literal(name) for name in handles]
+    if names:
+        owner.legend([*handles.values()], names, loc=legend.location, ncols=legend.columns)
+
+
+def _line_style(dashes: Dashes) -> Any:
+    return (0, dashes) if dashes else "-"
+
+
+def _literal(text: str) -> str:
+    """Text as matplotlib writes it literally: a "$" would be read as mathematics."""
+    return writable(text).replace("$", r"\$")

@@ -1,25 +1,21 @@
-"""How the editors' formulas nest: a picture in which every arrow is one term that is added."""
+"""How the editors' formulas nest: a figure in which every arrow is one term that is added."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-from alphaedit_core.display.svg import BLUE, GRAY, GREEN, VERMILLION, _image, _svg
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from alphaedit_core.display import figure_data as fig
+from alphaedit_core.display.svg import figure_html, render_svg
 
 #: Places of the boxes (columns and rows, from the bottom), what stands in them, and their color.
 _BOXES: dict[str, tuple[float, float, str, str]] = {
-    "ridge": (0.0, 1.0, "ridge regression\n$G = I$", GRAY),
-    "AlphaEdit": (1.0, 2.0, "AlphaEdit\n$G = P$,  $M = [K_p, K]$", VERMILLION),
-    "MEMIT": (1.0, 1.0, "MEMIT\n$G = C^{-1}$,  $\\mu = \\lambda$", BLUE),
-    "PRUNE": (1.0, 0.0, "PRUNE\nlog of large $\\sigma(\\Sigma\\,\\Delta W)$", GREEN),
-    "EMMET": (2.0, 2.0, "EMMET\n$\\mu$ small, one layer", BLUE),
-    "PMET": (2.0, 1.0, "PMET\nattention searched too", BLUE),
-    "RECT": (2.0, 0.0, "RECT\nlargest $|\\Delta W / W|$", GREEN),
-    "ROME": (3.0, 2.0, "ROME, R-ROME\n$\\mu = 0$, MLP searched", BLUE),
-    "FT": (0.0, 0.0, "FT, FT-L\nAdam, no closed form", GRAY),
+    "ridge": (0.0, 1.0, "ridge regression\n$G = I$", fig.GRAY),
+    "AlphaEdit": (1.0, 2.0, "AlphaEdit\n$G = P$,  $M = [K_p, K]$", fig.VERMILLION),
+    "MEMIT": (1.0, 1.0, "MEMIT\n$G = C^{-1}$,  $\\mu = \\lambda$", fig.BLUE),
+    "PRUNE": (1.0, 0.0, "PRUNE\nlog of large $\\sigma(\\Sigma\\,\\Delta W)$", fig.GREEN),
+    "EMMET": (2.0, 2.0, "EMMET\n$\\mu$ small, one layer", fig.BLUE),
+    "PMET": (2.0, 1.0, "PMET\nattention searched too", fig.BLUE),
+    "RECT": (2.0, 0.0, "RECT\nlargest $|\\Delta W / W|$", fig.GREEN),
+    "ROME": (3.0, 2.0, "ROME, R-ROME\n$\\mu = 0$, MLP searched", fig.BLUE),
+    "FT": (0.0, 0.0, "FT, FT-L\nAdam, no closed form", fig.GRAY),
 }
 _ARROWS = (
     ("ridge", "AlphaEdit", "+ $P$, $K_p$"),
@@ -43,42 +39,31 @@ _ALT = (
 
 
 def family_html() -> str:
-    """The picture, with a text that says the same."""
-    return _image(family_svg(), _ALT)
+    """The figure, with a text that says the same."""
+    return figure_html(family_svg(), _ALT)
 
 
 def family_svg() -> str:
     """Boxes for the editors; an arrow names what is added."""
-
-    def draw(figure: Figure) -> None:
-        axes: Any = figure.subplots()
-        axes.set_axis_off()
-        axes.set_xlim(-0.5, 3.5)
-        axes.set_ylim(-0.4, 3.0)
-        axes.text(
-            1.5, 2.75, r"$\Delta W = [0, R]\,(\mu I + M^T G M)^{-1} M^T G$", ha="center",
-            fontsize=14,
-        )  # fmt: skip
-        for column, level, words, color in _BOXES.values():
-            axes.text(
-                column, level, words, ha="center", va="center", fontsize=10, linespacing=1.5,
-                bbox={"boxstyle": "round,pad=0.5", "facecolor": "none", "edgecolor": color},
-            )  # fmt: skip
-        for first, second, words in _ARROWS:
-            start, end = _BOXES[first][:2], _BOXES[second][:2]
-            axes.annotate(
-                "", _edge(end, start), _edge(start, end),
-                arrowprops={"arrowstyle": "->", "color": GRAY, "linewidth": 1.3},
-            )  # fmt: skip
-            across, up = ((a + b) / 2 for a, b in zip(start, end, strict=True))
-            upright = start[0] == end[0]
-            axes.text(
+    formula = r"$\Delta W = [0, R]\,(\mu I + M^T G M)^{-1} M^T G$"
+    texts = [fig.Text(1.5, 2.75, formula, size=14, vertical_align="bottom")]
+    texts += [fig.Text(x, y, words, size=10, box=color) for x, y, words, color in _BOXES.values()]
+    arrows = []
+    for first, second, words in _ARROWS:
+        start, end = _BOXES[first][:2], _BOXES[second][:2]
+        arrows.append(fig.Arrow(_edge(start, end), _edge(end, start)))
+        across, up = ((a + b) / 2 for a, b in zip(start, end, strict=True))
+        upright = start[0] == end[0]
+        texts.append(
+            fig.Text(
                 across + 0.04 * upright, up + 0.05 * (not upright), words,
-                ha="left" if start[1] > end[1] else "right" if start[1] < end[1] else "center",
-                va="center" if upright else "bottom", fontsize=9,
-            )  # fmt: skip
-
-    return _svg(10.0, 4.2, draw)
+                align="left" if start[1] > end[1] else "right" if start[1] < end[1] else "center",
+                vertical_align="center" if upright else "bottom",
+            )
+        )  # fmt: skip
+    x, y = fig.Axis(limits=(-0.5, 3.5)), fig.Axis(limits=(-0.4, 3.0))
+    panel = fig.Panel(x, y, texts=tuple(texts), arrows=tuple(arrows), framed=False)
+    return render_svg(fig.Figure(10.0, 4.2, (panel,)))
 
 
 def _edge(box: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:

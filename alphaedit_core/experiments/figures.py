@@ -1,4 +1,4 @@
-"""Pictures of an experiment: every measure over the edits, and what is left of each batch."""
+"""Figures of an experiment: every measure over the edits, and what is left of each batch."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from math import ceil
 from typing import TYPE_CHECKING
 
-from alphaedit_core.display.svg import BLUE, GRAY, GREEN, VERMILLION, _image, _svg, plain
+from alphaedit_core.display import figure_data as fig
+from alphaedit_core.display.svg import figure_html, render_svg
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from .results import ExperimentResult, Measurement
 
-#: A color and a stroke for each method; more than these cannot be told apart.
-_STROKES = tuple(
+#: A color and dashes for each method; more than these cannot be told apart.
+_METHOD_STROKES: tuple[tuple[str, fig.Dashes], ...] = tuple(
     (color, dashes)
-    for dashes in ("-", (0, (5, 1.5)), (0, (1, 1.2)))
-    for color in (VERMILLION, BLUE, GREEN, GRAY)
+    for dashes in ((), (5, 1.5), (1, 1.2))
+    for color in (fig.VERMILLION, fig.BLUE, fig.GREEN, fig.GRAY)
 )
 _COLUMNS = 3
 #: Measures of drift that are drawn, and their titles.
@@ -43,7 +42,7 @@ def curves_html(findings: ExperimentResult, measures: Collection[str] | None = N
         f"{measure}: " + ", ".join(f"{name} {values[-1][1]:.4g}" for name, values in lines.items())
         for measure, lines in series.items()
     ]
-    return _image(
+    return figure_html(
         _panels(series, "edits"), f"Measures over the edits; at the last point {'; '.join(said)}."
     )
 
@@ -69,7 +68,7 @@ def retention_html(findings: ExperimentResult, measures: Sequence[str]) -> str:
         + ", ".join(f"{name} {v[0][1]:.1f} and {v[-1][1]:.1f}" for name, v in lines.items())
         for measure, lines in series.items()
     ]
-    return _image(
+    return figure_html(
         _panels(series, "batch, in the order they were written"),
         f"What is left of every batch after the last edit. {'; '.join(said)}.",
     )
@@ -107,39 +106,26 @@ def _series(findings: ExperimentResult) -> dict[str, dict[str, list[tuple[float,
     return series
 
 
-def _panels(series: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], x: str) -> str:
+def _panels(series: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], label: str) -> str:
     names = list(dict.fromkeys(name for lines in series.values() for name in lines))
     methods = [name for name in names if name != "unedited"]
     columns = min(_COLUMNS, len(series))
-    rows = ceil(len(series) / columns)
-
-    def draw(figure: Figure) -> None:
-        panels = figure.subplots(rows, columns, squeeze=False).flat
-        for axes in panels[len(series) :]:
-            axes.set_axis_off()
-        for axes, (measure, lines) in zip(panels, series.items(), strict=False):
-            for name, values in lines.items():
-                if name == "unedited":
-                    axes.plot(*zip(*values, strict=True), color=GRAY, linewidth=0.9, label=name)
-                    continue
-                color, dashes = _STROKES[methods.index(name) % len(_STROKES)]
-                dot = "o" if len(values) == 1 else None
-                axes.plot(
-                    *zip(*values, strict=True), color=color, linestyle=dashes, marker=dot,
-                    label=plain(name),
-                )  # fmt: skip
-            axes.set_title(measure)
-            axes.set_xlabel(x)
-            highest = max(value for values in lines.values() for _, value in values)
-            lowest = min(value for values in lines.values() for _, value in values)
-            if measure in ("perplexity", SHIFTS["kl"]) and highest > 10 * lowest > 0:
-                axes.set_yscale("log")
-        seen = {
-            label: handle
-            for axes in figure.axes
-            for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
-        }
-        figure.legend(seen.values(), seen.keys(), loc="outside upper left", ncols=columns)
-
+    panels = []
+    for measure, lines in series.items():
+        curves = []
+        for name, points in lines.items():
+            x, y = fig.coordinates(points)
+            if name == "unedited":
+                curves.append(fig.Curve(x, y, fig.GRAY, name, width=0.9))
+                continue
+            color, dashes = _METHOD_STROKES[methods.index(name) % len(_METHOD_STROKES)]
+            dot = "o" if len(points) == 1 else ""
+            curves.append(fig.Curve(x, y, color, name, dashes=dashes, marker=dot))
+        values = [value for points in lines.values() for _, value in points]
+        wide = max(values) > 10 * min(values) > 0
+        log = wide and measure in ("perplexity", SHIFTS["kl"])
+        panels.append(fig.Panel(fig.Axis(label), fig.Axis(log=log), measure, tuple(curves)))
     # One panel alone is wider, so that the names of the methods fit over it.
-    return _svg(max(5.5, 3.5 * columns), 2.4 * rows + 0.5, draw)
+    width, height = max(5.5, 3.5 * columns), 2.4 * ceil(len(panels) / columns) + 0.5
+    legend = fig.Legend("outside upper left", columns)
+    return render_svg(fig.Figure(width, height, tuple(panels), columns, legend=legend))

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
-from alphaedit_core.display.svg import BLUE, GRAY, VERMILLION, _image, _svg, plain
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from alphaedit_core.display import figure_data as fig
+from alphaedit_core.display.svg import figure_html, render_svg
 
 #: Panels, and which way is better in each.
 _PANELS = {
@@ -21,7 +18,7 @@ _PANELS = {
 
 
 def sequence_html(found: Mapping[str, Mapping[int, Mapping[str, float]]]) -> str:
-    """The picture, with a text that names every setting's numbers after the most edits.
+    """The figure, with a text that names every setting's numbers after the most edits.
 
     Args:
         found: by setting and number of edits the measures ``efficacy``, ``generalization``,
@@ -33,39 +30,37 @@ def sequence_html(found: Mapping[str, Mapping[int, Mapping[str, float]]]) -> str
         f"{name}: " + ", ".join(f"{panel} {counts[last][panel]:.1f}" for panel in _PANELS)
         for name, counts in found.items()
     ]
-    return _image(sequence_svg(found), f"After {last} edits. " + "; ".join(said) + ".")
+    return figure_html(sequence_svg(found), f"After {last} edits. " + "; ".join(said) + ".")
 
 
 def sequence_svg(found: Mapping[str, Mapping[int, Mapping[str, float]]]) -> str:
     """Hollow: after the fewest edits; filled: after the most; perplexity on a log scale."""
     names = list(found)
     counts = sorted({count for per in found.values() for count in per})
-
-    def draw(figure: Figure) -> None:
-        panels: Sequence = figure.subplots(1, len(_PANELS), sharey=True)
-        for axes, (measure, better) in zip(panels, _PANELS.items(), strict=True):
-            for place, name in enumerate(names):
-                values = [found[name][count][measure] for count in counts]
-                axes.plot(values, [place] * len(values), color=GRAY, linewidth=1)
-                axes.plot(
-                    values[0], place, "o", color=BLUE, fillstyle="none",
-                    label=f"after {counts[0]} edits" if not place else None,
-                )  # fmt: skip
-                axes.plot(
-                    values[-1], place, "o", color=VERMILLION,
-                    label=f"after {counts[-1]} edits" if not place else None,
-                )  # fmt: skip
-            axes.set_title(f"{measure} {better}")
-            if measure == "perplexity":
-                axes.set_xscale("log")
-                high = max(axes.get_xlim()[1], 50)
-                ticks = (25, 50, 100, 200, 400) if high < 800 else (25, 250, 2500, 25_000)
-                axes.set_xticks([tick for tick in ticks if tick <= high], minor=False)
-                axes.xaxis.set_major_formatter("{x:g}")
-                axes.minorticks_off()
-        panels[0].set_yticks(range(len(names)), [plain(name) for name in names])
-        panels[0].set_ylim(len(names) - 0.5, -0.5)
-        handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower right", ncols=2)
-
-    return _svg(11.0, 1.2 + 0.26 * len(names), draw)
+    places = tuple(range(len(names)))
+    ends = ((counts[0], fig.BLUE, True), (counts[-1], fig.VERMILLION, False))
+    panels: list[fig.Panel] = []
+    for measure, better in _PANELS.items():
+        curves = []
+        for place, name in enumerate(names):
+            values = tuple(found[name][count][measure] for count in counts)
+            curves.append(fig.Curve(values, (place,) * len(values), fig.GRAY, width=1))
+        for count, color, hollow in ends:
+            values = tuple(found[name][count][measure] for name in names)
+            label = f"after {count} edits"
+            curves.append(fig.Curve(values, places, color, label, 0, marker="o", hollow=hollow))
+        rows = fig.Axis(
+            limits=(len(names) - 0.5, -0.5), ticks=tuple(enumerate(names)), labeled=not panels
+        )
+        axis = fig.Axis()
+        if measure == "perplexity":
+            low, high = fig.data_limits((x for curve in curves for x in curve.x), log=True)
+            shown = (25, 50, 100, 200, 400) if high < 800 else (25, 250, 2500, 25_000)
+            ticks = tuple((at, f"{at:g}") for at in shown if at <= max(high, 50))
+            axis = fig.Axis(
+                log=True, limits=(min(low, ticks[0][0]), max(high, ticks[-1][0])), ticks=ticks
+            )
+        panels.append(fig.Panel(axis, rows, f"{measure} {better}", tuple(curves)))
+    legend = fig.Legend("outside lower right", columns=2)
+    height = 1.2 + 0.26 * len(names)
+    return render_svg(fig.Figure(11.0, height, tuple(panels), len(panels), legend=legend))

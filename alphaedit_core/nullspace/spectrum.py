@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from alphaedit_core.display.svg import _image
+from alphaedit_core.display.svg import figure_html
 from alphaedit_core.display.tables import html_table
 from alphaedit_core.errors import InputError
 
@@ -222,7 +222,7 @@ class Spectrum:
             "massive": str(self.num_massive_directions),
             "tokens": f"{self.tokens:,}",
         }
-        return html_table([*cells], [[*cells.values()]]) + _image(
+        return html_table([*cells], [[*cells.values()]]) + figure_html(
             self.svg(threshold),
             f"Spectrum of layer {self.layer}: {self.size} eigenvalues on a log scale, largest "
             f"first. The threshold {threshold} keeps the smallest {self.rank(threshold)} of them. "

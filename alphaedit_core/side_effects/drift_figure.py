@@ -1,18 +1,15 @@
-"""Drift as it is shown: columns of a table, the same numbers as a picture, and words."""
+"""Drift as it is shown: columns of a table, the same numbers as a figure, and words."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from alphaedit_core.display.svg import _STROKES, GRAY, VERMILLION, _image, _svg, plain
+from alphaedit_core.display import figure_data as fig
+from alphaedit_core.display.svg import figure_html, render_svg
 from alphaedit_core.display.tables import html_table
 
 from .drift import BANDS, Drift
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 #: What each number is called, in words.
 NAMES: Mapping[str, str] = {
@@ -22,7 +19,7 @@ NAMES: Mapping[str, str] = {
     "perplexity": "perplexity change",
     "neighbors": "neighbors changed",
 }
-#: Titles for a picture with little room.
+#: Titles for a figure with little room.
 _SHORT = {"weights": "|ΔW| / |W|, %", "kl": "KL, nats per token"}
 _UNITS = {"weights": "%", "kl": "nats", "disagreement": "%", "perplexity": "%", "neighbors": "%"}
 
@@ -111,7 +108,7 @@ def reason(drift: Drift) -> str:
 
 
 def drift_html(drifts: Mapping[int, Drift], applied: int) -> str:
-    """A table of the drift of states, newest first, and their picture.
+    """A table of the drift of states, newest first, and their figure.
 
     Args:
         drifts: by number of edits; 0 is the unedited model.
@@ -128,11 +125,13 @@ def drift_html(drifts: Mapping[int, Drift], applied: int) -> str:
         for number, drift in sorted(drifts.items(), reverse=True)
     ]
     headings = ("edits", "band", *(column.heading for column in shown))
-    return html_table(headings, rows) + _image(drift_svg(drifts, applied), words(drifts, applied))
+    return html_table(headings, rows) + figure_html(
+        drift_svg(drifts, applied), words(drifts, applied)
+    )
 
 
 def words(drifts: Mapping[int, Drift], applied: int) -> str:
-    """What the picture shows, in two sentences."""
+    """What the figure shows, in two sentences."""
     last = max((number for number in drifts if number <= applied), default=0)
     first = f"Drift by number of edits, {len(drifts)} states measured of which the last is {last}."
     drift = drifts.get(last)
@@ -149,40 +148,27 @@ def words(drifts: Mapping[int, Drift], applied: int) -> str:
 
 def drift_svg(drifts: Mapping[int, Drift], applied: int) -> str:
     """Each measure against the number of edits; hollow points are undone."""
-    numbers = sorted(drifts)
     layers = sorted({layer for drift in drifts.values() for layer in drift.weights})
     shown = columns(layers)
-
-    def draw(figure: Figure) -> None:
-        for axes, measure in zip(figure.subplots(1, len(NAMES)).flat, NAMES, strict=True):
-            curves = [column for column in shown if column.measure == measure]
-            highest = 0.0
-            for place, column in enumerate(curves):
-                named = place < len(_STROKES)
-                color, dashes = _STROKES[place] if named else (GRAY, "-")
-                points = [(n, column.value(drifts[n])) for n in numbers]
-                known = [(n, value) for n, value in points if value is not None]
-                x, y = [n for n, _ in known], [value for _, value in known]
-                highest = max([highest, *y])
-                axes.plot(x, y, color=color, linestyle=dashes, label=plain(column.name))
-                for hollow in (False, True):
-                    some = [(n, value) for n, value in known if (n > applied) is hollow]
-                    axes.plot(
-                        [n for n, _ in some], [value for _, value in some], "o", color=color,
-                        markersize=4, fillstyle="none" if hollow else "full",
-                    )  # fmt: skip
-            for limit, name in zip(limits(measure), ("watch", "bad"), strict=True):
-                if limit <= 1.5 * highest:
-                    axes.axhline(limit, color=VERMILLION, linestyle=(0, (5, 2)), linewidth=1.0)
-                    axes.annotate(
-                        name, (0.02, limit), xycoords=("axes fraction", "data"),
-                        xytext=(0, -2), textcoords="offset points", va="top", fontsize=7,
-                    )  # fmt: skip
-            axes.margins(y=0.12)
-            axes.set_title(_SHORT.get(measure, title(measure)), fontsize=8)
-            axes.set_xlabel("edits")
-            axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
-            if 1 < len(curves) <= len(_STROKES):
-                axes.legend(fontsize=7, loc="lower right", labelspacing=0.2)
-
-    return _svg(11.0, 2.6, draw)
+    x, y = fig.Axis("edits", integer=True), fig.Axis(margins=(0.12, 0.12))
+    panels = []
+    for measure in NAMES:
+        measured = [column for column in shown if column.measure == measure]
+        curves = []
+        for place, column in enumerate(measured):
+            color, dashes = fig.stroke(place)
+            points = [(n, column.value(drift)) for n, drift in sorted(drifts.items())]
+            curves.append(fig.Curve(*fig.coordinates(points), color, column.name, dashes=dashes))
+            for hollow in (False, True):
+                some = fig.coordinates(point for point in points if (point[0] > applied) is hollow)
+                curves.append(fig.Curve(*some, color, width=0, marker="o", size=4, hollow=hollow))
+        highest = max((value or 0.0 for curve in curves for value in curve.y), default=0.0)
+        rules = tuple(
+            fig.Rule(limit, fig.VERMILLION, text=name, width=1.0)
+            for limit, name in zip(limits(measure), ("watch", "bad"), strict=True)
+            if limit <= 1.5 * highest
+        )
+        legend = fig.Legend("lower right") if 1 < len(measured) <= len(fig.STROKES) else None
+        heading = _SHORT.get(measure, title(measure))
+        panels.append(fig.Panel(x, y, heading, tuple(curves), rules, legend=legend))
+    return render_svg(fig.Figure(11.0, 2.6, tuple(panels), columns=len(panels), small=True))

@@ -1,14 +1,11 @@
-"""Hidden states before and after as a picture: two clouds of points, and how they lie apart."""
+"""Hidden states before and after as a figure: two clouds of points, and how they lie apart."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from alphaedit_core.display.svg import BLUE, GRAY, VERMILLION, _image, _svg
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from alphaedit_core.display import figure_data as fig
+from alphaedit_core.display.svg import figure_html, render_svg
 
 Point = tuple[float, float]
 
@@ -30,7 +27,7 @@ def hidden_drift_html(
         explained: share of the variance of ``before`` along each component.
         layer: index of the block.
         number: edits that are in the edited model.
-        shifts: the numbers in words, for the text that says the same as the picture.
+        shifts: the numbers in words, for the text that says the same as the figure.
     """
     first, second = _axis_titles(explained)
     told = (
@@ -38,7 +35,7 @@ def hidden_drift_html(
         f"and after edit {number}, along the {first} and the {second} of the unedited ones. "
         f"{shifts}"
     )
-    return _image(_drawn(before, after, (first, second), layer, number), told)
+    return figure_html(_svg(before, after, (first, second), layer, number), told)
 
 
 def _axis_titles(explained: tuple[float, float]) -> tuple[str, str]:
@@ -52,34 +49,28 @@ def mean_of(points: Sequence[Point]) -> Point:
     return sum(x for x, _ in points) / count, sum(y for _, y in points) / count
 
 
-def _drawn(
+def _svg(
     before: Sequence[Point],
     after: Sequence[Point],
     titles: tuple[str, str],
     layer: int,
     number: int,
 ) -> str:
+    start, end = mean_of(before), mean_of(after)
     clouds = (
-        ("unedited", before, BLUE, "o", "none"),
-        (f"after edit {number}", after, VERMILLION, "x", "full"),
+        ("unedited", before, fig.BLUE, "o", 4, True, 0.7),
+        (f"after edit {number}", after, fig.VERMILLION, "x", 4, False, 0.7),
+        ("mean, unedited", [start], fig.BLUE, "o", 9, False, 1.0),
+        ("mean, edited", [end], fig.VERMILLION, "X", 9, False, 1.0),
     )
-
-    def draw(figure: Figure) -> None:
-        axes = figure.subplots()
-        for name, points, color, mark, filled in clouds:
-            x, y = zip(*points, strict=True)
-            axes.plot(
-                x, y, mark, color=color, fillstyle=filled, markersize=4, alpha=0.7, label=name
-            )
-        start, end = mean_of(before), mean_of(after)
-        axes.annotate(
-            "", end, start, arrowprops={"arrowstyle": "->", "linewidth": 1.8, "color": GRAY}
+    curves = []
+    for name, points, color, mark, size, hollow, opacity in clouds:
+        x, y = fig.coordinates(points)
+        curves.append(
+            fig.Curve(x, y, color, name, 0, marker=mark, size=size, hollow=hollow, opacity=opacity)
         )
-        axes.plot(*start, "o", color=BLUE, markersize=9, label="mean, unedited")
-        axes.plot(*end, "X", color=VERMILLION, markersize=9, label="mean, edited")
-        axes.set_xlabel(titles[0])
-        axes.set_ylabel(titles[1])
-        axes.set_title(f"unrelated prompts, output of block {layer}")
-        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-
-    return _svg(7.0, 3.6, draw)
+    axes = fig.Axis(titles[0]), fig.Axis(titles[1])
+    title = f"unrelated prompts, output of block {layer}"
+    arrow = fig.Arrow(start, end, width=1.8)
+    panel = fig.Panel(*axes, title, tuple(curves), arrows=(arrow,))
+    return render_svg(fig.Figure(7.0, 3.6, (panel,), legend=fig.Legend("outside right center")))

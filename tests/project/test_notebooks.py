@@ -246,7 +246,7 @@ def test_a_plot_is_an_interactive_figure_with_its_picture_beside_it(path: Path) 
     for data in plots:
         assert set(data) == {PLOTLY, "text/html", "text/plain"}
         assert data["text/html"].startswith("<img alt=") and data[PLOTLY]["data"]
-        assert re.fullmatch(r"interactive picture, \d panels?", data["text/plain"])
+        assert re.fullmatch(r"interactive figure, \d panels?", data["text/plain"])
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=named)

@@ -6,6 +6,8 @@ import copy
 import json
 import math
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,9 @@ import plotly.graph_objects as go
 import pytest
 
 import alphaedit_widgets
-from alphaedit_core.display.figure_data import Picture
+from alphaedit_core.display.figure_data import Curve, Figure, FigureText, Panel
 from alphaedit_core.display.line_chart import curves_html
-from alphaedit_core.display.svg import _image, _svg
+from alphaedit_core.display.svg import figure_html, render_svg
 from alphaedit_core.editing.search_figure import trace_html
 from alphaedit_core.editing.search_trace import Trace
 from alphaedit_core.errors import InputError
@@ -89,6 +91,10 @@ def figure(picture: str) -> go.Figure:
     return go.Figure(stored["data"], stored["layout"])
 
 
+def one_panel(*curves: Curve) -> Figure:
+    return Figure(3.0, 2.0, (Panel(curves=curves),))
+
+
 def by_name(picture: str, axes: str = "x") -> dict[str, Any]:
     """The traces of one panel, those without a name as an empty one."""
     return {trace.name or "": trace for trace in figure(picture).data if trace.xaxis == axes}
@@ -132,28 +138,28 @@ def of_an_experiment(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any
 
 
 def test_a_picture_is_plain_text_for_everybody_else() -> None:
-    svg = _svg(3.0, 2.0, lambda drawn: drawn.subplots().plot([1, 2], [3, 4]))
-    picture = _image(svg, "It <says> so.")
-    assert picture == _image(str(svg), "It <says> so.") == str(picture)
+    svg = render_svg(one_panel(Curve((1, 2), (3, 4), "#777777")))
+    picture = figure_html(svg, "It <says> so.")
+    assert picture == figure_html(str(svg), "It <says> so.") == str(picture)
     assert hash(picture) == hash(str(picture)) and json.dumps(picture) == json.dumps(str(picture))
     assert type(str(picture)) is str and type(picture + "") is str
     assert f"{picture}" == picture and picture.encode() == str(picture).encode()
-    assert picture.drawing == svg.drawing and len(picture.drawing.panels) == 1
+    assert picture.figure is svg.figure and len(picture.figure.panels) == 1
     again = copy.deepcopy(picture)
-    assert again == picture and again.drawing == picture.drawing
+    assert again == picture and again.figure == picture.figure
 
 
-def test_reading_a_picture_changes_no_byte_of_it() -> None:
-    """matplotlib by itself, with nothing read from the figure, writes the same."""
-    from alphaedit_core.display import svg as pictures
-
-    def drawn() -> str:
-        return str(some_curves()) + str(a_retention(14).figure())
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pictures, "drawing_of", lambda figure: None)
-        unread = drawn()
-    assert drawn() == unread
+def test_plotly_draws_a_description_without_matplotlib() -> None:
+    code = (
+        "import sys; "
+        "from alphaedit_core.display.figure_data import Curve, Figure, FigureText, Panel; "
+        "from alphaedit_widgets import interactive; "
+        "panel = Panel(curves=(Curve((1, 2), (3, float('nan')), '#777777'),)); "
+        "shown = interactive(FigureText('', Figure(3, 2, (panel,)))).figure(); "
+        "assert list(shown.data[0].y) == [3, None]; "
+        "sys.exit('matplotlib' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
 # -- the figure has the picture's numbers ---------------------------------------------------------
@@ -290,14 +296,14 @@ def test_a_search_has_its_terms_and_the_probability_marked_at_the_end() -> None:
 
 
 def test_unnamed_curves_of_one_look_are_one_trace_and_others_their_own() -> None:
-    def draw(drawn: Any) -> None:
-        axes = drawn.subplots()
-        axes.plot([1, 2], [3, 4], color="red", label="red")
-        axes.plot([1, 2], [5, 6], color="red")
-        axes.plot([1, 2], [7, 8], color="blue")
-        axes.plot([1, 2], [9, 9], color="red", label="also red")
-
-    shown = by_name(_image(_svg(3.0, 2.0, draw), ""))
+    red, blue = "#ff0000", "#0000ff"
+    described = one_panel(
+        Curve((1, 2), (3, 4), red, "red"),
+        Curve((1, 2), (5, 6), red),
+        Curve((1, 2), (7, 8), blue),
+        Curve((1, 2), (9, 9), red, "also red"),
+    )
+    shown = by_name(figure_html(render_svg(described), ""))
     assert {name: list(trace.y) for name, trace in shown.items()} == {
         "red": [3, 4, None, 5, 6],
         "": [7, 8],
@@ -306,10 +312,8 @@ def test_unnamed_curves_of_one_look_are_one_trace_and_others_their_own() -> None
 
 
 def test_only_the_points_that_the_picture_marks_are_marked() -> None:
-    def draw(drawn: Any) -> None:
-        drawn.subplots().plot([1, 2, 3], [1, 2, 3], marker="o", markevery=[-1], label="one")
-
-    [trace] = figure(_image(_svg(3.0, 2.0, draw), "")).data
+    curve = Curve((1, 2, 3), (1, 2, 3), "#777777", "one", marker="o", last_only=True)
+    [trace] = figure(figure_html(render_svg(one_panel(curve)), "")).data
     sizes = list(trace.marker.size)
     assert sizes[:2] == [0, 0] and sizes[2] > 0
 
@@ -324,7 +328,7 @@ def test_a_notebook_is_given_the_figure_the_picture_and_a_line(name: str) -> Non
     assert set(shown) == {PLOTLY, "text/html", "text/plain"}
     assert shown["text/html"] == picture and type(shown["text/html"]) is str
     assert re.match(r'<img alt="[^"]{30}', shown["text/html"])
-    assert re.fullmatch(r"interactive picture, \d panels?", shown["text/plain"])
+    assert re.fullmatch(r"interactive figure, \d panels?", shown["text/plain"])
     assert bundle(picture) == shown, "the same every time"
     stored = json.dumps(shown[PLOTLY])
     assert "bdata" not in stored and len(stored) < 12_000
@@ -349,10 +353,10 @@ def test_more_rows_are_higher() -> None:
 @pytest.mark.parametrize(
     ("picture", "words"),
     [
-        (family_html(), r"this picture has no curves; show it with HTML\(picture\)"),
-        (str(some_curves()), "this is plain text, not a picture"),
+        (family_html(), r"this figure has no curves; show it with HTML\(figure\)"),
+        (str(some_curves()), "this is plain text, not a figure"),
         (some_curves() + "<p>more</p>", "with nothing added"),
-        ("", "this is plain text, not a picture"),
+        ("", "this is plain text, not a figure"),
     ],
     ids=["diagram", "text", "added to", "empty"],
 )
@@ -366,4 +370,4 @@ def test_it_is_the_package_s_however_often_it_is_asked_for() -> None:
     """A module of the same name would take its place after the first time."""
     assert callable(alphaedit_widgets.interactive) and alphaedit_widgets.interactive is interactive
     assert isinstance(interactive(some_curves()), alphaedit_widgets.Interactive)
-    assert isinstance(some_curves(), Picture)
+    assert isinstance(some_curves(), FigureText)
