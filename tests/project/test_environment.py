@@ -108,8 +108,8 @@ def test_whatever_the_dependencies_bring_with_them_is_pinned() -> None:
 @pytest.mark.parametrize(
     ("folder", "extras"),
     [
-        ("alphaedit_core", {"datasets"}),
-        ("widgets", {"notebooks"}),
+        ("alphaedit_core", {"datasets", "eval"}),
+        ("widgets", {"widgets"}),
         ("benchmarks", set()),
         ("tools", set()),
         ("tests", {"dev"}),
@@ -138,6 +138,20 @@ def imported_names(folder: Path) -> set[str]:
         for name in found - sys.stdlib_module_names
         if not (ROOT / name).exists() and name not in own
     }
+
+
+def test_what_a_missing_extra_is_said_to_bring_it_brings() -> None:
+    said = re.compile(r'not_installed\(.*?"(\w+)", "(\w+)"\)', re.DOTALL)
+    texts = [path.read_text(encoding="utf-8") for path in (ROOT / "alphaedit_core").rglob("*.py")]
+    pairs = {pair for text in texts for pair in said.findall(text)}
+    assert {("nltk", "eval"), ("datasets", "datasets")} <= pairs
+    for package, extra in pairs:
+        assert package in requirements(frozenset({extra}))
+
+
+def test_the_panels_alone_leave_the_kernel_and_the_server_as_they_are() -> None:
+    added = requirements(frozenset({"widgets"})).keys() - requirements(frozenset()).keys()
+    assert added == {"anywidget", "ipywidgets", "plotly", "traitlets"}
 
 
 def test_dev_holds_every_other_extra() -> None:
