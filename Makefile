@@ -10,6 +10,7 @@ WORKBENCH_ARGS ?=
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 FAULT_ARGS ?=
+LOWEST_ARGS ?=
 # Files of tests that run at a time. Each has a model of its own, and one thread to compute with:
 # more threads than cores wait for each other.
 WORKERS ?= auto
@@ -28,7 +29,7 @@ ALLOW_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help install fetch statistics workbench app test test-unit test-notebooks test-browser \
-	fault-test screenshots lint docs bench clean
+	fault-test screenshots lint docs bench lowest clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -86,6 +87,9 @@ docs: $(INSTALLED) ## build the site in build/docs: README, notebooks as stored,
 
 bench: fetch ## measure speed and memory
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+lowest: $(INSTALLED) ## edit a fact with the lowest versions that pyproject.toml allows
+	$(BIN)/python tools/lowest_versions.py $(LOWEST_ARGS)
 
 clean: ## remove .venv and everything built here; the model cache stays
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
