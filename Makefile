@@ -5,6 +5,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
+# Where Linux has no NVIDIA card torch comes from an index of its publisher's whose wheels are without
+# CUDA libraries (0.75 GB instead of 5.9 GB), if that answers; else, and with TORCH_INDEX= (empty),
+# from where everything else comes.
+NVIDIA := $(shell command -v nvidia-smi 2> /dev/null)$(wildcard /proc/driver/nvidia)
+TORCH_INDEX ?= $(if $(NVIDIA)$(filter-out Linux,$(shell uname -s)),,https://download.pytorch.org/whl/cpu)
+# The alarm ends a look-up of the name that hangs, too.
+ANSWERS := import signal, sys, urllib.request as r; \
+	signal.alarm(8); r.urlopen(sys.argv[1] + "/torch/", timeout=4)
+
 # More flags for the tools behind the targets: make test-unit PYTEST_ARGS="-k undo".
 WORKBENCH_ARGS ?=
 PYTEST_ARGS ?=
@@ -106,6 +115,12 @@ $(INSTALLED): pyproject.toml constraints.txt
 		exit 1; } >&2
 	$(BIN)/python -m pip --version > /dev/null 2>&1 || "$(PYTHON)" -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --upgrade --constraint constraints.txt pip
+	@if [ -n "$(TORCH_INDEX)" ]; then \
+		{ $(BIN)/python -c '$(ANSWERS)' "$(TORCH_INDEX)" > /dev/null 2>&1 && \
+			$(BIN)/python -m pip install --no-deps --retries=1 --timeout=10 \
+				--index-url="$(TORCH_INDEX)" "$$(grep '^torch==' constraints.txt)"; } || \
+			echo "no torch to be had from $(TORCH_INDEX): it comes from where all else comes"; \
+	fi
 	$(BIN)/python -m pip install --constraint constraints.txt \
 		--build-constraint constraints.txt --editable '.[dev]'
 	@touch $@
