@@ -5,11 +5,21 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
+# Where Linux has no NVIDIA card torch comes from an index of its publisher's whose wheels are without
+# CUDA libraries (0.75 GB instead of 5.9 GB), if that answers; else, and with TORCH_INDEX= (empty),
+# from where everything else comes.
+NVIDIA := $(shell command -v nvidia-smi 2> /dev/null)$(wildcard /proc/driver/nvidia)
+TORCH_INDEX ?= $(if $(NVIDIA)$(filter-out Linux,$(shell uname -s)),,https://download.pytorch.org/whl/cpu)
+# The alarm ends a look-up of the name that hangs, too.
+ANSWERS := import signal, sys, urllib.request as r; \
+	signal.alarm(8); r.urlopen(sys.argv[1] + "/torch/", timeout=4)
+
 # More flags for the tools behind the targets: make test-unit PYTEST_ARGS="-k undo".
 WORKBENCH_ARGS ?=
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 FAULT_ARGS ?=
+LOWEST_ARGS ?=
 # Files of tests that run at a time. Each has a model of its own, and one thread to compute with:
 # more threads than cores wait for each other.
 WORKERS ?= auto
@@ -28,7 +38,7 @@ ALLOW_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help install fetch statistics workbench app test test-unit test-notebooks test-browser \
-	fault-test screenshots lint docs bench clean
+	fault-test screenshots lint docs bench lowest clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -87,6 +97,9 @@ docs: $(INSTALLED) ## build the site in build/docs: README, notebooks as stored,
 bench: fetch ## measure speed and memory
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
+lowest: $(INSTALLED) ## edit a fact with the lowest versions that pyproject.toml allows
+	$(BIN)/python tools/lowest_versions.py $(LOWEST_ARGS)
+
 clean: ## remove .venv and everything built here; the model cache stays
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	find . -type d \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
@@ -102,6 +115,12 @@ $(INSTALLED): pyproject.toml constraints.txt
 		exit 1; } >&2
 	$(BIN)/python -m pip --version > /dev/null 2>&1 || "$(PYTHON)" -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --upgrade --constraint constraints.txt pip
+	@if [ -n "$(TORCH_INDEX)" ]; then \
+		{ $(BIN)/python -c '$(ANSWERS)' "$(TORCH_INDEX)" > /dev/null 2>&1 && \
+			$(BIN)/python -m pip install --no-deps --retries=1 --timeout=10 \
+				--index-url="$(TORCH_INDEX)" "$$(grep '^torch==' constraints.txt)"; } || \
+			echo "no torch to be had from $(TORCH_INDEX): it comes from where all else comes"; \
+	fi
 	$(BIN)/python -m pip install --constraint constraints.txt \
 		--build-constraint constraints.txt --editable '.[dev]'
 	@touch $@

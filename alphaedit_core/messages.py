@@ -24,6 +24,11 @@ def shown(value: object) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def not_installed(what: str, package: str, extra: str) -> str:
+    """That ``what`` lacks a package which comes with an extra, and the command that brings it."""
+    return f'{what} needs {package}; install it: pip install "alphaedit-workbench[{extra}]"'
+
+
 def kind(value: object) -> str:
     """What sort of thing ``value`` is, in the words of someone who writes JSON."""
     if value is None:

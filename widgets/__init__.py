@@ -10,7 +10,14 @@ wb
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
+
+from alphaedit_core.messages import not_installed
+
+for _package in ("anywidget", "ipywidgets", "plotly", "traitlets"):
+    if find_spec(_package) is None:
+        raise ImportError(not_installed("alphaedit_widgets", _package, "widgets"))
 
 _HOMES = {
     "ComparePanel": "compare.panel",

@@ -28,6 +28,7 @@ from . import (
     evaluate,
     experiment,
     models,
+    notebooks,
     retention,
     sessions,
     spectrum,
@@ -38,7 +39,7 @@ from .output import make_monitor, print_error, quiet_but_warnings
 
 _GROUPS = (
     edit, complete, evaluate, sessions, compare, datasets, experiment, ability, retention,
-    statistics, spectrum, models,
+    statistics, spectrum, models, notebooks,
 )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from alphaedit_core.errors import FetchError, InputError
+from alphaedit_core.messages import not_installed
 from alphaedit_core.storage.files import sha256_of_file
 
 DEFAULT_DATASET = "wikimedia/wikipedia"
@@ -60,8 +61,9 @@ class HuggingFaceText:
         """The texts that are not blank.
 
         Raises:
-            FetchError: if the package ``datasets`` is missing, or the data set cannot be had.
-            InputError: if the field does not exist or does not hold text.
+            FetchError: if the data set cannot be had.
+            InputError: if the package ``datasets`` is not installed, or the field does not exist or
+                does not hold text.
         """
         rows = iter(self._open())
         while True:
@@ -83,10 +85,8 @@ class HuggingFaceText:
     def _open(self) -> Any:
         try:
             import datasets
-        except ImportError as error:
-            raise FetchError(
-                f'text {self.name}: needs the package datasets; run "pip install datasets"'
-            ) from error
+        except ImportError:
+            raise InputError(not_installed(f"text {self.name}", "datasets", "datasets")) from None
         revision = None if self._is_local else self._resolved_commit()
         try:
             return datasets.load_dataset(

@@ -240,7 +240,8 @@ def chosen(
     """The metrics that :func:`evaluate` measures, by name.
 
     Raises:
-        InputError: if one does not exist, or a data set has no usual ones.
+        InputError: if one does not exist or needs a package that is not installed, or a data set
+            has no usual ones.
     """
     found: dict[str, type[MetricInfo]] = {}
     if metrics is None:
@@ -252,6 +253,9 @@ def chosen(
         if issubclass(own, CompositeMetric):
             found |= {name: metric_class(name) for name in own.of}
         found[own.name] = own
+    for own in found.values():
+        if missing := own.missing_package():
+            raise InputError(missing)
     if not found:
         raise InputError("no metric is named; give at least one")
     return found

@@ -24,8 +24,14 @@ from alphaedit_core.data.records import Record
 from alphaedit_core.editing.config import EditConfig
 from alphaedit_core.editing.defaults import validated_editor
 from alphaedit_core.errors import CorruptFileError, DivergedError
-from alphaedit_core.evaluation.evaluate import Evaluation, MetricResult, compared_with, evaluate
-from alphaedit_core.evaluation.metrics.registry import metric_class, metrics_for
+from alphaedit_core.evaluation.evaluate import (
+    Evaluation,
+    MetricResult,
+    chosen,
+    compared_with,
+    evaluate,
+)
+from alphaedit_core.evaluation.metrics.registry import metrics_for
 from alphaedit_core.inference.scoring import perplexity
 from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.progress import Monitor
@@ -71,10 +77,9 @@ def run_experiment(
     monitor, probes, place = monitor or Monitor(), probes or ExtraMeasurements(), Path(folder)
     for hp in plan.methods:
         validated_editor(model, hp)
-    for name in plan.metrics:
-        metric_class(name)
-    EditSession(model, None, plan.methods[0]).close()  # refuses a model that holds edits
     metrics = list(plan.metrics) or list(metrics_for(records.dataset.name, plan.compat))
+    chosen([], metrics)
+    EditSession(model, None, plan.methods[0]).close()  # refuses a model that holds edits
     check_at_end(plan.at_end, metrics)
     batches, left_out = batched(records.records[: plan.edits], plan.batch_size)
     written = [record for batch in batches for record in batch]

@@ -30,6 +30,8 @@ COMMANDS = (
     "redo",
     "models",
     "fetch",
+    "workbench",
+    "tutorials",
 )
 
 

@@ -58,6 +58,18 @@ def test_what_a_data_set_does_not_have(
     assert "\n" not in str(caught.value)
 
 
+def test_without_the_package_the_extra_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(InputError) as caught:
+        next(HuggingFaceText(str(tmp_path), config=None).documents())
+    assert str(caught.value) == (
+        f"text hf:{tmp_path} needs datasets; "
+        'install it: pip install "alphaedit-workbench[datasets]"'
+    )
+
+
 def test_an_unreachable_hub_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     # The address is read when the hub's library is first imported: hence a process of its own.
     pytest.importorskip("datasets")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -336,3 +337,17 @@ def test_stages_end_at_their_totals() -> None:
     evaluate(tiny_model(), RECORDS, ["efficacy", "fluency"], Monitor(show))
     assert set(seen) == {"likelihoods", "texts"}
     assert all(done == total for done, total in seen.values())
+
+
+def test_without_nltk_fluency_is_refused_when_asked_for_and_left_out_when_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "nltk", None)
+    line = 'fluency needs nltk; install it: pip install "alphaedit-workbench[eval]"'
+    for ask in (lambda: chosen([], ["efficacy", "fluency"]), lambda: variety("some words")):
+        with pytest.raises(InputError) as caught:
+            ask()
+        assert str(caught.value) == line
+    found = evaluate(tiny_model(), RECORDS[:1], None, quiet())
+    assert (found["fluency"].mean, found["fluency"].reason) == (None, line)
+    assert found["efficacy"].mean is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -105,3 +106,14 @@ def test_what_cannot_be_run_is_refused(place: Path) -> None:
     ]
     renamed = hp.replace(origin="elsewhere")
     assert ExperimentPlan((hp, renamed)).names() == [f"{hp.method} (1)", f"{hp.method} (2)"]
+
+
+def test_a_metric_whose_package_is_missing_is_named_before_any_work(
+    model: EditableModel, file: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "nltk", None)
+    records = read_records(file, "counterfact")
+    plan = ExperimentPlan((small(place),), 2, 2)  # the data set's own, which fluency is one of
+    with pytest.raises(InputError, match=r"fluency needs nltk; .*workbench\[eval\]"):
+        run_experiment(model, records, plan, place / "no", monitor=quiet())
+    assert not (place / "no").exists()

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+from alphaedit_core import __version__
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -19,7 +21,7 @@ def citation() -> dict[str, Any]:
 
 def test_it_cites_the_version_and_license_of_the_distribution(citation: dict[str, Any]) -> None:
     about = metadata.metadata("alphaedit-workbench")
-    assert citation["version"] == about["Version"]
+    assert citation["version"] == about["Version"] == __version__
     assert citation["license"] == about["License-Expression"]
 
 

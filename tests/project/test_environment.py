@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -108,8 +110,8 @@ def test_whatever_the_dependencies_bring_with_them_is_pinned() -> None:
 @pytest.mark.parametrize(
     ("folder", "extras"),
     [
-        ("alphaedit_core", {"datasets"}),
-        ("widgets", {"notebooks"}),
+        ("alphaedit_core", {"datasets", "eval"}),
+        ("widgets", {"widgets"}),
         ("benchmarks", set()),
         ("tools", set()),
         ("tests", {"dev"}),
@@ -138,6 +140,20 @@ def imported_names(folder: Path) -> set[str]:
         for name in found - sys.stdlib_module_names
         if not (ROOT / name).exists() and name not in own
     }
+
+
+def test_what_a_missing_extra_is_said_to_bring_it_brings() -> None:
+    said = re.compile(r'not_installed\(.*?"(\w+)", "(\w+)"\)', re.DOTALL)
+    texts = [path.read_text(encoding="utf-8") for path in (ROOT / "alphaedit_core").rglob("*.py")]
+    pairs = {pair for text in texts for pair in said.findall(text)}
+    assert {("nltk", "eval"), ("datasets", "datasets")} <= pairs
+    for package, extra in pairs:
+        assert package in requirements(frozenset({extra}))
+
+
+def test_the_panels_alone_leave_the_kernel_and_the_server_as_they_are() -> None:
+    added = requirements(frozenset({"widgets"})).keys() - requirements(frozenset()).keys()
+    assert added == {"anywidget", "ipywidgets", "plotly", "traitlets"}
 
 
 def test_dev_holds_every_other_extra() -> None:
@@ -200,6 +216,68 @@ def test_a_python_that_is_too_old_is_refused_with_the_remedy(tmp_path: Path) -> 
         assert f"{python} {reason}" in refused.stderr
         assert "3.11 or newer" in refused.stderr
     assert not (tmp_path / ".venv").exists()
+
+
+@pytest.fixture
+def installing(tmp_path: Path) -> Callable[..., tuple[list[str], str]]:
+    """``make install`` with a Python that only notes what it is told: that, and what make says."""
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/sh\necho "$@" >> told\n[ "$1" != -c ] || exit "$ANSWER"\n')
+    python.chmod(0o755)
+
+    def run(*settings: str, answers: bool = True, path: str = "") -> tuple[list[str], str]:
+        own = {"ANSWER": str(int(not answers)), "PATH": path + os.environ["PATH"]}
+        command = ["make", "install", f"PYTHON={sys.executable}", *settings]
+        environment = {n: v for n, v in os.environ.items() if n != "TORCH_INDEX"} | own
+        ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert ran.returncode == 0, ran.stderr
+        told = (tmp_path / "told").read_text().splitlines()
+        assert told[-1].endswith("--editable .[dev]")
+        return [line for line in told if "--index-url" in line], ran.stdout
+
+    return run
+
+
+@needs_make
+def test_torch_is_installed_from_the_index_that_is_named(
+    installing: Callable[..., tuple[list[str], str]],
+) -> None:
+    [line], _ = installing("TORCH_INDEX=https://example.org/cpu")
+    assert "--index-url=https://example.org/cpu " in line
+    assert line.endswith(f" torch=={pins()['torch']}")
+
+
+@needs_make
+def test_an_index_that_does_not_answer_is_passed_over_with_a_word(
+    installing: Callable[..., tuple[list[str], str]],
+) -> None:
+    lines, said = installing("TORCH_INDEX=https://example.org/cpu", answers=False)
+    assert lines == []
+    assert "\nno torch to be had from https://example.org/cpu: it comes from" in said
+
+
+@needs_make
+@pytest.mark.parametrize("settings", [(), ("TORCH_INDEX=",)])
+def test_with_a_card_torch_comes_from_where_all_else_comes(
+    installing: Callable[..., tuple[list[str], str]], settings: tuple[str, ...], tmp_path: Path
+) -> None:
+    card = tmp_path / "card"
+    card.mkdir()
+    (card / "nvidia-smi").touch(0o755)
+    lines, said = installing(*settings, path="" if settings else f"{card}{os.pathsep}")
+    assert lines == []
+    assert "no torch to be had" not in said
+
+
+def test_the_index_of_wheels_without_cuda_is_the_documented_one() -> None:
+    for name in ("Makefile", "README.md"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        assert "https://download.pytorch.org/whl/cpu" in text
+    by_hand = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"pip install torch=={pins()['torch']} --index-url" in by_hand
 
 
 @pytest.mark.parametrize("name", [".ci/run", "README.md", "CHANGELOG.md", "environment.yml"])

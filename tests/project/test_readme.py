@@ -72,6 +72,7 @@ def test_every_subcommand_is_shown() -> None:
         *("edit", "complete", "history", "undo", "redo"),
         *("ability", "retention", "experiment", "evaluate", "metrics"),
         *("editors", "compare", "datasets", "statistics", "spectrum", "models", "fetch"),
+        *("workbench", "tutorials"),
     }
     with pytest.raises(InputError):
         _parser().parse_args(["edti", "examples"])

@@ -63,6 +63,11 @@ class MetricInfo(ABC):
     default_for: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
+    def missing_package(cls) -> str:
+        """The package that it needs and that is not installed, with the remedy; "" for none."""
+        return ""
+
+    @classmethod
     def card(cls) -> dict[str, str]:
         """All but the data sets, ready for JSON."""
         fields = ("name", "title", "formula", "source", "direction", "unit", "note")
@@ -90,7 +95,7 @@ class Metric(MetricInfo):
     @property
     def unavailable_reason(self) -> str:
         """What it cannot do without and was not given, with the remedy; "" for nothing."""
-        return ""
+        return self.missing_package()
 
     @abstractmethod
     def queries(self, record: Record) -> list[Query]:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 from alphaedit_core.data.records import Record
+from alphaedit_core.errors import InputError
 from alphaedit_core.inference.queries import Answer, Query
+from alphaedit_core.messages import not_installed
 
 from . import questions
 from .base import Metric, texts
@@ -35,6 +38,10 @@ class Fluency(Metric):
     )
     default_for = ("counterfact", "knowedit")
 
+    @classmethod
+    def missing_package(cls) -> str:
+        return "" if find_spec("nltk") else not_installed(cls.name, "nltk", "eval")
+
     def queries(self, record: Record) -> list[Query]:
         return [*questions.generation_prompts(record)]
 
@@ -48,7 +55,13 @@ class Fluency(Metric):
 
 
 def variety(text: str) -> float:
-    """1/3 H2 + 2/3 H3 of a text, in bits."""
+    """1/3 H2 + 2/3 H3 of a text, in bits.
+
+    Raises:
+        InputError: if nltk is not installed.
+    """
+    if missing := Fluency.missing_package():
+        raise InputError(missing)
     from nltk.tokenize import word_tokenize  # slow to import
 
     words = word_tokenize(text, preserve_line=True)

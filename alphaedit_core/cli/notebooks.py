@@ -1,0 +1,130 @@
+"""``alphaedit workbench`` and ``tutorials``: the notebooks that come along, in JupyterLab."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from importlib import resources
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NoReturn
+
+from alphaedit_core.errors import InputError
+from alphaedit_core.messages import not_installed
+from alphaedit_core.progress import Monitor
+from alphaedit_core.storage.files import write_atomic
+
+from . import options
+
+_WORKBENCH = "workbench.ipynb"
+_LAB_PACKAGES = ("jupyterlab", "ipykernel", "ipywidgets", "anywidget", "plotly", "traitlets")
+_HIGHEST_PORT = 65_535
+
+
+def add(commands: options.Commands) -> None:
+    """Declare the subcommands."""
+    parser = commands.add_parser(
+        "workbench",
+        help="open the workbench in JupyterLab",
+        description=f"Copy {_WORKBENCH} to a folder and open it in JupyterLab, on this machine "
+        "alone (127.0.0.1, with a token). A file of that name that is there already is opened as "
+        "it stands.",
+    )
+    _add_place(parser, ".", "the present one", workbench)
+    parser = commands.add_parser(
+        "tutorials",
+        help="open the tutorials in JupyterLab",
+        description="Copy the tutorials to a folder and open the first in JupyterLab, on this "
+        "machine alone (127.0.0.1, with a token). Files that are there already stay as they are.",
+    )
+    _add_place(parser, "alphaedit-tutorials", "alphaedit-tutorials", tutorials)
+
+
+def _add_place(
+    parser: argparse.ArgumentParser,
+    folder: str,
+    called: str,
+    run: Callable[[argparse.Namespace, Monitor], None],
+) -> None:
+    parser.add_argument(
+        "folder", metavar="FOLDER", nargs="?", default=folder, help=f"where to ({called})"
+    )
+    parser.add_argument(
+        "--no-browser", action="store_true", help="print the address and open no browser"
+    )
+    parser.add_argument(
+        "--port",
+        metavar="N",
+        type=options.positive,
+        default=8888,
+        help="the port, or the next that is free (8888)",
+    )
+    parser.set_defaults(run=run)
+
+
+def workbench(arguments: argparse.Namespace, monitor: Monitor) -> None:
+    """Copy the workbench and open it; ends with JupyterLab."""
+    folder = _checked(arguments)
+    _copy([_WORKBENCH], folder)
+    _open(folder, _WORKBENCH, arguments)
+
+
+def tutorials(arguments: argparse.Namespace, monitor: Monitor) -> None:
+    """Copy all notebooks, which link to each other, and open the first; ends with JupyterLab."""
+    folder = _checked(arguments)
+    kept = (".ipynb", ".md")
+    names = sorted(file.name for file in _packaged().iterdir() if file.name.endswith(kept))
+    _copy(names, folder)
+    _open(folder, names[0], arguments)
+
+
+def _checked(arguments: argparse.Namespace) -> Path:
+    """The folder, once nothing stands in the way of opening a notebook in it."""
+    for package in _LAB_PACKAGES:
+        if find_spec(package) is None:
+            raise InputError(not_installed("JupyterLab with the workbench", package, "lab"))
+    if arguments.port > _HIGHEST_PORT:
+        raise InputError(f"--port {arguments.port} is none; give 1 to {_HIGHEST_PORT}")
+    folder = Path(arguments.folder).expanduser()
+    options.check_writable("folder", folder)
+    return folder.resolve()
+
+
+def _packaged() -> resources.abc.Traversable:
+    return resources.files("alphaedit_core.data") / "notebooks"
+
+
+def _copy(names: list[str], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        place = folder / name
+        if os.path.lexists(place):
+            print(f"{place}: there already, left as it is")
+        else:
+            write_atomic(place, (_packaged() / name).read_bytes())
+            print(place)
+
+
+def _open(folder: Path, name: str, arguments: argparse.Namespace) -> NoReturn:
+    """Become JupyterLab, so that Ctrl-C and its exit code are its own."""
+    command = [
+        *(sys.executable, "-m", "jupyterlab"),
+        f"--ServerApp.root_dir={folder}",
+        f"--LabApp.default_url=/lab/tree/{name}",
+        "--ServerApp.ip=127.0.0.1",
+        f"--ServerApp.port={arguments.port}",
+        "--ServerApp.port_retries=50",
+        "--ServerApp.answer_yes=True",
+    ]
+    if arguments.no_browser:
+        command.append("--no-browser")
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        command.append("--allow-root")
+    sys.stdout.flush()
+    with resources.as_file(resources.files("alphaedit_core.data") / "jupyter") as settings:
+        # Before the user's own: large messages may pass, and no question about news is asked.
+        places = [str(settings), *os.environ.get("JUPYTER_CONFIG_PATH", "").split(os.pathsep)]
+        path = os.pathsep.join(filter(None, places))
+        os.execve(sys.executable, command, os.environ | {"JUPYTER_CONFIG_PATH": path})

@@ -1,0 +1,157 @@
+"""The wheel, built and installed outside the project: everything that it needs is in it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from alphaedit_core import __version__
+
+ROOT = Path(__file__).parents[2]
+PIP = ("-m", "pip", "--disable-pip-version-check", "--no-cache-dir")
+
+
+def run(*command: object, folder: Path) -> str:
+    """What a command says in a folder, in an environment that does not know this checkout."""
+    own = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}
+    ran = subprocess.run(
+        [str(word) for word in command], cwd=folder, env=own, capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout
+
+
+class Installed:
+    """The wheel in a fresh environment that takes what it depends on from this one."""
+
+    def __init__(self, home: Path) -> None:
+        self.empty = home / "empty"
+        self.empty.mkdir()
+        # What an earlier build left behind would go into the wheel.
+        source = shutil.copytree(
+            ROOT,
+            home / "source",
+            ignore=lambda folder, names: (
+                {*names} - {"alphaedit_core", "alphaedit_widgets", "pyproject.toml", "README.md",
+                            "LICENSE"}
+                if Path(folder) == ROOT
+                else {"__pycache__", ".ipynb_checkpoints"}
+            ),
+        )  # fmt: skip
+        options = ("--no-deps", "--no-index", "--no-build-isolation", "--quiet")
+        run(sys.executable, *PIP, "wheel", *options, "--wheel-dir", home, source, folder=home)
+        [self.wheel] = home.glob("*.whl")
+        venv.create(home / "venv", symlinks=True)
+        self.programs = home / "venv" / "bin"
+        base = {"base": str(home / "venv"), "platbase": str(home / "venv")}
+        self.packages = Path(sysconfig.get_path("purelib", vars=base))
+        into = ("--python", self.programs / "python", "install", "--no-deps", "--no-index")
+        run(sys.executable, *PIP, *into, "--quiet", self.wheel, folder=home)
+        # After that, so that pip sees no other installation; behind the wheel's own folder. What is
+        # installed editably there is not seen: a .pth in a folder that a .pth names is not read.
+        needed = sysconfig.get_path("purelib")
+        (self.packages / "dependencies.pth").write_text(f"{needed}\n", encoding="utf-8")
+
+    def says(self, *command: object) -> str:
+        """What its Python says, in an empty folder."""
+        return run(self.programs / "python", *command, folder=self.empty)
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
+    yield Installed(tmp_path_factory.mktemp("wheel"))
+
+
+def test_nothing_but_the_two_packages_is_installed(installed: Installed) -> None:
+    found = {path.name for path in installed.packages.iterdir()}
+    assert found == {
+        "alphaedit_core",
+        "alphaedit_widgets",
+        f"alphaedit_workbench-{__version__}.dist-info",
+        "dependencies.pth",
+    }
+
+
+def test_it_is_named_by_the_version_that_the_package_says(installed: Installed) -> None:
+    assert installed.wheel.name == f"alphaedit_workbench-{__version__}-py3-none-any.whl"
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "alphaedit_core/py.typed",
+        "alphaedit_core/data/examples/*.json",
+        "alphaedit_core/data/jupyter/*.json",
+        "alphaedit_core/data/jupyter/labconfig/*.json",
+        "alphaedit_core/data/notebooks/*.ipynb",
+        "alphaedit_core/data/notebooks/README.md",
+        "alphaedit_widgets/py.typed",
+        "alphaedit_widgets/static/*",
+    ],
+)
+def test_what_is_not_python_comes_along(installed: Installed, pattern: str) -> None:
+    stored = {path.relative_to(ROOT): path.read_bytes() for path in ROOT.glob(pattern)}
+    shipped = {
+        path.relative_to(installed.packages): path.read_bytes()
+        for path in installed.packages.glob(pattern)
+    }
+    assert stored
+    assert shipped == stored
+
+
+def test_what_only_the_project_needs_stays_there(installed: Installed) -> None:
+    suffixes = {path.suffix for path in installed.packages.rglob("*.*") if path.is_file()}
+    assert suffixes <= {
+        ".py",
+        ".pyc",
+        ".pth",
+        ".typed",
+        ".json",
+        ".ipynb",
+        ".md",
+        ".js",
+        ".css",
+        ".txt",
+    }
+
+
+def test_every_name_is_imported_from_it_in_an_empty_folder(installed: Installed) -> None:
+    script = """
+import alphaedit_core
+import alphaedit_widgets
+
+for package in (alphaedit_core, alphaedit_widgets):
+    print(package.__file__)
+    for name in package.__all__:
+        getattr(package, name)
+print(len(alphaedit_core.example_facts()))
+"""
+    core, widgets, facts = installed.says("-c", script).splitlines()
+    assert Path(core) == installed.packages / "alphaedit_core" / "__init__.py"
+    assert Path(widgets) == installed.packages / "alphaedit_widgets" / "__init__.py"
+    assert int(facts) == 65
+
+
+def test_the_command_runs_in_an_empty_folder(installed: Installed) -> None:
+    program = installed.programs / "alphaedit"
+    assert run(program, "--version", folder=installed.empty) == f"alphaedit {__version__}\n"
+    assert "AlphaEdit" in run(program, "editors", folder=installed.empty)
+    assert list(installed.empty.iterdir()) == []
+
+
+def test_its_notebooks_are_copied_from_it(installed: Installed, tmp_path: Path) -> None:
+    script = (
+        "import os, sys; from alphaedit_core.cli import main; "
+        "os.execve = lambda *_: None; sys.exit(main(['tutorials', sys.argv[1]]))"
+    )
+    installed.says("-c", script, tmp_path)
+    stored = {path.name for path in (ROOT / "notebooks").glob("*.ipynb")}
+    assert {path.name for path in tmp_path.glob("*.ipynb")} == stored
