@@ -89,7 +89,7 @@ def compare(arguments: argparse.Namespace, monitor: Monitor) -> None:
     methods = [
         hyperparameter_options.applied_to(parse_method(name, model), given) for name in names
     ]
-    hyperparameter_options.check_used(given, methods)
+    hyperparameter_options.check_used(arguments, methods)
     session = EditSession(model, hyperparameters=methods[0])
     options.text_ready(session.hyperparameters.text, model, monitor)
     contest = compare_editors(session, facts, methods, arguments.batch_size, text, monitor)

@@ -118,7 +118,7 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     methods = tuple(
         hyperparameter_options.applied_to(parse_method(name, model), given) for name in names
     )
-    hyperparameter_options.check_used(given, methods)
+    hyperparameter_options.check_used(arguments, methods)
     plan = ExperimentPlan(
         methods,
         arguments.edits,

@@ -58,18 +58,19 @@ def changes(arguments: argparse.Namespace) -> dict[str, Any]:
         InputError: for a file that cannot be read, a field that does not exist or is another
             editor's, or a value that cannot be used with any model.
     """
+    from alphaedit_core.editing.configs import field_editors
     from alphaedit_core.editing.editors.registry import editor_class
     from alphaedit_core.editing.published_names import present_fields
 
+    in_file = f"config {arguments.config}"
     given: list[tuple[str, str, Any]] = []
     if arguments.config is not None:
-        source = f"config {arguments.config}"
+        content = _read(Path(arguments.config))
         try:
-            fields = present_fields(_read(Path(arguments.config)))
+            content = present_fields(content)
         except InputError as error:
-            line = str(error)
-            raise InputError(line if line.startswith(source) else f"{source}: {line}") from None
-        given += [(source, name, value) for name, value in fields.items()]
+            raise InputError(f"{in_file}: {error}") from None
+        given += [(in_file, name, value) for name, value in content.items()]
     for name in ("editor", "projection", "previous_keys"):
         value = getattr(arguments, name, None)
         if value is not None:
@@ -84,8 +85,16 @@ def changes(arguments: argparse.Namespace) -> dict[str, Any]:
     # Where no editor can be named the command has a list of them; a field is of one of these then.
     editor = None
     if hasattr(arguments, "projection"):
-        editor = next((str(v) for _, name, v in reversed(given) if name == "editor"), "alphaedit")
-    asked = {name: _checked(source, name, value, editor) for source, name, value in given}
+        named = [(source, str(v)) for source, name, v in given if name == "editor"]
+        editor = _checked(named[-1][0], "editor", named[-1][1], None) if named else "alphaedit"
+    others = set()
+    if editor is not None:  # a file may say what other editors are set to, as the released ones do
+        others = {name for name, own in field_editors().items() if editor not in own}
+    asked = {
+        name: _checked(source, name, value, editor)
+        for source, name, value in given
+        if source != in_file or name not in others
+    }
     if asked.get("previous_keys") and editor and editor_class(editor).previous_keys is None:
         raise InputError(f"--previous-keys: means nothing for the editor {editor}; leave it out")
     return asked
@@ -122,13 +131,14 @@ def applied_to(preset: EditConfig, asked: Mapping[str, Any]) -> EditConfig:
     return preset.replace(**{"source": source, **own})
 
 
-def check_used(asked: Mapping[str, Any], methods: Sequence[EditConfig]) -> None:
-    """Refuse what was asked for of none of the editors of a list.
+def check_used(arguments: argparse.Namespace, methods: Sequence[EditConfig]) -> None:
+    """Refuse what ``--set`` asks for and none of the editors of a list has.
 
     Raises:
         InputError: naming the first field.
     """
-    for name in asked:
+    for setting in arguments.set:
+        name = setting.partition("=")[0].strip()
         if not any(name in method.field_names() for method in methods):
             editors = ", ".join(method.editor for method in methods)
             raise InputError(f'--set: field "{name}" is of none of {editors}; leave it out')

@@ -105,7 +105,8 @@ def fetch(arguments: argparse.Namespace, monitor: Monitor) -> None:
 
 def _report() -> dict[str, Any]:
     """Everything, ready for JSON."""
-    from alphaedit_core.editing.defaults import presets
+    from alphaedit_core.editing.defaults import preset_for
+    from alphaedit_core.editing.presets import model_name, preset_fields, preset_shapes
     from alphaedit_core.model.model_sources import DEFAULT_MODEL
     from alphaedit_core.storage.cache import cache_dir
     from alphaedit_core.storage.downloads import GEMMA3, SMOLLM2, WIKIPEDIA, is_cached
@@ -124,8 +125,10 @@ def _report() -> dict[str, Any]:
             for name, record in packaged.items()
         ],
         "presets": [
-            {"name": preset.source.removeprefix("preset ")} | preset.to_dict()
-            for preset in presets()
+            {"name": model_name(shape), "covariance_weight": fields["covariance_weight"]}
+            | preset_for(shape).to_dict()
+            for shape in preset_shapes()
+            if (fields := preset_fields(shape))
         ],
         "statistics": list(_statistics(cache / "statistics")),
         "spectra": {"files": len(spectra), "bytes": sum(_bytes(file) for file in spectra)},

@@ -61,10 +61,15 @@ def config(cls: type[T]) -> type[T]:
 def descriptions(cls: type) -> dict[str, tuple[Any, str]]:
     """Default and description of every field of a configuration, in order."""
     fields: Mapping[str, Any] = cls.__pydantic_fields__  # type: ignore[attr-defined]
+    told: dict[str, str] = {}
+    for base in cls.__mro__:  # pydantic knows only the texts of the class that has the field
+        for name, field in vars(base).get("__pydantic_fields__", {}).items():
+            if field.description:
+                told.setdefault(name, " ".join(field.description.split()))
     return {
         name: (
             None if field.is_required() else field.get_default(call_default_factory=True),
-            " ".join((field.description or "").split()),
+            told.get(name, ""),
         )
         for name, field in fields.items()
     }

@@ -148,14 +148,14 @@ class TestEdit:
         assert used["layer_thresholds"] == thresholds.split(",")
         assert used["layer_lambda_factors"] == fields["layer_lambda_factors"]
 
-    def test_the_origin_says_what_was_changed(self, place: Workplace) -> None:
+    def test_the_source_says_what_was_changed(self, place: Workplace) -> None:
         fields = json.loads(place.config.read_text())
-        del fields["origin"]
+        del fields["source"]
         place.config.write_text(json.dumps(fields))
         used = place.edit(place.facts, "--limit", 1, "--json").json["hyperparameters"]
-        assert used["origin"].startswith("derived from the shape (3 blocks, hidden 32)")
-        assert "changed: " in used["origin"]
-        assert "threshold" in used["origin"]
+        assert used["source"].startswith("derived from the shape (3 blocks, hidden 32)")
+        assert "changed: " in used["source"]
+        assert "threshold" in used["source"]
 
     def test_an_interrupt_leaves_nothing_behind(self, place: Workplace) -> None:
         session = place.folder / "s"
@@ -185,9 +185,9 @@ class TestEdit:
 
     def test_no_bar_where_nobody_watches(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sys.stderr, "isatty", lambda: False)
-        assert output.reporting()._show is None
+        assert output.make_monitor()._show is None
         monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-        assert output.reporting()._show is not None
+        assert output.make_monitor()._show is not None
 
 
 def test_the_default_model_really_edited(

@@ -96,7 +96,7 @@ class TestSessions:
     @pytest.mark.parametrize(
         "more, parts",
         [
-            (["--set", "ridge=3"], ["its ridge is 10.0, not 3.0"]),
+            (["--set", "ridge=3"], ["its ridge is 10, not 3"]),
             (["--set", "layers=1-2"], ["its layers is 0,1, not 1,2"]),
             (["--seed", "5"], ["its seed is 0, not 5"]),
             (["--dtype", "bfloat16"], ["its dtype is float32, not bfloat16"]),

@@ -11,7 +11,7 @@ class TestSettings:
     @pytest.mark.parametrize(
         "given, parts",
         [
-            ("color=red", ['field "color" does not exist', "layers, steps"]),
+            ("color=red", ['field "color" does not exist', "layers, editor, target_steps"]),
             ("ridge", ['"ridge" has no value', "FIELD=VALUE"]),
             ("ridge=high", ["ridge", "'high' is not a number"]),
             ("ridge=0", ["ridge 0.0 is not positive", "give more than 0"]),
@@ -80,7 +80,7 @@ class TestSettings:
             (b"[1]", ["holds no object", '{"ridge": 1}']),
             (b"{", ["not valid JSON at line 1, column 2", "correct it"]),
             (b'{"text": "\xe9"}', ["not UTF-8 at byte 10"]),
-            (None, ["cannot be read", "No such file", "give a JSON file"]),
+            (None, ["cannot be read", "No such file", "give a file of JSON or YAML"]),
         ],
     )
     def test_config(self, unloadable: Workplace, content: bytes | None, parts: list[str]) -> None:

@@ -10,6 +10,7 @@ from editor_sessions import ALL
 from examples import small
 from tiny import tiny_model
 
+from alphaedit_core.editing.configs import make_config
 from alphaedit_core.editing.defaults import default_hyperparameters
 from alphaedit_core.editing.editors.registry import editor_class, editors, register
 from alphaedit_core.errors import InputError
@@ -71,7 +72,9 @@ def test_the_published_method_is_the_default(name: str) -> None:
 def test_what_cannot_be_is_refused_by_name(
     place: Path, change: dict[str, Any], message: str
 ) -> None:
-    hp = small(place).replace(**change)
+    settings = {"layers": (0, 1), **change}
+    known = settings["editor"] in ALL
+    hp = make_config(**settings) if known else small(place).replace(**change)
     for make in (
         lambda: EditSession(tiny_model("llama"), hyperparameters=hp),
         lambda: setattr(EditSession(tiny_model("llama")), "hyperparameters", hp),
@@ -79,6 +82,12 @@ def test_what_cannot_be_is_refused_by_name(
         with pytest.raises(InputError) as refused:
             make()
         assert message in str(refused.value)
+
+
+def test_the_configuration_of_another_editor_is_refused(place: Path) -> None:
+    hp = small(place).replace(editor="memit")
+    with pytest.raises(InputError, match="memit is set by a MemitConfig, not by a AlphaEditConfig"):
+        EditSession(tiny_model("llama"), hyperparameters=hp)
 
 
 def test_an_editor_that_contradicts_the_hyperparameters_is_refused(place: Path) -> None:

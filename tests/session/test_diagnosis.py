@@ -119,7 +119,7 @@ def test_the_edit_that_wrote_over_it(session: EditSession, monkeypatch: pytest.M
             now = digests[session.weights_digest()]
             return [LOST if now == 0 or (state is not None and now >= state) else SURE]
 
-        monkeypatch.setattr(diagnosis, "score", scored)
+        monkeypatch.setattr(diagnosis, "target_logprobs", scored)
 
     before = session.weights_digest()
     lost_from(None)
@@ -155,7 +155,7 @@ def test_facts_that_were_lost(session: EditSession, monkeypatch: pytest.MonkeyPa
         now = digests[session.weights_digest()]
         return [LOST if text == fact.text and now >= 2 else SURE for text, _ in pairs]
 
-    monkeypatch.setattr(diagnosis, "score", scored)
+    monkeypatch.setattr(diagnosis, "target_logprobs", scored)
     said = [
         replace(o, after=replace(o.after, new=SURE)) for o in session.history[0].result.outcomes
     ]
