@@ -22,44 +22,68 @@ _HOMES = {
     "AlphaEditError": "errors",
     "Canceled": "errors",
     "CorruptFileError": "errors",
+    "DriftTracker": "side_effects.drift",
+    "EditConfig": "editing.config",
     "EditResult": "session.results",
     "EditSession": "session.session",
     "EditableModel": "model.editable_model",
     "Evaluation": "evaluation.evaluate",
+    "ExperimentPlan": "experiments.plan",
+    "ExperimentResult": "experiments.results",
+    "ExtraMeasurements": "experiments.plan",
     "Fact": "data.facts",
     "FetchError": "errors",
     "FingerprintError": "errors",
-    "EditConfig": "editing.config",
     "InputError": "errors",
     "KeyStatistics": "covariance.files",
-    "Monitor": "progress",
     "ModulePaths": "model.architecture",
+    "Monitor": "progress",
     "Probe": "data.records",
     "Projector": "nullspace.projectors",
     "Record": "data.records",
     "SessionError": "errors",
     "Spectrum": "nullspace.spectrum",
     "StructureError": "errors",
+    "TextBaseline": "side_effects.drift",
     "Threshold": "nullspace.thresholds",
-    "config_from_dict": "editing.configs",
+    "ability_of_states": "side_effects.ability",
     "collect_statistics": "covariance.collect",
     "compare_editors": "experiments.editor_comparison",
-    "generate_greedy": "inference.completions",
+    "config_from_dict": "editing.configs",
+    "counterfact_scores": "evaluation.counterfact_scores",
+    "curves_html": "display.line_chart",
     "default_hyperparameters": "editing.defaults",
+    "editors": "editing.editors.registry",
+    "eigendecompose": "nullspace.eigendecomposition",
+    "eigendecompose_layer": "nullspace.eigendecomposition",
     "evaluate": "evaluation.evaluate",
     "example_facts": "data.fact_files",
     "export_statistics": "covariance.files",
+    "facts_table_html": "data.facts",
+    "format_value": "editing.config_fields",
+    "generate_greedy": "inference.completions",
+    "hidden_drift": "side_effects.hidden_states",
+    "html_table": "display.tables",
     "import_statistics": "covariance.importing",
+    "load_experiment": "experiments.folder",
     "load_model": "model.loading",
     "make_config": "editing.configs",
     "measure_ability": "side_effects.ability",
+    "metric_cards_html": "evaluation.evaluate",
+    "metrics_for": "evaluation.metrics.registry",
+    "open_text": "corpora.sources",
+    "parse_method": "experiments.editor_comparison",
     "perplexity": "inference.scoring",
+    "presets": "editing.defaults",
     "read_facts": "data.fact_files",
     "read_records": "data.datasets.reading",
     "read_tasks": "side_effects.ability_tasks",
+    "retention": "side_effects.retention",
+    "run_experiment": "experiments.runner",
+    "save_report": "experiments.report",
     "target_logprobs": "inference.scoring",
-    "eigendecompose": "nullspace.eigendecomposition",
-    "eigendecompose_layer": "nullspace.eigendecomposition",
+    "text_table": "display.tables",
+    "with_editor": "editing.configs",
     "wrap": "model.loading",
     "write_facts": "data.fact_files",
 }
@@ -69,21 +93,21 @@ __all__ = ["__version__", *_HOMES]
 # The same names again, for type checkers and editors.
 # ruff: noqa: F401
 if TYPE_CHECKING:
-    from alphaedit_core.data.datasets.reading import read_records
-    from alphaedit_core.editing.defaults import default_hyperparameters
-    from alphaedit_core.model.editable_model import EditableModel
-    from alphaedit_core.nullspace.eigendecomposition import eigendecompose, eigendecompose_layer
-    from alphaedit_core.nullspace.projectors import Projector
-    from alphaedit_core.nullspace.thresholds import Threshold
-
+    from .corpora.sources import open_text
     from .covariance.collect import collect_statistics
     from .covariance.files import KeyStatistics, export_statistics
     from .covariance.importing import import_statistics
+    from .data.datasets.reading import read_records
     from .data.fact_files import example_facts, read_facts, write_facts
-    from .data.facts import Fact
+    from .data.facts import Fact, facts_table_html
     from .data.records import Probe, Record
+    from .display.line_chart import curves_html
+    from .display.tables import html_table, text_table
     from .editing.config import EditConfig
-    from .editing.configs import config_from_dict, make_config
+    from .editing.config_fields import format_value
+    from .editing.configs import config_from_dict, make_config, with_editor
+    from .editing.defaults import default_hyperparameters, presets
+    from .editing.editors.registry import editors
     from .errors import (
         AlphaEditError,
         Canceled,
@@ -94,18 +118,32 @@ if TYPE_CHECKING:
         SessionError,
         StructureError,
     )
-    from .evaluation.evaluate import Evaluation, evaluate
-    from .experiments.editor_comparison import compare_editors
+    from .evaluation.counterfact_scores import counterfact_scores
+    from .evaluation.evaluate import Evaluation, evaluate, metric_cards_html
+    from .evaluation.metrics.registry import metrics_for
+    from .experiments.editor_comparison import compare_editors, parse_method
+    from .experiments.folder import load_experiment
+    from .experiments.plan import ExperimentPlan, ExtraMeasurements
+    from .experiments.report import save_report
+    from .experiments.results import ExperimentResult
+    from .experiments.runner import run_experiment
     from .inference.completions import generate_greedy
     from .inference.scoring import perplexity, target_logprobs
     from .model.architecture import ModulePaths
+    from .model.editable_model import EditableModel
     from .model.loading import load_model, wrap
+    from .nullspace.eigendecomposition import eigendecompose, eigendecompose_layer
+    from .nullspace.projectors import Projector
     from .nullspace.spectrum import Spectrum
+    from .nullspace.thresholds import Threshold
     from .progress import Monitor
     from .session.results import EditResult
     from .session.session import EditSession
-    from .side_effects.ability import measure_ability
+    from .side_effects.ability import ability_of_states, measure_ability
     from .side_effects.ability_tasks import read_tasks
+    from .side_effects.drift import DriftTracker, TextBaseline
+    from .side_effects.hidden_states import hidden_drift
+    from .side_effects.retention import retention
 
 
 def __getattr__(name: str) -> Any:

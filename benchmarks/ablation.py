@@ -29,7 +29,7 @@ from alphaedit_core.editing.configs import config_from_dict
 from alphaedit_core.editing.defaults import default_hyperparameters
 from alphaedit_core.editing.editors.registry import editor_class
 from alphaedit_core.editing.target_search import Targets
-from alphaedit_core.evaluation.counterfact_scores import measure
+from alphaedit_core.evaluation.counterfact_scores import counterfact_scores
 from alphaedit_core.experiments.editor_comparison import parse_method
 
 from .machine import this_machine
@@ -115,9 +115,9 @@ def run(
             session.edit(facts[first : first + BATCH], BATCH, quiet)
             done = min(first + BATCH, len(facts))
             if done in (EARLY, len(facts)):
-                found["after"][str(done)] = asdict(measure(model, facts[:done], text, quiet)) | {
-                    "first": asdict(measure(model, facts[:EARLY], None, quiet))
-                }
+                found["after"][str(done)] = asdict(
+                    counterfact_scores(model, facts[:done], text, quiet)
+                ) | {"first": asdict(counterfact_scores(model, facts[:EARLY], None, quiet))}
             # Of the first batch only: later ones begin on weights that no other setting has.
             while len(shared) > 1:
                 shared.popitem()

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from alphaedit_core import EditSession, Monitor, default_hyperparameters, load_model, read_facts
-from alphaedit_core.evaluation.counterfact_scores import measure
+from alphaedit_core.evaluation.counterfact_scores import counterfact_scores
 
 
 def main() -> None:
@@ -36,7 +36,7 @@ def main() -> None:
     changes = dict(change.split("=", 1) for change in arguments.set)
     hyperparameters = default_hyperparameters(model).replace(**changes)
     session = EditSession(model, hyperparameters=hyperparameters)
-    before = None if arguments.skip_before else asdict(measure(model, facts, text))
+    before = None if arguments.skip_before else asdict(counterfact_scores(model, facts, text))
     monitor = Monitor()
     started = time.perf_counter()
     session.edit(facts, arguments.batch_size, monitor)
@@ -48,7 +48,7 @@ def main() -> None:
                 "batch_size": arguments.batch_size,
                 "hyperparameters": hyperparameters.to_dict(),
                 "before": before,
-                "after": asdict(measure(model, facts, text)),
+                "after": asdict(counterfact_scores(model, facts, text)),
                 "seconds": {"edit": seconds} | monitor.seconds,
             },
             indent=1,

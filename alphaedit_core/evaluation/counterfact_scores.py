@@ -46,7 +46,7 @@ class Measures:
     perplexity: float | None = None
 
 
-def measure(
+def counterfact_scores(
     model: EditableModel,
     facts: Sequence[Fact],
     text: str | None = None,

@@ -119,7 +119,7 @@ class Evaluation:
             html_table(_HEADINGS, self.rows())
             + "".join(f"<p>{escape(reason)}</p>" for reason in self.reasons())
             + "<details><summary>What the numbers are</summary>"
-            + cards_html([one.metric for one in self.measured.values()])
+            + metric_cards_html([one.metric for one in self.measured.values()])
             + "</details>"
         )
 
@@ -312,7 +312,7 @@ def _row(one: MetricResult) -> tuple[str, ...]:
     return (metric.name, mean, error, count, metric.direction, metric.unit)
 
 
-def cards_html(metrics: Sequence[type[MetricInfo]]) -> str:
+def metric_cards_html(metrics: Sequence[type[MetricInfo]]) -> str:
     """A list of what each metric is; all text is escaped."""
     return "<dl>" + "".join(_card(metric.card()) for metric in metrics) + "</dl>"
 

@@ -18,7 +18,7 @@ from alphaedit_core.editing.defaults import default_hyperparameters, validated_e
 from alphaedit_core.editing.editors.registry import editor_class
 from alphaedit_core.editing.target_search import Targets
 from alphaedit_core.errors import InputError
-from alphaedit_core.evaluation.counterfact_scores import Measures, measure
+from alphaedit_core.evaluation.counterfact_scores import Measures, counterfact_scores
 from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session.results import EditResult
@@ -163,7 +163,7 @@ def compare_editors(
     contexts, shared = session.contexts, {} if targets is None else targets
     rivals: list[EditorRun] = []
     with monitor.stage("editors", len(wanted), "editor"), session.lend_model() as model:
-        before = measure(model, facts, text, monitor)
+        before = counterfact_scores(model, facts, text, monitor)
         for hp in wanted:
             monitor.check()
             own = EditSession(model, None, hp, contexts, shared)
@@ -172,7 +172,9 @@ def compare_editors(
                 start = time.perf_counter()
                 result = own.edit(facts, batch_size, monitor)
                 seconds = time.perf_counter() - start
-                rivals.append(EditorRun(hp, result, measure(model, facts, text, monitor), seconds))
+                rivals.append(
+                    EditorRun(hp, result, counterfact_scores(model, facts, text, monitor), seconds)
+                )
             finally:
                 own.close()
             monitor.advance()

@@ -26,7 +26,9 @@ SHIFTS = {
 }
 
 
-def curves_html(findings: ExperimentResult, measures: Collection[str] | None = None) -> str:
+def experiment_curves_html(
+    findings: ExperimentResult, measures: Collection[str] | None = None
+) -> str:
     """Measures over the edits, a line for each method, with a text that says the last.
 
     Args:
@@ -47,7 +49,7 @@ def curves_html(findings: ExperimentResult, measures: Collection[str] | None = N
     )
 
 
-def retention_html(findings: ExperimentResult, measures: Sequence[str]) -> str:
+def experiment_retention_html(findings: ExperimentResult, measures: Sequence[str]) -> str:
     """What is left of every batch after the last edit, a line for each method.
 
     Args:

@@ -14,7 +14,7 @@ from alphaedit_core.side_effects.ability import DEFINITIONS
 from alphaedit_core.storage.files import portable_name, write_atomic
 from alphaedit_core.storage.json_text import to_json
 
-from .figures import curves_html, retention_html
+from .figures import experiment_curves_html, experiment_retention_html
 from .paper_results import BATCH, EDITS
 from .results import (
     _MOVED,
@@ -40,8 +40,9 @@ def experiment_html(findings: ExperimentResult) -> str:
         f"Rows of the paper, where it has this model, are after {EDITS:,} edits in batches of "
         f"{BATCH}.</p>",
         f"<h2>Everything measured</h2>{scroll(html_table(*whole_table(findings)))}",
-        f"<h2>Over the edits</h2>{curves_html(findings)}",
-        f"<h2>What is left of every batch</h2>{retention_html(findings, held(findings))}",
+        f"<h2>Over the edits</h2>{experiment_curves_html(findings)}",
+        "<h2>What is left of every batch</h2>"
+        f"{experiment_retention_html(findings, held(findings))}",
         f"<h2>What the numbers are</h2>{scroll(html_table(*cards(findings.metrics)))}",
         scroll(html_table(*other_cards(findings))),
         "<h2>Settings</h2><details><summary>Everything that the numbers depend on</summary>"

@@ -61,7 +61,7 @@ class Column:
         return f"{round(value, self.digits) + 0.0:.{self.digits}f}"
 
 
-def columns(layers: Sequence[int]) -> list[Column]:
+def drift_columns(layers: Sequence[int]) -> list[Column]:
     """The numbers of a drift, one for each edited layer first."""
 
     def weight(layer: int) -> Column:
@@ -115,7 +115,7 @@ def drift_html(drifts: Mapping[int, Drift], applied: int) -> str:
         applied: the present state; later ones are undone.
     """
     layers = sorted({layer for drift in drifts.values() for layer in drift.weights})
-    shown = columns(layers)
+    shown = drift_columns(layers)
     rows = [
         (
             str(number) + (" (undone)" if number > applied else ""),
@@ -139,7 +139,7 @@ def words(drifts: Mapping[int, Drift], applied: int) -> str:
         return first
     said = [
         f"{NAMES[column.measure]} {column.text(drift)} {_UNITS[column.measure]}"
-        for column in columns(())
+        for column in drift_columns(())
         if column.measure
     ]
     most = f"weights changed by at most {100 * drift.largest_change:.2f} %"
@@ -149,7 +149,7 @@ def words(drifts: Mapping[int, Drift], applied: int) -> str:
 def drift_svg(drifts: Mapping[int, Drift], applied: int) -> str:
     """Each measure against the number of edits; hollow points are undone."""
     layers = sorted({layer for drift in drifts.values() for layer in drift.weights})
-    shown = columns(layers)
+    shown = drift_columns(layers)
     x, y = fig.Axis("edits", integer=True), fig.Axis(margins=(0.12, 0.12))
     panels = []
     for measure in NAMES:

@@ -13,7 +13,7 @@ from examples import CONTEXTS, FACTS, quiet, small
 from tiny import prose, tiny_model
 
 from alphaedit_core.errors import Canceled, InputError
-from alphaedit_core.evaluation.counterfact_scores import measure
+from alphaedit_core.evaluation.counterfact_scores import counterfact_scores
 from alphaedit_core.experiments import editor_comparison as rivals
 from alphaedit_core.experiments.editor_comparison import compare_editors, parse_method
 from alphaedit_core.inference.completions import generate_greedy
@@ -72,7 +72,7 @@ def test_measures_by_hand() -> None:
         for f in (first, second)
     ]
     text = prose(900, seed=3)
-    found = measure(model, TOLD, text, quiet())
+    found = counterfact_scores(model, TOLD, text, quiet())
     assert found.efficacy == 100 * sum(hit) / 2
     assert found.generalization == 100 * sum(same) / 2  # of the one fact that has paraphrases
     assert found.specificity == pytest.approx(
@@ -81,7 +81,7 @@ def test_measures_by_hand() -> None:
     exact = [target_logprobs(model, [(f.text, f.target)])[0].exact for f in TOLD]
     assert found.exact == pytest.approx(100 * sum(exact) / 3)
     assert found.perplexity == perplexity(model, text)
-    alone = measure(model, [third], monitor=quiet())
+    alone = counterfact_scores(model, [third], monitor=quiet())
     assert (alone.efficacy, alone.generalization, alone.specificity) == (None, None, None)
     assert alone.perplexity is None
 
@@ -98,13 +98,13 @@ def test_each_editor_begins_on_the_unedited_model_and_all_is_put_back(
     contest = compare_editors(session, TOLD, wanted, monitor=quiet())
     assert session.weights_digest() == digest and session.applied == 1
     session.undo()
-    assert contest.before == measure(session.model, TOLD, monitor=quiet())
+    assert contest.before == counterfact_scores(session.model, TOLD, monitor=quiet())
     session.close()
     for rival, hp in zip(contest.rivals, wanted, strict=True):
         alone = EditSession(session.model, hyperparameters=hp, contexts=CONTEXTS[:1])
         result = alone.edit(TOLD, monitor=quiet())
         assert rival.hyperparameters == hp
-        assert rival.after == measure(session.model, TOLD, monitor=quiet())
+        assert rival.after == counterfact_scores(session.model, TOLD, monitor=quiet())
         assert [o.after for o in rival.result.outcomes] == [o.after for o in result.outcomes]
         alone.close()
 

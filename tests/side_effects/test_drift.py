@@ -35,7 +35,7 @@ from alphaedit_core.side_effects.drift import (
     outside_share,
     weight_changes,
 )
-from alphaedit_core.side_effects.drift_figure import columns, drift_html, limits, reason
+from alphaedit_core.side_effects.drift_figure import drift_columns, drift_html, limits, reason
 
 NEIGHBORS = (
     "The Louvre is in the city of",
@@ -199,7 +199,7 @@ def test_without_an_edit_every_number_is_exactly_zero(place: Path, probe: str) -
     for found in (measure(session, 0, quiet(), probe), DriftTracker(session, probe).known(0)):
         assert found is not None
         assert found.weights == {0: 0.0, 1: 0.0}
-        for column in columns([0, 1]):
+        for column in drift_columns([0, 1]):
             assert column.value(found) == 0.0
         assert (found.band, found.locality) == ("ok", 1.0)
     hidden = torch.randn(100, session.model.architecture.hidden_size)
@@ -336,13 +336,13 @@ def test_the_reason_names_what_is_worst() -> None:
 
 def test_columns_are_in_the_unit_of_their_heading() -> None:
     drift = a_drift(outside=None, neighbors_changed=None)
-    cells = {column.heading: column.text(drift) for column in columns([3, 4])}
+    cells = {column.heading: column.text(drift) for column in drift_columns([3, 4])}
     assert cells["|ΔW|/|W| layer 4, %"] == "2.000"
     assert cells["KL, nats"] == "0.00100"
     assert cells["perplexity change, %"] == "1.000"
     assert cells["neighbors changed, %"] == cells["outside the null space, %"] == "n/a"
-    assert columns([3])[0].text(None) == "–"
-    assert columns([3])[0].written(-1e-9) == "0.000"
+    assert drift_columns([3])[0].text(None) == "–"
+    assert drift_columns([3])[0].written(-1e-9) == "0.000"
 
 
 def test_the_static_picture_says_the_same_in_words() -> None:

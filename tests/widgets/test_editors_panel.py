@@ -13,7 +13,7 @@ from tiny import tiny_model
 
 from alphaedit_core.editing.editors.registry import editor_class, editors
 from alphaedit_core.errors import AlphaEditError
-from alphaedit_core.evaluation.counterfact_scores import Measures, measure
+from alphaedit_core.evaluation.counterfact_scores import Measures, counterfact_scores
 from alphaedit_core.experiments import editor_comparison as rivals
 from alphaedit_core.inference.completions import generate_greedy
 from alphaedit_core.session import outcomes
@@ -177,7 +177,7 @@ def test_a_comparison_can_be_canceled(state: State, monkeypatch: pytest.MonkeyPa
     edited: list[str] = []
 
     def then_cancel(*arguments: Any) -> Measures:
-        measured = measure(*arguments)
+        measured = counterfact_scores(*arguments)
         if state.session.weights_digest() != digest:  # an editor has written
             edited.append(state.session.weights_digest())
             state.cancel()

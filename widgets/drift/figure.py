@@ -9,7 +9,7 @@ from typing import Any
 from plotly.subplots import make_subplots
 
 from alphaedit_core.side_effects.drift import Drift
-from alphaedit_core.side_effects.drift_figure import NAMES, columns, limits, title, words
+from alphaedit_core.side_effects.drift_figure import NAMES, drift_columns, limits, title, words
 from alphaedit_widgets.components.colors import AFTER, SERIES
 from alphaedit_widgets.components.live_figure import LiveFigure
 
@@ -31,7 +31,7 @@ class DriftFigure(LiveFigure):
 
     def __init__(self, layers: Sequence[int]) -> None:
         self.layers = tuple(layers)
-        self.columns = [column for column in columns(layers) if column.measure]
+        self.columns = [column for column in drift_columns(layers) if column.measure]
         measures = list(NAMES)
         figure = make_subplots(
             len(measures), 1, shared_xaxes=True, vertical_spacing=0.055,

@@ -16,7 +16,7 @@ from alphaedit_core.session.session import EditSession
 from alphaedit_core.side_effects.drift import OK, WINDOW, WINDOWS, Drift, DriftTracker
 from alphaedit_core.side_effects.drift_figure import (
     NAMES,
-    columns,
+    drift_columns,
     drift_html,
     limits,
     reason,
@@ -234,7 +234,7 @@ class DriftPanel(Panel):
 
     def _rows(self, known: dict[int, Drift]) -> str:
         history = self.session.history
-        shown = columns(self.session.hyperparameters.layers)
+        shown = drift_columns(self.session.hyperparameters.layers)
         rows = []
         for number in range(len(history), -1, -1):
             drift = known.get(number)

@@ -15,7 +15,11 @@ from alphaedit_core.editing.config import EditConfig
 from alphaedit_core.errors import InputError
 from alphaedit_core.evaluation.metrics.registry import metric_class, metrics_for
 from alphaedit_core.experiments.editor_comparison import parse_method
-from alphaedit_core.experiments.figures import SHIFTS, curves_html, retention_html
+from alphaedit_core.experiments.figures import (
+    SHIFTS,
+    experiment_curves_html,
+    experiment_retention_html,
+)
 from alphaedit_core.experiments.folder import load_experiment
 from alphaedit_core.experiments.plan import ExperimentPlan, ExtraMeasurements, check_at_end
 from alphaedit_core.experiments.report import cards, other_cards, save_report
@@ -236,7 +240,7 @@ class ExperimentPanel(Panel):
         # The paper's columns and what the edits did to all else; the screen shows every measure.
         headings, rows = paper_table(self.findings)
         shown = (*headings, "perplexity", SHIFTS["kl"])
-        return html_table(headings, rows) + curves_html(self.findings, shown)
+        return html_table(headings, rows) + experiment_curves_html(self.findings, shown)
 
     # -- inside ----------------------------------------------------------------------------------
 
@@ -269,8 +273,8 @@ class ExperimentPanel(Panel):
         self._shown.value = (
             text("experiment-folder", where, tag="p")
             + table(*paper_table(findings), "experiment-table", "In the layout of the paper")
-            + curves_html(findings)
-            + retention_html(findings, held(findings))
+            + experiment_curves_html(findings)
+            + experiment_retention_html(findings, held(findings))
             + "<details><summary>Everything measured</summary>"
             + table(*whole_table(findings), "experiment-whole")
             + "</details><details><summary>What the numbers are</summary>"

@@ -17,7 +17,7 @@ from alphaedit_core.errors import InputError, SessionError
 from alphaedit_core.session.edits import Edit
 from alphaedit_core.session.session import EditSession
 from alphaedit_core.side_effects.drift import Drift
-from alphaedit_core.side_effects.drift_figure import columns
+from alphaedit_core.side_effects.drift_figure import drift_columns
 from alphaedit_widgets.components.confirm import Confirm
 from alphaedit_widgets.components.inputs import Table
 from alphaedit_widgets.components.panel import Panel, button, row, table, text
@@ -369,7 +369,7 @@ class HistoryPanel(Panel):
                 role="", tag="p",
             )  # fmt: skip
         rows = []
-        for column in columns(sorted({*first.weights, *second.weights})):
+        for column in drift_columns(sorted({*first.weights, *second.weights})):
             a, b = column.value(first), column.value(second)
             difference = "n/a" if a is None or b is None else column.written(b - a)
             rows.append((column.heading, column.text(first), column.text(second), difference))
