@@ -192,15 +192,13 @@ def test_the_new_editor_of_the_readme_appears_everywhere(tmp_path: Path) -> None
     (tmp_path / "try.py").write_text(
         """
 import sys
-import tomllib
 from pathlib import Path
-from pkgutil import walk_packages
 
 sys.path.insert(0, sys.argv[1])
 from examples import CONTEXTS, FACTS, quiet, small
 from tiny import tiny_model
 
-from alphaedit_core import EditSession, compare_editors
+from alphaedit_core import EditSession, compare_editors, with_editor
 from alphaedit_core.cli import main
 from alphaedit_widgets import EditorsPanel, EditPanel
 
