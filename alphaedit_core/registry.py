@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
 from inspect import isabstract
 from pkgutil import iter_modules
 from typing import Generic, TypeVar
@@ -22,12 +23,15 @@ class Registry(Generic[T]):
 
     All files of the package are read when something is first asked for. Of each the classes are
     taken that are written there, are of the kind, have a ``name`` of their own and lack nothing.
+    Then come those that other distributions name under an entry point.
 
     Args:
         kind: what each class is a subclass of.
         word: what people call one of them, in messages.
         package: name of the package whose files are read.
-        said: attributes that each must have, texts.
+        entry_points: group of the entry points of other distributions, such as
+            ``alphaedit.editors``.
+        required_text: attributes that each must have, texts.
         order: names in the order in which they are listed; others follow by name.
         names: how many of the names a message asks for.
     """
@@ -37,12 +41,13 @@ class Registry(Generic[T]):
         kind: type,  # of T; type checkers take no abstract class for type[T]
         word: str,
         package: str,
-        said: Sequence[str],
+        entry_points: str,
+        required_text: Sequence[str],
         order: Sequence[str],
         names: str = "one",
     ) -> None:
         self._kind, self._word, self._package, self._names = kind, word, package, names
-        self._said = said
+        self._entry_points, self._required_text = entry_points, required_text
         self._places = {name: place for place, name in enumerate(order)}
         self._known: dict[str, type[T]] = {}
         self._is_read = False
@@ -53,7 +58,7 @@ class Registry(Generic[T]):
         Raises:
             InputError: if another has the name, or a text that it must have is missing.
         """
-        for attribute in self._said:
+        for attribute in self._required_text:
             if not isinstance(getattr(found, attribute, None), str):
                 raise InputError(
                     f"{self._word} {found.__name__}: has no {attribute}; set it to a text"
@@ -93,9 +98,25 @@ class Registry(Generic[T]):
                 for value in vars(found).values():
                     if self._is_meant(value, found.__name__):
                         self.register(value)
+            for point in entry_points(group=self._entry_points):
+                self.register(self._loaded(point))
         except BaseException:
             self._is_read = False
             raise
+
+    def _loaded(self, point: EntryPoint) -> type[T]:
+        """The class that another distribution names.
+
+        Raises:
+            InputError: if it is none of the kind; an exception of its module is passed on.
+        """
+        found: type[T] = point.load()
+        if not (isinstance(found, type) and issubclass(found, self._kind)):
+            raise InputError(
+                f'entry point "{point.name}" of {self._entry_points}: {point.value} is no '
+                f"{self._kind.__name__}; correct it, or remove the distribution that has it"
+            )
+        return found
 
     def _is_meant(self, value: object, module: str) -> bool:
         return (

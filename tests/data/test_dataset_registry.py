@@ -49,7 +49,7 @@ def test_refused_choice(name: str, chosen: dict[str, str], said: str) -> None:
 
 
 NEW = """
-from alphaedit_core.data.datasets import Dataset
+from alphaedit_core.data.datasets.base import Dataset
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.data.records import Record
 

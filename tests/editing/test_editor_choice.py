@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +13,10 @@ from editor_sessions import ALL
 from examples import small
 from tiny import tiny_model
 
+from alphaedit_core import registry
 from alphaedit_core.editing.configs import make_config
 from alphaedit_core.editing.defaults import default_hyperparameters
+from alphaedit_core.editing.editors import registry as editors_module
 from alphaedit_core.editing.editors.registry import editor_class, editors, register
 from alphaedit_core.errors import InputError
 from alphaedit_core.session.session import EditSession
@@ -107,3 +112,36 @@ def test_two_editors_of_one_name_are_refused() -> None:
 
     with pytest.raises(InputError, match="has no name"):
         register(Nameless)
+
+
+@pytest.fixture
+def plug_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Makes a module importable and names it under the entry points of the editors."""
+
+    def install(code: str) -> None:
+        (tmp_path / "plugged.py").write_text(code, encoding="utf-8")
+        monkeypatch.syspath_prepend(tmp_path)
+        sys.modules.pop("plugged", None)
+        point = EntryPoint("plugged", "plugged:Plugged", "alphaedit.editors")
+        monkeypatch.setattr(
+            registry, "entry_points", lambda group: [point] * (group == "alphaedit.editors")
+        )
+        monkeypatch.setattr(editors_module._REGISTRY, "_known", {})
+        monkeypatch.setattr(editors_module._REGISTRY, "_is_read", False)
+
+    return install
+
+
+def test_an_editor_of_another_distribution_is_there(plug_in: Callable[[str], None]) -> None:
+    plug_in(
+        "from alphaedit_core.editing.editors.memit import Memit\n"
+        "class Plugged(Memit):\n    name = 'plugged'\n"
+    )
+    assert list(editors()) == [*ALL, "plugged"]
+    assert editor_class("plugged").about == editor_class("memit").about
+
+
+def test_an_entry_point_that_is_no_editor_is_refused(plug_in: Callable[[str], None]) -> None:
+    plug_in("Plugged = dict\n")
+    with pytest.raises(InputError, match="plugged:Plugged is no Editor"):
+        editors()

@@ -14,7 +14,8 @@ _REGISTRY = Registry[Dataset](
     Dataset,
     "data set",
     __package__,
-    said=("name", "title", "about", "source", "license", "publisher", "layout"),
+    "alphaedit.datasets",
+    required_text=("name", "title", "about", "source", "license", "publisher", "layout"),
     order=(
         "counterfact", "zsre", "mquake-cf", "knowedit-wiki-counterfact", "knowedit-wiki-recent",
         "knowedit-zsre", "knowedit-wikibio", "longform",

@@ -14,7 +14,8 @@ _REGISTRY = Registry[Editor](
     Editor,
     "editor",
     __package__,
-    said=("name", "about", "source"),
+    "alphaedit.editors",
+    required_text=("name", "about", "source"),
     order=(
         "alphaedit", "memit", "pmet", "emmet", "rome", "r-rome", "rect", "rect-by-layer",
         "rect-rome", "prune", "ft", "ft-l",

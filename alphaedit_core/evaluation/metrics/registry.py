@@ -17,7 +17,8 @@ _REGISTRY = Registry[MetricInfo](
     MetricInfo,
     "metric",
     __package__,
-    said=("name", "title", "formula", "source"),
+    "alphaedit.metrics",
+    required_text=("name", "title", "formula", "source"),
     order=(
         "efficacy", "generalization", "specificity", "score", "efficacy_accuracy",
         "generalization_accuracy", "specificity_accuracy", "rewrite_acc", "rephrase_acc",
