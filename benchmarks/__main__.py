@@ -12,7 +12,7 @@ from alphaedit_core.data.facts import Fact
 from alphaedit_core.errors import AlphaEditError
 from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.loading import load_model
-from alphaedit_core.model.model_sources import DEFAULT_MODEL
+from alphaedit_core.model.packaged import DEFAULT_MODEL
 
 from . import command, evaluation, statistics, targets, update
 from .machine import Machine, this_machine

@@ -13,7 +13,7 @@ from alphaedit_core.display.escaping import escape
 from alphaedit_core.model.batch_planning import free_memory
 from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.loading import load_model
-from alphaedit_core.model.model_sources import PACKAGED
+from alphaedit_core.model.packaged import PACKAGED
 from alphaedit_core.session.session import EditSession
 from alphaedit_widgets.components.panel import Panel, button, row, text
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
 from collections.abc import Mapping, Sequence
 from json import JSONDecodeError
 from pathlib import Path
@@ -11,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 from alphaedit_core.errors import InputError, SessionError
 from alphaedit_core.storage.json_text import parse_json, read_text
 
+from .options import Parser
+
 if TYPE_CHECKING:
     from alphaedit_core.editing.config import EditConfig
 
 
-def add(parser: argparse.ArgumentParser) -> None:
+def add(parser: Parser) -> None:
     """Declare them."""
     parser.add_argument(
         "--editor", metavar="NAME", help="what solves for the change (alphaedit); see editors"
@@ -33,8 +36,39 @@ def add(parser: argparse.ArgumentParser) -> None:
     add_changes(parser)
 
 
-def add_changes(parser: argparse.ArgumentParser) -> None:
+def fields_help() -> str:
+    """Every field of every editor, with its default and what it is; from the classes alone."""
+    from alphaedit_core.editing.config import EditConfig
+    from alphaedit_core.editing.config_fields import descriptions, format_value
+    from alphaedit_core.editing.configs import field_editors
+    from alphaedit_core.editing.editors.registry import editors
+
+    shared = descriptions(EditConfig)
+    told: dict[str, tuple[Any, str]] = dict(shared)
+    for editor in editors().values():
+        told |= {n: own for n, own in descriptions(editor.config).items() if n not in shared}
+    lines = ["fields of all editors (--set, --config) and their defaults:"]
+    own = ["", "fields of some editors:"]
+    for name, users in field_editors().items():
+        default, words = told[name]
+        given = "" if name in ("layers", "editor") else f" [{format_value(default)}]"
+        if name in ("projection", "previous_keys"):
+            given = " [as published]"
+        of = "" if name in shared else f" of {', '.join(users)}"
+        (lines if name in shared else own).extend(
+            textwrap.wrap(
+                f"{name}{given}{of}: {words}".replace("``", ""),
+                98,
+                initial_indent="  ",
+                subsequent_indent="      ",
+            )
+        )
+    return "\n".join(lines + own)
+
+
+def add_changes(parser: Parser) -> None:
     """Declare those that are not about the editor."""
+    parser.appendix = fields_help
     parser.add_argument("--seed", metavar="S", help="seed of everything sampled (0)")
     parser.add_argument(
         "--config",

@@ -87,7 +87,8 @@ def models(arguments: argparse.Namespace, monitor: Monitor) -> None:
 def fetch(arguments: argparse.Namespace, monitor: Monitor) -> None:
     """Fetch by name, and convert a model so that it loads fast."""
     from alphaedit_core.corpora.sources import WikipediaSample
-    from alphaedit_core.model.model_sources import DEFAULT_MODEL, PACKAGED, resolve_model
+    from alphaedit_core.model.model_sources import resolve_model
+    from alphaedit_core.model.packaged import DEFAULT_MODEL, PACKAGED
 
     names = [arguments.name] if arguments.name is not None else [DEFAULT_MODEL, _TEXT]
     for name in names:
@@ -107,7 +108,7 @@ def _report() -> dict[str, Any]:
     """Everything, ready for JSON."""
     from alphaedit_core.editing.defaults import preset_for
     from alphaedit_core.editing.presets import model_name, preset_fields, preset_shapes
-    from alphaedit_core.model.model_sources import DEFAULT_MODEL
+    from alphaedit_core.model.packaged import DEFAULT_MODEL
     from alphaedit_core.storage.cache import cache_dir
     from alphaedit_core.storage.downloads import GEMMA3, SMOLLM2, WIKIPEDIA, is_cached
 
@@ -144,7 +145,7 @@ def _statistics(folder: Path) -> Iterator[dict[str, Any]]:
     for recipe in sorted(folder.glob("*")):
         files = sorted(recipe.glob("layer-*.safetensors"))
         try:
-            with safe_open(files[0], "pt") as stored:
+            with safe_open(files[0], "np") as stored:
                 metadata = stored.metadata() or {}
             yield {
                 "text": metadata["text_name"],

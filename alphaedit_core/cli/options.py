@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from alphaedit_core.errors import InputError
+from alphaedit_core.model.packaged import DEFAULT_MODEL
 from alphaedit_core.progress import Monitor
 
 if TYPE_CHECKING:
@@ -22,14 +24,19 @@ Commands = argparse._SubParsersAction
 #: A session of a million edits would be the first.
 _MOST_DIGITS = 6
 
-_DEFAULT_MODEL = "smollm2-135m"  # said here too, because models.py is slow to import
-
 
 class Parser(argparse.ArgumentParser):
     """A parser that refuses in one line, as everything else here does."""
 
     def __init__(self, **options: object) -> None:
         super().__init__(**options, allow_abbrev=False)  # type: ignore[arg-type]
+        #: Makes what stands last in the help, which is not worth making before it is asked for.
+        self.appendix: Callable[[], str] | None = None
+
+    def format_help(self) -> str:
+        """The help, with the appendix as it is laid out."""
+        text = super().format_help()
+        return text if self.appendix is None else f"{text}\n{self.appendix()}\n"
 
     def error(self, message: str) -> NoReturn:
         """Refuse.
@@ -112,7 +119,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         metavar="M",
-        help=f"a packaged model, a directory, a GGUF file or a hub id ({_DEFAULT_MODEL})",
+        help=f"a packaged model, a directory, a GGUF file or a hub id ({DEFAULT_MODEL})",
     )
     parser.add_argument("--device", metavar="D", default="auto", help="cpu, cuda, mps … (auto)")
     parser.add_argument(
@@ -217,9 +224,9 @@ def add_text(parser: argparse.ArgumentParser) -> None:
 def model_name(given: str | None) -> str:
     """The model that ``--model`` means; a path is made absolute, so that a session can keep it."""
     if given is None:
-        return _DEFAULT_MODEL
+        return DEFAULT_MODEL
     path = Path(given).expanduser()
-    return str(path.resolve()) if path.exists() and given != _DEFAULT_MODEL else given
+    return str(path.resolve()) if path.exists() and given != DEFAULT_MODEL else given
 
 
 def load(arguments: argparse.Namespace, monitor: Monitor) -> EditableModel:

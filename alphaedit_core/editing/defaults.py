@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alphaedit_core.errors import InputError
-from alphaedit_core.model.editable_model import EditableModel
 
 from .config import EditConfig, own_fields
 from .configs import make_config
 from .editors.base import Editor
 from .editors.registry import editor_class
 from .presets import Shape, preset_fields, preset_shapes, single_layer
+
+if TYPE_CHECKING:  # presets are listed without torch
+    from alphaedit_core.model.editable_model import EditableModel
 
 
 def validated_editor(model: EditableModel, hp: EditConfig) -> Editor[Any]:

@@ -9,7 +9,8 @@ from alphaedit_core.data.joining import bare
 from alphaedit_core.display.text_diff import Difference, difference, words
 from alphaedit_core.errors import InputError
 from alphaedit_core.inference.matching import mentions
-from alphaedit_core.inference.scoring import Score, score_ids, target_logprobs
+from alphaedit_core.inference.scores import Score
+from alphaedit_core.inference.scoring import score_ids, target_logprobs
 from alphaedit_core.inference.token_by_token import (
     Sampling,
     TokenStep,

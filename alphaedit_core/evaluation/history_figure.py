@@ -14,7 +14,7 @@ from .before_after import HistoryPoint
 _LONGEST = 28
 
 if TYPE_CHECKING:
-    from alphaedit_core.inference.scoring import Score
+    from alphaedit_core.inference.scores import Score
 
 
 def history_html(points: Sequence[HistoryPoint], new: str, old: str | None = None) -> str:

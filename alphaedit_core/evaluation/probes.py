@@ -30,7 +30,8 @@ from alphaedit_core.data.facts import Fact
 from alphaedit_core.data.templates import stripped
 from alphaedit_core.errors import InputError
 from alphaedit_core.inference.completions import added_text
-from alphaedit_core.inference.scoring import Score, target_logprobs
+from alphaedit_core.inference.scores import Score
+from alphaedit_core.inference.scoring import target_logprobs
 from alphaedit_core.messages import shown
 from alphaedit_core.model.batch_planning import plan_batches
 from alphaedit_core.model.editable_model import EditableModel

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from alphaedit_core.inference.scoring import Score
+from .scores import Score
 
 
 @dataclass(frozen=True, slots=True)

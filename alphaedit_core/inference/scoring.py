@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 
 import torch
@@ -19,6 +18,8 @@ from alphaedit_core.model.prefix_cache import last_states, shared_beginnings
 from alphaedit_core.model.tokenization import encode, target_ids
 from alphaedit_core.progress import Monitor
 
+from .scores import Rating, Score
+
 #: Windows and their length for the perplexity.
 _WINDOWS, _WINDOW = 12, 256
 PERPLEXITY = (
@@ -29,38 +30,6 @@ PERPLEXITY = (
 """What :func:`perplexity` measures."""
 #: Targets whose ranks are counted together: each takes as much memory as its logits do again.
 _AT_ONCE = 64
-
-
-@dataclass(frozen=True)
-class Score:
-    """How a model rates a target after a prompt, the target's tokens being given one by one.
-
-    Attributes:
-        nll: mean negative log-likelihood of the target's tokens (nats).
-        probability: ``exp(-nll)``, the geometric mean of their probabilities.
-        exact: True if every token of the target is the most likely one at its place.
-        correct: share of the target's tokens that are, from 0 to 1; None where it was not noted.
-        rank: place of the target's first token among all tokens, 1 for the most likely.
-    """
-
-    nll: float
-    probability: float
-    exact: bool
-    rank: int
-    correct: float | None = None
-
-
-@dataclass(frozen=True)
-class Rating:
-    """A score, and what the model would have said in place of each of the target's tokens.
-
-    Attributes:
-        score: the score.
-        said: token ids, as many as the target has.
-    """
-
-    score: Score
-    said: tuple[int, ...]
 
 
 @using_model

@@ -22,8 +22,9 @@ from alphaedit_core.progress import Monitor
 from .architecture import ModulePaths, find_architecture
 from .editable_model import EditableModel
 from .load_checks import check_cache, mlp_reach
-from .model_sources import DEFAULT_MODEL, _refusing, _weights, quiet_transformers, resolve_model
+from .model_sources import _refusing, _weights, quiet_transformers, resolve_model
 from .ownership import ownership_of, wraps_of
+from .packaged import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast

@@ -24,13 +24,11 @@ from alphaedit_core.storage.files import atomic_folder, read_json, sha256_of_fil
 from alphaedit_core.storage.tensor_files import give_usual_mode
 
 from .gguf_parts import check_whole, join, parts_of
+from .packaged import DEFAULT_MODEL, PACKAGED
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 log = logging.getLogger(__name__)
-
-
-DEFAULT_MODEL = "smollm2-135m"
 
 
 #: How long the hub may take to say whether it has a model.
@@ -39,10 +37,6 @@ _HUB_SECONDS = 10.0
 
 #: What says, in the folder of a converted model, what it was made from and what its files are.
 _STAMP = "converted.json"
-
-
-#: Names of the models that packages carry, and the license each comes under.
-PACKAGED = {DEFAULT_MODEL: "Apache-2.0", "gemma3-270m": "Gemma"}
 
 
 def resolve_model(name: str, monitor: Monitor, network: bool = True) -> str:

@@ -17,7 +17,8 @@ from alphaedit_core.data.facts import Fact
 from alphaedit_core.data.superseding import Written
 from alphaedit_core.display.tables import html_table, text_table
 from alphaedit_core.errors import InputError, SessionError
-from alphaedit_core.inference.scoring import Score, target_logprobs
+from alphaedit_core.inference.scores import Score
+from alphaedit_core.inference.scoring import target_logprobs
 from alphaedit_core.integers import as_integer
 from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.progress import Monitor

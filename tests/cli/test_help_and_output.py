@@ -6,11 +6,13 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from alphaedit_core import __version__
 from alphaedit_core.cli import main, output
+from alphaedit_core.editing.configs import field_editors
 
 COMMANDS = (
     "edit",
@@ -101,3 +103,30 @@ class TestOutput:
         assert process.stderr is not None
         assert process.stderr.read() == b""
         assert process.wait() == 141
+
+
+@pytest.mark.parametrize("command", ["editors", "metrics", "models", "datasets", "--help"])
+def test_what_only_lists_imports_no_torch(command: str, tmp_path: Path) -> None:
+    code = (
+        "import sys; from alphaedit_core.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit: pass\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    environment = os.environ | {"ALPHAEDIT_CACHE": str(tmp_path)}
+    ran = subprocess.run(
+        [sys.executable, "-c", code, command], env=environment, capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr
+
+
+@pytest.mark.parametrize("command", ["edit", "compare", "experiment"])
+def test_the_help_names_every_field_of_every_editor(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    told = capsys.readouterr().out
+    for name in field_editors():
+        assert f"\n  {name}" in told
+    assert "  ridge [10] of alphaedit: lambda" in told and "  seed [0]: Seed of" in told

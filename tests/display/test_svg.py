@@ -21,7 +21,7 @@ from alphaedit_core.editing.search_trace import Trace
 from alphaedit_core.experiments import family_figure as family_picture
 from alphaedit_core.experiments.family_figure import family_html
 from alphaedit_core.experiments.sequence_figure import sequence_html, sequence_svg
-from alphaedit_core.inference.scoring import Score
+from alphaedit_core.inference.scores import Score
 from alphaedit_core.nullspace.spectrum import Spectrum
 from alphaedit_core.session.results import EditResult, FactResult, ModelResponse
 

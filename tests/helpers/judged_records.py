@@ -10,7 +10,7 @@ from alphaedit_core.data.records import Probe, Record
 from alphaedit_core.evaluation.metrics.base import Metric, MetricContext
 from alphaedit_core.evaluation.metrics.registry import metric_class
 from alphaedit_core.inference.queries import Answer, LikelihoodQuery, Query
-from alphaedit_core.inference.scoring import Score
+from alphaedit_core.inference.scores import Score
 
 #: The fact that most of the records are about.
 FACT = Fact(

@@ -15,7 +15,8 @@ from tiny import CORPUS, KINDS, prose, tiny_model, tiny_tokenizer
 from torch import Tensor
 
 from alphaedit_core.errors import Canceled, InputError
-from alphaedit_core.inference.scoring import Score, perplexity, rate, score_ids, target_logprobs
+from alphaedit_core.inference.scores import Score
+from alphaedit_core.inference.scoring import perplexity, rate, score_ids, target_logprobs
 from alphaedit_core.model import prefix_cache as prefixes
 from alphaedit_core.model.batch_planning import BatchPlan
 from alphaedit_core.model.editable_model import EditableModel

@@ -12,7 +12,7 @@ from tiny import tiny_model
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.editing.search_trace import Trace
 from alphaedit_core.inference.completions import generate_greedy
-from alphaedit_core.inference.scoring import Score
+from alphaedit_core.inference.scores import Score
 from alphaedit_core.session import diagnosis, outcomes
 from alphaedit_core.session.diagnosis import diagnose, lost_facts, overwritten_by
 from alphaedit_core.session.results import EditResult, FactResult, ModelResponse

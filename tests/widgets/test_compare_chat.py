@@ -10,7 +10,7 @@ from examples import quiet
 
 from alphaedit_core.errors import InputError
 from alphaedit_core.evaluation.before_after import Answer, Comparison, Question, Ratings
-from alphaedit_core.inference.scoring import Score
+from alphaedit_core.inference.scores import Score
 from alphaedit_core.inference.token_by_token import TokenStep, generate_with_probabilities
 from alphaedit_widgets.compare.panel import ComparePanel
 

@@ -19,7 +19,8 @@ from alphaedit_core.evaluation.before_after import (
     Ratings,
 )
 from alphaedit_core.evaluation.history_figure import history_html, history_svg
-from alphaedit_core.inference.scoring import Score, target_logprobs
+from alphaedit_core.inference.scores import Score
+from alphaedit_core.inference.scoring import target_logprobs
 from alphaedit_core.inference.token_by_token import Sampling, TokenStep, generate_with_probabilities
 from alphaedit_core.session.session import EditSession
 from alphaedit_widgets.compare.panel import ComparePanel

@@ -26,7 +26,8 @@ from alphaedit_core.evaluation.probes import (
     probes_of,
 )
 from alphaedit_core.inference.completions import added_text, generate_greedy
-from alphaedit_core.inference.scoring import Score, target_logprobs
+from alphaedit_core.inference.scores import Score
+from alphaedit_core.inference.scoring import target_logprobs
 from alphaedit_core.model.forward import pad_rows
 from alphaedit_core.model.tokenization import encode
 from alphaedit_core.progress import Monitor

@@ -7,7 +7,7 @@ from itertools import groupby
 
 from alphaedit_core.display.escaping import escape
 from alphaedit_core.evaluation.before_after import Comparison, HistoryPoint, Question
-from alphaedit_core.inference.scoring import Score
+from alphaedit_core.inference.scores import Score
 from alphaedit_core.session.session import EditSession
 from alphaedit_widgets.components.panel import table
 from alphaedit_widgets.components.token_chips import visible

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from alphaedit_core.editing.closed_form import Preconditioner
 from alphaedit_core.editing.config import EditConfig
 from alphaedit_core.editing.config_fields import Positive, Switch, Text, config
-from alphaedit_core.editing.weight_updates import WeightUpdate
-from alphaedit_core.nullspace.eigenspace import LayerEigenspace
 
 from .base import Editor, LayerInputs
+
+if TYPE_CHECKING:  # the editors are listed without torch
+    from alphaedit_core.editing.closed_form import Preconditioner
+    from alphaedit_core.editing.weight_updates import WeightUpdate
+    from alphaedit_core.nullspace.eigenspace import LayerEigenspace
 
 
 @config

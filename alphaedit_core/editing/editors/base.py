@@ -15,16 +15,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from torch import Tensor
-
-from alphaedit_core.editing.closed_form import Preconditioner, PreviousKeys, closed_form
 from alphaedit_core.editing.config import EditConfig
-from alphaedit_core.editing.target_rows import Place
-from alphaedit_core.editing.weight_updates import LowRank, WeightUpdate
-from alphaedit_core.nullspace.eigenspace import LayerEigenspace
-from alphaedit_core.nullspace.projectors import Projector
+
+if TYPE_CHECKING:  # the editors are listed without torch
+    from torch import Tensor
+
+    from alphaedit_core.editing.closed_form import Preconditioner, PreviousKeys
+    from alphaedit_core.editing.target_rows import Place
+    from alphaedit_core.editing.weight_updates import LowRank, WeightUpdate
+    from alphaedit_core.nullspace.eigenspace import LayerEigenspace
+    from alphaedit_core.nullspace.projectors import Projector
 
 C = TypeVar("C", bound=EditConfig)
 
@@ -67,6 +69,8 @@ class LayerInputs(Generic[C]):
             residual: R, what this layer moves its outputs by, (d_out, n).
             mu: above 0.
         """
+        from alphaedit_core.editing.closed_form import closed_form
+
         return closed_form(
             keys=self.keys,
             residual=residual,

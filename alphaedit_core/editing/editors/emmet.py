@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from alphaedit_core.editing.config_fields import Positive, Text, config
-from alphaedit_core.editing.weight_updates import LowRank
 
 from .base import Editor, LayerInputs
 from .memit import MemitConfig
+
+if TYPE_CHECKING:  # the editors are listed without torch
+    from alphaedit_core.editing.weight_updates import LowRank
 
 
 @config

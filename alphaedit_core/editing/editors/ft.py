@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from alphaedit_core.editing.config import EditConfig
 from alphaedit_core.editing.config_fields import Positive, Text, config
-from alphaedit_core.nullspace.projectors import Projector
 
 from .base import FineTuner
+
+if TYPE_CHECKING:  # the editors are listed without torch
+    from torch import Tensor
+
+    from alphaedit_core.nullspace.projectors import Projector
 
 
 @config

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import sqrt
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from alphaedit_core.editing.config_fields import Text, config
-from alphaedit_core.editing.target_rows import Place
-from alphaedit_core.editing.weight_updates import LowRank
 
 from .base import Editor, LayerInputs
 from .memit import MemitConfig
+
+if TYPE_CHECKING:  # the editors are listed without torch
+    from alphaedit_core.editing.target_rows import Place
+    from alphaedit_core.editing.weight_updates import LowRank
 
 
 @config

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-import torch
+from typing import TYPE_CHECKING, ClassVar
 
 from alphaedit_core.editing.config_fields import Text, config
-from alphaedit_core.editing.weight_updates import Pruned, WeightUpdate
 from alphaedit_core.errors import InputError
 
 from .base import LayerInputs
 from .memit import Memit, MemitConfig
+
+if TYPE_CHECKING:  # the editors are listed without torch
+    from alphaedit_core.editing.weight_updates import WeightUpdate
 
 
 @config
@@ -37,6 +37,10 @@ class Prune(Memit):
 
     def update(self, inputs: LayerInputs[MemitConfig]) -> WeightUpdate:  # type: ignore[override]
         """MEMIT's update; :func:`~alphaedit_core.editing.weight_updates.compose` prunes the sum."""
+        import torch
+
+        from alphaedit_core.editing.weight_updates import Pruned
+
         solved = super().update(inputs)
         largest = torch.tensor(inputs.max_singular_value(), dtype=torch.float64)
         if largest == 0:

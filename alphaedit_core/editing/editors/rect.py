@@ -6,16 +6,16 @@ masked.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
-import torch
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from alphaedit_core.editing.config_fields import Share, Text, config
-from alphaedit_core.editing.weight_updates import Dense, LowRank, Sparse, WeightUpdate
 
 from .base import LayerInputs
 from .memit import Memit, MemitConfig
 from .rome import Rome, RomeConfig
+
+if TYPE_CHECKING:  # the editors are listed without torch
+    from alphaedit_core.editing.weight_updates import LowRank, WeightUpdate
 
 
 @config
@@ -57,8 +57,7 @@ class Rect(Memit):
 
     def final(self, inputs: LayerInputs[MemitConfig], change: WeightUpdate) -> WeightUpdate:
         """``rect_fraction`` of all entries stay."""
-        assert isinstance(change, LowRank)
-        return masked(inputs, change)
+        return masked(inputs, cast("LowRank", change))
 
 
 class RectByLayer(Memit):
@@ -96,6 +95,10 @@ class RectRome(Rome):
 
 def masked(inputs: LayerInputs[Any], change: LowRank) -> WeightUpdate:
     """The entries of a change with the largest ``|dW / W|``, then projected if that is on."""
+    import torch
+
+    from alphaedit_core.editing.weight_updates import Dense, Sparse
+
     whole = (change.left @ change.right.T).contiguous()
     count = max(1, round(inputs.hyperparameters.rect_fraction * whole.numel()))
     # A weight of 0 that changes at all changes infinitely; one that does not is 0 / 0, and last.

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from alphaedit_core.editing.config import EditConfig
 from alphaedit_core.editing.config_fields import Text, config
-from alphaedit_core.editing.target_rows import Place
-from alphaedit_core.editing.weight_updates import LowRank
 
 from .base import Editor, LayerInputs
+
+if TYPE_CHECKING:  # the editors are listed without torch
+    from torch import Tensor
+
+    from alphaedit_core.editing.target_rows import Place
+    from alphaedit_core.editing.weight_updates import LowRank
 
 
 @config
@@ -75,5 +77,7 @@ def rank_one(
     inputs: LayerInputs[RomeConfig], key: Tensor, asked: Tensor, residual: Tensor
 ) -> LowRank:
     """``(residual / (asked^T u)) u^T`` with ``u = G key``; all of one column."""
+    from alphaedit_core.editing.weight_updates import LowRank
+
     u = inputs.preconditioner.sqrt_matmul_T(inputs.preconditioner.sqrt_matmul(key))
     return LowRank(residual / (asked * u).sum(dim=0), u)

@@ -15,7 +15,7 @@ from typing import ClassVar, Literal
 from alphaedit_core.data.records import Record
 from alphaedit_core.data.reference_texts import References
 from alphaedit_core.inference.queries import Answer, Query
-from alphaedit_core.inference.scoring import Score
+from alphaedit_core.inference.scores import Score
 
 Direction = Literal["higher", "lower"]
 
