@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
-
-import numpy as np
 
 from alphaedit_core.errors import InputError
 
@@ -41,8 +40,8 @@ class Threshold:
             value = float(number)
         except ValueError:
             value = float("nan")
-        bounds = {"absolute": (0.0, np.inf), "energy": (0.0, 1.0), "rank": (0.0, np.inf)}
-        low, high = bounds.get(rule, (np.nan, np.nan))
+        bounds = {"absolute": (0.0, math.inf), "energy": (0.0, 1.0), "rank": (0.0, math.inf)}
+        low, high = bounds.get(rule, (math.nan, math.nan))
         if not low <= value <= high or (rule == "rank" and not value.is_integer()):
             raise InputError(
                 f'threshold "{text}" is not understood; give a number such as 0.02, "energy:0.1" '

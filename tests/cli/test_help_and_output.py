@@ -124,8 +124,7 @@ def test_what_only_lists_imports_no_torch(command: str, tmp_path: Path) -> None:
 def test_the_help_names_every_field_of_every_editor(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit):
-        main([command, "--help"])
+    assert main([command, "--help"]) == 0
     told = capsys.readouterr().out
     for name in field_editors():
         assert f"\n  {name}" in told
