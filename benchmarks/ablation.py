@@ -90,7 +90,7 @@ def named(hp: EditConfig, model: EditableModel) -> str:
     """A setting in words: its method, its λ, and what else is not the editor's own."""
     own = default_hyperparameters(model, hp.editor).to_dict()
     number = editor_class(hp.editor).weight
-    said = ("editor", "projection", "previous_keys", "origin", number)
+    said = ("editor", "projection", "previous_keys", "source", number)
     other = {k: v for k, v in hp.to_dict().items() if k not in said and own[k] != v}
     if "layers" in other:
         other["layers"] = f"{hp.layers[0]} to {hp.layers[-1]}"

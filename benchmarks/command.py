@@ -150,7 +150,7 @@ def _command(
     """Seconds per stage, as the command reports them, and in all, as the shell sees them."""
     file, config = folder / "facts.json", folder / "config.json"
     write_facts(file, facts)
-    fields = {name: value for name, value in hp.to_dict().items() if name != "origin"}
+    fields = {name: value for name, value in hp.to_dict().items() if name != "source"}
     config.write_text(json.dumps(fields), encoding="utf-8")
     words = [sys.executable, "-m", "alphaedit_core", "edit", str(file), "--json"]
     words += ["--model", model.name, "--config", str(config)]

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from alphaedit_core.editing.closed_form import PreviousKeys, closed_form
-from alphaedit_core.editing.config import EditConfig
+from alphaedit_core.editing.editors.alphaedit import AlphaEditConfig
 from alphaedit_core.errors import AlphaEditError
 from alphaedit_core.nullspace.projectors import Projector
 from alphaedit_core.storage.tensor_files import load_tensors, save_tensors
@@ -164,7 +164,7 @@ def _library(case: Case) -> tuple[Measured, Tensor]:
     keys, residual = _new(case)
     at_start = _resident()
     earlier = PreviousKeys.none(case.d_in).append(projector(_earlier(case)))
-    hp = EditConfig(layers=(0,), ridge=case.ridge)
+    hp = AlphaEditConfig(layers=(0,), ridge=case.ridge)
     change, seconds, peak = _watched(
         lambda: closed_form(
             keys=keys, residual=residual, preconditioner=projector, mu=hp.ridge, previous=earlier

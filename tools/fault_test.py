@@ -197,7 +197,7 @@ FAULTS = (
         "emmet-mu",
         "EMMET's mu is MEMIT's weight",
         "alphaedit_core/editing/editors/emmet.py",
-        "hp.emmet_weight * hp.covariance_weight",
+        "hp.emmet_lambda * hp.covariance_weight",
         "hp.covariance_weight",
         _FAMILY,
     ),

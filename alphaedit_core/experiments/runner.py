@@ -195,7 +195,9 @@ class _Work:
         """
         what = ""
         own, asked = session.hyperparameters.to_dict(), hp.to_dict()
-        other = [name for name in asked if name != "origin" and own[name] != asked[name]]
+        # The editor comes first: another one has other fields.
+        compared = sorted(asked.keys() - {"source"}, key=lambda name: name != "editor")
+        other = [name for name in compared if own.get(name) != asked[name]]
         if other:
             what = f"its {other[0]} is {_short(own[other[0]])}, not {_short(asked[other[0]])}"
         elif len(session.history) > len(self._batches):

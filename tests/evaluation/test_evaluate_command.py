@@ -13,7 +13,7 @@ from examples import quiet
 from published import ZSRE
 from tiny import tiny_model
 
-from alphaedit_core.data import datasets
+from alphaedit_core.data.datasets.reading import read_records
 from alphaedit_core.evaluation.evaluate import evaluate
 from alphaedit_core.evaluation.metrics.registry import metrics
 
@@ -54,7 +54,7 @@ class TestCommand:
     def test_a_model(self, place: Workplace) -> None:
         ran = self.run(place, "--model", place.model, "--json", "--metrics", "score,fluency")
         file = place.folder / "records.json"
-        records = datasets.read_records(file, "counterfact", monitor=quiet()).records
+        records = read_records(file, "counterfact", monitor=quiet()).records
         expected = evaluate(tiny_model(), records, ["score", "fluency"], quiet()).to_dict()
         assert ran.json == expected | {
             "model": str(place.model), "session": None, "edits": 0, "file": str(file),

@@ -100,11 +100,11 @@ def test_what_cannot_be_run_is_refused(place: Path) -> None:
         ExperimentPlan((hp,), 0)
     other = hp.replace(ridge=3.0, layer_lambda_factors="1,2")
     assert ExperimentPlan((hp, other, with_editor(hp, "memit"))).names() == [
-        f"{hp.method}, ridge 10, layer_lambda_factors none",
-        f"{hp.method}, ridge 3, layer_lambda_factors 1,2",
+        f"{hp.method}, layer_lambda_factors none, ridge 10",
+        f"{hp.method}, layer_lambda_factors 1,2, ridge 3",
         with_editor(hp, "memit").method,
     ]
-    renamed = hp.replace(origin="elsewhere")
+    renamed = hp.replace(source="elsewhere")
     assert ExperimentPlan((hp, renamed)).names() == [f"{hp.method} (1)", f"{hp.method} (2)"]
 
 

@@ -91,7 +91,7 @@ def session_of(of: str, place: Path) -> EditSession:
     """A session with one edit, in which every text that a file could hold is this one."""
     folder = place / (EVIL_NAME if of == EVIL else "tame")
     folder.mkdir(exist_ok=True)
-    hp = small(folder, target_steps=2, origin=of)
+    hp = small(folder, target_steps=2, source=of)
     model = tiny_model("llama")
     # Its positions are computed, so that it reads texts of any length.
     model.model.config.max_position_embeddings = 1 << 14

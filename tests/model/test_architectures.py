@@ -197,7 +197,7 @@ def test_packing_is_tried_once_and_said(
     assert may_pack(other("llama", dtype), plain) and not plain.warnings
     with monkeypatch.context() as patched:
         patched.setattr(
-            "alphaedit_core.model.packing_check.Suffixes", None
+            "alphaedit_core.model.packing_check.PackedRows", None
         )  # not asked a second time
         assert not may_pack(model, quiet())
 

@@ -146,7 +146,7 @@ def test_each_prompt_and_target_is_asked_once_a_state(
         asked.append(pairs)
         return target_logprobs(model, pairs, **options)
 
-    monkeypatch.setattr(retention_module, "score", counted)
+    monkeypatch.setattr(retention_module, "target_logprobs", counted)
     retention(session, [2, 3], quiet())
     assert [len(pairs) for pairs in asked] == [16, 16]
     assert all(len(set(pairs)) == len(pairs) for pairs in asked)

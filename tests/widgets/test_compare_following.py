@@ -78,14 +78,14 @@ def test_filling_makes_way_for_a_job_and_for_a_cell(
     """Whatever is wanted next has the model at once; the columns follow afterwards."""
     panel.compare(block=True)
     entered = threading.Event()
-    real = comparison_module.continuation
+    real = comparison_module.generate_with_probabilities
 
     def slow(*args: object, monitor: Monitor, **kwargs: object) -> list[TokenStep]:
         entered.set()
         while True:  # until it is stopped
             monitor.check()
 
-    monkeypatch.setattr(comparison_module, "continuation", slow)
+    monkeypatch.setattr(comparison_module, "generate_with_probabilities", slow)
     digest = panel.session.weights_digest()
     panel.state.reference = 2
     assert entered.wait(5) and panel.state.busy and not panel.state.foreground_busy
@@ -102,7 +102,7 @@ def test_filling_makes_way_for_a_job_and_for_a_cell(
     entered.clear()
     panel.state.notify_weights_changed()
     assert entered.wait(5)
-    monkeypatch.setattr(comparison_module, "continuation", real)
+    monkeypatch.setattr(comparison_module, "generate_with_probabilities", real)
     panel.state.start("other work", lambda _: None, block=True)
     wait(panel.state)
     assert panel.comparison.before.number == 2 and panel._standing.value == ""
@@ -118,7 +118,7 @@ def test_what_fails_by_itself_is_told_once(
         calls.append(1)
         raise ValueError("of no use")
 
-    monkeypatch.setattr(comparison_module, "continuation", broken)
+    monkeypatch.setattr(comparison_module, "generate_with_probabilities", broken)
     panel.state.reference = 2
     wait(panel.state)
     assert panel.state.failure is not None and panel.state.failure.message == "of no use"
@@ -137,7 +137,7 @@ def test_cancel_leaves_weights_and_columns(
         panel.state.cancel()
         monitor.check()
 
-    monkeypatch.setattr(comparison_module, "continuation", canceled)
+    monkeypatch.setattr(comparison_module, "generate_with_probabilities", canceled)
     with pytest.raises(Canceled):
         panel.compare(block=True)
     assert panel.comparison is shown and panel.session.weights_digest() == digest
@@ -173,7 +173,9 @@ def test_answers_of_equal_weights_are_used_again(
     question = Question(FACT.text, 3, new=FACT.target)
     first = compare(edited, question, 0, monitor=quiet())
     known = [(question, first.before), (question, first.after)]
-    monkeypatch.setattr(comparison_module, "continuation", None)  # would fail if it were called
+    monkeypatch.setattr(
+        comparison_module, "generate_with_probabilities", None
+    )  # would fail if it were called
     again = compare(edited, question, 1, known, quiet())
     assert again.before == again.after == first.after
     with pytest.raises(TypeError):

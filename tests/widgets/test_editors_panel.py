@@ -69,7 +69,7 @@ def test_the_switches_are_the_sessions(state: State) -> None:
     panel.method.editor.value = "memit"
     hp = state.session.hyperparameters
     assert (hp.editor, hp.projection, hp.previous_keys) == ("memit", False, False)
-    assert (hp.threshold, hp.tokens) == ("rank:30", 1024)
+    assert (str(hp.threshold), hp.tokens) == ("rank:30", 1024)
     assert "weight on C" in panel._preflight.value and "ridge" not in panel._preflight.value
 
 
@@ -133,7 +133,7 @@ def test_two_editors_side_by_side(state: State) -> None:
 def test_threshold_and_seed_are_the_sessions(state: State) -> None:
     panel = EditorsPanel(state)
     state.threshold = "rank:5"
-    assert [hp.threshold for hp in panel.methods] == ["rank:5", "rank:5"]
+    assert [str(hp.threshold) for hp in panel.methods] == ["rank:5", "rank:5"]
     assert (
         "threshold rank:5" in panel._settings.value and "100 facts at once" in panel._settings.value
     )
@@ -144,11 +144,12 @@ def test_thresholds_by_layer_are_the_sessions_where_the_layers_are(state: State)
     own = tuple(f"rank:{5 + place}" for place, _ in enumerate(hp.layers))
     state.session.hyperparameters = hp.replace(layer_thresholds=own)
     panel = EditorsPanel(state)
-    assert [method.layer_thresholds for method in panel.methods] == [own, own]
+    used = [tuple(map(str, method.layer_thresholds)) for method in panel.methods]
+    assert used == [own, own]
     assert f"threshold {','.join(own)}" in panel._settings.value
     state.threshold = "rank:5"
     assert [method.layer_thresholds for method in panel.methods] == [(), ()]
-    assert [method.threshold for method in panel.methods] == ["rank:5", "rank:5"]
+    assert [str(method.threshold) for method in panel.methods] == ["rank:5", "rank:5"]
 
 
 def test_curves_are_called_by_the_facts_of_their_search(state: State) -> None:
@@ -183,7 +184,7 @@ def test_a_comparison_can_be_canceled(state: State, monkeypatch: pytest.MonkeyPa
             state.cancel()
         return measured
 
-    monkeypatch.setattr(rivals, "measure", then_cancel)
+    monkeypatch.setattr(rivals, "counterfact_scores", then_cancel)
     job = panel.compare()
     assert job.wait(20) and job.state == "canceled" and len(edited) == 1
     assert "the weights are as before" in panel._status.value and panel.contest is None

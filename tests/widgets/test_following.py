@@ -107,7 +107,7 @@ def test_what_one_workbench_does_is_shown_by_the_other(place: Path) -> None:
     assert screen(one) == screen(other) and screen(one)["edits"] == 0
     one.spectrum.threshold = "rank:20"
     assert "rank:20" in other.edit._preflight.value
-    assert other.spectrum._threshold == "rank:20"
+    assert str(other.spectrum._threshold) == "rank:20"
 
 
 @pytest.mark.parametrize(

@@ -148,9 +148,9 @@ def test_selection_follows_the_drafts(state: State) -> None:
 
 def test_the_threshold_reaches_the_session(state: State) -> None:
     state.threshold = 0.5
-    assert state.session.hyperparameters.threshold == "0.5" == state.threshold
+    assert str(state.session.hyperparameters.threshold) == "0.5" == str(state.threshold)
     state.threshold = "energy:0.2"
-    assert state.threshold == "energy:0.2" and state.threshold_changes == 2
+    assert str(state.threshold) == "energy:0.2" and state.threshold_changes == 2
     state.threshold = "energy:0.2"
     assert state.threshold_changes == 2
     with pytest.raises(InputError):

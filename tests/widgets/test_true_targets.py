@@ -113,7 +113,7 @@ def test_rows_may_change_while_the_model_is_asked(
         assert go.wait(10)
         return [" Paris, France" if "Tower" in prompt else " ." for prompt in prompts]
 
-    monkeypatch.setattr(old_targets_module, "complete", held)
+    monkeypatch.setattr(old_targets_module, "generate_greedy", held)
     panel.add(*TOWER)
     panel.add("Big Ben", "{} is in", "Rome")
     panel.add("Tower Bridge", "{} is in", "paris")
