@@ -178,7 +178,7 @@ def test_a_method_in_words(text: str, editor: str, projection: bool, previous: b
 def test_a_method_that_cannot_be_is_refused_before_any_work(
     session: EditSession, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rivals, "measure", lambda *_: pytest.fail("work was begun"))
+    monkeypatch.setattr(rivals, "counterfact_scores", lambda *_: pytest.fail("work was begun"))
     bad = small(place, editor="rome", previous_keys=False)  # two layers
     with pytest.raises(InputError, match=r"rome writes into one layer, not \[0, 1\]; give one"):
         compare_editors(session, TOLD, [*methods(place, "memit"), bad], monitor=quiet())
