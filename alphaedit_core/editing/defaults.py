@@ -73,9 +73,9 @@ def preset_for(shape: Shape, editor: str = "alphaedit") -> EditConfig:
     return make_config(**own_fields(own.config, fields) | switches | {"editor": editor})
 
 
-def presets() -> list[EditConfig]:
-    """AlphaEdit's hyperparameters for every model that has a preset."""
-    return [preset_for(shape) for shape in preset_shapes()]
+def presets(editor: str = "alphaedit") -> list[EditConfig]:
+    """An editor's hyperparameters for every model that has a preset."""
+    return [preset_for(shape, editor) for shape in preset_shapes()]
 
 
 def shape_of(model: EditableModel) -> Shape:
