@@ -15,7 +15,7 @@ locality        its neighbors                   the top next token is the one it
 ==============  ===============================  ==================================================
 
 How likely a target is, is the geometric mean of its tokens' probabilities
-(:class:`~.scoring.Score`), so that targets of different lengths can be compared.
+(:class:`~.scores.Score`), so that targets of different lengths can be compared.
 """
 
 from __future__ import annotations

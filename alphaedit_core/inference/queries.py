@@ -9,7 +9,7 @@ from .scores import Score
 
 @dataclass(frozen=True, slots=True)
 class LikelihoodQuery:
-    """How likely is a target after a prompt? Answered by a :class:`~.scoring.Score`.
+    """How likely is a target after a prompt? Answered by a :class:`~.scores.Score`.
 
     Attributes:
         prompt: the prompt.

@@ -437,16 +437,13 @@ class SpectrumPanel(Panel):
         self._layers.value = layers_html(known, threshold, self.layer) if known else ""
 
     def _paint_facts(self) -> None:
-        fact = self.state.fact
+        fact, found = self.state.fact, self.survival
         subject = fact.subject if fact is not None else "none"
         self._selected.value = text("selected", f"selected: {subject}", tag="span")
-        found = self.survival
-        self._facts.value = ""
-        if self.session.cached_spectra:
-            self._facts.value = keys_html(
-                found.facts if found is not None else [],
-                self.shares,
-                fact,
-                wanted=bool(self._wanted()),
-                stale=self._keys_stale(),
-            )
+        read = found.facts if found is not None else []
+        wanted, stale = bool(self._wanted()), self._keys_stale()
+        self._facts.value = (
+            keys_html(read, self.shares, fact, wanted=wanted, stale=stale)
+            if self.session.cached_spectra
+            else ""
+        )
