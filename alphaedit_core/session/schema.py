@@ -1,9 +1,9 @@
 """What a session's files may hold, however they came to be.
 
 A session may have been made by somebody else, by another version or by hand, with every checksum
-right. Its records are read as :mod:`~alphaedit_core.storage.typed_records` reads them, and what no type says is checked
-here: names that stay in the folder, as many results as facts, tensors of the shapes that belong
-together, finite, and of the length that was noted when they were written.
+right. Its records are read as :mod:`~alphaedit_core.storage.typed_records` reads them, and what no
+type says is checked here: names that stay in the folder, as many results as facts, tensors of the
+shapes that belong together, finite, and of the length that was noted when they were written.
 """
 
 from __future__ import annotations
