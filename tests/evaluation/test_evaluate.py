@@ -311,7 +311,7 @@ def test_what_it_shows_is_escaped_and_complete() -> None:
     efficacy = stored["metrics"]["efficacy"]
     assert efficacy["n"] == 1 and efficacy["values"] == [efficacy["mean"]]
     assert efficacy["formula"] and efficacy["source"] and efficacy["direction"] == "higher"
-    cards = evaluation.cards_html(list(metrics().values()))
+    cards = evaluation.metric_cards_html(list(metrics().values()))
     assert cards.count("<dt>") == len(metrics())
 
 

@@ -125,13 +125,15 @@ def of_an_experiment(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any
                 (p.edits, p.perplexity) for p in found.for_method(name) if p.perplexity is not None
             ]
             wanted.setdefault("perplexity", {})[name] = list(zip(*points, strict=True))
-        return experiment_pictures.curves_html(found, ["perplexity", "efficacy"]), wanted
+        return experiment_pictures.experiment_curves_html(found, ["perplexity", "efficacy"]), wanted
     for name, point in found.final().items():
         if point.weights:
             left = point.retention["efficacy"]
             places = [(n, value) for n, value in enumerate(left, 1) if value is not None]
             wanted.setdefault("efficacy", {})[name] = list(zip(*places, strict=True))
-    return experiment_pictures.retention_html(found, ["efficacy", "generation_contains"]), wanted
+    return experiment_pictures.experiment_retention_html(
+        found, ["efficacy", "generation_contains"]
+    ), wanted
 
 
 # -- the picture stays what it was ---------------------------------------------------------------
@@ -346,8 +348,11 @@ def test_the_page_s_own_ground_shows_through(name: str) -> None:
 
 def test_more_rows_are_higher() -> None:
     found = load_experiment(ROOT / "benchmarks" / "sequence-300")
-    every = figure(experiment_pictures.curves_html(found)).layout.height
-    assert every > 2 * figure(experiment_pictures.curves_html(found, ["efficacy"])).layout.height
+    every = figure(experiment_pictures.experiment_curves_html(found)).layout.height
+    assert (
+        every
+        > 2 * figure(experiment_pictures.experiment_curves_html(found, ["efficacy"])).layout.height
+    )
 
 
 @pytest.mark.parametrize(
