@@ -10,7 +10,7 @@ reliability     the fact's own                   the new target is likelier than
                                                  the edit; where the fact names no true target, if
                                                  the first token of the new target is the top token
 generalization  its paraphrases                  the same
-locality        its neighbors                   the top next token is the one it was before
+locality        its neighbors                    the top next token is the one it was before
                                                  (``kept``); else it is ``changed``, a failure
 ==============  ===============================  ==================================================
 

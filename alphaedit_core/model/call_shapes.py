@@ -22,7 +22,7 @@ from .forward import BlockCall, record
 from .prefix_cache import PrefixCache
 
 #: Where a tensor stands: index of the block, name of the argument, and places inside of it.
-Place = tuple[int | str, ...]
+ArgumentPlace = tuple[int | str, ...]
 
 #: Tokens of the three rows that are tried, and where what is kept of each ends. The prefixes differ
 #: in length, so that the model needs a mask.
@@ -47,7 +47,7 @@ class Axes:
 class CallShapes:
     """What is known of the tensors that the blocks of one model are called with."""
 
-    def __init__(self, axes: Mapping[Place, Axes]) -> None:
+    def __init__(self, axes: Mapping[ArgumentPlace, Axes]) -> None:
         self._axes = dict(axes)
 
     def select(self, block: int, call: BlockCall, rows: Tensor, batch: int) -> BlockCall | None:
@@ -66,14 +66,14 @@ class CallShapes:
         except _Unknown:
             return None
 
-    def by_token(self, place: Place, value: Tensor, rows: int, tokens: int) -> bool:
+    def by_token(self, place: ArgumentPlace, value: Tensor, rows: int, tokens: int) -> bool:
         """Whether a tensor is (rows, tokens, …), each token of each row having its own part."""
         axes = self._axes.get(place)
         if axes is None or value.shape[:2] != (rows, tokens) or axes.tokens != 1:
             return False
         return (axes.rows, axes.each) == (0, 1) or (axes.rows is None and rows == 1)
 
-    def _pick(self, value: Any, place: Place, rows: Tensor, batch: int) -> Any:
+    def _pick(self, value: Any, place: ArgumentPlace, rows: Tensor, batch: int) -> Any:
         if isinstance(value, Tensor):
             return self._part(value, place, rows, batch)
         if isinstance(value, (tuple, list)):
@@ -86,7 +86,7 @@ class CallShapes:
             return value
         raise _Unknown(place)
 
-    def _part(self, value: Tensor, place: Place, rows: Tensor, batch: int) -> Tensor:
+    def _part(self, value: Tensor, place: ArgumentPlace, rows: Tensor, batch: int) -> Tensor:
         axes = self._axes.get(place)
         if axes is None:
             raise _Unknown(place)
@@ -114,7 +114,7 @@ def call_shapes(model: EditableModel) -> CallShapes:
 @torch.no_grad()
 def _tried(model: EditableModel) -> CallShapes:
     two, three, longer = (_calls(model, *shape) for shape in ((2, 3), (3, 3), (2, 4)))
-    axes: dict[Place, Axes] = {}
+    axes: dict[ArgumentPlace, Axes] = {}
     for place, value in three.items():
         if place in two and place in longer:
             found = _axes(two[place], value, longer[place])
@@ -123,7 +123,7 @@ def _tried(model: EditableModel) -> CallShapes:
     return CallShapes(axes)
 
 
-def _calls(model: EditableModel, rows: int, tokens: int) -> dict[Place, Tensor]:
+def _calls(model: EditableModel, rows: int, tokens: int) -> dict[ArgumentPlace, Tensor]:
     """The tensors that the blocks are called with, for some rows of some new tokens."""
     device = model.device
     vocabulary = model.architecture.vocabulary
@@ -142,14 +142,14 @@ def _calls(model: EditableModel, rows: int, tokens: int) -> dict[Place, Tensor]:
         mask=torch.cat([real, torch.ones_like(new, dtype=torch.bool)], dim=1).long(),
         cache=cache,
     )
-    found: dict[Place, Tensor] = {}
+    found: dict[ArgumentPlace, Tensor] = {}
     for block, call in enumerate(recording.calls):
         for name, value in call.kwargs.items():
             found.update(_leaves(value, (block, name)))
     return found
 
 
-def _leaves(value: Any, place: Place) -> Iterator[tuple[Place, Tensor]]:
+def _leaves(value: Any, place: ArgumentPlace) -> Iterator[tuple[ArgumentPlace, Tensor]]:
     if isinstance(value, Tensor):
         yield place, value
     elif isinstance(value, (tuple, list)):

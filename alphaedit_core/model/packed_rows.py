@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
-from .call_shapes import Place, call_shapes
+from .call_shapes import ArgumentPlace, call_shapes
 from .editable_model import EditableModel
 from .forward import BlockCall, proceed, record
 from .packed_attention import PackedGroup, can_pack, packed
@@ -210,7 +210,7 @@ def _merged(groups: Sequence[_Group], start: int) -> list[BlockCall] | None:
         return None
 
 
-def _end_to_end(place: Place, values: Sequence[Any], groups: Sequence[_Group]) -> Any:
+def _end_to_end(place: ArgumentPlace, values: Sequence[Any], groups: Sequence[_Group]) -> Any:
     first, name = values[0], place[1]
     if name == "attention_mask" or isinstance(first, Cache):
         return None  # the packed attention has masks and caches, by group

@@ -168,7 +168,7 @@ class EditSession(SessionStates):
 
     @property
     def cached_spectra(self) -> dict[int, Spectrum] | None:
-        """The spectra if :meth:`eigendecompose` has been called, without any work."""
+        """The spectra if :meth:`spectra` has been called, without any work."""
         return self._spectra
 
     def spectra(self, monitor: Monitor | None = None) -> dict[int, Spectrum]:

@@ -1,7 +1,7 @@
 """What a metric is: a formula with its source and direction, what it asks, and how it judges.
 
 A metric never runs the model itself. It says what it wants to know of a record; the questions of
-all metrics and all records are asked together (:func:`~.evaluation.evaluate`), each of them once,
+all metrics and all records are asked together (:func:`~.evaluate.evaluate`), each of them once,
 and the answers are handed back. So a new metric is one short file, and as fast as the others.
 """
 

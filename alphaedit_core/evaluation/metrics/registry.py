@@ -1,4 +1,4 @@
-"""Metrics of edits, each one short file; see :mod:`.base`.
+"""Metrics of edits, each one short file; see :mod:`~alphaedit_core.evaluation.metrics.base`.
 
 All files of this folder are read, so that a new metric is found by being there; :func:`register`
 takes one that lives elsewhere.
