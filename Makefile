@@ -37,7 +37,7 @@ ALLOW_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install fetch statistics workbench app test test-unit test-notebooks test-browser \
+.PHONY: help install fetch statistics workbench app test test-quick test-unit test-notebooks test-browser \
 	fault-test screenshots lint docs bench lowest clean
 
 help: ## show this list
@@ -63,6 +63,14 @@ test: test-unit test-notebooks test-browser ## run all tests
 # Once, with every core, before tests that run side by side would each collect them.
 statistics: fetch ## collect key statistics and spectra of the default model into the cache
 	$(BIN)/alphaedit spectrum > /dev/null
+
+# Data, null space, closed forms and figures: what a change of the method breaks first.
+QUICK := tests/data tests/display tests/nullspace tests/editing/test_closed_form.py \
+	tests/editing/test_editor_formulas.py tests/editing/test_editor_choice.py \
+	tests/editing/test_hyperparameters.py tests/model/test_packed_rows.py tests/project/test_layout.py
+
+test-quick: $(INSTALLED) ## run the tests of data, null space, closed forms and figures (a minute)
+	$(PARALLEL) -m "not model" $(QUICK) $(PYTEST_ARGS)
 
 test-unit: statistics ## run the tests of the packages
 	$(PARALLEL) --ignore=tests/browser $(PYTEST_ARGS)
