@@ -182,7 +182,7 @@ def test_a_tutorial_checks_what_it_claims(path: Path) -> None:
 def test_a_tutorial_says_what_it_teaches_and_how_long_it_takes(path: Path) -> None:
     title = nbformat.read(path, as_version=4).cells[0].source
     assert title.startswith("# ")
-    for part in ("**What you will learn.** ", "**How long it takes.** ", "**What comes before.** "):
+    for part in ("**What you will learn.** ", "**Time.** ", "**Prerequisites.** "):
         assert title.count(part) == 1, part
 
 
