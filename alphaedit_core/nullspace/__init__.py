@@ -1,4 +1,4 @@
-"""Eigenvalues of C, thresholds on them, and the projector P on what they leave.
+"""Null spaces of the layers: eigenvalues of C, thresholds on them, and the projector P.
 
 Uses covariance, storage and display.
 """

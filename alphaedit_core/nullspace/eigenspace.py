@@ -10,11 +10,13 @@ from .thresholds import Threshold
 
 
 class LayerEigenspace:
-    """The eigenvectors of one layer on one device, as projectors and inverses; each read once.
+    """The eigenvectors of one layer on one device, as projectors and inverses.
+
+    Each projector and the inverse are read from the file once.
 
     Args:
-        spectrum: of the layer.
-        device: where they are to be.
+        spectrum: the layer's spectrum.
+        device: where the eigenvectors go.
     """
 
     def __init__(self, spectrum: Spectrum, device: torch.device | str = "cpu") -> None:
@@ -24,22 +26,34 @@ class LayerEigenspace:
 
     @property
     def size(self) -> int:
-        """d_in."""
+        """The number of directions, d_in."""
         return self._spectrum.size
 
     def projector(self, threshold: float | str | Threshold) -> Projector:
-        """P at a threshold."""
+        """Return P at a threshold.
+
+        Raises:
+            InputError: if the threshold cannot be used for this layer.
+            CorruptFileError: if the file of eigenvectors cannot be read.
+        """
         name = str(threshold)
         if name not in self._projectors:
             self._projectors[name] = self._spectrum.projector(threshold, self._device)
         return self._projectors[name]
 
     def identity(self) -> Projector:
-        """P = I."""
+        """Return P = I."""
         return Projector.identity(self.size, self._device)
 
     def inverse(self, threshold: float | str | Threshold | None = None) -> InverseCovariance:
-        """``C^-1``, or with a threshold inside the kept space alone: a part of the same basis."""
+        """Return ``C^-1``, restricted to the kept space if a threshold is passed.
+
+        Both share one basis in memory.
+
+        Raises:
+            InputError: if the threshold cannot be used for this layer.
+            CorruptFileError: if the file of eigenvectors cannot be read.
+        """
         if self._inverse is None:
             self._inverse = self._spectrum.inverse(None, self._device)
         if threshold is None:

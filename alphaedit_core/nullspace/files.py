@@ -1,4 +1,4 @@
-"""Files of eigenvalues and eigenvectors, read a piece at a time and checked."""
+"""Files of eigenvalues and eigenvectors, checked and read in blocks."""
 
 from __future__ import annotations
 
@@ -20,54 +20,73 @@ from alphaedit_core.storage.tensor_files import (
     tensor_digest,
 )
 
-#: Eigenvectors that have a checksum together.
-_PIECE = 128
+#: Eigenvectors per checksum.
+_BLOCK = 128
 
 
 def save_spectrum(file: Path, values: Tensor, rows: Tensor, metadata: Mapping[str, str]) -> None:
-    """Write eigenvalues (d_in,) and eigenvectors as rows (d_in, d_in), largest first.
+    """Write eigenvalues and eigenvectors, largest eigenvalue first.
 
-    Every piece of rows has a checksum of its own, since only some are read later.
+    Each block of eigenvectors has its own checksum, because a projector reads only some of them.
+
+    Args:
+        file: the safetensors file.
+        values: eigenvalues, (d_in,).
+        rows: eigenvectors as rows, (d_in, d_in).
+        metadata: further text entries of the file.
 
     Raises:
-        OSError: if it cannot be written.
+        OSError: if the file cannot be written.
     """
-    pieces = [tensor_digest(piece) for piece in rows.split(_PIECE)]
+    checksums = [
+        tensor_digest(rows[start : start + _BLOCK]) for start in range(0, len(rows), _BLOCK)
+    ]
     save_tensors(
         file,
         {"eigenvalues": values, "vectors": rows},
-        {**metadata, "pieces": json.dumps(pieces)},
+        {**metadata, "pieces": json.dumps(checksums)},
     )
 
 
-def _rows(file: Path, moment: str, start: int, stop: int) -> Tensor:
-    """Eigenvectors start … stop - 1 as rows, those of a piece checked together."""
+def read_vectors(file: Path, moment: str, start: int, stop: int) -> Tensor:
+    """Return eigenvectors start … stop - 1 as rows, (stop - start, d_in), and check their blocks.
+
+    Args:
+        file: as written by :func:`save_spectrum`.
+        moment: checksum of the second moment that the file has to belong to; "" for any.
+        start: first eigenvector.
+        stop: one past the last eigenvector.
+
+    Raises:
+        CorruptFileError: if the file is missing or damaged, or belongs to another moment.
+        OSError: if it cannot be read.
+    """
     try:
         with opened_tensors(file) as stored:
             metadata = stored.metadata() or {}
             check_seal(file, metadata)
             if moment and metadata["moment"] != moment:
                 raise ValueError("belongs to other statistics")
-            pieces, every = json.loads(metadata["pieces"]), stored.get_slice("vectors")
-            # Stored as rows, so that a range of them is one piece of the file.
-            # Copied, because a slice of a mapped file holds on to the whole of it.
-            found = torch.empty(stop - start, *every.get_shape()[1:])
-            for number in range(start // _PIECE, -(-stop // _PIECE)):
-                first = number * _PIECE
-                piece = every[first : first + _PIECE].contiguous()
-                if tensor_digest(piece) != pieces[number]:
-                    raise ValueError(f"rows from {first} do not have their checksum")
-                begin, end = max(start, first), min(stop, first + len(piece))
-                found[begin - start : end - start] = piece[begin - first : end - first]
+            checksums, stored_rows = json.loads(metadata["pieces"]), stored.get_slice("vectors")
+            # Eigenvectors are stored as rows, so that a range of them is contiguous in the file.
+            # They are copied, because a slice of a mapped file keeps the whole file mapped.
+            rows = torch.empty(stop - start, *stored_rows.get_shape()[1:])
+            for number in range(start // _BLOCK, -(-stop // _BLOCK)):
+                first = number * _BLOCK
+                block = stored_rows[first : first + _BLOCK].contiguous()
+                if tensor_digest(block) != checksums[number]:
+                    raise ValueError(f"rows from {first} do not match their checksum")
+                begin, end = max(start, first), min(stop, first + len(block))
+                rows[begin - start : end - start] = block[begin - first : end - first]
     except FileNotFoundError:
-        raise CorruptFileError(f"{file}: is no longer there; read the spectrum again") from None
+        raise CorruptFileError(f"{file}: no longer exists; read the spectrum again") from None
     except (SafetensorError, ValueError, KeyError, IndexError) as error:
         raise CorruptFileError(f"{file}: damaged ({error}); remove it") from error
-    return found
+    return rows
 
 
 def spectrum_file(checksum: str) -> Path:
-    """Where the cache keeps eigenvalues and eigenvectors of the moment with this checksum."""
-    # The form of the file is part of the name: earlier ones hold no checksums of pieces.
+    """Return the path in the cache for the spectrum of the moment with this checksum."""
+    # The format version is part of the name: files of version 1 have no checksums of blocks.
     name = blake2b(f"2 {checksum}".encode(), digest_size=8).hexdigest()
     return spectra_dir() / f"{name}.safetensors"

@@ -1,4 +1,4 @@
-"""The projector P on the kept space, and the inverse of C, without dense matrices."""
+"""The projector P onto the kept space, and the inverse of C, without dense matrices."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Projector:
-    """The orthogonal projector P on a kept space, without the dense matrix.
+    """The orthogonal projector P onto a kept space, without the dense matrix.
 
     ``P = U U^T`` with the basis U of the kept space, or ``P = I - Q Q^T`` with the basis Q of its
-    complement, whichever has fewer columns.
+    complement, whichever has fewer columns (Fang et al. 2025, section 3.2).
 
     Attributes:
         basis: U or Q, (d_in, r), float32, orthonormal columns, r <= d_in / 2.
@@ -25,7 +25,7 @@ class Projector:
 
     @property
     def size(self) -> int:
-        """d_in."""
+        """The number of directions, d_in."""
         return self.basis.shape[0]
 
     @property
@@ -35,31 +35,31 @@ class Projector:
 
     @property
     def width(self) -> int:
-        """Numbers of a projected vector: it is one of d_in numbers again."""
+        """The number of coordinates of a projected vector, d_in."""
         return self.size
 
     @property
     def device(self) -> torch.device:
-        """Where the basis is."""
+        """The device of the basis."""
         return self.basis.device
 
     def sqrt_matmul(self, keys: Tensor) -> Tensor:
-        """``P keys``: as a metric, ``P = P P^T``."""
+        """Return ``P keys`` for columns (d_in, n); P is its own square root, as ``P = P P^T``."""
         return self(keys)
 
     def sqrt_matmul_T(self, coordinates: Tensor) -> Tensor:
-        """The coordinates as they are: ``P P = P``."""
+        """Return projected columns (d_in, n) unchanged, as ``P P = P``."""
         return coordinates
 
     def __call__(self, vectors: Tensor) -> Tensor:
-        """``P vectors`` for columns (d_in, n), in their dtype."""
+        """Return ``P vectors`` for columns (d_in, n), in their dtype."""
         basis = self.basis.to(vectors.dtype)
-        inside = basis @ (basis.T @ vectors)
-        return inside if self.kept else vectors - inside
+        in_basis = basis @ (basis.T @ vectors)
+        return in_basis if self.kept else vectors - in_basis
 
     @classmethod
     def identity(cls, size: int, device: torch.device | str = "cpu") -> Projector:
-        """P = I: no projection at all."""
+        """Return P = I, which projects nothing away."""
         return cls(torch.zeros(size, 0, device=device), kept=False)
 
 
@@ -77,19 +77,19 @@ class InverseCovariance:
 
     @property
     def width(self) -> int:
-        """r."""
+        """The number of coordinates, r."""
         return self.basis.shape[1]
 
     @property
     def device(self) -> torch.device:
-        """Where the basis is."""
+        """The device of the basis."""
         return self.basis.device
 
     def sqrt_matmul(self, keys: Tensor) -> Tensor:
-        """``Lambda^(-1/2) U^T keys`` for columns (d_in, n): (r, n), in their dtype."""
+        """Return ``Lambda^(-1/2) U^T keys`` for columns (d_in, n): (r, n), in their dtype."""
         return self.scale.to(keys.dtype)[:, None] * (self.basis.to(keys.dtype).T @ keys)
 
     def sqrt_matmul_T(self, coordinates: Tensor) -> Tensor:
-        """``U Lambda^(-1/2) coordinates`` for columns (r, n): (d_in, n)."""
+        """Return ``U Lambda^(-1/2) coordinates`` for columns (r, n): (d_in, n)."""
         scale = self.scale.to(coordinates.dtype)[:, None]
         return self.basis.to(coordinates.dtype) @ (scale * coordinates)

@@ -1,13 +1,14 @@
-"""The null space: which directions of a layer's keys ordinary text hardly uses.
+"""The null space: the directions of a layer's keys that ordinary text hardly uses.
 
-``C = V diag(eigenvalues) V^T`` is the second moment of a layer's keys. Directions with a small
-eigenvalue are hardly used by running text; the projector ``P`` keeps those and drops the rest, so
-that an update ``dW = dW P`` cannot act on what lies in the dropped ones (Fang et al. 2025,
-section 3.2; they take the eigenvalues under 2e-2).
+``C = V diag(eigenvalues) V^T`` is the second moment of a layer's keys. Running text hardly uses
+the directions with a small eigenvalue. The projector ``P`` keeps those and drops the rest, so that
+an update ``dW = dW P`` cannot act on the dropped ones (Fang et al. 2025, section 3.2, who keep
+eigenvalues below 2e-2).
 
-A fraction of a key's energy is its share of the trace. Where a model has *massive activations* (one
-token whose key is thousands of times longer than the others), the first eigenvalues say nothing
-of ordinary text, so they are named and left out of the trace.
+The energy of a set of directions is the sum of their eigenvalues, as a fraction of the trace. In a
+model with *massive activations* (one token whose key is thousands of times longer than the others)
+the largest eigenvalues do not describe ordinary text. These directions are reported and left out of
+the trace.
 """
 
 from __future__ import annotations
@@ -23,31 +24,30 @@ from alphaedit_core.display.svg import figure_html
 from alphaedit_core.display.tables import html_table
 from alphaedit_core.errors import InputError
 
-from .files import _rows
+from .files import read_vectors
 from .projectors import InverseCovariance, Projector
 from .spectrum_figure import spectrum_svg
 from .thresholds import Rule, Threshold
 
-#: At most so many leading directions are looked at for massive ones …
-_MASSIVE_MOST = 5
-#: … and they are massive if the next eigenvalue is smaller by at least this factor.
+#: Largest number of massive directions.
+_MAX_MASSIVE = 5
+#: Leading directions are massive if the next eigenvalue is smaller by at least this factor.
 _MASSIVE_RATIO = 10.0
-#: What float32 rounds off, relative to the largest eigenvalue.
+#: Rounding error of float32, relative to the largest eigenvalue.
 _ROUNDING = float(np.finfo(np.float32).eps)
 
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Eigenvalues of one layer's second moment, and what thresholds on them mean.
+    """Eigenvalues of one layer's second moment, and the kept space at any threshold.
 
     Attributes:
         layer: index of the block.
         eigenvalues: (d_in,), float64, descending.
-        tokens: number of tokens behind the moment.
-        vectors_file: safetensors file with the eigenvectors, read piece by piece when needed.
-        orthogonality_error: largest entry of ``|V^T V - I|``, the orthonormality that rounding
-            left.
-        moment: checksum of the second moment that the file has to belong to; "" where any will do.
+        tokens: number of tokens that the moment averages over.
+        vectors_file: safetensors file with the eigenvectors, read in blocks when needed.
+        orthogonality_error: largest entry of ``|V^T V - I|``, from rounding.
+        moment: checksum of the second moment that the file has to belong to; "" for any.
     """
 
     layer: int
@@ -59,14 +59,14 @@ class Spectrum:
 
     @property
     def size(self) -> int:
-        """d_in, the number of directions."""
+        """The number of directions, d_in."""
         return len(self.eigenvalues)
 
     @property
     def num_massive_directions(self) -> int:
-        """How many leading directions are massive: those before the largest drop, if tenfold."""
-        top = self._positive[: _MASSIVE_MOST + 1]
-        top = top[top > 0]  # where nothing is left below, there is nothing to be massive against
+        """The number of massive directions: those before the largest drop, if it is tenfold."""
+        top = self._positive[: _MAX_MASSIVE + 1]
+        top = top[top > 0]  # a ratio needs a positive eigenvalue on both sides
         if len(top) < 2:
             return 0
         ratios = top[:-1] / top[1:]
@@ -80,18 +80,23 @@ class Spectrum:
 
     @property
     def effective_rank(self) -> float:
-        """exp of the entropy of the eigenvalues' shares of the trace (Roy & Vetterli 2007)."""
+        """The exponential of the entropy of ``eigenvalues / trace`` (Roy & Vetterli 2007)."""
         ordinary = self._positive[self.num_massive_directions :]
         shares = ordinary[ordinary > 0] / self.trace
         return float(np.exp(-(shares * np.log(shares)).sum())) if len(shares) else 0.0
 
     @property
     def _positive(self) -> np.ndarray:
-        # A zero eigenvalue comes out of the solver as a tiny number of either sign.
-        return np.maximum(self.eigenvalues, 0.0)
+        # The solver returns a zero eigenvalue as a tiny number of either sign.
+        positive: np.ndarray = np.maximum(self.eigenvalues, 0.0)
+        return positive
 
     def rank(self, threshold: float | str | Threshold) -> int:
-        """Dimension of the kept space."""
+        """Return the dimension of the kept space.
+
+        Raises:
+            InputError: if the threshold cannot be parsed, or is a rank above d_in.
+        """
         threshold = Threshold.parse(threshold)
         if threshold.rule == "absolute":
             return int((self._positive < threshold.value).sum())
@@ -99,29 +104,37 @@ class Spectrum:
             if threshold.value > self.size:
                 raise InputError(
                     f"threshold {threshold} keeps more than the {self.size} directions of layer "
-                    f"{self.layer}; give a smaller rank"
+                    f"{self.layer}; use a smaller rank"
                 )
             return int(threshold.value)
         return int(np.searchsorted(self._leakages, threshold.value, side="right")) - 1
 
     def leakage(self, threshold: float | str | Threshold) -> float:
-        """Share of ordinary text's energy that the kept space still holds."""
+        """Return the fraction of ordinary text's energy that is in the kept space.
+
+        Raises:
+            InputError: as :meth:`rank`.
+        """
         return float(self._leakages[self.rank(threshold)])
 
     @property
     def _leakages(self) -> np.ndarray:
-        """Leakage of every rank 0 … d_in, ascending; over 1 once massive directions are kept."""
+        """Leakage of every rank 0 … d_in, ascending; above 1 once massive directions are kept."""
         sums = np.concatenate([[0.0], np.cumsum(self._positive[::-1])])
         shares = sums / self.trace if self.trace > 0 else sums
         ordinary = self.size - self.num_massive_directions + 1
-        shares[:ordinary] = np.minimum(shares[:ordinary], 1.0)  # rounding of the sum
+        shares[:ordinary] = np.minimum(shares[:ordinary], 1.0)  # the sum rounds
         return shares
 
     def convert(self, threshold: float | str | Threshold, rule: Rule) -> Threshold:
-        """The threshold of another rule that keeps the same directions here.
+        """Return the threshold of another rule that keeps the same directions in this layer.
 
-        Equal eigenvalues are kept or dropped together by the other rules, and massive directions
-        have no share of the energy: a rank that parts the one or keeps the other has no equal.
+        The rules ``absolute`` and ``energy`` keep or drop equal eigenvalues together, and massive
+        directions do not count as energy. A rank that splits equal eigenvalues or keeps massive
+        directions has therefore no exact counterpart.
+
+        Raises:
+            InputError: as :meth:`rank`.
         """
         rank = self.rank(threshold)
         if rule == "rank":
@@ -134,22 +147,22 @@ class Spectrum:
         return Threshold("absolute", float(self._positive[dropped - 1]))
 
     def vectors(self, start: int, stop: int) -> Tensor:
-        """Eigenvectors start … stop - 1 as columns, (d_in, stop - start), float32.
+        """Return eigenvectors start … stop - 1 as columns, (d_in, stop - start), float32.
 
         Raises:
-            CorruptFileError: if the file of eigenvectors cannot be read, or what is read is not
-                what was written there.
+            CorruptFileError: if the file of eigenvectors is missing or damaged.
         """
         assert self.vectors_file is not None
-        return _rows(self.vectors_file, self.moment, start, stop).T
+        return read_vectors(self.vectors_file, self.moment, start, stop).T
 
     def projector(
         self, threshold: float | str | Threshold, device: torch.device | str = "cpu"
     ) -> Projector:
-        """The projector on the kept space, held as the smaller basis: its own or the complement's.
+        """Return the projector onto the kept space, from the smaller of its two bases.
 
         Raises:
-            CorruptFileError: if the file of eigenvectors cannot be read.
+            InputError: as :meth:`rank`.
+            CorruptFileError: if the file of eigenvectors is missing or damaged.
         """
         rank = self.rank(threshold)
         dropped = self.size - rank
@@ -160,21 +173,26 @@ class Spectrum:
     def inverse(
         self, threshold: float | str | Threshold | None, device: torch.device | str = "cpu"
     ) -> InverseCovariance:
-        """``C^-1``, or with a threshold ``U Lambda^-1 U^T`` over the kept directions alone.
+        """Return ``C^-1``, or with a threshold ``U Lambda^-1 U^T`` over the kept directions.
 
         Raises:
-            CorruptFileError: if the file of eigenvectors cannot be read.
+            InputError: as :meth:`rank`.
+            CorruptFileError: if the file of eigenvectors is missing or damaged.
         """
         dropped = 0 if threshold is None else self.size - self.rank(threshold)
-        # What is smaller than the rounding of C in float32 is not known, and may be negative.
-        least = max(_ROUNDING * float(self._positive[0]), float(np.finfo(np.float32).tiny))
-        values = torch.from_numpy(np.maximum(self.eigenvalues[dropped:], least))
+        # Eigenvalues below the float32 rounding of C are noise, and may be negative.
+        floor = max(_ROUNDING * float(self._positive[0]), float(np.finfo(np.float32).tiny))
+        values = torch.from_numpy(np.maximum(self.eigenvalues[dropped:], floor))
         return InverseCovariance(
             self.vectors(dropped, self.size).to(device), values.rsqrt().float().to(device)
         )
 
     def threshold_warning(self, threshold: float | str | Threshold) -> str:
-        """A sentence where the kept space is empty or everything, else ""."""
+        """Return a warning if the kept space is empty or everything, else "".
+
+        Raises:
+            InputError: as :meth:`rank`.
+        """
         rank = self.rank(threshold)
         if rank == 0:
             return (
@@ -189,7 +207,7 @@ class Spectrum:
         return ""
 
     def summary(self, threshold: float | str | Threshold = 0.02) -> str:
-        """One line: rank, leakage, effective rank and massive directions."""
+        """Return rank, leakage, effective rank and massive directions in one line."""
         massive = f", {self.num_massive_directions} massive" if self.num_massive_directions else ""
         return (
             f"layer {self.layer}: kept {self.rank(threshold)} of {self.size} at {threshold}, "
@@ -201,7 +219,7 @@ class Spectrum:
         return f"Spectrum({self.summary()})"
 
     def svg(self, threshold: float | str | Threshold = 0.02) -> str:
-        """The eigenvalues with a threshold, as a picture."""
+        """Return a figure of the eigenvalues and a threshold."""
         return spectrum_svg(
             self.eigenvalues,
             layer=self.layer,
@@ -212,7 +230,7 @@ class Spectrum:
         )
 
     def html(self, threshold: float | str | Threshold = 0.02) -> str:
-        """A row of numbers at a threshold, and under it the picture."""
+        """Return a table of one row for a threshold, and the figure below it."""
         cells = {
             "layer": str(self.layer),
             "directions": f"{self.size:,}",

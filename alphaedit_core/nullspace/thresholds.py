@@ -1,4 +1,4 @@
-"""Thresholds: where on a layer's eigenvalues the kept space begins."""
+"""Thresholds on a layer's eigenvalues, which decide the kept directions."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ Rule = Literal["absolute", "energy", "rank"]
 
 @dataclass(frozen=True)
 class Threshold:
-    """Where the kept space ends.
+    """A rule for which directions are kept.
 
     Attributes:
-        rule: ``absolute`` keeps the directions with an eigenvalue under ``value`` (the paper's
-            rule, 0.02); ``energy`` keeps as many as leave the leakage at or under ``value``;
-            ``rank`` keeps ``value`` of them, from the smallest eigenvalue up.
-        value: in the unit of the rule: squared key norm per token, a fraction, a number.
+        rule: ``absolute`` keeps the directions with an eigenvalue below ``value`` (the paper's
+            rule, with 0.02). ``energy`` keeps the largest number of directions whose leakage is at
+            most ``value``. ``rank`` keeps the ``value`` directions of smallest eigenvalue.
+        value: squared key norm per token (``absolute``), fraction of the energy from 0 to 1
+            (``energy``), or number of directions (``rank``).
     """
 
     rule: Rule
@@ -27,10 +28,12 @@ class Threshold:
 
     @classmethod
     def parse(cls, text: str | float | Threshold) -> Threshold:
-        """From ``0.02``, ``"absolute:0.02"``, ``"energy:0.1"`` or ``"rank:1000"``.
+        """Parse ``0.02``, ``"absolute:0.02"``, ``"energy:0.1"`` or ``"rank:1000"``.
+
+        A threshold is returned unchanged.
 
         Raises:
-            InputError: if it is none of these, or out of range.
+            InputError: if the text is none of these, or the value is out of range.
         """
         if isinstance(text, Threshold):
             return text
@@ -44,7 +47,7 @@ class Threshold:
         low, high = bounds.get(rule, (math.nan, math.nan))
         if not low <= value <= high or (rule == "rank" and not value.is_integer()):
             raise InputError(
-                f'threshold "{text}" is not understood; give a number such as 0.02, "energy:0.1" '
+                f'threshold "{text}" cannot be parsed; use a number such as 0.02, "energy:0.1" '
                 'with a fraction from 0 to 1, or "rank:1000"'
             )
         return cls(rule, value)  # type: ignore[arg-type]

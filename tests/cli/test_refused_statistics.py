@@ -30,7 +30,7 @@ class TestStatistics:
     @pytest.mark.parametrize("threshold", ["low", "energy:2", "rank:1.5", "-1", "depth:3", "nan"])
     def test_threshold(self, unloadable: Workplace, threshold: str) -> None:
         line = refused(unloadable, "spectrum", f"--threshold={threshold}")
-        assert line.startswith(f'threshold "{threshold}" is not understood; give a number such as')
+        assert line.startswith(f'threshold "{threshold}" cannot be parsed; use a number such as')
 
     def test_what_only_the_model_can_tell(self, place: Workplace) -> None:
         text = ("--text", place.folder / "text.txt", "--model", place.model)

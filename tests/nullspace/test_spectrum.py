@@ -82,7 +82,7 @@ def test_no_energy_at_all_and_rounding_below_zero() -> None:
 
 
 def test_a_rank_larger_than_the_space() -> None:
-    with pytest.raises(InputError, match="keeps more than the 3 directions of layer 7; give a"):
+    with pytest.raises(InputError, match="keeps more than the 3 directions of layer 7; use a"):
         by_hand(3.0, 2.0, 1.0).rank("rank:4")
 
 
@@ -157,7 +157,7 @@ def test_thresholds_are_read(text: str | float, rule: str, value: float) -> None
     ],
 )
 def test_what_is_no_threshold(text: str | float) -> None:
-    with pytest.raises(InputError, match=r"is not understood; give a number such as 0\.02"):
+    with pytest.raises(InputError, match=r"cannot be parsed; use a number such as 0\.02"):
         Threshold.parse(text)
 
 
@@ -273,7 +273,7 @@ def test_a_damaged_file_is_made_again(
     file.write_bytes(contents[damage])
     with caplog.at_level(logging.WARNING, eigendecomposition.__name__):
         again = eigendecompose_layer(stats, 3)
-    assert "made again" in caplog.text and str(file) in caplog.text
+    assert "computing it again" in caplog.text and str(file) in caplog.text
     assert np.array_equal(again.eigenvalues, first.eigenvalues)
     assert torch.equal(again.vectors(0, SIZE), vectors)
     load_tensors(file)  # is whole again
