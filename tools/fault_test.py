@@ -90,8 +90,8 @@ FAULTS = (
         "projector-side",
         "P projects on the complement",
         "alphaedit_core/nullspace/projectors.py",
-        "return inside if self.kept else vectors - inside",
-        "return vectors - inside if self.kept else inside",
+        "return in_basis if self.kept else vectors - in_basis",
+        "return vectors - in_basis if self.kept else in_basis",
         _NULL_SPACE,
     ),
     Fault(

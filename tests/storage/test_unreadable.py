@@ -23,7 +23,7 @@ from alphaedit_core.covariance.files import read_head, read_layers
 from alphaedit_core.data.datasets import fetching
 from alphaedit_core.errors import AlphaEditError, FetchError
 from alphaedit_core.export.hugging_face import model as export_model
-from alphaedit_core.nullspace.files import _rows, save_spectrum
+from alphaedit_core.nullspace.files import read_vectors, save_spectrum
 from alphaedit_core.session import files as ledger
 from alphaedit_core.session.session import EditSession
 from alphaedit_core.storage import tensor_files
@@ -80,7 +80,7 @@ READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "tensors": ("a.safetensors", load_tensors),
     "statistics": ("a.safetensors", read_layers),
     "the head of statistics": ("a.safetensors", read_head),
-    "eigenvectors": ("a.safetensors", lambda file: _rows(file, "m", 0, 2)),
+    "eigenvectors": ("a.safetensors", lambda file: read_vectors(file, "m", 0, 2)),
 }
 
 
@@ -166,7 +166,7 @@ def test_damage_is_still_called_damage(tmp_path: Path) -> None:
     file = tmp_path / "a.safetensors"
     _written(file)
     file.write_bytes(file.read_bytes()[:-2])
-    for read in (load_tensors, read_head, lambda file: _rows(file, "m", 0, 2)):
+    for read in (load_tensors, read_head, lambda file: read_vectors(file, "m", 0, 2)):
         with pytest.raises(AlphaEditError, match=r"a\.safetensors: (damaged|not a file)"):
             read(file)
     file.unlink()
