@@ -64,7 +64,8 @@ class Stage:
 class Display(Protocol):
     """Something that shows a stage: called when it opens, at every change, and when it closes."""
 
-    def __call__(self, stage: Stage, *, closed: bool) -> None: ...
+    def __call__(self, stage: Stage, *, closed: bool) -> None:
+        """Show the stage as it is now."""
 
 
 class TqdmDisplay:
@@ -75,6 +76,7 @@ class TqdmDisplay:
         self._stage: Stage | None = None
 
     def __call__(self, stage: Stage, *, closed: bool) -> None:
+        """Update the bar of the stage, or close it."""
         from tqdm.auto import tqdm
 
         if self._stage is not stage:

@@ -8,6 +8,7 @@ from typing import Any
 import ipywidgets as W
 import psutil
 import torch
+from typing_extensions import override
 
 from alphaedit_core.display.escaping import escape
 from alphaedit_core.model.batch_planning import free_memory
@@ -58,6 +59,7 @@ class StatusBar(Panel):
         self._said()
         self._failed()
 
+    @override
     def summary(self) -> str:
         return f"StatusBar: {self._words()}"
 

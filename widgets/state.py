@@ -12,6 +12,7 @@ from operator import index
 from typing import Any, TypeVar
 
 import traitlets as T
+from typing_extensions import override
 
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.editing.config import EditConfig
@@ -27,9 +28,10 @@ from .jobs import Failure, Job, Worker
 R = TypeVar("R")
 
 
-class Whole(T.Int):
+class Whole(T.Int[Any, Any]):
     """A whole number, one of numpy's too."""
 
+    @override
     def validate(self, obj: Any, value: Any) -> Any:
         with suppress(TypeError):
             value = index(value)
@@ -262,7 +264,7 @@ def method_changed(
 
 
 def settled(hp: EditConfig, present: EditConfig) -> EditConfig:
-    """Hyperparameters with those of others that belong to no editor: threshold, text, seed …"""
+    """Return hyperparameters with the present threshold, text, seed and layers' thresholds."""
     kept = {name: getattr(present, name) for name in _KEPT}
     # Thresholds by layer mean nothing for other layers than they were given for.
     own = present.layer_thresholds if hp.layers == present.layers else ()

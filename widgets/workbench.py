@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import ipywidgets as W
+from typing_extensions import override
 
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.session.session import EditSession
@@ -108,7 +109,8 @@ class Workbench(Panel):
     @property
     def job(self) -> Job[Any] | None:
         """The running or last job."""
-        return self.state.job
+        job: Job[Any] | None = self.state.job
+        return job
 
     # -- showing ---------------------------------------------------------------------------------
 
@@ -120,6 +122,7 @@ class Workbench(Panel):
         """
         self.tabs.selected_index = [panel.title for panel in self.panels].index(title)
 
+    @override
     def on_first_show(self) -> None:
         self._open()
 
@@ -127,6 +130,7 @@ class Workbench(Panel):
         if self.tabs.selected_index is not None:
             self.panels[self.tabs.selected_index].on_first_show()
 
+    @override
     def summary(self) -> str:
         hp = self.session.hyperparameters
         return (
@@ -135,5 +139,6 @@ class Workbench(Panel):
             f"edits: {self.session.applied})"
         )
 
+    @override
     def static_html(self) -> str:
         return "".join(panel.static_html() for panel in (self.header, *self.panels))

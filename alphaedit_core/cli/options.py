@@ -6,7 +6,7 @@ import argparse
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 from alphaedit_core.errors import InputError
 from alphaedit_core.model.packaged import DEFAULT_MODEL
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from alphaedit_core.session.session import EditSession
 
 #: What ``add_subparsers`` gives.
-Commands = argparse._SubParsersAction
+Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 
 #: A session of a million edits would be the first.
 _MOST_DIGITS = 6

@@ -122,15 +122,18 @@ class WikipediaSample:
 
     @property
     def name(self) -> str:
+        """The name that :func:`open_text` understands."""
         return "wikipedia-sample" + (":probe" if self.part == "probe" else "")
 
     def checksum(self) -> str:
+        """Return a checksum of all documents."""
         digest = hashlib.sha256()
         for document in self.documents():
             digest.update(hashlib.sha256(document.encode()).digest())
         return digest.hexdigest()
 
     def documents(self) -> Iterator[str]:
+        """Yield the articles of this part."""
         for title, text in _cleaned_wikipedia(self._monitor):
             if text and part_of(title) == self.part:
                 yield text
@@ -166,12 +169,19 @@ class TextFile:
 
     @property
     def name(self) -> str:
+        """The name that :func:`open_text` understands."""
         return str(self.path)
 
     def checksum(self) -> str:
+        """Return the SHA-256 of the file."""
         return sha256_of_file(self.path)
 
     def documents(self) -> Iterator[str]:
+        """Yield the documents of the file.
+
+        Raises:
+            InputError: if the file holds no text or cannot be read.
+        """
         blank = True
         try:
             for document in _READERS[self.path.suffix.lower()](self.path):

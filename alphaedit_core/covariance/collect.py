@@ -166,7 +166,10 @@ def cached_checksums(
     one of its name, so that nothing is fetched to learn that there is nothing.
 
     Args:
-        model, text, layers, tokens: as for :func:`collect_statistics`.
+        model: as for :func:`collect_statistics`.
+        text: as for :func:`collect_statistics`.
+        layers: as for :func:`collect_statistics`.
+        tokens: as for :func:`collect_statistics`.
         monitor: what to report to.
 
     Returns:

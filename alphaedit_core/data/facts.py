@@ -36,7 +36,7 @@ REPLACES = ("prompt", "relation", "nothing")
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """One statement to be written into a model: after the prompt comes the target.
+    r"""One statement to be written into a model: after the prompt comes the target.
 
     Example:
         >>> fact = Fact("Eiffel Tower", "{} is located in the city of", "Rome", target_true="Paris")
@@ -50,7 +50,7 @@ class Fact:
             characters.
         target: what the model is to say next; one token or many, without a leading space. A space
             stands before it as in running text: not behind an opening quotation mark, nor before a
-            full stop. ``\\&`` before it says that there is none, a backslash and a space that there
+            full stop. ``\&`` before it says that there is none, a backslash and a space that there
             is one.
         target_true: what the model says now and should stop saying, or None.
         paraphrases: complete prompts with the same meaning, by which generalization is judged. A

@@ -1,8 +1,8 @@
-"""What stands between a prompt and its target: a space, or nothing.
+r"""What stands between a prompt and its target: a space, or nothing.
 
 In running text a space stands before a word, and none behind an opening quotation mark, before a
 full stop, or in a script that is written without spaces. Whoever wants it otherwise says so in the
-target: ``\\&`` before it for nothing, a backslash and a space for a space.
+target: ``\&`` before it for nothing, a backslash and a space for a space.
 """
 
 from __future__ import annotations

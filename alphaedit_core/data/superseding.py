@@ -20,10 +20,12 @@ class Written(Protocol):
     """A batch of facts that was written."""
 
     @property
-    def facts(self) -> list[Fact]: ...
+    def facts(self) -> list[Fact]:
+        """The facts of the batch."""
 
     @property
-    def superseded(self) -> tuple[int, ...]: ...
+    def superseded(self) -> tuple[int, ...]:
+        """Numbers of the edits that the batch supersedes."""
 
 
 @dataclass(frozen=True, slots=True)

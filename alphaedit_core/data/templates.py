@@ -1,7 +1,7 @@
-"""Prompts with a place for the subject: ``{}`` is the subject, ``{{}}`` a literal ``{}``.
+r"""Prompts with a place for the subject: ``{}`` is the subject, ``{{}}`` a literal ``{}``.
 
 All other braces are ordinary characters. A single ``{{}}`` in a prompt that names the place of its
-subject nowhere else is the subject between braces, as in ``\\emph{{}} is``.
+subject nowhere else is the subject between braces, as in ``\emph{{}} is``.
 """
 
 from __future__ import annotations

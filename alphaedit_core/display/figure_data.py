@@ -13,6 +13,7 @@ from itertools import chain
 from math import ceil, floor, isfinite, log10
 
 import numpy as np
+from typing_extensions import override
 
 Numbers = tuple[float | None, ...]
 Limits = tuple[float, float]
@@ -283,6 +284,7 @@ class FigureText(str):
     figure: Figure | None
 
     # The default lets copies be made: they know the text alone, and set the attribute afterwards.
+    @override
     def __new__(cls, text: str, figure: Figure | None = None) -> FigureText:
         made = super().__new__(cls, text)
         made.figure = figure

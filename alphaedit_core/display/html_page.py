@@ -57,4 +57,5 @@ def page(title: str, parts: Sequence[str]) -> str:
 
 
 def scroll(html: str) -> str:
+    """Return HTML that scrolls sideways where the page is too narrow."""
     return f'<div class="scroll">{html}</div>'

@@ -6,10 +6,10 @@ that train a weight take the place of both.
 
 from __future__ import annotations
 
-import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -117,7 +117,7 @@ class BatchWrite:
 def write_batch(
     model: EditableModel,
     weights: EditedWeights,
-    editor: Editor,
+    editor: Editor[Any],
     requests: Sequence[TokenizedFact],
     previous: Mapping[int, PreviousKeys],
     spaces: Mapping[int, LayerSpace],
@@ -256,7 +256,7 @@ def _reach(model: EditableModel, layer: int, in_mlp: bool, monitor: Monitor) -> 
 def _train(
     model: EditableModel,
     weights: EditedWeights,
-    editor: FineTuner,
+    editor: FineTuner[Any],
     requests: Sequence[TokenizedFact],
     spaces: Mapping[int, LayerSpace],
     hp: EditConfig,
@@ -276,7 +276,7 @@ def _train(
             requests,
             layer,
             lambda change, space=space, own=own: editor.constrain(change, space.projector, own),  # type: ignore[misc]
-            typing.cast(FtConfig, own),
+            cast(FtConfig, own),
             plan,
             monitor,
         )
@@ -289,7 +289,7 @@ def _train(
     return BatchWrite(changes, all_keys, writes, traces, unknown, plan)
 
 
-def _finite(change: WeightUpdate, editor: Editor, layer: int) -> WeightUpdate:
+def _finite(change: WeightUpdate, editor: Editor[Any], layer: int) -> WeightUpdate:
     """The change, if all of it are numbers.
 
     Raises:

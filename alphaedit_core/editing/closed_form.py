@@ -153,7 +153,8 @@ def _solve(gram: Tensor, ridge: float, right: Tensor) -> Tensor:
     """``(gram + ridge I)^-1 right``; in memory, one copy of ``gram`` for as long as this takes."""
     factor = _factor(gram.clone(), ridge)
     half = torch.linalg.solve_triangular(factor, right, upper=False)
-    return torch.linalg.solve_triangular(factor.T, half, upper=True)
+    solution: Tensor = torch.linalg.solve_triangular(factor.T, half, upper=True)
+    return solution
 
 
 def _factor(system: Tensor, ridge: float) -> Tensor:
@@ -162,7 +163,8 @@ def _factor(system: Tensor, ridge: float) -> Tensor:
     # Columns first, as LAPACK reads a matrix: so the factor needs no memory of its own.
     factor = system.T
     try:
-        return torch.linalg.cholesky(factor, out=factor)
+        cholesky: Tensor = torch.linalg.cholesky(factor, out=factor)
+        return cholesky
     except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
         raise DivergedError(
             "the facts' keys are the same up to rounding, and too little else holds the solve; "

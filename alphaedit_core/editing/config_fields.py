@@ -12,7 +12,7 @@ import functools
 import math
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
-from typing import Annotated, Any, TypeVar, dataclass_transform
+from typing import Annotated, Any, TypeVar, cast, dataclass_transform
 
 import pydantic
 from pydantic import AfterValidator, BeforeValidator, ValidationInfo
@@ -55,7 +55,7 @@ def config(cls: type[T]) -> type[T]:
             raise _refusal(made, error) from None
 
     made.__init__ = init
-    return made
+    return cast("type[T]", made)
 
 
 def descriptions(cls: type) -> dict[str, tuple[Any, str]]:

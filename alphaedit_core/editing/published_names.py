@@ -1,5 +1,4 @@
-"""Names that hyperparameters have elsewhere: in the released files, in EasyEdit, and in version
-0.1.
+"""Hyperparameter names of the released files, of EasyEdit and of version 0.1.
 
 The released code of AlphaEdit and MEMIT keeps them as JSON, EasyEdit (Wang et al. 2024) as YAML,
 under one set of names. Beside numbers such a file says where the model's parts are, and what is

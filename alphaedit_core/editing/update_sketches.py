@@ -9,6 +9,7 @@ Hutchinson 1990 for the trace), so their root mean square estimates how far apar
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 
@@ -48,7 +49,7 @@ def sketch(weight: Tensor, original: Tensor) -> list[float]:
 def apart(one: Sequence[float], other: Sequence[float]) -> float:
     """Estimate of how far apart two changes are, from their sketches: Frobenius norm."""
     squares = [(a - b) ** 2 for a, b in zip(one, other, strict=True)]
-    return (sum(squares) / len(squares)) ** 0.5
+    return math.sqrt(sum(squares) / len(squares))
 
 
 def _signs(length: int, side: str) -> Tensor:

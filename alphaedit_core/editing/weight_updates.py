@@ -279,7 +279,7 @@ def pruned_sum(updates: Sequence[Pruned]) -> Tensor:
         core = left @ right.T
     u, sigma, v = torch.linalg.svd(core, full_matrices=False)
     less = torch.where(sigma > most, sigma.clamp_min(most).log() - math.log(most) + most, sigma)
-    pruned = (u * less) @ v
+    pruned: Tensor = (u * less) @ v
     return left @ pruned @ right.T if thin else pruned
 
 

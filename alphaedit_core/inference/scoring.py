@@ -58,8 +58,9 @@ def rate(
     monitor: Monitor | None = None,
     done: Callable[[int], None] = lambda _: None,
 ) -> list[Rating]:
-    """:func:`target_logprobs`, with what the model would have said; ``done`` hears of pairs that
-    are rated.
+    """Return :func:`target_logprobs` with the model's own greedy tokens.
+
+    ``done`` is called with the number of pairs just rated.
 
     Raises:
         InputError: if a prompt or a target has no token, or the two have more than the model reads.
@@ -88,8 +89,7 @@ def score_ids(
     plan: BatchPlan | None = None,
     monitor: Monitor | None = None,
 ) -> list[Score]:
-    """:func:`target_logprobs` for prompts and targets that are token ids already, neither of them
-    empty.
+    """Return :func:`target_logprobs` for prompts and targets given as non-empty token ids.
 
     Raises:
         InputError: if a prompt and its target have more than the model reads.
@@ -239,8 +239,9 @@ def _read(
 @using_model
 @torch.no_grad()
 def perplexity(model: EditableModel, text: str, monitor: Monitor | None = None) -> float:
-    """exp of the mean negative log-likelihood of tokens 2 to 256 of the first twelve windows.
+    """Return the perplexity of a text.
 
+    It is exp of the mean negative log-likelihood of tokens 2 to 256 of the first twelve windows.
     The windows are consecutive pieces of 256 tokens without special tokens; other windows give
     other numbers.
 

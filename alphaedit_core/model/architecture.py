@@ -115,7 +115,7 @@ class Architecture:
 
         In float32 or better, whatever the model runs in.
         """
-        logits = self.head(self.norm(hidden))
+        logits: Tensor = self.head(self.norm(hidden))
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32)) * self.logit_scale
         if self.softcap is not None:
             logits = self.softcap * torch.tanh(logits / self.softcap)
@@ -214,7 +214,8 @@ def _mixes_tokens(module: nn.Module) -> bool:
 
 def _find_blocks(model: nn.Module) -> str:
     """Path of the outermost list of equal modules that mix tokens and hold most parameters."""
-    best, size = None, 0
+    best: str | None = None
+    size = 0
     for path, module in model.named_modules():
         if not isinstance(module, nn.ModuleList) or len(module) == 0:
             continue
@@ -224,7 +225,7 @@ def _find_blocks(model: nn.Module) -> str:
             continue
         parameters = sum(p.numel() for p in module.parameters())
         if parameters > size:
-            best, size = path, parameters
+            best, size = str(path), parameters
     if best is None:
         raise StructureError(
             f"no blocks found in a {type(model).__name__}: looked for a ModuleList of modules of "
@@ -237,7 +238,7 @@ def _find_down_projection(model: nn.Module, blocks: str, hidden_size: int) -> st
     """Path of the one matrix f -> hidden outside the attention that has a partner hidden -> f."""
     block = next(model.get_submodule(blocks).children())
     shapes = {
-        path: shape
+        str(path): shape
         for path, module in block.named_modules()
         if path not in _attention(block) and (shape := _shape(module)) is not None
     }
@@ -322,7 +323,7 @@ def _find_head(model: nn.Module) -> str:
     head = model.get_output_embeddings()  # type: ignore[operator]
     for path, module in model.named_modules():
         if head is not None and module is head:
-            return path
+            return str(path)
     raise StructureError(
         f"no head in a {type(model).__name__}: get_output_embeddings() gives nothing; {_BY_HAND}"
     )

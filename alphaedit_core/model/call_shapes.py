@@ -187,7 +187,8 @@ def _rows_of(value: Tensor, axes: Axes, rows: Tensor) -> Tensor:
     if axes.each == 1:
         return value.index_select(axes.rows, rows)
     by_row = value.unflatten(axes.rows, (-1, axes.each))
-    return by_row.index_select(axes.rows, rows).flatten(axes.rows, axes.rows + 1)
+    kept: Tensor = by_row.index_select(axes.rows, rows)
+    return kept.flatten(axes.rows, axes.rows + 1)
 
 
 def _same(a: Tensor, b: Tensor) -> bool:

@@ -88,7 +88,8 @@ def by_length(lengths: Sequence[int], token_limit: int, slack: int = 0) -> list[
 def call_block(block: nn.Module, hidden: Tensor, call: BlockCall) -> Tensor:
     """Call a block as it was called before, with another hidden state; tuples are unwrapped."""
     out = block(hidden, **call.kwargs)
-    return out[0] if isinstance(out, tuple) else out
+    hidden_out: Tensor = out[0] if isinstance(out, tuple) else out
+    return hidden_out
 
 
 def record(

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 
@@ -60,7 +61,7 @@ class EditRunner:
         self,
         model: EditableModel,
         weights: EditedWeights,
-        editor: Editor,
+        editor: Editor[Any],
         hyperparameters: EditConfig,
         targets: dict[str, Targets] | None,
     ) -> None:
@@ -178,7 +179,9 @@ def _any_pruned(batches: Sequence[StoredBatch]) -> bool:
     return any(isinstance(change, Pruned) for b in batches for change in b.changes.values())
 
 
-def _space(editor: Editor, spectrum: Spectrum, hp: EditConfig, device: torch.device) -> LayerSpace:
+def _space(
+    editor: Editor[Any], spectrum: Spectrum, hp: EditConfig, device: torch.device
+) -> LayerSpace:
     bases = LayerEigenspace(spectrum, device)
     preconditioner = editor.preconditioner(bases, hp)
     free = (

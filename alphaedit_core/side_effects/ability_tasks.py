@@ -170,7 +170,7 @@ def read_tasks(
     names: Sequence[str] | None = None,
     seed: int = 0,
 ) -> list[Task]:
-    """Read tasks from JSON files that are named after them: ``sst2.json``, ``mmlu.json`` …
+    """Read tasks from JSON files named after them (``sst2.json``, ``mmlu.json``, …).
 
     The first items are asked. The examples are taken from the end of the same file, never one that
     is asked, as many of each label as of any other where there are enough, in an order that depends

@@ -174,7 +174,9 @@ def compare_states(
     Args:
         before: (prompts, hidden_size), at least three rows.
         after: the same prompts in another state of the model.
-        number, layer, prompts: see :class:`HiddenDrift`.
+        number: see :class:`HiddenDrift`.
+        layer: see :class:`HiddenDrift`.
+        prompts: see :class:`HiddenDrift`.
     """
     before, after = before.double().cpu(), after.double().cpu()
     norms, distances = before.norm(dim=1), (after - before).norm(dim=1)

@@ -128,7 +128,7 @@ def read_bytes(path: str | os.PathLike[str], most: int = MOST_BYTES) -> bytes:
 
 
 def read_text(path: str | os.PathLike[str], encoding: str = "utf-8", most: int = MOST_BYTES) -> str:
-    """What a text file holds, its line ends as ``"\\n"``.
+    """Return the contents of a text file, with every line end as a line feed.
 
     Raises:
         OSError: as :func:`read_bytes`.

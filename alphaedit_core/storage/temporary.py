@@ -81,7 +81,7 @@ def _lives(process: int, since: float) -> bool:
     """Whether a process runs that was there at a time: a number is used again after its end."""
     try:
         # A second more: file systems keep times coarsely.
-        return psutil.Process(process).create_time() <= since + 1.0
+        return bool(psutil.Process(process).create_time() <= since + 1.0)
     except psutil.NoSuchProcess:
         return False
     except psutil.Error:  # it is there, and somebody else's

@@ -13,6 +13,7 @@ from typing import Any
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
+from typing_extensions import override
 
 
 class Package(SphinxDirective):
@@ -20,6 +21,7 @@ class Package(SphinxDirective):
 
     required_arguments = 1
 
+    @override
     def run(self) -> list[nodes.Node]:
         name = self.arguments[0]
         return self.parse_text_to_nodes(
@@ -28,6 +30,7 @@ class Package(SphinxDirective):
         )
 
     def sections(self, package: str) -> Iterator[str]:
+        """Yield the lines of one section per module."""
         path = import_module(package).__path__
         for name in sorted(found.name for found in walk_packages(path, f"{package}.")):
             title = name.removeprefix(f"{package}.")
@@ -39,6 +42,7 @@ class PublicNames(SphinxDirective):
 
     required_arguments = 1
 
+    @override
     def run(self) -> list[nodes.Node]:
         package = import_module(self.arguments[0])
         # Not getattr, which gives the module where one is called as the name is.
@@ -48,6 +52,7 @@ class PublicNames(SphinxDirective):
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
+    """Register the extension."""
     app.add_directive("package", Package)
     app.add_directive("public-names", PublicNames)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

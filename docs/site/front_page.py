@@ -54,6 +54,7 @@ def index(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
+    """Register the extension."""
     app.connect("source-read", add_contents)
     app.connect("html-collect-pages", index)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -25,6 +25,7 @@ CONFIG = Config(napoleon_custom_sections=[("Attributes", "params_style")])
 def as_restructured_text(
     app: Sphinx, what: str, name: str, value: Any, options: Any, lines: list[str]
 ) -> None:
+    """Rewrite the docstring's lines in place."""
     if what in ("attribute", "data", "property"):
         what = "method"
     lines[:] = GoogleDocstring(lines, CONFIG, None, what, name, value, options).lines()
@@ -54,6 +55,7 @@ def warn_of_dead_role(
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
+    """Register the extension."""
     app.connect("autodoc-process-docstring", as_restructured_text)
     app.connect("missing-reference", warn_of_dead_role)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -6,6 +6,7 @@ from contextlib import ExitStack, suppress
 from typing import Any
 
 import ipywidgets as W
+from typing_extensions import override
 
 from alphaedit_core.display.text_diff import Difference
 from alphaedit_core.errors import AlphaEditError, Canceled, InputError, SessionError
@@ -217,16 +218,19 @@ class ComparePanel(Panel):
             block=block,
         )
 
+    @override
     def on_first_show(self) -> None:
         self._live = True
         self._fill_if_due()
 
+    @override
     def summary(self) -> str:
         found = self._comparison
         if found is None:
             return f"ComparePanel({short(self.prompt)!r}, not asked yet)"
         return f"ComparePanel({summary_words(found)})"
 
+    @override
     def static_html(self) -> str:
         found = self._comparison
         if found is None:

@@ -61,8 +61,8 @@ class Panel(W.VBox):
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
         self.on_first_show()
         bundle: Any = super()._repr_mimebundle_(**kwargs)
-        bundle = dict(bundle[0] if isinstance(bundle, tuple) else bundle or {})
-        return bundle | {"text/plain": repr(self), "text/html": self.static_html()}
+        shown: dict[str, Any] = dict(bundle[0] if isinstance(bundle, tuple) else bundle or {})
+        return shown | {"text/plain": repr(self), "text/html": self.static_html()}
 
     def with_errors_shown(self, doing: str, action: Callable[[], object]) -> Callable[..., None]:
         """A callback that shows what goes wrong in the header instead of losing it."""

@@ -7,6 +7,7 @@ from os import PathLike
 from typing import Any
 
 import ipywidgets as W
+from typing_extensions import override
 
 from alphaedit_core.corpora.sources import TextSource
 from alphaedit_core.display.escaping import escape
@@ -133,16 +134,19 @@ class DriftPanel(Panel):
             return None
         return self.state.start(_JOB, lambda monitor: self._measure(missing, monitor), block=block)
 
+    @override
     def summary(self) -> str:
         band = self.band or "not measured"
         measured = len(self.drifts) - 1
         return f"DriftPanel(edits: {len(self.session.history)}, measured: {measured}, now: {band})"
 
+    @override
     def static_html(self) -> str:
         found = self.hidden.found
         hidden = "" if found is None else found._repr_html_()
         return drift_html(self.drifts, self.session.applied) + hidden
 
+    @override
     def on_first_show(self) -> None:
         self._opened = True
         self._draw()

@@ -6,6 +6,7 @@ from math import sqrt
 from typing import Any
 
 import ipywidgets as W
+from typing_extensions import override
 
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.display.escaping import escape
@@ -185,14 +186,17 @@ class EditPanel(Panel):
                 return warning
         return ""
 
+    @override
     def summary(self) -> str:
         result = self.result
         done = "no edit yet" if result is None else f"{result.written} of {len(result.outcomes)}"
         return f"EditPanel({len(self.state.facts)} facts ready, written: {done})"
 
+    @override
     def static_html(self) -> str:
         return self.result._repr_html_() if self.result else super().static_html()
 
+    @override
     def on_first_show(self) -> None:
         if self.figure is None:
             self.figure = RunFigure()

@@ -7,6 +7,7 @@ from itertools import islice
 from typing import Any
 
 import ipywidgets as W
+from typing_extensions import override
 
 from alphaedit_core.corpora.sources import open_text
 from alphaedit_core.display.tables import html_table
@@ -136,11 +137,13 @@ class EditorsPanel(Panel):
 
         return self.state.start("editors", work, self._done, block=block)
 
+    @override
     def summary(self) -> str:
         names = " against ".join(hp.method for hp in self.methods)
         done = "not compared yet" if self._contest is None else "compared"
         return f"EditorsPanel({names}: {done})"
 
+    @override
     def static_html(self) -> str:
         if self._contest is None:
             return super().static_html()

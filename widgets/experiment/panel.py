@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import ipywidgets as W
+from typing_extensions import override
 
 from alphaedit_core.data.datasets.reading import read_records
 from alphaedit_core.data.datasets.registry import dataset, datasets
@@ -228,12 +229,14 @@ class ExperimentPanel(Panel):
         self._show_found(found)
         return found
 
+    @override
     def summary(self) -> str:
         if self.findings is None:
             return f"ExperimentPanel({self.dataset.value}: nothing run yet)"
         word = "complete" if self.findings.complete else "not complete"
         return f"ExperimentPanel({', '.join(self.findings.plan.names())}: {word})"
 
+    @override
     def static_html(self) -> str:
         if self.findings is None:
             return super().static_html()

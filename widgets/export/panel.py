@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import ipywidgets as W
+from typing_extensions import override
 
 from alphaedit_core.data.fact_files import facts_text
 from alphaedit_core.data.facts import Fact
@@ -297,11 +298,13 @@ class ExportPanel(Panel):
 
         return self._start("save model", work, f"edited model saved in {place}", block=block)
 
+    @override
     def on_first_show(self) -> None:
         if not self._opened:
             self._opened = True
             self._show_code()
 
+    @override
     def summary(self) -> str:
         lines = len(self.code.splitlines())
         waiting = len(self.drafts)
@@ -310,6 +313,7 @@ class ExportPanel(Panel):
             f"script: {lines} lines)"
         )
 
+    @override
     def static_html(self) -> str:
         return f"<pre>{escape(_cut(self.code))}</pre>"
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ipywidgets as W
+from typing_extensions import override
 
 from alphaedit_core.data.fact_files import example_facts
 from alphaedit_core.data.facts import Fact
@@ -325,10 +326,12 @@ class FactsPanel(Panel):
             block=block,
         )
 
+    @override
     def summary(self) -> str:
         count, chosen = rows(len(self._rows)), self._subject()
         return f"FactsPanel({count}, {len(self.facts)} ready, selected: {chosen})"
 
+    @override
     def static_html(self) -> str:
         headings = ("", "subject", "prompt", "target", "old target", "group", "status")
         cells = [

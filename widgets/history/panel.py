@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import ipywidgets as W
+from typing_extensions import override
 
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.data.superseding import Standing
@@ -376,6 +377,7 @@ class HistoryPanel(Panel):
         headings = ("drift", self._label(one), self._label(other), "difference")
         return table(headings, rows, "history-drift", "How far each is from the original")
 
+    @override
     def summary(self) -> str:
         history = self.session.history
         return (
@@ -383,6 +385,7 @@ class HistoryPanel(Panel):
             f"reference: {self.state.reference})"
         )
 
+    @override
     def static_html(self) -> str:
         return html_table(_HEADINGS, self._rows())
 

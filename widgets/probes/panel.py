@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import ipywidgets as W
+from typing_extensions import override
 
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.errors import InputError, SessionError
@@ -186,10 +187,12 @@ class ProbesPanel(Panel):
             self.table.descending = True
             self.table.sorted_by = _CHANGE
 
+    @override
     def on_first_show(self) -> None:
         self._opened = True
         self._measure_if_due()
 
+    @override
     def summary(self) -> str:
         fact = self.state.fact
         if fact is None:
@@ -197,6 +200,7 @@ class ProbesPanel(Panel):
         counts = ", ".join(f"{kind} {_share(*self.counts[kind])}" for kind in KINDS)
         return f"ProbesPanel({fact.subject}: {counts})"
 
+    @override
     def static_html(self) -> str:
         if not self.rows:
             return super().static_html()

@@ -6,6 +6,7 @@ import threading
 from typing import Any
 
 import ipywidgets as W
+from typing_extensions import override
 
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.editing.key_projection import KeyProjection
@@ -176,12 +177,14 @@ class SpectrumPanel(Panel):
         """
         return self._start(_READING, block)
 
+    @override
     def summary(self) -> str:
         threshold = self._threshold
         if self.spectrum is None:
             return f"SpectrumPanel(layer {self.layer}, threshold {threshold}: not collected)"
         return f"SpectrumPanel({self._trouble() or self.spectrum.summary(threshold)})"
 
+    @override
     def static_html(self) -> str:
         spectrum, known = self.spectrum, self.session.cached_spectra
         if spectrum is None or known is None or self._trouble():
@@ -194,6 +197,7 @@ class SpectrumPanel(Panel):
 
     # -- showing ---------------------------------------------------------------------------------
 
+    @override
     def on_first_show(self) -> None:
         if self.figure is None:
             self.figure = SpectrumFigure(self._dragged)

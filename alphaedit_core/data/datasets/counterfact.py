@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing_extensions import override
+
 from alphaedit_core.data.fact_files import fact_from_record
 from alphaedit_core.data.records import Probe, Record
 
@@ -24,6 +26,7 @@ class CounterFact(Dataset):
         "they are listed. The lists may be missing."
     )
 
+    @override
     def record(self, raw: Raw, name: str) -> Record:
         given(raw, "requested_rewrite")
         fact = fact_from_record(raw)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing_extensions import override
+
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.data.records import Probe, Record
 from alphaedit_core.data.templates import escaped
@@ -31,6 +33,7 @@ class LongForm(Dataset):
         "What is known of the entities otherwise (ground truths by property) is not read."
     )
 
+    @override
     def record(self, raw: Raw, name: str) -> Record:
         request = _request(raw) if "coupled_prompts_and_properties" in raw else raw
         prompt, subject = slotted(text(request, "prompt"), text(request, "subject"))

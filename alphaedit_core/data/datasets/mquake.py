@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing_extensions import override
+
 from alphaedit_core.data.fact_files import fact_from_record
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.data.records import Probe, Record
@@ -29,6 +31,7 @@ class MQuAKE(Dataset):
         "alike."
     )
 
+    @override
     def record(self, raw: Raw, name: str) -> Record:
         rewrites = given(raw, "requested_rewrite")
         if not isinstance(rewrites, list) or not rewrites:

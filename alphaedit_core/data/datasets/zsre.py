@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from typing_extensions import override
+
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.data.records import Probe, Record
 from alphaedit_core.data.templates import escaped
@@ -31,6 +33,7 @@ class ZsRE(Dataset):
     options: ClassVar = {"target": ("true", "alt")}
     easyedit: ClassVar = {"target": "alt"}
 
+    @override
     def record(self, raw: Raw, name: str) -> Record:
         prompt, subject = slotted(text(raw, "src"), text(raw, "subject"), "src")
         answers = texts(raw, "answers")

@@ -6,11 +6,13 @@ being there; :func:`register` takes one that lives elsewhere.
 
 from __future__ import annotations
 
+from typing import Any
+
 from alphaedit_core.registry import Registry
 
 from .base import Editor
 
-_REGISTRY = Registry[Editor](
+_REGISTRY = Registry[Editor[Any]](
     Editor,
     "editor",
     __package__,
@@ -23,7 +25,7 @@ _REGISTRY = Registry[Editor](
 )  # fmt: skip
 
 
-def register(editor: type[Editor]) -> type[Editor]:
+def register(editor: type[Editor[Any]]) -> type[Editor[Any]]:
     """Make an editor known by its name, to the API, the command and the workbench.
 
     Raises:
@@ -32,12 +34,12 @@ def register(editor: type[Editor]) -> type[Editor]:
     return _REGISTRY.register(editor)
 
 
-def editors() -> dict[str, type[Editor]]:
+def editors() -> dict[str, type[Editor[Any]]]:
     """All editors by name."""
     return _REGISTRY.all()
 
 
-def editor_class(name: str) -> type[Editor]:
+def editor_class(name: str) -> type[Editor[Any]]:
     """An editor by its name.
 
     Raises:
