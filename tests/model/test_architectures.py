@@ -71,8 +71,8 @@ OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 #: Models whose search cannot take rows end to end although their class says so.
 NOT_END_TO_END = {"diffllama", "deepseek-v2", "deepseek-v3", "minicpm3", "doge"}
-#: Attention, its bias or its rotation, in float32 even where the weights are float64.
-NARROW = {"mpt", "gptj", "deepseek-v2"}
+#: Attention, its bias, softmax or rotation in float32 even where the weights are float64.
+NARROW = {"bloom", "mpt", "gptj", "deepseek-v2"}
 
 
 def other(name: str, dtype: torch.dtype = torch.float64) -> EditableModel:

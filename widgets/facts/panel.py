@@ -415,8 +415,7 @@ class FactsPanel(Panel):
         # waits for that job to end. What changed meanwhile is drawn in a second round.
         drafts: object = None
         while drafts is not self.state.drafts:
-            drafts = self.state.drafts
-            self._draw(self.state.drafts)
+            self._draw(drafts := self.state.drafts)
         self._lock_buttons()
 
     def _draw(self, drafts: Sequence[Draft]) -> None:
@@ -446,7 +445,6 @@ class FactsPanel(Panel):
         return subject or f"row {self.selected + 1}"
 
     def _lock_buttons(self, *_: Any) -> None:
-        empty = not self.state.drafts
-        self.clear_button.disabled = empty
+        self.clear_button.disabled = empty = not self.state.drafts
         self.back_button.disabled = not self._rows.removed
         self.fill_button.disabled = self.state.busy or empty

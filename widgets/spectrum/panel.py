@@ -18,7 +18,7 @@ from alphaedit_widgets.components.panel import Panel, button, row, text
 from alphaedit_widgets.jobs import Job
 from alphaedit_widgets.state import State
 
-from .figure import INDICES, VIEWS, Index, SpectrumFigure, View
+from .figure import INDICES, VIEWS, SpectrumFigure
 from .html import job_html, massive_words, numbers_html, source_html, warnings_html
 from .key_table import MOST_FACTS, facts_table, keys_html
 from .layers import layers_html, layers_table
@@ -179,10 +179,9 @@ class SpectrumPanel(Panel):
 
     @override
     def summary(self) -> str:
-        threshold = self._threshold
         if self.spectrum is None:
-            return f"SpectrumPanel(layer {self.layer}, threshold {threshold}: not collected)"
-        return f"SpectrumPanel({self._trouble() or self.spectrum.summary(threshold)})"
+            return f"SpectrumPanel(layer {self.layer}, threshold {self._threshold}: not collected)"
+        return f"SpectrumPanel({self._trouble() or self.spectrum.summary(self._threshold)})"
 
     @override
     def static_html(self) -> str:
@@ -426,8 +425,7 @@ class SpectrumPanel(Panel):
         if figure is None or spectrum is None or self._trouble():
             return
         line = self.controls.place if own.rule == "absolute" else line_of(spectrum, own)
-        view: View = self._view.value
-        index: Index = self._index.value
+        view, index = self._view.value, self._index.value
         drawn = self._drawn
         if drawn is not None and drawn[0] is spectrum and drawn[1:] == (view, index):
             figure.move(own, line)
@@ -436,15 +434,14 @@ class SpectrumPanel(Panel):
             self._drawn = (spectrum, view, index)
 
     def _paint_layers(self) -> None:
-        known = self.session.cached_spectra
-        threshold = self.state.threshold_at
+        known, threshold = self.session.cached_spectra, self.state.threshold_at
         self._layers.value = layers_html(known, threshold, self.layer) if known else ""
 
     def _paint_facts(self) -> None:
-        fact, found = self.state.fact, self.survival
+        fact = self.state.fact
         subject = fact.subject if fact is not None else "none"
         self._selected.value = text("selected", f"selected: {subject}", tag="span")
-        read = found.facts if found is not None else []
+        read = self.survival.facts if self.survival is not None else []
         wanted, stale = bool(self._wanted()), self._keys_stale()
         self._facts.value = (
             keys_html(read, self.shares, fact, wanted=wanted, stale=stale)
