@@ -34,6 +34,7 @@ from . import (
     spectrum,
     statistics,
 )  # fmt: skip
+from .completion import SHELLS, PrintCompletion
 from .options import Parser
 from .output import make_monitor, print_error, quiet_but_warnings
 
@@ -87,6 +88,12 @@ def _parser() -> Parser:
         description="Edit facts into a language model, look at what that did, and take it back.",
     )
     parser.add_argument("--version", action="version", version=f"alphaedit {__version__}")
+    parser.add_argument(
+        "--print-completion",
+        action=PrintCompletion,
+        choices=SHELLS,
+        help="print a completion script for this shell and exit",
+    )
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
     for group in _GROUPS:
         group.add(commands)

@@ -66,7 +66,6 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     tasks = read_tasks(
         Path(arguments.folder), arguments.limit, arguments.shots, names, arguments.seed
     )
-    from alphaedit_core.display.tables import text_table
     from alphaedit_core.side_effects.ability import HEADINGS, ability_of_states, measure_ability
 
     if arguments.session is None:
@@ -92,7 +91,7 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
         )
         return
     rows = [(str(n), *row) for n, ability in found.items() for row in ability.rows()]
-    print(text_table(("edits", *HEADINGS), rows))
+    output.print_table(("edits", *HEADINGS), rows)
     first = next(iter(found.values()))
     if first.note:
         print(f"\nnote: {first.note}")

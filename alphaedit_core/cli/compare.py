@@ -42,7 +42,6 @@ def add(commands: options.Commands) -> None:
 
 def editors(arguments: argparse.Namespace, monitor: Monitor) -> None:
     """List them in their order."""
-    from alphaedit_core.display.tables import text_table
     from alphaedit_core.editing.editors.registry import editors as known
 
     if arguments.json:
@@ -56,7 +55,7 @@ def editors(arguments: argparse.Namespace, monitor: Monitor) -> None:
         (editor.name, said[editor.projection], said[editor.previous_keys], editor.about)
         for editor in known().values()
     ]
-    print(text_table(headings, output.fit_to_terminal(headings, rows)))
+    output.print_table(headings, rows)
     print("\nwhere they differ from the code released for the method:")
     for editor in known().values():
         for line in editor.departures:

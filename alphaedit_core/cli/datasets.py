@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from alphaedit_core.display.tables import text_table
 from alphaedit_core.errors import InputError
 from alphaedit_core.progress import Monitor
 
@@ -67,7 +68,6 @@ def datasets(arguments: argparse.Namespace, monitor: Monitor) -> None:
 
 def _list(as_json: bool) -> None:
     from alphaedit_core.data.datasets.registry import datasets as known
-    from alphaedit_core.display.tables import text_table
 
     if as_json:
         output.show_json({"datasets": [_said(one) for one in known().values()]})
@@ -77,7 +77,7 @@ def _list(as_json: bool) -> None:
         (one.name, one.license, one.about, one.address or f"none; see {one.publisher}")
         for one in known().values()
     ]
-    print(text_table(headings, output.fit_to_terminal(headings, rows)))
+    output.print_table(headings, rows)
 
 
 def _said(one: Dataset) -> dict[str, Any]:
@@ -102,8 +102,6 @@ def _check(arguments: argparse.Namespace, monitor: Monitor) -> None:
 
 
 def _report(found: Records) -> str:
-    from alphaedit_core.display.tables import text_table
-
     chosen = "".join(f", {name}={value}" for name, value in found.dataset.chosen.items())
     lines = [
         f"{found.source.file}: {found.dataset.title}{chosen}",

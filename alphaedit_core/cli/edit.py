@@ -38,7 +38,7 @@ def add(commands: options.Commands) -> None:
         "--session", metavar="DIR", help="keep the session here; continue it if it is there"
     )
     parser.add_argument(
-        "--save-model", metavar="OUT", help="write the edited model as a Hugging Face directory"
+        "--save-model", metavar="DIR", help="write the edited model as a Hugging Face directory"
     )
     hyperparameter_options.add(parser)
     options.add_json(parser)
@@ -184,10 +184,9 @@ def _report(
 
 
 def _show(session: EditSession, result: EditResult, folder: Path | None, out: Path | None) -> None:
-    from alphaedit_core.display.tables import text_table
     from alphaedit_core.session.results import HEADINGS
 
-    print(text_table(HEADINGS, output.fit_to_terminal(HEADINGS, result.rows())))
+    output.print_table(HEADINGS, result.rows())
     print(f"\n{result.summary()}, {session.hyperparameters.method} on {session.model.name}")
     for outcome in result.outcomes:
         if outcome.note:
@@ -200,4 +199,4 @@ def _show(session: EditSession, result: EditResult, folder: Path | None, out: Pa
     if out is not None:
         print(f"model saved in {out}")
     if folder is None and out is None:
-        print("nothing kept; --session DIR keeps the edit, --save-model OUT the model")
+        print("nothing kept; --session DIR keeps the edit, --save-model DIR the model")

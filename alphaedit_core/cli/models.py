@@ -57,16 +57,15 @@ def models(arguments: argparse.Namespace, monitor: Monitor) -> None:
     if arguments.json:
         output.show_json(report)
         return
-    from alphaedit_core.display.tables import text_table
-
     rows = [(one["name"], one["license"], _here(one)) for one in report["packaged"]]
-    print(text_table(("packaged", "license", "cached"), rows))
+    output.print_table(("packaged", "license", "cached"), rows)
     presets = [
         tuple(_short(preset[name]) for name in ("name", *_PRESET_FIELDS))
         for preset in report["presets"]
     ]
     headings = ("preset", *(name.replace("_", " ") for name in _PRESET_FIELDS))
-    print("\n" + text_table(headings, presets))
+    print()
+    output.print_table(headings, presets)
     statistics = [
         (
             one["text"],
@@ -78,7 +77,8 @@ def models(arguments: argparse.Namespace, monitor: Monitor) -> None:
         for one in report["statistics"]
     ]
     if statistics:
-        print("\n" + text_table(("statistics", "tokens", "layers", "weights", "size"), statistics))
+        print()
+        output.print_table(("statistics", "tokens", "layers", "weights", "size"), statistics)
     spectra = report["spectra"]
     print(f"\nspectra: {spectra['files']}, {_size(spectra['bytes'])}")
     print(f"cache: {report['cache']}, {_size(report['bytes'])}")

@@ -118,7 +118,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     """``--model``, ``--device`` and ``--dtype``."""
     parser.add_argument(
         "--model",
-        metavar="M",
+        metavar="MODEL",
         help=f"a packaged model, a directory, a GGUF file or a hub id ({DEFAULT_MODEL})",
     )
     parser.add_argument("--device", metavar="D", default="auto", help="cpu, cuda, mps … (auto)")

@@ -1,4 +1,4 @@
-"""How the command talks: results on the standard output, everything else on the standard error."""
+"""Output of the command: results on standard output, messages on standard error."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from alphaedit_core.display.tables import text_table
 from alphaedit_core.progress import Monitor
 
 _LOGGER = "alphaedit_core"
-#: No column is cut to less than this.
-_LEAST_WIDTH = 12
-_GAP = 2
+#: Columns are never truncated below this many terminal cells.
+_MIN_WIDTH = 12
 
 
 def make_monitor() -> Monitor:
-    """A monitor with bars where a person is watching, and a silent one elsewhere."""
+    """Return a monitor with progress bars on a terminal and a silent one elsewhere."""
     return Monitor("tqdm" if sys.stderr.isatty() else None)
 
 
 def print_error(message: object, code: int) -> int:
-    """One line on the standard error; gives the exit code back."""
-    _line(message)
+    """Print a message as one line on standard error and return the exit code."""
+    _print_line(message)
     return code
 
 
 @contextmanager
 def quiet_but_warnings() -> Iterator[None]:
-    """Show this library's warnings as one line each, and nobody else's."""
-    handler, logger = _Lines(logging.WARNING), logging.getLogger(_LOGGER)
+    """Print this library's warnings as one line each and silence those of other libraries."""
+    handler, logger = _LineHandler(logging.WARNING), logging.getLogger(_LOGGER)
     logger.addHandler(handler)
     try:
         with warnings.catch_warnings():
@@ -45,67 +45,67 @@ def quiet_but_warnings() -> Iterator[None]:
         logger.removeHandler(handler)
 
 
-class _Lines(logging.Handler):
+class _LineHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        _line(f"{record.levelname.lower()}: {record.getMessage()}")
+        _print_line(f"{record.levelname.lower()}: {record.getMessage()}")
 
 
-def _line(message: object) -> None:
+def _print_line(message: object) -> None:
     text = f"alphaedit: {' '.join(str(message).split())}"
-    if "tqdm" in sys.modules:  # a bar may stand where the line is to go
+    if "tqdm" in sys.modules:  # keeps a progress bar intact
         sys.modules["tqdm"].tqdm.write(text, file=sys.stderr)
     else:
         print(text, file=sys.stderr)
 
 
 def show_json(content: dict[str, Any]) -> None:
-    """One JSON object; a number that JSON has no form for becomes null."""
-    print(json.dumps(_plain(content), ensure_ascii=False, indent=1))
+    """Print one JSON object; numbers that are not finite become null."""
+    print(json.dumps(_finite(content), ensure_ascii=False, indent=1))
 
 
-def _plain(value: Any) -> Any:
+def _finite(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _plain(part) for key, part in value.items()}
+        return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
+        return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def fit_to_terminal(
-    headings: Sequence[str], rows: Sequence[Sequence[str]], width: int | None = None
-) -> list[list[str]]:
-    """The cells of a table, on one line each, the texts cut until the lines fit.
+def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table: fitted to the terminal if there is one, plain and complete elsewhere.
 
-    Args:
-        headings: of the columns.
-        rows: the cells; the widest column is cut first, none to under 12 characters.
-        width: columns of the terminal; None to ask it. Nothing is cut where there is none.
+    To fit, the widest columns are truncated first, none below 12 cells. Cells are never parsed as
+    markup.
     """
-    table = [[" ".join(cell.split()) for cell in row] for row in rows]
-    if width is None and not sys.stdout.isatty():
-        return table
-    width = width or shutil.get_terminal_size().columns
-    widths = [max(map(len, column)) for column in zip(headings, *table, strict=True)]
-    floors = [max(len(heading), _LEAST_WIDTH) for heading in headings]
-    while sum(widths) + _GAP * (len(widths) - 1) > width:
-        room = [have - least for have, least in zip(widths, floors, strict=True)]
-        widest = max(range(len(widths)), key=lambda i: (room[i] > 0, widths[i]))
-        if room[widest] <= 0:
-            break
-        widths[widest] -= 1
-    return [
-        [
-            cell if len(cell) <= w else cell[: w - 1] + "…"
-            for cell, w in zip(row, widths, strict=True)
-        ]
-        for row in table
+    if not sys.stdout.isatty():
+        print(text_table(headings, rows))
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    lines = [
+        [Text(" ".join(cell.split()), no_wrap=True, overflow="ellipsis") for cell in row]
+        for row in (headings, *rows)
     ]
+    for heading, *cells in zip(*lines, strict=True):
+        widest = max(cell.cell_len for cell in (heading, *cells))
+        table.add_column(heading, min_width=min(widest, max(heading.cell_len, _MIN_WIDTH)))
+    for line in lines[1:]:
+        table.add_row(*line)
+    Console().print(table, crop=False)
 
 
 def clipped(text: str) -> str:
-    """A text whose lines are cut at the edge of the terminal, if there is one."""
+    """Return a text with its lines truncated to the width of the terminal, if there is one."""
     if not sys.stdout.isatty():
         return text
+    from rich.cells import cell_len, set_cell_size
+
     width = shutil.get_terminal_size().columns
-    lines = text.split("\n")
-    return "\n".join(line if len(line) <= width else line[: width - 1] + "…" for line in lines)
+    return "\n".join(
+        line if cell_len(line) <= width else set_cell_size(line, width - 1) + "…"
+        for line in text.split("\n")
+    )

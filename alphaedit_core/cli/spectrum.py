@@ -76,9 +76,7 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
             }
         )
         return
-    from alphaedit_core.display.tables import text_table
-
-    print(text_table(_HEADINGS, [_row(figures) for figures in layers]))
+    output.print_table(_HEADINGS, [_row(figures) for figures in layers])
     print(
         f"\nthreshold {threshold}; {statistics.recipe.tokens:,} tokens of "
         f"{statistics.recipe.text_name}, {model.name}"

@@ -29,9 +29,12 @@ def add(commands: options.Commands) -> None:
     options.add_model(parser)
     options.add_text(parser)
     either = parser.add_mutually_exclusive_group()
-    either.add_argument("--export", metavar="F", help="write them to one file for others")
+    either.add_argument("--export", metavar="FILE", help="write them to one file for others")
     either.add_argument(
-        "--import", dest="imported", metavar="F", help="take them from such a file into the cache"
+        "--import",
+        dest="imported",
+        metavar="FILE",
+        help="take them from such a file into the cache",
     )
     options.add_json(parser)
     parser.set_defaults(run=run)
@@ -56,13 +59,11 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     if arguments.json:
         output.show_json(_report(arguments, model, statistics, monitor))
         return
-    from alphaedit_core.display.tables import text_table
-
     rows = [
         (str(layer), str(len(s.moment)), f"{s.tokens:,}", f"{_trace(s.moment):.4f}", s.checksum)
         for layer, s in statistics.layers.items()
     ]
-    print(text_table(_HEADINGS, rows))
+    output.print_table(_HEADINGS, rows)
     print(f"\n{statistics.recipe.text_name}, {model.name}: {done}")
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 
 from alphaedit_core import __version__
 from alphaedit_core.cli import main, output
@@ -64,25 +68,72 @@ class TestHelp:
         assert (ran.returncode, ran.stdout) == (0, f"alphaedit {__version__}\n")
 
 
+class Terminal(io.StringIO):
+    """A standard output that claims to be a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 class TestOutput:
     HEADINGS = ("prompt", "before", "P(new)")
     ROWS = (("a long prompt " * 5, "said\nbefore " * 4, "0.004 → 0.981"),)
 
-    def test_nothing_is_cut_without_a_terminal(self) -> None:
-        [row] = output.fit_to_terminal(self.HEADINGS, self.ROWS)
-        assert row[0] == ("a long prompt " * 5).strip()
-        assert "\n" not in row[1]
+    def on_terminal(
+        self, monkeypatch: pytest.MonkeyPatch, width: int, rows: Sequence[Sequence[str]] = ROWS
+    ) -> list[str]:
+        """Return the lines of the table on a terminal of this width, styles removed."""
+        terminal = Terminal()
+        monkeypatch.setattr(sys, "stdout", terminal)
+        monkeypatch.setenv("COLUMNS", str(width))
+        monkeypatch.setenv("TERM", "xterm")
+        output.print_table(self.HEADINGS, rows)
+        return re.sub(r"\x1b\[[0-9;]*m", "", terminal.getvalue()).splitlines()
+
+    def test_nothing_is_truncated_without_a_terminal(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("COLUMNS", "40")
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        output.print_table(self.HEADINGS, self.ROWS)
+        [heading, rule, row] = capsys.readouterr().out.splitlines()
+        assert ("a long prompt " * 5).strip() in row and row.endswith("0.004 → 0.981")
+        assert set(rule) == {"─", " "} and heading.split() == list(self.HEADINGS)
 
     @pytest.mark.parametrize("width", [60, 80, 100])
-    def test_the_longest_text_is_cut_first(self, width: int) -> None:
-        [row] = output.fit_to_terminal(self.HEADINGS, self.ROWS, width)
-        assert sum(map(len, row)) + 4 == width
-        assert row[0].endswith("…")
-        assert row[2] == "0.004 → 0.981"
+    def test_the_longest_texts_are_truncated_first(
+        self, monkeypatch: pytest.MonkeyPatch, width: int
+    ) -> None:
+        [_, rule, row] = self.on_terminal(monkeypatch, width)
+        assert len(rule) == len(row) == width
+        assert "…" in row and row.endswith("0.004 → 0.981")
 
-    def test_columns_stay_readable_in_a_very_narrow_terminal(self) -> None:
-        [row] = output.fit_to_terminal(self.HEADINGS, self.ROWS, 20)
-        assert [len(cell) for cell in row] == [12, 12, 12]
+    def test_columns_stay_readable_in_a_very_narrow_terminal(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        [_, _, row] = self.on_terminal(monkeypatch, 20)
+        assert row == "a long prom…  said before…  0.004 → 0.9…"
+
+    def test_wide_and_combining_characters_fit_and_align(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        rows = [("東京は日本の首都です" * 6, "e\u0301" * 9, "0.5"), ("ascii", "x" * 9, "0.5")]
+        [_, rule, wide, narrow] = self.on_terminal(monkeypatch, 50, rows)
+        assert [cell_len(line.rstrip()) for line in (wide, narrow)] == [cell_len(rule) - 3] * 2
+        assert cell_len(rule) == 50 and "…" in wide
+
+    def test_markup_in_a_text_is_printed_as_it_is(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        [*_, row] = self.on_terminal(monkeypatch, 80, [("[bold]x[/bold]", ":smile:", "[/]")])
+        assert row.split() == ["[bold]x[/bold]", ":smile:", "[/]"]
+
+    @pytest.mark.parametrize("text", ["東" * 30, "x" * 60, "e\u0301" * 60])
+    def test_clipped_lines_fill_the_terminal(
+        self, monkeypatch: pytest.MonkeyPatch, text: str
+    ) -> None:
+        monkeypatch.setattr(sys, "stdout", Terminal())
+        monkeypatch.setenv("COLUMNS", "40")
+        line = output.clipped(text)
+        assert cell_len(line) == 40 and line.endswith("…")
 
     def test_numbers_that_json_has_no_form_for(self, capsys: pytest.CaptureFixture[str]) -> None:
         output.show_json({"a": [float("nan"), 1.5], "b": {"c": float("inf")}, "d": "é"})
