@@ -127,20 +127,20 @@ def test_every_data_set_is_named() -> None:
     assert named == list(datasets())
 
 
-def test_what_no_metric_asks_is_said_and_nothing_else() -> None:
-    """A row says that something is asked by no metric if and only if a kind of probe is."""
+def test_rows_name_prompts_that_no_metric_uses() -> None:
+    """A row names unused prompts if and only if no metric queries a group of probes."""
     rows = [line for line in section("Data sets").splitlines() if line.startswith("| `")]
     said = {
-        name: "asked by no metric" in row
+        name: "not used by a metric" in row
         for row in rows
         for name in re.findall(r"`([\w-]+)`", row.split("|")[1])
     }
-    unasked = {name: kinds_no_metric_asks(name) for name in datasets()}
+    unasked = {name: groups_no_metric_queries(name) for name in datasets()}
     assert unasked["counterfact"] == {"attribute"}
     assert said == {name: bool(kinds) for name, kinds in unasked.items()}
 
 
-def kinds_no_metric_asks(name: str) -> set[str]:
+def groups_no_metric_queries(name: str) -> set[str]:
     """Groups of a data set's probes whose prompts no metric puts to the model."""
     record = dataset(name).record(PUBLISHED[name], "record 1")
     texts = References({"": {fact.target: ("A text.",) for fact in record.facts}})
@@ -226,7 +226,7 @@ assert main(["editors"]) == 0
         text=True,
     )
     assert ran.returncode == 0, ran.stderr
-    assert re.search("^ridge .*The smallest change", ran.stdout, re.MULTILINE)
+    assert re.search("^ridge .*The smallest update", ran.stdout, re.MULTILINE)
 
 
 def test_the_first_lines_do_what_is_shown_below_them() -> None:
