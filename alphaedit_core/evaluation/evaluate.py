@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alphaedit_core.data.records import Record
 from alphaedit_core.data.reference_texts import References
+from alphaedit_core.display.data_frames import data_frame
 from alphaedit_core.display.escaping import escape
 from alphaedit_core.display.tables import html_table, text_table
 from alphaedit_core.errors import InputError
@@ -33,7 +34,20 @@ from alphaedit_core.inference.token_by_token import has_chat
 from alphaedit_core.model.editable_model import EditableModel, using_model
 from alphaedit_core.progress import Monitor
 
+if TYPE_CHECKING:
+    import pandas
+
 _HEADINGS = ("metric", "mean", "± error", "records", "better", "unit")
+_COLUMNS: dict[str, type] = {
+    "metric": str,
+    "mean": float,
+    "standard_error": float,
+    "n": int,
+    "direction": str,
+    "unit": str,
+    "source": str,
+    "reason": str,
+}
 
 
 @dataclass(frozen=True)
@@ -102,6 +116,38 @@ class Evaluation:
             "seed": self.seed,
             "metrics": {name: one.to_dict() for name, one in self.measured.items()},
         }
+
+    def to_pandas(self, per_record: bool = False) -> pandas.DataFrame:
+        """Return a data frame with one row per metric, or one per record and metric.
+
+        Columns per metric: ``metric``; ``mean``, ``standard_error``; ``n``, records with a value;
+        ``direction`` (which is better), ``unit``, ``source``; ``reason``, why there is no mean.
+
+        Columns per record: ``dataset``, ``record``, ``metric``, ``value``.
+
+        Args:
+            per_record: True for the value of each record; metrics made from others have none.
+
+        Raises:
+            InputError: if pandas is not installed.
+        """
+        measured = self.measured.items()
+        if per_record:
+            columns = {"dataset": str, "record": str, "metric": str, "value": float}
+            return data_frame(
+                columns,
+                [
+                    (record.dataset, record.name, name, value)
+                    for name, result in measured
+                    for record, value in zip(self.records, result.values, strict=False)
+                ],
+            )
+        rows = [
+            (name, result.mean, result.error, result.count, result.metric.direction,
+             result.metric.unit, result.metric.source, result.reason)
+            for name, result in measured
+        ]  # fmt: skip
+        return data_frame(_COLUMNS, rows)
 
     def rows(self) -> list[tuple[str, ...]]:
         """The table, a metric a row."""

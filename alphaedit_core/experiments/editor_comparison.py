@@ -9,9 +9,10 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alphaedit_core.data.facts import Fact, check_facts
+from alphaedit_core.display.data_frames import data_frame
 from alphaedit_core.display.tables import html_table, text_table
 from alphaedit_core.editing.config import EditConfig
 from alphaedit_core.editing.defaults import default_hyperparameters, validated_editor
@@ -23,6 +24,9 @@ from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session.results import EditResult
 from alphaedit_core.session.session import EditSession
+
+if TYPE_CHECKING:
+    import pandas
 
 _METHOD = re.compile(r"(?P<name>.+?)(?P<switches>(?:[+-](?:projection|previous-keys))*)")
 _HEADINGS = (
@@ -86,6 +90,38 @@ class EditorComparison:
                 for rival in self.rivals
             ],
         }
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return a data frame with the unedited model in the first row, then one row per editor.
+
+        Columns:
+
+        - ``method``: the editor with its switches, or ``unedited``; ``editor``: its name alone.
+        - ``efficacy``, ``generalization``, ``specificity``, ``exact_match``: %, see
+          :class:`~.counterfact_scores.Measures`.
+        - ``perplexity``: of the running text.
+        - ``written``: facts whose target is the model's first choice token by token; ``facts``: all
+          facts.
+        - ``seconds``: duration of the edit.
+
+        Raises:
+            InputError: if pandas is not installed.
+        """
+        columns = {
+            "method": str, "editor": str, "efficacy": float, "generalization": float,
+            "specificity": float, "exact_match": float, "perplexity": float, "written": float,
+            "facts": int, "seconds": float,
+        }  # fmt: skip
+        count = len(self.facts)
+        rows: list[tuple[object, ...]] = [
+            ("unedited", None, *_numbers(self.before), None, count, None)
+        ]
+        for rival in self.rivals:
+            hp, result = rival.hyperparameters, rival.result
+            rows.append(
+                (hp.method, hp.editor, *_numbers(rival.after), result.written, count, rival.seconds)
+            )
+        return data_frame(columns, rows)
 
     def __repr__(self) -> str:
         return text_table(_HEADINGS, self.rows())
@@ -179,6 +215,17 @@ def compare_editors(
                 own.close()
             monitor.advance()
     return EditorComparison(facts, before, rivals)
+
+
+def _numbers(measures: Measures) -> tuple[float | None, ...]:
+    """The measures in the order of the columns of :meth:`EditorComparison.to_pandas`."""
+    return (
+        measures.efficacy,
+        measures.generalization,
+        measures.specificity,
+        measures.exact,
+        measures.perplexity,
+    )
 
 
 def _cells(measures: Measures) -> tuple[str, ...]:

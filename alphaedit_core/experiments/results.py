@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alphaedit_core.data.datasets.registry import dataset as reader
+from alphaedit_core.display.data_frames import data_frame
 from alphaedit_core.display.tables import html_table, text_table
 from alphaedit_core.side_effects.baseline import DRIFTS
 
 from .paper_results import COLUMNS, EDITS, published
 from .plan import ExperimentPlan
+
+if TYPE_CHECKING:
+    import pandas
 
 UNEDITED = "unedited"
 
@@ -79,6 +83,57 @@ class ExperimentResult:
     def to_dict(self) -> dict[str, Any]:
         """Everything, ready for JSON."""
         return {"manifest": dict(self.manifest), "points": [asdict(p) for p in self.points]}
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return a data frame with one row per measurement, in the order they were made.
+
+        Columns:
+
+        - ``method``, or ``unedited``; ``edits``: records written so far, 0 for ``unedited``.
+        - for each metric its name, the mean over the records, and its name with
+          ``_standard_error``.
+        - ``perplexity``: of the running text.
+        - ``TASK_accuracy`` and ``TASK_f1`` for each ability task.
+        - for each measure of drift its name, see :data:`~.baseline.DRIFTS`.
+        - ``weight_change_LAYER``: ``|W - W0| / |W0|`` of each edited layer.
+        - ``seconds_writing``, ``seconds_measuring``.
+        - ``diverged``: why the method could not go on, or an empty text.
+
+        Raises:
+            InputError: if pandas is not installed.
+        """
+        tasks = sorted({task for point in self.points for task in point.ability})
+        layers = sorted({layer for point in self.points for layer in point.weights}, key=int)
+        drifts, metrics = measured_drifts(self), self.metrics
+        numbers = [
+            *(name + ending for name in metrics for ending in ("", "_standard_error")),
+            "perplexity",
+            *(f"{task}_{score}" for task in tasks for score in ("accuracy", "f1")),
+            *drifts,
+            *(f"weight_change_{layer}" for layer in layers),
+            "seconds_writing",
+            "seconds_measuring",
+        ]
+        rows = [
+            (
+                point.method,
+                0 if point.method == UNEDITED else point.edits,
+                *(cell.get(name) for name in metrics for cell in (point.values, point.errors)),
+                point.perplexity,
+                *(
+                    point.ability.get(task, {}).get(score)
+                    for task in tasks
+                    for score in ("accuracy", "f1")
+                ),
+                *(point.drift.get(name) for name in drifts),
+                *(point.weights.get(layer) for layer in layers),
+                *(point.seconds.get(name) for name in ("writing", "measuring")),
+                point.broke,
+            )
+            for point in self.points
+        ]
+        columns = {"method": str, "edits": int, **dict.fromkeys(numbers, float), "diverged": str}
+        return data_frame(columns, rows)
 
     def __repr__(self) -> str:
         return experiment_text(self)

@@ -4,12 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from alphaedit_core.display.data_frames import as_utc, data_frame
 from alphaedit_core.display.tables import html_table, text_table
 
 from .edits import Edit
 
+if TYPE_CHECKING:
+    import pandas
+
 _HEADINGS = ("", "edit", "time (UTC)", "facts", "written", "method", "first fact")
+_COLUMNS: dict[str, type] = {
+    "edit": int,
+    "applied": bool,
+    "created": str,
+    "title": str,
+    "editor": str,
+    "method": str,
+    "batches": int,
+    "facts": int,
+    "written": int,
+    "superseded": int,
+    "seconds": float,
+    "subject": str,
+    "prompt": str,
+    "target": str,
+}
 
 
 @dataclass(frozen=True)
@@ -55,6 +76,48 @@ class History(Sequence[Edit]):
                 )
             )
         return rows[::-1]
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return a data frame with one row per edit, the first edit first.
+
+        Columns:
+
+        - ``edit``: its number, from 1; the number of the state after it.
+        - ``applied``: False if it was undone.
+        - ``created``: time, as a datetime in UTC.
+        - ``title``, ``editor``, and ``method``, the editor with its switches.
+        - ``batches``, ``facts``: how many.
+        - ``written``: facts whose target was the model's first choice token by token afterwards.
+        - ``superseded``: earlier facts that it replaced.
+        - ``seconds``: duration of all stages.
+        - ``subject``, ``prompt``, ``target``: of the first fact.
+
+        Raises:
+            InputError: if pandas is not installed.
+        """
+        frame = data_frame(
+            _COLUMNS,
+            [
+                (
+                    number,
+                    number <= self.applied,
+                    entry.created,
+                    entry.title,
+                    entry.hyperparameters.editor,
+                    entry.hyperparameters.method,
+                    len(entry.batches),
+                    len(entry.facts),
+                    entry.result.written,
+                    len(entry.result.superseded),
+                    sum(entry.result.seconds.values()),
+                    entry.facts[0].subject,
+                    entry.facts[0].text,
+                    entry.facts[0].target,
+                )
+                for number, entry in enumerate(self.entries, start=1)
+            ],
+        )
+        return frame.assign(created=as_utc(frame["created"]))
 
     def __repr__(self) -> str:
         return text_table(_HEADINGS, self.rows())

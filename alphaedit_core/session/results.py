@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.data.superseding import Superseded
+from alphaedit_core.display.data_frames import data_frame
 from alphaedit_core.display.escaping import escape
 from alphaedit_core.display.tables import _one_line, html_table, text_table
 from alphaedit_core.editing.batch import LayerWrite
 from alphaedit_core.editing.search_trace import Trace
 from alphaedit_core.inference.scores import Score
 from alphaedit_core.storage.typed_records import read_record
+
+if TYPE_CHECKING:
+    import pandas
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,32 @@ class EditResult:
         """The table of before and after: prompt, said before, says now, P(new), P(true)."""
         return [_row(outcome) for outcome in self.outcomes]
 
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return a data frame with one row per fact.
+
+        Columns, with ``_before`` and ``_after`` the edit where marked *:
+
+        - ``fact``, ``batch``: their numbers, from 1.
+        - ``subject``, ``prompt`` (with the subject filled in), ``target``, ``true_target``.
+        - ``completion`` *: greedy continuation of the prompt.
+        - ``target_probability`` *, ``true_target_probability`` *: exp of minus the mean negative
+          log-likelihood of the tokens.
+        - ``target_nll`` *, ``true_target_nll`` *: that mean, in nats.
+        - ``target_rank`` *: rank of the target's first token, 1 for the most likely.
+        - ``exact_match`` *: whether every target token is the most likely one at its place.
+        - ``residual``: share of the wanted change of the hidden state that was not written.
+
+        Raises:
+            InputError: if pandas is not installed.
+        """
+        rows = [
+            (number, batch + 1, *_fact_cells(outcome))
+            for number, (outcome, batch) in enumerate(
+                zip(self.outcomes, self.batches, strict=True), start=1
+            )
+        ]
+        return data_frame(_COLUMNS, rows)
+
     def summary(self) -> str:
         """One line: how many facts are written, and what it cost."""
         count = len(self.outcomes)
@@ -161,6 +191,50 @@ def superseded_html(superseded: Sequence[Superseded]) -> str:
         shown.append(f"… and {len(superseded) - _HTML_ROWS} more, in superseded")
     items = "".join(f"<li>{escape(one)}</li>" for one in shown)
     return f'<ul data-testid="superseded">{items}</ul>' if items else ""
+
+
+_COLUMNS: dict[str, type] = {
+    "fact": int,
+    "batch": int,
+    "subject": str,
+    "prompt": str,
+    "target": str,
+    "true_target": str,
+    "completion_before": str,
+    "completion_after": str,
+    "target_probability_before": float,
+    "target_probability_after": float,
+    "true_target_probability_before": float,
+    "true_target_probability_after": float,
+    "target_nll_before": float,
+    "target_nll_after": float,
+    "true_target_nll_before": float,
+    "true_target_nll_after": float,
+    "target_rank_before": int,
+    "target_rank_after": int,
+    "exact_match_before": bool,
+    "exact_match_after": bool,
+    "residual": float,
+}
+
+
+def _fact_cells(outcome: FactResult) -> tuple[object, ...]:
+    """The cells of one fact in :meth:`EditResult.to_pandas`, without the first two."""
+    fact, states = outcome.fact, (outcome.before, outcome.after)
+    return (
+        fact.subject,
+        fact.text,
+        fact.target,
+        fact.target_true,
+        *(state.completion for state in states),
+        *(state.new.probability for state in states),
+        *(state.true and state.true.probability for state in states),
+        *(state.new.nll for state in states),
+        *(state.true and state.true.nll for state in states),
+        *(state.new.rank for state in states),
+        *(state.new.exact for state in states),
+        outcome.residual_left,
+    )
 
 
 HEADINGS = ("prompt", "before", "after", "P(new)", "P(true)")

@@ -14,13 +14,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from alphaedit_core.corpora.sources import TextSource, open_text
 from alphaedit_core.covariance.collect import pack, window_length
+from alphaedit_core.display.data_frames import data_frame
 from alphaedit_core.editing.edited_weights import relative
 from alphaedit_core.editing.weight_updates import WeightUpdate, projected, total_change
 from alphaedit_core.errors import FetchError, InputError, SessionError
@@ -34,14 +35,17 @@ from alphaedit_core.progress import Monitor
 from alphaedit_core.session.edits import Edit
 from alphaedit_core.session.session import EditSession
 
+from .text_divergence import compare_outputs, last_block_outputs
+
+if TYPE_CHECKING:
+    import pandas
+
 #: The text that drift is measured on unless another is given: set aside from all statistics.
 PROBE = "wikipedia-sample:probe"
 #: Windows that are read of it, from the first, and their length in tokens (shorter where a model
 #: takes fewer). Other windows give other numbers, so these are the same for every model.
 WINDOWS, WINDOW = 6, 256
 
-#: Positions whose logits of both states are in memory together.
-_POSITIONS = 64
 #: Tokens of neighbors that go through the model together.
 _TOKENS = 1024
 
@@ -126,6 +130,35 @@ class Drift:
         found = self.bands.values()
         return next((word for word in (BAD, WATCH) if word in found), OK)
 
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return a data frame with one row and the columns of :meth:`DriftTracker.to_pandas`.
+
+        Raises:
+            InputError: if pandas is not installed.
+        """
+        return _frame([(None, self)]).drop(columns="state")
+
+
+def _frame(drifts: Sequence[tuple[int | None, Drift]]) -> pandas.DataFrame:
+    """Some states of a session and their drift, as a data frame."""
+    layers = sorted({layer for _, drift in drifts for layer in drift.weights})
+    columns: dict[str, type] = {
+        "state": int, "kl": float, "disagreement": float, "perplexity_before": float,
+        "perplexity_after": float, "perplexity_change": float, "neighbors": int,
+        "neighbors_changed": float, "outside": float, "band": str, "max_weight_change": float,
+        **{f"weight_change_{layer}": float for layer in layers},
+    }  # fmt: skip
+    rows = [
+        (
+            state or 0, drift.kl, drift.disagreement, drift.perplexity_before,
+            drift.perplexity_after, drift.perplexity_change, drift.neighbors,
+            drift.neighbors_changed, drift.outside, drift.band, drift.largest_change,
+            *(drift.weights.get(layer) for layer in layers),
+        )
+        for state, drift in drifts
+    ]  # fmt: skip
+    return data_frame(columns, rows)
+
 
 def _band(value: float, watch: float, bad: float) -> str:
     # Asked so that what is not a number is bad.
@@ -173,13 +206,13 @@ class TextBaseline:
     @torch.no_grad()
     def keep(self, monitor: Monitor) -> None:
         """Keep how the model reads the text now; the monitor advances by each window."""
-        self._kept = _outputs(self._model, self.windows, monitor)
+        self._kept = last_block_outputs(self._model, self.windows, monitor)
 
     @torch.no_grad()
     def compare(self, monitor: Monitor) -> tuple[float, float, float, float]:
         """Read the text again; see :func:`compare_outputs`. Advances by each window."""
         assert self._kept is not None
-        now = _outputs(self._model, self.windows, monitor)
+        now = last_block_outputs(self._model, self.windows, monitor)
         return compare_outputs(
             self._model, self._kept.flatten(0, 1), now.flatten(0, 1),
             self.windows[:, 1:].flatten(), monitor,
@@ -227,6 +260,23 @@ class DriftTracker:
             assert entry is not None
             self._found[_key(entry)] = found
         return found
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return a data frame with one row per state that was measured, ascending.
+
+        Columns:
+
+        - ``state``: number of edits in the model.
+        - ``kl``, ``disagreement``, ``perplexity_before``, ``perplexity_after``,
+          ``perplexity_change``, ``neighbors``, ``neighbors_changed``, ``outside``, ``band``: see
+          the attributes of :class:`Drift`.
+        - ``max_weight_change``, and ``weight_change_LAYER`` for each edited layer.
+
+        Raises:
+            InputError: if pandas is not installed.
+        """
+        states = range(len(self._session.history) + 1)
+        return _frame([(n, drift) for n in states if (drift := self.known(n)) is not None])
 
     def _entry(self, number: int) -> Edit | None:
         """The edit that leads to a state; None for state 0."""
@@ -356,53 +406,6 @@ def outside_share(entries: Sequence[Edit], spectra: Mapping[int, Spectrum]) -> f
             outside.append(projected(own, lambda x, p=projector: x - p(x)))  # type: ignore[misc]
         left += total_change(outside).norm ** 2
     return math.sqrt(left / whole) if whole else 0.0
-
-
-@torch.no_grad()
-def compare_outputs(
-    model: EditableModel,
-    before: Tensor,
-    after: Tensor,
-    labels: Tensor,
-    monitor: Monitor | None = None,
-) -> tuple[float, float, float, float]:
-    """How differently two states of a model read the same tokens.
-
-    Args:
-        model: the model, in any of the two states.
-        before: outputs of the last block in the one state, (tokens, hidden_size).
-        after: in the other.
-        labels: the tokens that follow, (tokens,), int64.
-        monitor: asked now and then whether to stop.
-
-    Returns:
-        Means over the tokens: KL(before || after) in nats, share of tokens whose most likely
-        successor differs, negative log-likelihood of the labels before, and after, in nats.
-    """
-    monitor = monitor or Monitor(show=None)
-    kl = nll_before = nll_after = 0.0
-    differ, count = 0, len(labels)
-    for start in range(0, count, _POSITIONS):
-        monitor.check()
-        piece = slice(start, start + _POSITIONS)
-        p = model.architecture.logits(before[piece]).log_softmax(dim=-1)
-        q = model.architecture.logits(after[piece]).log_softmax(dim=-1)
-        kl += float(F.kl_div(q, p, reduction="sum", log_target=True))
-        differ += int((p.argmax(dim=-1) != q.argmax(dim=-1)).sum())
-        nll_before += float(F.nll_loss(p, labels[piece], reduction="sum"))
-        nll_after += float(F.nll_loss(q, labels[piece], reduction="sum"))
-    # KL is never negative; its sum in float32 can be, by a rounding error.
-    kl = 0.0 if kl < 0 else kl
-    return kl / count, differ / count, nll_before / count, nll_after / count
-
-
-def _outputs(model: EditableModel, windows: Tensor, monitor: Monitor) -> Tensor:
-    """Outputs of the last block where a token follows: (windows, tokens - 1, hidden_size)."""
-    outputs = []
-    for window in windows:
-        outputs.append(record(model, window[None, :-1], model.layers, model.layers).entry[0])
-        monitor.advance()
-    return torch.stack(outputs)
 
 
 def _next_tokens(model: EditableModel, prompts: Sequence[str], monitor: Monitor) -> list[int]:

@@ -14,12 +14,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain, islice, zip_longest
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from alphaedit_core.corpora.sources import TextSource, open_text
+from alphaedit_core.display.data_frames import data_frame
 from alphaedit_core.display.tables import html_table, text_table
 from alphaedit_core.errors import InputError, SessionError
 from alphaedit_core.integers import as_integer
@@ -32,6 +33,9 @@ from alphaedit_core.session.session import EditSession
 
 from .drift import default_probe
 from .hidden_states_figure import Point, hidden_drift_html
+
+if TYPE_CHECKING:
+    import pandas
 
 #: Prompts that are read where none are given, and tokens of each at most.
 PROMPTS, TOKENS = 200, 64
@@ -103,6 +107,32 @@ class HiddenDrift:
         return told | {
             name: [list(point) for point in told[name]] for name in ("before", "after")
         } | {name: list(told[name]) for name in ("prompts", "explained", "moved")}  # fmt: skip
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return a data frame with one row per prompt.
+
+        Columns:
+
+        - ``state``: number of edits in the model; ``layer``: the block whose output is read.
+        - ``prompt``.
+        - ``shift``: distance of the prompt's two hidden states, as a share of the norm of the
+          unedited one.
+        - ``pc1_before``, ``pc2_before``, ``pc1_after``, ``pc2_after``: both hidden states along the
+          two principal components of the unedited ones.
+
+        Raises:
+            InputError: if pandas is not installed.
+        """
+        columns = {
+            "state": int, "layer": int, "prompt": str, "shift": float, "pc1_before": float,
+            "pc2_before": float, "pc1_after": float, "pc2_after": float,
+        }  # fmt: skip
+        parts = zip(self.prompts, self.moved, self.before, self.after, strict=True)
+        rows = [
+            (self.number, self.layer, prompt, shift, *before, *after)
+            for prompt, shift, before, after in parts
+        ]
+        return data_frame(columns, rows)
 
     def __repr__(self) -> str:
         title = (

@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.data.superseding import Written
+from alphaedit_core.display.data_frames import data_frame
 from alphaedit_core.display.tables import html_table, text_table
 from alphaedit_core.errors import InputError, SessionError
 from alphaedit_core.inference.scores import Score
@@ -26,6 +27,9 @@ from alphaedit_core.session.session import EditSession
 
 from .drift import weight_changes
 from .retention_figure import retention_html
+
+if TYPE_CHECKING:
+    import pandas
 
 DEFINITIONS: Mapping[str, str] = {
     "efficacy": "share of a batch's facts whose new target is likelier than the true one after the "
@@ -162,6 +166,36 @@ class Retention:
             },
             "weights": [{str(n): share for n, share in own.items()} for own in self.weights],
         }
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return a data frame with one row per state and batch; no rows before a batch's edit.
+
+        Columns:
+
+        - ``state``: number of edits in the model.
+        - ``edit``, ``batch``: of the batch, from 1.
+        - ``facts``: facts of the batch that no later batch has superseded.
+        - ``facts_with_true_target``: those that ``efficacy`` is measured on.
+        - ``efficacy``, ``exact_match``: %, see :data:`DEFINITIONS`.
+        - ``max_weight_change``: largest ``|dW| / |W|`` of a layer in this state.
+
+        Raises:
+            InputError: if pandas is not installed.
+        """
+        columns = {
+            "state": int, "edit": int, "batch": int, "facts": int, "facts_with_true_target": int,
+            "efficacy": float, "exact_match": float, "max_weight_change": float,
+        }  # fmt: skip
+        rows = []
+        for at, (state, weights) in enumerate(zip(self.states, self.weights, strict=True)):
+            largest = max(weights.values(), default=0.0)
+            for name, cells in zip(self.batches, self.cells, strict=True):
+                if (cell := cells[at]) is not None:
+                    rows.append(
+                        (state, name.edit, name.batch, cell.facts, cell.rated, cell.efficacy,
+                         cell.exact, largest)
+                    )  # fmt: skip
+        return data_frame(columns, rows)
 
     def __repr__(self) -> str:
         return text_table(self.headings(), self.rows())

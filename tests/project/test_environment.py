@@ -110,7 +110,7 @@ def test_whatever_the_dependencies_bring_with_them_is_pinned() -> None:
 @pytest.mark.parametrize(
     ("folder", "extras"),
     [
-        ("alphaedit_core", {"datasets", "eval"}),
+        ("alphaedit_core", {"datasets", "eval", "pandas"}),
         ("widgets", {"widgets"}),
         ("benchmarks", set()),
         ("tools", set()),

@@ -28,7 +28,6 @@ from alphaedit_core.side_effects.drift import (
     WINDOWS,
     Drift,
     DriftTracker,
-    compare_outputs,
     default_probe,
     measure,
     neighbors_of,
@@ -36,6 +35,7 @@ from alphaedit_core.side_effects.drift import (
     weight_changes,
 )
 from alphaedit_core.side_effects.drift_figure import drift_columns, drift_html, limits, reason
+from alphaedit_core.side_effects.text_divergence import compare_outputs
 
 NEIGHBORS = (
     "The Louvre is in the city of",
@@ -227,13 +227,13 @@ def test_a_state_is_measured_once(
     drifts = DriftTracker(session, probe)
     assert drifts.known(1) is None
     calls: list[int] = []
-    original = drift_module._outputs
+    original = drift_module.last_block_outputs
 
     def counted(*args: object) -> torch.Tensor:
         calls.append(1)
         return original(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(drift_module, "_outputs", counted)
+    monkeypatch.setattr(drift_module, "last_block_outputs", counted)
     first = drifts.measure(1, quiet())
     assert len(calls) == 2
     session.undo()

@@ -230,7 +230,7 @@ def test_a_point_follows_the_edit_of_the_edit_panel(panel: DriftPanel) -> None:
 def test_measuring_gives_way_and_is_done_later(
     panel: DriftPanel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    entered, original = threading.Event(), drift_module._outputs
+    entered, original = threading.Event(), drift_module.last_block_outputs
     held = [True]
 
     def slow(model: Any, windows: Any, monitor: Monitor) -> Any:
@@ -239,7 +239,7 @@ def test_measuring_gives_way_and_is_done_later(
             monitor.check()
         return original(model, windows, monitor)
 
-    monkeypatch.setattr(drift_module, "_outputs", slow)
+    monkeypatch.setattr(drift_module, "last_block_outputs", slow)
     for fact in (A, B):
         panel.session.edit([fact], monitor=quiet())
     digest = panel.session.weights_digest()
