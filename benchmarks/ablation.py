@@ -60,7 +60,7 @@ GIVEN_UP = (
 #: Sections of the file of results, and their titles.
 SECTIONS = {
     "ablation": "Projection, previous keys and λ in sequence",
-    "candidates": "Looking for a setting that holds up better than published AlphaEdit",
+    "candidates": "Settings that might do better than published AlphaEdit",
 }
 
 
@@ -144,10 +144,10 @@ def table(lines: Sequence[dict[str, Any]], model: EditableModel, section: str) -
             cells = (*numbers, f"{found['perplexity']:.2f}", f"{found['first']['exact']:.1f}")
             report.rows.append((named(hp, model), count, *cells))
     report.notes = [
-        f"Batches of {BATCH} CounterFact records, one after another; measured on all facts written "
-        "so far, the last column on the first 40 alone.",
-        "Means over facts: of 300, one near 99 has a standard error of at most 0.6, one near 94 "
-        "of at most 1.4, one near 65 of at most 2.8.",
+        f"Sequential batches of {BATCH} CounterFact records; measured on all facts written so far, "
+        "the last column only on the first 40.",
+        "Standard error of a mean over 300 facts: at most 0.6 near 99, 1.4 near 94 and 2.8 near "
+        "65.",
     ]
     return report
 

@@ -1,4 +1,4 @@
-"""The whole command, per further fact, against the released code's work pattern.
+"""The whole command, per additional fact, against the released code's work pattern.
 
 Start-up, loading and the like are paid once, however many facts there are; so the command is run
 with few and with many facts, and the difference counts. The plain side runs in this process, and
@@ -82,7 +82,7 @@ def benchmark(
     session.close()
     some = spread(model, requests, hp.layers[-1], slow)
 
-    report = Report("command", "The whole command, per further fact")
+    report = Report("command", "The whole command, per additional fact")
     say("command: checking that both sides agree")
     _check(report, model, some, projectors, hp)
     middle = (len(some) + 1) // 2
@@ -126,20 +126,20 @@ def benchmark(
             )
         )  # fmt: skip
     ratio = plain["whole command"] / library["whole command"]
-    report.ratios = [Ratio("whole command per further fact", ratio, WANTED)]
+    report.ratios = [Ratio("whole command per additional fact", ratio, WANTED)]
     report.notes = [
         f"`alphaedit edit` took {figure(seconds_few)} s with {few} facts and "
-        f"{figure(seconds_many)} s with {many}, one batch each, from the shell, everything cached; "
+        f"{figure(seconds_many)} s with {many}, in one batch, from the shell, with a warm cache; "
         "its parts are from `--json`.",
         f"Plain pattern, {len(some)} facts, early stopping as in the command "
-        f"({figure(mean_evaluations)} evaluations a fact): target values through the whole model; "
-        f"for each of {len(hp.layers)} layers the whole model for the keys, for the state, and "
-        f"once more for the keys afterwards; one dense update a layer for {many} facts; "
+        f"({figure(mean_evaluations)} evaluations per fact): target values by the whole model; "
+        f"for each of {len(hp.layers)} layers, the whole model for the keys, for the state, and "
+        f"again for the keys afterwards; one dense update per layer for {many} facts; "
         "completions and scores one fact at a time, before and after.",
         "Floor: as for the target values, with the plain pattern's mean number of evaluations; "
-        "every row once up to the last edited block and again from each changed one; the "
-        "completions' tokens once each, scores sharing the prompt with them. The update itself is "
-        "too small to count.",
+        "every row once up to the last edited block and again from each changed one; the tokens "
+        "of the completions once each, with the prompt shared by the scores. The update itself is "
+        "negligible.",
     ]
     return report
 

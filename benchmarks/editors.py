@@ -57,26 +57,25 @@ def table(rows: Sequence[dict[str, Any]], facts: int) -> Report:
         cells = (*_cells(row["after"]), f"{row['seconds']:.1f}")
         report.rows.append((hp.editor, switched, spared, layers, *cells))
     report.notes = [
-        f"{facts} facts in one batch (ROME: one at a time), each row from the unedited model; all "
-        "× 100 but the perplexity and the seconds.",
-        "A search is made once for editors that search alike, by the first of them: the seconds of "
-        "the others are those of the rest.",
-        "ROME goes fact after fact over its own earlier writes and spares none of them: 40 of them "
-        "cost the most perplexity of all. PMET's search moves what the attention and the MLP put "
-        "out, under a KL term that weighs 16 times the others', and only the MLP's part is "
-        "written: its targets are preferred everywhere and said in little more than half the "
-        "cases. FT takes one step for all facts at once, 24 times "
-        "5e-4 for each entry: too little for this model, and FT-L's bound of 5e-4 is met at "
-        "once; projected, of either nothing is left that these measures see.",
-        "Settings as published, scaled to this model where they are per model; layers of editors "
-        "with a single one: the middle of the preset's, and two thirds of the depth for training.",
+        f"{facts} facts in one batch (ROME: one at a time), each row starting from the unedited "
+        "model; all values × 100 except perplexity and seconds.",
+        "Editors with the same target search share it; the first of them pays for it in seconds.",
+        "ROME writes one fact after another and does not protect its earlier ones: 40 facts cost "
+        "more perplexity than with any other editor. PMET's search moves the outputs of attention "
+        "and MLP, with a KL factor 16 times the others', and writes only the MLP's part: its new "
+        "targets are always more likely, but exact in little more than half the cases. FT takes 24 "
+        "steps of 5e-4 per entry for all facts together, too little for this model, and FT-L "
+        "reaches its bound of 5e-4 in the first step. With the projection, neither has an effect "
+        "that these metrics show.",
+        "Settings as published, scaled to this model where they depend on it. Editors of one "
+        "layer use the middle one of the preset, or two thirds of the depth for fine-tuning.",
     ]
     return report
 
 
 def _switch(on: bool, published: bool | None) -> str:
     if published is None:
-        return "means nothing"
+        return "not applicable"
     return f"{'on' if on else 'off'}{' (as published)' if on is published else ''}"
 
 

@@ -86,17 +86,17 @@ def benchmark(
     likely, text = seconds["likelihoods"], plain / listed * written
     report.ratios.append(
         Ratio(
-            "seconds per record, were no text written twice on either side",
+            "seconds per record, with every text generated once on both sides",
             (likely[1] + text) / (likely[0] + fast),
         )
     )
     report.notes = [
-        f"{len(records)} records at once in the library, {len(some)} of them one at a time in the "
-        "plain way, half before and half after the library's run.",
-        f"A record has {prompts:.1f} prompts, each rated with two targets. It lists {listed:.1f} "
-        f"prompts for texts of 100 tokens, {written:.1f} different ones: the plain side writes a "
-        "text for each that is listed, the library for each that is different. Both draw with the "
-        "same numbers and write the same texts up to rounding.",
+        f"{len(records)} records together in the library, {len(some)} of them one at a time in the "
+        "plain implementation, half before and half after the library's run.",
+        f"A record has {prompts:.1f} prompts, each scored with two targets, and {listed:.1f} "
+        f"generation prompts for texts of 100 tokens, {written:.1f} of them distinct. The plain "
+        "implementation generates a text for each, the library for each distinct one. Both sample "
+        "with the same random numbers and generate the same texts up to rounding.",
     ]
     return report
 

@@ -36,7 +36,7 @@ class Ratio:
         if self.wanted is None:
             return text
         verdict = "met" if self.value >= self.wanted else "missed"
-        return f"{text} (wanted {figure(self.wanted)} ×: {verdict})"
+        return f"{text} (target {figure(self.wanted)} ×: {verdict})"
 
 
 @dataclass
@@ -83,7 +83,7 @@ class Report:
         lines += ["", *(f"- {note}" for note in self.notes)]
         lines += [f"- Checked: {check}." for check in self.checks]
         date = datetime.now(UTC).date().isoformat()
-        return "\n".join([*lines, f"- Taken {date} on {machine}.", ""])
+        return "\n".join([*lines, f"- Measured {date} on {machine}.", ""])
 
 
 def keep(report: Report, machine: Machine, path: Path) -> None:

@@ -99,9 +99,9 @@ def benchmark(
 
     report = Report("statistics", "Statistics of keys")
     far = max(_distance(apart[layer], together[layer]) for layer in layers)
-    report.check("second moments of one pass and of a pass for each layer", far, 1e-6)
+    report.check("second moments of one pass and of one pass per layer", far, 1e-6)
     far = _distance(plain, together[layers[-1]])
-    report.check("second moments by pieces in float64 and dense in float32", far, 1e-4)
+    report.check("second moments in blocks in float64 and dense in float32", far, 1e-4)
 
     report.columns = (
         "", "seconds", "tokens/s", "ratio", "floor GFLOP", "GFLOP/s", "share of peak"
@@ -134,10 +134,9 @@ def benchmark(
     ]
     report.notes = [
         f"{tokens:,} tokens in windows of {window}, layers {layers}; the same tokens and windows "
-        "for all.",
-        "Floor: 2 × parameters × tokens up to the last wanted key, and half of each symmetric "
-        "product.",
-        f"Of the passes through all blocks one was run and its time counted {count} times: they "
+        "for all rows.",
+        "Floor: 2 × parameters × tokens up to the last key, and half of each symmetric product.",
+        f"Only one pass through all blocks was run, and its time multiplied by {count}: the passes "
         "cost the same.",
     ]
     return report

@@ -85,15 +85,15 @@ def benchmark(
         report.check(f"losses of the first evaluation, {name}", first, 1e-4)
     costs = [least_search(model, request, last) for request in requests]
     report.notes = [
-        f"{len(requests)} facts at once in the library, {len(some)} of them one at a time in the "
-        "plain way, half before and half after the library's run.",
-        "Floor: suffix tokens × blocks after the edited one × 2 × parameters forward, as much "
-        "again backward except after the last evaluation, and the head where the loss reads it. "
-        f"What precedes the subject's last token is in it, once a fact and without the contexts, "
-        f"which all facts share: {figure(_mean([c.once for c in costs]) / 1e9)} "
+        f"{len(requests)} facts together in the library, {len(some)} of them one at a time in the "
+        "plain implementation, half before and half after the library's run.",
+        "Floor: suffix tokens × blocks after the edited one × 2 × parameters forward, the "
+        "same backward except after the last evaluation, and the head where the loss needs it. "
+        f"It includes the tokens before the subject's last one, once per fact and without the "
+        f"context prefixes, which all facts share: {figure(_mean([c.once for c in costs]) / 1e9)} "
         f"GFLOP; an evaluation with its gradient is "
         f"{figure(_mean([c.forward + c.backward for c in costs]) / 1e9)} GFLOP.",
-        "The plain way's operations are counted without its padding.",
+        "The operations of the plain implementation are counted without its padding.",
     ]
     return report
 

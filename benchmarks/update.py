@@ -111,7 +111,7 @@ def benchmark(machine: Machine, case: Case | None = None) -> Report:
     report.check(f"changes (on {_PROBES} random columns)", difference, 1e-3)
     report.columns = (
         "", "seconds", "floor GFLOP", "GFLOP/s", "share of peak", "peak beyond projector MB",
-        "of it kept MB", "projector MB",
+        "kept MB", "projector MB",
     )  # fmt: skip
     for name, measured, operations, peak in (
         ("library, solved in float64", library, _least(case), machine.peak_double),
@@ -131,9 +131,9 @@ def benchmark(machine: Machine, case: Case | None = None) -> Report:
         Ratio("memory of the projector", plain.projector / library.projector, 2.0),
     ]
     report.notes = [
-        f"d_in {case.d_in:,}, d_out {case.d_out:,}, {case.facts} facts, {case.earlier:,} earlier "
+        f"d_in {case.d_in:,}, d_out {case.d_out:,}, {case.facts} facts, {case.earlier:,} previous "
         f"ones, random keys, projector of rank {case.rank:,}, where its basis is largest.",
-        "Floor of the library: projection of the keys, their products with the earlier ones, one "
+        "Floor of the library: projection of the keys, their products with the previous keys, one "
         "Cholesky of that size with its triangular solves, and the thin factor. Of the dense form: "
         "its products and one LU.",
         f"Resident set of a fresh process, sampled every {_SAMPLE_SECONDS * 1000:.0f} ms.",
