@@ -31,8 +31,8 @@ def add(commands: options.Commands) -> None:
 
 
 def history(arguments: argparse.Namespace, monitor: Monitor) -> None:
-    """List the edits, newest first."""
-    saved = _Saved(arguments.session)
+    """List the edits, newest first; reads no tensors, so that it takes no time."""
+    saved = _Saved(arguments.session, tensors=False)
     if arguments.json:
         output.show_json(saved.report())
     else:
@@ -80,12 +80,12 @@ class _Saved:
         CorruptFileError: if a file of it is damaged.
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, tensors: bool = True) -> None:
         from alphaedit_core.session import files as ledger
         from alphaedit_core.session.history import History
 
         self.folder = Path(folder).expanduser()
-        self.manifest, entries = ledger.load_session(self.folder)
+        self.manifest, entries = ledger.load_session(self.folder, tensors=tensors)
         self.edits = History(entries, self.manifest["applied"])
 
     def go_to(self, number: int) -> None:

@@ -25,8 +25,9 @@ from alphaedit_core.progress import Monitor
 
 from .closed_form import Preconditioner, PreviousKeys
 from .config import EditConfig
-from .edited_weights import EditedWeights, relative
+from .edited_weights import EditedWeights
 from .fine_tuning import fine_tune
+from .layer_write import LayerWrite
 from .search_trace import Trace
 from .subject_keys import SubjectStates
 from .target_search import Targets, find_targets
@@ -46,43 +47,6 @@ class LayerSpace:
     projector: Projector
     preconditioner: Preconditioner
     free: Preconditioner
-
-
-@dataclass(frozen=True)
-class LayerWrite:
-    """What one layer wrote for one batch.
-
-    Attributes:
-        layer: index of the block.
-        update_norm: Frobenius norm of the change of the weight; of PRUNE, before pruning.
-        unprojected_norm: the norm that the same keys and residuals would have given with no
-            projection and no earlier keys; of an editor that trains, the norm of what it did.
-        surviving_norm: the norm that would be left of that update if it were projected afterwards.
-        weight_norm: norm of the original weight.
-        key_norm: norm of each fact's key, n numbers.
-        kept: share of each key's squared norm that survives the projection, n numbers.
-        residual: norm of what each output still lacked before this layer wrote, n numbers; none
-            where nothing was searched for.
-    """
-
-    layer: int
-    update_norm: float
-    unprojected_norm: float
-    surviving_norm: float
-    weight_norm: float
-    key_norm: list[float]
-    kept: list[float]
-    residual: list[float]
-
-    @property
-    def relative(self) -> float:
-        """``update_norm`` as a multiple of ``weight_norm``; infinite where the weight was zero."""
-        return relative(self.update_norm, self.weight_norm)
-
-    @property
-    def unprojected_relative(self) -> float:
-        """``unprojected_norm`` as a multiple of ``weight_norm``."""
-        return relative(self.unprojected_norm, self.weight_norm)
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,6 @@ weight's dtype. That, and nothing less, makes undo exact.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 
@@ -17,13 +16,9 @@ from torch import Tensor
 from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.storage.tensor_files import tensor_digest
 
+from .layer_write import relative
 from .update_sketches import sketch
 from .weight_updates import WeightUpdate, compose, in_float64
-
-
-def relative(change: float, original: float) -> float:
-    """A change's norm as a multiple of the original's; infinite where that is all zeros."""
-    return 0.0 if change == 0 else change / original if original else math.inf
 
 
 class EditedWeights:

@@ -17,10 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .layer_write import SKETCH_LENGTH
 from .weight_updates import in_float64
-
-PAIRS = 8
-"""Numbers of a sketch."""
 
 _CHUNK = 1024
 
@@ -38,7 +36,7 @@ def sketch(weight: Tensor, original: Tensor) -> list[float]:
     rows, columns = weight.shape
     left, right = _signs(rows, "left").to(weight.device), _signs(columns, "right")
     right = in_float64(right.to(weight.device))
-    total = in_float64(weight[:0, :1]).new_zeros(PAIRS)
+    total = in_float64(weight[:0, :1]).new_zeros(SKETCH_LENGTH)
     for top in range(0, rows, _CHUNK):
         part = slice(top, top + _CHUNK)
         change = in_float64(weight[part]) - in_float64(original[part])
@@ -55,5 +53,7 @@ def apart(one: Sequence[float], other: Sequence[float]) -> float:
 def _signs(length: int, side: str) -> Tensor:
     """Signs (length, 8), float32; drawn by Python, whose generator is the same everywhere."""
     draw = random.Random(f"{side} {length}")
-    drawn = np.frombuffer(draw.randbytes(PAIRS * length), np.uint8).reshape(PAIRS, length)
+    drawn = np.frombuffer(draw.randbytes(SKETCH_LENGTH * length), np.uint8).reshape(
+        SKETCH_LENGTH, length
+    )
     return torch.from_numpy(2.0 * (drawn.T & 1) - 1).float()

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.editing.config import EditConfig
-from alphaedit_core.editing.weight_updates import WeightUpdate
 
 from .results import EditResult
+
+if TYPE_CHECKING:  # a session is listed without torch
+    from torch import Tensor
+
+    from alphaedit_core.editing.weight_updates import WeightUpdate
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,12 +14,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from torch import Tensor
-
-from alphaedit_core.editing.weight_updates import kind_of, tensors_of
 from alphaedit_core.errors import CorruptFileError, InputError, SessionError
 from alphaedit_core.storage.files import (
     check_name,
@@ -31,11 +28,15 @@ from alphaedit_core.storage.files import (
 from alphaedit_core.storage.folder_lock import LOCK, folder_lock
 from alphaedit_core.storage.json_text import to_json
 from alphaedit_core.storage.temporary import final_name
-from alphaedit_core.storage.tensor_files import load_tensors, save_tensors, tensor_digest
 
 from .edits import Edit, StoredBatch
 from .migrations import UNKNOWN, with_superseded
-from .schema import checked_manifest, inside, stored_entry, stored_tensors
+from .schema import EditRecord, checked_manifest, inside, stored_entry
+
+if TYPE_CHECKING:  # a session is listed without torch
+    from torch import Tensor
+
+    from alphaedit_core.editing.weight_updates import WeightUpdate
 
 FORMAT = "alphaedit session 3"
 _MANIFEST = "session.json"
@@ -235,9 +236,15 @@ def _checksum(content: Mapping[str, Any]) -> str:
 
 
 def load_session(
-    folder: Path, stored: WriteCache | None = None
+    folder: Path, stored: WriteCache | None = None, tensors: bool = True
 ) -> tuple[dict[str, Any], list[Edit]]:
-    """Manifest and edits of a session that somebody else may be writing meanwhile.
+    """Load manifest and edits of a session that another process may be writing.
+
+    Args:
+        folder: the session's folder.
+        stored: records which edits were read.
+        tensors: whether to read and check changes and keys too. Without them the edits have none,
+            and only JSON files are read.
 
     Raises:
         InputError: if there is no session.
@@ -246,7 +253,10 @@ def load_session(
     while True:
         manifest = load_manifest(folder)
         try:
-            return manifest, load_entries(folder, manifest, stored)
+            if tensors:
+                return manifest, load_entries(folder, manifest, stored)
+            read = [_edit(_read_record(folder, named)) for named in manifest["entries"]]
+            return manifest, _checked_entries(folder, manifest, read)
         except (CorruptFileError, FileNotFoundError):
             if load_manifest(folder) == manifest:  # else its files made way for newer ones
                 raise
@@ -265,7 +275,18 @@ def load_entries(
     Raises:
         CorruptFileError: if a file is missing, damaged or not what the manifest says.
     """
-    read = [_read_entry(folder, named) for named in manifest["entries"]]
+    entries = _checked_entries(
+        folder, manifest, [_read_entry(folder, named) for named in manifest["entries"]]
+    )
+    if stored is not None:
+        stored.note_manifest(folder, manifest)
+        for entry, named in zip(entries, manifest["entries"], strict=True):
+            stored.note(folder, entry, named)
+    return entries
+
+
+def _checked_entries(folder: Path, manifest: dict[str, Any], read: list[Edit]) -> list[Edit]:
+    """Return the edits with :func:`.with_superseded` applied, if they fit the manifest."""
     layers = manifest["hyperparameters"]["layers"]
     for entry, named in zip(read, manifest["entries"], strict=True):
         if list(entry.hyperparameters.layers) != layers:
@@ -274,17 +295,15 @@ def load_entries(
                 f", and the session {layers}; take a copy"
             )
     try:
-        entries = with_superseded(read)
+        return with_superseded(read)
     except CorruptFileError as error:
         raise CorruptFileError(f"session {folder}: {error}") from None
-    if stored is not None:
-        stored.note_manifest(folder, manifest)
-        for entry, named in zip(entries, manifest["entries"], strict=True):
-            stored.note(folder, entry, named)
-    return entries
 
 
 def _write_entry(folder: Path, entry: Edit, stored: WriteCache) -> dict[str, str]:
+    from alphaedit_core.editing.weight_updates import kind_of
+    from alphaedit_core.storage.tensor_files import save_tensors
+
     tensors = _tensors(entry)
     record = {
         "created": entry.created,
@@ -318,6 +337,8 @@ def _write_entry(folder: Path, entry: Edit, stored: WriteCache) -> dict[str, str
 
 
 def _tensors(entry: Edit) -> dict[str, Tensor]:
+    from alphaedit_core.editing.weight_updates import tensors_of
+
     named: dict[str, Tensor] = {}
     for number, batch in enumerate(entry.batches):
         for layer, change in batch.changes.items():
@@ -327,28 +348,47 @@ def _tensors(entry: Edit) -> dict[str, Tensor]:
 
 
 def _described(tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    """Dtype, shape and digest of each tensor, by name."""
+    """Return dtype, shape and digest of each tensor, by name."""
+    from alphaedit_core.storage.tensor_files import tensor_digest
+
     return {
         name: f"{str(t.dtype).removeprefix('torch.')} {list(t.shape)} {tensor_digest(t)}"
         for name, t in tensors.items()
     }
 
 
-def _read_entry(folder: Path, named: dict[str, str]) -> Edit:
-    file, beside = inside(folder, named["record"]), inside(folder, named["tensors"])
+def _read_record(folder: Path, named: dict[str, str]) -> EditRecord:
+    file = inside(folder, named["record"])
     try:
         whole = sha256_of_file(file) == named["sha256"]
     except FileNotFoundError:
         whole = False
     if not whole:
         raise CorruptFileError(f"{file}: missing or damaged; take a copy")
-    found = stored_entry(file, read_json(file))
+    return stored_entry(file, read_json(file))
+
+
+def _read_entry(folder: Path, named: dict[str, str]) -> Edit:
+    from alphaedit_core.storage.tensor_files import load_tensors
+
+    from .tensor_checks import stored_tensors
+
+    file = inside(folder, named["tensors"])
+    record = _read_record(folder, named)
     try:
-        tensors, _ = load_tensors(beside)
+        tensors, _ = load_tensors(file)
     except FileNotFoundError:
-        raise CorruptFileError(f"{beside}: missing; take a copy") from None
-    if _described(tensors) != found.tensors:
-        raise CorruptFileError(f"{beside}: damaged, or of another edit; take a copy")
+        raise CorruptFileError(f"{file}: missing; take a copy") from None
+    if _described(tensors) != record.tensors:
+        raise CorruptFileError(f"{file}: damaged, or of another edit; take a copy")
+    return _edit(record, stored_tensors(file, record, tensors))
+
+
+def _edit(
+    record: EditRecord,
+    tensors: Sequence[tuple[dict[int, WeightUpdate], dict[int, Tensor]]] | None = None,
+) -> Edit:
+    """Return the edit of a record, with the changes and keys of each batch or with none."""
     batches = [
         StoredBatch(
             batch.facts,
@@ -358,15 +398,15 @@ def _read_entry(folder: Path, named: dict[str, str]) -> Edit:
             UNKNOWN if batch.superseded is None else tuple(batch.superseded),
         )
         for batch, (changes, keys) in zip(
-            found.batches, stored_tensors(beside, found, tensors), strict=True
+            record.batches, tensors or [({}, {})] * len(record.batches), strict=True
         )
     ]
     return Edit(
-        found.created,
+        record.created,
         batches,
-        found.result,
-        found.digest,
-        found.hyperparameters,
-        found.title,
-        {int(layer): own for layer, own in found.sketches.items()},
+        record.result,
+        record.digest,
+        record.hyperparameters,
+        record.title,
+        {int(layer): own for layer, own in record.sketches.items()},
     )

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from alphaedit_core.editing.update_sketches import PAIRS, apart
+from alphaedit_core.editing.layer_write import SKETCH_LENGTH
+from alphaedit_core.editing.update_sketches import apart
 from alphaedit_core.errors import (
     CorruptFileError,
     FingerprintError,
@@ -106,7 +107,7 @@ def check_distance(
     """
     far = {}
     for layer, sketch in saved.items():
-        change = max(apart(each, [0.0] * PAIRS) for each in (sketch, here[layer]))
+        change = max(apart(each, [0.0] * SKETCH_LENGTH) for each in (sketch, here[layer]))
         away = apart(sketch, here[layer])
         far[layer] = away / change if change else 0.0
         if away > _ROUNDING * change + _WEIGHT_ROUNDING * norms[layer]:

@@ -11,7 +11,7 @@ from alphaedit_core.data.superseding import Superseded
 from alphaedit_core.display.data_frames import data_frame
 from alphaedit_core.display.escaping import escape
 from alphaedit_core.display.tables import _one_line, html_table, text_table
-from alphaedit_core.editing.batch import LayerWrite
+from alphaedit_core.editing.layer_write import LayerWrite
 from alphaedit_core.editing.search_trace import Trace
 from alphaedit_core.inference.scores import Score
 from alphaedit_core.storage.typed_records import read_record

@@ -41,9 +41,9 @@ from .environment import environment_info
 from .model_check import _check_fingerprint, _compare, _named_model, check_distance
 from .outcomes import _check_finite, _result, query_facts
 from .results import EditResult
-from .schema import check_fits
 from .states import SessionStates
 from .statistics_record import statistics_record
+from .tensor_checks import check_fits
 
 log = logging.getLogger(__name__)
 

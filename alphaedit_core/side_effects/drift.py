@@ -22,7 +22,7 @@ from torch import Tensor
 from alphaedit_core.corpora.sources import TextSource, open_text
 from alphaedit_core.covariance.collect import pack, window_length
 from alphaedit_core.display.data_frames import data_frame
-from alphaedit_core.editing.edited_weights import relative
+from alphaedit_core.editing.layer_write import relative
 from alphaedit_core.editing.weight_updates import WeightUpdate, projected, total_change
 from alphaedit_core.errors import FetchError, InputError, SessionError
 from alphaedit_core.inference.completions import check_room

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -80,6 +82,20 @@ class TestSessions:
         assert told["model"] == str(place.model)
         assert [edit["applied"] for edit in told["edits"]] == [True, False]
         assert [len(edit["facts"]) for edit in told["edits"]] == [4, 1]
+
+    def test_history_reads_json_only_and_imports_no_torch(self, place: Workplace) -> None:
+        session = place.folder / "s"
+        place.edit(place.facts, "--session", session)
+        shown = place.run("history", "--session", session).out
+        for file in session.glob("*.safetensors"):
+            file.unlink()
+        code = (
+            "import sys; from alphaedit_core.cli import main\n"
+            "code = main(['history', '--session', sys.argv[1]])\n"
+            "sys.exit(code or {'torch', 'transformers', 'numpy'} & set(sys.modules) or 0)"
+        )
+        ran = subprocess.run([sys.executable, "-c", code, session], capture_output=True, text=True)
+        assert (ran.returncode, ran.stdout, ran.stderr) == (0, shown, "")
 
     def test_a_session_is_found_from_another_folder(
         self, place: Workplace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from alphaedit_core.data.facts import Fact
-from alphaedit_core.editing.batch import LayerWrite
 from alphaedit_core.editing.editors.registry import editors
+from alphaedit_core.editing.layer_write import LayerWrite
 from alphaedit_core.editing.search_figure import trace_html, trace_svg
 from alphaedit_core.editing.search_trace import Trace
 from alphaedit_core.experiments import family_figure as family_picture
