@@ -1,4 +1,4 @@
-"""Figures, tables and pages: plain numbers and texts in, SVG, HTML and text out.
+"""Figures, tables and pages: plain numbers and text in, SVG, HTML and text out.
 
-Knows no class of the project; uses nothing but the standard library, numpy and matplotlib.
+Imports no class of the other packages; uses the standard library, numpy, matplotlib and rich.
 """

@@ -1,7 +1,7 @@
-"""Text of others in HTML, Markdown, figures and source: shown as it is, and never obeyed.
+"""Escape untrusted text for HTML, Markdown, figures and Python source.
 
-Everything that makes one of these takes the functions here. Facts, names and settings come out of
-files and models of other people, and a notebook or a page runs what they could smuggle in.
+Facts, names and settings come from other people's files and models, and a notebook or a page would
+run any code that they contain. All code that produces one of these formats uses these functions.
 """
 
 from __future__ import annotations
@@ -9,47 +9,47 @@ from __future__ import annotations
 import html
 import re
 
-#: Control characters that HTML does not allow, and halves of surrogate pairs, which no file can
-#: hold (the name of a folder can).
+#: Control characters that HTML does not allow, and lone surrogates, which UTF-8 cannot encode
+#: (names of folders may contain them).
 _UNWRITABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
-#: What Markdown, its tables and mathematics read as marks, wherever in a line it stands.
+#: Characters with a meaning in Markdown, its tables or mathematics anywhere in a line.
 _MARKS = frozenset("\\`*_{}[]<>|#&~$")
-#: What begins an item of a list, or underlines a heading, where it comes first.
-_ITEM = re.compile(r"^(\d*)([-+=.)])")
+#: Start of a line that begins a list item or underlines a heading.
+_LINE_START = re.compile(r"^(\d*)([-+=.)])")
 
 
 def escape(text: object) -> str:
-    """Text for HTML, between tags or in a quoted attribute."""
+    """Return text for HTML, between tags or in a quoted attribute."""
     return html.escape(writable(str(text)))
 
 
 def markdown(text: object) -> str:
-    """Text for one line of Markdown or one cell of its tables; line ends become spaces."""
+    """Return text for one line of Markdown or one table cell; newlines become spaces."""
     escaped = "".join(f"\\{c}" if c in _MARKS else c for c in _line(text))
-    return _ITEM.sub(r"\1\\\2", escaped)
+    return _LINE_START.sub(r"\1\\\2", escaped)
 
 
 def markdown_code(text: object) -> str:
-    """Text as code inside a line of Markdown; line ends become spaces."""
+    """Return text as inline code in Markdown; newlines become spaces."""
     line = _line(text)
     fence = "`"
     while fence in line:
         fence += "`"
-    # One space at each end is taken off again where both are there.
+    # Markdown strips one space from each end if both are present.
     pad = " " if line[:1] in ("", "`", " ") or line[-1:] in ("`", " ") else ""
     return f"{fence}{pad}{line}{pad}{fence}"
 
 
 def in_figure(text: object) -> str:
-    """Text that plotly reads neither as its tags nor as mathematics."""
+    """Return text that plotly parses neither as tags nor as mathematics."""
     return html.escape(writable(str(text)), quote=False).replace("$", "&#36;")
 
 
 def python_text(text: str) -> str:
-    """Text as a string literal of Python, in double quotes where that needs no escapes.
+    """Return text as a Python string literal, in double quotes if that needs no escapes.
 
-    ``repr`` escapes all that does not print, so that no text can hide in the source.
+    ``repr`` escapes all characters that are not printable, so that no text can hide in the source.
     """
     literal = repr(text)
     plain = literal.startswith("'") and '"' not in literal and "\\'" not in literal
@@ -57,7 +57,7 @@ def python_text(text: str) -> str:
 
 
 def writable(text: str) -> str:
-    """Text without what no page or file can hold; "�" stands in its place."""
+    """Return text with "�" in place of characters that no page or file can hold."""
     return _UNWRITABLE.sub("�", text)
 
 

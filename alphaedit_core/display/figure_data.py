@@ -1,8 +1,8 @@
-"""A figure described once as plain data, which more than one library can draw.
+"""Figures as plain data, to be rendered by more than one library.
 
-:mod:`.svg` draws a description with matplotlib, ``alphaedit_widgets.interactive_figure`` with
-plotly. Both take text literally, except that of a :class:`Text`. Colors are those of Okabe and Ito
-(2008), and nothing is said by color alone.
+:mod:`.svg` renders a figure with matplotlib, ``alphaedit_widgets.interactive_figure`` with plotly.
+Both render text literally, except that of a :class:`Text`. The colors are those of Okabe and Ito
+(2008); no information is in color alone.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ Limits = tuple[float, float]
 Dashes = tuple[float, ...]
 
 BLUE, VERMILLION, GREEN, GRAY = "#0072b2", "#d55e00", "#009e73", "#777777"
-#: A color and dashes for each of the curves that one panel tells apart.
+#: Color and dashes of each curve that one panel can distinguish.
 STROKES: tuple[tuple[str, Dashes], ...] = tuple(
     (color, dashes) for dashes in ((), (5, 1.5)) for color in (BLUE, VERMILLION, GREEN)
 )
-#: Points that a figure draws at most, about; more could not be told apart.
+#: Approximate maximum of points in a figure; more could not be distinguished.
 MAX_POINTS = 500
 
 
-def stroke(place: int) -> tuple[str, Dashes]:
-    """Color and dashes of a panel's curve number ``place``; solid gray beyond :data:`STROKES`."""
-    return STROKES[place] if place < len(STROKES) else (GRAY, ())
+def stroke(index: int) -> tuple[str, Dashes]:
+    """Return color and dashes of a panel's curve; solid gray beyond :data:`STROKES`."""
+    return STROKES[index] if index < len(STROKES) else (GRAY, ())
 
 
-def sample_indices(size: int, most: int = MAX_POINTS) -> np.ndarray:
-    """Indices of ``range(size)``, about ``most`` of them: both ends whole, even steps between."""
-    ends = min(most // 20, size)
-    between = np.linspace(0, size - 1, min(most - 2 * ends, size)).round().astype(int)
+def sample_indices(size: int, count: int = MAX_POINTS) -> np.ndarray:
+    """Return about ``count`` indices of ``range(size)``: all at both ends, even steps between."""
+    ends = min(count // 20, size)
+    between = np.linspace(0, size - 1, min(count - 2 * ends, size)).round().astype(int)
     return np.unique(np.concatenate([np.arange(ends), between, np.arange(size - ends, size)]))
 
 
 def coordinates(points: Iterable[tuple[float, float | None]]) -> tuple[Numbers, Numbers]:
-    """The x and the y of some points; those whose y is None are left out."""
+    """Return x and y of the points, skipping those whose y is None."""
     known = [(x, y) for x, y in points if y is not None]
     return tuple(x for x, _ in known), tuple(y for _, y in known)
 
@@ -49,25 +49,25 @@ def coordinates(points: Iterable[tuple[float, float | None]]) -> tuple[Numbers, 
 def data_limits(
     values: Iterable[float | None], *, log: bool = False, margins: Limits = (0.05, 0.05)
 ) -> Limits:
-    """The ends of an axis that shows all of some values.
+    """Return the limits of an axis that shows all values.
 
     Args:
-        values: those that have no place on the axis are passed over.
+        values: the values; those that cannot be on the axis are skipped.
         log: whether the axis is logarithmic.
-        margins: room below and above the values, as shares of their range on the axis.
+        margins: padding below and above the values, as fractions of their range on the axis.
     """
     known = [value for value in values if value is not None and isfinite(value)]
     known = [log10(value) for value in known if value > 0] if log else known
     low, high = min(known, default=0.0), max(known, default=1.0)
-    most = max(abs(low), abs(high))
-    if high - low <= 1e-15 * most:  # one value needs a range around it
+    magnitude = max(abs(low), abs(high))
+    if high - low <= 1e-15 * magnitude:  # a single value needs a range around it
         low, high = (
             (ceil(low) - 1, floor(high) + 1)
             if log
-            else (low - 0.05 * (most or 1), high + 0.05 * (most or 1))
+            else (low - 0.05 * (magnitude or 1), high + 0.05 * (magnitude or 1))
         )
     low, high = low - margins[0] * (high - low), high + margins[1] * (high - low)
-    # Beyond these powers there are no floats.
+    # Floats cannot represent larger or smaller powers.
     return (10 ** max(low, -323.0), 10 ** min(high, 308.0)) if log else (low, high)
 
 
@@ -76,13 +76,13 @@ class Axis:
     """One axis of a panel.
 
     Attributes:
-        label: what it shows.
-        log: whether it is logarithmic; what is not above zero is then not drawn.
-        limits: from the left or the bottom; None for those of the data with ``margins``.
-        margins: room below and above the data, as shares of its range.
-        ticks: places and what is written there; empty for ticks at round numbers.
-        integer: whether ticks stand at whole numbers only.
-        labeled: whether anything is written at the ticks.
+        label: title of the axis.
+        log: whether it is logarithmic; values that are not above zero are not drawn then.
+        limits: lower and upper limit; None for those of the data with ``margins``.
+        margins: padding below and above the data, as fractions of its range.
+        ticks: positions and labels of ticks; empty for ticks at round numbers.
+        integer: whether ticks are at integers only.
+        labeled: whether ticks have labels.
     """
 
     label: str = ""
@@ -96,18 +96,18 @@ class Axis:
 
 @dataclass(frozen=True)
 class Curve:
-    """Points, joined by a line, marked, or both.
+    """Points with a line, markers or both.
 
     Attributes:
-        x, y: equally many coordinates; one that is None or not finite leaves a gap.
+        x, y: coordinates, equally many; None or a value that is not finite leaves a gap.
         color: ``#rrggbb``.
-        name: what the legend calls it; empty where it does not.
-        width: of the line in points; 0 for none.
+        name: its name in the legend; empty to leave it out.
+        width: line width in points; 0 for no line.
         dashes: lengths of strokes and gaps as multiples of the width; empty for a solid line.
-        marker: as matplotlib names it: ``o``, ``.``, ``s``, ``^``, ``x`` or ``X``; empty for none.
-        size: of the markers in points.
-        hollow: whether only the outline of markers is drawn.
-        last_only: whether only the last point is marked.
+        marker: a marker of matplotlib: ``o``, ``.``, ``s``, ``^``, ``x`` or ``X``; empty for none.
+        size: marker size in points.
+        hollow: whether markers are outlines.
+        last_only: whether only the last point has a marker.
         opacity: 0 to 1.
     """
 
@@ -126,16 +126,16 @@ class Curve:
 
 @dataclass(frozen=True)
 class Rule:
-    """A line from one side of a panel to the other.
+    """A line across a panel.
 
     Attributes:
-        at: its place on the axis that it crosses.
+        at: position on the axis that it crosses.
         color: ``#rrggbb``.
-        upright: whether it crosses the horizontal axis.
-        text: over an upright line, under another one.
-        text_right: whether the text of a line that is not upright stands at its right end.
-        width: in points.
-        dashes: as those of a :class:`Curve`.
+        upright: whether it is vertical.
+        text: label above a vertical line or below a horizontal one.
+        text_right: whether the label of a horizontal line is at its right end.
+        width: line width in points.
+        dashes: as in :class:`Curve`.
     """
 
     at: float
@@ -149,7 +149,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Span:
-    """A shaded part of the horizontal axis, from ``start`` to ``end``, with a word in it."""
+    """A shaded range of the horizontal axis, from ``start`` to ``end``, with a label."""
 
     start: float
     end: float
@@ -159,16 +159,16 @@ class Span:
 
 @dataclass(frozen=True)
 class Text:
-    """Text inside a panel; what stands between dollar signs is mathematics.
+    """Text inside a panel; text between dollar signs is mathematics.
 
     Attributes:
-        x, y: the point where it is put, in the axes' units.
-        text: what is written.
-        size: of the font in points.
-        offset: right and up from the point, in points.
-        align: which part of the text is put there: ``left``, ``center`` or ``right``.
-        vertical_align: the same: ``center`` or ``bottom``.
-        box: color of a box around it; empty for none.
+        x, y: its position in data coordinates.
+        text: the text.
+        size: font size in points.
+        offset: shift to the right and up, in points.
+        align: part of the text at the position: ``left``, ``center`` or ``right``.
+        vertical_align: likewise: ``center`` or ``bottom``.
+        box: color of a box around the text; empty for none.
     """
 
     x: float
@@ -192,12 +192,12 @@ class Arrow:
 
 @dataclass(frozen=True)
 class HeatMap:
-    """Colored cells: that of row r and column c lies between r and r + 1, c and c + 1.
+    """Colored cells; the cell of row r and column c covers y in [r, r + 1] and x in [c, c + 1].
 
     Attributes:
         values: (rows, columns); None for an empty cell.
-        limits: values of the first and the last color of the map "cividis".
-        color_label: title of the color bar; None for no bar, but the value in every cell.
+        limits: values of the first and last color of the color map "cividis".
+        color_label: title of the color bar; None for the value in each cell instead of a bar.
     """
 
     values: tuple[Numbers, ...]
@@ -207,7 +207,7 @@ class HeatMap:
 
 @dataclass(frozen=True)
 class Legend:
-    """Names of the curves, in ``columns``; ``location`` as matplotlib names it."""
+    """The curves' names in ``columns``; ``location`` is matplotlib's name of the place."""
 
     location: str
     columns: int = 1
@@ -215,7 +215,7 @@ class Legend:
 
 @dataclass(frozen=True)
 class Panel:
-    """A pair of axes and all that is drawn in it; ``framed`` is False for a diagram."""
+    """A pair of axes and its content; ``framed`` is False for a diagram."""
 
     x: Axis = Axis()
     y: Axis = Axis()
@@ -231,18 +231,17 @@ class Panel:
 
     @property
     def x_limits(self) -> Limits:
-        """The ends of the horizontal axis, from the left."""
+        """Left and right limit of the horizontal axis."""
         return self._limits(self.x, [curve.x for curve in self.curves], upright=True)
 
     @property
     def y_limits(self) -> Limits:
-        """The ends of the vertical axis, from the bottom."""
+        """Lower and upper limit of the vertical axis."""
         return self._limits(self.y, [curve.y for curve in self.curves], upright=False)
 
     def _limits(self, axis: Axis, values: list[Numbers], upright: bool) -> Limits:
-        crossed = tuple(rule.at for rule in self.rules if rule.upright is upright)
-        shown = chain(crossed, *values)
-        return axis.limits or data_limits(shown, log=axis.log, margins=axis.margins)
+        rules = tuple(rule.at for rule in self.rules if rule.upright is upright)
+        return axis.limits or data_limits(chain(rules, *values), log=axis.log, margins=axis.margins)
 
 
 @dataclass(frozen=True)
@@ -250,11 +249,11 @@ class Figure:
     """Panels in a grid.
 
     Attributes:
-        width, height: in inches.
-        panels: row after row.
-        columns: of the grid.
-        column_widths: relative to each other; empty for equal ones.
-        legend: of all panels' curves, every name once.
+        width, height: size in inches.
+        panels: the panels, row by row.
+        columns: number of columns.
+        column_widths: relative widths; empty for equal ones.
+        legend: legend of all panels, each name once.
         small: whether titles and legends are small, for many panels in a row.
     """
 
@@ -268,24 +267,24 @@ class Figure:
 
     @property
     def rows(self) -> int:
-        """Rows of the grid."""
+        """Number of rows."""
         return ceil(len(self.panels) / self.columns)
 
 
 class FigureText(str):
-    """The text of a figure, SVG or HTML, equal to the same text without its description.
+    """A figure as SVG or HTML text, with its data; equal to the same plain string.
 
-    What is made from it by adding or replacing is plain text again.
+    String operations return plain strings.
 
     Attributes:
-        figure: the description; None where there is none.
+        figure: the figure's data, if any.
     """
 
     figure: Figure | None
 
-    # The default lets copies be made: they know the text alone, and set the attribute afterwards.
+    # copy and pickle pass the text only and set the attribute afterwards, hence the default.
     @override
     def __new__(cls, text: str, figure: Figure | None = None) -> FigureText:
-        made = super().__new__(cls, text)
-        made.figure = figure
-        return made
+        instance = super().__new__(cls, text)
+        instance.figure = figure
+        return instance

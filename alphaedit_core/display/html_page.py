@@ -1,7 +1,7 @@
-"""One HTML page that can be sent to someone.
+"""Self-contained HTML pages.
 
-The page holds everything itself, pictures too, and forbids its reader's browser to fetch anything
-(a Content-Security-Policy in its head). It is readable on paper, in light and in dark.
+A page embeds everything, figures included, and its Content-Security-Policy forbids the browser to
+load anything else. It is readable on paper, in light mode and in dark mode.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ img { display: block; margin: 0.6rem 0; max-width: 100%; }
 
 
 def page(title: str, parts: Sequence[str]) -> str:
-    """A whole page.
+    """Return a complete page.
 
     Args:
-        title: as text; it is escaped.
+        title: plain text, which is escaped.
         parts: HTML, in order.
     """
     return (
@@ -57,5 +57,5 @@ def page(title: str, parts: Sequence[str]) -> str:
 
 
 def scroll(html: str) -> str:
-    """Return HTML that scrolls sideways where the page is too narrow."""
+    """Return HTML that scrolls horizontally if the page is too narrow."""
     return f'<div class="scroll">{html}</div>'

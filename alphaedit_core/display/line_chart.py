@@ -1,4 +1,4 @@
-"""Curves over a common axis, as a static figure with a text that says the same."""
+"""Curves over a common axis as a static figure with alternative text."""
 
 from __future__ import annotations
 
@@ -9,50 +9,51 @@ from alphaedit_core.errors import InputError
 from . import figure_data as fig
 from .svg import figure_html, render_svg
 
-#: Points of a curve that are marked one by one at most.
-_MARKED = 20
+#: Maximum of points in a curve with markers.
+_MAX_MARKERS = 20
 
 
 def curves_html(
     curves: Mapping[str, tuple[Sequence[float], Sequence[float]]],
     x: str,
     y: str,
-    said: str,
+    alt: str,
     *,
     log: str = "",
     mark: tuple[float, str] | None = None,
 ) -> str:
-    """A figure of some curves.
+    """Return a figure of curves as an HTML image.
 
     Args:
-        curves: by name, the places on the axis and the values there, equally many; 1 to 6 curves.
-        x: what the axis is.
-        y: what the values are.
-        said: what the figure shows, in a sentence; the curves' ends are added to it.
-        log: the axes that are logarithmic: ``"x"``, ``"y"`` or ``"xy"``. What is not above zero has
-            no place on such an axis and is not drawn.
-        mark: a place on the axis to draw a line at, and what stands beside it.
+        curves: x values and y values by name, equally many; 1 to 6 curves.
+        x: label of the horizontal axis.
+        y: label of the vertical axis.
+        alt: a sentence about the figure, for its alternative text; the curves' first and last
+            points are added.
+        log: logarithmic axes: ``"x"``, ``"y"`` or ``"xy"``. Values that are not above zero are not
+            drawn on such an axis.
+        mark: position and label of a vertical line.
 
     Raises:
-        InputError: if there are no curves or too many, or one has not as many places as values.
+        InputError: if there are no curves or too many, or a curve's x and y differ in length.
     """
     if not 0 < len(curves) <= len(fig.STROKES):
         raise InputError(f"{len(curves)} curves cannot be drawn; give 1 to {len(fig.STROKES)}")
-    for name, (places, values) in curves.items():
-        if len(places) != len(values) or not len(places):
+    for name, (xs, ys) in curves.items():
+        if len(xs) != len(ys) or not len(xs):
             raise InputError(
-                f'curve "{name}" has {len(places)} places and {len(values)} values; give as many '
-                "of the one as of the other, at least 1"
+                f'curve "{name}" has {len(xs)} x values and {len(ys)} y values; give equally many, '
+                "at least 1"
             )
     panel = fig.Panel(
         fig.Axis(x, log="x" in log),
         fig.Axis(y, log="y" in log),
         curves=tuple(
             fig.Curve(
-                tuple(places), tuple(values), color, name, dashes=dashes,
-                marker="o" if len(places) <= _MARKED else "", size=4,
+                tuple(xs), tuple(ys), color, name, dashes=dashes,
+                marker="o" if len(xs) <= _MAX_MARKERS else "", size=4,
             )
-            for (name, (places, values)), (color, dashes) in zip(
+            for (name, (xs, ys)), (color, dashes) in zip(
                 curves.items(), fig.STROKES, strict=False
             )
         ),
@@ -60,8 +61,8 @@ def curves_html(
     )  # fmt: skip
     legend = fig.Legend("outside right upper") if len(curves) > 1 else None
     ends = "; ".join(
-        f"{name}: {values[0]:.3g} at {places[0]:.3g}, {values[-1]:.3g} at {places[-1]:.3g}"
-        for name, (places, values) in curves.items()
+        f"{name}: {ys[0]:.3g} at {xs[0]:.3g}, {ys[-1]:.3g} at {xs[-1]:.3g}"
+        for name, (xs, ys) in curves.items()
     )
     svg = render_svg(fig.Figure(7.5, 2.8, (panel,), legend=legend))
-    return figure_html(svg, f"{said} {y} against {x}. {ends}.")
+    return figure_html(svg, f"{alt} {y} against {x}. {ends}.")

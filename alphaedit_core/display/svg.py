@@ -1,9 +1,8 @@
-"""Static figures for reprs and reports: SVG in an ``<img>``, with a text that says the same.
+"""Static figures for reprs and reports: SVG in an ``<img>`` with alternative text.
 
-A data URI in ``<img>`` is what survives everywhere: JupyterLab shows it in notebooks it does not
-trust, nbconvert keeps it, and nothing is fetched. Backgrounds are transparent and writing is a gray
-that can be read on white and on black. Equal input gives equal bytes. matplotlib is imported when a
-figure is drawn.
+A data URI in ``<img>`` works everywhere: JupyterLab shows it in untrusted notebooks, nbconvert
+keeps it, and nothing is loaded. The background is transparent and the text a gray that is readable
+on white and on black. Equal input gives equal bytes. matplotlib is imported on first use.
 """
 
 from __future__ import annotations
@@ -31,29 +30,32 @@ _STYLE = {
     "axes.titlecolor": GRAY,
     "axes.titlelocation": "left",
     "axes.titlesize": 10,
-    "font.sans-serif": ["DejaVu Sans", "sans-serif"],  # said at every text: ten names are long
+    "font.sans-serif": [
+        "DejaVu Sans",
+        "sans-serif",
+    ],  # repeated at every text, so the list is short
     "font.size": 9,
     "grid.alpha": 0.25,
     "grid.color": GRAY,
     "legend.frameon": False,
     "legend.labelcolor": GRAY,
     "svg.fonttype": "none",  # text stays text: small, and in the reader's own font
-    "svg.hashsalt": "alphaedit",  # ids are then made from the content alone
+    "svg.hashsalt": "alphaedit",  # ids then depend on the content only
     "text.color": GRAY,
     "xtick.color": GRAY,
     "ytick.color": GRAY,
 }
 _SMALL_STYLE = {"axes.titlesize": 8, "legend.fontsize": 7, "legend.labelspacing": 0.2}
-#: Font size of what is written at rules and in cells where a figure is small.
+#: Font size of labels of rules and cells in a small figure.
 _SMALL = 7
 
 
 def figure_html(svg: str, alt: str) -> FigureText:
-    """An image for a page; it keeps the description that the SVG text carries.
+    """Return an HTML image of an SVG figure; the figure's data is kept.
 
     Args:
-        svg: what :func:`render_svg` returns.
-        alt: what the figure shows, in words.
+        svg: result of :func:`render_svg`.
+        alt: alternative text.
     """
     source = base64.b64encode(svg.encode("utf-8")).decode("ascii")
     return FigureText(
@@ -64,13 +66,13 @@ def figure_html(svg: str, alt: str) -> FigureText:
 
 
 def render_svg(figure: Figure) -> FigureText:
-    """A figure as SVG text."""
+    """Render a figure as SVG."""
     import matplotlib
     from matplotlib.figure import Figure as Canvas
 
     parameters: Any = matplotlib.rcParams
     with matplotlib.rc_context():
-        matplotlib.rcdefaults()  # a user's matplotlibrc is for the user's own figures
+        matplotlib.rcdefaults()  # a user's matplotlibrc must not change these figures
         parameters.update(_STYLE | (_SMALL_STYLE if figure.small else {}))
         canvas = Canvas(figsize=(figure.width, figure.height), layout="constrained")
         grid = canvas.subplots(
@@ -87,14 +89,14 @@ def render_svg(figure: Figure) -> FigureText:
         file = io.StringIO()
         metadata: dict[str, Any] = {"Date": None, "Creator": None}
         canvas.savefig(file, format="svg", transparent=True, metadata=metadata)
-    # White space at the ends of lines would be mended by every editor that saves the file, and at
-    # their starts it only makes notebooks larger.
+    # Editors strip trailing white space on saving, and leading white space only makes notebooks
+    # larger.
     text = "\n".join(line.strip() for line in file.getvalue().splitlines()) + "\n"
     return FigureText(text, figure)
 
 
 def _draw_panel(axes: Axes, panel: Panel, size: float | None) -> dict[str, Any]:
-    """Draws a panel, with a font of ``size`` at its rules; the curves of the legend by name."""
+    """Draw a panel with rule labels of font ``size``; return the legend's curves by name."""
     if not panel.framed:
         axes.set_axis_off()
     axes.set_title(_literal(panel.title))
@@ -121,8 +123,8 @@ def _draw_panel(axes: Axes, panel: Panel, size: float | None) -> dict[str, Any]:
             bbox=box if text.box else None,
         )  # fmt: skip
     for arrow in panel.arrows:
-        look = {"arrowstyle": "->", "color": GRAY, "linewidth": arrow.width}
-        axes.annotate("", arrow.end, arrow.start, arrowprops=look)
+        style = {"arrowstyle": "->", "color": GRAY, "linewidth": arrow.width}
+        axes.annotate("", arrow.end, arrow.start, arrowprops=style)
     _draw_axis(axes.xaxis, panel.x)
     _draw_axis(axes.yaxis, panel.y)
     axes.set_xlim(panel.x_limits)
@@ -133,16 +135,16 @@ def _draw_panel(axes: Axes, panel: Panel, size: float | None) -> dict[str, Any]:
     return handles
 
 
-def _draw_axis(axis: MatplotlibAxis, described: Axis) -> None:
-    axis.set_label_text(_literal(described.label))
-    if described.ticks:
-        places, words = zip(*described.ticks, strict=True)
-        axis.set_ticks(places, [_literal(word) for word in words])
+def _draw_axis(axis: MatplotlibAxis, spec: Axis) -> None:
+    axis.set_label_text(_literal(spec.label))
+    if spec.ticks:
+        positions, labels = zip(*spec.ticks, strict=True)
+        axis.set_ticks(positions, [_literal(label) for label in labels])
         axis.minorticks_off()
-    if described.integer:
+    if spec.integer:
         locator: Any = axis.get_major_locator()
         locator.set_params(integer=True, min_n_ticks=1)
-    if not described.labeled:
+    if not spec.labeled:
         axis.set_tick_params(labelbottom=False, labelleft=False)
 
 
@@ -199,5 +201,5 @@ def _line_style(dashes: Dashes) -> Any:
 
 
 def _literal(text: str) -> str:
-    """Text as matplotlib writes it literally: a "$" would be read as mathematics."""
+    """Escape "$", which matplotlib would parse as mathematics."""
     return writable(text).replace("$", r"\$")

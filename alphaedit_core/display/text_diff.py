@@ -1,4 +1,4 @@
-"""What differs between two texts, word by word or token by token."""
+"""Differences between two texts, word by word or token by token."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import groupby
 
-#: Names of scripts, as Unicode names begin, whose words no space parts: each character for itself.
-_SINGLE = ("CJK", "HIRAGANA", "KATAKANA")
+#: Prefixes of Unicode names in scripts without spaces, where each character counts as a word.
+_SINGLE_SCRIPTS = ("CJK", "HIRAGANA", "KATAKANA")
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Which parts of two sequences are not in the other one, in order.
+    """The items in which two sequences differ.
 
     Attributes:
-        before: for every part of the first sequence, whether the second lacks it there.
-        after: for every part of the second sequence, whether the first lacks it there.
+        before: for each item of the first sequence, whether it was removed.
+        after: for each item of the second sequence, whether it was added.
     """
 
     before: tuple[bool, ...]
@@ -26,7 +26,7 @@ class Difference:
 
     @property
     def none(self) -> bool:
-        """Whether the two are the same."""
+        """True if the sequences are equal."""
         return not any(self.before) and not any(self.after)
 
     def __str__(self) -> str:
@@ -36,31 +36,31 @@ class Difference:
 
 
 def difference(before: Sequence[Hashable], after: Sequence[Hashable]) -> Difference:
-    """Compare two sequences by their longest common pieces (Ratcliff and Obershelp 1988)."""
-    gone, new = [True] * len(before), [True] * len(after)
-    # Without "autojunk": it would drop what occurs often in long texts.
+    """Compare two sequences by their longest matching blocks (Ratcliff and Obershelp 1988)."""
+    removed, added = [True] * len(before), [True] * len(after)
+    # "autojunk" would ignore frequent items of long texts.
     matcher = SequenceMatcher(None, before, after, autojunk=False)
     for block in matcher.get_matching_blocks():
-        gone[block.a : block.a + block.size] = [False] * block.size
-        new[block.b : block.b + block.size] = [False] * block.size
-    return Difference(tuple(gone), tuple(new))
+        removed[block.a : block.a + block.size] = [False] * block.size
+        added[block.b : block.b + block.size] = [False] * block.size
+    return Difference(tuple(removed), tuple(added))
 
 
 def words(text: str) -> list[str]:
-    """A text in words, stretches of white space and single signs; together they are the text.
+    """Split a text into words, runs of white space and single signs, which join to the text.
 
-    Characters of scripts that write no spaces stand alone.
+    Characters of scripts without spaces are items of their own.
     """
-    found: list[str] = []
+    items: list[str] = []
     for kind, group in groupby(text, _kind):
-        stretch = "".join(group)
-        found += list(stretch) if kind == "single" else [stretch]
-    return found
+        run = "".join(group)
+        items += list(run) if kind == "single" else [run]
+    return items
 
 
 def _kind(character: str) -> str:
     if character.isspace():
         return "space"
-    sign = unicodedata.category(character)[0] in "PS"
-    alone = unicodedata.name(character, "").startswith(_SINGLE)
-    return "single" if sign or alone else "word"
+    is_sign = unicodedata.category(character)[0] in "PS"
+    is_single = unicodedata.name(character, "").startswith(_SINGLE_SCRIPTS)
+    return "single" if is_sign or is_single else "word"

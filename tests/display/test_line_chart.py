@@ -46,8 +46,8 @@ def test_what_has_no_place_on_a_logarithmic_axis_is_left_out() -> None:
     [
         ({}, "0 curves cannot be drawn; give 1 to 6"),
         ({str(n): ([1.0], [1.0]) for n in range(7)}, "7 curves cannot be drawn"),
-        ({"a": ([1.0, 2.0], [1.0])}, 'curve "a" has 2 places and 1 values'),
-        ({"a": ([], [])}, 'curve "a" has 0 places and 0 values'),
+        ({"a": ([1.0, 2.0], [1.0])}, 'curve "a" has 2 x values and 1 y values'),
+        ({"a": ([], [])}, 'curve "a" has 0 x values and 0 y values'),
     ],
 )
 def test_curves_that_cannot_be_drawn_are_refused(
