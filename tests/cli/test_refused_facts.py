@@ -63,7 +63,7 @@ FILES = {
 
 
 class TestFacts:
-    @pytest.mark.parametrize("record, parts", RECORDS.values(), ids=RECORDS)
+    @pytest.mark.parametrize(("record", "parts"), RECORDS.values(), ids=RECORDS)
     @pytest.mark.parametrize("suffix", [".json", ".jsonl"])
     def test_a_record(
         self, unloadable: Workplace, record: object, parts: list[str], suffix: str
@@ -78,7 +78,7 @@ class TestFacts:
         for part in parts:
             assert part.replace("fact ", "fact " if suffix == ".json" else "line ") in line
 
-    @pytest.mark.parametrize("content, parts", FILES.values(), ids=FILES)
+    @pytest.mark.parametrize(("content", "parts"), FILES.values(), ids=FILES)
     def test_a_file(self, unloadable: Workplace, content: str | bytes, parts: list[str]) -> None:
         file = unloadable.folder / "bad.json"
         file.write_bytes(content.encode() if isinstance(content, str) else content)

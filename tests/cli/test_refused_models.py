@@ -25,7 +25,7 @@ class TestModels:
         assert str(place.folder / "empty") in line
         assert "without config.json; give a folder" in line
 
-    @pytest.mark.parametrize("option, value", [("--device", "toaster"), ("--dtype", "int8")])
+    @pytest.mark.parametrize(("option", "value"), [("--device", "toaster"), ("--dtype", "int8")])
     def test_device_and_dtype(self, place: Workplace, option: str, value: str) -> None:
         line = refused(place, "edit", "examples", "--model", place.model, option, value)
         assert f'"{value}"' in line

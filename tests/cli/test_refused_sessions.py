@@ -99,7 +99,7 @@ class TestSessions:
         assert str(file) in line
 
     @pytest.mark.parametrize(
-        "more, parts",
+        ("more", "parts"),
         [
             (["--set", "ridge=3"], ["its ridge is 10, not 3"]),
             (["--set", "layers=1-2"], ["its layers is 0,1, not 1,2"]),

@@ -9,7 +9,7 @@ from refusals import refused, the_line
 
 class TestSettings:
     @pytest.mark.parametrize(
-        "given, parts",
+        ("given", "parts"),
         [
             ("color=red", ['field "color" does not exist', "layers, editor, target_steps"]),
             ("ridge", ['"ridge" has no value', "FIELD=VALUE"]),
@@ -70,7 +70,7 @@ class TestSettings:
         assert seed in line
 
     @pytest.mark.parametrize(
-        "content, parts",
+        ("content", "parts"),
         [
             (b'{"ridge": "high"}', ["ridge", "'high' is not a number"]),
             (b'{"color": 1}', ['"color" does not exist']),
@@ -111,7 +111,7 @@ class TestSettings:
         assert not (place.folder / "s").exists()
 
     @pytest.mark.parametrize(
-        "arguments, parts",
+        ("arguments", "parts"),
         [
             (["edit"], ["FACTS", "alphaedit edit --help"]),
             (["edit", "examples", "--color"], ["--color", "--help"]),

@@ -11,7 +11,7 @@ from tiny import tiny_model
 class TestStatistics:
     @pytest.mark.parametrize("command", ["statistics", "spectrum"])
     @pytest.mark.parametrize(
-        "more, parts",
+        ("more", "parts"),
         [
             (["--layers", "five"], ['layers "five" are not understood; give 5-9 or 5,7,9']),
             (["--layers", "9-5"], ["layers [] are not ascending", "5-9"]),

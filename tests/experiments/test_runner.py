@@ -85,8 +85,8 @@ def test_what_is_left_to_the_end_is_measured_there_alone(
     column = headings.index("generalization")
     assert [row[column] == "" for row in rows] == [False, True, False]
     assert load_experiment(found.folder).plan == plan
+    late = replace(plan, at_end=("fluency",))
     with pytest.raises(InputError, match='at_end: the metric "fluency" is not measured at all'):
-        late = replace(plan, at_end=("fluency",))
         run_experiment(model, records, late, place / "never", monitor=quiet())
     assert not (place / "never").exists()
 

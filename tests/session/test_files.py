@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,7 +24,7 @@ killing = pytest.mark.skipif(sys.platform == "win32", reason="has no SIGKILL")
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
+def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Two sessions on the disk: ``old`` with one edit, ``new`` with another after it."""
     folder = tmp_path_factory.mktemp("ledger")
     with pytest.MonkeyPatch.context() as patch:
@@ -35,7 +35,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]
         for name, facts in (("old", FACTS[:2]), ("new", FACTS[2:])):
             session.edit(facts, batch_size=1, monitor=quiet())
             session.save(folder / name)
-    yield {name: folder / name for name in ("old", "new")}
+    return {name: folder / name for name in ("old", "new")}
 
 
 def content(folder: Path) -> object:

@@ -122,7 +122,7 @@ def test_failure_leaves_the_old_folder(
     if fails == "moving":  # as where the system has no exchange
         monkeypatch.setattr(files, "exchange", lambda *_paths: False)
         monkeypatch.setattr(os, "rename", refuse)
-    with pytest.raises(OSError), atomic_folder(tmp_path / "folder") as beside:
+    with pytest.raises(OSError, match="no"), atomic_folder(tmp_path / "folder") as beside:
         (beside / "new").touch()
         if fails == "writing":
             raise OSError("no")
@@ -218,7 +218,7 @@ for content in ("old", "new"):
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], cwd=ROOT)
     assert done.returncode == -signal.SIGKILL and not (tmp_path / "folder").exists()
     write_atomic(tmp_path / "other", "x")
-    with pytest.raises(OSError), atomic_folder(tmp_path / "folder"):
+    with pytest.raises(OSError, match="no"), atomic_folder(tmp_path / "folder"):
         raise OSError("no")  # the next write puts it back first
     assert os.listdir(tmp_path / "folder") == ["old"]
 

@@ -81,7 +81,7 @@ def test_an_error_stays_until_it_is_dismissed(state: State) -> None:
     def work(_: Monitor) -> None:
         raise ValueError("<b>no</b>")
 
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="no"):
         state.start("look", work, block=True)
     assert 'role="alert"' in header._alert.value
     assert "look failed: ValueError" in words(header._alert.value)
