@@ -83,7 +83,7 @@ class TestSessions:
         assert str(session) in line
 
     @pytest.mark.parametrize(
-        "command, kind",
+        ("command", "kind"),
         [
             *((command, "json") for command in ("history", "undo", "edit", "complete")),
             *((command, "safetensors") for command in ("undo", "edit", "complete")),
