@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 
 _SHOWN = 60
 """Characters of a value that a message or a repr shows before it is cut."""
@@ -27,6 +28,12 @@ def shown(value: object) -> str:
 def not_installed(what: str, package: str, extra: str) -> str:
     """That ``what`` lacks a package which comes with an extra, and the command that brings it."""
     return f'{what} needs {package}; install it: pip install "alphaedit-workbench[{extra}]"'
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """Return ``'did you mean "target"? '`` for a name that resembles a known one, or ""."""
+    near = get_close_matches(str(name), list(known), n=1, cutoff=0.7)
+    return f'did you mean "{near[0]}"? ' if near else ""
 
 
 def kind(value: object) -> str:

@@ -24,7 +24,6 @@ import csv
 import io
 import json
 import logging
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import resources
 from itertools import islice
@@ -32,9 +31,11 @@ from pathlib import Path
 from typing import Any
 
 from alphaedit_core.errors import InputError
-from alphaedit_core.messages import kind, shown
+from alphaedit_core.messages import shown
 from alphaedit_core.storage.files import write_atomic
 
+from .fact_inputs import FactsLike, as_facts
+from .fact_records import CELL_SEPARATOR, UNNAMED, check_columns, fact_from_record
 from .facts import FIELDS, FORMER, REQUIRED, Fact, check_facts
 from .record_files import check_limit, decoded, file_content, json_records, jsonl_records
 
@@ -46,55 +47,39 @@ Warn = Callable[[str], None]
 EXAMPLES = "examples"
 """The name under which :func:`read_facts` knows the packaged facts."""
 
-CELL_SEPARATOR = " | "
-"""What stands between the texts of one CSV cell."""
-
-#: Headings of columns that tables have and facts have not: none, and what pandas makes of none.
-_UNNAMED = re.compile(r"(Unnamed: \d+)?")
 _LINE_COLUMNS = ("subject", "prompt", "target", "target_true")
-#: Fields by which a record of a published data set is known.
-_OF_DATASETS = (
-    "ground_truth", "rephrase_prompt", "rephrase", "locality", "portability", "target_neg",
-    "leme_inputs", "src", "alt", "concept", "labels",
-)  # fmt: skip
 
 _REMEDY = f'correct the path, or give "{EXAMPLES}" for the packaged facts'
 
-_FROM_REWRITE = {
-    "subject": "subject",
-    "prompt": "prompt",
-    "target_new": "target_new",
-    "target_true": "target_true",
-    "relation_id": "relation",
-    "replaces": "replaces",
-}
-_FROM_COUNTERFACT = {"paraphrase_prompts": "paraphrases", "neighborhood_prompts": "neighbors"}
 
-
-def read_facts(path: str | Path, limit: int | None = None) -> list[Fact]:
-    """Read facts from a file, checked one by one and against each other.
+def read_facts(source: str | Path | FactsLike, limit: int | None = None) -> list[Fact]:
+    """Read facts from a file or a table, checked one by one and against each other.
 
     Args:
-        path: a JSON, JSONL, CSV or TSV file in UTF-8, told apart by its suffix or, where the suffix
-            is another, by its first character. The text ``"examples"`` means the packaged facts; a
-            file of that name is ``"./examples"``.
-        limit: read only the first so many records; None for all.
+        source: a JSON, JSONL, CSV or TSV file in UTF-8. The suffix names the format; for other
+            suffixes the first character decides. ``"examples"`` stands for the packaged facts, and
+            ``"./examples"`` for a file of that name. Or facts in memory, as
+            :func:`~.fact_inputs.as_facts` takes them: dictionaries, a pandas data frame or a
+            data set of the package ``datasets``.
+        limit: maximum number of records; None for all.
 
     Returns:
-        The facts in the order of the file. Of records that say the same the first is kept.
+        The facts in the order of the source. Of records that say the same the first is kept.
 
     Raises:
         InputError: one line with file, record, field, value and remedy, if the file cannot be read,
             is not of its format, holds no facts, or holds one that is not valid.
     """
     check_limit(limit)
-    if path == EXAMPLES:
+    if not isinstance(source, str | Path):
+        return as_facts(source, limit)
+    if source == EXAMPLES:
         return example_facts()[:limit]
     try:
-        content = file_content(Path(path), _REMEDY)
+        content = file_content(Path(source), _REMEDY)
     except InputError as error:
-        raise InputError(f"{path}: {error}") from None
-    return facts_from_bytes(content, path, limit)
+        raise InputError(f"{source}: {error}") from None
+    return facts_from_bytes(content, source, limit)
 
 
 def facts_from_bytes(
@@ -202,48 +187,6 @@ def _csv_cell(name: str, value: str | list[str]) -> str:
     return cell
 
 
-def fact_from_record(record: object) -> Fact:
-    """The fact that one record of a file describes, in any of the forms named above.
-
-    Raises:
-        InputError: if the record has none of those forms, or the fact would not be valid.
-    """
-    if not isinstance(record, Mapping):
-        return Fact.from_dict(record)  # type: ignore[arg-type]  # refused there, in words
-    fields = _counterfact_fields(record) if "requested_rewrite" in record else dict(record)
-    for name in _OF_DATASETS:
-        if name in fields:
-            raise InputError(
-                f"field {shown(name)} is of a data set's record; alphaedit evaluate reads such a "
-                "file with --dataset (see alphaedit datasets), or give subject, prompt with {} and "
-                "target alone"
-            )
-    if "target_new" in fields:
-        if "target" in fields:
-            raise InputError('"target" and "target_new" are both given; remove one of them')
-        fields["target"] = fields.pop("target_new")
-    for name in ("target", "target_true"):
-        value = fields.get(name)
-        if isinstance(value, Mapping) and "str" in value:
-            fields[name] = value["str"]
-    return Fact.from_dict(fields)
-
-
-def _counterfact_fields(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a fact that a CounterFact record holds, under a fact's names."""
-    rewrite = record["requested_rewrite"]
-    if not isinstance(rewrite, Mapping):
-        raise InputError(
-            f"requested_rewrite {shown(rewrite)} is {kind(rewrite)}; give one object with subject, "
-            "prompt and target_new, or evaluate a file of MQuAKE with --dataset mquake-cf"
-        )
-    fields = {ours: rewrite[theirs] for theirs, ours in _FROM_REWRITE.items() if theirs in rewrite}
-    prompts = {
-        ours: record[theirs] for theirs, ours in _FROM_COUNTERFACT.items() if theirs in record
-    }
-    return fields | prompts
-
-
 def _records_of(path: Path, text: str, warn: Warn) -> Iterator[tuple[str, object]]:
     """The records of a file, each with what messages call it: "fact 3" or "line 3"."""
     readers: dict[str, Callable[[str, Warn], Iterator[tuple[str, object]]]] = {
@@ -329,32 +272,22 @@ def _csv_header(label: str, row: list[str], warn: Warn) -> list[str]:
     header = [FORMER.get(cell.strip(), cell.strip()) for cell in row]
     while header and not header[-1]:
         header.pop()
-    if places := [str(n) for n, name in enumerate(header, 1) if _UNNAMED.fullmatch(name)]:
+    if places := [str(n) for n, name in enumerate(header, 1) if UNNAMED.fullmatch(name)]:
         noun, verbs = (
             ("column", ("has", "is")) if len(places) == 1 else ("columns", ("have", "are"))
         )
         warn(f"{label}: {noun} {', '.join(places)} {verbs[0]} no name, and {verbs[1]} ignored")
-    known = (*FIELDS, "target_new")
-    for name in header:
-        if _UNNAMED.fullmatch(name):
-            continue
-        if name not in known:
-            raise InputError(
-                f"{label}: column {shown(name)} is not known; the first row names the columns, "
-                f"separated by commas, out of {', '.join(FIELDS)}"
-            )
-        if header.count(name) > 1:
-            raise InputError(f"{label}: column {shown(name)} is there twice; remove one")
-    for name in REQUIRED:
-        if name not in header and not (name == "target" and "target_new" in header):
-            raise InputError(f'{label}: column "{name}" is missing; add it')
+    try:
+        check_columns(header, "the first row names the columns, separated by commas, out of")
+    except InputError as error:
+        raise InputError(f"{label}: {error}") from None
     return header
 
 
 def _csv_fields(header: list[str], row: list[str]) -> dict[str, object]:
     fields: dict[str, object] = {}
     for name, cell in zip(header, row, strict=True):
-        if _UNNAMED.fullmatch(name):
+        if UNNAMED.fullmatch(name):
             continue
         if name in ("paraphrases", "neighbors"):
             fields[name] = cell.split(CELL_SEPARATOR) if cell.strip() else []

@@ -24,7 +24,7 @@ from typing import Any
 
 from alphaedit_core.display.escaping import escape
 from alphaedit_core.errors import InputError
-from alphaedit_core.messages import kind, shorten, shown
+from alphaedit_core.messages import did_you_mean, kind, shorten, shown
 
 from .joining import statement
 from .templates import LITERAL, SLOT, completed, escaped, filled, pieces, stripped
@@ -186,8 +186,8 @@ class Fact:
         for name in record:
             if name not in FIELDS:
                 raise InputError(
-                    f"field {shown(name)} is not known; remove it, or use one of "
-                    f"{', '.join(FIELDS)}"
+                    f"field {shown(name)} is not known; {did_you_mean(name, FIELDS)}remove it, or "
+                    f"use one of {', '.join(FIELDS)}"
                 )
         for name in REQUIRED:
             if name not in record:

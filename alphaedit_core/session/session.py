@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from alphaedit_core.covariance.collect import collect_statistics
-from alphaedit_core.data.facts import Fact, check_facts
+from alphaedit_core.data.fact_inputs import FactsLike, as_facts
+from alphaedit_core.data.facts import Fact
 from alphaedit_core.data.superseding import named
 from alphaedit_core.editing.batch import BatchWrite
 from alphaedit_core.editing.config import EditConfig
@@ -188,14 +189,15 @@ class EditSession(SessionStates):
     # -- editing ---------------------------------------------------------------------------------
 
     def edit(
-        self, facts: Sequence[Fact], batch_size: int = 100, monitor: Monitor | None = None
+        self, facts: FactsLike, batch_size: int = 100, monitor: Monitor | None = None
     ) -> EditResult:
         """Write facts into the model, batch after batch, sparing all facts written before.
 
         Edits that were undone can no longer be redone afterwards.
 
         Args:
-            facts: the facts.
+            facts: one fact or several, as facts, dictionaries, a ``pandas.DataFrame`` or a
+                ``datasets.Dataset``; see :func:`~.fact_inputs.as_facts`.
             batch_size: facts that are written together.
             monitor: what to report to.
 
@@ -207,19 +209,19 @@ class EditSession(SessionStates):
         size = as_integer(batch_size)
         if size is None or size < 1:
             raise InputError(f"batch size {batch_size!r} is not a positive number; give 1 or more")
-        facts = check_facts(facts)
+        checked = as_facts(facts)
         with self._in_use():
             self._require_held()
             self.check_weights()
             hp = self._hyperparameters
             check_lengths(
                 self.model,
-                facts,
+                checked,
                 # A context is followed by ". ".
                 hp.context_tokens + 2 if hp.contexts and self._contexts is None else 0,
                 behind=TOKENS,
             )
-            result = self._edit(facts, size, monitor or Monitor())
+            result = self._edit(checked, size, monitor or Monitor())
         self._watchers.tell("history")
         return result
 

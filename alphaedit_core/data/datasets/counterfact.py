@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing_extensions import override
 
-from alphaedit_core.data.fact_files import fact_from_record
+from alphaedit_core.data.fact_records import fact_from_record
 from alphaedit_core.data.records import Probe, Record
 
 from .base import Dataset
