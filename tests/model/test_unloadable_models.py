@@ -18,7 +18,7 @@ from transformers import ByT5Tokenizer
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.errors import InputError, StructureError
 from alphaedit_core.inference.completions import generate_greedy
-from alphaedit_core.model import loading as models
+from alphaedit_core.model import pretrained
 from alphaedit_core.model.loading import load_model, wrap
 from alphaedit_core.model.tokenization import prepare
 
@@ -92,8 +92,6 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "config is not JSON": (lambda f: (f / "config.json").write_text("{"), "not a valid JSON"),
     "config is a list": (lambda f: (f / "config.json").write_text("[]"), ""),
-    "config of no known kind": (lambda f: change_config(f, model_type="nonsense"), "nonsense"),
-    "not a causal model": (lambda f: change_config(f, model_type="t5"), "T5Config"),
     "tokenizer is gone": (lambda f: (f / "tokenizer.json").unlink(), "tokenizer"),
     "tokenizer is not JSON": (lambda f: (f / "tokenizer.json").write_text("{"), ""),
 }
@@ -108,11 +106,34 @@ def test_a_damaged_folder_is_refused_in_one_line(copy: Path, damage: str) -> Non
     assert reason in message
 
 
+def test_an_unknown_model_type_is_refused_with_a_remedy(copy: Path) -> None:
+    change_config(copy, model_type="nonsense")
+    message = refused(copy)
+    assert 'model type "nonsense" is unknown to transformers' in message
+    assert "; upgrade transformers, or give a model" in message
+
+
+def test_a_model_that_is_not_causal_is_refused_with_a_remedy(copy: Path) -> None:
+    change_config(copy, model_type="t5")
+    message = refused(copy)
+    assert "(t5) is not a causal language model; give a decoder-only model" in message
+
+
+def test_an_adapter_is_refused_with_a_remedy(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}")
+    assert "is an adapter without a model; merge it with merge_and_unload()" in refused(tmp_path)
+
+
+def test_a_file_of_weights_is_refused_with_a_remedy(saved: Path) -> None:
+    assert "is a file; give its folder, or a GGUF file" in refused(saved / "model.safetensors")
+
+
 def test_pickled_weights_are_not_read(copy: Path) -> None:
     weights = load_file(copy / "model.safetensors")
     torch.save(weights, copy / "pytorch_model.bin")
     (copy / "model.safetensors").unlink()
-    assert "model.safetensors" in refused(copy)
+    message = refused(copy)
+    assert "has weights in pytorch_model.bin only, and only safetensors are read; conv" in message
 
 
 def test_code_that_comes_with_a_model_is_not_run(copy: Path) -> None:
@@ -123,13 +144,13 @@ def test_code_that_comes_with_a_model_is_not_run(copy: Path) -> None:
         model_type="own",
         auto_map={"AutoConfig": "code.C", "AutoModelForCausalLM": "code.C"},
     )
-    assert "could not be loaded" in refused(copy)
+    assert 'model type "own" is unknown' in refused(copy)
     assert not ran.exists()
 
 
 def test_a_tokenizer_without_offsets_is_refused() -> None:
     model = tiny_model("llama").model
-    with pytest.raises(InputError, match="ByT5Tokenizer without character offsets; load the fast"):
+    with pytest.raises(InputError, match="ByT5Tokenizer without character offsets; load its fast"):
         wrap(model, ByT5Tokenizer(), "slow")
 
 
@@ -195,6 +216,6 @@ def test_a_kernel_of_a_hub_is_refused_before_anything_is_fetched(
     made.tokenizer.save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {field: "someone/kernel@v1"}))
-    monkeypatch.setattr(models, "_weights", lambda *_a, **_k: pytest.fail("weights were read"))
+    monkeypatch.setattr(pretrained, "_weights", lambda *_a, **_k: pytest.fail("weights were read"))
     with pytest.raises(InputError, match=r'"someone/kernel@v1" .* take the field out of config'):
         load_model(tmp_path)
