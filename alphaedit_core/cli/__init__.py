@@ -1,12 +1,11 @@
-"""The command ``alphaedit``: the parser, and what becomes of errors.
+"""The command ``alphaedit``: its parser and its handling of errors.
 
-Each file beside this one is a group of subcommands with a function ``add`` that declares them and
-one function per subcommand that runs it. Results go to the standard output; progress, warnings and
-errors to the standard error. Nothing heavy is imported before a subcommand runs, so that ``--help``
-answers at once.
+Each module of this package declares a group of subcommands in ``add`` and has one function per
+subcommand. Results go to standard output; progress, warnings and errors go to standard error. Heavy
+modules are imported when a subcommand runs, so that ``--help`` is fast.
 
-Exit codes: 0 done; 2 refused, in one line, nothing changed; 1 the system failed (disk, permission),
-in one line; 130 interrupted; 141 the reader of the output went away.
+Exit codes: 0 success; 2 invalid input (one line, nothing changed); 1 system error such as a full
+disk (one line); 130 interrupted; 141 broken pipe.
 """
 
 from __future__ import annotations
@@ -48,10 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code.
 
     Args:
-        argv: arguments without the program's name; None for those of the process.
+        argv: arguments without the program's name; None for ``sys.argv``.
     """
     for stream in (sys.stdout, sys.stderr):
-        with suppress(AttributeError):  # a terminal that has no arrow is shown a question mark
+        with suppress(AttributeError):  # print "?" if the encoding lacks a character
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     try:
         code = _run(argv)
@@ -64,18 +63,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except AlphaEditError as error:
         return print_error(error, 2)
     except BrokenPipeError:
-        # What is still in the buffer would be complained of when the interpreter ends.
+        # Otherwise the interpreter reports the unflushed buffer at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
-        return print_error(f"{place}{error.strerror or error}", 1)
+        prefix = f"{error.filename}: " if error.filename else ""
+        return print_error(f"{prefix}{error.strerror or error}", 1)
 
 
 def _run(argv: Sequence[str] | None) -> int:
     try:
         arguments = _parser().parse_args(argv)
-    except SystemExit as stop:  # after --help and --version
+    except SystemExit as stop:  # from --help, --version and --print-completion
         return int(stop.code or 0)
     with quiet_but_warnings():
         arguments.run(arguments, make_monitor())
@@ -85,7 +84,7 @@ def _run(argv: Sequence[str] | None) -> int:
 def _parser() -> Parser:
     parser = Parser(
         prog="alphaedit",
-        description="Edit facts into a language model, look at what that did, and take it back.",
+        description="Edit facts in a language model, inspect the effects, and undo edits.",
     )
     parser.add_argument("--version", action="version", version=f"alphaedit {__version__}")
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""``alphaedit ability``: how well a model, or a session's states, answer questions in general."""
+"""``alphaedit ability``: general ability of a model or of the states of a session."""
 
 from __future__ import annotations
 
@@ -16,48 +16,52 @@ def add(commands: options.Commands) -> None:
     parser = commands.add_parser(
         "ability",
         help="measure general ability: SST-2, MRPC, CoLA, RTE, NLI, MMLU",
-        description="Ask a model, or the edited model of a session, questions that no edit is "
-        "about, and count how often the right option is the likeliest.",
+        description="Measure a model, or the edited model of a session, on general tasks: how "
+        "often the right option is the most likely.",
     )
     parser.add_argument(
         "folder",
         metavar="FOLDER",
-        help="a folder with files named after their tasks, such as sst2.json and mmlu.json",
+        help="folder of task files, such as sst2.json and mmlu.json",
     )
     options.add_model(parser)
     parser.add_argument(
-        "--session", metavar="DIR", help="the model of this session, unedited and as it stands"
+        "--session", metavar="DIR", help="measure this session's model, unedited and edited"
     )
     parser.add_argument(
         "--states",
         metavar="LIST",
-        type=options.numbers,
-        help="with these numbers of edits instead, such as 0,10,20",
+        type=options.state_numbers,
+        help="numbers of applied edits to measure, such as 0,10,20",
     )
-    parser.add_argument("--tasks", metavar="LIST", help="separated by commas (all that are there)")
+    parser.add_argument("--tasks", metavar="LIST", help="comma-separated tasks (all in the folder)")
     parser.add_argument(
-        "--limit", metavar="N", type=options.positive, default=30, help="items of each task (30)"
+        "--limit", metavar="N", type=options.positive_int, default=30, help="items per task (30)"
     )
     parser.add_argument(
         "--shots",
         metavar="N",
-        type=options.whole,
+        type=options.non_negative_int,
         default=4,
-        help="answered examples before a question (4)",
+        help="examples in each prompt (4)",
     )
     parser.add_argument(
-        "--seed", metavar="S", type=options.whole, default=0, help="of the examples' choice (0)"
+        "--seed",
+        metavar="S",
+        type=options.non_negative_int,
+        default=0,
+        help="seed for choosing the examples (0)",
     )
     options.add_json(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
-    """Measure. Whatever can be refused without the model is refused before it is loaded."""
+    """Measure; arguments are checked before the model is loaded."""
     from alphaedit_core.side_effects.ability_tasks import read_tasks
 
     if arguments.states is not None and arguments.session is None:
-        raise InputError("--states names states of a session; give --session, too")
+        raise InputError("--states needs a session; add --session")
     names = None
     if arguments.tasks is not None:
         names = [name.strip() for name in arguments.tasks.split(",") if name.strip()]
@@ -70,12 +74,12 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
 
     if arguments.session is None:
         model = options.load(arguments, monitor)
-        found = {0: measure_ability(model, tasks, monitor)}
+        by_state = {0: measure_ability(model, tasks, monitor)}
     else:
         session = options.load_session(Path(arguments.session).expanduser(), arguments, monitor)
         model, applied = session.model, session.applied
         states = arguments.states or sorted({0, applied})
-        found = ability_of_states(session, tasks, states, monitor)
+        by_state = ability_of_states(session, tasks, states, monitor)
     if arguments.json:
         output.show_json(
             {
@@ -85,13 +89,13 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
                 "limit": arguments.limit,
                 "shots": arguments.shots,
                 "seed": arguments.seed,
-                "states": [{"edits": n} | ability.to_dict() for n, ability in found.items()],
+                "states": [{"edits": n} | ability.to_dict() for n, ability in by_state.items()],
                 "seconds": monitor.seconds,
             }
         )
         return
-    rows = [(str(n), *row) for n, ability in found.items() for row in ability.rows()]
+    rows = [(str(n), *row) for n, ability in by_state.items() for row in ability.rows()]
     output.print_table(("edits", *HEADINGS), rows)
-    first = next(iter(found.values()))
+    first = next(iter(by_state.values()))
     if first.note:
         print(f"\nnote: {first.note}")

@@ -1,4 +1,4 @@
-"""``alphaedit editors`` and ``alphaedit compare``: which editors there are, and several at once."""
+"""``alphaedit editors`` and ``alphaedit compare``: list the editors, and compare several."""
 
 from __future__ import annotations
 
@@ -15,61 +15,64 @@ from . import hyperparameter_options, options, output
 def add(commands: options.Commands) -> None:
     """Declare the subcommands."""
     parser = commands.add_parser(
-        "editors", help="list the editors", description="List the editors and what each does."
+        "editors", help="list the editors", description="List the editors and what each one does."
     )
     options.add_json(parser)
     parser.set_defaults(run=editors)
     parser = commands.add_parser(
         "compare",
-        help="write the same facts with several editors",
-        description="Write the same facts into the unedited model with several editors and measure "
-        "each. Nothing is kept.",
+        help="compare editors on the same facts",
+        description="Edit the same facts into the unedited model with several editors and measure "
+        "each. No edit is kept.",
     )
     options.add_facts(parser)
     parser.add_argument(
         "--editors",
         metavar="LIST",
         default="alphaedit,memit",
-        help="separated by commas, each with its switches where they are not as published: "
+        help="comma-separated editors, each with switches that differ from the published method: "
         "memit+projection,alphaedit-previous-keys (alphaedit,memit)",
     )
     options.add_model(parser)
-    parser.add_argument("--perplexity", metavar="FILE", help="measure perplexity on this text, too")
+    parser.add_argument("--perplexity", metavar="FILE", help="also measure perplexity on this text")
     hyperparameter_options.add_changes(parser)
     options.add_json(parser)
     parser.set_defaults(run=compare)
 
 
 def editors(arguments: argparse.Namespace, monitor: Monitor) -> None:
-    """List them in their order."""
-    from alphaedit_core.editing.editors.registry import editors as known
+    """List the editors."""
+    from alphaedit_core.editing.editors.registry import editors as editors_by_name
 
     if arguments.json:
         fields = ("name", "about", "source", "departures", "projection", "previous_keys")
-        listed = [{name: getattr(editor, name) for name in fields} for editor in known().values()]
-        output.show_json({"editors": listed})
+        entries = [
+            {name: getattr(editor, name) for name in fields}
+            for editor in editors_by_name().values()
+        ]
+        output.show_json({"editors": entries})
         return
-    said = {True: "on", False: "off", None: "n/a"}
+    switch = {True: "on", False: "off", None: "n/a"}
     headings = ("editor", "projection", "previous keys", "what it does")
     rows = [
-        (editor.name, said[editor.projection], said[editor.previous_keys], editor.about)
-        for editor in known().values()
+        (editor.name, switch[editor.projection], switch[editor.previous_keys], editor.about)
+        for editor in editors_by_name().values()
     ]
     output.print_table(headings, rows)
-    print("\nwhere they differ from the code released for the method:")
-    for editor in known().values():
+    print("\ndifferences from the method's released code:")
+    for editor in editors_by_name().values():
         for line in editor.departures:
             print(f"  {editor.name}: {line}")
 
 
 def compare(arguments: argparse.Namespace, monitor: Monitor) -> None:
-    """Compare. Whatever can be refused without the model is refused before it is loaded."""
+    """Compare editors; arguments are checked before the model is loaded."""
     facts = read_facts(arguments.facts, arguments.limit)
-    asked = hyperparameter_options.changes(arguments)
+    requested = hyperparameter_options.changes(arguments)
     text = (
         None
         if arguments.perplexity is None
-        else options.text_file("--perplexity", Path(arguments.perplexity))
+        else options.read_text_option("--perplexity", Path(arguments.perplexity))
     )
     names = [name.strip() for name in arguments.editors.split(",") if name.strip()]
     if not names:
@@ -83,16 +86,16 @@ def compare(arguments: argparse.Namespace, monitor: Monitor) -> None:
 
     for name in names:
         check_method(name)
-    given = hyperparameter_options.check_no_conflict(arguments, asked, "--editors")
+    shared = hyperparameter_options.check_no_conflict(arguments, requested, "--editors")
     model = options.load(arguments, monitor)
     methods = [
-        hyperparameter_options.applied_to(parse_method(name, model), given) for name in names
+        hyperparameter_options.applied_to(parse_method(name, model), shared) for name in names
     ]
     hyperparameter_options.check_used(arguments, methods)
     session = EditSession(model, hyperparameters=methods[0])
-    options.text_ready(session.hyperparameters.text, model, monitor)
-    contest = compare_editors(session, facts, methods, arguments.batch_size, text, monitor)
+    options.ensure_text(session.hyperparameters.text, model, monitor)
+    comparison = compare_editors(session, facts, methods, arguments.batch_size, text, monitor)
     if arguments.json:
-        output.show_json(contest.to_dict())
+        output.show_json(comparison.to_dict())
     else:
-        print(contest)
+        print(comparison)

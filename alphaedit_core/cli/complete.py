@@ -1,4 +1,4 @@
-"""``alphaedit complete``: what a model, or an edited one, says after a prompt."""
+"""``alphaedit complete``: complete a prompt with a model or an edited one."""
 
 from __future__ import annotations
 
@@ -16,14 +16,18 @@ def add(commands: options.Commands) -> None:
     """Declare the subcommand."""
     parser = commands.add_parser(
         "complete",
-        help="let a model continue a prompt",
-        description="Let a model, or the edited model of a session, continue a prompt (greedily).",
+        help="complete a prompt",
+        description="Complete a prompt greedily with a model or the edited model of a session.",
     )
-    parser.add_argument("prompt", metavar="PROMPT", help="the beginning of a text")
+    parser.add_argument("prompt", metavar="PROMPT", help="text to complete")
     options.add_model(parser)
-    parser.add_argument("--session", metavar="DIR", help="with the edits of this session applied")
+    parser.add_argument("--session", metavar="DIR", help="apply the edits of this session")
     parser.add_argument(
-        "--tokens", metavar="N", type=options.positive, default=12, help="new tokens at most (12)"
+        "--tokens",
+        metavar="N",
+        type=options.positive_int,
+        default=12,
+        help="maximum of new tokens (12)",
     )
     options.add_json(parser)
     parser.set_defaults(run=run)
@@ -33,7 +37,7 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     """Complete one prompt."""
     prompt = stripped(arguments.prompt)
     if not prompt:
-        raise InputError(f'prompt "{arguments.prompt}" is blank; give the beginning of a text')
+        raise InputError(f'prompt "{arguments.prompt}" is blank; give some text')
     from alphaedit_core.inference.completions import generate_greedy
 
     edits = 0

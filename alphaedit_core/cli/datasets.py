@@ -1,4 +1,4 @@
-"""``alphaedit datasets``: which published data sets are read, getting one, and checking a file."""
+"""``alphaedit datasets``: list the supported data sets, download one, check a file."""
 
 from __future__ import annotations
 
@@ -15,28 +15,30 @@ if TYPE_CHECKING:
     from alphaedit_core.data.datasets.base import Dataset
     from alphaedit_core.data.datasets.reading import Records, SkippedRecord
 
-_LISTED = 20
+_MAX_LISTED = 20
 
 
 def add(commands: options.Commands) -> None:
     """Declare the subcommand."""
     parser = commands.add_parser(
         "datasets",
-        help="list the data sets, fetch one, check a file",
-        description="List the published data sets that can be read, with license and address; or "
-        "fetch the file of one; or check a file.",
+        help="list data sets, download one, or check a file",
+        description="List the supported data sets with license and URL, download one, or check a "
+        "file.",
     )
     action = parser.add_mutually_exclusive_group()
-    action.add_argument("--fetch", metavar="NAME", help="fetch the published file into the cache")
     action.add_argument(
-        "--check", metavar="FILE", help="read a file, and say what is in it and what is left out"
+        "--fetch", metavar="NAME", help="download the published file into the cache"
     )
-    parser.add_argument("--dataset", metavar="NAME", help="with --check: the file's data set")
-    options.add_choices(parser, "with --check: ")
+    action.add_argument(
+        "--check", metavar="FILE", help="read a file and report its records and the skipped ones"
+    )
+    parser.add_argument("--dataset", metavar="NAME", help="with --check: the data set of the file")
+    options.add_dataset_options(parser, "with --check: ")
     parser.add_argument(
         "--strict",
         action="store_true",
-        help="with --check: refuse the file if any record cannot be used",
+        help="with --check: fail if any record cannot be used",
     )
     options.add_json(parser)
     parser.set_defaults(run=datasets)
@@ -45,13 +47,13 @@ def add(commands: options.Commands) -> None:
 def datasets(arguments: argparse.Namespace, monitor: Monitor) -> None:
     """List, fetch or check."""
     if arguments.check is None:
-        for given, value in (
+        for option, value in (
             ("--dataset", arguments.dataset),
             ("--option", arguments.option),
             ("--strict", arguments.strict),
         ):
             if value:
-                raise InputError(f"{given} says how a file is checked; give --check FILE, too")
+                raise InputError(f"{option} needs a file to check; add --check FILE")
     if arguments.check is not None:
         _check(arguments, monitor)
     elif arguments.fetch is not None:
@@ -67,56 +69,56 @@ def datasets(arguments: argparse.Namespace, monitor: Monitor) -> None:
 
 
 def _list(as_json: bool) -> None:
-    from alphaedit_core.data.datasets.registry import datasets as known
+    from alphaedit_core.data.datasets.registry import datasets as datasets_by_name
 
     if as_json:
-        output.show_json({"datasets": [_said(one) for one in known().values()]})
+        output.show_json({"datasets": [_to_dict(one) for one in datasets_by_name().values()]})
         return
-    headings = ("data set", "license", "what it asks", "address")
+    headings = ("data set", "license", "questions", "address")
     rows = [
         (one.name, one.license, one.about, one.address or f"none; see {one.publisher}")
-        for one in known().values()
+        for one in datasets_by_name().values()
     ]
     output.print_table(headings, rows)
 
 
-def _said(one: Dataset) -> dict[str, Any]:
+def _to_dict(dataset: Dataset) -> dict[str, Any]:
     fields = ("name", "title", "about", "source", "license", "address", "publisher", "layout")
-    said = {name: getattr(one, name) for name in fields}
-    return said | {"options": {name: list(values) for name, values in one.options.items()}}
+    content = {name: getattr(dataset, name) for name in fields}
+    return content | {"options": {name: list(values) for name, values in dataset.options.items()}}
 
 
 def _check(arguments: argparse.Namespace, monitor: Monitor) -> None:
     from alphaedit_core.data.datasets.reading import read_records
     from alphaedit_core.data.datasets.registry import dataset
-    from alphaedit_core.data.datasets.registry import datasets as known
+    from alphaedit_core.data.datasets.registry import datasets as datasets_by_name
 
     if arguments.dataset is None:
-        raise InputError(f"--check needs --dataset; give one of {', '.join(known())}")
-    reader = dataset(arguments.dataset, **options.choices(arguments.option))
-    found = read_records(arguments.check, reader, strict=arguments.strict, monitor=monitor)
+        raise InputError(f"--check needs --dataset; give one of {', '.join(datasets_by_name())}")
+    reader = dataset(arguments.dataset, **options.dataset_options(arguments.option))
+    records = read_records(arguments.check, reader, strict=arguments.strict, monitor=monitor)
     if arguments.json:
-        output.show_json(found.to_dict())
+        output.show_json(records.to_dict())
     else:
-        print(_report(found))
+        print(_report(records))
 
 
-def _report(found: Records) -> str:
-    chosen = "".join(f", {name}={value}" for name, value in found.dataset.chosen.items())
+def _report(records: Records) -> str:
+    options = "".join(f", {name}={value}" for name, value in records.dataset.chosen.items())
     lines = [
-        f"{found.source.file}: {found.dataset.title}{chosen}",
-        f"SHA-256 {found.source.sha256}",
+        f"{records.source.file}: {records.dataset.title}{options}",
+        f"SHA-256 {records.source.sha256}",
         "",
-        text_table(("what", "how many"), [(k, f"{n:,}") for k, n in found.counts.items()]),
+        text_table(("what", "how many"), [(k, f"{n:,}") for k, n in records.counts.items()]),
     ]
-    lines += _listed("records left out", found.left_out)
-    lines += _listed("questions not asked", found.skipped_questions)
+    lines += _listed("records left out", records.left_out)
+    lines += _listed("questions not asked", records.skipped_questions)
     return "\n".join(lines)
 
 
 def _listed(what: str, left_out: list[SkippedRecord]) -> list[str]:
     lines = ["", f"{what}: {len(left_out):,}"]
-    lines += [f"  {one.name}: {one.reason}" for one in left_out[:_LISTED]]
-    if len(left_out) > _LISTED:
-        lines.append(f"  … and {len(left_out) - _LISTED:,} more (--json lists all)")
+    lines += [f"  {one.name}: {one.reason}" for one in left_out[:_MAX_LISTED]]
+    if len(left_out) > _MAX_LISTED:
+        lines.append(f"  … and {len(left_out) - _MAX_LISTED:,} more (--json lists all)")
     return lines

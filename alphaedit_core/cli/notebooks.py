@@ -1,4 +1,4 @@
-"""``alphaedit workbench`` and ``tutorials``: the notebooks that come along, in JupyterLab."""
+"""``alphaedit workbench`` and ``tutorials``: open the packaged notebooks in JupyterLab."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from . import options
 
 _WORKBENCH = "workbench.ipynb"
 _LAB_PACKAGES = ("jupyterlab", "ipykernel", "ipywidgets", "anywidget", "plotly", "traitlets")
-_HIGHEST_PORT = 65_535
+_MAX_PORT = 65_535
 
 
 def add(commands: options.Commands) -> None:
@@ -29,64 +29,67 @@ def add(commands: options.Commands) -> None:
         "workbench",
         help="open the workbench in JupyterLab",
         description=f"Copy {_WORKBENCH} to a folder and open it in JupyterLab, on this machine "
-        "alone (127.0.0.1, with a token). A file of that name that is there already is opened as "
-        "it stands.",
+        "only (127.0.0.1, with a token). An existing file of that name is opened unchanged.",
     )
-    _add_place(parser, ".", "the present one", workbench)
+    _add_arguments(parser, ".", "current folder", workbench)
     parser = commands.add_parser(
         "tutorials",
         help="open the tutorials in JupyterLab",
         description="Copy the tutorials to a folder and open the first in JupyterLab, on this "
-        "machine alone (127.0.0.1, with a token). Files that are there already stay as they are.",
+        "machine only (127.0.0.1, with a token). Existing files are not overwritten.",
     )
-    _add_place(parser, "alphaedit-tutorials", "alphaedit-tutorials", tutorials)
+    _add_arguments(parser, "alphaedit-tutorials", "alphaedit-tutorials", tutorials)
 
 
-def _add_place(
+def _add_arguments(
     parser: argparse.ArgumentParser,
     folder: str,
-    called: str,
+    default: str,
     run: Callable[[argparse.Namespace, Monitor], None],
 ) -> None:
     parser.add_argument(
-        "folder", metavar="FOLDER", nargs="?", default=folder, help=f"where to ({called})"
+        "folder",
+        metavar="FOLDER",
+        nargs="?",
+        default=folder,
+        help=f"folder of the copies ({default})",
     )
     parser.add_argument(
-        "--no-browser", action="store_true", help="print the address and open no browser"
+        "--no-browser", action="store_true", help="print the address without opening a browser"
     )
     parser.add_argument(
         "--port",
         metavar="N",
-        type=options.positive,
+        type=options.positive_int,
         default=8888,
-        help="the port, or the next that is free (8888)",
+        help="port, or the next free one (8888)",
     )
     parser.set_defaults(run=run)
 
 
 def workbench(arguments: argparse.Namespace, monitor: Monitor) -> None:
-    """Copy the workbench and open it; ends with JupyterLab."""
-    folder = _checked(arguments)
+    """Copy the workbench and become JupyterLab."""
+    folder = _checked_folder(arguments)
     _copy([_WORKBENCH], folder)
     _open(folder, _WORKBENCH, arguments)
 
 
 def tutorials(arguments: argparse.Namespace, monitor: Monitor) -> None:
-    """Copy all notebooks, which link to each other, and open the first; ends with JupyterLab."""
-    folder = _checked(arguments)
-    kept = (".ipynb", ".md")
-    names = sorted(file.name for file in _packaged().iterdir() if file.name.endswith(kept))
+    """Copy all notebooks, which link to each other, and become JupyterLab."""
+    folder = _checked_folder(arguments)
+    suffixes = (".ipynb", ".md")
+    names = sorted(file.name for file in _packaged().iterdir() if file.name.endswith(suffixes))
     _copy(names, folder)
     _open(folder, names[0], arguments)
 
 
-def _checked(arguments: argparse.Namespace) -> Path:
-    """The folder, once nothing stands in the way of opening a notebook in it."""
+def _checked_folder(arguments: argparse.Namespace) -> Path:
+    """Check the arguments and the installation; return the folder."""
     for package in _LAB_PACKAGES:
         if find_spec(package) is None:
             raise InputError(not_installed("JupyterLab with the workbench", package, "lab"))
-    if arguments.port > _HIGHEST_PORT:
-        raise InputError(f"--port {arguments.port} is none; give 1 to {_HIGHEST_PORT}")
+    if arguments.port > _MAX_PORT:
+        raise InputError(f"--port {arguments.port} is out of range; give 1 to {_MAX_PORT}")
     folder = Path(arguments.folder).expanduser()
     options.check_writable("folder", folder)
     return folder.resolve()
@@ -99,16 +102,16 @@ def _packaged() -> resources.abc.Traversable:
 def _copy(names: list[str], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
-        place = folder / name
-        if os.path.lexists(place):
-            print(f"{place}: there already, left as it is")
+        file = folder / name
+        if os.path.lexists(file):
+            print(f"{file}: exists already, left unchanged")
         else:
-            write_atomic(place, (_packaged() / name).read_bytes())
-            print(place)
+            write_atomic(file, (_packaged() / name).read_bytes())
+            print(file)
 
 
 def _open(folder: Path, name: str, arguments: argparse.Namespace) -> NoReturn:
-    """Become JupyterLab, so that Ctrl-C and its exit code are its own."""
+    """Replace this process by JupyterLab, which then gets Ctrl-C and sets the exit code."""
     command = [
         *(sys.executable, "-m", "jupyterlab"),
         f"--ServerApp.root_dir={folder}",
@@ -124,7 +127,7 @@ def _open(folder: Path, name: str, arguments: argparse.Namespace) -> NoReturn:
         command.append("--allow-root")
     sys.stdout.flush()
     with resources.as_file(resources.files("alphaedit_core.data") / "jupyter") as settings:
-        # Before the user's own: large messages may pass, and no question about news is asked.
-        places = [str(settings), *os.environ.get("JUPYTER_CONFIG_PATH", "").split(os.pathsep)]
-        path = os.pathsep.join(filter(None, places))
+        # Before the user's own settings: allow large messages, and don't ask about Jupyter news.
+        folders = [str(settings), *os.environ.get("JUPYTER_CONFIG_PATH", "").split(os.pathsep)]
+        path = os.pathsep.join(filter(None, folders))
         os.execve(sys.executable, command, os.environ | {"JUPYTER_CONFIG_PATH": path})

@@ -1,4 +1,4 @@
-"""Arguments that several subcommands share, and what is made of them."""
+"""Arguments shared by several subcommands, and functions that read them."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ if TYPE_CHECKING:
     from alphaedit_core.model.editable_model import EditableModel
     from alphaedit_core.session.session import EditSession
 
-#: What ``add_subparsers`` gives.
+#: Return type of ``add_subparsers``.
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 
-#: A session of a million edits would be the first.
-_MOST_DIGITS = 6
+#: Limit on the digits of a state; no session has a million edits.
+_MAX_DIGITS = 6
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that refuses in one line, as everything else here does."""
+    """A parser that raises one-line errors."""
 
     def __init__(self, **options: object) -> None:
         super().__init__(**options, allow_abbrev=False)  # type: ignore[arg-type]
-        #: Makes what stands last in the help, which is not worth making before it is asked for.
+        #: Returns the end of the help, computed only if help is requested.
         self.appendix: Callable[[], str] | None = None
 
     def format_help(self) -> str:
-        """The help, with the appendix as it is laid out."""
+        """Return the help followed by the appendix, which is not re-wrapped."""
         text = super().format_help()
         return text if self.appendix is None else f"{text}\n{self.appendix()}\n"
 
     def error(self, message: str) -> NoReturn:
-        """Refuse.
+        """Raise the error.
 
         Raises:
             InputError: always.
@@ -47,11 +47,11 @@ class Parser(argparse.ArgumentParser):
         raise InputError(f"{' '.join(message.split())}; see {self.prog} --help")
 
 
-def positive(text: str) -> int:
-    """A whole number above 0, for ``type=``.
+def positive_int(text: str) -> int:
+    """Parse an integer above 0, for ``type=``.
 
     Raises:
-        argparse.ArgumentTypeError: if it is none.
+        argparse.ArgumentTypeError: for any other text.
     """
     try:
         number = int(text)
@@ -62,38 +62,38 @@ def positive(text: str) -> int:
     return number
 
 
-def whole(text: str) -> int:
-    """A whole number from 0, for ``type=``.
+def non_negative_int(text: str) -> int:
+    """Parse an integer of 0 or more, for ``type=``.
 
     Raises:
-        argparse.ArgumentTypeError: if it is none.
+        argparse.ArgumentTypeError: for any other text.
     """
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f'"{text}" is not a whole number; give 0 or more')
     return int(text)
 
 
-def numbers(text: str) -> list[int]:
-    """States of a history for ``type=``: ``0,5,10`` or ``0-3``, each once, in order.
+def state_numbers(text: str) -> list[int]:
+    """Parse states of a session such as ``0,5,10`` or ``0-3``, for ``type=``; sorted and unique.
 
     Raises:
-        argparse.ArgumentTypeError: if it is none.
+        argparse.ArgumentTypeError: for any other text.
     """
-    found: set[int] = set()
+    states: set[int] = set()
     for part in text.split(","):
         first, dash, last = (piece.strip() for piece in part.partition("-"))
         if not first.isdecimal() or (dash and not last.isdecimal()):
             raise argparse.ArgumentTypeError(
                 f'"{text}" names no states; give numbers of edits such as 0,5,10 or 1-4'
             )
-        if max(len(first), len(last)) > _MOST_DIGITS:
+        if max(len(first), len(last)) > _MAX_DIGITS:
             raise argparse.ArgumentTypeError(
                 f'"{text[:60]}" names states that no session has; give numbers of edits'
             )
-        found |= set(range(int(first), int(last or first) + 1))
-    if not found:
-        raise argparse.ArgumentTypeError(f'"{text}" names no states; give the smaller one first')
-    return sorted(found)
+        states |= set(range(int(first), int(last or first) + 1))
+    if not states:
+        raise argparse.ArgumentTypeError(f'"{text}" names no states; give the smaller number first')
+    return sorted(states)
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -107,11 +107,13 @@ def add_facts(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch-size",
         metavar="N",
-        type=positive,
+        type=positive_int,
         default=100,
-        help="facts that are written together (100)",
+        help="facts per batch (100)",
     )
-    parser.add_argument("--limit", metavar="N", type=positive, help="use only the first N facts")
+    parser.add_argument(
+        "--limit", metavar="N", type=positive_int, help="use only the first N facts"
+    )
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -119,7 +121,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         metavar="MODEL",
-        help=f"a packaged model, a directory, a GGUF file or a hub id ({DEFAULT_MODEL})",
+        help=f"packaged model, directory, GGUF file or Hub id ({DEFAULT_MODEL})",
     )
     parser.add_argument("--device", metavar="D", default="auto", help="cpu, cuda, mps … (auto)")
     parser.add_argument(
@@ -130,61 +132,61 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_choices(parser: argparse.ArgumentParser, where: str = "") -> None:
-    """``--option`` of a data set; ``where`` stands before the help."""
+def add_dataset_options(parser: argparse.ArgumentParser, prefix: str = "") -> None:
+    """``--option`` of a data set; ``prefix`` precedes the help."""
     parser.add_argument(
         "--option",
         metavar="NAME=VALUE",
         action="append",
         default=[],
-        help=f"{where}an option of the data set, such as target=alt; repeatable",
+        help=f"{prefix}option of the data set, such as target=alt; repeatable",
     )
 
 
 def add_metrics(parser: argparse.ArgumentParser) -> None:
-    """``--metrics``, ``--compat`` and ``--references``: what is measured of the records."""
+    """``--metrics``, ``--compat`` and ``--references``."""
     parser.add_argument(
         "--metrics",
         metavar="LIST",
-        help="separated by commas, see alphaedit metrics (the data set's usual ones)",
+        help="comma-separated metrics, see alphaedit metrics (the data set's defaults)",
     )
     parser.add_argument(
         "--compat",
         choices=("paper", "easyedit"),
         default="paper",
-        help="by whose definitions the usual metrics are chosen (paper)",
+        help="whose definitions the default metrics follow (paper)",
     )
     parser.add_argument(
         "--references",
         metavar="FILE",
-        help="a JSON file of reference texts by target, for the consistency",
+        help="JSON file of reference texts by target, for the consistency",
     )
 
 
 def metric_names(arguments: argparse.Namespace) -> list[str] | None:
-    """What ``--metrics`` names; None where it was not given.
+    """Return the names in ``--metrics``, or None without it.
 
     Raises:
-        InputError: if it names none, or something that is no metric.
+        InputError: if there are none, or one is not a metric.
     """
-    return metrics_in("--metrics", arguments.metrics)
+    return parse_metrics("--metrics", arguments.metrics)
 
 
-def metrics_in(option: str, given: str | None) -> list[str] | None:
-    """The same of another option."""
-    if given is None:
+def parse_metrics(option: str, value: str | None) -> list[str] | None:
+    """Return the metrics in the value of an option; see :func:`metric_names`."""
+    if value is None:
         return None
     from alphaedit_core.evaluation.evaluate import chosen
 
-    names = [name.strip() for name in given.split(",") if name.strip()]
+    names = [name.strip() for name in value.split(",") if name.strip()]
     if not names:
-        raise InputError(f'{option} "{given}" names none; see alphaedit metrics')
+        raise InputError(f'{option} "{value}" names none; see alphaedit metrics')
     chosen([], names)
     return names
 
 
 def reference_texts(arguments: argparse.Namespace) -> References | None:
-    """What the file that ``--references`` names holds; None where it was not given."""
+    """Read the file of ``--references``; return None without it."""
     from alphaedit_core.data.reference_texts import read_references
 
     if arguments.references is None:
@@ -192,19 +194,19 @@ def reference_texts(arguments: argparse.Namespace) -> References | None:
     return read_references(Path(arguments.references).expanduser())
 
 
-def choices(given: list[str]) -> dict[str, str]:
-    """What ``--option`` was given, by name.
+def dataset_options(settings: list[str]) -> dict[str, str]:
+    """Return the values of ``--option`` by name.
 
     Raises:
         InputError: if one is not NAME=VALUE.
     """
-    chosen = {}
-    for text in given:
+    values = {}
+    for text in settings:
         name, equals, value = (part.strip() for part in text.partition("="))
         if not (name and equals):
             raise InputError(f'--option "{text}" is not understood; give for example target=alt')
-        chosen[name] = value
-    return chosen
+        values[name] = value
+    return values
 
 
 def add_text(parser: argparse.ArgumentParser) -> None:
@@ -217,20 +219,20 @@ def add_text(parser: argparse.ArgumentParser) -> None:
         "(the model's preset)",
     )
     parser.add_argument(
-        "--tokens", metavar="N", type=positive, help="tokens to read (the model's preset)"
+        "--tokens", metavar="N", type=positive_int, help="tokens to read (the model's preset)"
     )
 
 
-def model_name(given: str | None) -> str:
-    """The model that ``--model`` means; a path is made absolute, so that a session can keep it."""
-    if given is None:
+def model_name(value: str | None) -> str:
+    """Return the model of ``--model``; a path becomes absolute, so that a session can store it."""
+    if value is None:
         return DEFAULT_MODEL
-    path = Path(given).expanduser()
-    return str(path.resolve()) if path.exists() and given != DEFAULT_MODEL else given
+    path = Path(value).expanduser()
+    return str(path.resolve()) if path.exists() and value != DEFAULT_MODEL else value
 
 
 def load(arguments: argparse.Namespace, monitor: Monitor) -> EditableModel:
-    """The model that the arguments ask for."""
+    """Load the model of ``--model``, ``--device`` and ``--dtype``."""
     from alphaedit_core.model.loading import load_model
 
     name = model_name(arguments.model)
@@ -238,10 +240,10 @@ def load(arguments: argparse.Namespace, monitor: Monitor) -> EditableModel:
 
 
 def load_session(folder: Path, arguments: argparse.Namespace, monitor: Monitor) -> EditSession:
-    """A saved session in its model, or in the one that ``--model`` names.
+    """Load a saved session into its own model, or into that of ``--model``.
 
     Raises:
-        FingerprintError: if that one has other weights.
+        FingerprintError: if the model has other weights.
     """
     from alphaedit_core.model.loading import load_model
     from alphaedit_core.session import files as ledger
@@ -255,25 +257,25 @@ def load_session(folder: Path, arguments: argparse.Namespace, monitor: Monitor) 
 
 
 def check_writable(what: str, folder: Path) -> None:
-    """Refuse a folder that could not be made or written to.
+    """Refuse a folder that cannot be created or written.
 
     Raises:
-        InputError: if it could not.
+        InputError: naming the folder.
     """
     from alphaedit_core.storage.files import check_name
 
     check_name(what, folder)
-    place = folder.resolve()
-    nearest = next(path for path in (place, *place.parents) if path.exists())
+    target = folder.resolve()
+    nearest = next(path for path in (target, *target.parents) if path.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-        raise InputError(f"{what} {folder}: {nearest} cannot be written to; give another folder")
+        raise InputError(f"{what} {folder}: {nearest} is not writable; give another folder")
 
 
 def check_text(arguments: argparse.Namespace) -> None:
-    """Refuse wrong ``--layers`` and ``--text`` before a model is loaded.
+    """Check ``--layers`` and ``--text`` before a model is loaded.
 
     Raises:
-        InputError: if they cannot be used with any model.
+        InputError: if no model could use them.
     """
     from alphaedit_core.corpora.sources import open_text
     from alphaedit_core.editing.configs import make_config
@@ -284,17 +286,17 @@ def check_text(arguments: argparse.Namespace) -> None:
         open_text(arguments.text)
 
 
-def text_settings(arguments: argparse.Namespace, model: EditableModel) -> EditConfig:
-    """The model's preset with ``--layers``, ``--text`` and ``--tokens`` put in."""
+def text_config(arguments: argparse.Namespace, model: EditableModel) -> EditConfig:
+    """Return the model's preset with ``--layers``, ``--text`` and ``--tokens`` applied."""
     from alphaedit_core.editing.defaults import default_hyperparameters
 
-    asked = {name: getattr(arguments, name) for name in ("layers", "text", "tokens")}
-    given = {name: value for name, value in asked.items() if value is not None}
-    return default_hyperparameters(model).replace(**given)
+    values = {name: getattr(arguments, name) for name in ("layers", "text", "tokens")}
+    changes = {name: value for name, value in values.items() if value is not None}
+    return default_hyperparameters(model).replace(**changes)
 
 
-def text_ready(spec: str, model: EditableModel, monitor: Monitor) -> None:
-    """Fetch and clean the packaged text now, if it is what ``spec`` names."""
+def ensure_text(spec: str, model: EditableModel, monitor: Monitor) -> None:
+    """Download and clean the packaged text, if ``spec`` names it."""
     from alphaedit_core.corpora.sources import WikipediaSample, open_text
 
     source = open_text(spec, model, monitor)
@@ -302,8 +304,8 @@ def text_ready(spec: str, model: EditableModel, monitor: Monitor) -> None:
         next(source.documents())
 
 
-def text_file(option: str, file: Path) -> str:
-    """What a text file holds.
+def read_text_option(option: str, file: Path) -> str:
+    """Read the text file of an option.
 
     Raises:
         InputError: if it cannot be read, naming the option.

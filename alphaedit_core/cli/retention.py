@@ -1,4 +1,4 @@
-"""``alphaedit retention``: what is left of every batch of a session after each later edit."""
+"""``alphaedit retention``: how much of each batch of a session remains after later edits."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ def add(commands: options.Commands) -> None:
     """Declare the subcommand."""
     parser = commands.add_parser(
         "retention",
-        help="ask all earlier facts of a session again after each edit",
-        description="Ask the facts of every batch of a session again in every later state: how "
-        "many are still held, by efficacy and exactly, and how far the weights have moved.",
+        help="measure all earlier facts of a session again after each edit",
+        description="Measure the facts of every batch of a session in every later state: efficacy, "
+        "exact match, and the relative change of the weights.",
     )
     parser.add_argument("session", metavar="SESSION", help="the session's folder")
     parser.add_argument(
         "--states",
         metavar="LIST",
-        type=options.numbers,
-        help="after these numbers of edits only, such as 1,10,20 (all that are applied)",
+        type=options.state_numbers,
+        help="numbers of applied edits to measure, such as 1,10,20 (all applied)",
     )
     options.add_model(parser)
     options.add_json(parser)
@@ -32,7 +32,7 @@ def add(commands: options.Commands) -> None:
 
 
 def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
-    """Measure. What can be refused without the model is refused before it is loaded."""
+    """Measure retention; arguments are checked before the model is loaded."""
     from alphaedit_core.session import files as ledger
 
     folder = Path(arguments.session).expanduser()
@@ -46,17 +46,19 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     from alphaedit_core.side_effects.retention import retention
 
     session = options.load_session(folder, arguments, monitor)
-    found = retention(session, arguments.states, monitor)
+    result = retention(session, arguments.states, monitor)
     if arguments.json:
         output.show_json(
             {
                 "session": str(folder.resolve()),
                 "model": session.model.name,
                 "fingerprint": session.model.fingerprint,
-                **found.to_dict(),
+                **result.to_dict(),
                 "seconds": monitor.seconds,
             }
         )
         return
-    print(output.clipped(repr(found)))
-    print("\neach cell: efficacy / exact, % of the batch's facts that no later batch corrected")
+    print(output.clipped(repr(result)))
+    print(
+        "\neach cell: efficacy / exact match, % of the batch's facts that no later batch replaced"
+    )

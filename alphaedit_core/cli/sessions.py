@@ -1,4 +1,4 @@
-"""``alphaedit history``, ``undo`` and ``redo``: a saved session, without loading its model."""
+"""``alphaedit history``, ``undo`` and ``redo`` of a saved session, without its model."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def add(commands: options.Commands) -> None:
     """Declare the subcommands."""
     for name, function, text in (
         ("history", history, "list the edits of a session"),
-        ("undo", undo, "take back the last edit of a session"),
-        ("redo", redo, "apply again the edit that was undone last"),
+        ("undo", undo, "undo the last edit of a session"),
+        ("redo", redo, "redo the edit undone last"),
     ):
         parser = commands.add_parser(name, help=text, description=f"{text.capitalize()}.")
         parser.add_argument("--session", metavar="DIR", required=True, help="the session's folder")
@@ -31,8 +31,8 @@ def add(commands: options.Commands) -> None:
 
 
 def history(arguments: argparse.Namespace, monitor: Monitor) -> None:
-    """List the edits, newest first; reads no tensors, so that it takes no time."""
-    saved = _Saved(arguments.session, tensors=False)
+    """List the edits, newest first, from the JSON files only."""
+    saved = _SavedSession(arguments.session, tensors=False)
     if arguments.json:
         output.show_json(saved.report())
     else:
@@ -40,9 +40,9 @@ def history(arguments: argparse.Namespace, monitor: Monitor) -> None:
 
 
 def undo(arguments: argparse.Namespace, monitor: Monitor) -> None:
-    """Take back the last applied edit."""
+    """Undo the last applied edit."""
     with _locked(arguments.session):
-        saved = _Saved(arguments.session)
+        saved = _SavedSession(arguments.session)
         applied = saved.edits.applied
         if applied == 0:
             raise SessionError(f"session {saved.folder}: there is no edit to undo")
@@ -51,33 +51,37 @@ def undo(arguments: argparse.Namespace, monitor: Monitor) -> None:
 
 
 def redo(arguments: argparse.Namespace, monitor: Monitor) -> None:
-    """Apply again the edit that was undone last."""
+    """Redo the edit undone last."""
     with _locked(arguments.session):
-        saved = _Saved(arguments.session)
+        saved = _SavedSession(arguments.session)
         applied = saved.edits.applied
         if applied == len(saved.edits):
             raise SessionError(f"session {saved.folder}: there is no undone edit to redo")
         saved.go_to(applied + 1)
-    _show(arguments, saved, "applied again", saved.edits[applied])
+    _show(arguments, saved, "redone", saved.edits[applied])
 
 
 @contextmanager
 def _locked(folder: str) -> Iterator[None]:
-    """Keep other writers off a session while it is read and written."""
+    """Lock a session against other writers while it is read and written."""
     from alphaedit_core.session import files as ledger
 
-    place = Path(folder).expanduser()
-    ledger.load_manifest(place)  # refuses a folder that holds none, before a lock is made in it
-    with ledger.locked(place):
+    path = Path(folder).expanduser()
+    ledger.load_manifest(path)  # before the lock creates a file in some other folder
+    with ledger.locked(path):
         yield
 
 
-class _Saved:
-    """A session as it lies on the disk.
+class _SavedSession:
+    """A saved session.
+
+    Args:
+        folder: the session's folder.
+        tensors: whether to read and check the tensors too.
 
     Raises:
-        InputError: if the folder holds none.
-        CorruptFileError: if a file of it is damaged.
+        InputError: if the folder has no session.
+        CorruptFileError: if a file is damaged.
     """
 
     def __init__(self, folder: str, tensors: bool = True) -> None:
@@ -89,7 +93,7 @@ class _Saved:
         self.edits = History(entries, self.manifest["applied"])
 
     def go_to(self, number: int) -> None:
-        """Have so many edits applied when the session is loaded next."""
+        """Set the number of edits that the next load applies."""
         from alphaedit_core.session import files as ledger
         from alphaedit_core.session.history import History
 
@@ -97,7 +101,7 @@ class _Saved:
         self.edits = History(self.edits.entries, number)
 
     def report(self) -> dict[str, Any]:
-        """Everything about it but the numbers of the edits, ready for JSON."""
+        """Return the session as JSON values, without the edits' measurements."""
         return {
             "session": str(self.folder.resolve()),
             **{name: self.manifest.get(name) for name in ("model", "fingerprint", "editor")},
@@ -117,12 +121,12 @@ class _Saved:
         }
 
 
-def _show(arguments: argparse.Namespace, saved: _Saved, done: str, entry: Edit) -> None:
+def _show(arguments: argparse.Namespace, saved: _SavedSession, action: str, entry: Edit) -> None:
     if arguments.json:
         output.show_json(saved.report())
         return
     first, more, edits = entry.facts[0], len(entry.facts) - 1, len(saved.edits)
     print(
-        f"{done}: {first.text} → {first.target}{f' and {more} more' if more else ''}; "
+        f"{action}: {first.text} → {first.target}{f' and {more} more' if more else ''}; "
         f"{saved.edits.applied} of {edits} edit{'' if edits == 1 else 's'} applied"
     )

@@ -1,4 +1,4 @@
-"""``alphaedit spectrum``: what of each layer's key space ordinary text leaves free."""
+"""``alphaedit spectrum``: the null space of each layer's keys on ordinary text."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def add(commands: options.Commands) -> None:
     parser = commands.add_parser(
         "spectrum",
         help="show the null space of each layer",
-        description="Show, layer by layer, how many directions a threshold keeps, what share of "
-        "ordinary text's energy is in them, and the threshold of every rule that keeps the same.",
-        epilog="health is the largest entry of |V'V - I|: the orthonormality that rounding left.",
+        description="Show for each layer how many directions a threshold keeps, the share of "
+        "ordinary text's energy in them, and the equivalent threshold of every rule.",
+        epilog="health is the largest entry of |V'V - I|, the rounding error of the eigenvectors.",
     )
     options.add_model(parser)
     options.add_text(parser)
@@ -50,7 +50,7 @@ def add(commands: options.Commands) -> None:
 
 
 def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
-    """Show the spectra."""
+    """Show the spectrum of each layer."""
     from alphaedit_core.nullspace.eigendecomposition import eigendecompose
     from alphaedit_core.nullspace.thresholds import Threshold
 
@@ -58,11 +58,11 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     if arguments.threshold is not None:
         Threshold.parse(arguments.threshold)
     model = options.load(arguments, monitor)
-    preset = options.text_settings(arguments, model).threshold
+    preset = options.text_config(arguments, model).threshold
     threshold = Threshold.parse(arguments.threshold or preset)
     statistics = collect_from_args(arguments, model, monitor)
-    found = eigendecompose(statistics, monitor=monitor)
-    layers = [_figures(spectrum, threshold) for spectrum in found.values()]
+    spectra = eigendecompose(statistics, monitor=monitor)
+    layers = [_figures(spectrum, threshold) for spectrum in spectra.values()]
     if arguments.json:
         output.show_json(
             {
@@ -87,7 +87,7 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
 
 
 def _figures(spectrum: Spectrum, threshold: Threshold) -> dict[str, Any]:
-    """What one layer's spectrum says, ready for JSON."""
+    """Return the numbers of one layer's spectrum as JSON values."""
     return {
         "layer": spectrum.layer,
         "d_in": spectrum.size,

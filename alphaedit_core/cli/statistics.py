@@ -1,4 +1,4 @@
-"""``alphaedit statistics``: second moments of keys, collected, exported or imported."""
+"""``alphaedit statistics``: collect, export or import the second moments of keys."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ def add(commands: options.Commands) -> None:
     parser = commands.add_parser(
         "statistics",
         help="collect, export or import the second moments of keys",
-        description="Collect the second moments of keys over running text, or take them from the "
-        "cache. A pass that was interrupted goes on from its last checkpoint.",
+        description="Collect the second moments of keys over running text, or read them from the "
+        "cache. An interrupted pass resumes at its last checkpoint.",
     )
     options.add_model(parser)
     options.add_text(parser)
-    either = parser.add_mutually_exclusive_group()
-    either.add_argument("--export", metavar="FILE", help="write them to one file for others")
-    either.add_argument(
+    exchange = parser.add_mutually_exclusive_group()
+    exchange.add_argument("--export", metavar="FILE", help="write the statistics to a file")
+    exchange.add_argument(
         "--import",
         dest="imported",
         metavar="FILE",
-        help="take them from such a file into the cache",
+        help="read the statistics from an exported file into the cache",
     )
     options.add_json(parser)
     parser.set_defaults(run=run)
@@ -49,13 +49,13 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     model = options.load(arguments, monitor)
     if arguments.imported is not None:
         statistics = import_statistics(_path(arguments.imported), model)
-        done = f"imported from {arguments.imported}"
+        origin = f"imported from {arguments.imported}"
     else:
         statistics = collect_from_args(arguments, model, monitor)
-        done = "from the cache" if statistics.cached else "collected now"
+        origin = "from the cache" if statistics.cached else "collected now"
     if arguments.export is not None:
         export_statistics(statistics, _path(arguments.export))
-        done += f", exported to {arguments.export}"
+        origin += f", exported to {arguments.export}"
     if arguments.json:
         output.show_json(_report(arguments, model, statistics, monitor))
         return
@@ -64,21 +64,21 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
         for layer, s in statistics.layers.items()
     ]
     output.print_table(_HEADINGS, rows)
-    print(f"\n{statistics.recipe.text_name}, {model.name}: {done}")
+    print(f"\n{statistics.recipe.text_name}, {model.name}: {origin}")
 
 
 def collect_from_args(
     arguments: argparse.Namespace, model: EditableModel, monitor: Monitor
 ) -> KeyStatistics:
-    """Statistics as ``--layers``, ``--text`` and ``--tokens`` say, the model's preset otherwise."""
+    """Collect statistics by ``--layers``, ``--text`` and ``--tokens`` or the model's preset."""
     from alphaedit_core.covariance.collect import collect_statistics
 
-    wanted = options.text_settings(arguments, model)
-    return collect_statistics(model, wanted.text, wanted.layers, wanted.tokens, monitor=monitor)
+    config = options.text_config(arguments, model)
+    return collect_statistics(model, config.text, config.layers, config.tokens, monitor=monitor)
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    """Refuse what can be refused without the model."""
+    """Check the arguments without the model."""
     from alphaedit_core.covariance.files import read_layers
 
     options.check_text(arguments)
@@ -86,8 +86,7 @@ def _check(arguments: argparse.Namespace) -> None:
         for name in ("layers", "text", "tokens"):
             if getattr(arguments, name) is not None:
                 raise InputError(
-                    f"--import takes layers, text and tokens as they are in the file; leave "
-                    f"--{name} out"
+                    f"--import reads layers, text and tokens from the file; leave out --{name}"
                 )
         if not _path(arguments.imported).exists():
             raise InputError(
@@ -139,9 +138,9 @@ def _report(
 
 
 def _trace(moment: Any) -> float:
-    """Mean squared norm of a key."""
+    """Return the mean squared norm of a key."""
     return float(moment.double().trace())
 
 
-def _path(given: str) -> Path:
-    return Path(given).expanduser()
+def _path(text: str) -> Path:
+    return Path(text).expanduser()

@@ -116,7 +116,7 @@ class TestEdit:
         before = sorted(place.folder.rglob("*"))
         ran = place.edit(place.facts, "--limit", 1)
         assert ran.code == 0
-        assert "nothing kept" in ran.out
+        assert "edit not kept" in ran.out
         assert sorted(place.folder.rglob("*")) == before
 
     def test_batches_and_limit(self, place: Workplace) -> None:

@@ -48,7 +48,7 @@ class TestExperiment:
             (("--dataset", "zsre", "--path", place.facts, "--editor", "romeo"), "romeo"),
             (
                 ("--dataset", "zsre", "--path", place.facts, "--set", "projection=true"),
-                'projection=true": say it in --editor',
+                'projection=true": belongs in --editor',
             ),
         ):
             refused = place.run("experiment", "--model", "no-such-model", *words)

@@ -66,7 +66,7 @@ def test_what_is_there_is_opened_as_it_stands(
     mine.write_text("mine")
     assert main(["workbench", str(tmp_path)]) == 0
     assert mine.read_text() == "mine"
-    assert "left as it is" in capsys.readouterr().out
+    assert "left unchanged" in capsys.readouterr().out
     [(command, _)] = started
     assert "--no-browser" not in command
 
@@ -90,7 +90,7 @@ def test_the_tutorials_come_with_everything_that_they_link_to(
     [
         (["workbench", "--port", "70000"], "give 1 to 65535"),
         (["tutorials", "--port", "x"], "not a whole number"),
-        (["workbench", __file__], "cannot be written to"),
+        (["workbench", __file__], "is not writable"),
     ],
 )
 def test_what_cannot_be_opened_is_refused_before_anything_is_copied(

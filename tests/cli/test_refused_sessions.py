@@ -32,7 +32,7 @@ class TestFolders:
     def test_below_a_file(self, unloadable: Workplace, option: str) -> None:
         below = unloadable.config / "below"
         line = refused(unloadable, "edit", unloadable.facts, option, below)
-        assert f"{below}: {unloadable.config} cannot be written to; give another folder" in line
+        assert f"{below}: {unloadable.config} is not writable; give another folder" in line
 
     @pytest.mark.parametrize("session", ["m", "m/session"])
     def test_session_in_a_folder_that_is_replaced(
@@ -42,7 +42,7 @@ class TestFolders:
         line = refused(
             unloadable, "edit", unloadable.facts, "--save-model", out, "--session", inside
         )
-        assert f"output folder {out}: holds the session {inside}" in line
+        assert f"output folder {out}: contains the session {inside}" in line
 
     @pytest.mark.parametrize("command", ["history", "undo", "redo", "complete"])
     def test_without_a_session(self, unloadable: Workplace, command: str) -> None:

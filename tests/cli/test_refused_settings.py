@@ -53,11 +53,11 @@ class TestSettings:
 
     def test_an_editor_is_not_set_beside_the_list(self, unloadable: Workplace) -> None:
         line = refused(unloadable, "compare", "examples", "--set", "projection=false")
-        assert line == '--set "projection=false": say it in --editors, as in memit+projection'
+        assert line == '--set "projection=false": belongs in --editors, as in memit+projection'
 
     def test_a_switch_that_means_nothing(self, unloadable: Workplace) -> None:
         line = refused(unloadable, "edit", "examples", "--editor", "rome", "--previous-keys")
-        assert line == "--previous-keys: means nothing for the editor rome; leave it out"
+        assert line == "--previous-keys: does not apply to the editor rome; leave it out"
 
     def test_the_text_of_the_perplexity(self, unloadable: Workplace) -> None:
         line = refused(unloadable, "compare", "examples", "--perplexity", "none.txt")
@@ -77,10 +77,10 @@ class TestSettings:
             (b'{"ridge": true}', ["ridge", "True is not a number"]),
             (b'{"ridge": null}', ["ridge", "None is not a number"]),
             (b'{"layers": [2, 1]}', ["layers [2, 1]", "ascending"]),
-            (b"[1]", ["holds no object", '{"ridge": 1}']),
+            (b"[1]", ["is not an object", '{"ridge": 1}']),
             (b"{", ["not valid JSON at line 1, column 2", "correct it"]),
             (b'{"text": "\xe9"}', ["not UTF-8 at byte 10"]),
-            (None, ["cannot be read", "No such file", "give a file of JSON or YAML"]),
+            (None, ["cannot be read", "No such file", "give a JSON or YAML file"]),
         ],
     )
     def test_config(self, unloadable: Workplace, content: bytes | None, parts: list[str]) -> None:
@@ -128,6 +128,4 @@ class TestSettings:
 
 
 def test_a_blank_prompt(unloadable: Workplace) -> None:
-    assert refused(unloadable, "complete", " ") == (
-        'prompt " " is blank; give the beginning of a text'
-    )
+    assert refused(unloadable, "complete", " ") == ('prompt " " is blank; give some text')

@@ -58,7 +58,7 @@ class TestSessions:
         assert place.run("undo", "--session", session, "--json").json["applied"] == 0
         undone = place.run(*say, "--session", session).json
         assert undone["completion"] == plain["completion"]
-        assert place.run("redo", "--session", session).out.startswith("applied again: ")
+        assert place.run("redo", "--session", session).out.startswith("redone: ")
         assert place.run(*say, "--session", session).json["completion"] == edited["completion"]
 
     def test_undo_and_redo_do_not_need_the_model(self, place: Workplace) -> None:

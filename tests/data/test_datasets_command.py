@@ -59,9 +59,9 @@ def test_the_command_checks_a_file(tmp_path: Path, capsys: pytest.CaptureFixture
     ("words", "said"),
     [
         (["--check", "FILE"], "--check needs --dataset; give one of counterfact, "),
-        (["--dataset", "zsre"], "--dataset says how a file is checked; give --check FILE, too"),
-        (["--option", "target=alt"], "--option says how a file is checked"),
-        (["--fetch", "zsre", "--strict"], "--strict says how a file is checked"),
+        (["--dataset", "zsre"], "--dataset needs a file to check; add --check FILE"),
+        (["--option", "target=alt"], "--option needs a file to check"),
+        (["--fetch", "zsre", "--strict"], "--strict needs a file to check"),
         (["--fetch", "nope"], 'data set "nope" does not exist'),
         (["--check", "FILE", "--dataset", "zsre", "--option", "alt"],
          '--option "alt" is not understood; give for example target=alt'),

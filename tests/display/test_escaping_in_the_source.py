@@ -21,7 +21,7 @@ def test_every_module_takes_the_one_helper() -> None:
 #: What may stand between tags without being escaped there: HTML that is finished by now …
 _MADE = re.compile(
     r"(escape|in_figure|text|table|scroll|html_table|\w+_html|words_html|self\._drifts)\(.*\)"
-    r"|.*\.(_repr_html_|figure|html)\(\)|''\.join\(\w+\)|_kept_together\(escape\(cell\)\)"
+    r"|.*\.(_repr_html_|figure|html)\(\)|''\.join\(\w+\)|_unbroken\(escape\(cell\)\)"
 )
 #: … under these names, which nothing else has; …
 _HELD = {

@@ -83,7 +83,7 @@ class TestCommand:
         [
             (["--tasks", ","], '--tasks "," names none; give for example sst2,mmlu'),
             (["--tasks", "glue"], 'task "glue" is not known'),
-            (["--states", "1"], "--states names states of a session; give --session, too"),
+            (["--states", "1"], "--states needs a session; add --session"),
             (["--shots", "-1"], '"-1" is not a whole number'),
             (["--limit", "0"], '"0" is not a whole number above 0'),
             (["--shots", "12"], "too few for 12 examples"),

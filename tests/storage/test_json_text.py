@@ -164,7 +164,7 @@ def test_a_range_of_layers_is_bounded_before_it_is_counted(
 
 def test_a_range_of_states_is_bounded_before_it_is_counted() -> None:
     parser = options.Parser()
-    parser.add_argument("--states", type=options.numbers)
+    parser.add_argument("--states", type=options.state_numbers)
     for given in ("0-3000000000", "9" * 5000):
         with pytest.raises(InputError, match="states that no session has"):
             parser.parse_args(["--states", given])
