@@ -31,7 +31,7 @@ def add(commands: options.Commands) -> None:
     parser.add_argument(
         "--keep-both",
         action="store_true",
-        help="keep earlier facts about the same subject instead of replacing them",
+        help="keep earlier facts with the same subject and prompt instead of replacing them",
     )
     options.add_model(parser)
     parser.add_argument(

@@ -56,7 +56,7 @@ class TestStatistics:
 
     def test_import_with_other_wishes(self, unloadable: Workplace) -> None:
         line = refused(unloadable, "statistics", "--import", "f", "--layers", "1")
-        assert "leave --layers out" in line
+        assert "leave out --layers" in line
         line = refused(unloadable, "statistics", "--import", "f", "--export", "g")
         assert "not allowed with" in line
 
