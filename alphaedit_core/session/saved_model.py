@@ -1,14 +1,17 @@
-"""Edited models for use elsewhere: a Hugging Face directory that loads without this project."""
+"""The edited model as a transformers folder: on disk, or as a repository of the hub."""
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alphaedit_core._version import __version__
 from alphaedit_core.data.superseding import Standing
 from alphaedit_core.display.escaping import markdown, markdown_code, python_text
-from alphaedit_core.errors import CorruptFileError, InputError, SessionError
+from alphaedit_core.errors import AlphaEditError, CorruptFileError, InputError, SessionError
 from alphaedit_core.model.model_sources import quiet_transformers
 from alphaedit_core.progress import Monitor
 from alphaedit_core.storage.files import (
@@ -21,25 +24,146 @@ from alphaedit_core.storage.files import (
 )
 from alphaedit_core.storage.tensor_files import give_usual_mode
 
+from .states import SessionStates
+
 if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
     from alphaedit_core.data.facts import Fact
-    from alphaedit_core.session.session import EditSession
+    from alphaedit_core.editing.config import EditConfig
 
 FORMAT = "alphaedit model 1"
 MARKER = "alphaedit.json"
-"""The file in an exported model that says what was edited, and that the folder is ours."""
+"""File in a saved model that lists the edits and the files; it marks the folder as ours."""
 
 _CARD = "README.md"
+#: Files on the hub that a new version replaces even if it has no file of the same name.
+_STALE = ["*.safetensors", "*.safetensors.index.json"]
+
+
+class SavesModel(SessionStates):
+    """A session that writes its edited model as a transformers folder."""
+
+    @property
+    def hyperparameters(self) -> EditConfig:
+        """The numbers that the next edit uses."""
+        raise NotImplementedError
+
+    @property
+    def methods(self) -> str:
+        """Methods of the applied edits."""
+        raise NotImplementedError
+
+    def save_pretrained(
+        self, directory: str | Path, *, overwrite: bool = False, monitor: Monitor | None = None
+    ) -> None:
+        """Write the edited model with its tokenizer as a transformers folder, all at once.
+
+        The weights are safetensors in the dtype of the session; the tokenizer comes with its chat
+        template, and generation settings are kept. ``AutoModelForCausalLM.from_pretrained`` loads
+        the folder without this library. ``alphaedit.json`` lists the edits, and ``README.md`` is a
+        model card.
+
+        Args:
+            directory: a new or empty folder.
+            overwrite: whether an earlier export may be replaced as a whole. A folder that holds any
+                other file is refused in any case.
+            monitor: receives progress.
+
+        Raises:
+            SessionError: if the session is closed, or weights were changed by hand.
+            InputError: if the directory holds something that would be lost.
+            OSError: if the folder cannot be written; an earlier one is then unchanged.
+        """
+        place = Path(directory).resolve()
+        with self.model.exclusive():  # nobody edits what is being written
+            self._check_current()
+            _check_free(directory, overwrite)
+            _write(self, place, place.name, monitor or Monitor(), overwrite)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool | None = None,
+        token: str | bool | None = None,
+        revision: str | None = None,
+        commit_message: str | None = None,
+        overwrite: bool = False,
+        monitor: Monitor | None = None,
+    ) -> str:
+        """Write the edited model to a repository of the hub, in one commit.
+
+        The repository is created if it does not exist. Its files are those of
+        :meth:`save_pretrained`; they are written to a temporary folder first.
+
+        Args:
+            repo_id: ``"user/name"``.
+            private: whether a new repository is private; None for the account's default.
+            token: access token, as transformers takes it: None for the stored login. It is
+                neither logged nor stored.
+            revision: branch to commit to; None for the main branch.
+            commit_message: None for one that counts the facts.
+            overwrite: whether a repository that has files may be committed to; its weights are then
+                replaced as a whole.
+            monitor: receives progress.
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            SessionError: if the session is closed, or weights were changed by hand.
+            InputError: if the hub refuses the repository, or it has files and ``overwrite`` is
+                False; nothing was uploaded.
+        """
+        from huggingface_hub import HfApi
+
+        monitor = monitor or Monitor()
+        api = HfApi()
+        with self.model.exclusive():
+            self._check_current()
+        with _hub_refusals(repo_id, token):
+            _open_repository(api, repo_id, private, token, revision, overwrite)
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary) / "model"
+            with self.model.exclusive():
+                self._check_current()
+                _write(self, folder, repo_id, monitor, overwrite=False)
+                count = len(facts_in_model(self))
+            message = f"Edit {count} fact{'' if count == 1 else 's'} with AlphaEdit"
+            with monitor.stage("uploading the model", 1), _hub_refusals(repo_id, token):
+                commit = api.upload_folder(
+                    repo_id=repo_id,
+                    folder_path=folder,
+                    token=token,
+                    revision=revision,
+                    commit_message=commit_message or message,
+                    delete_patterns=_STALE if overwrite else None,
+                )
+                monitor.advance()
+        return str(commit.commit_url)
+
+    def _check_current(self) -> None:
+        """Check that the model has the edits of this session and no others."""
+        if self.model.owner is not self:
+            raise SessionError("this session is closed; load or make a new one")
+        self.check_weights()
+
+
+def facts_in_model(session: SessionStates) -> list[Fact]:
+    """Return the facts of all applied edits that no later fact has superseded."""
+    applied = session.history[: session.history.applied]
+    return Standing(batch for entry in applied for batch in entry.batches).facts
 
 
 def check_folder(folder: str | Path) -> None:
-    """Refuse a place that a model cannot be written to without loss.
+    """Refuse a place where writing a model would lose something.
 
-    A place is good if nothing is there, or an empty folder, or an earlier export that nothing was
-    added to: an export is replaced as a whole.
+    A new place, an empty folder and an unchanged earlier export are accepted: an export is replaced
+    as a whole.
 
     Raises:
-        InputError: if something else is there, or its name is longer than file systems take.
+        InputError: if something else is there, or the name is longer than file systems take.
     """
     place = Path(folder)
     check_name("output folder", place)
@@ -55,49 +179,14 @@ def check_folder(folder: str | Path) -> None:
         )
 
 
-def model(session: EditSession, folder: str | Path, monitor: Monitor | None = None) -> None:
-    """Write the model as it stands, with its tokenizer, as a Hugging Face directory.
-
-    The weights are safetensors in the dtype of the session; the tokenizer comes with its chat
-    template, and generation settings are kept. ``AutoModelForCausalLM.from_pretrained`` loads the
-    directory. ``alphaedit.json`` in it lists the edits, and ``README.md`` is a model card.
-
-    Args:
-        session: a session that holds its model.
-        folder: a new folder, an empty one, or an earlier export, which is replaced.
-        monitor: what to report to.
-
-    Raises:
-        SessionError: if the session is closed: its model may then hold other edits; or if weights
-            were changed by hand, of which the record would not know.
-        InputError: if something else stands in ``folder``.
-        OSError: if it cannot be written; what stood there still stands.
-    """
-    monitor = monitor or Monitor()
-    place = Path(folder).resolve()
-    with session.model.exclusive():  # nobody edits what is being written
-        if session.model.owner is not session:
-            raise SessionError("this session is closed; load or make a new one")
-        session.check_weights()
-        check_folder(folder)
-        _write(session, place, monitor)
-
-
-def _write(session: EditSession, place: Path, monitor: Monitor) -> None:
-    with (
-        monitor.stage("saving the model", 1),
-        quiet_transformers(),
-        atomic_folder(place) as new,
-    ):
-        session.model.model.save_pretrained(new)
-        give_usual_mode(*new.glob("*.safetensors"))
-        session.model.tokenizer.save_pretrained(new)
-        monitor.advance()
-        record = _record(session)
-        write_atomic(new / _CARD, _card(record, place.name, facts_in_model(session)))
-        record["files"] = sorted([path.name for path in new.iterdir()] + [MARKER])
-        write_json_atomic(new / MARKER, record)
-        check_folder(place)  # saving takes minutes, in which somebody may have put something there
+def _check_free(folder: str | Path, overwrite: bool) -> None:
+    """Refuse a folder that :func:`check_folder` refuses, and an earlier export if not asked for."""
+    check_folder(folder)
+    place = Path(folder)
+    if not overwrite and place.is_dir() and any(place.iterdir()):
+        raise InputError(
+            f"output folder {folder}: holds an earlier export; give a new folder, or overwrite=True"
+        )
 
 
 def _written_names(folder: Path) -> set[str]:
@@ -109,13 +198,26 @@ def _written_names(folder: Path) -> set[str]:
         return set()
 
 
-def facts_in_model(session: EditSession) -> list[Fact]:
-    """The facts of all applied edits that no later one has superseded."""
-    applied = session.history[: session.history.applied]
-    return Standing(batch for entry in applied for batch in entry.batches).facts
+def _write(session: SavesModel, place: Path, name: str, monitor: Monitor, overwrite: bool) -> None:
+    """Write the model to a folder; ``name`` is what its card loads it by."""
+    with (
+        monitor.stage("saving the model", 1),
+        quiet_transformers(),
+        atomic_folder(place) as new,
+    ):
+        session.model.model.save_pretrained(new)
+        give_usual_mode(*new.glob("*.safetensors"))
+        session.model.tokenizer.save_pretrained(new)
+        monitor.advance()
+        record = _record(session)
+        write_atomic(new / _CARD, _card(record, name, facts_in_model(session)))
+        record["files"] = sorted([path.name for path in new.iterdir()] + [MARKER])
+        write_json_atomic(new / MARKER, record)
+        # Saving takes minutes, in which somebody may have put something there.
+        _check_free(place, overwrite)
 
 
-def _record(session: EditSession) -> dict[str, Any]:
+def _record(session: SavesModel) -> dict[str, Any]:
     applied = session.history[: session.applied]
     last = applied[-1].hyperparameters if applied else session.hyperparameters
     hyperparameters = last.to_dict()
@@ -134,7 +236,7 @@ def _record(session: EditSession) -> dict[str, Any]:
 
 
 def _card(record: dict[str, Any], name: str, facts: list[Fact]) -> str:
-    """A model card: what was edited, how, and how to load the result."""
+    """Return a model card: what was edited, how, and how to load the result."""
     rows = "".join(f"| {markdown(fact.text)} | {markdown(fact.target)} |\n" for fact in facts)
     own = python_text(name)
     layers = ", ".join(map(str, record["hyperparameters"]["layers"]))
@@ -154,3 +256,40 @@ def _card(record: dict[str, Any], name: str, facts: list[Fact]) -> str:
         f"tokenizer = AutoTokenizer.from_pretrained({own})\n"
         "```\n"
     )
+
+
+def _open_repository(
+    api: HfApi,
+    repo_id: str,
+    private: bool | None,
+    token: str | bool | None,
+    revision: str | None,
+    overwrite: bool,
+) -> None:
+    """Create the repository and branch if needed; refuse one that has files if not asked for."""
+    api.create_repo(repo_id, private=private, exist_ok=True, token=token)
+    if revision is not None:
+        api.create_branch(repo_id, branch=revision, exist_ok=True, token=token)
+    files = set(api.list_repo_files(repo_id, revision=revision, token=token)) - {".gitattributes"}
+    if files and not overwrite:
+        raise InputError(
+            f'repository "{repo_id}": has files already, such as "{min(files)}"; give a new '
+            "repository, or overwrite=True for a new commit"
+        )
+
+
+@contextlib.contextmanager
+def _hub_refusals(repo_id: str, token: str | bool | None) -> Iterator[None]:
+    """Turn errors of the hub client into one line without the token."""
+    try:
+        yield
+    except AlphaEditError:
+        raise
+    except Exception as error:  # of the hub, of the connection, of the name
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(token, str) and token:
+            reason = reason.replace(token, "***")
+        raise InputError(
+            f'repository "{repo_id}": could not be written ({reason[:200]}); check the name, log '
+            'in with "hf auth login" or give token=, with write access'
+        ) from None

@@ -42,14 +42,14 @@ from .environment import environment_info
 from .model_check import _check_fingerprint, _compare, _named_model, check_distance
 from .outcomes import _check_finite, _result, query_facts
 from .results import EditResult
-from .states import SessionStates
+from .saved_model import SavesModel
 from .statistics_record import statistics_record
 from .tensor_checks import check_fits
 
 log = logging.getLogger(__name__)
 
 
-class EditSession(SessionStates):
+class EditSession(SavesModel):
     """Edits of one model, in order, each of which can be taken back.
 
     **The model's weights are changed in place** by :meth:`edit`; ``undo``, ``restore``, ``reset``
