@@ -1,4 +1,4 @@
-"""AlphaEdit: change what a language model believes, and see exactly what that did.
+"""AlphaEdit: edit facts in a language model, and measure exactly what changed.
 
 Null-space constrained knowledge editing (Fang et al., ICLR 2025) with exact undo:
 
@@ -8,7 +8,7 @@ Null-space constrained knowledge editing (Fang et al., ICLR 2025) with exact und
     session.edit([Fact("Eiffel Tower", "{} is located in the city of", "Rome")])
     session.undo()
 
-Names are imported when they are first used, so that importing the package costs nothing.
+Public names are imported at first use, which keeps ``import alphaedit_core`` fast.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ _HOMES = {
 
 __all__ = ["__version__", *_HOMES]
 
-# The same names again, for type checkers and editors.
+# The same imports for type checkers and IDEs.
 # ruff: noqa: F401
 if TYPE_CHECKING:
     from .corpora.sources import open_text

@@ -1,4 +1,4 @@
-"""``python -m alphaedit_core`` is the command ``alphaedit``."""
+"""Entry point of ``python -m alphaedit_core``, the command ``alphaedit``."""
 
 from __future__ import annotations
 

@@ -1,43 +1,43 @@
-"""What can go wrong, as exceptions that say what to do about it.
+"""Exceptions of this library.
 
-Everything that this library raises on purpose derives from :class:`AlphaEditError`. Its text is one
-line that names the thing, the value and the remedy, ready to be shown to a person as it stands.
+All of them derive from :class:`AlphaEditError`. Each message is one line that names the field or
+file, the value and the remedy.
 """
 
 from __future__ import annotations
 
 
 class AlphaEditError(Exception):
-    """Base of every error raised on purpose by this library."""
+    """Base class of all errors that this library raises."""
 
 
 class InputError(AlphaEditError):
-    """Input that cannot be used. Raised before any work starts; nothing has been changed."""
+    """Invalid input; raised before any work starts."""
 
 
 class StructureError(AlphaEditError):
-    """A model whose blocks, down-projections, norm or head could not be found."""
+    """Model whose blocks, down-projections, norm or head cannot be found or run as expected."""
 
 
 class FetchError(AlphaEditError):
-    """A file that should be fetched is not to be had, or is not the file that was expected."""
+    """File that cannot be downloaded, or whose content is not the expected one."""
 
 
 class CorruptFileError(AlphaEditError):
-    """A file that is damaged: its checksum or its layout is not what its record says."""
+    """Damaged file, whose checksum or layout does not match its record."""
 
 
 class FingerprintError(AlphaEditError):
-    """A session or a statistics file that belongs to other weights than the ones given."""
+    """Session or statistics file that belongs to other weights than the model's."""
 
 
 class SessionError(AlphaEditError):
-    """A request that the session's present state does not allow, such as undo with no edit."""
+    """Operation that the session's current state does not allow, such as undo with no edit."""
 
 
 class DivergedError(SessionError):
-    """An edit whose numbers left the finite ones; the model was not written to."""
+    """Edit with non-finite numbers; the model was not changed."""
 
 
 class Canceled(AlphaEditError):
-    """The work was canceled by its user. Whatever it was changing is as it was before."""
+    """Work that the user canceled; everything that it had changed is restored."""

@@ -1,4 +1,4 @@
-"""Whole numbers as callers give them: Python's own, or those of NumPy and PyTorch."""
+"""Integers from Python, NumPy or PyTorch."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import operator
 
 
 def as_integer(value: object) -> int | None:
-    """``value`` as an ``int``; None if it is not a whole number by type (a bool is not one).
+    """Return ``value`` as an ``int``; None if its type is not an integer type.
 
-    ``3``, ``numpy.int64(3)`` and ``torch.tensor(3)`` are; ``3.0`` and ``"3"`` are not.
+    ``3``, ``numpy.int64(3)`` and ``torch.tensor(3)`` are integers, but not ``True``, ``3.0`` or
+    ``"3"``.
     """
     if isinstance(value, bool) or "bool" in str(getattr(value, "dtype", "")):
         return None

@@ -1,4 +1,4 @@
-"""Values as messages show them: short, on one line, and in the words of people who write JSON."""
+"""Formatting of values in messages: short, on one line, in JSON terms."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 
 _SHOWN = 60
-"""Characters of a value that a message or a repr shows before it is cut."""
+"""Maximum number of characters of a value in a message or repr."""
 
 
 def shorten(text: str) -> str:
-    """``text`` on one line, cut where it is long."""
+    """Return ``text`` on one line, truncated to 60 characters."""
     line = " ".join(text.split())
     return line if len(line) <= _SHOWN else line[: _SHOWN - 1] + "…"
 
 
 def shown(value: object) -> str:
-    """``value`` as JSON writes it, on one line, cut where it is long, and safe to print."""
+    """Return ``value`` as JSON on one line, truncated and safe to print."""
     if isinstance(value, str):
         text = json.dumps(shorten(value), ensure_ascii=False)
     else:
@@ -26,7 +26,7 @@ def shown(value: object) -> str:
 
 
 def not_installed(what: str, package: str, extra: str) -> str:
-    """That ``what`` lacks a package which comes with an extra, and the command that brings it."""
+    """Return the message that ``what`` needs a package, with the command to install it."""
     return f'{what} needs {package}; install it: pip install "alphaedit-workbench[{extra}]"'
 
 
@@ -37,7 +37,7 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
 
 
 def kind(value: object) -> str:
-    """What sort of thing ``value`` is, in the words of someone who writes JSON."""
+    """Return the type of ``value`` in JSON terms, with its article."""
     if value is None:
         return "null"
     if isinstance(value, bool):

@@ -1,9 +1,9 @@
-"""Progress, cancellation and timing of long work: one small object that the work reports to.
+"""Progress, cancellation and timing of long-running work.
 
-The library never prints. Long functions take ``monitor: Monitor | None``; they say where they are
-with :meth:`Monitor.stage` and :meth:`Monitor.advance`, and ask :meth:`Monitor.check` wherever they
-can stop. A caller who gives no monitor gets a ``tqdm.auto`` bar (text in a terminal, a widget in a
-notebook). A caller who wants silence gives ``Monitor(show=None)``.
+The library never prints. Long functions take ``monitor: Monitor | None``, report progress with
+:meth:`Monitor.stage` and :meth:`Monitor.advance`, and call :meth:`Monitor.check` where they can
+stop. Without a monitor, progress is shown as a ``tqdm.auto`` bar (text in a terminal, a widget in a
+notebook). Use ``Monitor(show=None)`` for no output.
 """
 
 from __future__ import annotations
@@ -24,18 +24,17 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Stage:
-    """Where one stage of the work stands.
+    """Progress of one stage of the work.
 
     Attributes:
-        name: what is being done, in words ("statistics", "target values").
-        total: number of units in all, or None where that is not known.
-        unit: what is counted ("token", "step").
-        done: units done so far; starts above zero where work is resumed.
+        name: name of the stage, such as "statistics" or "target values".
+        total: total number of units; None if unknown.
+        unit: what is counted, such as "token" or "step".
+        done: number of units done; starts above zero if the work is resumed.
         started: ``time.monotonic()`` at the start, in seconds.
-        resumed_at: units that were already done at the start.
-        note: a short text that goes with the figures ("loss 0.31").
-        detail: what the stage is making, for displays that can show it while it grows: the traces
-            of a search, what layers wrote.
+        resumed_at: number of units done before the start.
+        note: short text shown with the progress, such as "loss 0.31".
+        detail: partial result for live displays, such as the traces of a search.
     """
 
     name: str
@@ -49,27 +48,27 @@ class Stage:
 
     @property
     def rate(self) -> float:
-        """Units per second since the start (units done earlier, before a resume, left out)."""
+        """Units per second since the start, without units done before a resume."""
         elapsed = time.monotonic() - self.started
         return (self.done - self.resumed_at) / elapsed if elapsed > 0 else 0.0
 
     @property
     def seconds_left(self) -> float | None:
-        """Seconds left at the present rate; None while that cannot be known."""
+        """Estimated seconds left at the current rate; None if unknown."""
         if self.total is None or self.rate <= 0:
             return None
         return max(0.0, self.total - self.done) / self.rate
 
 
 class Display(Protocol):
-    """Something that shows a stage: called when it opens, at every change, and when it closes."""
+    """Callable that shows a stage; called when it opens, at every change, and when it closes."""
 
     def __call__(self, stage: Stage, *, closed: bool) -> None:
         """Show the stage as it is now."""
 
 
 class TqdmDisplay:
-    """Shows each stage as a ``tqdm.auto`` bar with rate and time left."""
+    """Display of each stage as a ``tqdm.auto`` bar with rate and time left."""
 
     def __init__(self) -> None:
         self._bar = None
@@ -89,7 +88,9 @@ class TqdmDisplay:
                 unit=stage.unit,
                 unit_scale=stage.unit in {"token", "B"},
                 leave=False,
-                disable=bool(os.environ.get("TQDM_DISABLE")),  # tqdm's bar in a notebook forgets it
+                disable=bool(
+                    os.environ.get("TQDM_DISABLE")
+                ),  # the notebook bar ignores the variable
             )
         if self._bar is not None:
             if stage.note:
@@ -100,12 +101,12 @@ class TqdmDisplay:
 
     def _close(self) -> None:
         if self._bar is not None:
-            # Work may end early, as a search does; a bar short of its total would stay, in red.
+            # Work such as a search can end early; an incomplete bar would stay visible in red.
             self._bar.total = self._bar.n
             widget = getattr(self._bar, "container", None)
             if widget is not None:
-                # In a notebook the bar is hidden, not destroyed: of a widget that is gone, a page
-                # that is loaded again says "Error displaying widget".
+                # Hide the bar instead of destroying it: a reloaded notebook page would show "Error
+                # displaying widget" for a destroyed one.
                 self._bar.leave = True
                 widget.layout.display = "none"
             self._bar.close()
@@ -113,15 +114,16 @@ class TqdmDisplay:
 
 
 class Monitor:
-    """What long work reports to.
+    """Receiver of the progress of long-running work, which can also cancel it.
 
     Args:
-        show: a :class:`Display`; ``"tqdm"`` for bars, None for silence.
-        cancel: an event that another thread sets to stop the work; None if nobody will.
+        show: a :class:`Display`, ``"tqdm"`` for bars, or None for no output.
+        cancel: event that another thread sets to cancel the work, or a function that returns True
+            to cancel; None if the work cannot be canceled.
 
     Attributes:
         seconds: wall-clock seconds spent in each stage so far, by name.
-        warnings: what a person should know of how the work went, in words, in order.
+        warnings: warnings for the user, in order.
     """
 
     def __init__(
@@ -135,16 +137,16 @@ class Monitor:
         self.seconds: dict[str, float] = {}
         self.warnings: list[str] = []
 
-    def warn(self, words: str) -> None:
-        """Note, and log, something that a person should know; the work goes on."""
-        log.warning("%s", words)
-        self.warnings.append(words)
+    def warn(self, message: str) -> None:
+        """Log a warning and add it to ``warnings``."""
+        log.warning("%s", message)
+        self.warnings.append(message)
 
     def check(self) -> None:
-        """Stop here if the work was canceled.
+        """Raise an exception if the work was canceled.
 
         Raises:
-            Canceled: if the cancel event is set.
+            Canceled: if the work was canceled.
         """
         if self._canceled is not None and self._canceled():
             stage = f' during "{self._stage.name}"' if self._stage else ""
@@ -154,10 +156,23 @@ class Monitor:
     def stage(
         self, name: str, total: float | None = None, unit: str = "step", done: float = 0.0
     ) -> Iterator[Stage]:
-        """Open a stage; inside it :meth:`advance` moves it on. Stages may nest."""
+        """Open a stage for the duration of the context; stages can be nested.
+
+        Args:
+            name: name of the stage.
+            total: total number of units; None if unknown.
+            unit: what is counted.
+            done: number of units done before the start.
+
+        Yields:
+            The stage, which :meth:`advance` updates.
+
+        Raises:
+            Canceled: if the work was canceled.
+        """
         outer, stage = self._stage, Stage(name, total, unit, done=done, resumed_at=done)
         self._stage = stage
-        self._tell(stage)
+        self._display(stage)
         try:
             self.check()
             yield stage
@@ -165,16 +180,20 @@ class Monitor:
             self._stage = outer
             elapsed = time.monotonic() - stage.started
             self.seconds[name] = self.seconds.get(name, 0.0) + elapsed
-            self._tell(stage, closed=True)
+            self._display(stage, closed=True)
 
     def advance(self, amount: float = 1.0, note: str = "") -> None:
-        """Move the open stage on by ``amount`` units, then :meth:`check`."""
+        """Advance the open stage by ``amount`` units, then :meth:`check`.
+
+        Raises:
+            Canceled: if the work was canceled.
+        """
         if self._stage is not None:
             self._stage.done += amount
             self._stage.note = note or self._stage.note
-            self._tell(self._stage)
+            self._display(self._stage)
         self.check()
 
-    def _tell(self, stage: Stage, closed: bool = False) -> None:
+    def _display(self, stage: Stage, closed: bool = False) -> None:
         if self._show is not None:
             self._show(stage, closed=closed)

@@ -1,7 +1,6 @@
-"""Kinds of things that are one class each, found by being a file in a folder.
+"""Registries of plug-in classes: editors, metrics and data sets.
 
-Editors, metrics and data sets are all kept so: whoever adds one writes one file, and it appears
-everywhere.
+A class in a file of the kind's folder is discovered automatically.
 """
 
 from __future__ import annotations
@@ -19,26 +18,25 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """The classes of one kind, by name.
+    """Classes of one kind, by name.
 
-    All files of the package are read when something is first asked for. Of each the classes are
-    taken that are written there, are of the kind, have a ``name`` of their own and lack nothing.
-    Then come those that other distributions name under an entry point.
+    The package is scanned at first use. Every concrete subclass of ``kind`` that is defined in one
+    of its modules with a ``name`` of its own is registered, followed by the classes that other
+    distributions provide through entry points.
 
     Args:
-        kind: what each class is a subclass of.
-        word: what people call one of them, in messages.
-        package: name of the package whose files are read.
-        entry_points: group of the entry points of other distributions, such as
-            ``alphaedit.editors``.
-        required_text: attributes that each must have, texts.
-        order: names in the order in which they are listed; others follow by name.
-        names: how many of the names a message asks for.
+        kind: base class.
+        word: the kind's name in messages, such as "editor".
+        package: name of the package to scan.
+        entry_points: entry-point group of other distributions, such as ``alphaedit.editors``.
+        required_text: string attributes that each class must have.
+        order: names in listing order; others follow alphabetically.
+        names: "one" or the like in the message ``give one of ...``.
     """
 
     def __init__(
         self,
-        kind: type,  # of T; type checkers take no abstract class for type[T]
+        kind: type,  # type[T]; type checkers reject an abstract class there
         word: str,
         package: str,
         entry_points: str,
@@ -48,77 +46,77 @@ class Registry(Generic[T]):
     ) -> None:
         self._kind, self._word, self._package, self._names = kind, word, package, names
         self._entry_points, self._required_text = entry_points, required_text
-        self._places = {name: place for place, name in enumerate(order)}
-        self._known: dict[str, type[T]] = {}
-        self._is_read = False
+        self._order = {name: index for index, name in enumerate(order)}
+        self._classes: dict[str, type[T]] = {}
+        self._is_scanned = False
 
-    def register(self, found: type[T]) -> type[T]:
-        """Make a class known that lives elsewhere; returns it, so that this can decorate one.
+    def register(self, cls: type[T]) -> type[T]:
+        """Register a class defined elsewhere and return it; usable as a decorator.
 
         Raises:
-            InputError: if another has the name, or a text that it must have is missing.
+            InputError: if the name is taken or a required attribute is missing.
         """
         for attribute in self._required_text:
-            if not isinstance(getattr(found, attribute, None), str):
+            if not isinstance(getattr(cls, attribute, None), str):
                 raise InputError(
-                    f"{self._word} {found.__name__}: has no {attribute}; set it to a text"
+                    f"{self._word} {cls.__name__}: has no {attribute}; set it to a string"
                 )
-        self._read()
-        name: str = found.name  # type: ignore[attr-defined]
-        if self._known.setdefault(name, found) is not found:
-            raise InputError(f'{self._word} "{name}" exists already; give the new one another name')
-        return found
+        self._scan()
+        name: str = cls.name  # type: ignore[attr-defined]  # checked above
+        if self._classes.setdefault(name, cls) is not cls:
+            raise InputError(f'{self._word} "{name}" exists already; choose another name')
+        return cls
 
     def all(self) -> dict[str, type[T]]:
-        """All of them by name, in their order."""
-        self._read()
-        last = len(self._places)
-        listed = sorted(self._known, key=lambda name: (self._places.get(name, last), name))
-        return {name: self._known[name] for name in listed}
+        """Return all classes by name, in listing order."""
+        self._scan()
+        last = len(self._order)
+        names = sorted(self._classes, key=lambda name: (self._order.get(name, last), name))
+        return {name: self._classes[name] for name in names}
 
     def named(self, name: str) -> type[T]:
-        """The one of that name.
+        """Return the class of a name.
 
         Raises:
             InputError: if there is none.
         """
-        self._read()
-        if name not in self._known:
+        self._scan()
+        if name not in self._classes:
             known = ", ".join(self.all())
             raise InputError(f'{self._word} "{name}" does not exist; give {self._names} of {known}')
-        return self._known[name]
+        return self._classes[name]
 
-    def _read(self) -> None:
-        if self._is_read:
+    def _scan(self) -> None:
+        if self._is_scanned:
             return
-        self._is_read = True  # already now: what is found is registered, which reads first
+        self._is_scanned = True  # set first, as register() scans, too
         try:
-            for module in iter_modules(import_module(self._package).__path__):
-                found = import_module(f"{self._package}.{module.name}")
-                for value in vars(found).values():
-                    if self._is_meant(value, found.__name__):
+            for info in iter_modules(import_module(self._package).__path__):
+                module = import_module(f"{self._package}.{info.name}")
+                for value in vars(module).values():
+                    if self._is_registrable(value, module.__name__):
                         self.register(value)
             for point in entry_points(group=self._entry_points):
-                self.register(self._loaded(point))
+                self.register(self._load(point))
         except BaseException:
-            self._is_read = False
+            self._is_scanned = False
             raise
 
-    def _loaded(self, point: EntryPoint) -> type[T]:
-        """The class that another distribution names.
+    def _load(self, point: EntryPoint) -> type[T]:
+        """Load the class of an entry point; exceptions of its module propagate.
 
         Raises:
-            InputError: if it is none of the kind; an exception of its module is passed on.
+            InputError: if it is no subclass of the kind.
         """
-        found: type[T] = point.load()
-        if not (isinstance(found, type) and issubclass(found, self._kind)):
+        cls: type[T] = point.load()
+        if not (isinstance(cls, type) and issubclass(cls, self._kind)):
             raise InputError(
-                f'entry point "{point.name}" of {self._entry_points}: {point.value} is no '
-                f"{self._kind.__name__}; correct it, or remove the distribution that has it"
+                f'entry point "{point.name}" of {self._entry_points}: {point.value} is not a '
+                f"{self._kind.__name__}; correct it, or remove the distribution that provides it"
             )
-        return found
+        return cls
 
-    def _is_meant(self, value: object, module: str) -> bool:
+    def _is_registrable(self, value: object, module: str) -> bool:
         return (
             isinstance(value, type)
             and value.__module__ == module

@@ -154,8 +154,8 @@ FAULTS = (
         "previous-keys",
         "the keys of earlier facts are forgotten",
         "alphaedit_core/editing/previous_keys.py",
-        "there.append(preconditioner.sqrt_matmul(own))",
-        "there",
+        "stored.append(preconditioner.sqrt_matmul(new))",
+        "stored",
         _STEPS,
     ),
     Fault(
@@ -229,8 +229,8 @@ FAULTS = (
         "prune-above",
         "PRUNE brings the small singular values down",
         "alphaedit_core/editing/weight_updates.py",
-        "torch.where(sigma > most,",
-        "torch.where(sigma < most,",
+        "sigma > bound, sigma.clamp_min",
+        "sigma < bound, sigma.clamp_min",
         _FAMILY,
     ),
 )

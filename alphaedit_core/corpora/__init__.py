@@ -1,4 +1,4 @@
-"""Running text: where it comes from and how it is cut into windows of tokens.
+"""Sources of running text: files, Wikipedia, Hugging Face data sets, model samples.
 
 Uses model and storage.
 """

@@ -1,4 +1,4 @@
-"""Running text streamed from a Hugging Face data set; nothing is downloaded beyond what is read."""
+"""Running text streamed from a Hugging Face data set."""
 
 from __future__ import annotations
 
@@ -16,15 +16,14 @@ DEFAULT_DATASET = "wikimedia/wikipedia"
 
 
 class HuggingFaceText:
-    """One text field of a data set, in the data set's order.
+    """The text field of a data set, in order; only the rows that are read are downloaded.
 
     Args:
-        dataset: its name on the hub, or a local folder with data files.
-        config: its configuration, None for the only one.
-        split: its split.
-        field: the column that holds the text.
-        revision: a commit or tag of the data set; None for the newest, which is then looked up
-            once and kept to.
+        dataset: name on the Hub, or a local folder with data files.
+        config: configuration; None for the only one.
+        split: the split to read.
+        field: name of the text column.
+        revision: commit or tag of the data set; None for the latest, which is looked up once.
     """
 
     def __init__(
@@ -48,23 +47,23 @@ class HuggingFaceText:
         return f"hf:{self.dataset}" + (f":{self.config}" if self.config else "")
 
     def checksum(self) -> str:
-        """Of data set, configuration, split, field and the exact commit; no text is read for it.
+        """Return a digest of data set, configuration, split, field and commit; reads no text.
 
         Raises:
-            FetchError: if the commit has to be looked up and the hub cannot be reached.
+            FetchError: if the commit is not known yet and the Hub cannot be reached.
         """
         parts = [self.dataset, self.config, self.split, self.field, self._resolved_commit()]
-        if self._is_local:  # where the folder lies says nothing about the text in it
+        if self._is_local:  # the path of a folder does not determine its text
             parts[0] = None
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def documents(self) -> Iterator[str]:
-        """The texts that are not blank.
+        """Yield the texts that are not blank.
 
         Raises:
-            FetchError: if the data set cannot be had.
+            FetchError: if the data set cannot be loaded.
             InputError: if the package ``datasets`` is not installed, or the field does not exist or
-                does not hold text.
+                is not text.
         """
         rows = iter(self._open())
         while True:
@@ -72,12 +71,12 @@ class HuggingFaceText:
                 row: dict[str, Any] = next(rows)
             except StopIteration:
                 return
-            except Exception as error:  # whatever the network or the file format brings
+            except Exception as error:  # any error of the network or the file format
                 raise self._failed(error) from error
             text = row.get(self.field)
             if not isinstance(text, str):
                 raise InputError(
-                    f'text {self.name}: field "{self.field}" holds no text; '
+                    f'text {self.name}: field "{self.field}" has no text; '
                     f"its fields are {', '.join(row)}"
                 )
             if text.strip():
@@ -101,7 +100,7 @@ class HuggingFaceText:
         return Path(self.dataset).is_dir()
 
     def _resolved_commit(self) -> str:
-        """The commit that is read; for a local folder a hash of its files."""
+        """Return the commit to read, or a hash of the files of a local folder."""
         if self._commit is None:
             self._commit = self._local_hash() if self._is_local else self._commit_on_the_hub()
         return self._commit
@@ -114,19 +113,19 @@ class HuggingFaceText:
         except Exception as error:
             raise self._failed(error) from error
         if info.sha is None:
-            raise self._failed(ValueError("the hub names no commit"))
+            raise self._failed(ValueError("the Hub returned no commit"))
         return str(info.sha)
 
     def _local_hash(self) -> str:
         folder = Path(self.dataset)
         files = sorted(path for path in folder.rglob("*") if path.is_file())
-        listed = [[path.relative_to(folder).as_posix(), sha256_of_file(path)] for path in files]
-        return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
+        entries = [[path.relative_to(folder).as_posix(), sha256_of_file(path)] for path in files]
+        return hashlib.sha256(json.dumps(entries).encode()).hexdigest()
 
     def _failed(self, error: Exception) -> FetchError:
         reason = " ".join(str(error).split()) or type(error).__name__
         return FetchError(
-            f"text {self.name}: cannot be had ({reason[:300]}); check its name and the network, "
+            f"text {self.name}: cannot be loaded ({reason[:300]}); check its name and the network, "
             f'or use "wikipedia-sample"'
         )
 

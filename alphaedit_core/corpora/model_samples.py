@@ -1,7 +1,6 @@
-"""Running text that the model writes itself.
+"""Running text sampled from the model itself.
 
-What a model says unprompted is closer to what it was trained on than any one corpus is, and needs
-no network.
+Unprompted samples resemble the training data more than any single corpus does, and need no network.
 """
 
 from __future__ import annotations
@@ -22,20 +21,18 @@ _BATCH = 16
 
 
 class ModelSamples:
-    """Documents sampled from the model, started by nothing but its first token. Endless.
+    """Endless documents sampled from the model, starting from its first token.
 
-    The random numbers are drawn on the CPU, so that a device changes the text only where its
-    rounding changes a probability.
+    Random numbers are drawn on the CPU, so the device affects the text only by its rounding.
 
     Args:
-        model: what is sampled from. It is not changed.
-        tokens_per_document: length of a document in tokens; one that the model ends by itself is
-            shorter.
-        seed: of the random numbers.
-        temperature: of the sampling; 1 is the model's own distribution.
+        model: the model; it is not changed.
+        tokens_per_document: maximum length of a document, in tokens.
+        seed: random seed.
+        temperature: sampling temperature; 1 for the model's own distribution.
 
     Raises:
-        InputError: if a setting is out of range or the tokenizer has no token to start from.
+        InputError: if a setting is out of range, or the tokenizer has no bos or eos token.
     """
 
     def __init__(
@@ -48,11 +45,11 @@ class ModelSamples:
         window = getattr(model.model.config, "max_position_embeddings", None)
         if not 1 <= tokens_per_document <= (window or tokens_per_document):
             raise InputError(
-                f"tokens_per_document {tokens_per_document}: has to lie between 1 and the model's "
-                f"{window or 'window'}"
+                f"tokens_per_document: {tokens_per_document} is out of range; give 1 to the "
+                f"model's {window or 'window'}"
             )
         if not temperature > 0:
-            raise InputError(f"temperature {temperature}: has to be above 0")
+            raise InputError(f"temperature: {temperature} is not positive; give a number > 0")
         self.model = model
         self.tokens_per_document = tokens_per_document
         self.seed = seed
@@ -65,7 +62,7 @@ class ModelSamples:
         return "self"
 
     def checksum(self) -> str:
-        """Of what the model is and the settings; no text is sampled for it."""
+        """Return a digest of the model's identity and the settings; samples no text."""
         from alphaedit_core.model.identity import identity
 
         parts = [
@@ -80,13 +77,14 @@ class ModelSamples:
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def documents(self) -> Iterator[str]:
-        """The samples that are not blank, from the first, without end.
+        """Yield samples of the unedited model that are not blank, without end.
 
-        The model is unedited while it writes, whatever a session has in it.
+        Edits of a session are removed while a batch is sampled.
 
         Raises:
             InputError: if a whole batch of samples is blank.
-            SessionError: if another thread uses the model, or its weights were changed by hand.
+            SessionError: if another thread uses the model, or its weights were changed outside its
+                session.
         """
         import torch
 
@@ -103,13 +101,13 @@ class ModelSamples:
             yield from texts
 
     def _sample(self, generator: torch.Generator) -> list[list[int]]:
-        """Token ids of one batch of documents, without the first token and the end."""
+        """Return the token ids of one batch of documents, without first and end tokens."""
         import torch
 
         lm = self.model.model
         end = self.model.tokenizer.eos_token_id
         tokens = torch.full((_BATCH, 1), self._start, device=self.model.device)  # (batch, 1)
-        drawn: list[torch.Tensor] = []
+        sampled: list[torch.Tensor] = []
         ended = torch.zeros(_BATCH, dtype=torch.bool)
         past = None
         with torch.inference_mode():
@@ -117,16 +115,16 @@ class ModelSamples:
                 output = lm(input_ids=tokens, past_key_values=past, use_cache=True)
                 past = output.past_key_values
                 logits = output.logits[:, -1].float().cpu() / self.temperature  # (batch, vocab)
-                if end is not None and not drawn:
+                if end is not None and not sampled:
                     logits[:, end] = -torch.inf  # a document has at least one token
                 choice = torch.multinomial(logits.softmax(-1), 1, generator=generator)
-                drawn.append(choice)
+                sampled.append(choice)
                 if end is not None:
                     ended |= choice[:, 0] == end
                 if bool(ended.all()):
                     break
                 tokens = choice.to(self.model.device)
-        rows = torch.cat(drawn, dim=1).tolist()
+        rows = torch.cat(sampled, dim=1).tolist()
         return [row[: row.index(end)] if end in row else row for row in rows]
 
     def __repr__(self) -> str:
@@ -138,4 +136,6 @@ def _first_token(tokenizer: object) -> int:
         token = getattr(tokenizer, name, None)
         if token is not None:
             return int(token)
-    raise InputError('text "self": the tokenizer has no bos or eos token to start a document from')
+    raise InputError(
+        'text "self": the tokenizer has no bos or eos token to start from; use another text'
+    )

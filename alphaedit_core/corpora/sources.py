@@ -1,7 +1,7 @@
-"""Sources of running text: what key statistics are collected over, and what probes are read from.
+"""Sources of running text for key statistics and probes.
 
-A source is anything with the three members of :class:`TextSource`. :func:`open_text` makes one
-from the way it is written on the command line.
+A source is any object with the members of :class:`TextSource`. :func:`open_text` returns the source
+of a name as given on the command line.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ __all__ = [
 
 PARTS = ("statistics", "probe")
 
-_WAYS = (
+_FORMS = (
     '"wikipedia-sample", "wikipedia-sample:probe", a path that ends in .txt or .jsonl, '
     f'"hf:{DEFAULT_DATASET}", "hf:NAME:CONFIG" or "self"'
 )
@@ -46,17 +46,17 @@ _WAYS = (
 
 @runtime_checkable
 class TextSource(Protocol):
-    """Running text, document by document."""
+    """Interface of a source of running text, read document by document."""
 
     @property
     def name(self) -> str:
-        """The source as it is written on the command line."""
+        """The name of the source on the command line."""
 
     def checksum(self) -> str:
-        """64 hexadecimal digits that are the same only where the text is the same."""
+        """Return 64 hexadecimal digits that are equal only for equal text."""
 
     def documents(self) -> Iterator[str]:
-        """The documents, from the first, the same at every call. None of them is blank."""
+        """Yield the documents that are not blank, the same ones at every call."""
 
 
 def open_text(
@@ -64,21 +64,20 @@ def open_text(
     model: EditableModel | None = None,
     monitor: Monitor | None = None,
 ) -> TextSource:
-    """The source that ``spec`` names.
+    """Return the source of running text that ``spec`` names.
 
     Args:
-        spec: ``"wikipedia-sample"`` or ``"wikipedia-sample:probe"``, the packaged text;
-            a path to a ``.txt`` or ``.jsonl`` file; ``"hf:NAME"`` or ``"hf:NAME:CONFIG"``, a
-            Hugging Face data set; ``"self"``, samples from ``model``. A source is handed back
-            as it is.
-        model: wanted for ``"self"`` only.
-        monitor: told about the fetching of the packaged text.
+        spec: ``"wikipedia-sample"`` or ``"wikipedia-sample:probe"`` for the packaged text; the path
+            of a ``.txt`` or ``.jsonl`` file; ``"hf:NAME"`` or ``"hf:NAME:CONFIG"`` for a Hugging
+            Face data set; ``"self"`` for samples of ``model``. A source is returned unchanged.
+        model: the model; required for ``"self"`` only.
+        monitor: receives the progress of downloading the packaged text.
 
     Raises:
-        InputError: if ``spec`` is none of these, or names a file that cannot be used.
+        InputError: if ``spec`` has none of these forms, or the file is missing, empty or not UTF-8.
     """
     if any("\ud800" <= letter <= "\udfff" for letter in str(spec)):
-        raise InputError(f"text {str(spec)!a}: its name is no UTF-8; rename the file")
+        raise InputError(f"text {str(spec)!a}: its name is not UTF-8; rename the file")
     if isinstance(spec, PathLike):
         return TextFile(spec)
     if not isinstance(spec, str):
@@ -93,30 +92,30 @@ def open_text(
         return HuggingFaceText(dataset, config or None)
     if spec == "self":
         if model is None:
-            raise InputError('text "self": samples are drawn from a model; give one')
+            raise InputError('text "self": needs a model to sample from; give one')
         return ModelSamples(model)
     if Path(spec).suffix.lower() in _READERS:
         return TextFile(spec)
-    raise InputError(f'text "{spec}": no such source; possible are {_WAYS}')
+    raise InputError(f'text "{spec}": no such source; give {_FORMS}')
 
 
 class WikipediaSample:
-    """The packaged Wikipedia articles, as prose.
+    """The packaged Wikipedia articles as plain prose.
 
-    About every tenth article, chosen by a hash of its title, is set aside as ``"probe"`` and never
-    appears in ``"statistics"``: what is measured on it is not what the projector was made from.
+    About a tenth of the articles, chosen by a hash of the title, form the part ``"probe"``, which
+    is held out from ``"statistics"`` for measurements on text that the projector has not seen.
 
     Args:
         part: ``"statistics"`` or ``"probe"``.
-        monitor: told about fetching and cleaning, which happen once, at the first use.
+        monitor: receives the progress of downloading and cleaning at first use.
 
     Raises:
-        InputError: for another part.
+        InputError: if the part does not exist.
     """
 
     def __init__(self, part: str = "statistics", monitor: Monitor | None = None) -> None:
         if part not in PARTS:
-            raise InputError(f'wikipedia-sample: no part "{part}"; possible are {", ".join(PARTS)}')
+            raise InputError(f'wikipedia-sample: no part "{part}"; give one of {", ".join(PARTS)}')
         self.part = part
         self._monitor = monitor
 
@@ -143,29 +142,32 @@ class WikipediaSample:
 
 
 def part_of(title: str) -> str:
-    """The part that an article belongs to, from its title alone."""
+    """Return the part that an article belongs to, by its title."""
     return PARTS[int(hashlib.sha256(title.encode()).hexdigest(), 16) % 10 == 0]
 
 
 class TextFile:
-    """A text file or a JSONL file, in UTF-8.
+    """A text file or a JSONL file in UTF-8.
 
-    A ``.txt`` file is one document, or several with form feeds (U+000C) between them. A ``.jsonl``
-    file has one object on each line, with the document under ``"text"``.
+    A ``.txt`` file is one document, or several separated by form feeds (U+000C). A ``.jsonl`` file
+    has one object per line, with the document under ``"text"``.
+
+    Args:
+        path: the file.
 
     Raises:
-        InputError: if the file is missing, empty or of another kind; later, from
-            ``documents``, if it is not UTF-8, or for a line of JSONL that has no text.
+        InputError: if the file is missing, empty or has another suffix. ``documents`` raises it if
+            the file is not UTF-8, is blank, or a line of JSONL has no text.
     """
 
     def __init__(self, path: str | PathLike[str]) -> None:
         self.path = Path(path)
         if self.path.suffix.lower() not in _READERS:
-            raise InputError(f"text {self.path}: the name has to end in .txt or .jsonl")
+            raise InputError(f"text {self.path}: the name must end in .txt or .jsonl")
         if not self.path.is_file():
             raise InputError(f"text {self.path}: no such file")
         if self.path.stat().st_size == 0:
-            raise InputError(f"text {self.path}: the file is empty; give one with text in it")
+            raise InputError(f"text {self.path}: the file is empty; give one with text")
 
     @property
     def name(self) -> str:
@@ -193,21 +195,21 @@ class TextFile:
                 f"text {self.path}: not UTF-8 ({error.reason}); save it as UTF-8"
             ) from error
         if blank:
-            raise InputError(f"text {self.path}: holds nothing but blanks; give a file with text")
+            raise InputError(f"text {self.path}: has nothing but blanks; give a file with text")
 
     def __repr__(self) -> str:
         return f"TextFile({str(self.path)!r})"
 
 
 def _read_txt(path: Path) -> Iterator[str]:
-    # Piece by piece, because of a file of gigabytes only the beginning is wanted as a rule. A
-    # document longer than a piece comes in several, cut at a line end.
+    # Read in chunks, as usually only the start of a large file is needed. A document longer than a
+    # chunk is split at a line end.
     rest = ""
     with path.open(encoding="utf-8-sig") as file:
-        while piece := file.read(_PIECE_CHARACTERS):
-            *documents, rest = (rest + piece).split("\f")
+        while chunk := file.read(_CHUNK_CHARACTERS):
+            *documents, rest = (rest + chunk).split("\f")
             yield from documents
-            if len(rest) >= _PIECE_CHARACTERS and "\n" in rest:
+            if len(rest) >= _CHUNK_CHARACTERS and "\n" in rest:
                 end = rest.rindex("\n") + 1
                 yield rest[:end]
                 rest = rest[end:]
@@ -230,17 +232,17 @@ def _read_jsonl(path: Path) -> Iterator[str]:
             yield text
 
 
-_PIECE_CHARACTERS = 1 << 22
+_CHUNK_CHARACTERS = 1 << 22
 _READERS = {".txt": _read_txt, ".jsonl": _read_jsonl}
 
 
 def _cleaned_wikipedia(monitor: Monitor | None) -> list[tuple[str, str]]:
-    """Title and prose of every article of the packaged dump; cleaned once, then kept."""
+    """Return title and prose of every article of the packaged dump, from the cache if possible."""
     path = texts_dir() / "wikipedia-sample.jsonl"
     made_from = {"source_sha256": WIKIPEDIA.member_sha256, "cleaning_version": CLEANING_VERSION}
-    kept = _read_kept(path, made_from)
-    if kept is not None:
-        return kept
+    cached = _read_cached(path, made_from)
+    if cached is not None:
+        return cached
     monitor = monitor or Monitor()
     pages = list(articles(fetch_packaged(WIKIPEDIA, monitor, wholly=True)))
     cleaned: list[tuple[str, str]] = []
@@ -257,8 +259,8 @@ def _cleaned_wikipedia(monitor: Monitor | None) -> list[tuple[str, str]]:
     return cleaned
 
 
-def _read_kept(path: Path, made_from: dict[str, Any]) -> list[tuple[str, str]] | None:
-    """What was kept, or None where there is nothing, something older or something damaged."""
+def _read_cached(path: Path, made_from: dict[str, Any]) -> list[tuple[str, str]] | None:
+    """Return the cached articles; None if the file is missing, outdated or damaged."""
     try:
         head, _, body = path.read_bytes().partition(b"\n")
         if parse_json(head.decode()) != made_from | {"sha256": hashlib.sha256(body).hexdigest()}:

@@ -1,8 +1,8 @@
-"""Wiki markup to plain prose, and the articles of a MediaWiki dump.
+"""Articles of a MediaWiki dump, and conversion of wiki markup to plain prose.
 
-What a reader of the page would not read as running text is left out: tables, references, pictures,
-categories, navigation and maintenance templates, and the lists of sources at the end. The markup
-itself is parsed by ``mwparserfromhell``; this file only says what is kept of it.
+Everything that is not running text is removed: tables, references, images, categories, navigation
+and maintenance templates, and the lists of sources at the end. ``mwparserfromhell`` parses the
+markup.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from mwparserfromhell.wikicode import Wikicode
 
 CLEANING_VERSION = 1
-"""Raised whenever the same markup would come out as different prose."""
+"""Version of the conversion; increased whenever the same markup gives different prose."""
 
-_TAGS_LEFT_OUT = {"ref", "references", "table", "gallery", "timeline", "imagemap", "source", "code"}
-_TAGS_THAT_BREAK_THE_LINE = {"br", "hr", "p", "blockquote", "poem", "div"}
-_NAMESPACES_LEFT_OUT = {"file", "image", "media", "category", "template", "portal", "help"}
-_SECTIONS_LEFT_OUT = {
+_SKIPPED_TAGS = {"ref", "references", "table", "gallery", "timeline", "imagemap", "source", "code"}
+_LINE_BREAK_TAGS = {"br", "hr", "p", "blockquote", "poem", "div"}
+_SKIPPED_NAMESPACES = {"file", "image", "media", "category", "template", "portal", "help"}
+_SKIPPED_SECTIONS = {
     "bibliography",
     "citations",
     "cited sources",
@@ -42,8 +42,8 @@ _SECTIONS_LEFT_OUT = {
     "works cited",
 }
 
-# Templates that stand for words inside a sentence. All others are boxes, notes or navigation.
-_TEMPLATES_FOR_ARGUMENT = {
+# Templates that are part of a sentence; all others are boxes, notes or navigation.
+_ARGUMENT_TEMPLATES = {
     "angbr": 0,
     "blockquote": 0,
     "lang": 1,
@@ -55,7 +55,7 @@ _TEMPLATES_FOR_ARGUMENT = {
     "smaller": 0,
     "vanchor": 0,
 }
-_TEMPLATES_FOR_TEXT = {
+_TEXT_TEMPLATES = {
     "'s": "'s",
     "carbon": "C",
     "circa": "c. ",
@@ -87,8 +87,8 @@ class Article(NamedTuple):
     """One page of a dump.
 
     Attributes:
-        title: as the page is called.
-        markup: its wiki markup, untouched.
+        title: title of the page.
+        markup: raw wiki markup.
     """
 
     title: str
@@ -96,9 +96,12 @@ class Article(NamedTuple):
 
 
 def articles(path: str | PathLike[str]) -> Iterator[Article]:
-    """The articles of a bz2-compressed MediaWiki XML dump, in its order.
+    """Yield the articles of a bz2-compressed MediaWiki XML dump, in order.
 
-    Pages outside the main namespace and redirects are left out. One page is held at a time.
+    Redirects and pages outside the main namespace are skipped. One page is in memory at a time.
+
+    Args:
+        path: the dump.
 
     Raises:
         OSError: if the file cannot be read or is not bz2.
@@ -119,25 +122,25 @@ def articles(path: str | PathLike[str]) -> Iterator[Article]:
 
 
 def plain_prose(markup: str) -> str:
-    """The running text of a page: paragraphs and headings, with one blank line between them."""
+    """Return the running text of a page: paragraphs and headings, separated by blank lines."""
     import mwparserfromhell
     from mwparserfromhell.nodes import Heading
 
     parts: list[str] = []
-    headings: list[tuple[int, str]] = []  # those under which nothing has been said yet
-    level_left_out: int | None = None
-    # Apostrophes for bold and italic are taken out at the end: where they do not pair up, parsing
-    # them would keep a whole table or link from being seen as one.
+    headings: list[tuple[int, str]] = []  # pending: no text under them yet
+    skipped_level: int | None = None
+    # Apostrophes for bold and italic are removed at the end: parsing unpaired ones would break the
+    # detection of tables and links.
     for node in mwparserfromhell.parse(markup, skip_style_tags=True).nodes:
         if isinstance(node, Heading):
-            if level_left_out is not None and node.level > level_left_out:
+            if skipped_level is not None and node.level > skipped_level:
                 continue
             title = _prose(node.title).strip()
-            level_left_out = node.level if title.lower() in _SECTIONS_LEFT_OUT else None
+            skipped_level = node.level if title.lower() in _SKIPPED_SECTIONS else None
             headings = [h for h in headings if h[0] < node.level]
-            if level_left_out is None:
+            if skipped_level is None:
                 headings.append((node.level, title))
-        elif level_left_out is None and (text := _node_prose(node)):
+        elif skipped_level is None and (text := _node_prose(node)):
             if headings and text.strip():
                 parts += [f"\n\n{title}\n\n" for _, title in headings]
                 headings = []
@@ -160,14 +163,14 @@ def _node_prose(node: Node) -> str:
         return _prose(node.title)
     if isinstance(node, nodes.Wikilink):
         namespace, colon, _ = str(node.title).strip().lstrip(":").partition(":")
-        if colon and namespace.strip().lower() in _NAMESPACES_LEFT_OUT:
+        if colon and namespace.strip().lower() in _SKIPPED_NAMESPACES:
             return ""
         return _prose(node.title if node.text is None else node.text)
     if isinstance(node, nodes.Tag):
         tag = str(node.tag).strip().lower()
-        if tag in _TAGS_LEFT_OUT:
+        if tag in _SKIPPED_TAGS:
             return ""
-        return ("\n" if tag in _TAGS_THAT_BREAK_THE_LINE else "") + _prose(node.contents)
+        return ("\n" if tag in _LINE_BREAK_TAGS else "") + _prose(node.contents)
     if isinstance(node, nodes.Template):
         return _template_prose(node)
     return ""  # comments and template arguments
@@ -175,17 +178,17 @@ def _node_prose(node: Node) -> str:
 
 def _template_prose(template: Template) -> str:
     name = " ".join(str(template.name).lower().replace("_", " ").split())
-    if name in _TEMPLATES_FOR_TEXT:
-        return _TEMPLATES_FOR_TEXT[name] + " ".join(_positional(template)[:1])
-    if name in _TEMPLATES_WITH_RULE:
-        return _TEMPLATES_WITH_RULE[name](_positional(template))
-    index = 0 if name.startswith("lang-") else _TEMPLATES_FOR_ARGUMENT.get(name)
+    if name in _TEXT_TEMPLATES:
+        return _TEXT_TEMPLATES[name] + " ".join(_positional(template)[:1])
+    if name in _RULE_TEMPLATES:
+        return _RULE_TEMPLATES[name](_positional(template))
+    index = 0 if name.startswith("lang-") else _ARGUMENT_TEMPLATES.get(name)
     arguments = [] if index is None else _positional(template)
     return arguments[index] if index is not None and index < len(arguments) else ""
 
 
 def _positional(template: Template) -> list[str]:
-    # An argument that holds "=" has to be written with its number (1=…) or, in quotations, text=….
+    # An argument that contains "=" is written with its number (1=…) or, in quotations, as text=….
     return [
         _prose(argument.value).strip()
         for argument in template.params
@@ -194,7 +197,7 @@ def _positional(template: Template) -> list[str]:
 
 
 def _conversion(arguments: list[str]) -> str:
-    """``{{convert|1300|mi|km}}`` reads "1300 miles"; a range is kept as a range."""
+    """Return the text of ``{{convert|1300|mi|km}}``, "1300 miles"; a range stays a range."""
     words: list[str] = []
     for argument in arguments:
         if argument in _RANGE_WORDS:
@@ -208,12 +211,12 @@ def _conversion(arguments: list[str]) -> str:
 
 
 def _fraction(arguments: list[str]) -> str:
-    """``{{frac|3}}`` reads "1/3", ``{{frac|2|3}}`` "2/3", ``{{frac|1|2|3}}`` "1 2/3"."""
+    """Return the text of ``{{frac|3}}``, "1/3"; of ``{{frac|1|2|3}}``, "1 2/3"."""
     whole, parts = arguments[:-2], arguments[-2:]
     return " ".join([*whole, "/".join(["1", *parts][-2:])])
 
 
-_TEMPLATES_WITH_RULE: dict[str, Callable[[list[str]], str]] = {
+_RULE_TEMPLATES: dict[str, Callable[[list[str]], str]] = {
     "as of": lambda arguments: "as of " + " ".join(arguments),
     "chem": "".join,
     "convert": _conversion,
@@ -223,7 +226,7 @@ _TEMPLATES_WITH_RULE: dict[str, Callable[[list[str]], str]] = {
     "val": lambda arguments: " ".join(arguments[:1]),
 }
 
-# Marks of bold and italic, and what is left where a note was taken out of a sentence.
+# Bold and italic marks, and remnants of removed notes and templates.
 _TIDYING = [
     (re.compile(r"'{2,5}"), ""),
     (re.compile(r"</?[a-z]+>"), ""),

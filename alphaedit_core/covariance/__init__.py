@@ -1,4 +1,4 @@
-"""C: the second moments of the keys that running text gives each edited layer.
+"""Key statistics: the second moment C of each edited layer's keys on running text.
 
 Uses corpora, model and storage.
 """

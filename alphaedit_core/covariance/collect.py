@@ -1,12 +1,12 @@
-"""Second moments of keys over running text: one pass for all wanted layers.
+"""Second moments of keys on running text, in one pass for all requested layers.
 
-``C = (1/N) sum k k^T`` over N tokens, where a *key* k (d_in numbers) is what a block's
-down-projection reads at one token (Meng et al. 2022, MEMIT, section 4.2; Fang et al. 2025,
-section 3.2). Uncenterd: it is a second moment, though the literature says covariance.
+``C = (1/N) sum k k^T`` over N tokens, where a *key* k (d_in numbers) is the input of a block's
+down-projection at one token (Meng et al. 2023, section 4.2; Fang et al. 2025, section 3.2). It is
+uncentered: a second moment, although the literature calls it a covariance.
 
-The pass stops after the last wanted block. Text is packed into windows of equal length, so nothing
-is padded. Products of a chunk are formed in float32, only on and above the diagonal, and added up
-in float64, so that a pass that was interrupted and resumed ends with the same bits.
+The pass stops after the last requested block. Text is packed into windows of equal length, without
+padding. The products of a chunk are computed in float32, only on and above the diagonal, and summed
+in float64. A pass that was interrupted and resumed gives the same bits as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -46,21 +46,23 @@ from .files import (
 
 log = logging.getLogger(__name__)
 
-#: Tokens in a packed window; shorter where a model takes fewer.
+#: Tokens in a packed window; fewer if the model's maximum length is smaller.
 WINDOW = 512
-#: Windows in one forward pass.
+#: Number of windows in one forward pass.
 WINDOWS_AT_ONCE = 8
-#: Seconds between two checkpoints of a running pass.
+#: Seconds between the checkpoints of a pass.
 CHECKPOINT_SECONDS = 20.0
-#: Side of the square pieces that a symmetric product is formed from.
-_PIECE = 384
+#: Rows of a block of the symmetric product.
+_BLOCK = 384
 
 
 def default_tokens(inner_size: int) -> int:
-    """The token budget where none is given: 100,000, and never under 10 tokens per key dimension.
+    """Return the default token budget: 100,000, or 10 tokens per key dimension if that is more.
 
-    About 10 * d_in tokens settle the spectrum in an independent study; 100,000 is that and more up
-    to d_in 10,000.
+    In an independent study, about 10 * d_in tokens are enough for a stable spectrum.
+
+    Args:
+        inner_size: d_in.
     """
     return max(100_000, 10 * inner_size)
 
@@ -74,82 +76,84 @@ def collect_statistics(
     cache: bool = True,
     monitor: Monitor | None = None,
 ) -> KeyStatistics:
-    """Second moments of the keys of several layers, from the cache or from one pass over text.
+    """Return the second moments of several layers' keys, from the cache or one pass over text.
 
-    The model is unedited meanwhile, in evaluation mode and nobody else's: what a session has
-    written into it is taken out, and afterwards everything is as before. What is found in the cache
-    was made from these very weights, tokenizer, configuration, module paths and precision.
+    The pass runs on the unedited model in evaluation mode, with exclusive access. Edits of a
+    session are removed and restored afterwards. Cached statistics are used only if they were
+    collected with the same weights, tokenizer, configuration, module paths and precision.
 
-    A pass that was stopped, by a cancel or a kill, goes on from its last checkpoint when the same
-    statistics are asked for again. A cached file that is damaged or belongs to another recipe is
-    made again.
+    A pass that was canceled or killed resumes from its last checkpoint. A cached file that is
+    damaged or belongs to other settings is collected again.
 
     Args:
         model: the model.
-        text: a source of running text, or how to name one (see :func:`~.sources.open_text`).
-        layers: indices of the wanted blocks.
+        text: a source of running text, or its name (see :func:`~.sources.open_text`).
+        layers: indices of the blocks.
         tokens: number of tokens to read; None for :func:`default_tokens`.
-        cache: whether to read and write the cache; without it there is no resuming either.
-        monitor: what to report to.
+        cache: False to neither read nor write the cache, which also disables checkpoints.
+        monitor: receives progress.
+
+    Returns:
+        One (d_in, d_in) matrix per layer, float32, on the CPU.
 
     Raises:
-        InputError: if a layer does not exist, ``tokens`` is under one window, or the text is
-            too short to give a single window.
-        SessionError: if another thread uses the model, or its weights were changed by hand since
-            a session took it.
+        InputError: if a layer does not exist, ``tokens`` is less than one window, or the text is
+            shorter than one window.
+        SessionError: if another thread uses the model, its weights were changed outside its
+            session, or the keys are not finite.
         Canceled: if canceled; the checkpoint is kept.
+
+    References:
+        Fang et al. 2025, section 3.2; Meng et al. 2023, section 4.2.
     """
     monitor = monitor or Monitor()
-    wanted = sorted(set(layers))
-    if not wanted or wanted[0] < 0 or wanted[-1] >= model.layers:
+    indices = sorted(set(layers))
+    if not indices or indices[0] < 0 or indices[-1] >= model.layers:
         raise InputError(
             f"layers {list(layers)} are not all blocks of this model; give indices from 0 to "
             f"{model.layers - 1}"
         )
-    with unedited(model) as now:
-        return _collected(
-            model, now, open_text(text, model, monitor), wanted, tokens, cache, monitor
-        )
+    with unedited(model) as current:
+        source = open_text(text, model, monitor)
+        return _collect(model, current, source, indices, tokens, cache, monitor)
 
 
-def _collected(
+def _collect(
     model: EditableModel,
-    now: Identity,
+    current: Identity,
     source: TextSource,
-    wanted: Sequence[int],
+    indices: Sequence[int],
     tokens: int | None,
     cache: bool,
     monitor: Monitor,
 ) -> KeyStatistics:
-    recipe = replace(_recipe(model, now, source, tokens), text=source.checksum())
+    recipe = replace(_recipe(model, current, source, tokens), text=source.checksum())
     window, tokens = recipe.window, recipe.tokens
-    found: dict[int, LayerStatistics] = {}
+    by_layer: dict[int, LayerStatistics] = {}
     if cache:
-        for layer in wanted:
+        for layer in indices:
+            file = layer_file(recipe, layer)
             try:
-                stored, layers_there = read_layers(layer_file(recipe, layer))
+                stored_recipe, stored_layers = read_layers(file)
             except FileNotFoundError:
                 continue
             except CorruptFileError as error:
-                log.warning("%s; made again", error)
+                log.warning("%s; collecting it again", error)
                 continue
-            if stored.key() == recipe.key() and layer in layers_there:
-                found[layer] = layers_there[layer]
+            if stored_recipe.key() == recipe.key() and layer in stored_layers:
+                by_layer[layer] = stored_layers[layer]
             else:
-                log.warning(
-                    "%s: belongs to another recipe; made again",
-                    layer_file(recipe, layer),
-                )
-    missing = [layer for layer in wanted if layer not in found]
+                log.warning("%s: belongs to other settings; collecting it again", file)
+    missing = [layer for layer in indices if layer not in by_layer]
     if missing:
         windows = pack(source.documents(), model, window, tokens)
         accumulator = _Accumulator(recipe, missing, cache)
         for layer, statistics in _run(model, windows, accumulator, monitor).items():
-            found[layer] = statistics
+            by_layer[layer] = statistics
             if cache:
                 write_layers(layer_file(recipe, layer), recipe, [statistics])
-        accumulator.forget()
-    return KeyStatistics(recipe, {layer: found[layer] for layer in wanted}, cached=not missing)
+        accumulator.remove_checkpoint()
+    return KeyStatistics(recipe, {layer: by_layer[layer] for layer in indices}, cached=not missing)
 
 
 def cached_checksums(
@@ -160,68 +164,68 @@ def cached_checksums(
     *,
     monitor: Monitor | None = None,
 ) -> dict[int, str] | None:
-    """Checksums of the matrices that :func:`collect_statistics` would find in the cache, by layer.
+    """Return the checksums of the matrices that :func:`collect_statistics` would find in the cache.
 
-    Only heads of files are read; the text too, but only where a file in the cache was made from
-    one of its name, so that nothing is fetched to learn that there is nothing.
+    Only file headers are read. The text is read only if a cached file was collected on a text of
+    the same name, so nothing is downloaded otherwise.
 
     Args:
-        model: as for :func:`collect_statistics`.
-        text: as for :func:`collect_statistics`.
-        layers: as for :func:`collect_statistics`.
-        tokens: as for :func:`collect_statistics`.
-        monitor: what to report to.
+        model: the model.
+        text: a source of running text, or its name (see :func:`~.sources.open_text`).
+        layers: indices of the blocks.
+        tokens: number of tokens; None for :func:`default_tokens`.
+        monitor: receives progress.
 
     Returns:
-        None if the matrix of a layer is not there.
+        The checksums by layer; None if any layer is not cached.
 
     Raises:
-        InputError: if the text cannot be used or ``tokens`` is under one window.
+        InputError: if the text is invalid or ``tokens`` is less than one window.
     """
     source = open_text(text, model, monitor)
-    wanted = _recipe(model, identity(model), source, tokens)
-    checksum = ""
+    recipe_without_text = _recipe(model, identity(model), source, tokens)
+    text_checksum = ""
     for folder in sorted(statistics_dir().iterdir()):
-        found: dict[int, str] = {}
+        by_layer: dict[int, str] = {}
         for layer in layers:
             try:
-                recipe, checksums = read_head(folder / layer_file(wanted, layer).name)
+                recipe, checksums = read_head(folder / layer_file(recipe_without_text, layer).name)
             except (CorruptFileError, OSError):
                 break
-            if replace(recipe, text="") != wanted:
+            if replace(recipe, text="") != recipe_without_text:
                 break
-            checksum = checksum or source.checksum()
-            if recipe.text != checksum or layer not in checksums:
+            text_checksum = text_checksum or source.checksum()
+            if recipe.text != text_checksum or layer not in checksums:
                 break
-            found[layer] = checksums[layer]
+            by_layer[layer] = checksums[layer]
         else:
-            return found
+            return by_layer
     return None
 
 
 def _recipe(
-    model: EditableModel, now: Identity, source: TextSource, tokens: int | None
+    model: EditableModel, current: Identity, source: TextSource, tokens: int | None
 ) -> StatisticsSpec:
-    """What statistics are made from, in whole windows; the text's checksum, which may cost, not."""
+    """Return the recipe in whole windows, without the text's checksum, which can be expensive."""
     window = window_length(model)
     tokens = default_tokens(model.architecture.inner_size) if tokens is None else tokens
     if tokens < window:
-        raise InputError(f"tokens {tokens} is less than one window; give at least {window}")
-    return StatisticsSpec(now, "", source.name, tokens - tokens % window, window)
+        raise InputError(f"tokens: {tokens} is less than one window; give at least {window}")
+    return StatisticsSpec(current, "", source.name, tokens - tokens % window, window)
 
 
 def window_length(model: EditableModel) -> int:
-    """Tokens in a packed window for this model."""
+    """Return the number of tokens in a packed window for this model."""
     return min(WINDOW, model.max_length or WINDOW)
 
 
 def pack(
     documents: Iterable[str], model: EditableModel, window: int, tokens: int
 ) -> Iterator[list[int]]:
-    """Windows of exactly ``window`` token ids, ``tokens`` in all.
+    """Pack documents into windows of exactly ``window`` token ids, ``tokens`` in total.
 
-    Documents follow each other, separated by the end-of-text token where the tokenizer has one;
-    every window begins with the special tokens that the tokenizer begins a text with, if any.
+    Documents are concatenated, separated by the end-of-text token if the tokenizer has one. Every
+    window starts with the special tokens that the tokenizer puts at the start of a text.
     """
     tokenizer = model.tokenizer
     with_special, _ = encode(tokenizer, "x")
@@ -229,27 +233,27 @@ def pack(
     start = with_special[: len(with_special) - len(plain)]
     end = [] if tokenizer.eos_token_id is None else [int(tokenizer.eos_token_id)]
     buffer: list[int] = []
-    body, left = window - len(start), tokens // window
+    body, windows_left = window - len(start), tokens // window
     for document in documents:
         buffer += tokenizer(document, add_special_tokens=False, verbose=False)["input_ids"] + end
         for at in range(0, len(buffer) - body + 1, body):
-            if left == 0:
+            if windows_left == 0:
                 return
             yield start + buffer[at : at + body]
-            left -= 1
+            windows_left -= 1
         del buffer[: len(buffer) - len(buffer) % body]
 
 
 class _Accumulator:
-    """Running sums of ``k k^T``, upper triangle by pieces, with checkpoints on the disk."""
+    """Running sums of ``k k^T`` on and above the diagonal, with checkpoints on disk."""
 
-    def __init__(self, recipe: StatisticsSpec, layers: Sequence[int], keep: bool) -> None:
+    def __init__(self, recipe: StatisticsSpec, layers: Sequence[int], checkpoints: bool) -> None:
         self.recipe, self.layers, self.windows = recipe, list(layers), 0
         self.sums: dict[int, Tensor] = {}
-        self._whole = True  # the sums hold exactly the counted windows
+        self._consistent = True  # the sums hold exactly the counted windows
         self._file: Path | None = None
         self._saved = time.monotonic()
-        if keep:
+        if checkpoints:
             name = blake2b(repr(self.layers).encode(), digest_size=8).hexdigest()
             self._file = layer_file(recipe, 0).with_name(f"checkpoint-{name}.safetensors")
             self._resume(self._file)
@@ -258,34 +262,38 @@ class _Accumulator:
         """Add the keys of a chunk, (tokens, d_in)."""
         width = keys.shape[1]
         if layer not in self.sums:
-            # MPS has no float64; there the products are added up on the CPU.
+            # MPS has no float64, so sum on the CPU.
             device = "cpu" if keys.device.type == "mps" else keys.device
             self.sums[layer] = torch.zeros(width, width, dtype=torch.float64, device=device)
-        self._whole = False
+        self._consistent = False
         add_outer_products(self.sums[layer], keys)
 
-    def counted(self, windows: int) -> None:
-        """Note that so many more windows are complete; write a checkpoint when it is time."""
+    def count(self, windows: int) -> None:
+        """Count completed windows, and write a checkpoint if one is due."""
         self.windows += windows
-        self._whole = True
+        self._consistent = True
         if self._file is not None and time.monotonic() - self._saved > CHECKPOINT_SECONDS:
             self.save()
 
     def save(self) -> None:
-        """Write a checkpoint; an interrupt amid a chunk leaves the last one as it is."""
-        if self._file is None or not self.sums or not self._whole:
+        """Write a checkpoint, unless the sums hold part of a chunk only."""
+        if self._file is None or not self.sums or not self._consistent:
             return
         sums = {str(layer): total.cpu() for layer, total in self.sums.items()}
         save_tensors(self._file, sums, {"recipe": self.recipe.key(), "windows": str(self.windows)})
         self._saved = time.monotonic()
 
-    def forget(self) -> None:
-        """Remove the checkpoint of a pass that is complete."""
+    def remove_checkpoint(self) -> None:
+        """Remove the checkpoint of a completed pass."""
         if self._file is not None:
             self._file.unlink(missing_ok=True)
 
     def means(self) -> dict[int, LayerStatistics]:
-        """C per layer: the mean over tokens, both triangles, float32 on the CPU."""
+        """Return C of each layer: mean over tokens, symmetric, float32, on the CPU.
+
+        Raises:
+            SessionError: if C is not finite.
+        """
         count = self.windows * self.recipe.window
         result = {}
         for layer, total in self.sums.items():
@@ -293,8 +301,8 @@ class _Accumulator:
             moment = (upper + upper.triu(1).T).float()
             if not bool(moment.isfinite().all()):
                 raise SessionError(
-                    f"layer {layer}: the keys of the text leave the finite numbers; load the model "
-                    "in bfloat16 or float32"
+                    f"layer {layer}: the keys of the text are not finite; load the model in "
+                    "bfloat16 or float32"
                 )
             result[layer] = LayerStatistics(layer, moment, count)
         return result
@@ -305,30 +313,29 @@ class _Accumulator:
             if metadata["recipe"] == self.recipe.key():
                 windows, totals = int(metadata["windows"]), {int(n): t for n, t in sums.items()}
                 if sorted(totals) != self.layers:
-                    raise ValueError(f"{file}: holds layers {sorted(totals)}")
+                    raise ValueError(f"{file}: has layers {sorted(totals)}")
                 self.windows, self.sums = windows, totals
         except FileNotFoundError:
             pass
         except (CorruptFileError, KeyError, ValueError) as error:
-            log.warning("checkpoint not usable, starting from the beginning: %s", error)
+            log.warning("invalid checkpoint, starting from the beginning: %s", error)
 
 
 def add_outer_products(total: Tensor, keys: Tensor) -> None:
-    """``total += keys^T keys`` on and above the diagonal, in place.
+    """Compute ``total += keys^T keys`` on and above the diagonal, in place.
 
-    The product is symmetric, so pieces below the diagonal are left out: with d_in / 384 = 4 pieces
-    a side, 10 of 16 are formed. Entries below the diagonal of the diagonal pieces are correct too,
-    but only the upper triangle of ``total`` means anything.
+    As the product is symmetric, blocks below the diagonal are skipped: with d_in / 384 = 4 blocks a
+    side, 10 of 16 are computed. Only the upper triangle of ``total`` is valid.
 
     Args:
-        total: (d_in, d_in), float64 (or wider than ``keys``).
+        total: (d_in, d_in), float64.
         keys: (tokens, d_in).
     """
     keys = keys.float() if keys.dtype in (torch.float16, torch.bfloat16) else keys
     width = keys.shape[1]
-    for top in range(0, width, _PIECE):
-        rows = keys[:, top : top + _PIECE].T
-        total[top : top + _PIECE, top:] += (rows @ keys[:, top:]).to(total.device)
+    for top in range(0, width, _BLOCK):
+        rows = keys[:, top : top + _BLOCK].T
+        total[top : top + _BLOCK, top:] += (rows @ keys[:, top:]).to(total.device)
 
 
 @torch.no_grad()
@@ -341,17 +348,17 @@ def _run(
     recipe, last = accumulator.recipe, max(accumulator.layers)
     for layer, total in accumulator.sums.items():
         accumulator.sums[layer] = total.to("cpu" if model.device.type == "mps" else model.device)
-    rest = islice(windows, accumulator.windows, None)
+    remaining = islice(windows, accumulator.windows, None)
     done = accumulator.windows * recipe.window
     with monitor.stage("statistics", recipe.tokens, "token", done=done):
         try:
-            while chunk := list(islice(rest, WINDOWS_AT_ONCE)):
+            while chunk := list(islice(remaining, WINDOWS_AT_ONCE)):
                 monitor.check()
                 ids = torch.tensor(chunk, device=model.device)
                 keys = keys_of(model, ids, accumulator.layers, last)
                 for layer in accumulator.layers:
                     accumulator.add(layer, keys[layer])
-                accumulator.counted(len(chunk))
+                accumulator.count(len(chunk))
                 monitor.advance(len(chunk) * recipe.window)
         except BaseException:
             accumulator.save()
@@ -359,7 +366,7 @@ def _run(
     complete = accumulator.windows * recipe.window
     if complete == 0:
         raise InputError(
-            f'text "{recipe.text_name}" has less than {recipe.window} tokens; give a longer text'
+            f'text "{recipe.text_name}" has fewer than {recipe.window} tokens; give a longer text'
         )
     if complete < recipe.tokens:
         log.warning("text %s has only %d tokens", recipe.text_name, complete)
@@ -369,11 +376,21 @@ def _run(
 def keys_of(
     model: EditableModel, ids: Tensor, layers: Sequence[int], last: int
 ) -> dict[int, Tensor]:
-    """Keys (tokens, d_in) of several layers for one batch of windows, from one forward pass."""
+    """Return the keys of several layers for one batch of windows, from one forward pass.
+
+    Args:
+        model: the model.
+        ids: token ids, (windows, window).
+        layers: indices of the blocks.
+        last: index of the last block to run.
+
+    Returns:
+        Keys by layer, (tokens, d_in), in the dtype of the forward pass.
+    """
     keys: dict[int, Tensor] = {}
 
     def reader(layer: int) -> Any:
-        # Some architectures hand over (rows, tokens, d_in), others (rows * tokens, d_in).
+        # Depending on the architecture, (rows, tokens, d_in) or (rows * tokens, d_in).
         return lambda value: keys.__setitem__(layer, value.reshape(-1, value.shape[-1]))
 
     with ExitStack() as stack:

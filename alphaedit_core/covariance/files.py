@@ -1,7 +1,7 @@
-"""What key statistics are, and how they lie on the disk.
+"""Key statistics and their files.
 
-One safetensors file per layer in the cache; one file for any number of layers to share with others.
-Both have the same form and carry the recipe and a checksum of every matrix.
+The cache has one safetensors file per layer; an exported file has any number of layers. Both have
+the same format, with the recipe and a checksum of every matrix.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _FORMER = ("alphaedit key statistics 1",)
 
 @dataclass(frozen=True)
 class StatisticsSpec:
-    """What determines statistics: equal recipes give equal matrices, but for rounding.
+    """Recipe of key statistics: equal recipes give equal matrices up to rounding.
 
     Attributes:
-        model: what the model is.
+        model: identity of the model.
         text: checksum of the running text.
-        text_name: its name, for people.
-        tokens: number of tokens read.
-        window: tokens in a window.
+        text_name: display name of the text.
+        tokens: number of tokens to read.
+        window: number of tokens in a window.
     """
 
     model: Identity
@@ -49,23 +49,23 @@ class StatisticsSpec:
 
     @property
     def fingerprint(self) -> str:
-        """Digest of the model's weights."""
+        """The digest of the model's weights."""
         return self.model.fingerprint
 
     @property
     def dtype(self) -> str:
-        """Dtype of the forward pass."""
+        """The dtype of the forward pass."""
         return self.model.dtype
 
     def key(self) -> str:
-        """A short digest that names the files of this recipe."""
+        """Return a short digest that names the cache folder of this recipe."""
         text = repr((self.model.key(), self.text, self.tokens, self.window))
         return blake2b(text.encode(), digest_size=8).hexdigest()
 
     def to_dict(self) -> dict[str, str]:
-        """All parts as texts by name, the model's among them."""
-        own = {name: str(value) for name, value in vars(self).items() if name != "model"}
-        return own | self.model.to_dict()
+        """Return all fields as strings, with those of the model's identity."""
+        fields = {name: str(value) for name, value in vars(self).items() if name != "model"}
+        return fields | self.model.to_dict()
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,8 @@ class LayerStatistics:
 
     Attributes:
         layer: index of the block.
-        moment: C, (d_in, d_in), float32, symmetric, the mean over tokens of ``k k^T``.
-        tokens: number of tokens that were read (fewer than asked for where the text was short).
+        moment: C, mean of ``k k^T`` over tokens, (d_in, d_in), float32, symmetric.
+        tokens: number of tokens read; fewer than the recipe's if the text was too short.
     """
 
     layer: int
@@ -84,7 +84,7 @@ class LayerStatistics:
 
     @property
     def checksum(self) -> str:
-        """Hex digest of the matrix's bytes."""
+        """The hex digest of the matrix's bytes."""
         return tensor_digest(self.moment)
 
 
@@ -93,9 +93,9 @@ class KeyStatistics:
     """Second moments of several layers, from one recipe.
 
     Attributes:
-        recipe: what they were made from.
-        layers: the matrices by layer.
-        cached: True if nothing had to be computed.
+        recipe: settings that determine the matrices.
+        layers: second moments by layer.
+        cached: True if all were in the cache.
     """
 
     recipe: StatisticsSpec
@@ -115,7 +115,11 @@ class KeyStatistics:
 
 
 def export_statistics(statistics: KeyStatistics, path: str | Path) -> None:
-    """Write statistics as one safetensors file that others can import, with its checksums inside.
+    """Write statistics to one safetensors file, which :func:`~.importing.import_statistics` reads.
+
+    Args:
+        statistics: the statistics.
+        path: the file; replaced if it exists.
 
     Raises:
         OSError: if the file cannot be written.
@@ -124,12 +128,16 @@ def export_statistics(statistics: KeyStatistics, path: str | Path) -> None:
 
 
 def layer_file(recipe: StatisticsSpec, layer: int) -> Path:
-    """Where the cache keeps one layer."""
+    """Return the cache file of one layer."""
     return statistics_dir() / recipe.key() / f"layer-{layer:03}.safetensors"
 
 
 def write_layers(file: Path, recipe: StatisticsSpec, layers: Iterable[LayerStatistics]) -> None:
-    """Write one file; it replaces what stands there only when it is whole."""
+    """Write layers to one file atomically.
+
+    Raises:
+        OSError: if the file cannot be written.
+    """
     metadata = {"format": _FORMAT} | recipe.to_dict()
     moments = {}
     for statistics in layers:
@@ -139,12 +147,12 @@ def write_layers(file: Path, recipe: StatisticsSpec, layers: Iterable[LayerStati
 
 
 def read_layers(file: Path) -> tuple[StatisticsSpec, dict[int, LayerStatistics]]:
-    """Recipe and layers of a file.
+    """Return the recipe and the layers of a file.
 
     Raises:
-        FileNotFoundError: if there is none.
-        OSError: if it cannot be read; names the file and why.
-        CorruptFileError: if it is damaged or holds something else.
+        FileNotFoundError: if the file does not exist.
+        OSError: if it cannot be read; names the file and the reason.
+        CorruptFileError: if it is damaged or not a file of key statistics.
     """
     tensors, metadata = load_tensors(file)
     try:
@@ -156,22 +164,23 @@ def read_layers(file: Path) -> tuple[StatisticsSpec, dict[int, LayerStatistics]]
         }
     except (KeyError, ValueError):
         raise CorruptFileError(
-            f"{file}: not a file of key statistics; give one that an export wrote"
+            f"{file}: not a file of key statistics; give an exported file"
         ) from None
     return recipe, dict(sorted(layers.items()))
 
 
 def read_head(file: Path) -> tuple[StatisticsSpec, dict[int, str]]:
-    """Recipe of a file and the checksum of each layer's matrix as written there; reads no matrix.
+    """Return the recipe of a file and each layer's stored checksum, without reading matrices.
 
     Raises:
-        FileNotFoundError: if there is none.
-        OSError: if it cannot be read; names the file and why.
-        CorruptFileError: if it is damaged or holds something else.
+        FileNotFoundError: if the file does not exist.
+        OSError: if it cannot be read; names the file and the reason.
+        CorruptFileError: if it is damaged or not a file of key statistics.
     """
     try:
         with opened_tensors(file) as stored:
             metadata = stored.metadata() or {}
+            # safe_open has keys() but cannot be iterated.
             checksums = {int(name): metadata[f"checksum.{name}"] for name in stored.keys()}  # noqa: SIM118
         check_seal(file, metadata)
         return _recipe_of(metadata, file), checksums
@@ -180,11 +189,17 @@ def read_head(file: Path) -> tuple[StatisticsSpec, dict[int, str]]:
 
 
 def _recipe_of(metadata: Mapping[str, str], file: Path) -> StatisticsSpec:
-    """The recipe in a file's metadata; KeyError or ValueError if there is none."""
+    """Return the recipe in a file's metadata.
+
+    Raises:
+        CorruptFileError: if an earlier version wrote the file.
+        KeyError: if a field is missing or the format is another one.
+        ValueError: if a field is invalid.
+    """
     if metadata["format"] in _FORMER:
         raise CorruptFileError(
-            f"{file}: key statistics of an earlier version, which do not say what tokenizer and "
-            "configuration they were made with; collect and export them anew"
+            f"{file}: key statistics of an earlier version, without the tokenizer and "
+            "configuration they were collected with; collect and export them again"
         )
     if metadata["format"] != _FORMAT:
         raise KeyError("format")

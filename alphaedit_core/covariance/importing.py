@@ -1,8 +1,8 @@
-"""Key statistics of others, taken into the cache after a look at whether they can be true.
+"""Import of exported key statistics into the cache, with plausibility checks.
 
-A matrix that no pass over text could have given, or one of another layer, would be used by every
-later edit without a word. So the file is compared with the model part by part, every matrix is
-tested for being a second moment, and the few keys of a short text are asked which layer it is of.
+An invalid matrix, or one of another layer, would silently corrupt every later edit. So the recipe
+is compared with the model, every matrix is checked to be a second moment, and its diagonal is
+compared with the keys of a short text to confirm the layer.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from .files import (
     write_layers,
 )
 
-#: What float32 sums over a pass may be off by, as a share of the largest entry of the diagonal.
-_ROUNDED_OFF = 1e-4
-#: How many times larger or smaller than those of a short text energies over another text may be.
-_SCALE = 50.0
-#: More than anybody reads.
-_MOST_TOKENS = 10**12
-#: Energies under this share of their mean are as good as none.
+#: Allowed rounding error of the float32 sums, relative to the largest diagonal entry.
+_ROUNDING = 1e-4
+#: Allowed ratio between the energies on the short text and in the file, either way.
+_MAX_RATIO = 50.0
+#: Largest plausible token budget.
+_MAX_TOKENS = 10**12
+#: Floor of the energies, relative to their mean, before the logarithm.
 _FLOOR = 1e-6
-#: A text whose keys tell layers apart.
+#: Short text whose keys identify a layer.
 _TEXT = (
     "The river rises in the hills north of the town and flows south for ninety miles to the sea.",
     "In 1887 she published her first novel, which was translated into French two years later.",
@@ -48,70 +48,81 @@ _TEXT = (
 
 
 def import_statistics(path: str | Path, model: EditableModel) -> KeyStatistics:
-    """Read statistics that somebody else exported, and put them into the cache.
+    """Read exported statistics and write them to the cache.
 
     Args:
-        path: the file.
-        model: the model that they shall serve.
+        path: a file written by :func:`~.files.export_statistics`.
+        model: the model that will use the statistics.
+
+    Returns:
+        The statistics, with ``cached`` True.
 
     Raises:
-        InputError: if the file does not exist, or holds what cannot be second moments of this
-            model's keys; nothing enters the cache.
-        CorruptFileError: if it is damaged or not such a file.
-        FingerprintError: if it belongs to other weights or was made otherwise than this model
-            would make it; names what differs.
-        SessionError: if another thread uses the model, or its weights were changed by hand since a
-            session took it.
+        InputError: if the file does not exist, or its matrices cannot be second moments of this
+            model's keys; nothing is written to the cache.
+        CorruptFileError: if the file is damaged or not a file of key statistics.
+        FingerprintError: if the statistics belong to other weights, or were collected with other
+            settings; names the differences.
+        SessionError: if another thread uses the model, or its weights were changed outside its
+            session.
     """
     file = Path(path)
     try:
         recipe, layers = read_layers(file)
     except FileNotFoundError:
-        raise InputError(f"{file}: does not exist; give a file that an export wrote") from None
+        raise InputError(f"{file}: does not exist; give an exported file") from None
     with unedited(model) as here:
         _compare(file, recipe.model, here)
         try:
             if not layers:
-                raise ValueError("holds no layer")
+                raise ValueError("has no layers")
             for statistics in layers.values():
                 _check_moment(statistics, recipe, model)
             _check_layers(layers, model)
         except ValueError as error:
-            raise InputError(f"{file}: {error}; have it exported anew") from None
+            raise InputError(f"{file}: {error}; export it again") from None
     recipe = replace(recipe, model=here)  # buffers may differ in their last bits
     for layer, statistics in layers.items():
         write_layers(layer_file(recipe, layer), recipe, [statistics])
     return KeyStatistics(recipe, layers, cached=True)
 
 
-def _compare(file: Path, was: Identity, here: Identity) -> None:
-    """Refuse statistics of another model, or of the same that was run otherwise."""
-    differences = was.differences(here)
+def _compare(file: Path, stored: Identity, here: Identity) -> None:
+    """Check that the statistics belong to this model and its settings.
+
+    Raises:
+        FingerprintError: if they do not.
+    """
+    differences = stored.differences(here)
     if "fingerprint" in differences:
         raise FingerprintError(
-            f"{file}: belongs to weights {was.fingerprint}, this model has {here.fingerprint}; "
+            f"{file}: belongs to weights {stored.fingerprint}, this model has {here.fingerprint}; "
             "load the model that the statistics were collected on"
         )
     if differences:
         raise FingerprintError(
-            f"{file}: was collected otherwise than this model would: {describe(differences)}; load "
-            "the model as it was, or collect anew"
+            f"{file}: was collected with other settings: {describe(differences)}; load the model "
+            "as it was, or collect again"
         )
 
 
 def _check_moment(
     statistics: LayerStatistics, recipe: StatisticsSpec, model: EditableModel
 ) -> None:
-    """Refuse, by a ValueError, what no pass over text could have given."""
+    """Check that a matrix can be a second moment of this model's keys.
+
+    Raises:
+        ValueError: if it cannot.
+    """
     moment, size, layer = statistics.moment, model.architecture.inner_size, statistics.layer
-    if recipe.window != (own := window_length(model)):
-        raise ValueError(f"was read in windows of {recipe.window} tokens, this model reads {own}")
-    if not 0 < recipe.tokens <= _MOST_TOKENS:
-        # The number itself may have thousands of digits.
-        raise ValueError(f"does not say that 1 to {_MOST_TOKENS:,} tokens were to be read")
+    if recipe.window != (window := window_length(model)):
+        raise ValueError(f"has windows of {recipe.window} tokens, this model's have {window}")
+    if not 0 < recipe.tokens <= _MAX_TOKENS:
+        # Without the number, which can have thousands of digits.
+        raise ValueError(f"its number of tokens is not from 1 to {_MAX_TOKENS:,}")
     if not 0 <= layer < model.layers:
         raise ValueError(
-            f"layer {layer} is no block of this model, which has 0 to {model.layers - 1}"
+            f"layer {layer} is not a block of this model, which has 0 to {model.layers - 1}"
         )
     if moment.dtype != torch.float32:
         dtype = str(moment.dtype).removeprefix("torch.")
@@ -125,57 +136,60 @@ def _check_moment(
     if bool((moment.diagonal() < 0).any()) or not bool((moment.diagonal() > 0).any()):
         raise ValueError(f"layer {layer} has a diagonal that is negative or all zero")
     if not 0 < statistics.tokens <= recipe.tokens or statistics.tokens % recipe.window:
-        raise ValueError(f"layer {layer} says {statistics.tokens} of {recipe.tokens} tokens")
-    # The eigenvalues of the widest keys take minutes; a Cholesky factor exists if and only if all
-    # are positive, here after as much is added as float32 may have rounded off.
-    raised = moment.double()
-    raised.diagonal().add_(_ROUNDED_OFF * float(moment.diagonal().max()))
-    if int(torch.linalg.cholesky_ex(raised).info) != 0:
+        raise ValueError(f"layer {layer} has {statistics.tokens} of {recipe.tokens} tokens")
+    # A Cholesky factor exists if and only if all eigenvalues are positive; computing those takes
+    # minutes for wide keys. The shift allows for the rounding of float32.
+    shifted = moment.double()
+    shifted.diagonal().add_(_ROUNDING * float(moment.diagonal().max()))
+    if int(torch.linalg.cholesky_ex(shifted).info) != 0:
         raise ValueError(f"layer {layer} has negative eigenvalues")
 
 
 def _check_layers(layers: Mapping[int, LayerStatistics], model: EditableModel) -> None:
-    """Refuse, by a ValueError, a matrix whose diagonal looks like that of another layer.
+    """Check that each matrix belongs to its layer, by its diagonal.
 
-    How much energy each dimension of the keys carries is a layer's own pattern, which any text
-    shows; the order of the dimensions in another layer has nothing to do with it.
+    The energies of the key dimensions are a pattern specific to a layer and similar on any text.
+
+    Raises:
+        ValueError: if a matrix resembles another layer's, or its scale is wrong.
     """
-    seen = _energies(model)
+    measured = _energies(model)
     for layer, statistics in layers.items():
-        own = statistics.moment.diagonal().double()
-        alike = torch.tensor([_correlation(own, energies) for energies in seen])
-        best = int(alike.argmax())
+        stored = statistics.moment.diagonal().double()
+        similarity = torch.tensor([_correlation(stored, energies) for energies in measured])
+        best = int(similarity.argmax())
         if best != layer:
             raise ValueError(
-                f"layer {layer} is not that of this model's keys, but looks like layer {best} "
-                f"(correlation {float(alike[best]):.2f}, with its own {float(alike[layer]):.2f})"
+                f"layer {layer} does not match this model's keys but resembles layer {best} "
+                f"(correlation {float(similarity[best]):.2f}, with its own layer "
+                f"{float(similarity[layer]):.2f})"
             )
-        read = seen[layer] > 0
-        times = float((own[read] / seen[layer][read]).median()) if bool(read.any()) else 1.0
-        if not 1 / _SCALE <= times <= _SCALE:
+        used = measured[layer] > 0
+        ratio = float((stored[used] / measured[layer][used]).median()) if bool(used.any()) else 1.0
+        if not 1 / _MAX_RATIO <= ratio <= _MAX_RATIO:
             raise ValueError(
-                f"layer {layer} is about {times:.2g} times the second moment of this model's keys; "
-                "it has to be a mean over tokens, and no sum"
+                f"layer {layer} is about {ratio:.2g} times the second moment of this model's keys; "
+                "it must be a mean over tokens, not a sum"
             )
 
 
 @torch.no_grad()
 def _energies(model: EditableModel) -> list[Tensor]:
-    """Mean square of every dimension of the keys over a short text: (d_in,) for every layer."""
-    every = range(model.layers)
-    sums = [torch.zeros(model.architecture.inner_size, dtype=torch.float64) for _ in every]
+    """Return the mean square of every key dimension on a short text, (d_in,) for each layer."""
+    layers = range(model.layers)
+    sums = [torch.zeros(model.architecture.inner_size, dtype=torch.float64) for _ in layers]
     tokens = 0
     for text in _TEXT:
         row = encode(model.tokenizer, text)[0][: model.max_length]
         tokens += len(row) - 1
-        keys = keys_of(model, torch.tensor([row], device=model.device), every, model.layers - 1)
-        for layer in every:
-            # Without the first token, which many models give keys of hundreds of times the length.
+        keys = keys_of(model, torch.tensor([row], device=model.device), layers, model.layers - 1)
+        for layer in layers:
+            # Skip the first token, whose key is hundreds of times longer in many models.
             sums[layer] += keys[layer][1:].double().square().sum(dim=0).cpu()
     return [total / max(tokens, 1) for total in sums]
 
 
 def _correlation(one: Tensor, other: Tensor) -> float:
-    """Of the logarithms of two patterns of energy."""
+    """Return the correlation of the logarithms of two energy patterns."""
     logs = torch.stack([(x / x.mean()).clamp_min(_FLOOR).log() for x in (one, other)])
     return float(torch.corrcoef(logs)[0, 1].nan_to_num())

@@ -1,4 +1,4 @@
-"""One batch of facts: target values, keys, the closed forms of the editors, the changed weights.
+"""Editing of one batch of facts: target values, keys, closed-form updates, edited weights.
 
 Uses nullspace, inference and model; keeps no history.
 """

@@ -1,7 +1,7 @@
-"""One batch of facts written into a model: targets, then layer by layer keys and update.
+"""Write one batch of facts into a model: target values, then keys and update layer by layer.
 
-Fang et al. 2025, section 3.3, over the layer loop of MEMIT (Meng et al. 2023, algorithm 1). Editors
-that train a weight take the place of both.
+Fang et al. 2025, section 3.3, with MEMIT's loop over the layers (Meng et al. 2023, algorithm 1).
+Editors that train a weight replace both steps.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ from .weight_updates import Dense, WeightUpdate, contiguous_copy, projected, ten
 
 @dataclass(frozen=True, eq=False)
 class LayerSpace:
-    """What the statistics of one layer give an edit.
+    """Projector and preconditioners of one layer, from its key statistics.
 
     Attributes:
-        projector: P at the threshold, whether the edit uses it or not.
-        preconditioner: ``G``.
+        projector: P at the threshold, even if the projection is off.
+        preconditioner: G.
         free: G with the projection off.
     """
 
@@ -51,20 +51,20 @@ class LayerSpace:
 
 @dataclass(frozen=True, eq=False)
 class BatchWrite:
-    """What one batch did to a model.
+    """Result of writing one batch of n facts.
 
     Attributes:
-        changes: the change of each layer's weight.
-        keys: the facts' keys at each layer, (d_in, n), float32. Blocks before a layer are complete
-            when its keys are read, so these are also the keys on the edited model, as the next
+        changes: update of each layer's weight.
+        keys: the facts' keys by layer, (d_in, n), float32. The earlier layers are final when a
+            layer's keys are read, so these are also the keys on the edited model, as the next
             batch needs them.
-        writes: figures per layer.
-        traces: the search for each fact's target value, or its training.
-        residual_left: ``|z - h| / |z - h0|`` of each fact after the last layer; none where nothing
-            was searched for, or z = h0: the model said the fact already.
-        plan: how many tokens went through the blocks together.
-        targets: the target values that were written; None where nothing was searched for.
-        superseded: positions of the earlier facts that it took the place of, see
+        writes: norms per layer.
+        traces: target search or training of each fact.
+        residual_left: ``|z - h| / |z - h0|`` of each fact after the last layer; None if no target
+            was searched, or if z = h0 because the model already predicted the target.
+        plan: number of tokens per pass that was used.
+        targets: the target values; None if no target was searched.
+        superseded: positions of the earlier facts that this batch supersedes, see
             :mod:`~alphaedit_core.data.superseding`.
     """
 
@@ -92,19 +92,26 @@ def write_batch(
 ) -> BatchWrite:
     """Write a batch of facts into the model.
 
-    If this raises, some layers may be changed: the caller makes the weights anew.
+    If this raises, some layers may be changed, and the caller has to restore the weights.
 
     Args:
-        model: the model, as earlier batches left it.
+        model: the model with the edits of earlier batches.
         weights: its edited weights.
-        editor: what to solve.
-        requests: n facts as tokens.
+        editor: the editor.
+        requests: n tokenized facts.
         previous: keys of earlier facts in the preconditioners' coordinates, by layer.
         spaces: projector and preconditioners by layer.
-        hyperparameters: layers, search and ridge.
-        plan: how many tokens go through the blocks together.
-        monitor: what to report to.
-        targets: of these requests, where they are known; None to search for them.
+        hyperparameters: the editor's configuration.
+        plan: number of tokens per pass through the blocks.
+        monitor: receives progress; checked for cancellation between blocks.
+        targets: known target values of these requests; None to search them.
+
+    Raises:
+        Canceled: if canceled.
+        DivergedError: if a target value or an update is not finite.
+        InputError: if the hidden state at a fact's subject is all zeros.
+        StructureError: if the model's blocks cannot be run as the search needs.
+        torch.OutOfMemoryError: if even the smallest plan does not fit.
     """
     if isinstance(editor, FineTuner):
         return _train(model, weights, editor, requests, spaces, hyperparameters, plan, monitor)
@@ -115,52 +122,52 @@ def write_batch(
     with monitor.stage("keys and update", len(layers), "layer") as stage:
         states = SubjectStates(model, requests, layers, targets.plan, monitor)
         changes: dict[int, WeightUpdate] = {}
-        provisional: dict[int, Tensor] = {}  # weights before updates of which only a part stays
+        before_update: dict[int, Tensor] = {}  # weights of layers whose final update differs
         all_keys: dict[int, Tensor] = {}
         writes: list[LayerWrite] = []
         stage.detail = writes
         for index, layer in enumerate(layers):
-            read, space, own = states.read(layer), spaces[layer], hyperparameters.at(layer)
-            lacking = (targets.z - (read.mlp if in_mlp else read.state)).T
+            read, space, layer_hp = states.read(layer), spaces[layer], hyperparameters.at(layer)
+            gap = (targets.z - (read.mlp if in_mlp else read.state)).T  # Z - h, (d_out, n)
             reach = _reach(model, layer, in_mlp, monitor)
-            everything = Projector.identity(space.projector.size, space.projector.device)
+            identity = Projector.identity(space.projector.size, space.projector.device)
             inputs = LayerInputs(
                 keys=read.keys,
                 prompt_keys=read.prompt_keys,
                 mean_keys=read.mean,
-                residual=lacking if reach == 1 else lacking / reach,
+                residual=gap if reach == 1 else gap / reach,
                 layers_left=len(layers) - index,
                 weight=weights.master(layer),
                 max_singular_value=partial(weights.max_singular_value, layer),
                 preconditioner=space.preconditioner,
-                projector=space.projector if hyperparameters.projection else everything,
+                projector=space.projector if hyperparameters.projection else identity,
                 previous=previous[layer],
-                hyperparameters=own,
+                hyperparameters=layer_hp,
             )
-            # As it will lie in memory when it comes from a file: the bits of sums can depend on it.
+            # The memory layout of a loaded file, as the last bits of sums can depend on it.
             update = _finite(contiguous_copy(editor.update(inputs)), editor, layer)
             final = editor.final(inputs, update)
             if final is not update:
                 final = _finite(contiguous_copy(final), editor, layer)
-                provisional[layer] = weights.master(layer).clone()
+                before_update[layer] = weights.master(layer).clone()
             free = final
             if hyperparameters.projection or len(inputs.previous):
-                alone = replace(
+                free_inputs = replace(
                     inputs,
                     preconditioner=space.free,
-                    projector=everything,
+                    projector=identity,
                     previous=PreviousKeys.none(space.free.width, space.free.device),
-                    hyperparameters=own.replace(projection=False),
+                    hyperparameters=layer_hp.replace(projection=False),
                 )
-                free = editor.final(alone, editor.update(alone))
+                free = editor.final(free_inputs, editor.update(free_inputs))
             writes.append(
-                _figures(layer, final, free, space, weights, read.keys, lacking.norm(dim=0))
+                _layer_write(layer, final, free, space, weights, read.keys, gap.norm(dim=0))
             )
             weights.add(layer, update)
             changes[layer], all_keys[layer] = final, read.keys
             monitor.advance()
-        if provisional:  # the layers were solved on weights that do not stay
-            for layer, before in provisional.items():
+        if before_update:  # later layers were solved on weights that are not final
+            for layer, before in before_update.items():
                 weights.replace(layer, before, changes[layer])
             states = SubjectStates(model, requests, layers, targets.plan, monitor)
             for index, layer in enumerate(layers):
@@ -168,53 +175,52 @@ def write_batch(
                 writes[index] = _with_keys(writes[index], spaces[layer], all_keys[layer])
         end = states.end()
         left = (targets.z - (end.mlp if in_mlp else end.state)).norm(dim=1)
-        wanted = (targets.z - targets.h0).norm(dim=1)
+        total = (targets.z - targets.h0).norm(dim=1)
     return BatchWrite(
         changes,
         all_keys,
         writes,
         targets.traces,
-        shares_left(left, wanted, targets.h0.norm(dim=1)),
+        shares_left(left, total, targets.h0.norm(dim=1)),
         targets.plan,
         targets,
     )
 
 
-def shares_left(left: Tensor, wanted: Tensor, scale: Tensor) -> list[float | None]:
-    """``|z - h| / |z - h0|`` of each fact; none where nothing was wanted.
+def shares_left(left: Tensor, total: Tensor, scale: Tensor) -> list[float | None]:
+    """Return ``|z - h| / |z - h0|`` of each fact; None if z = h0.
 
-    A fact that the model says already has a search that ends at its first evaluation, with z = h0:
-    there is no change of which a share could be left, and what the other facts' writes moved the
-    state by is not a share of anything.
+    If the model already predicts a target, its search ends at the first evaluation with z = h0.
+    The fraction is then undefined, even if the updates for other facts move h.
 
     Args:
         left: ``|z - h|``, (n,).
-        wanted: ``|z - h0|``, (n,).
-        scale: ``|h0|``, (n,); a change within its rounding is none.
+        total: ``|z - h0|``, (n,).
+        scale: ``|h0|``, (n,); z = h0 if they differ by no more than its rounding.
     """
-    least = scale * torch.finfo(left.dtype).eps
+    rounding = scale * torch.finfo(left.dtype).eps
     return [
-        float(own / asked) if bool(asked > none) else None
-        for own, asked, none in zip(left, wanted, least, strict=True)
+        float(gap / change) if bool(change > least) else None
+        for gap, change, least in zip(left, total, rounding, strict=True)
     ]
 
 
 def _reach(model: EditableModel, layer: int, in_mlp: bool, monitor: Monitor) -> float:
-    """By what the change that a layer writes is multiplied on its way into what is lacking.
+    """Return the model's factor between a layer's output change and the change of the residual.
 
-    1 where what is lacking is of the MLP's own output.
+    1 if the residual is measured at the MLP's own output, or the factor is unknown.
     """
     if in_mlp or not model.architecture.reach:
         return 1.0
-    found = model.architecture.reach[layer]
-    if found is None:
-        words = (
-            "what the down-projections of this model write passes a norm, or the like, before it "
-            "joins the stream: no layer can write its share exactly; see what is left unwritten"
+    reach = model.architecture.reach[layer]
+    if reach is None:
+        warning = (
+            "the outputs of this model's down-projections pass a norm or the like before they join "
+            "the residual stream: no layer can write its share exactly; check the residual left"
         )
-        if words not in monitor.warnings:
-            monitor.warn(words)
-    return 1.0 if found is None else found
+        if warning not in monitor.warnings:
+            monitor.warn(warning)
+    return 1.0 if reach is None else reach
 
 
 def _train(
@@ -227,26 +233,32 @@ def _train(
     plan: BatchPlan,
     monitor: Monitor,
 ) -> BatchWrite:
-    """The same by an editor that trains the layers, one after another."""
+    """Write a batch with an editor that trains the layers one after another."""
     changes: dict[int, WeightUpdate] = {}
     all_keys: dict[int, Tensor] = {}
     writes: list[LayerWrite] = []
     traces: list[Trace] = []
     for layer in hp.layers:
-        space, own = spaces[layer], hp.at(layer)
+        space, layer_hp = spaces[layer], hp.at(layer)
+
+        def constrain(
+            change: Tensor, projector: Projector = space.projector, own: EditConfig = layer_hp
+        ) -> Tensor:
+            return editor.constrain(change, projector, own)
+
         keys = SubjectStates(model, requests, [layer], plan, monitor).read(layer).keys
         matrix, traces, plan = fine_tune(
             model,
             requests,
             layer,
-            lambda change, space=space, own=own: editor.constrain(change, space.projector, own),  # type: ignore[misc]
-            cast(FtConfig, own),
+            constrain,
+            cast(FtConfig, layer_hp),
             plan,
             monitor,
         )
         change = _finite(contiguous_copy(Dense(matrix)), editor, layer)
-        nothing = keys.new_zeros(0)
-        writes.append(_figures(layer, change, change, space, weights, keys, nothing))
+        no_residual = keys.new_zeros(0)
+        writes.append(_layer_write(layer, change, change, space, weights, keys, no_residual))
         weights.add(layer, change)
         changes[layer], all_keys[layer] = change, keys
     unknown: list[float | None] = [None] * len(requests)
@@ -254,10 +266,10 @@ def _train(
 
 
 def _finite(change: WeightUpdate, editor: Editor[Any], layer: int) -> WeightUpdate:
-    """The change, if all of it are numbers.
+    """Return the update after checking that all of its numbers are finite.
 
     Raises:
-        DivergedError: if not; the model is then not written to.
+        DivergedError: if some are not; the update is then not written.
     """
     if not all(bool(tensor.isfinite().all()) for tensor in tensors_of(change).values()):
         remedy = (
@@ -266,20 +278,20 @@ def _finite(change: WeightUpdate, editor: Editor[Any], layer: int) -> WeightUpda
             else "raise the weight on C or ridge"
         )
         raise DivergedError(
-            f"layer {layer}: the change that {editor.name} made is not finite; {remedy}, or load "
-            "the model in float32"
+            f"layer {layer}: the update of {editor.name} is not finite; {remedy}, or load the "
+            "model in float32"
         )
     return change
 
 
-def _figures(
+def _layer_write(
     layer: int,
     change: WeightUpdate,
     free: WeightUpdate,
     space: LayerSpace,
     weights: EditedWeights,
     keys: Tensor,
-    lacking: Tensor,
+    residual_norm: Tensor,
 ) -> LayerWrite:
     write = LayerWrite(
         layer,
@@ -289,14 +301,14 @@ def _figures(
         weights.original_norm(layer),
         [],
         [],
-        lacking.tolist(),
+        residual_norm.tolist(),
     )
     return _with_keys(write, space, keys)
 
 
 def _with_keys(write: LayerWrite, space: LayerSpace, keys: Tensor) -> LayerWrite:
-    """Figures with what is said of the keys (d_in, n)."""
-    # A key may be all zeros behind a rectified activation; nothing of it is kept.
+    """Return ``write`` with ``key_norm`` and ``kept`` of the keys (d_in, n)."""
+    # A key can be all zeros after a rectified activation; its kept fraction is then 0.
     norms = keys.norm(dim=0).clamp_min(torch.finfo(keys.dtype).tiny)
     kept = space.projector(keys).norm(dim=0) / norms
     return replace(write, key_norm=keys.norm(dim=0).tolist(), kept=kept.square().tolist())

@@ -1,18 +1,18 @@
-"""The update in closed form: a small symmetric system instead of a large one.
+"""The closed-form update, solved as a small symmetric system.
 
-The released code solves, per layer and batch, the non-symmetric d_in x d_in system
+For each layer and batch, the released code solves the non-symmetric d_in x d_in system
 ``(P (K K^T + K_p K_p^T) + lambda I) X = P K R^T`` and adds ``X^T`` to the weight (Fang et al. 2025,
-Eq. 14). With ``M = [K_p, K]`` (d_in x m) and ``B = P M`` the same X is
+Eq. 14). With ``M = [K_p, K]`` (d_in x m) and ``B = P M``, the same X is
 
     X = B (lambda I_m + B^T B)^-1 [0; R^T]
 
-because ``P X = X`` and ``B (lambda I + B^T B)^-1 = (lambda I + B B^T)^-1 B``. One Cholesky as large
-as the number of earlier facts replaces the large LU; what must be kept of them is their part of B
-and its Gram matrix. Where m outgrows d_in, the second form is the smaller one and is used.
+because ``P X = X`` and ``B (lambda I + B^T B)^-1 = (lambda I + B B^T)^-1 B``. An m x m Cholesky
+factorization replaces the d_in x d_in LU. Only ``P K_p`` and its Gram matrix are kept of earlier
+facts. If m exceeds d_in, the second form is smaller and is used.
 
-MEMIT's ``R K^T (lambda C + K K^T)^-1`` (Meng et al. 2023, Eq. 14) is the same with
-``B = C^(-1/2) M`` and one more factor of ``C^(-1/2)``. So all that an editor has to say is its
-preconditioner ``G = H H^T``: :class:`Preconditioner`.
+MEMIT's ``R K^T (lambda C + K K^T)^-1`` (Meng et al. 2023, Eq. 14) has the same form, with
+``B = C^(-1/2) M`` and one more factor of ``C^(-1/2)``. An editor therefore only provides its
+preconditioner ``G = H H^T``, see :class:`Preconditioner`.
 """
 
 from __future__ import annotations
@@ -30,34 +30,34 @@ from .weight_updates import LowRank, gram_matrix, in_float64
 
 
 class Preconditioner(Protocol):
-    """``G = H H^T``, by which the closed form measures keys."""
+    """The preconditioner ``G = H H^T`` of the closed form, as products with H and ``H^T``."""
 
     @property
     def width(self) -> int:
-        """Number of coordinates, H's columns."""
+        """The number of columns of H, at most d_in."""
         ...
 
     @property
     def device(self) -> torch.device:
-        """Where H is."""
+        """The device of H."""
         ...
 
     def sqrt_matmul(self, keys: Tensor) -> Tensor:
-        """``H^T keys`` for columns (d_in, n): (width, n), in their dtype."""
+        """Return ``H^T keys`` for columns (d_in, n): (width, n), in their dtype."""
         ...
 
     def sqrt_matmul_T(self, coordinates: Tensor) -> Tensor:
-        """``H coordinates`` for columns that :meth:`sqrt_matmul` gave: (d_in, n)."""
+        """Return ``H coordinates`` for columns from :meth:`sqrt_matmul`: (d_in, n)."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class PreviousKeys:
-    """The keys of facts written before, in a preconditioner's coordinates, and their Gram matrix.
+    """Keys K_p of m earlier facts in a preconditioner's coordinates, and their Gram matrix.
 
     Attributes:
-        columns: ``H^T K_p``, (width, m), float32; for a projector that is ``P K_p``.
-        gram: its Gram matrix, (m, m), float64, on the device that solves.
+        columns: ``H^T K_p``, (width, m), float32; ``P K_p`` for a projector.
+        gram: ``K_p^T G K_p``, (m, m), float64, on the device of the solve.
     """
 
     columns: Tensor
@@ -65,7 +65,7 @@ class PreviousKeys:
 
     @classmethod
     def none(cls, size: int, device: torch.device | str = "cpu") -> PreviousKeys:
-        """No earlier facts, for ``size`` coordinates."""
+        """Return the keys of no facts, with ``size`` coordinates."""
         columns = torch.zeros(size, 0, device=device)
         return cls(columns, in_float64(columns).new_zeros(0, 0))
 
@@ -73,26 +73,26 @@ class PreviousKeys:
         return self.columns.shape[1]
 
     def append(self, new: Tensor) -> PreviousKeys:
-        """These and more columns (width, n); only the new part of the Gram is computed."""
+        """Return these keys with new columns (width, n); only new Gram entries are computed."""
         m, size = len(self), len(self) + new.shape[1]
-        across = gram_matrix(self.columns, new)
+        cross = gram_matrix(self.columns, new)
         gram = self.gram.new_empty(size, size)
-        gram[:m, :m], gram[:m, m:] = self.gram, across
-        gram[m:, :m], gram[m:, m:] = across.T, gram_matrix(new, new)
+        gram[:m, :m], gram[:m, m:] = self.gram, cross
+        gram[m:, :m], gram[m:, m:] = cross.T, gram_matrix(new, new)
         return PreviousKeys(torch.cat([self.columns, new], dim=1), gram)
 
-    def scale(self, share: float) -> PreviousKeys:
-        """The same with ``K_p K_p^T`` multiplied by a share; 1 leaves every bit as it is."""
-        if share == 1:
+    def scale(self, factor: float) -> PreviousKeys:
+        """Return these keys with ``K_p K_p^T`` multiplied by a factor; 1 changes no bit."""
+        if factor == 1:
             return self
-        return PreviousKeys(self.columns * math.sqrt(share), self.gram * share)
+        return PreviousKeys(self.columns * math.sqrt(factor), self.gram * factor)
 
     def select(self, kept: list[int]) -> PreviousKeys:
-        """Some of these keys, by ascending index."""
+        """Return the keys with the given indices, ascending."""
         index = torch.tensor(kept, dtype=torch.long)
-        there = index.to(self.gram.device)
+        on_gram = index.to(self.gram.device)
         return PreviousKeys(
-            self.columns[:, index.to(self.columns.device)], self.gram[there][:, there]
+            self.columns[:, index.to(self.columns.device)], self.gram[on_gram][:, on_gram]
         )
 
 
@@ -104,17 +104,23 @@ def closed_form(
     mu: float,
     previous: PreviousKeys,
 ) -> LowRank:
-    """``dW = [0, R] (mu I + M^T G M)^-1 M^T G`` with ``M = [K_p, K]``.
+    """Return ``dW = [0, R] (mu I + M^T G M)^-1 M^T G`` with ``M = [K_p, K]``.
 
     Args:
         keys: K, (d_in, n), float32.
-        residual: R, what each output is to be moved by, (d_out, n), float32.
-        preconditioner: ``G``.
-        mu: above 0.
-        previous: K_p in the preconditioner's coordinates.
+        residual: R, the change of each output, (d_out, n), float32.
+        preconditioner: G.
+        mu: ridge, > 0.
+        previous: K_p, m earlier keys in the preconditioner's coordinates.
+
+    Raises:
+        DivergedError: if the system is singular up to rounding.
     """
     solved = ridge_update(
-        projected=preconditioner.sqrt_matmul(keys), residual=residual, ridge=mu, previous=previous
+        projected=preconditioner.sqrt_matmul(keys),  # H^T K, (width, n)
+        residual=residual,
+        ridge=mu,
+        previous=previous,
     )
     return LowRank(solved.left, preconditioner.sqrt_matmul_T(solved.right))
 
@@ -122,35 +128,38 @@ def closed_form(
 def ridge_update(
     *, projected: Tensor, residual: Tensor, ridge: float, previous: PreviousKeys
 ) -> LowRank:
-    """The update that moves the outputs for new keys by ``residual`` and spares earlier ones.
+    """Return the update that moves the outputs at new keys and preserves those at earlier keys.
 
     Args:
-        projected: ``H^T K`` of the new facts, (width, n), float32.
-        residual: R, what each output still lacks, (d_out, n), float32.
-        ridge: lambda > 0.
-        previous: the same of earlier facts.
+        projected: ``H^T K`` of the n new facts, (width, n), float32.
+        residual: R, the change of each output, (d_out, n), float32.
+        ridge: lambda, > 0.
+        previous: ``H^T K_p`` of the m earlier facts.
 
     Returns:
-        ``dW = R Y^T B^T`` as a pair of thin matrices, where Y holds the columns of
+        ``dW = R Y^T B^T`` as two thin matrices, where Y (m + n, n) holds the columns of
         ``(lambda I + B^T B)^-1`` that belong to the new facts.
+
+    Raises:
+        DivergedError: if the system is singular up to rounding.
     """
     if len(previous) + projected.shape[1] > len(projected):
-        everything = in_float64(torch.cat([previous.columns, projected], dim=1))
-        factor = _factor(everything @ everything.T, ridge)
+        all_keys = in_float64(torch.cat([previous.columns, projected], dim=1))  # B
+        factor = _factor(all_keys @ all_keys.T, ridge)
         return LowRank(residual, torch.cholesky_solve(in_float64(projected), factor).to(projected))
-    # By blocks, B = [previous, new]: Y = [-E S^-1; S^-1], where E writes the new keys in terms of
-    # the earlier ones, and S is the system of what that leaves of the new ones (Schur complement).
-    across = gram_matrix(previous.columns, projected)
-    explained = _solve(previous.gram, ridge, across)
-    left = gram_matrix(projected, projected) - across.T @ explained
-    y = torch.cholesky_inverse(_factor(left, ridge))
-    old = previous.columns.to(projected)  # none at all are float32, whatever the model
-    right = projected @ y.to(projected) - old @ (explained @ y).to(projected)
+    # Block-wise with B = [previous, new]: Y = [-E S^-1; S^-1], where E (m, n) regresses the new
+    # keys on the earlier ones and S (n, n) is the Schur complement.
+    cross = gram_matrix(previous.columns, projected)
+    regression = _solve(previous.gram, ridge, cross)
+    schur = gram_matrix(projected, projected) - cross.T @ regression
+    y = torch.cholesky_inverse(_factor(schur, ridge))
+    old = previous.columns.to(projected)  # PreviousKeys.none is float32 for any model
+    right = projected @ y.to(projected) - old @ (regression @ y).to(projected)
     return LowRank(residual, right)
 
 
 def _solve(gram: Tensor, ridge: float, right: Tensor) -> Tensor:
-    """``(gram + ridge I)^-1 right``; in memory, one copy of ``gram`` for as long as this takes."""
+    """Return ``(gram + ridge I)^-1 right``, with one temporary copy of ``gram``."""
     factor = _factor(gram.clone(), ridge)
     half = torch.linalg.solve_triangular(factor, right, upper=False)
     solution: Tensor = torch.linalg.solve_triangular(factor.T, half, upper=True)
@@ -158,15 +167,15 @@ def _solve(gram: Tensor, ridge: float, right: Tensor) -> Tensor:
 
 
 def _factor(system: Tensor, ridge: float) -> Tensor:
-    """Cholesky factor of ``system + ridge I``, in the place of ``system``."""
+    """Return the Cholesky factor of ``system + ridge I``, computed in place."""
     system.diagonal().add_(ridge)
-    # Columns first, as LAPACK reads a matrix: so the factor needs no memory of its own.
+    # LAPACK wants column-major order; the transpose of the symmetric matrix avoids a copy.
     factor = system.T
     try:
         cholesky: Tensor = torch.linalg.cholesky(factor, out=factor)
         return cholesky
     except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
         raise DivergedError(
-            "the facts' keys are the same up to rounding, and too little else holds the solve; "
-            "raise ridge or covariance_weight"
+            "the facts' keys are equal up to rounding, and the regularization is too weak; raise "
+            "ridge or covariance_weight"
         ) from None

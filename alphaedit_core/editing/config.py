@@ -1,4 +1,4 @@
-"""What an edit depends on besides model and facts: the base of every editor's configuration."""
+"""Base class of the editors' configurations: the hyperparameters that all editors share."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from alphaedit_core.errors import InputError
 from alphaedit_core.nullspace.thresholds import Threshold
 
 from .config_fields import (
-    LEAST,
-    MOST,
+    FLOAT32_MAX,
+    FLOAT32_MIN,
     Contexts,
     Decay,
     LayerFactors,
@@ -35,125 +35,130 @@ from .config_fields import (
 
 @config
 class EditConfig:
-    """What all editors share; each has a subclass beside it with its own numbers.
+    """Hyperparameters of an edit; each editor has a subclass with its own fields.
+
+    Instances are frozen, and take keyword arguments only.
 
     Example:
         >>> AlphaEditConfig(layers="5-9", ridge=1, threshold="energy:0.2")  # doctest: +SKIP
 
     Raises:
-        InputError: for a field that does not exist, or a value that is of another kind or out of
-            range; names the field, the value and the remedy.
+        InputError: for an unknown field, or a value of the wrong type or out of range.
     """
 
     lambda_fields: ClassVar[tuple[str, ...]] = ()
-    """Fields that ``layer_lambda_factors`` multiply; none for an editor without a lambda."""
+    """Fields that ``layer_lambda_factors`` multiply; empty for an editor without a lambda."""
 
     layers: Layers
-    """Edited blocks, first to last; the target value is searched at the last one's output."""
+    """Indices of the edited blocks, ascending; the target value is searched at the last one."""
     editor: Text
-    """What solves for the change of a weight."""
+    """Editing method that solves for the weight update."""
     target_steps: Steps = 25
-    """Evaluations of the loss per fact at most; there is one Adam step fewer."""
+    """Maximum loss evaluations per fact; one more than the Adam steps (``v_num_grad_steps``)."""
     target_learning_rate: Positive = 0.5
-    """Adam's step for the target value (``v_lr``)."""
+    """Learning rate of Adam in the target search (``v_lr``)."""
     loss_stop: NonNegative = 0.05
-    """A fact whose loss is under this has converged and leaves the batch."""
+    """Loss below which the search for a fact stops, converged."""
     clamp_norm_factor: Positive = 0.75
-    """Longest the change of a hidden state may be, as a multiple of that state's norm."""
+    """Maximum norm of delta, relative to the norm of the hidden state that it is added to."""
     weight_decay: NonNegative = 0.5
-    """Weight of ``|delta| / |h|^2`` in the loss (``v_weight_decay``)."""
+    """Weight of the penalty ``|delta| / |h|^2`` in the search loss (``v_weight_decay``)."""
     kl_factor: NonNegative = 0.0625
-    """Weight of the KL term that holds what ``{subject} is a`` says."""
+    """Weight of the KL term that preserves the prediction after ``{subject} is a``."""
     projection: Switch = False
-    """Whether the change stays inside the null space."""
+    """Project the update onto the null space."""
     previous_keys: Switch = False
-    """Whether the facts written before are spared (the term K_p K_p^T)."""
+    """Preserve earlier edits (the term ``K_p K_p^T``)."""
     previous_keys_decay: Decay = 1.0
-    """What the weight of a batch's keys in K_p K_p^T is multiplied by with every further batch,
-    however large, so that early facts are spared less; 1 for all alike."""
+    """Factor on ``K_p K_p^T`` at every new batch of any size: below 1, older edits are preserved
+    less; 1 preserves all alike."""
     threshold: ThresholdField = Threshold("absolute", 0.02)
-    """Where the kept space ends: ``0.02``, ``energy:0.1`` or ``rank:1000``."""
+    """Limit of the kept space: an eigenvalue (``0.02``), ``energy:0.1`` or ``rank:1000``."""
     layer_thresholds: LayerThresholds = ()
-    """A threshold for each edited layer, first to last; none for ``threshold`` at all of them."""
+    """One threshold per edited layer, in order; none to use ``threshold`` for all."""
     layer_lambda_factors: LayerFactors = ()
-    """What lambda is multiplied by at each edited layer, first to last; none for 1."""
+    """One factor on lambda per edited layer, in order; none for 1."""
     contexts: Contexts = 5
-    """Number of texts of the model's own that stand before the prompt, 0 to 5."""
+    """Number of contexts (model-generated texts placed before the prompt), 0 to 5."""
     context_tokens: Length = 10
-    """Length of each, in tokens."""
+    """Length of each context, in tokens."""
     text: Text = "wikipedia-sample"
-    """Running text for the statistics."""
+    """Text source for the key statistics."""
     tokens: Tokens = None
-    """Token budget for the statistics; none for the rule of ``default_tokens``."""
+    """Token budget for the key statistics; none for 100,000, or more for very wide keys."""
     seed: Seed = 0
-    """Seed of everything sampled."""
+    """Random seed of all sampling."""
     source: Text = "given by hand"
-    """Where these numbers come from, for people."""
+    """Where these values come from, as a note for readers."""
 
     def __post_init__(self) -> None:
-        """Refuse fields that do not fit each other."""
+        """Check fields against each other.
+
+        Raises:
+            InputError: if the number or range of the per-layer values is wrong.
+        """
         for name in ("layer_thresholds", "layer_lambda_factors"):
-            own = getattr(self, name)
-            if own and len(own) != len(self.layers):
+            values = getattr(self, name)
+            if values and len(values) != len(self.layers):
                 raise InputError(
-                    f"{name} {format_value(own)} are {len(own)}, but {len(self.layers)} layers are "
-                    "edited; give one for each, or none"
+                    f"{name}: {format_value(values)} has {len(values)} values for "
+                    f"{len(self.layers)} edited layers; give one per layer, or none"
                 )
         if not all(0 < weight < math.inf for weight in self.layer_lambda_factors):
             raise InputError(
-                f"layer_lambda_factors {format_value(self.layer_lambda_factors)} are not all "
-                "positive; give more than 0"
+                f"layer_lambda_factors: {format_value(self.layer_lambda_factors)} are not all "
+                "positive; give numbers > 0"
             )
         for factor in self.layer_lambda_factors:
             for name in self.lambda_fields:
-                if not LEAST <= getattr(self, name) * factor <= MOST:
+                if not FLOAT32_MIN <= getattr(self, name) * factor <= FLOAT32_MAX:
                     raise InputError(
                         f"layer_lambda_factors: {factor:g} times {name} {getattr(self, name):g} is "
-                        f"outside {LEAST:g} to {MOST:g}; give a factor nearer to 1"
+                        f"not within {FLOAT32_MIN:g} to {FLOAT32_MAX:g}; give a factor nearer to 1"
                     )
 
     def at(self, layer: int) -> Self:
-        """What one edited layer is solved with: its own threshold and lambda, where there are any.
+        """Return the configuration of one layer, with its own threshold and lambda if it has any.
 
-        Those of a layer that is not edited are the common ones.
+        A layer that is not edited gets the common values.
         """
-        own: dict[str, Any] = {}
-        if layer in self.layers and (self.layer_thresholds or self.layer_lambda_factors):
-            place = self.layers.index(layer)
-            own = {"layer_thresholds": (), "layer_lambda_factors": ()}
-            if self.layer_thresholds:
-                own["threshold"] = self.layer_thresholds[place]
-            if self.layer_lambda_factors:
-                factor = self.layer_lambda_factors[place]
-                own |= {name: getattr(self, name) * factor for name in self.lambda_fields}
-        return self.replace(**own) if own else self
+        if layer not in self.layers or not (self.layer_thresholds or self.layer_lambda_factors):
+            return self
+        index = self.layers.index(layer)
+        changes: dict[str, Any] = {"layer_thresholds": (), "layer_lambda_factors": ()}
+        if self.layer_thresholds:
+            changes["threshold"] = self.layer_thresholds[index]
+        if self.layer_lambda_factors:
+            factor = self.layer_lambda_factors[index]
+            changes |= {name: getattr(self, name) * factor for name in self.lambda_fields}
+        return self.replace(**changes)
 
     @property
     def threshold_words(self) -> str:
-        """The threshold, or those of the layers in order, in words."""
+        """The threshold, or the per-layer thresholds in order, as text."""
         return format_value(self.layer_thresholds or self.threshold)
 
     @property
     def method(self) -> str:
-        """Editor and both switches, as every table states them: ``memit +projection …``."""
+        """Editor and switches as shown in tables: ``memit +projection -previous-keys``."""
         switches = (("projection", self.projection), ("previous-keys", self.previous_keys))
         return " ".join([self.editor, *(f"{'+' if on else '-'}{name}" for name, on in switches)])
 
     @classmethod
     def field_names(cls) -> tuple[str, ...]:
-        """Names of all fields, in order."""
+        """Return the names of all fields, in order."""
         return tuple(field.name for field in dataclasses.fields(cls))
 
     def replace(self, **changes: Any) -> Self:
-        """A copy with some fields changed.
+        """Return a copy with some fields changed.
 
         Raises:
-            InputError: for a field that does not exist or a value that cannot be used.
+            InputError: for an unknown field or an invalid value.
         """
         return type(self)(**{name: getattr(self, name) for name in self.field_names()} | changes)
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields, ready for JSON."""
+        """Return all fields as JSON-serializable values."""
         return {name: _plain(getattr(self, name)) for name in self.field_names()}
 
     def _repr_html_(self) -> str:
@@ -171,5 +176,5 @@ def _plain(value: Any) -> Any:
 
 
 def own_fields(cls: type[EditConfig], fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of some fields that a configuration has."""
+    """Return the items of ``fields`` that are fields of the configuration class."""
     return {name: value for name, value in fields.items() if name in cls.field_names()}

@@ -1,8 +1,8 @@
-"""Types of the fields of a configuration: what each may hold, and the line that refuses the rest.
+"""Types of configuration fields, with their validators.
 
-pydantic checks the fields; every refusal is an :class:`~alphaedit_core.errors.InputError` that
-names the field, the value and the remedy. A value may come as Python has it or as text, as the
-command line and YAML give it.
+pydantic validates the fields. Every invalid value raises an
+:class:`~alphaedit_core.errors.InputError` that names the field, the value and the remedy. Values
+may be Python objects, or strings as the command line and YAML give them.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from alphaedit_core.nullspace.thresholds import Threshold
 
 T = TypeVar("T")
 
-#: What is neither 0 nor infinite in float32, in which numbers are used, with room for squares.
-LEAST, MOST = 1e-18, 1e18
-#: No model comes near it.
-_MOST_LAYER = 10_000
+#: Limits of positive numbers that are used in float32, where their squares must be finite too.
+FLOAT32_MIN, FLOAT32_MAX = 1e-18, 1e18
+#: Largest block index, far above that of any model.
+_MAX_LAYER = 10_000
 _SWITCH = {"true": True, "on": True, "yes": True, "false": False, "off": False, "no": False}
 
 
@@ -34,56 +34,56 @@ _SWITCH = {"true": True, "on": True, "yes": True, "false": False, "off": False, 
     frozen_default=True, kw_only_default=True, field_specifiers=(dataclasses.field,)
 )
 def config(cls: type[T]) -> type[T]:
-    """A frozen dataclass whose fields are checked when it is made, given by keyword only.
+    """Make a class a frozen, keyword-only dataclass that validates its fields.
 
-    The text under a field is its description; see :func:`descriptions`.
+    The string under a field is its description; see :func:`descriptions`.
     """
-    made: Any = pydantic.dataclasses.dataclass(
+    validated: Any = pydantic.dataclasses.dataclass(
         frozen=True,
         kw_only=True,
         config=pydantic.ConfigDict(
             extra="forbid", arbitrary_types_allowed=True, use_attribute_docstrings=True
         ),
     )(cls)
-    checked = made.__init__
+    original_init = validated.__init__
 
-    @functools.wraps(checked)
+    @functools.wraps(original_init)
     def init(self: Any, /, *args: Any, **fields: Any) -> None:
         try:
-            checked(self, *args, **fields)
+            original_init(self, *args, **fields)
         except pydantic.ValidationError as error:
-            raise _refusal(made, error) from None
+            raise _input_error(validated, error) from None
 
-    made.__init__ = init
-    return cast("type[T]", made)
+    validated.__init__ = init
+    return cast("type[T]", validated)
 
 
 def descriptions(cls: type) -> dict[str, tuple[Any, str]]:
-    """Default and description of every field of a configuration, in order."""
+    """Return default (None if required) and description of every field of a configuration."""
     fields: Mapping[str, Any] = cls.__pydantic_fields__  # type: ignore[attr-defined]
-    told: dict[str, str] = {}
-    for base in cls.__mro__:  # pydantic knows only the texts of the class that has the field
+    texts: dict[str, str] = {}
+    for base in cls.__mro__:  # pydantic keeps the descriptions of a class's own fields only
         for name, field in vars(base).get("__pydantic_fields__", {}).items():
             if field.description:
-                told.setdefault(name, " ".join(field.description.split()))
+                texts.setdefault(name, " ".join(field.description.split()))
     return {
         name: (
             None if field.is_required() else field.get_default(call_default_factory=True),
-            told.get(name, ""),
+            texts.get(name, ""),
         )
         for name, field in fields.items()
     }
 
 
 def unknown_field(name: object, known: Mapping[str, Any] | list[str]) -> InputError:
-    """The refusal of a field that does not exist, with the one that may be meant."""
-    near = get_close_matches(str(name), list(known), n=1)
-    meant = f'did you mean "{near[0]}"? ' if near else ""
-    return InputError(f'field "{name}" does not exist; {meant}give one of {", ".join(known)}')
+    """Return the error for an unknown field, with the closest known name."""
+    close = get_close_matches(str(name), list(known), n=1)
+    suggestion = f'did you mean "{close[0]}"? ' if close else ""
+    return InputError(f'field "{name}" does not exist; {suggestion}give one of {", ".join(known)}')
 
 
 def format_value(value: Any) -> str:
-    """A field's value as it is written on the command line."""
+    """Return a field's value as written on the command line."""
     if value is None or value == () or value == []:
         return "none"
     if isinstance(value, list | tuple):
@@ -92,10 +92,10 @@ def format_value(value: Any) -> str:
 
 
 def parse_layers(text: str) -> tuple[int, ...]:
-    """``"5-9"``, ``"5,7,9"`` or ``"5"`` as indices.
+    """Return the indices of a list of layers such as ``"5-9"``, ``"5,7,9"`` or ``"5"``.
 
     Raises:
-        InputError: if it is none of these.
+        InputError: if the text has another form.
     """
     layers: list[int] = []
     try:
@@ -104,18 +104,18 @@ def parse_layers(text: str) -> tuple[int, ...]:
             if not begin.isdecimal() or (dash and not end.isdecimal()):
                 raise ValueError
             first, last = int(begin), int(end or begin)
-            if max(first, last) > _MOST_LAYER:  # before a list is made of them
+            if max(first, last) > _MAX_LAYER:  # before the range is expanded
                 raise InputError(
-                    f'layers "{text}" are more blocks than a model has; give indices such as 5-9'
+                    f'layers: "{text}" is beyond the blocks of any model; give for example 5-9'
                 )
             layers += range(first, last + 1)
     except ValueError:
-        raise InputError(f'layers "{text}" are not understood; give 5-9 or 5,7,9') from None
+        raise InputError(f'layers: "{text}" cannot be parsed; give 5-9 or 5,7,9') from None
     return tuple(layers)
 
 
-def _refusal(cls: type, error: pydantic.ValidationError) -> InputError:
-    """The first of pydantic's complaints that none of our own lines has made already."""
+def _input_error(cls: type, error: pydantic.ValidationError) -> InputError:
+    """Return the first of pydantic's own errors as an InputError."""
     first = error.errors(include_url=False)[0]
     name = str(first["loc"][0]) if first["loc"] else ""
     if first["type"] == "missing":
@@ -123,19 +123,19 @@ def _refusal(cls: type, error: pydantic.ValidationError) -> InputError:
         return InputError(f'field "{name}" is missing; {remedy}')
     if first["type"] == "unexpected_keyword_argument":
         return unknown_field(name, list(cls.__pydantic_fields__))  # type: ignore[attr-defined]
-    return InputError(f"field {name}: {first['input']!r}: {first['msg']}")
+    return InputError(f"{name}: {first['input']!r}: {first['msg']}")
 
 
-# -- how values are read ---------------------------------------------------------------------------
+# -- parsing values --------------------------------------------------------------------------------
 
 
-def _number(kind: type[int] | type[float], words: str, optional: bool = False) -> Any:
+def _number(kind: type[int] | type[float], description: str, optional: bool = False) -> Any:
     def read(value: Any, info: ValidationInfo) -> Any:
         if optional and (value is None or value == "none"):
             return None
         if not isinstance(value, bool):
             value = value if (whole := as_integer(value)) is None else whole
-            # A large seed would lose digits as a float.
+            # int first: a large seed would lose digits as a float.
             for parse in (int, float) if isinstance(value, str | int) else (float,):
                 try:
                     number = parse(value)
@@ -143,7 +143,7 @@ def _number(kind: type[int] | type[float], words: str, optional: bool = False) -
                         return kind(number)
                 except (TypeError, ValueError, OverflowError):
                     pass
-        raise InputError(f"field {info.field_name}: {value!r} is not {words}; give one")
+        raise InputError(f"{info.field_name}: {value!r} is not {description}; give one")
 
     return BeforeValidator(read)
 
@@ -151,41 +151,41 @@ def _number(kind: type[int] | type[float], words: str, optional: bool = False) -
 def _text(value: Any, info: ValidationInfo) -> str:
     if isinstance(value, str | int | float) and not isinstance(value, bool):
         return str(value)
-    raise InputError(f"field {info.field_name}: {value!r} is not a text; give one")
+    raise InputError(f"{info.field_name}: {value!r} is not a string; give one")
 
 
 def _switch(value: Any, info: ValidationInfo) -> bool:
-    known = value if isinstance(value, bool) else _SWITCH.get(str(value).lower())
-    if known is None:
-        raise InputError(f"field {info.field_name}: {value!r} is neither true nor false; give one")
-    return known
+    switch = value if isinstance(value, bool) else _SWITCH.get(str(value).lower())
+    if switch is None:
+        raise InputError(f"{info.field_name}: {value!r} is not a boolean; give true or false")
+    return switch
 
 
 def _layers(value: Any, info: ValidationInfo) -> tuple[int, ...]:
     if isinstance(value, str):
         value = parse_layers(value)
     if not isinstance(value, list | tuple | range):
-        raise InputError(f"field layers: {value!r} is not a list of block indices; give 5-9")
+        raise InputError(f"layers: {value!r} is not a list of block indices; give 5-9")
     indices = [as_integer(item) for item in value]
     if None in indices:
-        raise InputError(f"field layers: {value!r} is not a list of block indices; give 5-9")
+        raise InputError(f"layers: {value!r} is not a list of block indices; give 5-9")
     layers = tuple(index for index in indices if index is not None)
     if not layers or list(layers) != sorted(set(layers)) or layers[0] < 0:
         raise InputError(
-            f"layers {list(layers)} are not ascending block indices; give for example 5-9"
+            f"layers: {list(layers)} are not ascending block indices; give for example 5-9"
         )
     return layers
 
 
 def _each(read: Callable[[Any, ValidationInfo], Any]) -> Any:
-    """One value for each layer: a list, or text with commas."""
+    """Return a validator of one value per layer, as a list or a comma-separated string."""
 
     def read_all(value: Any, info: ValidationInfo) -> tuple[Any, ...]:
         if isinstance(value, str):
             value = [] if value in ("", "none") else [part.strip() for part in value.split(",")]
         if not isinstance(value, list | tuple):
             raise InputError(
-                f"field {info.field_name}: {value!r} is not a list; give one value per layer"
+                f"{info.field_name}: {value!r} is not a list; give one value per layer"
             )
         return tuple(read(item, info) for item in value)
 
@@ -194,50 +194,53 @@ def _each(read: Callable[[Any, ValidationInfo], Any]) -> Any:
 
 def _threshold(value: Any, info: ValidationInfo) -> Threshold:
     if isinstance(value, bool) or not isinstance(value, str | int | float | Threshold):
-        raise InputError(f"field {info.field_name}: {value!r} is not a text; give one")
+        raise InputError(f"{info.field_name}: {value!r} is not a threshold; give for example 0.02")
     return Threshold.parse(value)
 
 
-# -- what values may be ----------------------------------------------------------------------------
+# -- allowed ranges --------------------------------------------------------------------------------
 
 
 def _positive(value: float, info: ValidationInfo) -> float:
     if not 0 < value < math.inf:
-        raise InputError(f"{info.field_name} {value} is not positive; give more than 0")
+        raise InputError(
+            f"{info.field_name}: {value} is not positive and finite; give a number > 0"
+        )
     return value
 
 
 def _not_negative(value: float, info: ValidationInfo) -> float:
     if not 0 <= value < math.inf:
-        raise InputError(f"{info.field_name} {value} is negative; give 0 or more")
+        raise InputError(
+            f"{info.field_name}: {value} is negative or not finite; give a number >= 0"
+        )
     return value
 
 
 def _in_float32(value: float, info: ValidationInfo) -> float:
-    if not LEAST <= value <= MOST:
+    if not FLOAT32_MIN <= value <= FLOAT32_MAX:
         raise InputError(
-            f"{info.field_name} {value:g} is 0 or infinite in float32, in which it is used; give "
-            f"{LEAST:g} to {MOST:g}"
+            f"{info.field_name}: {value:g} is too small or too large for float32; give a number "
+            f"from {FLOAT32_MIN:g} to {FLOAT32_MAX:g}"
         )
     return value
 
 
 def _finite(value: float, info: ValidationInfo) -> float:
-    if value > MOST:
+    if value > FLOAT32_MAX:
         raise InputError(
-            f"{info.field_name} {value:g} is infinite in float32, in which it is used; give at "
-            f"most {MOST:g}"
+            f"{info.field_name}: {value:g} is too large for float32; give at most {FLOAT32_MAX:g}"
         )
     return value
 
 
-def _at_most(most: int) -> Any:
-    """What takes longer than anybody waits, or more memory than there is, is refused."""
+def _at_most(maximum: int) -> Any:
+    """Return a validator against values that would take excessive time or memory."""
 
     def check(value: int | None, info: ValidationInfo) -> int | None:
-        if value is not None and value > most:
+        if value is not None and value > maximum:
             raise InputError(
-                f"{info.field_name} {value:.3g} is more than can be done; give at most {most:,}"
+                f"{info.field_name}: {value:.3g} is too large; give at most {maximum:,}"
             )
         return value
 
@@ -246,34 +249,34 @@ def _at_most(most: int) -> Any:
 
 def _share(value: float, info: ValidationInfo) -> float:
     if value > 1:
-        raise InputError(f"{info.field_name} {value} is more than all; give at most 1")
+        raise InputError(f"{info.field_name}: {value} is above 1; give a fraction of at most 1")
     return value
 
 
 def _decay(value: float, info: ValidationInfo) -> float:
     if not 0 < value <= 1:
         raise InputError(
-            f"{info.field_name} {value} is not above 0 and at most 1; give 1 for earlier keys to "
-            "stay, or turn previous_keys off"
+            f"{info.field_name}: {value} is not in (0, 1]; give 1 to keep all earlier keys, or "
+            "turn previous_keys off"
         )
     return value
 
 
 def _tokens(value: int | None, info: ValidationInfo) -> int | None:
     if value is not None and value < 1:
-        raise InputError(f"tokens {value} is not positive; give more than 0, or none")
+        raise InputError(f"tokens: {value} is not positive; give a number > 0, or none")
     return value
 
 
 def _seed(value: int, info: ValidationInfo) -> int:
     if not 0 <= value < 1 << 63:
-        raise InputError(f"seed {value} cannot be used; give 0 to 2**63 - 1")
+        raise InputError(f"seed: {value} is out of range; give 0 to 2**63 - 1")
     return value
 
 
 def _contexts(value: int, info: ValidationInfo) -> int:
     if value > 5:
-        raise InputError(f"contexts {value} is more than there are; give 0 to 5")
+        raise InputError(f"contexts: {value} is too many; give 0 to 5")
     return value
 
 

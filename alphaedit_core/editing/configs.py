@@ -1,4 +1,4 @@
-"""Configurations of all editors: by name, from files, and from one editor to another."""
+"""Make configurations: by editor name, from a file, or from another editor's configuration."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from .published_names import present_fields
 
 
 def config_class(editor: str) -> type[EditConfig]:
-    """The configuration of an editor.
+    """Return the configuration class of an editor.
 
     Raises:
-        InputError: if there is no such editor.
+        InputError: if no editor has that name.
     """
     return editor_class(editor).config
 
 
 def make_config(editor: str = "alphaedit", **fields: Any) -> EditConfig:
-    """An editor's configuration; what is not given is as published.
+    """Return an editor's configuration, with the published value of every field not given.
 
     Args:
-        editor: its name.
-        fields: ``layers``, and whatever else is to differ.
+        editor: name of the editor.
+        **fields: ``layers`` (required), and other fields of the editor's configuration.
 
     Raises:
-        InputError: if there is no such editor or field, or a value cannot be used.
+        InputError: for an unknown editor or field, or an invalid value.
     """
     return config_class(editor)(**{"editor": editor, **fields})
 
 
 def config_from_dict(fields: Mapping[str, Any]) -> EditConfig:
-    """The inverse of :meth:`.EditConfig.to_dict`, also of earlier versions.
+    """Return the configuration of a dictionary written by :meth:`.EditConfig.to_dict`.
 
-    Those wrote the fields of all editors, under names that are understood here; what belongs to
-    another editor is left out.
+    Earlier versions used other names and wrote the fields of all editors. Their names are
+    translated, and fields of other editors are ignored.
 
     Raises:
-        InputError: for a field that no editor has, a value that cannot be used, or no layers.
+        InputError: for a field that no editor has, an invalid value, or missing ``layers``.
     """
     fields = present_fields(fields)
     if "layers" not in fields:
@@ -55,40 +55,45 @@ def config_from_dict(fields: Mapping[str, Any]) -> EditConfig:
     return make_config(**own_fields(config_class(editor), fields) | {"editor": editor})
 
 
-#: The type of a field that a file holds as :meth:`.EditConfig.to_dict` writes it.
+#: Type of a field that a file stores as written by :meth:`.EditConfig.to_dict`.
 StoredConfig = Annotated[EditConfig, config_from_dict]
 
 
 def with_editor(config: EditConfig, editor: str, **changes: Any) -> EditConfig:
-    """The same for another editor: what both have is kept, what only the new one has as published.
+    """Return a configuration for another editor that keeps the fields which both editors have.
+
+    Args:
+        config: configuration to convert.
+        editor: name of the new editor; the fields that only it has get the published values.
+        **changes: fields to set.
 
     Raises:
         InputError: as :func:`make_config`.
     """
-    kept = own_fields(config_class(editor), config.to_dict())
-    return make_config(**kept | {"editor": editor} | changes)
+    shared = own_fields(config_class(editor), config.to_dict())
+    return make_config(**shared | {"editor": editor} | changes)
 
 
 def field_editors() -> dict[str, list[str]]:
-    """Every field that any editor has, with the names of those editors."""
-    found: dict[str, list[str]] = {}
+    """Return the names of the editors that have each field."""
+    by_field: dict[str, list[str]] = {}
     for name, editor in editors().items():
         for field in editor.config.field_names():
-            found.setdefault(field, []).append(name)
-    return found
+            by_field.setdefault(field, []).append(name)
+    return by_field
 
 
 def check_field(editor: str, name: str) -> None:
-    """Refuse a field that an editor does not have, by what it may be instead.
+    """Check that an editor has a field.
 
     Raises:
-        InputError: if it does not.
+        InputError: if the field does not exist, or belongs to other editors.
     """
     known = field_editors()
     if name not in known:
         raise unknown_field(name, list(known))
     if editor not in known[name]:
         raise InputError(
-            f'field "{name}" is not of the editor {editor} but of {", ".join(known[name])}; leave '
-            "it out, or name another editor"
+            f'field "{name}" belongs to {", ".join(known[name])}, not to the editor {editor}; '
+            "remove it, or choose another editor"
         )

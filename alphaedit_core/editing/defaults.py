@@ -1,4 +1,4 @@
-"""An editor's hyperparameters in a model, and whether they can be used there."""
+"""Default hyperparameters of an editor for a model, and checks of given ones."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ if TYPE_CHECKING:  # presets are listed without torch
 
 
 def validated_editor(model: EditableModel, hp: EditConfig) -> Editor[Any]:
-    """The editor of hyperparameters that can be used with a model.
+    """Return the editor of a configuration, after checking that the model can use it.
 
     Raises:
-        InputError: naming what cannot.
+        InputError: if the configuration is of another editor's class, sets a field that means
+            nothing for the editor, or names layers that the model or editor does not allow.
     """
     editor = editor_class(hp.editor)
     if not isinstance(hp, editor.config):
         raise InputError(
-            f"the editor {hp.editor} is set by a {editor.config.__name__}, not by a "
+            f"the editor {hp.editor} takes a {editor.config.__name__}, not a "
             f'{type(hp).__name__}; give make_config("{hp.editor}", ...)'
         )
     if hp.previous_keys and editor.previous_keys is None:
         raise InputError(
-            f"previous_keys means nothing for the editor {hp.editor}, which has no term for the "
-            "facts written before; leave it off"
+            f"previous_keys means nothing for the editor {hp.editor}, which has no term for "
+            "earlier edits; leave it off"
         )
     if hp.layer_lambda_factors and not editor.weight:
         raise InputError(
@@ -40,7 +41,7 @@ def validated_editor(model: EditableModel, hp: EditConfig) -> Editor[Any]:
         )
     if editor.one_layer and len(hp.layers) > 1:
         raise InputError(
-            f"the editor {hp.editor} writes into one layer, not {list(hp.layers)}; give one"
+            f"the editor {hp.editor} writes into one layer, not {list(hp.layers)}; give one layer"
         )
     _check_layers(model, hp)
     return editor()
@@ -55,31 +56,35 @@ def _check_layers(model: EditableModel, hp: EditConfig) -> None:
 
 
 def default_hyperparameters(model: EditableModel, editor: str = "alphaedit") -> EditConfig:
-    """An editor's hyperparameters in a model: the published ones, or derived from its shape.
+    """Return an editor's hyperparameters for a model: published, or derived from its shape.
 
     Raises:
-        InputError: if there is no such editor.
+        InputError: if no editor has that name.
     """
     return preset_for(shape_of(model), editor)
 
 
 def preset_for(shape: Shape, editor: str = "alphaedit") -> EditConfig:
-    """The same by the shape of a model."""
-    fields, own = preset_fields(shape), editor_class(editor)
-    fields |= own.settings(fields)
-    if own.preset:
-        fields |= single_layer(fields, shape, own.preset)
-    switches = {"projection": own.projection, "previous_keys": bool(own.previous_keys)}
-    return make_config(**own_fields(own.config, fields) | switches | {"editor": editor})
+    """Return an editor's hyperparameters for a model of a shape.
+
+    Raises:
+        InputError: if no editor has that name.
+    """
+    fields, cls = preset_fields(shape), editor_class(editor)
+    fields |= cls.settings(fields)
+    if cls.preset:
+        fields |= single_layer(fields, shape, cls.preset)
+    switches = {"projection": cls.projection, "previous_keys": bool(cls.previous_keys)}
+    return make_config(**own_fields(cls.config, fields) | switches | {"editor": editor})
 
 
 def presets(editor: str = "alphaedit") -> list[EditConfig]:
-    """An editor's hyperparameters for every model that has a preset."""
+    """Return an editor's hyperparameters for every model that has a preset."""
     return [preset_for(shape, editor) for shape in preset_shapes()]
 
 
 def shape_of(model: EditableModel) -> Shape:
-    """By which presets know the model."""
+    """Return the shape by which the presets identify a model."""
     config = model.model.config.get_text_config()
     architecture = model.architecture
     return Shape(config.model_type, model.layers, architecture.hidden_size, architecture.inner_size)

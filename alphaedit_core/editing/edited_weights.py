@@ -1,8 +1,7 @@
-"""Edited weights: always the originals plus every change in order, made by one function.
+"""Edited weights: the originals plus every update in order.
 
-Nothing is ever subtracted from a weight. The original matrices are kept; a weight is the original
-in float32, then every change of the session added in order in float32, then rounded once to the
-weight's dtype. That, and nothing less, makes undo exact.
+Nothing is ever subtracted from a weight, which makes undo exact. A weight is the original matrix in
+float32, plus every update of the session in order in float32, rounded once to the weight's dtype.
 """
 
 from __future__ import annotations
@@ -25,96 +24,96 @@ class EditedWeights:
     """The down-projections of the edited layers of one model.
 
     Args:
-        model: the model, unedited; its weights are changed in place.
-        layers: the edited blocks.
+        model: the unedited model; its weights are changed in place.
+        layers: indices of the edited blocks.
     """
 
     def __init__(self, model: EditableModel, layers: Sequence[int]) -> None:
         self._model = model
-        _ = model.fingerprint  # is taken at the first call, so while the weights are unedited
+        _ = model.fingerprint  # cached at first access, so compute it from the unedited weights
         self._originals = {layer: model.architecture.matrix(layer).clone() for layer in layers}
         self._masters = {layer: self._wide(original) for layer, original in self._originals.items()}
         self._largest: dict[int, float] = {}
 
     @property
     def layers(self) -> list[int]:
-        """The edited blocks."""
+        """The indices of the edited blocks."""
         return list(self._originals)
 
     def add(self, layer: int, change: WeightUpdate) -> None:
-        """Write one more change into a layer; one that is pruned in the end, as it is for now."""
+        """Add an update to a layer's weight, without pruning."""
         change.add_to(self._masters[layer])
         self._put(layer, self._masters[layer])
 
     def replace(self, layer: int, before: Tensor, change: WeightUpdate) -> None:
-        """Write a change into a layer as it was before its last one.
+        """Replace the last update of a layer.
 
         Args:
-            layer: the block.
-            before: a copy of :meth:`master` taken before that, (d_out, d_in); it is used up.
-            change: what is added to it.
+            layer: index of the block.
+            before: :meth:`master` copied before that update, (d_out, d_in); modified in place.
+            change: the update to add to it.
         """
         change.add_to(before)
         self._masters[layer] = before
         self._put(layer, before)
 
     def make(self, changes: Mapping[int, Sequence[WeightUpdate]]) -> None:
-        """Make all weights anew from the originals and these changes by layer."""
+        """Set all weights to the originals plus the given updates by layer."""
         for layer, original in self._originals.items():
             self._masters[layer] = compose(self._wide(original), changes.get(layer, ()))
             self._put(layer, self._masters[layer])
 
     def restore(self) -> None:
-        """Put the originals back."""
+        """Restore the original weights."""
         self.make({})
 
     def master(self, layer: int) -> Tensor:
-        """The weight as it stands, before it is rounded to the weight's dtype: (d_out, d_in)."""
+        """Return the current weight before rounding, (d_out, d_in), float32 or better."""
         return self._masters[layer]
 
     def max_singular_value(self, layer: int) -> float:
-        """The largest singular value of the original matrix; computed once."""
+        """Return the largest singular value of the original matrix; computed once."""
         if layer not in self._largest:
             original = in_float64(self._originals[layer])
             self._largest[layer] = float(torch.linalg.matrix_norm(original, 2))
         return self._largest[layer]
 
     def original_norm(self, layer: int) -> float:
-        """Frobenius norm of the original matrix."""
+        """Return the Frobenius norm of the original matrix."""
         return float(self._originals[layer].float().norm())
 
     def distance(self, layer: int) -> float:
-        """Frobenius norm of all changes of a layer together."""
+        """Return the Frobenius norm of a layer's total change."""
         return float((self._masters[layer] - self._wide(self._originals[layer])).norm())
 
-    def moved(self, layer: int) -> float:
-        """:meth:`distance` as a multiple of :meth:`original_norm`."""
+    def relative_change(self, layer: int) -> float:
+        """Return :meth:`distance` divided by :meth:`original_norm`."""
         return relative(self.distance(layer), self.original_norm(layer))
 
     def sketch(self, layer: int) -> list[float]:
-        """A few numbers of all changes of a layer together, see :mod:`.update_sketches`."""
+        """Return the sketch of a layer's total change, see :mod:`.update_sketches`."""
         return sketch(self._masters[layer], self._originals[layer])
 
     def digest(self) -> str:
-        """Digest of the edited matrices as they are in the model now, 32 hex digits."""
-        total = blake2b(digest_size=16)
+        """Return the digest of all edited matrices in the model, 32 hex digits."""
+        digest = blake2b(digest_size=16)
         for layer in self._originals:
-            total.update(self.layer_digest(layer).encode())
-        return total.hexdigest()
+            digest.update(self.layer_digest(layer).encode())
+        return digest.hexdigest()
 
     def layer_digest(self, layer: int) -> str:
-        """Digest of one matrix as it is in the model now."""
+        """Return the digest of one edited matrix in the model."""
         return tensor_digest(self._model.architecture.matrix(layer))
 
     @property
     def changed(self) -> list[int]:
-        """The layers whose matrix is not the original now."""
+        """The layers whose matrix differs from the original."""
         matrix = self._model.architecture.matrix
         return [n for n, original in self._originals.items() if not matrix(n).equal(original)]
 
     @property
     def overwritten(self) -> list[int]:
-        """The layers whose matrix is not the one that was written last: changed by hand."""
+        """The layers whose matrix differs from the last one written, so was changed elsewhere."""
         matrix = self._model.architecture.matrix
         return [n for n, m in self._masters.items() if not matrix(n).equal(m.to(matrix(n).dtype))]
 

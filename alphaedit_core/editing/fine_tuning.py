@@ -1,7 +1,7 @@
-"""Fine-tuning of one down-projection on facts: what FT and FT-L do in place of a closed form.
+"""Fine-tuning of one down-projection on facts, for FT and FT-L.
 
-Adam moves the whole matrix (Meng et al. 2022, appendix E.1). The blocks before the layer are run
-once; of what follows, only the logits that the loss reads are made.
+Adam trains the whole matrix (Meng et al. 2022, appendix E.1). The blocks before the layer run once,
+and logits are computed only at the target's tokens.
 """
 
 from __future__ import annotations
@@ -32,34 +32,32 @@ def fine_tune(
     plan: BatchPlan,
     monitor: Monitor,
 ) -> tuple[Tensor, list[Trace], BatchPlan]:
-    """The change of a layer's weight that makes the model say the targets; no weight is changed.
+    """Train a change of a layer's weight on the targets, without changing the weight.
 
     The loss is the mean over the facts of the mean negative log-likelihood of the target's tokens
-    after the bare prompt. Training ends when it is under ``loss_stop``; no step follows the last
-    evaluation.
+    after the bare prompt. Training ends once the loss is below ``loss_stop``; no step follows the
+    last evaluation. If memory runs out, training restarts with half as many tokens per pass.
 
     Args:
-        model: the model, as it stands.
-        requests: n facts as tokens.
-        layer: the block whose down-projection is trained.
-        constrain: given the change after a step, gives what of it is allowed.
-        hp: ``target_steps``, ``ft_learning_rate`` and ``loss_stop``.
-        plan: how many tokens go through the blocks together.
-        monitor: what to report to; asked between blocks whether to stop.
-
-    Where memory runs out the training starts again with half as many tokens at once.
+        model: the model, with its current weights.
+        requests: n tokenized facts.
+        layer: index of the block whose down-projection is trained.
+        constrain: returns the allowed part of a change (d_out, d_in) after a step.
+        hp: provides ``target_steps``, ``ft_learning_rate`` and ``loss_stop``.
+        plan: number of tokens per pass through the blocks.
+        monitor: receives progress; checked for cancellation between blocks.
 
     Returns:
-        The change (d_out, d_in), float32 or better, what happened to each fact, and the plan that
-        was used.
+        The change, (d_out, d_in), float32 or better; one trace per fact; and the plan that was
+        used.
 
     Raises:
         Canceled: if canceled.
-        torch.OutOfMemoryError: if not even the smallest plan fits.
+        torch.OutOfMemoryError: if even the smallest plan does not fit.
     """
     while True:
         try:
-            # Whatever the caller is in: there is no training without gradients.
+            # Training needs gradients even if the caller has turned them off.
             with outside_inference_mode(), torch.enable_grad():
                 return *_train(model, requests, layer, constrain, hp, plan, monitor), plan
         except torch.OutOfMemoryError:
@@ -67,7 +65,7 @@ def fine_tune(
             if smaller is None:
                 raise
             monitor.warn(
-                f"out of memory with {plan.tokens} tokens at once; the training begins again with "
+                f"out of memory with {plan.tokens} tokens per pass; training restarts with "
                 f"{smaller.tokens}"
             )
             plan = smaller
@@ -108,7 +106,7 @@ def _train(
                             (losses.sum() / len(requests)).backward()
                     total += float(losses.detach().sum()) / len(requests)
                     for index, nll in zip(group.facts, losses.tolist(), strict=True):
-                        _note(traces[index], nll, hp.loss_stop)
+                        _record_loss(traces[index], nll, hp.loss_stop)
                 monitor.advance(note=f"loss {total:.2f}")
                 if total < hp.loss_stop or not learn:
                     break
@@ -119,7 +117,7 @@ def _train(
 
 
 class _Group:
-    """Facts that go through the blocks together: bare prompts, each with its target behind it."""
+    """Facts that run through the blocks together, each as its bare prompt and target."""
 
     def __init__(
         self,
@@ -133,34 +131,36 @@ class _Group:
         self._recording: RecordedPass = record(
             model, pad_rows(rows, model.device), layer, model.layers
         )
-        where: list[tuple[int, int]] = []
+        positions: list[tuple[int, int]] = []
         labels: list[int] = []
         owners: list[int] = []
         for row, index in enumerate(facts):
             request = requests[index]
             first = len(request.rows[0].ids) - 1
-            for place, token in enumerate(request.target):
-                where.append((row, first + place))
+            for offset, token in enumerate(request.target):
+                positions.append((row, first + offset))
                 labels.append(token)
                 owners.append(row)
 
         def on_device(values: Sequence[object]) -> Tensor:
             return torch.tensor(values, dtype=torch.long, device=model.device)
 
-        self._rows, self._places = on_device(where).T
+        self._rows, self._positions = on_device(positions).T
         self._labels, self._owners = on_device(labels), on_device(owners)
         self._counts = torch.bincount(self._owners, minlength=len(rows))
 
     def losses(self, model: EditableModel, check: Callable[[], None]) -> Tensor:
-        """Mean negative log-likelihood of each fact's target, (rows,), nats."""
+        """Return the mean negative log-likelihood of each fact's target, (rows,), in nats."""
         recording = self._recording
         out = proceed(model, recording.entry, recording.calls, recording.start, check)
-        logits = model.architecture.logits(out[self._rows, self._places])
-        each = F.cross_entropy(logits, self._labels, reduction="none")
-        return each.new_zeros(len(self.facts)).index_add(0, self._owners, each) / self._counts
+        logits = model.architecture.logits(out[self._rows, self._positions])
+        token_nll = F.cross_entropy(logits, self._labels, reduction="none")
+        total = token_nll.new_zeros(len(self.facts)).index_add(0, self._owners, token_nll)
+        return total / self._counts
 
 
 def _text(request: TokenizedFact) -> tuple[int, ...]:
+    """Return the token ids of the bare prompt and the target without its last token."""
     return request.rows[0].ids + request.target[:-1]
 
 
@@ -168,7 +168,7 @@ def _grouped(requests: Sequence[TokenizedFact], plan: BatchPlan) -> list[list[in
     return by_length([len(_text(request)) for request in requests], plan.tokens)
 
 
-def _note(trace: Trace, nll: float, stop: float) -> None:
+def _record_loss(trace: Trace, nll: float, stop: float) -> None:
     trace.nll.append(nll)
     trace.probability.append(float(torch.tensor(-nll).exp()))
     for terms in (trace.kl, trace.decay, trace.delta):

@@ -1,12 +1,12 @@
-"""What a threshold leaves of a fact's key, for all thresholds at once, before anything is edited.
+"""Fraction of each fact's key in the kept space, at every threshold, before an edit.
 
-An edit writes ``dW = R (K P)^T ...`` (Fang et al. 2025, Eq. 14): of a fact's key k only the part
-P k can be used. P keeps the directions of smallest eigenvalue, so the share ``|P k|^2 / |k|^2`` is
-a running sum of squared coefficients ``(V^T k)^2`` from the smallest eigenvalue up. That sum is
-taken once; then every threshold is one look-up.
+An edit writes ``dW = R (K P)^T ...`` (Fang et al. 2025, Eq. 14), which uses only the part P k of a
+key k. As P keeps the directions of smallest eigenvalue, the fraction ``|P k|^2 / |k|^2`` is a
+cumulative sum of squared coefficients ``(V^T k)^2`` from the smallest eigenvalue up. The sum is
+computed once and looked up for every threshold.
 
-Keys are read on the model as it stands. In an edit the keys of a later layer are read after the
-earlier layers were changed, so its shares may come out a little different there.
+Keys are read on the current weights. An edit reads a later layer's keys after the earlier layers
+were updated, so its fractions can differ slightly.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ from alphaedit_core.progress import Monitor
 
 from .subject_keys import SubjectStates
 
-#: Eigenvectors that are in memory at once; of d_in = 14,336 they take 60 MB in float64.
-_PIECE = 512
+#: Number of eigenvectors in memory; 60 MB in float64 for d_in = 14,336.
+_CHUNK = 512
 
 
 @dataclass(frozen=True, eq=False)
 class KeyProjection:
-    """How much of each fact's key every possible kept space keeps.
+    """Fraction of each fact's key in every possible kept space.
 
     Attributes:
         facts: n facts.
-        by_layer: for each layer (d_in + 1, n), float32: row r has the shares of the keys' squared
-            norms that lie in the r directions of smallest eigenvalue.
+        by_layer: by layer, (d_in + 1, n), float32: row r is the fraction of each key's squared norm
+            in the r directions of smallest eigenvalue.
     """
 
     facts: tuple[Fact, ...]
     by_layer: Mapping[int, np.ndarray] = field(repr=False)
 
     def at(self, ranks: Mapping[int, int]) -> dict[int, list[float]]:
-        """Shares that survive, one for each fact, 0 to 1, by layer.
+        """Return the kept fraction of each fact's key, 0 to 1, by layer.
 
         Args:
             ranks: dimension of the kept space of each layer.
@@ -59,13 +59,13 @@ def project_keys(
     spectra: Mapping[int, Spectrum],
     monitor: Monitor | None = None,
 ) -> KeyProjection:
-    """Spread the keys of facts over the eigenvectors of every layer; needs no model.
+    """Project the keys of facts onto the kept spaces of every rank; needs no model.
 
     Args:
         facts: n facts.
-        keys: their keys by layer, (d_in, n), as :func:`fact_keys` gives them.
-        spectra: by layer, with eigenvectors.
-        monitor: what to report to.
+        keys: their keys by layer, (d_in, n), from :func:`fact_keys`.
+        spectra: spectrum of each layer, with a file of eigenvectors.
+        monitor: receives progress.
 
     Raises:
         CorruptFileError: if a file of eigenvectors cannot be read.
@@ -74,8 +74,8 @@ def project_keys(
     monitor = monitor or Monitor()
     by_layer: dict[int, np.ndarray] = {}
     with monitor.stage("shares of the keys", len(keys), "layer"):
-        for layer, own in keys.items():
-            by_layer[layer] = shares_by_rank(spectra[layer], own, monitor).astype(np.float32)
+        for layer, layer_keys in keys.items():
+            by_layer[layer] = shares_by_rank(spectra[layer], layer_keys, monitor).astype(np.float32)
             monitor.advance()
     return KeyProjection(tuple(facts), by_layer)
 
@@ -88,17 +88,17 @@ def fact_keys(
     layers: Sequence[int],
     monitor: Monitor | None = None,
 ) -> dict[int, Tensor]:
-    """Keys of facts by layer, (d_in, n), float32 or better, all from one recorded pass.
+    """Return the keys of facts by layer, (d_in, n), float32 or better, from one recorded pass.
 
     Args:
-        model: the model, as it stands.
+        model: the model, with its current weights.
         facts: n facts, at least one.
-        contexts: texts to put before prompts.
+        contexts: texts placed before the prompts.
         layers: indices of blocks, ascending.
-        monitor: asked between blocks whether to stop.
+        monitor: checked for cancellation between blocks.
 
     Raises:
-        InputError: if a fact cannot be read as tokens.
+        InputError: if a fact cannot be tokenized.
         Canceled: if canceled.
     """
     requests = prepare(model, facts, contexts, layers[-1])
@@ -107,27 +107,31 @@ def fact_keys(
 
 
 def shares_by_rank(spectrum: Spectrum, keys: Tensor, monitor: Monitor | None = None) -> np.ndarray:
-    """The share of each key that the kept space of every rank keeps.
+    """Return the fraction of each key's squared norm in the kept space of every rank.
 
-    Eigenvectors are read piece by piece, from the smallest eigenvalue up, and never held whole.
+    Eigenvectors are read in chunks, from the smallest eigenvalue up.
 
     Args:
-        spectrum: of the layer, with its file of eigenvectors.
+        spectrum: spectrum of the layer, with a file of eigenvectors.
         keys: (d_in, n).
-        monitor: asked between pieces whether to stop.
+        monitor: checked for cancellation between chunks.
 
     Returns:
-        (d_in + 1, n), float64, rising from 0 to 1 down each column; 0 throughout for a zero key.
+        (d_in + 1, n), float64, increasing from 0 to 1 down each column; all 0 for a zero key.
+
+    Raises:
+        CorruptFileError: if the file of eigenvectors cannot be read.
+        Canceled: if canceled.
     """
     size, keys = spectrum.size, keys.detach().cpu().double()
     squares = np.zeros((size + 1, keys.shape[1]))
-    for stop in range(size, 0, -_PIECE):
+    for stop in range(size, 0, -_CHUNK):
         if monitor is not None:
             monitor.check()
-        start = max(0, stop - _PIECE)
+        start = max(0, stop - _CHUNK)
         coefficients = spectrum.vectors(start, stop).double().T @ keys
         # Row r of the result ends with direction size - r, the r-th smallest.
         squares[size - stop + 1 : size - start + 1] = coefficients.square().flip(0).numpy()
     norms = keys.square().sum(dim=0).numpy()
     sums = np.cumsum(squares, axis=0) / np.where(norms > 0, norms, 1.0)
-    return np.minimum(sums, 1.0)  # eigenvectors are orthonormal up to the spectrum's health only
+    return np.minimum(sums, 1.0)  # the eigenvectors are orthonormal only up to rounding

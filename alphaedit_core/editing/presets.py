@@ -1,8 +1,8 @@
-"""Published hyperparameters by the shape of the model, and ones derived from it.
+"""Published hyperparameters by model shape, and derived ones for other models.
 
-The paper prints "lambda = 20,000" (GPT-2 XL) and "15,000" (GPT-J, Llama-3) in its set-up. In the
-released files that number is ``mom2_update_weight``, MEMIT's weight on C, which AlphaEdit never
-reads; AlphaEdit's own ridge is ``L2`` = 10. Both are here: ``covariance_weight`` and ``ridge``.
+The paper's setup gives "lambda = 20,000" (GPT-2 XL) and "15,000" (GPT-J, Llama-3). In the released
+files that value is ``mom2_update_weight``, MEMIT's weight on C, which AlphaEdit never reads;
+AlphaEdit's ridge there is ``L2`` = 10. The fields here are ``covariance_weight`` and ``ridge``.
 """
 
 from __future__ import annotations
@@ -10,15 +10,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-#: MEMIT's weight on C where a preset says nothing else.
+#: MEMIT's weight on C unless a preset sets another.
 _COVARIANCE_WEIGHT = 15_000.0
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What tells architectures of a preset apart.
+    """Shape by which a model's preset is looked up.
 
-    Llama-2 7B and Llama-3 8B differ in nothing here but the width of the keys.
+    Llama-2 7B and Llama-3 8B differ only in ``inner_size`` here.
+
+    Attributes:
+        model_type: ``model_type`` of the transformers configuration.
+        layers: number of blocks.
+        hidden_size: width of the residual stream.
+        inner_size: width of the keys, d_in.
     """
 
     model_type: str
@@ -27,7 +33,7 @@ class Shape:
     inner_size: int
 
 
-#: Presets of the released code (Fang et al. 2025) by shape; the last is measured by this project.
+#: Presets of the released code (Fang et al. 2025) by shape; the last is this project's own.
 _PRESETS: dict[Shape, tuple[str, dict[str, Any]]] = {
     Shape("gpt2", 48, 1600, 6400): (
         "GPT-2 XL",
@@ -50,7 +56,7 @@ _PRESETS: dict[Shape, tuple[str, dict[str, Any]]] = {
 }
 
 
-#: What other editors' published settings say of a single model, by the name they look under.
+#: Published settings of other editors for single models, by :attr:`.Editor.preset`.
 _PER_EDITOR: dict[Shape, dict[str, dict[str, Any]]] = {
     Shape("gpt2", 48, 1600, 6400): {
         "rome": {"layers": (17,)},
@@ -74,16 +80,16 @@ _PER_EDITOR: dict[Shape, dict[str, dict[str, Any]]] = {
 
 
 def preset_fields(shape: Shape) -> dict[str, Any]:
-    """The published fields of a model, of AlphaEdit and MEMIT together, or ones derived for it.
+    """Return the published fields of a model for AlphaEdit and MEMIT, or derived ones.
 
-    Derived ones edit five blocks (fewer in a small model) at the relative depth of the presets,
-    with the larger learning rate for narrow models; ``source`` says that they are derived.
+    Derived fields edit five blocks (fewer in a small model) at the relative depth of the presets,
+    with the larger learning rate for narrow models. Their ``source`` names the shape.
     """
-    known = _PRESETS.get(shape)
-    if known is not None:
-        name, fields = known
-        own = {**fields, "layers": tuple(fields["layers"]), "source": f"preset {name}"}
-        return {"covariance_weight": _COVARIANCE_WEIGHT} | own
+    preset = _PRESETS.get(shape)
+    if preset is not None:
+        name, fields = preset
+        published = {**fields, "layers": tuple(fields["layers"]), "source": f"preset {name}"}
+        return {"covariance_weight": _COVARIANCE_WEIGHT} | published
     # The presets start at 11 to 27 % of the depth and never reach the last blocks.
     layers, hidden_size = shape.layers, shape.hidden_size
     first = min(round(layers * 0.15), max(layers - 2, 0))
@@ -98,25 +104,25 @@ def preset_fields(shape: Shape) -> dict[str, Any]:
 
 
 def model_name(shape: Shape) -> str | None:
-    """What the model of a preset is called; None for a shape without one."""
+    """Return the name of a preset's model; None for a shape without a preset."""
     return _PRESETS[shape][0] if shape in _PRESETS else None
 
 
 def single_layer(fields: dict[str, Any], shape: Shape, name: str) -> dict[str, Any]:
-    """What an editor of one layer is set to in a model: its layer, and whatever else is published.
+    """Return the published fields of a single-layer editor for a model, or a derived layer.
 
     Args:
-        fields: those of the model's preset.
-        shape: the model's.
+        fields: fields of the model's preset.
+        shape: shape of the model.
         name: ``rome``, ``emmet``, ``ft`` or ``ft-l``.
 
     Returns:
-        Fields; for a model of which nothing is published the middle one of the preset's layers, and
-        for training two thirds of the depth.
+        The published fields. If there are none, ``layers`` and ``source``, with the middle one of
+        the preset's layers, or for fine-tuning the layer at two thirds of the depth.
     """
-    known = _PER_EDITOR.get(shape, {}).get(name)
-    if known is not None:
-        return known
+    published = _PER_EDITOR.get(shape, {}).get(name)
+    if published is not None:
+        return published
     if name in ("rome", "emmet"):
         layer = fields["layers"][len(fields["layers"]) // 2]
     else:
@@ -125,5 +131,5 @@ def single_layer(fields: dict[str, Any], shape: Shape, name: str) -> dict[str, A
 
 
 def preset_shapes() -> list[Shape]:
-    """The shapes of all models with a preset."""
+    """Return the shapes of all models with a preset."""
     return list(_PRESETS)

@@ -1,4 +1,4 @@
-"""Keys of all facts a session has written, so that later edits spare them."""
+"""Keys of all facts that a session has written, so that later edits preserve them."""
 
 from __future__ import annotations
 
@@ -13,16 +13,19 @@ from .closed_form import Preconditioner, PreviousKeys
 
 
 class PreviousKeysByLayer:
-    """Keys of earlier facts by layer, in the coordinates of the editor's preconditioner.
+    """Keys K_p of earlier facts by layer, in the coordinates of the editor's preconditioner.
 
-    When the same thing is edited again, the keys of the earlier edit leave: the old fact must not
-    be protected against its own correction. The memory is a function of the batches alone, in
-    order, so making it anew after an undo gives the same bits as never having made the edit.
+    If a fact is superseded by a later edit, its keys are removed, so that it is not protected
+    against its own correction. The keys depend only on the batches in order. Rebuilding them after
+    an undo therefore gives the same bits as never having made the edit.
 
     Args:
         preconditioners: G by layer.
-        kept: False to keep none, for an edit that does not spare earlier facts.
-        decay: what the weight of the keys that are there is multiplied by when more come.
+        kept: False to store no keys, for an edit without previous keys.
+        decay: factor on the weight of the stored keys whenever new keys are added.
+
+    Attributes:
+        by_layer: the stored keys by layer.
     """
 
     def __init__(
@@ -40,35 +43,40 @@ class PreviousKeysByLayer:
 
     @property
     def facts(self) -> list[Fact]:
-        """The facts whose keys are there, in order."""
+        """The facts whose keys are stored, in order."""
         return self._standing.facts if self._kept else []
 
-    def make_room(self, facts: Sequence[Fact]) -> tuple[int, ...]:
-        """Let go of the keys of earlier facts that these take the place of.
+    def remove_superseded(self, facts: Sequence[Fact]) -> tuple[int, ...]:
+        """Remove the keys of earlier facts that ``facts`` supersede.
 
         Returns:
-            Positions of the earlier facts among all that were written.
+            Positions of the superseded facts among all facts written.
         """
         superseded = self._standing.replaced_by(facts)
-        self.let_go(superseded)
+        self.remove(superseded)
         return superseded
 
-    def let_go(self, superseded: Sequence[int]) -> None:
-        """Let go of the keys of earlier facts, by their positions."""
+    def remove(self, superseded: Sequence[int]) -> None:
+        """Remove the keys of earlier facts by their positions among all facts written."""
         if not superseded:
             return
-        gone = set(superseded)
-        kept = [n for n, at in enumerate(self._standing.positions) if at not in gone]
+        removed = set(superseded)
+        kept = [n for n, at in enumerate(self._standing.positions) if at not in removed]
         self._standing.remove(superseded)
         if self._kept:
             self.by_layer = {layer: keys.select(kept) for layer, keys in self.by_layer.items()}
 
     def add(self, facts: Sequence[Fact], keys: Mapping[int, Tensor]) -> None:
-        """Take in the keys (d_in, n) of facts that have been written."""
+        """Add the keys of n written facts.
+
+        Args:
+            facts: the facts.
+            keys: their keys by layer, (d_in, n), float32.
+        """
         self._standing.add(facts)
         if not self._kept:
             return
         for layer, preconditioner in self._preconditioners.items():
-            own = keys[layer].to(preconditioner.device)
-            there = self.by_layer[layer].scale(self._decay)
-            self.by_layer[layer] = there.append(preconditioner.sqrt_matmul(own))
+            new = keys[layer].to(preconditioner.device)
+            stored = self.by_layer[layer].scale(self._decay)
+            self.by_layer[layer] = stored.append(preconditioner.sqrt_matmul(new))

@@ -1,9 +1,8 @@
-"""Hyperparameter names of the released files, of EasyEdit and of version 0.1.
+"""Other names of the hyperparameters: in the released files, in EasyEdit, and in version 0.1.
 
-The released code of AlphaEdit and MEMIT keeps them as JSON, EasyEdit (Wang et al. 2024) as YAML,
-under one set of names. Beside numbers such a file says where the model's parts are, and what is
-found here by the model's structure; those entries are passed over. What would mean another method
-than ours is refused.
+The released code of AlphaEdit and MEMIT (JSON) and EasyEdit (YAML; Wang et al. 2024) use the same
+names. Their files also hold module paths and the like, which this library derives from the model;
+those entries are ignored. Entries that would mean another method are rejected.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import Any
 
 from alphaedit_core.errors import InputError
 
-#: Of the released files, by what the field is called here.
+#: Names in the released files and the fields here.
 _PUBLISHED = {
     "v_lr": "target_learning_rate",
     "v_num_grad_steps": "target_steps",
@@ -25,7 +24,7 @@ _PUBLISHED = {
     "num_steps": "target_steps",
     "norm_constraint": "ft_max_change",
 }
-#: Of version 0.1.
+#: Names in version 0.1 and the fields now.
 _FORMER = {
     "steps": "target_steps",
     "learning_rate": "target_learning_rate",
@@ -35,55 +34,56 @@ _FORMER = {
     "emmet_weight": "emmet_lambda",
     "origin": "source",
 }
-#: Editors by the ``alg_name`` of EasyEdit.
+#: Editors by EasyEdit's ``alg_name``.
 _ALGORITHMS = {
     "AlphaEdit": "alphaedit", "MEMIT": "memit", "PMET": "pmet", "EMMET": "emmet", "ROME": "rome",
     "R-ROME": "r-rome", "FT": "ft-l",
 }  # fmt: skip
-#: What is found by the model's structure here, or is said otherwise.
-_PASSED_OVER = {
+#: Ignored entries: derived from the model here, or set in another way.
+_IGNORED = {
     "model_name", "model_class", "tokenizer_class", "tokenizer_name", "model_parallel", "device",
     "stats_dir", "P_loc", "batch_size", "max_length", "fp16", "bf16", "v_loss_layer",
     "rewrite_module_tmp", "layer_module_tmp", "mlp_module_tmp", "attn_module_tmp", "ln_f_module",
     "lm_head_module", "mom2_dataset", "mom2_n_samples", "mom2_dtype", "mom2_adjustment",
     "context_template_length_params", "objective_optimization", "alg_name",
 }  # fmt: skip
-#: What has one meaning here, and is refused with any other.
-_ONE_MEANING = {"fact_token": "subject_last", "layer_selection": "all"}
+#: Entries with a single supported value; any other value is rejected.
+_ONLY_VALUE = {"fact_token": "subject_last", "layer_selection": "all"}
 
 
 def present_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields by their present names, whoever wrote them; unknown ones stay as they are.
+    """Return fields under their present names; unknown names stay unchanged.
 
     Raises:
-        InputError: if two names of one field are given, or an entry means another method.
+        InputError: if two names of one field are given with different values, or an entry means
+            another method.
     """
-    found: dict[str, Any] = {}
-    called: dict[str, str] = {}
+    renamed: dict[str, Any] = {}
+    given_as: dict[str, str] = {}
     if (algorithm := fields.get("alg_name")) is not None:
         if algorithm not in _ALGORITHMS:
             raise InputError(
-                f'alg_name "{algorithm}" is no editor here; take it out and give --editor, one of '
+                f'alg_name: "{algorithm}" is not available; remove it and give --editor, one of '
                 f"{', '.join(sorted(_ALGORITHMS.values()))}"
             )
-        found["editor"], called["editor"] = _ALGORITHMS[algorithm], "alg_name"
+        renamed["editor"], given_as["editor"] = _ALGORITHMS[algorithm], "alg_name"
     for name, value in fields.items():
-        if name in _ONE_MEANING:
-            if value != _ONE_MEANING[name]:
+        if name in _ONLY_VALUE:
+            if value != _ONLY_VALUE[name]:
                 raise InputError(
-                    f'{name} "{value}" is not what this library does, which is '
-                    f'"{_ONE_MEANING[name]}"; leave it out if that is meant'
+                    f'{name}: "{value}" is not supported, only "{_ONLY_VALUE[name]}"; remove it to '
+                    "use that"
                 )
             continue
-        if name in _PASSED_OVER:
+        if name in _IGNORED:
             continue
-        own = _FORMER.get(name) or _PUBLISHED.get(name) or name
-        if own in called and found[own] != value:
-            raise InputError(f'"{called[own]}" and "{name}" are both given; remove one of them')
-        found[own], called[own] = value, name
-    return found
+        field = _FORMER.get(name) or _PUBLISHED.get(name) or name
+        if field in given_as and renamed[field] != value:
+            raise InputError(f'"{given_as[field]}" and "{name}" are both given; remove one of them')
+        renamed[field], given_as[field] = value, name
+    return renamed
 
 
 def passed_over(fields: Mapping[str, Any]) -> list[str]:
-    """Entries of a file that are found otherwise here, to be told of."""
-    return [name for name in fields if name in _PASSED_OVER and name != "alg_name"]
+    """Return the entries of a file that are ignored, to report them."""
+    return [name for name in fields if name in _IGNORED and name != "alg_name"]

@@ -1,4 +1,4 @@
-"""The search for target values as a static figure: loss terms, and each target's probability."""
+"""Static figure of a target search: the loss terms and each target's probability."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def trace_html(traces: Sequence[Trace]) -> str:
-    """The figure of a search for target values, facts numbered from 1, and what it leaves out."""
+    """Return the figure of a target search, with facts numbered from 1; "" without traces."""
     if not traces:
         return ""
     count = len(traces)
@@ -31,11 +31,11 @@ def trace_html(traces: Sequence[Trace]) -> str:
     hidden = count - len(_lowest_first(traces))
     if not hidden:
         return html
-    return f"{html}<p>{hidden} facts with the highest probability at the end are not drawn.</p>"
+    return f"{html}<p>{hidden} facts with the highest probability at the end are not shown.</p>"
 
 
 def trace_svg(traces: Sequence[Trace]) -> str:
-    """Loss terms (mean over the facts) and the target's probability (each fact) at every step."""
+    """Return the figure: mean loss terms over the facts, and the probability of each target."""
     steps = max(len(trace.nll) for trace in traces)
     shown = fig.sample_indices(steps, fig.MAX_POINTS // 8)
     step = fig.Axis("step", limits=(0.5, steps + 0.5), integer=True)
@@ -47,8 +47,8 @@ def trace_svg(traces: Sequence[Trace]) -> str:
     )
     means = []
     for name, rows, color, dashes in terms:
-        # A fact that has converged keeps its last value, so that all facts count in the mean.
-        mean = np.mean([_held(row, steps) for row in rows], axis=0)
+        # Converged facts keep their last value, so that the mean is over all facts.
+        mean = np.mean([_pad_with_last(row, steps) for row in rows], axis=0)
         at = shown[mean[shown] > 0]
         x, y, dot = tuple(at + 1), tuple(mean[at]), "." if len(at) == 1 else ""
         means.append(fig.Curve(x, y, color, name, dashes=dashes, marker=dot))
@@ -60,34 +60,34 @@ def trace_svg(traces: Sequence[Trace]) -> str:
         tuple(means),
         legend=fig.Legend("upper right", columns=2),
     )
-    drawn = _lowest_first(traces)
-    named = drawn[: len(fig.STROKES)]
-    chances = []
-    for number in [*reversed(drawn[len(named) :]), *sorted(named)]:
-        chance = np.asarray(traces[number].probability)
-        at = shown[shown < len(chance)]
-        color, dashes = fig.stroke(drawn.index(number))
-        name, width = (f"fact {number + 1}", 1.8) if number in named else ("", 0.8)
+    order = _lowest_first(traces)
+    labeled = order[: len(fig.STROKES)]
+    curves = []
+    for number in [*reversed(order[len(labeled) :]), *sorted(labeled)]:
+        probability = np.asarray(traces[number].probability)
+        at = shown[shown < len(probability)]
+        color, dashes = fig.stroke(order.index(number))
+        name, width = (f"fact {number + 1}", 1.8) if number in labeled else ("", 0.8)
         mark = "o" if traces[number].converged else "x"
-        x, y = tuple(at + 1), tuple(chance[at])
-        chances.append(fig.Curve(x, y, color, name, width, dashes, mark, 5, last_only=True))
+        x, y = tuple(at + 1), tuple(probability[at])
+        curves.append(fig.Curve(x, y, color, name, width, dashes, mark, 5, last_only=True))
     right = fig.Panel(
         step,
         fig.Axis(limits=(-0.03, 1.03)),
         "probability of the target (● converged, × not)",
-        tuple(chances),
+        tuple(curves),
         legend=None if one else fig.Legend("lower right"),
     )
     return render_svg(fig.Figure(8.0, 2.6, (left, right), columns=2))
 
 
 def _lowest_first(traces: Sequence[Trace]) -> list[int]:
-    """Indices of the facts that are drawn, the least probable at the end of the search first."""
+    """Return the indices of the facts to draw, by ascending final probability."""
     steps = max(len(trace.nll) for trace in traces)
-    room = max(len(fig.STROKES), fig.MAX_POINTS // steps)
+    most = max(len(fig.STROKES), fig.MAX_POINTS // steps)
     order = sorted(range(len(traces)), key=lambda i: (traces[i].probability[-1], i))
-    return order[:room]
+    return order[:most]
 
 
-def _held(values: Sequence[float], length: int) -> np.ndarray:
+def _pad_with_last(values: Sequence[float], length: int) -> np.ndarray:
     return np.array([*values, *[values[-1]] * (length - len(values))])

@@ -1,4 +1,4 @@
-"""What a search for a target value did at every step."""
+"""Record of a target search, step by step."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Trace:
-    """What happened to one fact in the search, one number per evaluation of the loss.
+    """Loss terms of one fact in the target search, one number per evaluation.
 
     Attributes:
-        nll: mean negative log-likelihood of the target's tokens, over the rows (nats).
-        kl: KL divergence from the distribution before, times its factor.
-        decay: penalty on the length of delta, times its factor.
+        nll: mean negative log-likelihood of the target's tokens, averaged over the rows, in nats.
+        kl: KL divergence from the prediction before the search, times ``kl_factor``, in nats.
+        decay: penalty on the norm of delta, times ``weight_decay``.
         probability: mean over the rows of the geometric mean of the target tokens' probabilities.
-        delta: norm of delta relative to that of what it is added to (of PMET's two, the MLP's).
-        clamped: True if delta was last cut back to its longest allowed length.
-        converged: True if the loss came under ``loss_stop``.
+        delta: norm of delta, relative to the output it is added to (the MLP's for PMET).
+        clamped: True if the last step was clamped to the maximum norm.
+        converged: True if the loss fell below ``loss_stop``.
     """
 
     nll: list[float] = field(default_factory=list)
@@ -29,5 +29,5 @@ class Trace:
 
     @property
     def loss(self) -> list[float]:
-        """The sum of the three terms at every evaluation."""
+        """The sum of the three loss terms at every evaluation."""
         return [sum(terms) for terms in zip(self.nll, self.kl, self.decay, strict=True)]

@@ -1,11 +1,11 @@
-"""Keys of facts: what the down-projections read at the subject's last token.
+"""Keys of facts: the inputs of the down-projections at the subject's last token.
 
-A fact's key is an average over the bare prompt and the prompts with a context in front (Meng et al.
-2023, MEMIT, Eq. 19). There all weigh alike; here, as in the released code, the bare prompt weighs
-one half and the others share the other half. Keys are measured layer by layer on the model as the
-layers before have changed it, so one pass is kept at the input of the layer that comes next and
-only the blocks after a change are run again. Rows end at the subject's last token: in a causal
-model nothing later can matter.
+A fact's key is a mean over the bare prompt and the prompts with a context in front (Meng et al.
+2023, Eq. 19). As in the released code, the bare prompt weighs one half and the other prompts share
+the other half; in the paper all weigh the same. Each layer's keys are read after the earlier layers
+were updated. The recorded pass stays at the input of the next layer, so only the blocks after an
+update run again. Rows end at the subject's last token, as later tokens cannot affect it in a causal
+model.
 """
 
 from __future__ import annotations
@@ -33,14 +33,15 @@ from alphaedit_core.progress import Monitor
 
 
 class LayerReading(NamedTuple):
-    """What is read at one layer, float32 or better.
+    """Keys of n facts at one layer and the resulting outputs, float32 or better.
 
     Attributes:
-        keys: one key per fact, (d_in, n): one half the bare prompt's, one half the contexts'.
+        keys: one key per fact, (d_in, n): half the bare prompt's key, half the contexts' mean.
         state: output of the last edited block for the bare prompts, (n, hidden_size).
-        prompt_keys: keys of the bare prompts alone, (d_in, n).
-        mean: mean of all prompts' keys, each weighing alike, (d_in, n).
-        mlp: output of the last edited block's down-projection for the bare prompts.
+        prompt_keys: keys of the bare prompts, (d_in, n).
+        mean: unweighted mean of the keys over a fact's prompts, (d_in, n).
+        mlp: output of the last edited block's down-projection for the bare prompts, (n,
+            hidden_size).
     """
 
     keys: Tensor
@@ -51,11 +52,11 @@ class LayerReading(NamedTuple):
 
 
 class LayerEnd(NamedTuple):
-    """What the last edited block puts out for the bare prompts, (n, hidden_size).
+    """Outputs of the last edited block for the bare prompts of n facts, float32 or better.
 
     Attributes:
-        state: the block's output.
-        mlp: its down-projection's.
+        state: output of the block, (n, hidden_size).
+        mlp: output of its down-projection, (n, hidden_size).
     """
 
     state: Tensor
@@ -63,17 +64,20 @@ class LayerEnd(NamedTuple):
 
 
 class SubjectStates:
-    """Keys and states at the subjects' last tokens while one layer after another is changed.
+    """Keys and outputs at the subjects' last tokens while the layers are updated in turn.
 
-    Ask :meth:`read` for the edited layers in ascending order, changing the model between the calls,
-    and at last for :meth:`end`.
+    Call :meth:`read` for each edited layer in ascending order, update that layer after each call,
+    and call :meth:`end` last.
 
     Args:
         model: the model.
-        requests: the facts as tokens, n of them.
-        layers: the edited blocks, ascending.
-        plan: how many tokens go through the blocks together (four times as many as with gradients).
-        monitor: asked between blocks whether to stop.
+        requests: n tokenized facts.
+        layers: indices of the edited blocks, ascending.
+        plan: number of tokens per pass with gradients; passes here take four times as many.
+        monitor: checked for cancellation between blocks.
+
+    Raises:
+        Canceled: if canceled.
     """
 
     def __init__(
@@ -101,13 +105,21 @@ class SubjectStates:
 
     @torch.no_grad()
     def read(self, layer: int) -> LayerReading:
-        """Keys at a layer and what they lead to, on the model as it is now."""
+        """Read a layer's keys and the last edited block's outputs on the current weights.
+
+        Args:
+            layer: index of the block; not below that of the last call.
+
+        Raises:
+            Canceled: if canceled.
+            StructureError: if the last edited down-projection does not run once per token.
+        """
         keys: list[Tensor] = []
         states: list[Tensor] = []
         outputs: list[Tensor] = []
         for group, recording in zip(self._groups, self._passes, strict=True):
             at_end = self._reader(group)
-            # The blocks before this layer will not change any more: keep the pass at its input.
+            # The blocks before this layer are final, so advance the recorded pass to its input.
             steps = layer - recording.start
             recording.entry = proceed(
                 self._model,
@@ -117,26 +129,31 @@ class SubjectStates:
                 self._monitor.check,
             )
             recording.calls, recording.start = recording.calls[steps:], layer
-            seen: list[Tensor] = []
+            key_inputs: list[Tensor] = []
             tokens = recording.entry.shape[0] * recording.entry.shape[1]
-            with tap(self._model.architecture.down_projections[layer], seen.append, tokens):
+            with tap(self._model.architecture.down_projections[layer], key_inputs.append, tokens):
                 state, output = self._run(recording)
             states.append(at_end(state))
             outputs.append(at_end(output))
-            # Some architectures hand over (rows * tokens, d_in): OPT.
-            keys.append(at_end(seen[0].view(*recording.entry.shape[:2], -1)))
-        own = self._ordered(keys)
+            # OPT flattens rows and tokens: (rows * tokens, d_in).
+            keys.append(at_end(key_inputs[0].view(*recording.entry.shape[:2], -1)))
+        row_keys = self._ordered(keys)  # (rows, d_in)
         return LayerReading(
-            _columns(self._average(own)),
+            _columns(self._average(row_keys)),
             self._bare(self._ordered(states)),
-            _columns(self._bare(own)),
-            _columns(self._mean(own)),
+            _columns(self._bare(row_keys)),
+            _columns(self._mean(row_keys)),
             self._bare(self._ordered(outputs)),
         )
 
     @torch.no_grad()
     def end(self) -> LayerEnd:
-        """What the last edited block and its MLP put out for the bare prompts, once more."""
+        """Read the last edited block's outputs on the current weights.
+
+        Raises:
+            Canceled: if canceled.
+            StructureError: if the last edited down-projection does not run once per token.
+        """
         states: list[Tensor] = []
         outputs: list[Tensor] = []
         for group, recording in zip(self._groups, self._passes, strict=True):
@@ -146,20 +163,20 @@ class SubjectStates:
         return LayerEnd(self._bare(self._ordered(states)), self._bare(self._ordered(outputs)))
 
     def _run(self, recording: RecordedPass) -> tuple[Tensor, Tensor]:
-        """Outputs of the last edited block and of its down-projection, (rows, tokens, hidden)."""
-        with tap_output(self._model.architecture.down_projections[self._last]) as seen:
+        """Return the outputs of the last edited block and its MLP, (rows, tokens, hidden)."""
+        with tap_output(self._model.architecture.down_projections[self._last]) as outputs:
             state = proceed(
                 self._model, recording.entry, recording.calls, recording.start, self._monitor.check
             )
-        if len(seen) != 1 or seen[0].numel() != state.numel():
+        if len(outputs) != 1 or outputs[0].numel() != state.numel():
             raise StructureError(
-                f"the down-projection of block {self._last} ran {len(seen)} times in one pass of "
-                f"{state.shape[0] * state.shape[1]} tokens; it is to read each token once"
+                f"the down-projection of block {self._last} ran {len(outputs)} times in one pass "
+                f"of {state.shape[0] * state.shape[1]} tokens; it must process each token once"
             )
-        return state, seen[0].view_as(state)
+        return state, outputs[0].view_as(state)
 
     def _reader(self, group: Tensor) -> Callable[[Tensor], Tensor]:
-        """Takes the value at each row's last real token out of (rows, tokens, width)."""
+        """Return a function that takes each row's last real token from (rows, tokens, width)."""
         ends = self._ends[group].to(self._model.device)
 
         def at_end(values: Tensor) -> Tensor:
@@ -169,13 +186,14 @@ class SubjectStates:
         return at_end
 
     def _ordered(self, pieces: list[Tensor]) -> Tensor:
-        """Values of all groups in the order of the rows, (rows, width)."""
+        """Return the values of all groups in row order, (rows, width)."""
         joined = torch.cat(pieces)
         result = torch.empty_like(joined)
         result[torch.cat(self._groups).to(joined.device)] = joined
         return result
 
     def _bare(self, values: Tensor) -> Tensor:
+        """Return the values of the bare prompts, (n, width)."""
         starts, index = [], 0
         for request in self._requests:
             starts.append(index)
@@ -183,7 +201,7 @@ class SubjectStates:
         return values[starts]
 
     def _mean(self, values: Tensor) -> Tensor:
-        """All prompts of a fact alike, (n, width)."""
+        """Return the unweighted mean over each fact's prompts, (n, width)."""
         means, index = [], 0
         for request in self._requests:
             means.append(values[index : index + len(request.rows)].mean(dim=0))
@@ -191,7 +209,7 @@ class SubjectStates:
         return torch.stack(means)
 
     def _average(self, values: Tensor) -> Tensor:
-        """One half for the bare prompt, the other half shared by the contexts, (n, width)."""
+        """Return half the bare prompt's value plus half the contexts' mean, (n, width)."""
         means, index = [], 0
         for request in self._requests:
             own = values[index : index + len(request.rows)]
@@ -201,9 +219,9 @@ class SubjectStates:
 
 
 def _columns(values: Tensor) -> Tensor:
-    """(n, width) as (width, n).
+    """Return (n, width) as a contiguous copy, (width, n).
 
-    Laid out as they are when a session is loaded: the last bits of later products can depend on how
-    a matrix lies in memory (for contiguous() one column lies well in any way).
+    This is the memory layout of a loaded session, which can affect the last bits of products.
+    ``contiguous()`` would not copy a single column.
     """
     return values.T.clone(memory_format=torch.contiguous_format)

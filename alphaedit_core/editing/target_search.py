@@ -1,24 +1,26 @@
-"""Target values: the hidden state that would make the model say the new target.
+"""Target search: find the hidden state that makes the model predict the new target.
 
-For each fact a change ``delta`` of the residual stream after the last edited block, at the
-subject's last token, is found with Adam (Meng et al. 2022, ROME, section 3.1; MEMIT, Eq. 16; the
-loss as the released AlphaEdit code has it). ``z = h0 + delta`` is what the down-projections shall
-then produce.
+For each fact, Adam optimizes a change ``delta`` of the residual stream after the last edited block,
+at the subject's last token (Meng et al. 2022, section 3.1; Meng et al. 2023, Eq. 16; the loss
+follows the released AlphaEdit code):
 
-What h0 is, the editor says (:data:`~.target_rows.Place`): the block's output (MEMIT, AlphaEdit), or
-the MLP's (ROME), which is another length to measure delta by. PMET moves the outputs of the
-attention and of the MLP together (Li et al. 2024, section 4.1) and keeps the MLP's.
+    loss = mean_rows -log p(target) + kl_factor KL(p || p_0) + weight_decay |delta| / |h0|^2
 
-What does not depend on delta is computed once and reused, so that a step costs only what it must:
+The target value ``z = h0 + delta`` is what the down-projections have to produce.
 
-- blocks up to the last edited one, and in later blocks all tokens before the subject's last one
-  (their attention keys and values are kept);
-- of the text behind, only the tokens that carry the change on, and logits only where the loss reads
-  them; of ``{subject} is a`` only the subject's last token;
-- facts are independent, so all are optimized together, and one that has converged leaves.
+The editor chooses h0 (:data:`~.target_rows.Place`): the output of the block (MEMIT, AlphaEdit) or
+of its MLP (ROME). PMET optimizes the outputs of attention and MLP together and keeps the MLP's (Li
+et al. 2024, section 4.1).
 
-All rows of a batch go through a block end to end, so nothing is padded but cached prefixes, which
-only attention sees.
+Everything that does not depend on delta is computed once:
+
+- the blocks up to the last edited one and, in later blocks, all tokens before the subject's last
+  token (their attention keys and values are cached);
+- later blocks run only on the tokens from there on, and logits are computed only where the loss
+  needs them; of ``{subject} is a`` only the subject's last token is run;
+- all facts are optimized together, as they are independent, and a converged fact is dropped.
+
+The rows of a batch are concatenated, so only cached prefixes are padded.
 """
 
 from __future__ import annotations
@@ -38,18 +40,18 @@ from alphaedit_core.progress import Monitor
 
 from .config import EditConfig
 from .search_trace import Trace
-from .target_rows import Place, _Rows, _Text
+from .target_rows import Place, SearchRows, SearchText
 
 
 @dataclass(frozen=True)
 class Targets:
-    """Target values of a batch.
+    """Target values of a batch of n facts.
 
     Attributes:
-        z: (n, hidden_size), float32: the wanted output of the last edited block, or of its MLP.
-        h0: the output before, at the same place.
-        traces: one per fact.
-        plan: the plan that was used; smaller than the one given where memory ran out.
+        z: target output of the last edited block or of its MLP, (n, hidden_size), float32.
+        h0: output of the same module before the edit, (n, hidden_size), float32.
+        traces: one trace per fact.
+        plan: the plan that was used; smaller than the given one if memory ran out.
     """
 
     z: Tensor
@@ -66,30 +68,30 @@ def find_targets(
     monitor: Monitor | None = None,
     place: Place = "block",
 ) -> Targets:
-    """Target values for all facts at once, on the model as it stands.
+    """Search the target values of all facts together, on the current weights.
 
-    Where memory runs out the search starts again with half as many tokens at once.
+    If memory runs out, the search restarts with half as many tokens per pass.
 
     Args:
         model: the model.
-        requests: the facts as tokens.
-        hyperparameters: layers, steps and the loss.
-        plan: how many tokens go through the blocks together.
-        monitor: what to report to; it is asked between blocks whether to stop.
-        place: what delta is added to.
+        requests: n tokenized facts.
+        hyperparameters: layers, steps and weights of the loss.
+        plan: number of tokens per pass through the blocks.
+        monitor: receives progress; checked for cancellation between blocks.
+        place: module output that delta is added to.
 
     Raises:
         Canceled: if canceled; nothing was changed.
-        StructureError: if the place is the attention's, and a block has none as a module; if the
-            blocks cannot be run again from what they were called with.
-        DivergedError: if a target value is not finite (the model overflows); names the fact.
-        InputError: if the state at a fact's subject is all zeros.
-        torch.OutOfMemoryError: if not even the smallest plan fits.
+        StructureError: if ``place`` includes attention and a block has no attention module, or if
+            the blocks cannot be rerun from their recorded calls.
+        DivergedError: if a fact's target value is not finite (the model overflows).
+        InputError: if the hidden state at a fact's subject is all zeros.
+        torch.OutOfMemoryError: if even the smallest plan does not fit.
     """
     monitor = monitor or Monitor()
     while True:
         try:
-            # Whatever the caller is in: there is no search without gradients.
+            # The search needs gradients even if the caller has turned them off.
             with outside_inference_mode(), torch.enable_grad():
                 return _search(model, requests, hyperparameters, plan, monitor, place)
         except torch.OutOfMemoryError:
@@ -97,7 +99,7 @@ def find_targets(
             if smaller is None:
                 raise
             monitor.warn(
-                f"out of memory with {plan.tokens} tokens at once; the search begins again with "
+                f"out of memory with {plan.tokens} tokens per pass; the search restarts with "
                 f"{smaller.tokens}"
             )
             plan = smaller
@@ -117,7 +119,7 @@ def _search(
             pack = may_pack(model, monitor)
             batches = _micro_batches(model, requests, last, place, plan, monitor, pack)
             h0 = _first_states(batches, len(requests))
-        _check_lengths(requests, h0)
+        _check_norms(requests, h0)
         search = _Search(h0, hp)
         stage.detail = search.traces
         for step in range(hp.target_steps):
@@ -130,8 +132,8 @@ def _search(
         for request, finite in zip(requests, z.isfinite().all(dim=1).tolist(), strict=True):
             if not finite:
                 raise DivergedError(
-                    f'fact "{request.fact.text}": the search for its target value left the finite '
-                    "numbers; lower target_learning_rate, or load the model in float32"
+                    f'fact "{request.fact.text}": its target value is not finite; lower '
+                    "target_learning_rate, or load the model in float32"
                 )
         return Targets(z, search.h0[:, -1], search.traces, plan)
 
@@ -144,12 +146,15 @@ def _micro_batches(
     plan: BatchPlan,
     monitor: Monitor,
     pack: bool = True,
-) -> list[_Rows]:
-    """All texts of all facts, a fact's together, in batches of at most the plan's tokens."""
-    batches: list[list[_Text]] = [[]]
+) -> list[SearchRows]:
+    """Return the texts of all facts, in order, in batches of at most the plan's tokens."""
+    batches: list[list[SearchText]] = [[]]
     tokens = 0
     for index, request in enumerate(requests):
-        texts = [_Text(index, None), *(_Text(index, row) for row in range(len(request.rows)))]
+        texts = [
+            SearchText(index, None),
+            *(SearchText(index, row) for row in range(len(request.rows))),
+        ]
         for text in texts:
             ids, cut = text.cut(requests)
             if batches[-1] and tokens + len(ids) - cut > plan.tokens:
@@ -157,38 +162,38 @@ def _micro_batches(
                 tokens = 0
             batches[-1].append(text)
             tokens += len(ids) - cut
-    made = []
+    rows = []
     for texts in batches:
         monitor.check()
-        made.append(_Rows(model, texts, requests, last, place, pack))
-    return made
+        rows.append(SearchRows(model, texts, requests, last, place, pack))
+    return rows
 
 
-def _first_states(batches: Sequence[_Rows], count: int) -> Tensor:
-    """h0 of every fact, (n, parts, hidden): at the subject's end in the bare prompt."""
-    states = torch.cat([batch.states(batch.prompt_keys) for batch in batches])
-    facts = torch.cat([batch.facts[batch.prompt_keys] for batch in batches])
+def _first_states(batches: Sequence[SearchRows], count: int) -> Tensor:
+    """Return h0 at the bare prompts' last subject tokens, (n, parts, hidden)."""
+    states = torch.cat([batch.states(batch.bare_rows) for batch in batches])
+    facts = torch.cat([batch.facts[batch.bare_rows] for batch in batches])
     h0 = states.new_zeros(count, *states.shape[1:], dtype=_wide(states.dtype))
     h0[facts] = states.to(h0.dtype)
     return h0
 
 
-def _check_lengths(requests: Sequence[TokenizedFact], h0: Tensor) -> None:
-    """Refuse a state of length 0, to which no change has a length in proportion."""
-    for request, length in zip(requests, h0.norm(dim=2).min(dim=1).values.tolist(), strict=True):
-        if length == 0:
+def _check_norms(requests: Sequence[TokenizedFact], h0: Tensor) -> None:
+    """Check that no h0 is zero, as the clamp and decay of delta are relative to its norm."""
+    for request, norm in zip(requests, h0.norm(dim=2).min(dim=1).values.tolist(), strict=True):
+        if norm == 0:
             raise InputError(
-                f'fact "{request.fact.text}": the state that its target value is to replace is all '
-                "zeros (so is the weight of that block, perhaps); edit other layers"
+                f'fact "{request.fact.text}": the hidden state at its subject is all zeros (the '
+                "weight of that block may be, too); edit other layers"
             )
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:
-    """The dtype that delta, loss and optimizer work in: float32 or better."""
+    """Return the dtype of delta, loss and optimizer: float32 or better."""
     return torch.promote_types(dtype, torch.float32)
 
 
-def _without_converged(batches: Sequence[_Rows], active: Tensor) -> list[_Rows]:
+def _without_converged(batches: Sequence[SearchRows], active: Tensor) -> list[SearchRows]:
     remaining = []
     for batch in batches:
         rows = active[batch.facts].nonzero()[:, 0]
@@ -201,12 +206,12 @@ def _without_converged(batches: Sequence[_Rows], active: Tensor) -> list[_Rows]:
 
 
 class _Search:
-    """Adam on the changes of all facts, which take part until they converge.
+    """State of the search: Adam on delta of all facts that have not converged.
 
     Args:
-        h0: what delta is added to, (n, parts, hidden); each part has a delta, decay and clamp of
-            its own.
-        hp: steps and the loss.
+        h0: outputs that delta is added to, (n, parts, hidden); every part has its own delta, decay
+            and clamp.
+        hp: steps and weights of the loss.
     """
 
     def __init__(self, h0: Tensor, hp: EditConfig) -> None:
@@ -217,37 +222,37 @@ class _Search:
         self.traces = [Trace() for _ in range(len(h0))]
         self.adam = torch.optim.Adam([self.delta], lr=hp.target_learning_rate, betas=(0.9, 0.999))
 
-    def evaluate(self, batches: Sequence[_Rows], monitor: Monitor, learn: bool) -> None:
-        """Loss and gradient of every active fact, one step of Adam, and the clamp.
+    def evaluate(self, batches: Sequence[SearchRows], monitor: Monitor, learn: bool) -> None:
+        """Evaluate the loss of every active fact, then take one Adam step and clamp.
 
-        Facts whose loss is low enough, or all if this is the last evaluation (``learn`` false),
-        keep the delta that was evaluated.
+        Converged facts keep the delta that was evaluated; at the last evaluation (``learn`` false)
+        all facts do.
         """
         hp, count = self.hp, len(self.h0)
         nll, kl, probability, rows = (torch.zeros_like(self.h0[:, 0, 0]) for _ in range(4))
         for batch in batches:
-            rows += torch.bincount(batch.facts[batch.worded], minlength=count)
+            rows += torch.bincount(batch.facts[batch.nll_rows], minlength=count)
         self.adam.zero_grad()
         for batch in batches:
-            worded, essence = batch.facts[batch.worded], batch.facts[batch.essence]
+            nll_facts, kl_facts = batch.facts[batch.nll_rows], batch.facts[batch.kl_rows]
             with torch.set_grad_enabled(learn):
                 row_nll, row_kl = batch.losses(self.delta, monitor.check)
                 row_kl = hp.kl_factor * row_kl
                 if learn:
-                    ((row_nll / rows[worded]).sum() + row_kl.sum()).backward()
+                    ((row_nll / rows[nll_facts]).sum() + row_kl.sum()).backward()
             row_nll = row_nll.detach()
-            nll.index_add_(0, worded, row_nll / rows[worded])
-            probability.index_add_(0, worded, (-row_nll).exp() / rows[worded])
-            kl.index_add_(0, essence, row_kl.detach())
-        length = self.h0.norm(dim=2)
+            nll.index_add_(0, nll_facts, row_nll / rows[nll_facts])
+            probability.index_add_(0, nll_facts, (-row_nll).exp() / rows[nll_facts])
+            kl.index_add_(0, kl_facts, row_kl.detach())
+        norm = self.h0.norm(dim=2)  # (n, parts)
         with torch.set_grad_enabled(learn):
-            decay = (hp.weight_decay * self.delta.norm(dim=2) / length**2).sum(dim=1)
+            decay = (hp.weight_decay * self.delta.norm(dim=2) / norm**2).sum(dim=1)
         if learn:
             decay.sum().backward()
         decay = decay.detach()
         converged = self.active & (nll + kl + decay < hp.loss_stop)
-        moved = self.delta.detach().norm(dim=2) / length
-        self._note(nll, kl, decay, probability, moved[:, -1])
+        relative = self.delta.detach().norm(dim=2) / norm
+        self._record(nll, kl, decay, probability, relative[:, -1])
         done = converged if learn else self.active.clone()
         self.final[done] = self.delta.detach()[done]
         for index in range(count):
@@ -255,17 +260,17 @@ class _Search:
         self.active = self.active & ~done
         if learn:
             self.adam.step()
-            self._clamp(hp.clamp_norm_factor * length)
+            self._clamp(hp.clamp_norm_factor * norm)
 
-    def _clamp(self, longest: Tensor) -> None:
+    def _clamp(self, max_norm: Tensor) -> None:
         with torch.no_grad():
-            length = self.delta.norm(dim=2)
-            over = length > longest
-            self.delta[over] *= (longest / length)[over, None]
+            norm = self.delta.norm(dim=2)
+            over = norm > max_norm
+            self.delta[over] *= (max_norm / norm)[over, None]
             for index in self.active.nonzero()[:, 0].tolist():
                 self.traces[index].clamped = bool(over[index].any())
 
-    def _note(self, *columns: Tensor) -> None:
+    def _record(self, *columns: Tensor) -> None:
         active = self.active.nonzero()[:, 0].tolist()
         names = ("nll", "kl", "decay", "probability", "delta")
         for name, column in zip(names, columns, strict=True):
@@ -274,10 +279,10 @@ class _Search:
                 getattr(self.traces[index], name).append(values[index])
 
     def note(self) -> str:
-        """Where the search stands, in a few words."""
+        """Return the mean loss and the number of finished facts as text."""
         last = [trace.loss[-1] for trace in self.traces]
         return f"loss {sum(last) / len(last):.2f}, {int((~self.active).sum())} of {len(last)} done"
 
     def z(self) -> Tensor:
-        """What is to be written, (n, hidden): of several parts the last."""
+        """Return the target values, (n, hidden), of the last part."""
         return (self.h0 + self.final)[:, -1]

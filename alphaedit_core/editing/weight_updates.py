@@ -1,8 +1,8 @@
-"""What an edit adds to one weight, kept in the form in which it is smallest.
+"""Weight updates, each stored in its smallest form.
 
-A closed form gives a pair of thin matrices. RECT keeps only some entries of one (Gu et al. 2024),
-fine-tuning gives a whole matrix, and PRUNE (Ma et al. 2025) adds a function of the *sum* of all its
-updates. All are stored as what they are, and :func:`compose` makes a weight of them.
+A closed form gives two thin matrices. RECT keeps only some entries of their product (Gu et al.
+2024), fine-tuning gives a whole matrix, and PRUNE (Ma et al. 2025) adds a function of the *sum* of
+all its updates. :func:`compose` adds them to a weight.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from torch import Tensor
 
 from alphaedit_core.errors import InputError
 
-#: Rows that are brought to float64 at a time.
+#: Number of rows converted to float64 at a time.
 _CHUNK = 1024
 
 
 class LowRank(NamedTuple):
-    """A change of a weight, ``left @ right.T``.
+    """The update ``left @ right.T``, of rank at most n.
 
     Attributes:
         left: (d_out, n), float32.
@@ -34,10 +34,10 @@ class LowRank(NamedTuple):
 
     @property
     def norm(self) -> float:
-        """Frobenius norm, by the smaller way: n x n products, or the matrix itself."""
+        """Frobenius norm, from n x n products or the matrix itself, whichever is smaller."""
         if self.left.shape[1] > len(self.left):
             return float((self.left @ self.right.T).norm())
-        # In float64: where columns cancel each other, the sum is far smaller than its terms.
+        # float64, because canceling columns make the sum far smaller than its terms.
         gram = gram_matrix(self.left, self.left) * gram_matrix(self.right, self.right)
         return float(gram.sum().clamp_min(0).sqrt())
 
@@ -47,17 +47,18 @@ class LowRank(NamedTuple):
         return len(self.left), len(self.right)
 
     def add_to(self, master: Tensor) -> None:
-        """Add it to a float32 matrix (d_out, d_in) in place."""
+        """Add the update to a float32 matrix (d_out, d_in) in place."""
         master.addmm_(self.left.to(master), self.right.to(master).T)
 
 
 @dataclass(frozen=True, eq=False)
 class Pruned:
-    """A pair of thin matrices of which the sum over all such changes of a layer is pruned.
+    """The update ``left @ right.T`` of PRUNE; the sum of a layer's updates is pruned.
 
     Attributes:
-        left, right: as in :class:`LowRank`.
-        largest: the largest singular value of the original weight, above 0; (), float64.
+        left: (d_out, n), float32.
+        right: (d_in, n), float32.
+        largest: largest singular value of the original weight, (), float64, > 0.
     """
 
     left: Tensor
@@ -66,12 +67,12 @@ class Pruned:
 
     @property
     def unpruned(self) -> LowRank:
-        """The update itself."""
+        """The update before pruning."""
         return LowRank(self.left, self.right)
 
     @property
     def norm(self) -> float:
-        """Frobenius norm of the update itself."""
+        """Frobenius norm before pruning."""
         return self.unpruned.norm
 
     @property
@@ -80,17 +81,17 @@ class Pruned:
         return self.unpruned.size
 
     def add_to(self, master: Tensor) -> None:
-        """Add the update itself, as later batches of the same edit see it."""
+        """Add the unpruned update in place, as seen by later batches of the same edit."""
         self.unpruned.add_to(master)
 
 
 @dataclass(frozen=True, eq=False)
 class Sparse:
-    """A change of some entries of a weight.
+    """An update of some entries of a weight.
 
     Attributes:
-        index: their places in the matrix read row by row, ascending, (m,), int32.
-        values: what is added there, (m,), float32.
+        index: row-major flat indices of the m entries, ascending, (m,), int32.
+        values: change of each entry, (m,), float32.
         shape: d_out and d_in, (2,), int64.
     """
 
@@ -110,14 +111,14 @@ class Sparse:
         return rows, columns
 
     def add_to(self, master: Tensor) -> None:
-        """Add it to a float32 matrix (d_out, d_in) in place."""
+        """Add the update to a float32 matrix (d_out, d_in) in place."""
         index, width = self.index.to(master.device).long(), master.shape[1]
         master[index // width, index % width] += self.values.to(master)
 
 
 @dataclass(frozen=True, eq=False)
 class Dense:
-    """A change of a whole weight.
+    """An update of a whole weight.
 
     Attributes:
         matrix: (d_out, d_in), float32.
@@ -136,7 +137,7 @@ class Dense:
         return self.matrix.shape[0], self.matrix.shape[1]
 
     def add_to(self, master: Tensor) -> None:
-        """Add it to a float32 matrix (d_out, d_in) in place."""
+        """Add the update to a float32 matrix (d_out, d_in) in place."""
         master += self.matrix.to(master)
 
 
@@ -157,43 +158,43 @@ _FIELDS = {
 
 
 def kind_of(change: WeightUpdate) -> str:
-    """``low-rank``, ``pruned``, ``sparse`` or ``dense``."""
-    return next(kind for kind, own in _KINDS.items() if type(change) is own)
+    """Return the kind of an update: ``low-rank``, ``pruned``, ``sparse`` or ``dense``."""
+    return next(kind for kind, cls in _KINDS.items() if type(change) is cls)
 
 
 def tensors_of(change: WeightUpdate) -> dict[str, Tensor]:
-    """What a change consists of, by name."""
+    """Return the tensors of an update by name."""
     return {name: getattr(change, name) for name in _FIELDS[kind_of(change)]}
 
 
 def tensor_names(kind: str) -> tuple[str, ...]:
-    """Names of the tensors that a change of a kind consists of.
+    """Return the names of the tensors of a kind of update.
 
     Raises:
-        InputError: if there is no such kind.
+        InputError: if the kind does not exist.
     """
     if kind not in _FIELDS:
-        raise InputError(f'change "{kind}" is not known; there are {", ".join(_FIELDS)}')
+        raise InputError(f'change "{kind}" does not exist; give one of {", ".join(_FIELDS)}')
     return _FIELDS[kind]
 
 
 def change_from(kind: str, tensors: Mapping[str, Tensor]) -> WeightUpdate:
-    """The inverse of :func:`kind_of` and :func:`tensors_of`.
+    """Return the update with a kind and tensors from :func:`kind_of` and :func:`tensors_of`.
 
     Raises:
-        KeyError: if there is no such kind, or a tensor is missing.
+        KeyError: if the kind does not exist or a tensor is missing.
     """
     return _KINDS[kind](**{name: tensors[name] for name in _FIELDS[kind]})
 
 
 def contiguous_copy(change: WeightUpdate, device: torch.device | str | None = None) -> WeightUpdate:
-    """The change as it will lie in memory when it comes from a file.
+    """Return a copy of an update with the memory layout of one that was loaded from a file.
 
-    The last bits of sums can depend on that. A copy is made in any case.
+    The layout can affect the last bits of sums.
 
     Args:
-        change: any change.
-        device: where to; None for where it is.
+        change: any update.
+        device: device of the copy; None to keep each tensor's device.
     """
     tensors = {
         name: tensor.to(device or tensor.device).clone(memory_format=torch.contiguous_format)
@@ -203,7 +204,7 @@ def contiguous_copy(change: WeightUpdate, device: torch.device | str | None = No
 
 
 def dense(change: WeightUpdate) -> Tensor:
-    """A change as a matrix (d_out, d_in); a pruned one counts as the update that it is."""
+    """Return an update as a matrix (d_out, d_in), before any pruning."""
     like = next(tensor for tensor in tensors_of(change).values() if tensor.is_floating_point())
     whole = like.new_zeros(change.size)
     change.add_to(whole)
@@ -211,11 +212,11 @@ def dense(change: WeightUpdate) -> Tensor:
 
 
 def projected(change: WeightUpdate, projector: Callable[[Tensor], Tensor]) -> WeightUpdate:
-    """``dW P``.
+    """Return ``dW P``.
 
     Args:
         change: dW.
-        projector: gives ``P x`` for columns x.
+        projector: returns ``P x`` for columns x, (d_in, n).
     """
     if isinstance(change, LowRank | Pruned):
         return LowRank(change.left, projector(change.right))
@@ -223,10 +224,10 @@ def projected(change: WeightUpdate, projector: Callable[[Tensor], Tensor]) -> We
 
 
 def total_change(changes: Sequence[WeightUpdate]) -> WeightUpdate:
-    """The sum of all changes of a layer, as it is in the weight: pairs stay a pair.
+    """Return the sum of all updates of a layer: low-rank if all are, else dense and pruned.
 
     Args:
-        changes: at least one, in order.
+        changes: at least one update, in order.
     """
     pairs = [change for change in changes if isinstance(change, LowRank)]
     if len(pairs) == len(changes):
@@ -238,10 +239,11 @@ def total_change(changes: Sequence[WeightUpdate]) -> WeightUpdate:
 
 
 def compose(master: Tensor, changes: Iterable[WeightUpdate]) -> Tensor:
-    """Add changes to the original matrix (d_out, d_in), float32, in place, and return it.
+    """Add updates to the original matrix (d_out, d_in), float32, in place, and return it.
 
-    They are added in order; without pruned ones, adding some now and the rest later gives the same
-    bits as adding all at once. The pruned sum of those that are pruned comes last.
+    Updates are added in order, and the pruned sum of all :class:`Pruned` updates comes last.
+    Without pruned updates, adding some now and the rest later gives the same bits as adding all
+    together.
     """
     pruned: list[Pruned] = []
     for change in changes:
@@ -255,17 +257,18 @@ def compose(master: Tensor, changes: Iterable[WeightUpdate]) -> Tensor:
 
 
 def pruned_sum(updates: Sequence[Pruned]) -> Tensor:
-    """The sum of updates with its large singular values brought down (Ma et al. 2025, Eq. 7).
+    """Return the sum of updates with its large singular values reduced (Ma et al. 2025, Eq. 7).
 
-    A singular value sigma above the original weight's largest s becomes ``log sigma - log s + s``.
+    With s the largest singular value of the original weight, a singular value sigma above s
+    becomes ``log sigma - log s + s``.
 
     Args:
-        updates: at least one, all of one weight.
+        updates: at least one update, all of one weight.
 
     Returns:
         (d_out, d_in), float64.
     """
-    most = float(updates[0].largest)
+    bound = float(updates[0].largest)  # s
     left, right = (
         torch.cat([in_float64(getattr(update, side)) for update in updates], dim=1)
         for side in ("left", "right")
@@ -278,13 +281,15 @@ def pruned_sum(updates: Sequence[Pruned]) -> Tensor:
     else:
         core = left @ right.T
     u, sigma, v = torch.linalg.svd(core, full_matrices=False)
-    less = torch.where(sigma > most, sigma.clamp_min(most).log() - math.log(most) + most, sigma)
-    pruned: Tensor = (u * less) @ v
+    reduced = torch.where(
+        sigma > bound, sigma.clamp_min(bound).log() - math.log(bound) + bound, sigma
+    )
+    pruned: Tensor = (u * reduced) @ v
     return left @ pruned @ right.T if thin else pruned
 
 
 def gram_matrix(a: Tensor, b: Tensor) -> Tensor:
-    """``a^T b`` in float64, without a float64 copy of either."""
+    """Return ``a^T b`` in float64, without a float64 copy of either matrix."""
     total = in_float64(a[:0]).new_zeros(a.shape[1], b.shape[1])
     for top in range(0, len(a), _CHUNK):
         total += in_float64(a[top : top + _CHUNK]).T @ in_float64(b[top : top + _CHUNK])
@@ -292,5 +297,5 @@ def gram_matrix(a: Tensor, b: Tensor) -> Tensor:
 
 
 def in_float64(tensor: Tensor) -> Tensor:
-    """In float64, on the CPU where the device has none (MPS)."""
+    """Return a tensor in float64, on the CPU if its device has no float64 (MPS)."""
     return (tensor.cpu() if tensor.device.type == "mps" else tensor).double()

@@ -88,7 +88,7 @@ class EditRunner:
             preconditioners = {layer: space.preconditioner for layer, space in self._spaces.items()}
             memory = PreviousKeysByLayer(preconditioners, hp.previous_keys, hp.previous_keys_decay)
             for batch in applied:
-                memory.let_go(batch.superseded)
+                memory.remove(batch.superseded)
                 memory.add(batch.facts, batch.keys)
             self.memory = memory
 
@@ -115,7 +115,7 @@ class EditRunner:
         """
         assert self._spaces is not None and self.memory is not None
         facts = [request.fact for request in requests]
-        superseded = self.memory.make_room(facts)
+        superseded = self.memory.remove_superseded(facts)
         known = self._targets if self._targets is not None else {}
         key = self._search_key(facts, contexts, identity) if self._targets is not None else ""
         written = write_batch(

@@ -17,7 +17,7 @@ from alphaedit_core.data.superseding import named
 from alphaedit_core.editing.batch import BatchWrite
 from alphaedit_core.editing.config import EditConfig
 from alphaedit_core.editing.configs import config_from_dict
-from alphaedit_core.editing.context_prefixes import _own_contexts
+from alphaedit_core.editing.context_prefixes import contexts_for
 from alphaedit_core.editing.defaults import default_hyperparameters, validated_editor
 from alphaedit_core.editing.edited_weights import EditedWeights
 from alphaedit_core.editing.target_search import Targets
@@ -164,7 +164,7 @@ class EditSession(SavesModel):
         """The texts that stand before prompts; sampled on first use, on the unedited model."""
         if self._contexts is None:
             with self.at_state(0):
-                self._contexts = _own_contexts(self.model, self.hyperparameters)
+                self._contexts = contexts_for(self.model, self.hyperparameters)
         return self._contexts
 
     @property

@@ -105,7 +105,7 @@ class SessionStates:
         """How far each edited matrix is from the original: ``|W - W0| / |W0|`` (Frobenius)."""
         with self._in_use():
             self._require_held()
-            return {layer: self._weights.moved(layer) for layer in self._weights.layers}
+            return {layer: self._weights.relative_change(layer) for layer in self._weights.layers}
 
     def undo(self) -> None:
         """Take back the last applied edit, exactly.

@@ -13,9 +13,9 @@ class TestStatistics:
     @pytest.mark.parametrize(
         ("more", "parts"),
         [
-            (["--layers", "five"], ['layers "five" are not understood; give 5-9 or 5,7,9']),
-            (["--layers", "9-5"], ["layers [] are not ascending", "5-9"]),
-            (["--layers=-1"], ['layers "-1"', "5-9"]),
+            (["--layers", "five"], ['layers: "five" cannot be parsed; give 5-9 or 5,7,9']),
+            (["--layers", "9-5"], ["layers: [] are not ascending", "5-9"]),
+            (["--layers=-1"], ['layers: "-1"', "5-9"]),
             (["--text", "nothing"], ['text "nothing"', "wikipedia-sample"]),
             (["--tokens", "0"], ["--tokens", '"0" is not a whole number above 0']),
         ],
@@ -37,7 +37,7 @@ class TestStatistics:
         line = refused(place, "statistics", *text, "--layers", 7)
         assert line == "layers [7] are not all blocks of this model; give indices from 0 to 2"
         line = refused(place, "statistics", *text, "--tokens", 5)
-        assert line == "tokens 5 is less than one window; give at least 64"
+        assert line == "tokens: 5 is less than one window; give at least 64"
 
     def test_export_over_another_file(self, unloadable: Workplace) -> None:
         line = refused(unloadable, "statistics", "--export", unloadable.config)

@@ -64,5 +64,5 @@ def test_importing_the_sources_does_not_import_torch() -> None:
 
 
 def test_a_name_that_no_file_of_ours_could_hold_is_refused_before_any_work() -> None:
-    with pytest.raises(InputError, match="its name is no UTF-8"):
+    with pytest.raises(InputError, match="its name is not UTF-8"):
         open_text("te\udcffxt.txt")

@@ -45,8 +45,8 @@ def test_the_checksum_of_a_data_set_follows_its_content_and_settings(data_set: P
 @pytest.mark.parametrize(
     ("settings", "error", "said"),
     [
-        ({"field": "title"}, InputError, 'field "title" holds no text; its fields are text, n'),
-        ({"field": "n"}, InputError, 'field "n" holds no text'),
+        ({"field": "title"}, InputError, 'field "title" has no text; its fields are text, n'),
+        ({"field": "n"}, InputError, 'field "n" has no text'),
         ({"split": "test"}, FetchError, "test"),
     ],
 )

@@ -31,7 +31,7 @@ def test_reading_in_pieces_loses_nothing_and_cuts_at_line_ends(
     path = tmp_path_factory.getbasetemp() / "pieces.txt"
     path.write_text("\f".join(documents), encoding="utf-8", newline="")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(texts, "_PIECE_CHARACTERS", piece)
+        patch.setattr(texts, "_CHUNK_CHARACTERS", piece)
         pieces = list(texts._read_txt(path))
     remaining = iter(filter(None, pieces))
     for document in filter(None, documents):

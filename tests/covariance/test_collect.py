@@ -170,8 +170,8 @@ def test_a_text_shorter_than_the_budget(
         ((), 640, "x", r"layers \[\] are not all blocks of this model; give indices from 0 to 2"),
         ((3,), 640, "x", r"layers \[3\] are not all blocks"),
         ((-1, 0), 640, "x", r"layers \[-1, 0\] are not all blocks"),
-        ((0,), 63, "x", "tokens 63 is less than one window; give at least 64"),
-        ((0,), 640, "Rome is old.", 'txt" has less than 64 tokens; give a longer text'),
+        ((0,), 63, "x", "tokens: 63 is less than one window; give at least 64"),
+        ((0,), 640, "Rome is old.", 'txt" has fewer than 64 tokens; give a longer text'),
     ],
 )
 def test_what_cannot_be_collected(

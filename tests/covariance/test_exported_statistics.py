@@ -70,7 +70,7 @@ def test_damaged_exports_are_refused(
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="does not exist; give a file that an export wrote"):
+    with pytest.raises(InputError, match="does not exist; give an exported file"):
         import_statistics(tmp_path / "none.safetensors", tiny_model("llama"))
 
 
@@ -130,7 +130,7 @@ def test_an_import_of_a_layer_that_the_model_has_not(
     original, file = exported
     layers = {0: original[0], layer: replace(original[2], layer=layer)}
     export_statistics(replace(original, layers=layers), file)
-    refused(file, f"layer {layer} is no block of this model, which has 0 to 2", cache)
+    refused(file, f"layer {layer} is not a block of this model, which has 0 to 2", cache)
 
 
 @pytest.mark.parametrize("tokens", [0, -640, CHUNK + 1, 10**9])
@@ -140,7 +140,7 @@ def test_an_import_of_a_number_of_tokens_that_cannot_be(
     original, file = exported
     bad = replace(original[0], tokens=tokens)
     export_statistics(replace(original, layers={0: bad, 2: original[2]}), file)
-    refused(file, f"layer 0 says {tokens} of {original.recipe.tokens} tokens", cache)
+    refused(file, f"layer 0 has {tokens} of {original.recipe.tokens} tokens", cache)
 
 
 def test_an_import_of_layers_that_were_swapped(
@@ -150,7 +150,7 @@ def test_an_import_of_layers_that_were_swapped(
     original, file = exported
     layers = {0: replace(original[2], layer=0), 2: replace(original[0], layer=2)}
     export_statistics(replace(original, layers=layers), file)
-    refused(file, "layer 0 is not that of this model's keys", cache)
+    refused(file, "layer 0 does not match this model's keys", cache)
 
 
 @pytest.mark.parametrize("window", [0, -1, 1, WINDOW // 2])
@@ -159,7 +159,7 @@ def test_an_import_of_windows_that_the_model_does_not_read(
 ) -> None:
     original, file = exported
     export_statistics(replace(original, recipe=replace(original.recipe, window=window)), file)
-    refused(file, f"was read in windows of {window} tokens, this model reads {WINDOW}", cache)
+    refused(file, f"has windows of {window} tokens, this model's have {WINDOW}", cache)
 
 
 @pytest.mark.parametrize("tokens", [0, -640, 10**13, 10**400])
@@ -168,13 +168,13 @@ def test_an_import_of_a_budget_that_nobody_can_read(
 ) -> None:
     original, file = exported
     export_statistics(replace(original, recipe=replace(original.recipe, tokens=tokens)), file)
-    refused(file, "does not say that 1 to 1,000,000,000,000 tokens", cache)
+    refused(file, "its number of tokens is not from 1 to 1,000,000,000,000", cache)
 
 
 def test_an_import_without_layers(exported: tuple[KeyStatistics, Path], cache: Path) -> None:
     original, file = exported
     export_statistics(replace(original, layers={}), file)
-    refused(file, "holds no layer", cache)
+    refused(file, "has no layers", cache)
 
 
 def refused(file: Path, complaint: str, cache: Path) -> None:
@@ -190,5 +190,5 @@ def test_statistics_of_an_earlier_version_are_refused_by_that_reason(
     original, file = exported
     metadata = {"format": "alphaedit key statistics 1", "checksum.0": original[0].checksum}
     save_file({"0": original[0].moment}, file, metadata)
-    with pytest.raises(CorruptFileError, match=r"of an earlier version.*export them anew"):
+    with pytest.raises(CorruptFileError, match=r"of an earlier version.*export them again"):
         import_statistics(file, tiny_model("llama"))

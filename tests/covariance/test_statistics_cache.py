@@ -60,7 +60,7 @@ def test_a_damaged_file_is_made_again(
     file.write_bytes(contents[damage])
     with caplog.at_level(logging.WARNING, statistics.__name__):
         again = collect(model, text)
-    assert str(file) in caplog.text and "made again" in caplog.text
+    assert str(file) in caplog.text and "collecting it again" in caplog.text
     assert not again.cached and same(first, again)
     assert collect(model, text).cached
 
@@ -89,7 +89,7 @@ def test_a_file_of_other_weights_in_the_place_is_noticed(
     place.write_bytes(layer_file(foreign.recipe, 0).read_bytes())
     with caplog.at_level(logging.WARNING, statistics.__name__):
         again = collect(model, text)
-    assert "belongs to another recipe; made again" in caplog.text
+    assert "belongs to other settings; collecting it again" in caplog.text
     assert same(first, again)
 
 
@@ -106,4 +106,6 @@ def test_statistics_whose_head_was_changed_are_made_again(
     assert cached_checksums(model, text, (0, 2), 2 * CHUNK) is None
     with caplog.at_level(logging.WARNING, statistics.__name__):
         again = collect(model, text)
-    assert "made again" in caplog.text and same(first, again) and again.recipe == first.recipe
+    assert (
+        "collecting it again" in caplog.text and same(first, again) and again.recipe == first.recipe
+    )

@@ -68,8 +68,8 @@ def test_a_new_file_is_found_by_being_there(
 ) -> None:
     (tmp_path / "pairs_of_mine.py").write_text(NEW, encoding="utf-8")
     monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
-    monkeypatch.setattr(registry._REGISTRY, "_known", {})
-    monkeypatch.setattr(registry._REGISTRY, "_is_read", False)
+    monkeypatch.setattr(registry._REGISTRY, "_classes", {})
+    monkeypatch.setattr(registry._REGISTRY, "_is_scanned", False)
     try:
         assert list(datasets()) == [*PUBLISHED, "pairs"], "after those whose order is known"
         file = write(tmp_path / "pairs.json", {"s": "Snow", "t": "white"})
@@ -86,7 +86,7 @@ def test_refused_registration() -> None:
         name = "zsre"
 
     datasets()
-    with pytest.raises(InputError, match="data set Nameless: has no name; set it to a text"):
+    with pytest.raises(InputError, match="data set Nameless: has no name; set it to a string"):
         register(Nameless)
     with pytest.raises(InputError, match='data set "zsre" exists already'):
         register(Second)

@@ -210,7 +210,7 @@ def test_of_many_facts_those_that_did_worst_are_named() -> None:
     seen = Seeing(trace_html(traces))
     drawn = words(seen.picture())
     assert "fact 4 " in drawn and "fact 31" in drawn and drawn.count("fact ") == 6
-    assert "40 facts with the highest probability at the end are not drawn" in seen.text
+    assert "40 facts with the highest probability at the end are not shown" in seen.text
 
 
 def test_a_result_shows_before_after_the_search_and_the_writes() -> None:

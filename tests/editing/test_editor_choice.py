@@ -91,7 +91,7 @@ def test_what_cannot_be_is_refused_by_name(
 
 def test_the_configuration_of_another_editor_is_refused(place: Path) -> None:
     hp = small(place).replace(editor="memit")
-    with pytest.raises(InputError, match="memit is set by a MemitConfig, not by a AlphaEditConfig"):
+    with pytest.raises(InputError, match="memit takes a MemitConfig, not a AlphaEditConfig"):
         EditSession(tiny_model("llama"), hyperparameters=hp)
 
 
@@ -126,8 +126,8 @@ def plug_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
         monkeypatch.setattr(
             registry, "entry_points", lambda group: [point] * (group == "alphaedit.editors")
         )
-        monkeypatch.setattr(editors_module._REGISTRY, "_known", {})
-        monkeypatch.setattr(editors_module._REGISTRY, "_is_read", False)
+        monkeypatch.setattr(editors_module._REGISTRY, "_classes", {})
+        monkeypatch.setattr(editors_module._REGISTRY, "_is_scanned", False)
 
     return install
 
@@ -143,5 +143,5 @@ def test_an_editor_of_another_distribution_is_there(plug_in: Callable[[str], Non
 
 def test_an_entry_point_that_is_no_editor_is_refused(plug_in: Callable[[str], None]) -> None:
     plug_in("Plugged = dict\n")
-    with pytest.raises(InputError, match="plugged:Plugged is no Editor"):
+    with pytest.raises(InputError, match="plugged:Plugged is not a Editor"):
         editors()

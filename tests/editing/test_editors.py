@@ -120,7 +120,7 @@ def test_what_is_not_finite_is_refused_and_nothing_is_written(place: Path) -> No
     session = EditSession(tiny_model("llama", dtype=torch.float16), hyperparameters=hp,
                           contexts=CONTEXTS[:1])  # fmt: skip
     digest = session.weights_digest()
-    with pytest.raises(SessionError, match="layer 1: the change that ft made is not finite; lower"):
+    with pytest.raises(SessionError, match="layer 1: the update of ft is not finite; lower"):
         session.edit(FACTS, monitor=quiet())
     assert session.weights_digest() == digest and session.applied == 0
 

@@ -53,7 +53,7 @@ def test_the_usual_metrics_of_each_data_set() -> None:
 
 
 def test_a_metric_that_lives_elsewhere_is_registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics_module._REGISTRY, "_known", metrics())
+    monkeypatch.setattr(metrics_module._REGISTRY, "_classes", metrics())
 
     class Length(CompositeMetric):
         name = "length"

@@ -53,7 +53,7 @@ def test_contexts_that_are_damaged_are_sampled_again(
         file.write_text(json.dumps(stored))
     with caplog.at_level(logging.WARNING, contexts_module.__name__):
         assert own_contexts(model, 0) == first and len(first) == len(OPENINGS)
-    assert str(file) in caplog.text and "sampled again" in caplog.text
+    assert str(file) in caplog.text and "sampling again" in caplog.text
     assert file.read_bytes() == whole
 
 

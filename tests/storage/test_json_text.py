@@ -180,7 +180,7 @@ def test_a_range_of_states_is_bounded_before_it_is_counted() -> None:
     ],
 )  # fmt: skip
 def test_numbers_that_float32_does_not_hold_are_refused_by_name(field: str, value: float) -> None:
-    with pytest.raises(InputError, match=rf"^{field} .*give") as refusal:
+    with pytest.raises(InputError, match=rf"^{field}: .*give") as refusal:
         make_config(field_editors()[field][0], layers=(0,), **{field: value})
     assert "\n" not in str(refusal.value) and len(str(refusal.value)) < 160
 

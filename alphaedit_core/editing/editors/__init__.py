@@ -1,1 +1,1 @@
-"""Editors: each is a class in a file of this folder, which :mod:`.registry` finds."""
+"""Editors: one class per file of this folder, discovered by :mod:`.registry`."""

@@ -17,27 +17,29 @@ if TYPE_CHECKING:  # the editors are listed without torch
 
 @config
 class AlphaEditConfig(EditConfig):
-    """AlphaEdit's own numbers."""
+    """Hyperparameters of AlphaEdit."""
 
     lambda_fields: ClassVar[tuple[str, ...]] = ("ridge",)
 
     editor: Text = "alphaedit"
-    """What solves for the change of a weight."""
+    """Editing method that solves for the weight update."""
     projection: Switch = True
-    """Whether the change stays inside the null space."""
+    """Project the update onto the null space."""
     previous_keys: Switch = True
-    """Whether the facts written before are spared (the term K_p K_p^T)."""
+    """Preserve earlier edits (the term ``K_p K_p^T``)."""
     ridge: Positive = 10.0
-    """lambda in ``(lambda I + ...)``; ``L2`` in the released code, 1 in the paper's Eq. 14."""
+    """Ridge lambda in Eq. 14, where the paper has 1; ``L2`` in the released code."""
 
 
 class AlphaEdit(Editor[AlphaEditConfig]):
-    """``dW = R K^T P (K_p K_p^T P + K K^T P + lambda I)^-1``."""
+    """``dW = R K^T P (K_p K_p^T P + K K^T P + lambda I)^-1`` (Fang et al. 2025, Eq. 14).
+
+    In the closed form of :mod:`.base`: ``G = P`` and ``mu = lambda``.
+    """
 
     name = "alphaedit"
     about = (
-        "Writes only into directions that ordinary text hardly uses, and spares the facts written "
-        "before."
+        "Writes only into directions that ordinary text hardly uses, and preserves earlier edits."
     )
     source = "Fang et al. 2025, Eq. 14"
     config = AlphaEditConfig
@@ -48,11 +50,12 @@ class AlphaEdit(Editor[AlphaEditConfig]):
     def preconditioner(
         self, eigenspace: LayerEigenspace, hyperparameters: AlphaEditConfig
     ) -> Preconditioner:
-        """G = P, or I where the projection is off: C plays no part but for P."""
-        kept = hyperparameters.threshold
-        return eigenspace.projector(kept) if hyperparameters.projection else eigenspace.identity()
+        """Return ``G = P``, or ``G = I`` with the projection off."""
+        if not hyperparameters.projection:
+            return eigenspace.identity()
+        return eigenspace.projector(hyperparameters.threshold)
 
     def update(self, inputs: LayerInputs[AlphaEditConfig]) -> WeightUpdate:
-        """The residual is shared alike by the layers that are left."""
-        residual = inputs.residual / inputs.layers_left
+        """Write an equal share of the residual, ``R / layers_left``."""
+        residual = inputs.residual / inputs.layers_left  # R, (d_out, n)
         return inputs.closed_form(residual, mu=inputs.hyperparameters.ridge)

@@ -1,13 +1,13 @@
-"""What every editor is: a name, what its method is as published, and an update.
+"""Base class of the editors, and the inputs of one layer's update.
 
-The closed forms of the family are one form (method and notation: Gupta et al. 2024 for the unity of
-ROME, MEMIT and EMMET; Fang et al. 2025 for P):
+All closed-form editors share one formula (Gupta et al. 2024 unify ROME, MEMIT and EMMET; Fang et
+al. 2025 add P):
 
-    dW = [0, R] (mu I + M^T G M)^-1 M^T G,        M = [K_p, K] or K alone
+    dW = [0, R] (mu I + M^T G M)^-1 M^T G,        M = [K_p, K], or K without previous keys
 
-with a *preconditioner* G: ``P`` for AlphaEdit, ``C^-1`` for the others, and with the projection
-switched on ``C^-1`` inside the kept space. So an editor says which G, which mu, how the residual is
-shared among the layers, and for which value it searches.
+The *preconditioner* G is ``P`` for AlphaEdit and ``C^-1`` for the others. With the projection on,
+theirs is ``C^-1`` inside the kept space. An editor defines G, mu, each layer's share of the
+residual, and where the target value is searched.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ C = TypeVar("C", bound=EditConfig)
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class LayerInputs(Generic[C]):
-    """One layer of one batch, as an editor is given it.
+    """Inputs of one layer's update for one batch of n facts.
 
     Attributes:
-        keys: K, (d_in, n), float32: the bare prompt's key weighs one half, those behind contexts
-            share the other half (Meng et al. 2023, Eq. 19).
-        prompt_keys: keys of the bare prompts alone, (d_in, n).
-        mean_keys: mean over all prompts of a fact, each weighing alike, (d_in, n).
-        residual: what the output still lacks, Z - h, (d_out, n).
-        layers_left: edited layers from this one on; 1 for the last.
-        weight: W as it stands, (d_out, d_in), float32.
-        max_singular_value: gives the largest singular value of W as it was before the first edit.
-        preconditioner: ``G``.
-        projector: P; the identity where the projection is off.
-        previous: keys of the facts written before, in G's coordinates; none where they are off.
-        hyperparameters: ridge and whatever else the editor reads.
+        keys: K, (d_in, n), float32: the bare prompt's key weighs one half, the keys of the prompts
+            with a context share the other half (Meng et al. 2023, Eq. 19).
+        prompt_keys: keys of the bare prompts, (d_in, n), float32.
+        mean_keys: unweighted mean of the keys over a fact's prompts, (d_in, n), float32.
+        residual: Z - h, target value minus current output, (d_out, n), float32.
+        layers_left: number of edited layers from this one on; 1 for the last.
+        weight: current W, (d_out, d_in), float32.
+        max_singular_value: returns the largest singular value of W before the first edit.
+        preconditioner: G.
+        projector: P; the identity if the projection is off.
+        previous: K_p, keys of earlier facts in G's coordinates; empty if they are off.
+        hyperparameters: the editor's configuration, with this layer's threshold and lambda.
     """
 
     keys: Tensor
@@ -63,11 +63,11 @@ class LayerInputs(Generic[C]):
     hyperparameters: C
 
     def closed_form(self, residual: Tensor, *, mu: float) -> LowRank:
-        """``[0, R] (mu I + M^T G M)^-1 M^T G`` of this layer's keys, G and previous keys.
+        """Return ``[0, R] (mu I + M^T G M)^-1 M^T G`` with this layer's keys, G and previous keys.
 
         Args:
-            residual: R, what this layer moves its outputs by, (d_out, n).
-            mu: above 0.
+            residual: R, the change of this layer's outputs, (d_out, n).
+            mu: ridge, > 0.
         """
         from alphaedit_core.editing.closed_form import closed_form
 
@@ -81,25 +81,26 @@ class LayerInputs(Generic[C]):
 
 
 class Editor(ABC, Generic[C]):
-    """Solves for the change of one layer. One file, one class, and it appears everywhere.
+    """Base class of an editor, which solves for the update of one layer.
+
+    A subclass in a file of this folder is available in the API, the command and the workbench.
 
     Attributes:
-        name: what it is called in the API, the command and the workbench.
-        about: one sentence on what it does.
-        source: the paper and its equation.
-        departures: where this differs from the code that was released for the method, one line
-            each; what stands in none of them is as released.
-        projection: whether the published method projects.
-        previous_keys: whether the published method spares the facts written before; None where
-            that means nothing.
-        config: its configuration: what all editors share and its own numbers.
-        weight: the field that is its lambda; "" where it has none.
-        preset: under which name the models' presets have settings of its own (such as a single
-            layer); "" for none.
-        one_layer: whether it can write into a single layer only.
-        at_once: facts that are written together at most; 0 for as many as asked for.
-        place: what the target value is added to in the search; None for an editor that trains.
-        on_unpruned: whether an edit begins on the weights as they were before pruning.
+        name: name in the API, the command and the workbench.
+        about: one sentence that describes the method.
+        source: paper and equation.
+        departures: differences from the method's released code, one line each.
+        projection: True if the published method projects the update.
+        previous_keys: True if the published method preserves earlier edits; None if it has no such
+            term.
+        config: the editor's configuration class.
+        weight: name of the field that is the editor's lambda; "" if it has none.
+        preset: key of the editor's own settings in the model presets (such as a single layer); ""
+            for none.
+        one_layer: True if the editor writes into a single layer only.
+        at_once: maximum number of facts per batch; 0 for no limit.
+        place: module output that the target search adds delta to; None for an editor that trains.
+        on_unpruned: True if each batch starts from the weights before pruning.
     """
 
     name: ClassVar[str]
@@ -118,32 +119,32 @@ class Editor(ABC, Generic[C]):
 
     @classmethod
     def settings(cls, preset: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Published fields that differ from those of the model's preset."""
+        """Return the published fields that differ from the model's preset."""
         return {}
 
     def preconditioner(self, eigenspace: LayerEigenspace, hyperparameters: C) -> Preconditioner:
-        """G of one layer: the inverse of C, inside the kept space where the projection is on."""
+        """Return G of one layer: ``C^-1``, inside the kept space if the projection is on."""
         return eigenspace.inverse(hyperparameters.threshold if hyperparameters.projection else None)
 
     @abstractmethod
     def update(self, inputs: LayerInputs[C]) -> WeightUpdate:
-        """The change of one layer's weight, which the next layer is solved with."""
+        """Return the update of one layer's weight, applied before the next layer is solved."""
 
     def final(self, inputs: LayerInputs[C], change: WeightUpdate) -> WeightUpdate:
-        """What stays of a layer's change when all layers of the batch are solved.
+        """Return the update that replaces ``change`` once all layers of the batch are solved.
 
         Args:
-            inputs: what :meth:`update` was given, the weight as it was then.
-            change: what it gave.
+            inputs: the inputs of :meth:`update`, with the weight before the update.
+            change: the result of :meth:`update`.
         """
         return change
 
 
 class FineTuner(Editor[C]):
-    """An editor that trains one layer's weight; it constrains each step instead of solving.
+    """Base class of an editor that trains one layer's weight and constrains each step.
 
     Attributes:
-        place: None, nothing is searched for.
+        place: None, as there is no target search.
     """
 
     place: ClassVar[Place | None] = None
@@ -151,13 +152,17 @@ class FineTuner(Editor[C]):
     one_layer: ClassVar[bool] = True
 
     def preconditioner(self, eigenspace: LayerEigenspace, hyperparameters: C) -> Preconditioner:
-        """None is used: I."""
+        """Return I; training uses no preconditioner."""
         return eigenspace.identity()
 
     def update(self, inputs: LayerInputs[C]) -> WeightUpdate:
-        """Not asked: the change comes out of the training."""
+        """Not available, as the update comes from training.
+
+        Raises:
+            TypeError: always.
+        """
         raise TypeError(f"{self.name} trains; it has no update in closed form")
 
     @abstractmethod
     def constrain(self, change: Tensor, projector: Projector, hyperparameters: C) -> Tensor:
-        """The change (d_out, d_in) after a step of Adam, as far as it is allowed."""
+        """Return the allowed part of a change (d_out, d_in) after an Adam step."""

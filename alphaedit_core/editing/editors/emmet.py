@@ -15,35 +15,35 @@ if TYPE_CHECKING:  # the editors are listed without torch
 
 @config
 class EmmetConfig(MemitConfig):
-    """EMMET's own numbers."""
+    """Hyperparameters of EMMET."""
 
     editor: Text = "emmet"
-    """What solves for the change of a weight."""
+    """Editing method that solves for the weight update."""
     emmet_lambda: Positive = 0.1
-    """mu, in units of the weight on C; with 1 it is MEMIT."""
+    """Ridge mu, in units of ``covariance_weight``; 1 gives MEMIT."""
 
 
 class Emmet(Editor[EmmetConfig]):
-    """``dW = R (K^T C^-1 K + mu I)^-1 K^T C^-1``: ROME's equality for many facts at once.
+    """``dW = R (K^T C^-1 K + mu I)^-1 K^T C^-1`` (Gupta et al. 2024, Eq. 9).
 
-    C is scaled by MEMIT's weight, so mu counts in units of it: with ``emmet_lambda`` = 1 this is
-    MEMIT.
+    ROME's equality constraint for a batch of facts: ``G = C^-1``. As C is scaled by
+    ``covariance_weight``, ``mu = emmet_lambda * covariance_weight``.
     """
 
     name = "emmet"
-    about = "Asks for every fact exactly, as ROME does for one, and only then spares ordinary text."
+    about = "Enforces every fact exactly, as ROME does for one; ordinary text comes second."
     source = "Gupta et al. 2024, Eq. 9"
     departures: ClassVar[tuple[str, ...]] = (
-        "The weight on C is that of MEMIT in the model's preset (20,000 for GPT-2 XL, 15,000 for "
-        "GPT-J); the authors' settings have 1,000 and 1, EasyEdit's 10,000 and 100,000.",
-        "mu is added for a single fact, too; the released code adds it to two or more only.",
+        "The weight on C is MEMIT's in the model's preset (20,000 for GPT-2 XL, 15,000 for GPT-J); "
+        "the authors use 1,000 and 1, EasyEdit 10,000 and 100,000.",
+        "mu is also added for a single fact; the released code adds it for two or more only.",
     )
     config = EmmetConfig
     weight = "covariance_weight"
     preset = "emmet"
 
     def update(self, inputs: LayerInputs[EmmetConfig]) -> LowRank:
-        """The residual is shared alike by the layers that are left; as published there is one."""
+        """Write an equal share of the residual; the published method edits one layer."""
         residual = inputs.residual / inputs.layers_left
         hp = inputs.hyperparameters
         mu = hp.emmet_lambda * hp.covariance_weight

@@ -18,61 +18,59 @@ if TYPE_CHECKING:  # the editors are listed without torch
 
 @config
 class FtConfig(EditConfig):
-    """What fine-tuning is set to."""
+    """Hyperparameters of FT."""
 
     editor: Text = "ft"
-    """What solves for the change of a weight."""
+    """Editing method that solves for the weight update."""
     ft_learning_rate: Positive = 5e-4
-    """Adam's step for the weight."""
+    """Learning rate of Adam on the weight."""
 
 
 @config
 class FtLConfig(FtConfig):
-    """FT-L's own numbers."""
+    """Hyperparameters of FT-L."""
 
     editor: Text = "ft-l"
-    """What solves for the change of a weight."""
+    """Editing method that solves for the weight update."""
     ft_max_change: Positive = 5e-4
-    """Furthest that an entry of the weight may move."""
+    """Largest change of any entry of the weight within a batch."""
 
 
 class Ft(FineTuner[FtConfig]):
-    """Adam on W with the loss ``-log p(target)``, mean over the facts."""
+    """Adam on W with the loss ``-log p(target)``, averaged over the facts."""
 
     name = "ft"
-    about = "Trains one layer on the facts, without a thought for anything else."
+    about = "Fine-tunes one layer on the facts and protects nothing else."
     source = "Meng et al. 2022, appendix E.1"
     departures: ClassVar[tuple[str, ...]] = (
-        "Each step is of all facts of the batch; the released code takes one for every 64 facts.",
-        "Each token of the target is scored behind those before it; the released code scores all "
-        "of them at the last position of the prompt.",
+        "Each step uses all facts of the batch; the released code takes a step per 64 facts.",
+        "Each token of the target is scored after the tokens before it; the released code scores "
+        "all of them at the last position of the prompt.",
     )
     config: ClassVar[type[EditConfig]] = FtConfig
     preset: ClassVar[str] = "ft"
 
     @classmethod
     def settings(cls, preset: Mapping[str, Any]) -> Mapping[str, Any]:
-        """As published for all models; the released code stops at a loss of 0.01."""
+        """Return 25 steps and the released code's stop at a loss of 0.01, for all models."""
         return {"target_steps": 25, "loss_stop": 0.01}
 
     def constrain(self, change: Tensor, projector: Projector, hyperparameters: FtConfig) -> Tensor:
-        """Projected, if that is on: the step, not the gradient, which Adam would scale again."""
+        """Project the change if the projection is on; Adam would rescale a projected gradient."""
         return projector(change.T).T if hyperparameters.projection else change
 
 
 class FtL(Ft):
-    """The same with every entry held within ``ft_max_change`` of where the batch found it."""
+    """FT with every entry of W kept within ``ft_max_change`` of its value before the batch."""
 
     name = "ft-l"
-    about = (
-        "Trains one layer on the facts; in one batch no entry of it may move further than a bound."
-    )
+    about = "Fine-tunes one layer on the facts; a batch changes no entry by more than a bound."
     source = "Zhu et al. 2020, Eq. 5; Meng et al. 2022, appendix E.1"
     config = FtLConfig
     preset: ClassVar[str] = "ft-l"
 
     def constrain(self, change: Tensor, projector: Projector, hyperparameters: FtConfig) -> Tensor:
-        """Clamped, then projected."""
+        """Clamp the change, then project it if the projection is on."""
         assert isinstance(hyperparameters, FtLConfig)
-        most = hyperparameters.ft_max_change
-        return super().constrain(change.clamp(-most, most), projector, hyperparameters)
+        bound = hyperparameters.ft_max_change
+        return super().constrain(change.clamp(-bound, bound), projector, hyperparameters)

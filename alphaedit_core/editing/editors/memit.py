@@ -15,28 +15,31 @@ if TYPE_CHECKING:  # the editors are listed without torch
 
 @config
 class MemitConfig(EditConfig):
-    """MEMIT's own numbers, which all editors over it share."""
+    """Hyperparameters of MEMIT, shared by the editors built on it."""
 
     lambda_fields: ClassVar[tuple[str, ...]] = ("covariance_weight",)
 
     editor: Text = "memit"
-    """What solves for the change of a weight."""
+    """Editing method that solves for the weight update."""
     covariance_weight: Positive = 15_000.0
-    """Weight on C (``mom2_update_weight``)."""
+    """Weight of ordinary text: lambda in ``lambda C`` (``mom2_update_weight``)."""
 
 
 class Memit(Editor[MemitConfig]):
-    """``dW = R K^T (lambda C + K K^T)^-1``, that is G = C^-1 and mu = lambda."""
+    """``dW = R K^T (lambda C + K K^T)^-1`` (Meng et al. 2023, Eq. 14).
+
+    In the closed form of :mod:`.base`: ``G = C^-1`` and ``mu = lambda``.
+    """
 
     name = "memit"
     about = (
-        "Spares ordinary text in proportion to how much it uses a direction, weighed by one number."
+        "Protects each direction in proportion to how much ordinary text uses it, with one weight."
     )
     source = "Meng et al. 2023, Eq. 14"
     config: ClassVar[type[EditConfig]] = MemitConfig
     weight = "covariance_weight"
 
     def update(self, inputs: LayerInputs[MemitConfig]) -> LowRank:
-        """The residual is shared alike by the layers that are left."""
-        residual = inputs.residual / inputs.layers_left
+        """Write an equal share of the residual, ``R / layers_left``."""
+        residual = inputs.residual / inputs.layers_left  # R, (d_out, n)
         return inputs.closed_form(residual, mu=inputs.hyperparameters.covariance_weight)

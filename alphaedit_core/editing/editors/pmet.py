@@ -18,30 +18,30 @@ if TYPE_CHECKING:  # the editors are listed without torch
 
 @config
 class PmetConfig(MemitConfig):
-    """PMET's own numbers: MEMIT's."""
+    """Hyperparameters of PMET, the same as MEMIT's."""
 
     editor: Text = "pmet"
-    """What solves for the change of a weight."""
+    """Editing method that solves for the weight update."""
 
 
 class Pmet(Editor[PmetConfig]):
-    """MEMIT's solve for a value searched with attention's help; later layers carry more.
+    """MEMIT's closed form for a target value that is searched jointly with the attention output.
 
-    The search moves the attention's and the MLP's output of the last edited block together; only
-    what is to come out of the MLP is written.
+    The search optimizes the attention and MLP outputs of the last edited block together; only the
+    MLP's target is written (Li et al. 2024, section 4.1).
     """
 
     name = "pmet"
     about = (
-        "MEMIT with a search that lets the attention help, and a larger share of the change in the "
-        "early layers."
+        "MEMIT with a target search that also optimizes the attention output, and a larger share "
+        "of the update in early layers."
     )
     source = "Li et al. 2024, Eq. 13 to 15"
     departures: ClassVar[tuple[str, ...]] = (
-        "The likelihood keeps its weight in the loss; the released code takes a tenth of it in the "
-        "next step whenever every token of the target is the likeliest.",
-        "The search stops at a loss under loss_stop alone; the released code also stops as soon as "
-        "the target is the likeliest and the KL term is at most 0.01.",
+        "The weight of the likelihood in the loss is constant; the released code takes a tenth of "
+        "it in the step after one at which every token of the target is the most likely.",
+        "The search stops only at a loss below loss_stop; the released code also stops once the "
+        "target is the most likely and the KL term is at most 0.01.",
     )
     config = PmetConfig
     weight = "covariance_weight"
@@ -49,7 +49,7 @@ class Pmet(Editor[PmetConfig]):
 
     @classmethod
     def settings(cls, preset: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Of GPT-J: a weight on C of 6,000 where MEMIT has 15,000."""
+        """Return the settings for GPT-J; its weight on C is 6,000, and MEMIT's 15,000."""
         weight = 0.4 * preset["covariance_weight"]
         return {
             "target_steps": 30,
@@ -59,6 +59,6 @@ class Pmet(Editor[PmetConfig]):
         }
 
     def update(self, inputs: LayerInputs[PmetConfig]) -> LowRank:
-        """Each layer writes the residual over the root of the number of layers that are left."""
+        """Write the residual over ``sqrt(layers_left)``."""
         residual = inputs.residual / sqrt(inputs.layers_left)
         return inputs.closed_form(residual, mu=inputs.hyperparameters.covariance_weight)

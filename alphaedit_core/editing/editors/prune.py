@@ -16,27 +16,33 @@ if TYPE_CHECKING:  # the editors are listed without torch
 
 @config
 class PruneConfig(MemitConfig):
-    """PRUNE's own numbers: MEMIT's."""
+    """Hyperparameters of PRUNE, the same as MEMIT's."""
 
     editor: Text = "prune"
-    """What solves for the change of a weight."""
+    """Editing method that solves for the weight update."""
 
 
 class Prune(Memit):
-    """MEMIT's updates, whose *sum* is added after its large singular values were brought down.
+    """MEMIT with the large singular values of its *summed* updates reduced (Ma et al., Eq. 7).
 
-    Later batches are made on the sum as it is; what the model is left with is the original weight
-    and the pruned sum. (The released comparison adds a pruned update on top of the unpruned one.)
+    Later batches are solved on the unpruned sum. The final weight is the original weight plus the
+    pruned sum. (The released comparison adds a pruned update on top of the unpruned one.)
     """
 
     name = "prune"
-    about = "MEMIT, with the large singular values of all updates together brought down."
+    about = "MEMIT with the large singular values of the summed updates reduced."
     source = "Ma et al. 2025, Eq. 7, over MEMIT"
     config = PruneConfig
     on_unpruned: ClassVar[bool] = True
 
     def update(self, inputs: LayerInputs[MemitConfig]) -> WeightUpdate:  # type: ignore[override]
-        """MEMIT's update; :func:`~alphaedit_core.editing.weight_updates.compose` prunes the sum."""
+        """Return MEMIT's update, unpruned.
+
+        :func:`~alphaedit_core.editing.weight_updates.compose` prunes the sum of all updates.
+
+        Raises:
+            InputError: if the layer's original weight is all zeros.
+        """
         import torch
 
         from alphaedit_core.editing.weight_updates import Pruned
@@ -46,6 +52,6 @@ class Prune(Memit):
         if largest == 0:
             raise InputError(
                 "editor prune: the weight of an edited layer is all zeros, so it has no singular "
-                "value to hold the change to; give other layers, or another editor"
+                "value to compare with; give other layers or another editor"
             )
         return Pruned(solved.left, solved.right, largest)

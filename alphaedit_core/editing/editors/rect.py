@@ -1,7 +1,6 @@
 """RECT: regularization by the relative change of each weight (Gu et al., EMNLP 2024, section 4).
 
-In the released code all layers are solved as MEMIT solves them, and only then are the changes
-masked.
+The released code solves all layers as MEMIT does and masks the updates afterwards.
 """
 
 from __future__ import annotations
@@ -20,54 +19,54 @@ if TYPE_CHECKING:  # the editors are listed without torch
 
 @config
 class RectConfig(MemitConfig):
-    """RECT's own numbers, over MEMIT."""
+    """Hyperparameters of RECT over MEMIT."""
 
     editor: Text = "rect"
-    """What solves for the change of a weight."""
+    """Editing method that solves for the weight update."""
     rect_fraction: Share = 0.4
-    """Fraction of a matrix's entries that change."""
+    """Fraction of a weight's entries that the update keeps."""
 
 
 @config
 class RectRomeConfig(RomeConfig):
-    """RECT's own numbers, over ROME."""
+    """Hyperparameters of RECT over ROME."""
 
     editor: Text = "rect-rome"
-    """What solves for the change of a weight."""
+    """Editing method that solves for the weight update."""
     rect_fraction: Share = 0.4
-    """Fraction of a matrix's entries that change."""
+    """Fraction of a weight's entries that the update keeps."""
 
 
 class Rect(Memit):
-    """MEMIT's dW, of which the entries with the largest ``|dW / W|`` are kept and the rest is zero.
+    """MEMIT's dW with only the entries of largest ``|dW / W|`` (Gu et al. 2024, Eq. 7).
 
-    Later layers are solved on the whole changes of the earlier ones, as released: what the mask
-    takes away is made up for by no layer. Projected, the mask comes first and P after it: so
-    nothing is written outside the kept space.
+    As in the released code, later layers are solved on the unmasked updates of earlier ones, so no
+    layer compensates for the mask. With the projection on, P follows the mask, so nothing is
+    written outside the kept space.
     """
 
     name = "rect"
-    about = "MEMIT, of which only the entries that change most, relative to the weight, are kept."
+    about = "MEMIT, keeping only the entries that change most relative to the weight."
     source = "Gu et al. 2024, Eq. 7, over MEMIT"
     config = RectConfig
     departures: ClassVar[tuple[str, ...]] = (
-        "The share of entries kept is 0.4 as in the released code; the paper also reports 0.2.",
-        "An entry of W that is 0 counts as changed infinitely; the released code adds 1e-8 to W.",
+        "The fraction of entries kept is 0.4 as in the released code; the paper also reports 0.2.",
+        "The relative change of a zero entry of W is infinite; the released code adds 1e-8 to W.",
     )
 
     def final(self, inputs: LayerInputs[MemitConfig], change: WeightUpdate) -> WeightUpdate:
-        """``rect_fraction`` of all entries stay."""
+        """Keep ``rect_fraction`` of all entries."""
         return masked(inputs, cast("LowRank", change))
 
 
 class RectByLayer(Memit):
-    """RECT with each layer's mask applied before the next layer is solved.
+    """RECT that masks each layer before the next is solved.
 
-    So later layers write part of what the mask took away from earlier ones.
+    Later layers thus write part of what the mask removed from earlier ones.
     """
 
     name = "rect-by-layer"
-    about = "RECT that masks each layer before the next is solved, so that later layers make up."
+    about = "RECT that masks each layer before the next is solved, so later layers compensate."
     source = "Gu et al. 2024, Eq. 7, over MEMIT, masked layer by layer"
     config = RectConfig
     departures: ClassVar[tuple[str, ...]] = (
@@ -75,33 +74,33 @@ class RectByLayer(Memit):
     )
 
     def update(self, inputs: LayerInputs[MemitConfig]) -> WeightUpdate:  # type: ignore[override]
-        """``rect_fraction`` of all entries stay."""
+        """Return the base editor's update with ``rect_fraction`` of its entries."""
         return masked(inputs, super().update(inputs))
 
 
 class RectRome(Rome):
-    """The same over ROME, which has one layer, so that there is one order only."""
+    """RECT over ROME, whose single layer is masked after its update."""
 
     name = "rect-rome"
-    about = "ROME, of which only the entries that change most, relative to the weight, are kept."
+    about = "ROME, keeping only the entries that change most relative to the weight."
     source = "Gu et al. 2024, Eq. 7, over ROME"
     config = RectRomeConfig
     departures: ClassVar[tuple[str, ...]] = (*Rome.departures, *Rect.departures)
 
     def update(self, inputs: LayerInputs[RomeConfig]) -> WeightUpdate:  # type: ignore[override]
-        """``rect_fraction`` of all entries stay."""
+        """Return the base editor's update with ``rect_fraction`` of its entries."""
         return masked(inputs, super().update(inputs))
 
 
 def masked(inputs: LayerInputs[Any], change: LowRank) -> WeightUpdate:
-    """The entries of a change with the largest ``|dW / W|``, then projected if that is on."""
+    """Return the entries of ``change`` with the largest ``|dW / W|``, projected if that is on."""
     import torch
 
     from alphaedit_core.editing.weight_updates import Dense, Sparse
 
     whole = (change.left @ change.right.T).contiguous()
     count = max(1, round(inputs.hyperparameters.rect_fraction * whole.numel()))
-    # A weight of 0 that changes at all changes infinitely; one that does not is 0 / 0, and last.
+    # A changed zero entry of W ranks first (infinite); an unchanged one is 0 / 0 and ranks last.
     relative = (whole / inputs.weight).abs().nan_to_num(nan=0.0, posinf=torch.inf).view(-1)
     index = relative.topk(count).indices.sort().values
     if inputs.hyperparameters.projection:

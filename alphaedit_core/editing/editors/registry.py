@@ -1,7 +1,7 @@
-"""Editors: what to solve for, given keys, residuals and statistics; nothing else.
+"""Registry of the editors.
 
-Each editor is a class in a file of this folder. All files are read, so that a new one is found by
-being there; :func:`register` takes one that lives elsewhere.
+Every editor class in a file of this folder is registered. Use :func:`register` for a class defined
+elsewhere.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ _REGISTRY = Registry[Editor[Any]](
 
 
 def register(editor: type[Editor[Any]]) -> type[Editor[Any]]:
-    """Make an editor known by its name, to the API, the command and the workbench.
+    """Register an editor class with the API, the command and the workbench, and return it.
 
     Raises:
-        InputError: if another editor has the name, or a part of what it must say is missing.
+        InputError: if the name is taken, or ``name``, ``about`` or ``source`` is missing.
     """
     return _REGISTRY.register(editor)
 
 
 def editors() -> dict[str, type[Editor[Any]]]:
-    """All editors by name."""
+    """Return all editor classes by name."""
     return _REGISTRY.all()
 
 
 def editor_class(name: str) -> type[Editor[Any]]:
-    """An editor by its name.
+    """Return an editor class by name.
 
     Raises:
-        InputError: if there is none of that name.
+        InputError: if no editor has that name.
     """
     return _REGISTRY.named(name)

@@ -19,26 +19,26 @@ if TYPE_CHECKING:  # the editors are listed without torch
 
 @config
 class RomeConfig(EditConfig):
-    """ROME has no number of its own."""
+    """Hyperparameters of ROME: only the common ones."""
 
     editor: Text = "rome"
-    """What solves for the change of a weight."""
+    """Editing method that solves for the weight update."""
 
 
 class Rome(Editor[RomeConfig]):
-    """``dW = ((v* - W k_b) / (k_b^T u)) u^T`` with ``u = C^-1 k``, one fact at a time.
+    """``dW = ((v* - W k_b) / (k_b^T u)) u^T`` with ``u = C^-1 k`` (Meng et al. 2022, Eq. 2).
 
-    As in the released code, u is of k, the mean over the prompts with and without contexts, but the
-    rest of the bare prompt's key k_b. (There are twenty contexts there, and as many as
-    ``contexts`` says here; without any this is R-ROME.)
+    Writes one fact at a time. As in the released code, u uses the mean key k over the prompts with
+    and without contexts; the other factors use the bare prompt's key k_b. With ``contexts`` = 0
+    the two keys are equal, and this is R-ROME.
     """
 
     name = "rome"
     about = "Writes one fact at a time, exactly, into one layer."
     source = "Meng et al. 2022, Eq. 2"
     departures: ClassVar[tuple[str, ...]] = (
-        "u is C^-1 k for every model; what was released with AlphaEdit leaves C out for Llama-3.",
-        "There are as many contexts as contexts says; the released code has 20.",
+        "u is C^-1 k for every model; the code released with AlphaEdit omits C for Llama-3.",
+        "The number of contexts is the field contexts; the released code uses 20.",
     )
     config: ClassVar[type[EditConfig]] = RomeConfig
     preset = "rome"
@@ -49,35 +49,43 @@ class Rome(Editor[RomeConfig]):
 
     @classmethod
     def settings(cls, preset: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Of the released GPT-2 XL and GPT-J."""
+        """Return the released settings for GPT-2 XL and GPT-J."""
         return {"target_steps": 20, "target_learning_rate": 0.5, "clamp_norm_factor": 4.0}
 
     def update(self, inputs: LayerInputs[RomeConfig]) -> LowRank:
-        """The residual is v* - W k_b: the search starts from what the bare prompt gives."""
+        """Return the rank-one update; the residual is ``v* - W k_b``, (d_out, 1)."""
         return rank_one(inputs, inputs.mean_keys, inputs.prompt_keys, inputs.residual)
 
 
 class RRome(Rome):
-    """ROME with the mean over the prompts as the one key in all places.
+    """``dW = ((v* - W k) / (k^T u)) u^T``: ROME with the mean key throughout.
 
-    That the released ROME mixes two keys is what makes single edits destroy a model.
+    Single edits that destroy a model come from the two different keys in the released ROME (Gupta
+    et al. 2024, R-ROME, Eq. 3).
     """
 
     name = "r-rome"
-    about = "ROME with one and the same key in all places, which keeps single edits from exploding."
+    about = "ROME with the same key throughout, which keeps single edits from exploding."
     source = "Gupta et al. 2024 (R-ROME), Eq. 3"
 
     def update(self, inputs: LayerInputs[RomeConfig]) -> LowRank:
-        """v* - W k is what the bare prompt lacks, and what the mean key gives otherwise."""
+        """Return the rank-one update with ``v* - W k = (v* - W k_b) + W (k_b - k)``."""
         residual = inputs.residual + inputs.weight @ (inputs.prompt_keys - inputs.mean_keys)
         return rank_one(inputs, inputs.mean_keys, inputs.mean_keys, residual)
 
 
 def rank_one(
-    inputs: LayerInputs[RomeConfig], key: Tensor, asked: Tensor, residual: Tensor
+    inputs: LayerInputs[RomeConfig], key: Tensor, constrained: Tensor, residual: Tensor
 ) -> LowRank:
-    """``(residual / (asked^T u)) u^T`` with ``u = G key``; all of one column."""
+    """Return ``(residual / (constrained^T u)) u^T`` with ``u = G key``.
+
+    Args:
+        inputs: provide G.
+        key: key of the update's direction, (d_in, 1).
+        constrained: key at which the output moves by ``residual``, (d_in, 1).
+        residual: (d_out, 1).
+    """
     from alphaedit_core.editing.weight_updates import LowRank
 
     u = inputs.preconditioner.sqrt_matmul_T(inputs.preconditioner.sqrt_matmul(key))
-    return LowRank(residual / (asked * u).sum(dim=0), u)
+    return LowRank(residual / (constrained * u).sum(dim=0), u)
