@@ -113,7 +113,8 @@ def call_shapes(model: EditableModel) -> CallShapes:
 
 @torch.no_grad()
 def _tried(model: EditableModel) -> CallShapes:
-    two, three, longer = (_calls(model, *shape) for shape in ((2, 3), (3, 3), (2, 4)))
+    prefixes = PrefixCache(model, [ids[:cut] for ids, cut in _texts(model)])
+    two, three, longer = (_calls(model, prefixes, *shape) for shape in ((2, 3), (3, 3), (2, 4)))
     axes: dict[ArgumentPlace, Axes] = {}
     for place, value in three.items():
         if place in two and place in longer:
@@ -123,12 +124,19 @@ def _tried(model: EditableModel) -> CallShapes:
     return CallShapes(axes)
 
 
-def _calls(model: EditableModel, rows: int, tokens: int) -> dict[ArgumentPlace, Tensor]:
+def _texts(model: EditableModel) -> list[tuple[list[int], int]]:
+    """``_ROWS``, with token ids that the model has."""
+    vocabulary = model.architecture.vocabulary
+    return [([token % vocabulary for token in ids], cut) for ids, cut in _ROWS]
+
+
+def _calls(
+    model: EditableModel, prefixes: PrefixCache, rows: int, tokens: int
+) -> dict[ArgumentPlace, Tensor]:
     """The tensors that the blocks are called with, for some rows of some new tokens."""
     device = model.device
-    vocabulary = model.architecture.vocabulary
-    texts = [([token % vocabulary for token in ids], cut) for ids, cut in _ROWS[:rows]]
-    cache = PrefixCache(model, [ids[:cut] for ids, cut in texts]).cache(range(rows))
+    texts = _texts(model)[:rows]
+    cache = prefixes.cache(range(rows))
     before = torch.tensor([cut for _, cut in texts], device=device)
     longest = int(before.max())
     real = torch.arange(longest, device=device) >= longest - before[:, None]

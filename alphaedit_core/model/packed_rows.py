@@ -65,6 +65,12 @@ class PackedRows:
         """Whether all rows go through a block end to end; else in groups of one length."""
         return self._packed is not None
 
+    def lay_end_to_end(self) -> bool:
+        """Lay rows in groups end to end where that is possible; True if they are."""
+        self._pack = can_pack(self._model.model)
+        self._lay_out()
+        return self.is_packed
+
     def run(self, hidden: Tensor, check: Callable[[], None], stop: int | None = None) -> Tensor:
         """Output of the last block, or of block ``stop`` - 1, for the flat sequence.
 

@@ -49,10 +49,10 @@ def may_pack(model: EditableModel, monitor: Monitor) -> bool:
 def _why_not(model: EditableModel) -> str:
     vocabulary, allowed = model.architecture.vocabulary, allowed_gap(model.dtype)
     rows = [([token % vocabulary for token in ids], cut) for ids, cut in _ROWS]
-    grouped = PackedRows(model, rows, 0, pack=False)
-    states, gradient = _run(grouped)
+    suffixes = PackedRows(model, rows, 0, pack=False)
+    states, gradient = _run(suffixes)
     own = _own_states(model, [ids for ids, _ in rows])
-    expected = torch.cat([own[i][rows[i][1] : len(rows[i][0])] for i in grouped.order])
+    expected = torch.cat([own[i][rows[i][1] : len(rows[i][0])] for i in suffixes.order])
     off = gap(states, expected)
     if not off <= allowed:
         raise StructureError(
@@ -60,10 +60,9 @@ def _why_not(model: EditableModel) -> str:
             f"they were called with, give other states than its own pass does (off by {off:.0%})"
         )
     try:
-        laid_out = PackedRows(model, rows, 0)
-        if not laid_out.is_packed:
+        if not suffixes.lay_end_to_end():
             return ""
-        found, slope = _run(laid_out)
+        found, slope = _run(suffixes)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # whatever a block says that is called in an unusual way

@@ -5,6 +5,8 @@ All weights are random, the norms' too: a norm that is left out or taken for ano
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import json
 import random
 from functools import cache
@@ -13,11 +15,16 @@ from typing import Any, Literal
 import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
+from alphaedit_core.errors import StructureError
 from alphaedit_core.model.architecture import ModulePaths
 from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.loading import wrap
+from alphaedit_core.model.ownership import ownership_of
+from alphaedit_core.model.packing_check import may_pack
+from alphaedit_core.progress import Monitor
 
 HIDDEN, INNER, BLOCKS, WINDOW = 32, 48, 3, 64
 
@@ -115,6 +122,9 @@ def tiny_model(
 ) -> EditableModel:
     """An editable model of a layout; equal arguments give equal weights.
 
+    A model with the default tokenizer is built and checked once per process; each call returns a
+    copy of its own.
+
     Args:
         layout: one of ``LAYOUTS``.
         tokenizer: None for ``tiny_tokenizer()``.
@@ -122,7 +132,36 @@ def tiny_model(
         dtype: of the weights.
         changes: fields of the configuration to set otherwise.
     """
-    tokenizer = tokenizer or tiny_tokenizer()
+    if tokenizer is not None:
+        return _built(layout, tokenizer, seed, dtype, changes)
+    key = repr((layout, seed, dtype, sorted(changes.items())))
+    if key not in _originals:
+        model = _built(layout, tiny_tokenizer(), seed, dtype, changes)
+        random_state = torch.get_rng_state()
+        with contextlib.suppress(StructureError):  # raised again by the copy's first edit
+            may_pack(model, Monitor(show=None))
+        _originals[key] = model, random_state
+    original, random_state = _originals[key]
+    torch.set_rng_state(random_state)  # as after building
+    model, architecture = copy.deepcopy((original.model, original.architecture))
+    ownership = ownership_of(model, architecture)
+    copied = EditableModel(model, tiny_tokenizer(), architecture, original.name, ownership)
+    copied._found.update(original._found)
+    ownership.wraps.add(copied)
+    return copied
+
+
+#: Models and the state of torch's random numbers after building them, by arguments.
+_originals: dict[str, tuple[EditableModel, Tensor]] = {}
+
+
+def _built(
+    layout: str,
+    tokenizer: PreTrainedTokenizerFast,
+    seed: int,
+    dtype: torch.dtype,
+    changes: dict[str, Any],
+) -> EditableModel:
     config_class, fields, _ = _LAYOUTS[layout]
     fields = {"vocab_size": len(tokenizer)} | fields | changes
     model = tiny_language_model(config_class, fields, seed)
