@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -40,9 +42,9 @@ class Workplace:
         self.folder, self._capsys = folder, capsys
         folder.mkdir(exist_ok=True)
         self.model = folder / "tiny"
-        edited = tiny_model()
-        edited.model.save_pretrained(self.model)
-        edited.tokenizer.save_pretrained(self.model)
+        self.model.mkdir()
+        for name, content in _saved_model().items():
+            (self.model / name).write_bytes(content)
         self.config = folder / "config.json"
         fields = small(folder).to_dict()
         self.config.write_text(json.dumps(fields | {"contexts": 2, "context_tokens": 4}))
@@ -63,6 +65,16 @@ class Workplace:
     def edit(self, facts: Path, *more: object) -> Ran:
         """Edit the tiny model in its own way."""
         return self.run("edit", facts, "--model", self.model, "--config", self.config, *more)
+
+
+@cache
+def _saved_model() -> dict[str, bytes]:
+    """The files of a tiny model and its tokenizer by name; saved once per process."""
+    model = tiny_model()
+    with TemporaryDirectory() as folder:
+        model.model.save_pretrained(folder)
+        model.tokenizer.save_pretrained(folder)
+        return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
 
 
 def listing(*folders: Path) -> dict[str, str]:
