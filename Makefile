@@ -80,7 +80,7 @@ test-notebooks: statistics ## run the notebooks and compare their outputs with t
 		--nbval-sanitize-with tests/nbval_sanitize.cfg $(PYTEST_ARGS)
 
 test-browser: statistics ## drive the workbench in a headless Chromium, where there is one
-	$(BIN)/python -m pytest tests/browser $(PYTEST_ARGS)
+	$(PARALLEL) tests/browser $(PYTEST_ARGS)
 
 fault-test: fetch ## break the core in one place at a time; a notebook must notice (ten minutes)
 	$(BIN)/python tools/fault_test.py $(FAULT_ARGS)

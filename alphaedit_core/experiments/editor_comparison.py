@@ -179,8 +179,8 @@ def compare_editors(
         batch_size: facts that are written together.
         text: running text for the perplexity; None for none.
         monitor: what to report to.
-        targets: where target values are kept for later comparisons, and taken from; None for this
-            one alone.
+        targets: where target values are kept for later comparisons, and taken from; None for the
+            session's own, or for this comparison alone if it keeps none.
 
     Raises:
         InputError: if the facts or a method cannot be used, before any work.
@@ -196,13 +196,15 @@ def compare_editors(
         raise InputError("no editor is named; give at least one")
     for hp in wanted:
         validated_editor(session.model, hp)
-    contexts, shared = session.contexts, {} if targets is None else targets
+    if targets is None:
+        targets = {} if session.targets is None else session.targets
+    contexts = session.contexts
     rivals: list[EditorRun] = []
     with monitor.stage("editors", len(wanted), "editor"), session.lend_model() as model:
         before = counterfact_scores(model, facts, text, monitor)
         for hp in wanted:
             monitor.check()
-            own = EditSession(model, None, hp, contexts, shared)
+            own = EditSession(model, None, hp, contexts, targets)
             try:
                 own.spectra(monitor)  # from the cache or not, they are no part of the edit
                 start = time.perf_counter()

@@ -172,6 +172,11 @@ class EditSession(SavesModel):
         """The spectra if :meth:`spectra` has been called, without any work."""
         return self._spectra
 
+    @property
+    def targets(self) -> dict[str, Targets] | None:
+        """Target values kept for other sessions, by search; None if none are kept."""
+        return self._targets
+
     def spectra(self, monitor: Monitor | None = None) -> dict[int, Spectrum]:
         """The spectrum of every edited layer; statistics are collected if the cache has none."""
         if self._spectra is None:

@@ -123,7 +123,8 @@ def test_a_text_from_the_model_is_never_markup(wb: Page) -> None:
     wb.python("wb.drift.auto = False")
     for title in TITLES:
         wb.tab(title)
-        page.wait_for_timeout(300)
+        wb.settle()
+    page.wait_for_timeout(300)  # an image that does not load says so a moment later
     assert page.evaluate("window.__pwned") is None
     wb.python("wb.facts = example_facts()[:2]; wb.state.prompt = ''")
 
@@ -234,6 +235,8 @@ def test_two_editors_side_by_side(wb: Page) -> None:
     digest = digest_of(wb)
     wb.tab("Editors")
     ready(wb)
+    # Perplexity is measured on less text: it would take most of the time.
+    wb.python("from alphaedit_widgets.editors import panel as own; own._PROBE = 3000")
     expect(page.get_by_label("First editor", exact=True)).to_have_value("alphaedit")
     page.get_by_label("Second editor", exact=True).select_option("memit")
     page.locator("button.ae-compare-editors").click()
@@ -367,7 +370,7 @@ def test_contrast(wb: Page, theme: str) -> None:
     assert min(page.evaluate(ratio)) >= 4.5
     for title in TITLES:
         wb.tab(title)
-        page.wait_for_timeout(700)
+        wb.settle()
         wb.shot(f"{theme.split()[-1].lower()}-{title.lower()}")
 
 
@@ -380,7 +383,7 @@ def test_nothing_is_cut_off_in_a_narrow_window(wb: Page, width: int) -> None:
     over = {}
     for title in TITLES:
         wb.tab(title)
-        page.wait_for_timeout(500)
+        wb.settle()
         wb.shot(f"narrow-{width}-{title.lower()}")
         over[title] = page.evaluate(
             """() => {
@@ -400,7 +403,7 @@ def test_every_control_has_a_name(wb: Page) -> None:
     """[S9.1]"""
     for title in TITLES:
         wb.tab(title)
-        wb.page.wait_for_timeout(300)
+        wb.settle()
         tree = wb.page.locator(".ae-workbench").first.aria_snapshot()
         bare = re.findall(
             r"^\s*- (?:slider|textbox|combobox|checkbox|spinbutton|button)(?: \[[^\]]*\])*:?$",

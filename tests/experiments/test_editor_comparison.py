@@ -109,6 +109,19 @@ def test_each_editor_begins_on_the_unedited_model_and_all_is_put_back(
         alone.close()
 
 
+def test_target_values_that_the_session_keeps_are_not_searched_for_again(place: Path) -> None:
+    [hp, _] = methods(place, "alphaedit")
+    session = EditSession(
+        tiny_model(), hyperparameters=hp, contexts=CONTEXTS[:1], targets=(kept := {})
+    )
+    session.edit(TOLD, monitor=quiet())
+    compare_editors(session, TOLD, [hp], monitor=quiet())
+    assert len(kept) == 1
+    compare_editors(session, TOLD[:2], [hp], monitor=quiet())
+    assert len(kept) == 2
+    session.close()
+
+
 def test_the_table_states_both_switches(session: EditSession, place: Path) -> None:
     contest = compare_editors(session, TOLD, methods(place, "memit"), monitor=quiet())
     names = [row[0] for row in contest.rows()]

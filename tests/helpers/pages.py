@@ -191,6 +191,21 @@ class Page:
             code,
         )
 
+    def settle(self) -> None:
+        """Wait until the workbench has kept its content and its size for a moment."""
+        self.page.evaluate(
+            """async () => {
+                const box = document.querySelector('.ae-workbench');
+                const state = () =>
+                    [box.innerHTML.length, box.scrollWidth, box.scrollHeight].join();
+                let last = '';
+                for (let round = 0; round < 40 && last !== state(); round++) {
+                    last = state();
+                    await new Promise(done => setTimeout(done, 80));
+                }
+            }"""
+        )
+
     def tab(self, title: str) -> None:
         """Turn to a tab of the workbench."""
         self.page.get_by_role("tab", name=title, exact=True).first.click()

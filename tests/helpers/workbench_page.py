@@ -12,7 +12,7 @@ SETUP = """
 from alphaedit_core import EditSession, Fact, example_facts, load_model
 from alphaedit_widgets import Workbench
 
-session = EditSession(load_model())
+session = EditSession(load_model(), targets={})  # one search for each fact
 session.spectra()
 wb = Workbench(session)
 """
