@@ -1,4 +1,4 @@
-"""What is edited and what is asked: facts, records of data sets, and the files they come in.
+"""Facts to edit, records of data sets, and their files.
 
-Uses storage and display; knows no model.
+Uses storage and display. Knows no model.
 """

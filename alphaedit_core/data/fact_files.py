@@ -1,21 +1,19 @@
-"""Facts in files: JSON, JSONL and CSV, and the CounterFact form of a record.
+"""Facts in JSON, JSONL, CSV and TSV files.
 
 ======  ============================================================================================
 format  layout
 ======  ============================================================================================
 JSON    a list of objects, each with the fields of :class:`~alphaedit_core.data.facts.Fact`
 JSONL   one such object on each line; blank lines are skipped
-CSV     a header of field names, then a row for each fact; several paraphrases or neighbors stand
-        in one cell with " | " between them; an empty cell is a field left out. Columns without a
-        name, such as an index, are ignored with a warning
+CSV     a header of field names, then one row per fact; several paraphrases or neighbors share a
+        cell, separated by " | "; an empty cell is a missing field. Columns without a name, such as
+        an index, are ignored with a warning
 TSV     the same with tabs between cells and no quotes; without a header the columns are subject,
         prompt, target and target_true
 ======  ============================================================================================
 
-``target_new`` is read as ``target``, and a target may be written ``{"str": "Rome"}``. An object
-with ``requested_rewrite`` is a CounterFact record: its prompts become paraphrases and neighbors,
-its relation id the relation, and what else it holds is ignored. Records of other data sets are read
-by :func:`~.reading.read_records`.
+Released field names and CounterFact's records are accepted too, see
+:func:`~.fact_records.fact_from_record`. :func:`~.reading.read_records` reads other data sets.
 """
 
 from __future__ import annotations
@@ -42,10 +40,10 @@ from .record_files import check_limit, decoded, file_content, json_records, json
 log = logging.getLogger(__name__)
 
 Warn = Callable[[str], None]
-"""What is told of something that is ignored, in one line."""
+"""Called with one line about ignored input."""
 
 EXAMPLES = "examples"
-"""The name under which :func:`read_facts` knows the packaged facts."""
+"""The name of the packaged facts in :func:`read_facts`."""
 
 _LINE_COLUMNS = ("subject", "prompt", "target", "target_true")
 
@@ -85,13 +83,13 @@ def read_facts(source: str | Path | FactsLike, limit: int | None = None) -> list
 def facts_from_bytes(
     content: bytes, name: str | Path, limit: int | None = None, warn: Warn = log.warning
 ) -> list[Fact]:
-    """The facts of a file that is not on this disk, such as an upload.
+    """Read facts from the content of a file, such as an upload.
 
     Args:
-        content: what the file holds.
-        name: what it is called; its suffix tells the format, and messages begin with it.
+        content: content of the file.
+        name: name of the file; its suffix names the format, and messages begin with it.
         limit: as for :func:`read_facts`.
-        warn: is told, in a line, what of the file is ignored.
+        warn: called with one line about ignored columns.
 
     Returns:
         As :func:`read_facts`.
@@ -103,12 +101,12 @@ def facts_from_bytes(
     path = Path(name)
     labels, facts = [], []
 
-    def told(line: str) -> None:
+    def warn_with_path(line: str) -> None:
         warn(f"{path}: {line}")
 
     try:
         text = decoded(content, "fact")
-        for label, record in islice(_records_of(path, text, told), limit):
+        for label, record in islice(_records_of(path, text, warn_with_path), limit):
             labels.append(label)
             try:
                 facts.append(fact_from_record(record))
@@ -122,21 +120,20 @@ def facts_from_bytes(
 
 
 def example_facts() -> list[Fact]:
-    """The packaged facts, all known to the packaged model; the first is the Eiffel Tower's."""
+    """Return the packaged facts, all known to the default model; the first is the Eiffel Tower's."""
     source = resources.files(__package__) / "examples" / "facts.json"
     return [Fact.from_dict(record) for record in json.loads(source.read_text(encoding="utf-8"))]
 
 
 def write_facts(path: str | Path, facts: Sequence[Fact]) -> None:
-    """Write facts as a file, which :func:`read_facts` reads back as the same facts.
+    """Write facts to a file from which :func:`read_facts` reads the same facts.
 
-    A ``.csv`` or ``.jsonl`` file is of its format, any other is JSON. The file is written beside
-    its place and moved into it.
+    The suffixes ``.csv`` and ``.jsonl`` name their formats; all others mean JSON. The file is
+    replaced atomically.
 
     Raises:
-        InputError: if the facts do not pass :func:`~alphaedit_core.data.facts.check_facts`, cannot
-            be written in that format, or the file cannot be written. What stood at ``path`` is then
-            as it was.
+        InputError: if :func:`~alphaedit_core.data.facts.check_facts` refuses the facts, the format
+            cannot hold them, or the file cannot be written. An existing file is then unchanged.
     """
     text = facts_text(facts, Path(path).suffix.lower().removeprefix("."))
     try:
@@ -146,15 +143,15 @@ def write_facts(path: str | Path, facts: Sequence[Fact]) -> None:
 
 
 def facts_text(facts: Sequence[Fact], layout: str = "json") -> str:
-    """What a file of these facts holds.
+    """Return the content of a file with these facts.
 
     Args:
         facts: the facts.
-        layout: ``csv``, ``jsonl`` or, for any other text, JSON.
+        layout: ``csv`` or ``jsonl``; any other text means JSON.
 
     Raises:
-        InputError: if the facts do not pass :func:`~alphaedit_core.data.facts.check_facts`, or a
-            paraphrase or neighbor holds the separator of CSV cells.
+        InputError: if :func:`~alphaedit_core.data.facts.check_facts` refuses the facts, or a
+            paraphrase or neighbor contains the separator of CSV cells.
     """
     records = [fact.to_dict() for fact in check_facts(facts)]
     if layout == "csv":
@@ -165,7 +162,7 @@ def facts_text(facts: Sequence[Fact], layout: str = "json") -> str:
 
 
 def _csv_text(records: Sequence[Mapping[str, Any]]) -> str:
-    """Records as CSV, with the columns that any of them has."""
+    """Return records as CSV, with every column that some record has."""
     columns = [name for name in FIELDS if any(name in record for record in records)]
     file = io.StringIO(newline="")
     writer = csv.writer(file)
@@ -188,7 +185,7 @@ def _csv_cell(name: str, value: str | list[str]) -> str:
 
 
 def _records_of(path: Path, text: str, warn: Warn) -> Iterator[tuple[str, object]]:
-    """The records of a file, each with what messages call it: "fact 3" or "line 3"."""
+    """Return the records of a file, each with its name in messages: "fact 3" or "line 3"."""
     readers: dict[str, Callable[[str, Warn], Iterator[tuple[str, object]]]] = {
         ".json": _json_facts,
         ".jsonl": _jsonl_facts,
@@ -216,7 +213,7 @@ def _csv_records(text: str, warn: Warn) -> Iterator[tuple[str, object]]:
 
 
 def _tsv_records(text: str, warn: Warn) -> Iterator[tuple[str, object]]:
-    """Lines with tabs, which quotes do not hold together, as a spreadsheet copies them."""
+    """Return the records of lines with tabs, as copied from a spreadsheet; quotes are text."""
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     place = next(place for place, line in enumerate(lines) if line.strip())
     names = [cell.strip().lower() for cell in lines[place].split("\t")]
@@ -231,19 +228,19 @@ def _tsv_records(text: str, warn: Warn) -> Iterator[tuple[str, object]]:
 def _table(
     reader: Any, warn: Warn, columns: list[str] | None = None
 ) -> Iterator[tuple[str, object]]:
-    """The records of a table.
+    """Yield the records of a table.
 
     Args:
-        reader: of its rows, as the module ``csv`` makes it.
-        warn: is told of columns that are ignored.
-        columns: where no row names them; the last may be missing in a row.
+        reader: a reader of the module ``csv``.
+        warn: called with one line about ignored columns.
+        columns: names of the columns if there is no header; the last cell of a row may be missing.
     """
     header = columns
     remedy = "put quotes around a cell that holds a comma"
     if reader.dialect.delimiter == "\t":
         remedy = "put one tab between two cells"
     while True:
-        # A row may span lines; it is named by its first.
+        # A row may span lines; messages name the first one.
         label = f"line {reader.line_num + 1}"
         try:
             row = next(reader, None)
@@ -268,7 +265,7 @@ def _table(
 
 
 def _csv_header(label: str, row: list[str], warn: Warn) -> list[str]:
-    """The names in the first row, each of them known and given once."""
+    """Check the column names in the first row, and return them."""
     header = [FORMER.get(cell.strip(), cell.strip()) for cell in row]
     while header and not header[-1]:
         header.pop()

@@ -21,7 +21,7 @@ RELEASED = {"target_new": "target", "ground_truth": "target_true"}
 UNNAMED = re.compile(r"(Unnamed: \d+|__index_level_\d+__)?")
 """Column names of an index that was written to a file by pandas or datasets."""
 
-#: Fields by which a record of a published data set is known.
+#: Fields that identify a record of a published data set.
 _OF_DATASETS = (
     "ground_truth", "rephrase_prompt", "rephrase", "locality", "portability", "target_neg",
     "leme_inputs", "src", "alt", "concept", "labels",
@@ -49,7 +49,7 @@ def fact_from_record(record: object) -> Fact:
         InputError: if the record has none of those forms, or the fact would not be valid.
     """
     if not isinstance(record, Mapping):
-        return Fact.from_dict(record)  # type: ignore[arg-type]  # refused there, in words
+        return Fact.from_dict(record)  # type: ignore[arg-type]  # raises InputError
     fields = _counterfact_fields(record) if "requested_rewrite" in record else dict(record)
     for name in _OF_DATASETS:
         if name in fields and not (name == "ground_truth" and SLOT in str(fields.get("prompt"))):
@@ -101,7 +101,7 @@ def check_columns(names: Sequence[object], remedy: str = "drop it, or use one of
 
 
 def _counterfact_fields(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a fact that a CounterFact record holds, under a fact's names."""
+    """Return the fields of a fact in a CounterFact record, under a fact's names."""
     rewrite = record["requested_rewrite"]
     if not isinstance(rewrite, Mapping):
         raise InputError(

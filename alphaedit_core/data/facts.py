@@ -1,15 +1,13 @@
-"""A fact: what a model is to say after a prompt, and the prompts by which the change is judged.
+"""A fact: a prompt, the target that should follow it, and the prompts that evaluate the edit.
 
-A fact is checked when it is made. Whatever is wrong with it is said in one line that names the
-field, the value and the remedy, so that no later stage meets a prompt without its subject or a
-target without a token.
+Facts are validated on construction. An error names the field, the value and the remedy in one line,
+so that later stages never meet a prompt without its subject or a target without a token.
 
-Text is kept as its author wrote it, with two exceptions. White space around a text is removed,
-because a space left after a prompt changes the tokens that follow it; a line break that ends a chat
-template, as in ``<|im_start|>assistant``, stays. Unicode is brought into
-composed form (NFC), the form that keyboards and running text use: "é" typed on a keyboard and "é"
-copied from a file name would otherwise be different tokens, and an edit of one would not reach the
-other.
+Texts are stored unchanged, with two exceptions. White space around a text is stripped, because a
+space after a prompt changes the tokens that follow; only a line break that ends a chat template,
+as in ``<|im_start|>assistant``, is kept. Unicode is normalized to NFC, the form of keyboards and
+running text: otherwise a typed "é" and an "é" copied from a file name would be different tokens,
+and an edit of one would not affect the other.
 """
 
 from __future__ import annotations
@@ -31,12 +29,12 @@ from .templates import LITERAL, SLOT, completed, escaped, filled, pieces, stripp
 from .text_fields import checked_text, checked_texts
 
 REPLACES = ("prompt", "relation", "nothing")
-"""What of the facts written before a fact can take the place of; see :attr:`Fact.replaces`."""
+"""Which earlier facts a fact can supersede; see :attr:`Fact.replaces`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    r"""One statement to be written into a model: after the prompt comes the target.
+    r"""A statement to write into a model: a prompt and the target that follows it.
 
     Example:
         >>> fact = Fact("Eiffel Tower", "{} is located in the city of", "Rome", target_true="Paris")
@@ -44,31 +42,29 @@ class Fact:
         'Eiffel Tower is located in the city of'
 
     Attributes:
-        subject: what the statement is about, as it stands in the prompt.
-        prompt: the text before the target, with one ``{}`` where the subject stands; ``{{}}``
-            stands for a literal ``{}``. Other braces, in the prompt or in the subject, are ordinary
-            characters.
+        subject: the entity that the statement is about, as written in the prompt.
+        prompt: the text before the target, with one ``{}`` in place of the subject. ``{{}}`` is a
+            literal ``{}``. All other braces, in the prompt or the subject, are ordinary characters.
         target: what the model is to say next; one token or many, without a leading space. A space
             stands before it as in running text: not behind an opening quotation mark, nor before a
             full stop. ``\&`` before it says that there is none, a backslash and a space that there
             is one.
-        target_true: what the model says now and should stop saying, or None.
-        paraphrases: complete prompts with the same meaning, by which generalization is judged. A
-            ``{}`` in one is filled with the subject; ``{{}}`` stands for a literal ``{}``, here
-            and in neighbors.
-        neighbors: complete prompts about other subjects for which ``target_true`` stays right, by
-            which specificity is judged.
-        relation: a name for the property that is edited, such as Wikidata's ``"P276"``, or None.
-        replaces: which facts, written before, this one takes the place of; they are then no longer
-            protected. ``"prompt"``: that of the same subject and prompt. ``"relation"``: also those
-            that give the same relation of the subject another value, in whatever words; for a
-            relation that has one value. ``"nothing"``: none, both are kept.
-        id: name of the fact; by default 12 hexadecimal digits made from subject, prompt and target,
-            the same on every machine.
+        target_true: the continuation before the edit, which the edit should suppress, or None.
+        paraphrases: complete prompts with the same meaning, for generalization. ``{}`` is replaced
+            by the subject; ``{{}}`` is a literal ``{}``, here and in neighbors.
+        neighbors: complete prompts about other subjects, for which ``target_true`` remains
+            correct, for specificity.
+        relation: name of the edited property, such as Wikidata's ``"P276"``, or None.
+        replaces: which earlier facts this one supersedes; they are no longer protected.
+            ``"prompt"``: the fact with the same subject and prompt. ``"relation"``: also facts that
+            give the same relation of the subject another value, in any wording; for relations with
+            a single value. ``"nothing"``: none; both facts are kept.
+        id: name of the fact; by default 12 hexadecimal digits of a hash of subject, prompt and
+            target, the same on every machine.
 
     Raises:
-        InputError: if a field is of the wrong type, blank, or holds half a surrogate pair, if the
-            prompt has no ``{}`` or several, or if a neighbor has one.
+        InputError: if a field has the wrong type, is blank or contains an unpaired surrogate, if
+            the prompt does not have exactly one ``{}``, or if a neighbor has one.
     """
 
     subject: str
@@ -103,7 +99,7 @@ class Fact:
         if self.replaces == "relation" and cleaned["relation"] is None:
             raise InputError('replaces "relation" needs a relation; name it, such as "P36"')
         text = filled(cleaned["prompt"], subject)
-        if _say_the_same(text, cleaned["target"], cleaned["target_true"]):
+        if _same_statement(text, cleaned["target"], cleaned["target_true"]):
             raise InputError(
                 f"target_true {shown(cleaned['target_true'])} is the target too; give what the "
                 "model says now, or leave target_true out"
@@ -115,12 +111,12 @@ class Fact:
 
     @property
     def text(self) -> str:
-        """The prompt with the subject filled in; the target follows after it."""
+        """The prompt with the subject filled in."""
         return filled(self.prompt, self.subject)
 
     @property
     def statement(self) -> str:
-        """The prompt with the subject filled in and the target behind it, as one text."""
+        """The prompt with the subject filled in, followed by the target."""
         return statement(self.text, self.target)
 
     @property
@@ -131,26 +127,26 @@ class Fact:
 
     @property
     def slot(self) -> tuple[str, str]:
-        """What the fact is about: subject and prompt, with white space folded.
+        """Subject and prompt, with white space folded: what the fact is about.
 
-        Two facts with the same slot are statements about the same thing; the later one corrects
-        the earlier. Capitals count: "CO" is not "Co", and "March" is not "march".
+        Of two facts with the same slot the later one corrects the earlier one. Slots are
+        case-sensitive: "CO" is not "Co", and "March" is not "march".
         """
         return spaced(self.subject), spaced(self.prompt)
 
     def changed(self, **fields: Any) -> Fact:
-        """A copy with some fields replaced.
+        """Return a copy with some fields replaced.
 
-        An id that was made from the content is made again, which ``dataclasses.replace`` alone
-        would not do.
+        An id that is a hash of the content is computed again, unlike with
+        ``dataclasses.replace``.
 
         Raises:
-            InputError: if a field is not known, or the new fact would not be valid.
+            InputError: if a field is unknown, or the new fact is invalid.
         """
         return Fact.from_dict(self.to_dict() | fields)
 
     def to_dict(self) -> dict[str, Any]:
-        """The fact as JSON can hold it; fields that have their default are left out."""
+        """Return the fact as JSON data, without the fields that have their default."""
         record: dict[str, Any] = {
             "subject": self.subject,
             "prompt": self.prompt,
@@ -168,11 +164,11 @@ class Fact:
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Fact:
-        """The fact that :meth:`to_dict` wrote.
+        """Return the fact that :meth:`to_dict` wrote.
 
         Raises:
-            InputError: if ``record`` is not a mapping, lacks a field, has one that is not known, or
-                does not describe a valid fact.
+            InputError: if ``record`` is not a mapping, has missing or unknown fields, or describes
+                an invalid fact.
         """
         if not isinstance(record, Mapping):
             raise InputError(
@@ -192,20 +188,20 @@ class Fact:
         for name in REQUIRED:
             if name not in record:
                 raise InputError(f'field "{name}" is missing; add it (a text)')
-        given = {name: v for name, v in record.items() if v is not None or name in REQUIRED}
-        return cls(**given)
+        fields = {name: v for name, v in record.items() if v is not None or name in REQUIRED}
+        return cls(**fields)
 
     @classmethod
     def stored(cls, record: Mapping[str, Any]) -> Fact:
-        """The fact that a saved session holds: also one that no longer could be made.
+        """Return the fact in a saved session, also one that would no longer be valid.
 
-        A true target that was the target too, which was once accepted, is left out.
+        Earlier versions accepted a true target that equals the target; it is dropped.
         """
         fields = dict(record)
         true = fields.pop("target_true", None)
         fact = cls.from_dict(fields)
-        said = isinstance(true, str) and true and _say_the_same(fact.text, fact.target, true)
-        return fact if said else cls.from_dict(record)
+        same = isinstance(true, str) and true and _same_statement(fact.text, fact.target, true)
+        return fact if same else cls.from_dict(record)
 
     def __repr__(self) -> str:
         parts = [repr(shorten(value)) for value in (self.subject, self.prompt, self.target)]
@@ -241,30 +237,30 @@ class Fact:
 
 
 FORMER = {"neighbours": "neighbors"}
-"""Fields that files of version 0.1 call otherwise, and what they are called now."""
+"""Field names of version 0.1 and their present names."""
 
 FIELDS = tuple(field.name for field in dataclasses.fields(Fact))
-"""Names of the fields of a fact, in their order."""
+"""Field names of a fact, in order."""
 
 REQUIRED = FIELDS[:3]
-"""The fields that every fact has: subject, prompt, target."""
+"""The required fields: subject, prompt, target."""
 
 
 def check_facts(facts: Sequence[Fact], labels: Sequence[str] | None = None) -> list[Fact]:
-    """The facts of one call, checked against each other.
+    """Check the facts of one call against each other.
 
     Args:
-        facts: facts in the order in which they are to be written.
-        labels: what messages call each fact; by default "fact 1", "fact 2" and so on.
+        facts: facts in the order in which they will be written.
+        labels: name of each fact in messages; by default "fact 1", "fact 2" and so on.
 
     Returns:
-        The same facts in the same order. Of facts that say the same (same :attr:`Fact.slot`, and
-        targets that differ in white space at most) the first is kept.
+        The same facts in the same order, without duplicates: of facts with the same
+        :attr:`Fact.slot` and the same target (up to white space) the first is kept.
 
     Raises:
-        InputError: if there is no fact, if ``facts`` is not a sequence of facts, if two facts give
-            the same thing different targets (of a relation, if one of them says that it has one
-            value), or if two different facts have the same id.
+        InputError: if there is no fact, if ``facts`` is not a sequence of facts, if two facts have
+            the same slot and different targets (or the same single-valued relation), or if two
+            different facts have the same id.
     """
     if isinstance(facts, (Mapping, str, Fact)) or not isinstance(facts, Iterable):
         raise InputError(f"the facts are {kind(facts)}; give a list of facts, such as [Fact(...)]")
@@ -280,7 +276,7 @@ def check_facts(facts: Sequence[Fact], labels: Sequence[str] | None = None) -> l
             raise InputError(f"{label}: {shown(fact)} is {kind(fact)}; make it a Fact(...)")
         if fact.slot in by_slot:
             first_label, first = by_slot[fact.slot]
-            if not _say_the_same(fact.text, first.target, fact.target):
+            if not _same_statement(fact.text, first.target, fact.target):
                 raise InputError(
                     f"{first_label} and {label}: both are about {shown(fact.text)}, with the "
                     f"targets {shown(first.target)} and {shown(fact.target)}; keep one of them, or "
@@ -308,7 +304,7 @@ def check_facts(facts: Sequence[Fact], labels: Sequence[str] | None = None) -> l
 
 
 def facts_table_html(facts: Sequence[Fact]) -> str:
-    """An HTML table of facts, one row each; all text is escaped."""
+    """Return an HTML table with one row per fact; all text is escaped."""
     columns = ("", "Prompt", "Target", "True target", "Paraphrases", "Neighbors")
     head = "".join(f'<th scope="col">{name}</th>' for name in columns)
     rows = []
@@ -323,7 +319,7 @@ def facts_table_html(facts: Sequence[Fact]) -> str:
 
 
 def _prompt(value: object, subject: str) -> str:
-    """The prompt, with exactly one place for the subject."""
+    """Check that the prompt has exactly one ``{}``, and return it."""
     prompt = checked_text("prompt", value, stripped)
     places = len(pieces(prompt)) - 1
     if places == 0:
@@ -344,20 +340,20 @@ def _prompt(value: object, subject: str) -> str:
 
 
 def _fill(text: str, subject: str) -> str:
-    """A paraphrase with its subject filled in.
+    """Fill the subject into a paraphrase.
 
-    A subject that itself holds ``{}`` may already stand there, in full.
+    A subject that contains ``{}`` may already be written out there.
     """
     return text if SLOT in subject and subject in text else completed(text, subject)
 
 
 def _unfilled(text: str, subject: str) -> str:
-    """What :func:`_fill` makes this text of."""
+    """Return a paraphrase from which :func:`_fill` makes ``text``."""
     return text if _fill(text, subject) == text else escaped(text)
 
 
 def _neighbors(value: object) -> tuple[str, ...]:
-    """The neighbors, complete as they stand: they are about other subjects."""
+    """Check the neighbors, which are complete prompts about other subjects."""
     texts = checked_texts("neighbors", value, strip=stripped)
     for number, text in enumerate(texts, 1):
         if completed(text, "") != completed(text, SLOT):
@@ -368,18 +364,18 @@ def _neighbors(value: object) -> tuple[str, ...]:
     return tuple(completed(text, "") for text in texts)
 
 
-def _say_the_same(text: str, one: str, other: str | None) -> bool:
-    """Whether two targets make the same text behind a prompt, but for white space."""
+def _same_statement(text: str, one: str, other: str | None) -> bool:
+    """True if two targets make the same text after a prompt, up to white space."""
     return other is not None and spaced(statement(text, one)) == spaced(statement(text, other))
 
 
 def spaced(text: str) -> str:
-    """``text`` without differences of composition and of white space."""
+    """Return ``text`` in NFC, with single spaces for white space."""
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 
 def replaced(earlier: Fact, later: Fact) -> bool:
-    """Whether a fact takes the place of one that was written before it; see `Fact.replaces`."""
+    """True if a fact supersedes an earlier one; see :attr:`Fact.replaces`."""
     if later.replaces == "nothing":
         return False
     if earlier.slot == later.slot:
@@ -392,6 +388,6 @@ def replaced(earlier: Fact, later: Fact) -> bool:
 
 
 def _content_id(subject: str, prompt: str, target: str) -> str:
-    """12 hexadecimal digits of the SHA-256 of the three texts."""
+    """Return 12 hexadecimal digits of the SHA-256 of the three texts."""
     content = json.dumps([subject, prompt, target], ensure_ascii=False)
     return hashlib.sha256(content.encode("utf-8")).hexdigest()[:12]

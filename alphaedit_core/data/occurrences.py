@@ -1,4 +1,4 @@
-"""Where a name stands in a text as a name of its own, and not inside another."""
+"""Occurrences of a name in a text, except inside longer names."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from collections.abc import Iterator
 
 from .joining import spaceless
 
-#: Categories of characters that go on with a word: letters, marks, digits, "_" and joiners.
+#: Unicode categories of characters inside a word: letters, marks, digits, "_" and joiners.
 _IN_A_WORD = ("L", "M", "N", "Pc", "Cf")
-#: What makes another name of one: C++ and C# are not C.
+#: Signs that make another name: C++ and C# are not C.
 _AFTER_A_NAME = "+#"
 _HYPHENS = "-\u2010\u2011"
 _MINUS = "-\u2212"
 
 
 def occurrences(text: str, name: str) -> Iterator[tuple[int, int]]:
-    """Start and end of every place where ``name`` stands by itself, with the same capitals.
+    """Yield start and end of each occurrence of ``name`` as a name of its own, case-sensitively.
 
-    "US" is found in "US's" and "US-made", and in no "USSR"; "Jean" in no "Jean-Luc", for a hyphen
-    and a capital go on with a name; "5" in no "-5". Scripts that are written without spaces show
-    no bounds of words; there every place counts. Places do not overlap.
+    "US" occurs in "US's" and "US-made", but not in "USSR"; "Jean" not in "Jean-Luc", because a
+    hyphen and a capital continue a name; "5" not in "-5". In scripts without spaces between words
+    every match counts. Occurrences do not overlap.
 
     Args:
-        text: in NFC, as ``name`` is.
-        name: what is looked for; nothing is found of "".
+        text: the text, in NFC.
+        name: the name, in NFC; "" never occurs.
     """
     place = text.find(name) if name else -1
     while place >= 0:
@@ -36,7 +36,7 @@ def occurrences(text: str, name: str) -> Iterator[tuple[int, int]]:
 
 
 def renamed(text: str, old: str, new: str) -> str:
-    """``text`` with ``new`` wherever ``old`` stands by itself."""
+    """Replace every occurrence of the name ``old``."""
     text, old = (unicodedata.normalize("NFC", one) for one in (text, old))
     parts: list[str] = []
     done = 0
@@ -47,7 +47,7 @@ def renamed(text: str, old: str, new: str) -> str:
 
 
 def _begins(before: str, first: str) -> bool:
-    """Whether a name can begin after a text."""
+    """True if a name can begin after a text."""
     if not before:
         return True
     front = before[-2:-1]
@@ -61,7 +61,7 @@ def _begins(before: str, first: str) -> bool:
 
 
 def _ends(after: str, last: str) -> bool:
-    """Whether a name can end before a text."""
+    """True if a name can end before a text."""
     if not after:
         return True
     if after[0] in _HYPHENS:
@@ -72,9 +72,9 @@ def _ends(after: str, last: str) -> bool:
 
 
 def _open(left: str, right: str) -> bool:
-    """Whether a word may end between two letters, because one of their scripts has no spaces.
+    """True if a word may end between two letters because a script has no spaces.
 
-    A mark belongs to the letter before it in every script.
+    In every script a mark belongs to the letter before it.
     """
     return not unicodedata.category(right).startswith("M") and (spaceless(left) or spaceless(right))
 
@@ -84,5 +84,5 @@ def _in_a_word(character: str) -> bool:
 
 
 def _names(character: str) -> bool:
-    """Whether what begins so is a part of a name: a capital or a digit."""
+    """True if a name can continue with this character after a hyphen: a capital or a digit."""
     return character.isupper() or character.istitle() or character.isdigit()

@@ -1,7 +1,6 @@
-"""Files of records: what is in them, as JSON or as JSONL, each record with its name in messages.
+"""Records in JSON and JSONL files, each with its name in messages.
 
-Every function refuses in one line that does not name the file; whoever knows its name puts it
-before the rest.
+Errors do not name the file; callers prepend its name.
 """
 
 from __future__ import annotations
@@ -17,21 +16,21 @@ from alphaedit_core.storage.json_text import parse_json, read_bytes
 
 
 def check_limit(limit: object) -> None:
-    """Refuse a number of records that is none.
+    """Refuse an invalid maximum number of records.
 
     Raises:
-        InputError: if it is neither None nor a whole number above 0.
+        InputError: if it is neither None nor a positive whole number.
     """
     if limit is not None and (as_integer(limit) or 0) < 1:
         raise InputError(f"limit {shown(limit)} is not a whole number above 0; give 1 or more")
 
 
 def file_content(path: Path, remedy: str = "correct the path") -> bytes:
-    """What a file holds.
+    """Return the content of a file.
 
     Args:
         path: the file.
-        remedy: what to do where there is none.
+        remedy: remedy in the error for a missing file.
 
     Raises:
         InputError: if it cannot be read.
@@ -48,7 +47,7 @@ def file_content(path: Path, remedy: str = "correct the path") -> bytes:
 
 
 def decoded(content: bytes, noun: str = "record") -> str:
-    """A text in UTF-8, without its byte order mark.
+    """Decode UTF-8, without a byte order mark.
 
     Raises:
         InputError: if it is not UTF-8, or blank.
@@ -67,10 +66,10 @@ def decoded(content: bytes, noun: str = "record") -> str:
 
 
 def json_records(text: str, noun: str = "record") -> Iterator[tuple[str, object]]:
-    """The records of a JSON list, named "record 1", "record 2" and so on.
+    """Return the records of a JSON list, named "record 1", "record 2" and so on.
 
     Raises:
-        InputError: if the text is not a JSON list with something in it.
+        InputError: if the text is not a JSON list, or the list is empty.
     """
     records = _parsed(text)
     if isinstance(records, dict):
@@ -89,19 +88,21 @@ def json_records(text: str, noun: str = "record") -> Iterator[tuple[str, object]
 
 
 def jsonl_records(text: str) -> Iterator[tuple[str, object]]:
-    """The records of JSON lines, named by their lines; blank lines are skipped.
+    """Yield the records of JSON lines, named by line number; blank lines are skipped.
 
     Raises:
-        InputError: when a line is reached that is not JSON.
+        InputError: at the first line that is not JSON.
     """
-    # Only "\n" ends a line: str.splitlines would cut at separators that JSON allows inside a text.
+    # Only "\n" ends a line: str.splitlines would also split at separators inside JSON texts.
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             yield f"line {number}", _parsed(line, number)
 
 
 def records_of(path: Path, text: str) -> Iterator[tuple[str, object]]:
-    """The records of a JSON or JSONL file, told apart by suffix or else by the first character.
+    """Return the records of a JSON or JSONL file.
+
+    The suffix names the format; for other suffixes the first character decides.
 
     Raises:
         InputError: as :func:`json_records` and :func:`jsonl_records`.
@@ -112,7 +113,7 @@ def records_of(path: Path, text: str) -> Iterator[tuple[str, object]]:
 
 
 def _parsed(text: str, line: int | None = None) -> object:
-    """What JSON ``text`` says; ``line`` is its number where it is one line of a file."""
+    """Parse JSON; ``line`` is the line number of a text that is one line of a file."""
     try:
         return parse_json(text)
     except JSONDecodeError as error:

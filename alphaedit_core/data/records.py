@@ -1,4 +1,4 @@
-"""A record of a data set: facts to write, and the questions by which the result is judged."""
+"""A record of a data set: facts to write, and probes that evaluate the edit."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from .facts import Fact, replaced, spaced
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A prompt, and what is right or wrong after it.
+    """A prompt with its right and wrong answers.
 
     Attributes:
-        kind: what it asks for, with the data set's own name for the part after a slash:
+        kind: what is evaluated, with the data set's own name of the part after a slash:
             ``locality/Forgetfulness``, ``portability/Reasoning``, ``multi-hop``, ``generation``,
             ``essay/coupled``.
-        prompt: the complete prompt; the answer follows after it.
-        answers: texts each of which is right, the published one first; none where the text that
-            the model goes on with is judged as a whole.
-        wrong: texts that must not be said.
+        prompt: the complete prompt before the answer.
+        answers: the right answers, the published one first; none if the generated text is
+            evaluated as a whole.
+        wrong: answers that count as wrong.
     """
 
     kind: str
@@ -29,24 +29,22 @@ class Probe:
 
     @property
     def group(self) -> str:
-        """The kind without the data set's own name for the part."""
+        """The kind without the data set's own name of the part."""
         return self.kind.partition("/")[0]
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """Facts that belong together, with the probes of what they should and should not change.
+    """Facts that belong together, with probes for what they should and should not change.
 
-    A fact's own paraphrases and neighbors stay in the fact; what no :class:`~.facts.Fact` can hold
-    stands in the probes.
+    Paraphrases and neighbors belong to the :class:`~.facts.Fact`; all other prompts are probes.
 
     Attributes:
-        dataset: name of the data set, as :func:`~.registry.dataset` knows it.
-        name: what messages call it: ``case 12`` or ``record 3``.
+        dataset: name of the data set, see :func:`~.registry.dataset`.
+        name: its name in messages: ``case 12`` or ``record 3``.
         facts: at least one; several where a case needs several rewrites (MQuAKE).
-        probes: what else is asked.
-        skipped_questions: questions of the published record that cannot be asked, each with the
-            reason.
+        probes: further prompts.
+        skipped_questions: questions of the published record that cannot be used, with reasons.
     """
 
     dataset: str
@@ -56,17 +54,17 @@ class Record:
     skipped_questions: tuple[str, ...] = ()
 
     def asked(self, group: str) -> list[Probe]:
-        """The probes of one group."""
+        """Return the probes of one group."""
         return [probe for probe in self.probes if probe.group == group]
 
 
 @dataclass(frozen=True, slots=True)
 class Distinct:
-    """Records of which no two say something else of the same thing.
+    """Records that do not contradict each other.
 
     Attributes:
-        records: those that are kept, in order.
-        left_out: those that came after another about the same subject and prompt.
+        records: the records kept, in order.
+        left_out: records that follow another one about the same subject and prompt.
     """
 
     records: list[Record]
@@ -74,20 +72,20 @@ class Distinct:
 
 
 def distinct(records: Sequence[Record]) -> Distinct:
-    """Of records with a fact about the same subject and prompt (:attr:`Fact.slot`) the first.
+    """Keep the first of the records with a fact about the same subject and prompt.
 
-    The same goes for two values of one relation that is said to have one value. A batch cannot
-    hold two of them: they would be written against each other. Where the targets
-    agree a record stays if another fact of it is new, or if it has multi-hop questions, which are
-    its own: cases of MQuAKE share many facts. Else it would only be counted twice.
+    Facts are compared by :attr:`Fact.slot`, and by relation if the relation has a single value. A
+    batch cannot contain two such facts: they would be written against each other. If the targets
+    agree, a record is kept if another of its facts is new or if it has multi-hop questions, because
+    cases of MQuAKE share many facts. All others would only be counted twice.
     """
     seen: dict[tuple[str, str], str] = {}
     related: dict[tuple[str, str | None], list[Fact]] = {}
-    found = Distinct([], [])
+    result = Distinct([], [])
     for record in records:
-        says = [(fact.slot, spaced(fact.statement)) for fact in record.facts]
-        own = dict(says)
-        agrees = all(own[slot] == said == seen.get(slot, said) for slot, said in says)
+        statements = [(fact.slot, spaced(fact.statement)) for fact in record.facts]
+        own = dict(statements)
+        agrees = all(own[slot] == text == seen.get(slot, text) for slot, text in statements)
         for number, fact in enumerate(record.facts):
             others = [*related.get((fact.slot[0], fact.relation), ()), *record.facts[:number]]
             agrees &= not any(
@@ -97,7 +95,7 @@ def distinct(records: Sequence[Record]) -> Distinct:
             seen |= own
             for fact in record.facts:
                 related.setdefault((fact.slot[0], fact.relation), []).append(fact)
-            found.records.append(record)
+            result.records.append(record)
         else:
-            found.left_out.append(record)
-    return found
+            result.left_out.append(record)
+    return result

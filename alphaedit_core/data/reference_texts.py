@@ -1,4 +1,4 @@
-"""Reference texts: texts about things that a target applies to, such as people who speak French."""
+"""Reference texts: texts about entities with a given target, such as people who speak French."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _LAYOUT = (
 
 
 class References:
-    """Texts by relation and target.
+    """Reference texts by relation and target.
 
     Args:
-        known: lists of texts by target, by relation; under the relation "" those of targets
-            whatever the relation is.
+        known: lists of texts by target, by relation. The relation "" holds texts of targets for
+            any relation.
     """
 
     def __init__(self, known: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
@@ -34,19 +34,19 @@ class References:
         }
 
     def about(self, fact: Fact) -> tuple[str, ...]:
-        """Texts about things that have a fact's relation to its new target; none if unknown."""
+        """Return texts about entities with a fact's relation to its new target; none if unknown."""
         own = _of(bare(fact.target), self._known.get(fact.relation or "", {}))
         return (_of(bare(fact.target), self._known.get("", {})) or ()) if own is None else own
 
     def to_dict(self) -> dict[str, dict[str, list[str]]]:
-        """All texts by target, by relation."""
+        """Return all texts by target, by relation."""
         return {
             relation: {target: list(texts) for target, texts in targets.items()}
             for relation, targets in self._known.items()
         }
 
     def texts(self) -> list[str]:
-        """All of them."""
+        """Return all texts."""
         return [
             text for targets in self._known.values() for own in targets.values() for text in own
         ]
@@ -56,11 +56,11 @@ def read_references(path: str | Path) -> References:
     """Read a JSON file of reference texts.
 
     Args:
-        path: its content is an object of targets with lists of texts, or one of relations with such
-            objects.
+        path: the file: an object of targets with lists of texts, or an object of relations with
+            such objects.
 
     Raises:
-        InputError: if it cannot be read, or is laid out otherwise.
+        InputError: if it cannot be read, or has another layout.
     """
     try:
         content = parse_json(read_text(path, "utf-8-sig"))
@@ -98,8 +98,8 @@ def _texts(place: str, value: object) -> list[str]:
 
 
 def _of(target: str, known: Mapping[str, tuple[str, ...]]) -> tuple[str, ...] | None:
-    """Texts of a target; of one in other capitals where it alone could be meant."""
+    """Return the texts of a target; if case differs, those of the only target that matches."""
     if (exact := known.get(spaced(target))) is not None:
         return exact
-    alike = [name for name in known if name.casefold() == spaced(target).casefold()]
-    return known[alike[0]] if len(alike) == 1 else None
+    matches = [name for name in known if name.casefold() == spaced(target).casefold()]
+    return known[matches[0]] if len(matches) == 1 else None

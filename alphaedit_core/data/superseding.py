@@ -1,8 +1,8 @@
-"""Which earlier facts a later one takes the place of: their keys leave, and they count no more.
+"""Facts superseded by later ones: their keys are dropped, and they are no longer evaluated.
 
-What is the same thing is said by :func:`~alphaedit_core.data.facts.replaced`. What an edit
-superseded is kept with it, by position among all facts of the session, so that an undo or a load
-gives back exactly what was there, whatever rule a later version has.
+:func:`~alphaedit_core.data.facts.replaced` defines the rule. Each edit stores the positions of the
+facts that it superseded among all facts of the session. So undo and load restore exactly the same
+facts, even if a later version changes the rule.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .facts import Fact, replaced
 
 
 class Written(Protocol):
-    """A batch of facts that was written."""
+    """A batch of written facts."""
 
     @property
     def facts(self) -> list[Fact]:
@@ -25,12 +25,12 @@ class Written(Protocol):
 
     @property
     def superseded(self) -> tuple[int, ...]:
-        """Numbers of the edits that the batch supersedes."""
+        """Positions of the earlier facts that the batch superseded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Superseded:
-    """A fact that a later one took the place of.
+    """A fact that a later one superseded.
 
     Attributes:
         edit: number of the edit that wrote it.
@@ -49,24 +49,24 @@ class Superseded:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON can hold it."""
+        """Return the record as JSON data."""
         return {"edit": self.edit, "fact": self.fact.to_dict(), "by": self.by.to_dict()}
 
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> Superseded:
-        """The inverse of :meth:`to_dict`.
+        """Return the record that :meth:`to_dict` wrote.
 
         Raises:
-            InputError: naming the first field that is not as it should be.
+            InputError: naming the first invalid field.
         """
         return read_record(cls, stored)
 
 
 class Standing:
-    """The facts that no later one has superseded, by position among all that were written.
+    """The facts that no later fact has superseded, by position among all written facts.
 
     Args:
-        batches: what was written so far, in order.
+        batches: the batches written so far, in order.
     """
 
     def __init__(self, batches: Iterable[Written] = ()) -> None:
@@ -79,16 +79,16 @@ class Standing:
 
     @property
     def facts(self) -> list[Fact]:
-        """They, in the order in which they were written."""
+        """The facts, in the order in which they were written."""
         return list(self._facts.values())
 
     @property
     def positions(self) -> list[int]:
-        """Their positions, ascending."""
+        """The positions of the facts, ascending."""
         return list(self._facts)
 
     def replaced_by(self, facts: Iterable[Fact]) -> tuple[int, ...]:
-        """Positions of those that these later facts take the place of, ascending."""
+        """Return the positions of the facts that these later facts supersede, ascending."""
         found = {
             position
             for fact in facts
@@ -98,13 +98,13 @@ class Standing:
         return tuple(sorted(found))
 
     def remove(self, positions: Iterable[int]) -> None:
-        """Take facts out that were superseded."""
+        """Remove superseded facts."""
         for position in positions:
             fact = self._facts.pop(position)
             self._about[fact.slot[0]].remove(position)
 
     def add(self, facts: Sequence[Fact]) -> None:
-        """Take in facts that were written."""
+        """Add written facts."""
         for fact in facts:
             self._facts[self._count] = fact
             self._about.setdefault(fact.slot[0], []).append(self._count)
@@ -112,14 +112,13 @@ class Standing:
 
 
 def named(edits: Sequence[Sequence[Written]], written: Sequence[Written]) -> list[Superseded]:
-    """What the batches of an edit superseded, with the edits that had written it.
+    """Return the facts that the batches of an edit superseded, with the edits that wrote them.
 
     Args:
-        edits: the batches of every edit before it.
-        written: its own.
+        edits: the batches of all earlier edits.
+        written: the batches of the edit.
     """
-    wanted = {position for batch in written for position in batch.superseded}
-    if not wanted:
+    if not any(batch.superseded for batch in written):
         return []
     everything = [
         (number, fact)

@@ -1,4 +1,4 @@
-"""Fields of facts that are texts, checked and put into their one form."""
+"""Validation and normalization of the text fields of facts."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from alphaedit_core.messages import kind, shown
 
 
 def checked_text(field: str, value: object, strip: Callable[[str], str] = str.strip) -> str:
-    """``value`` as the text of ``field``: a string, stripped, composed, and not blank.
+    """Return ``value`` as the text of ``field``, stripped and in NFC.
 
     Raises:
-        InputError: if it is none; the message begins with ``field``.
+        InputError: if it is not a string, or blank; the message begins with ``field``.
     """
     if not isinstance(value, str):
         plain = isinstance(value, (bool, int, float))
         remedy = f'write "{json.dumps(value)}"' if plain else "give a text"
-        if isinstance(value, float) and value != value:  # NaN stands for an empty cell of a table
+        if isinstance(value, float) and value != value:  # NaN: an empty cell of a table
             remedy = "it is an empty cell: write a text there, or null if there is none"
         raise InputError(f"{field} {shown(value)} is not a text; {remedy}")
     text = unicodedata.normalize("NFC", strip(value))
-    if text and text.isascii() and text.isprintable():  # nearly every text of a large file
+    if text and text.isascii() and text.isprintable():  # fast path for nearly all texts
         return text
-    # A zero-width space or a lone direction mark is a text with nothing to see in it.
+    # A zero-width space or a lone direction mark shows nothing: such a text is blank.
     categories = {unicodedata.category(character) for character in text}
     if categories <= {"Zs", "Zl", "Zp", "Cc", "Cf"}:
         raise InputError(f"{field} {shown(value)} is blank; give a text")
@@ -37,10 +37,16 @@ def checked_text(field: str, value: object, strip: Callable[[str], str] = str.st
 def checked_texts(
     field: str, value: object, one: str = "", strip: Callable[[str], str] = str.strip
 ) -> tuple[str, ...]:
-    """``value`` as the texts of ``field``, of which messages call each ``one``; none for None.
+    """Return ``value`` as the texts of ``field``; none for None.
+
+    Args:
+        field: name of the field.
+        value: a list of texts, or None.
+        one: name of a single text in messages; by default ``field`` in the singular.
+        strip: how white space is stripped.
 
     Raises:
-        InputError: if it is no list of texts as :func:`checked_text` takes them.
+        InputError: if it is not a list of texts that :func:`checked_text` accepts.
     """
     if value is None:
         return ()

@@ -1,1 +1,1 @@
-"""Published data sets: each is a class in a file of this folder, which :mod:`.registry` finds."""
+"""Published data sets, one class each; :mod:`.registry` finds the classes in this package."""

@@ -1,7 +1,7 @@
-"""What a data set is: where it comes from, how its file is laid out, and how one record is read.
+"""Base class of data sets: source, layout of the file, and how to read one record.
 
-A data set never opens a file itself; :func:`~.reading.read_records` does, for all of them. So a new
-one is one short file.
+Data sets never open files; :func:`~.reading.read_records` does. So a new data set is one short
+file.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from alphaedit_core.errors import InputError
 
 
 class Dataset(ABC):
-    """Reads the records of one published data set. One file, one class, and it appears everywhere.
+    """A published data set, which reads its records. One class in one file registers it.
 
     Attributes:
-        name: what it is called in the API and the command.
-        title: the same for people.
-        about: one sentence on what it asks.
+        name: its name in the API and on the command line.
+        title: its name for display.
+        about: one sentence about its content.
         source: the paper.
-        license: SPDX identifier or words.
-        address: of the published file; None where it is not known to be a lasting one.
-        publisher: where a person finds the file.
-        layout: fields of a record, and what becomes of each.
-        options: what a reader may choose, each with its allowed values, the default first.
-        easyedit: the choices that EasyEdit's numbers are of, where they are not the default.
-        chosen: what was chosen here.
+        license: SPDX identifier, or a description.
+        address: URL of the published file; None if no permanent one is known.
+        publisher: where to find the file by hand.
+        layout: fields of a record, and how each is used.
+        options: allowed values of each option, the default first.
+        easyedit: options of EasyEdit's numbers that differ from the default.
+        chosen: the options of this instance.
     """
 
     name: ClassVar[str]
@@ -61,7 +61,7 @@ class Dataset(ABC):
         self.chosen = {name: values[0] for name, values in self.options.items()} | options
 
     def mismatch(self, compat: str) -> str:
-        """What makes numbers by EasyEdit's definitions others than EasyEdit's; "" for nothing."""
+        """Explain which options make EasyEdit's metrics differ from EasyEdit's numbers, or return ""."""
         other = [f"{n}={v}" for n, v in self.easyedit.items() if self.chosen[n] != v]
         if compat != "easyedit" or not other:
             return ""
@@ -72,13 +72,13 @@ class Dataset(ABC):
 
     @abstractmethod
     def record(self, raw: Mapping[str, Any], name: str) -> Record:
-        """One record of the file.
+        """Return one record of the file.
 
         Args:
-            raw: as JSON gives it.
-            name: what messages call it.
+            raw: the record as JSON data.
+            name: its name in messages.
 
         Raises:
-            InputError: if it is not laid out as it should be, or its facts cannot be edited. The
-                message does not name the record.
+            InputError: if its layout is wrong, or its facts cannot be edited. The message does not
+                name the record.
         """

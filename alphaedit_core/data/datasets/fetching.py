@@ -1,7 +1,7 @@
-"""Published files in the cache: fetched when asked to, and afterwards known by their checksums.
+"""Downloading published files on request, and caching them with checksums.
 
-Publishers give no checksums, so a file is trusted the first time; its SHA-256 is noted beside it,
-and whatever is not that file any more is refused.
+Publishers give no checksums, so a file is trusted on first use. Its SHA-256 is stored beside it, and
+a file that has changed since is refused.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from .base import Dataset
 from .registry import dataset
 
 _BLOCK_BYTES = 1 << 16
-_SECONDS = 30.0  # after which a silent publisher is given up
+_SECONDS = 30.0  # timeout of a silent server
 _OWN_MACHINE = ("127.0.0.1", "::1", "localhost")
 _NETWORK_ERRORS = (OSError, http.client.HTTPException, ValueError)
 _OTHERWISE = "check the network, or download the file by hand and give its path"
 
 
 def cached_dataset(name: str) -> Path:
-    """The published file of a data set in the cache.
+    """Return the path of a data set's published file in the cache.
 
     Raises:
-        InputError: if there is no such data set, or it is not in the cache.
-        CorruptFileError: if it is not as it was when it was first used.
+        InputError: if the data set is unknown, or not in the cache.
+        CorruptFileError: if the file has changed since its first use.
     """
     known, path = dataset(name), datasets_dir() / f"{name}.json"
     if not path.exists():
@@ -50,21 +50,21 @@ def cached_dataset(name: str) -> Path:
 
 
 def fetch_dataset(name: str, monitor: Monitor | None = None, address: str | None = None) -> Path:
-    """The published file of a data set in the cache, fetched if it is not there.
+    """Return the path of a data set's published file, downloaded unless it is in the cache.
 
     Args:
-        name: of the data set.
-        monitor: told about the bytes that have come; asked for cancellation all the while.
-        address: where to fetch it instead, such as a mirror: https, or http on this machine.
+        name: name of the data set.
+        monitor: receives progress in bytes, and can cancel the download.
+        address: another URL, such as a mirror: https, or http on this machine.
 
     Returns:
         The path of the file.
 
     Raises:
-        InputError: if there is no such data set, or no address that can be used.
-        FetchError: if it cannot be fetched, or is no file of records, or cannot be written.
-        CorruptFileError: if what is in the cache is not as it was when it was first used.
-        Canceled: if canceled; nothing is left behind.
+        InputError: if the data set is unknown, or has no usable address.
+        FetchError: if the download fails, is not a file of records, or cannot be written.
+        CorruptFileError: if the cached file has changed since its first use.
+        Canceled: if canceled; no partial file remains.
     """
     known, monitor = dataset(name), monitor or Monitor()
     address = address or known.address
@@ -90,7 +90,7 @@ def fetch_dataset(name: str, monitor: Monitor | None = None, address: str | None
 
 
 class _Redirects(HTTPRedirectHandler):
-    """Follows to addresses that could have been given in the first place."""
+    """Follows redirects to allowed addresses only."""
 
     def redirect_request(
         self, req: Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
@@ -110,7 +110,7 @@ def _allowed(address: str) -> bool:
 
 
 def _opened(address: str) -> http.client.HTTPResponse:
-    """The answer of whoever is at an address, its content still to be read."""
+    """Open an address; the content is not read yet."""
     request = Request(address, headers={"User-Agent": "alphaedit-workbench"})
     try:
         answer: http.client.HTTPResponse = build_opener(_Redirects).open(request, timeout=_SECONDS)
@@ -122,7 +122,7 @@ def _opened(address: str) -> http.client.HTTPResponse:
 def _write(
     answer: http.client.HTTPResponse, new: Path, address: str, monitor: Monitor, stage: str
 ) -> None:
-    """Write the content as it comes."""
+    """Write the content as it arrives."""
     length = answer.headers.get("Content-Length", "")
     total, came = int(length) if length.isdigit() else None, 0
     with monitor.stage(stage, total=total, unit="B"), new.open("wb") as file:
@@ -134,7 +134,7 @@ def _write(
 
 
 def _block(answer: http.client.HTTPResponse, address: str) -> bytes:
-    """What has come meanwhile; nothing at the end."""
+    """Return the bytes that have arrived; empty at the end."""
     try:
         return answer.read1(_BLOCK_BYTES)
     except _NETWORK_ERRORS as error:
@@ -144,12 +144,12 @@ def _block(answer: http.client.HTTPResponse, address: str) -> bytes:
 def _failed(address: str, error: Exception) -> FetchError:
     code = f"{error.code} " if isinstance(error, HTTPError) else ""
     reason = str(getattr(error, "reason", "") or error) or type(error).__name__
-    said = " ".join(f"{code}{reason}".split())
-    return FetchError(f"{address} cannot be fetched ({said}); {_OTHERWISE}")
+    cause = " ".join(f"{code}{reason}".split())
+    return FetchError(f"{address} cannot be fetched ({cause}); {_OTHERWISE}")
 
 
 def _check_content(path: Path, address: str) -> None:
-    """Refuse a page that says in words that the file has moved."""
+    """Refuse a web page that was sent in place of the file."""
     try:
         next(records_of(path, decoded(path.read_bytes())))
     except InputError as error:
@@ -176,7 +176,7 @@ def _note(path: Path, address: str | None) -> None:
 
 
 def _checked(path: Path, name: str) -> Path:
-    """The path of what is in the cache, compared with its note."""
+    """Check a cached file against its stored checksum, and return its path."""
     try:
         _check(path)
     except OSError as error:
@@ -185,11 +185,13 @@ def _checked(path: Path, name: str) -> Path:
 
 
 def _check(path: Path) -> None:
-    """Compare a file with its note; make the note if this is the first use."""
+    """Check a file against its stored checksum; store the checksum on first use."""
     note = _note_path(path)
     if not note.exists():
-        with suppress(OSError):  # a cache that cannot be written to can still be read
-            _note(path, None)  # put there by hand, or by a process that was killed just then
+        with suppress(OSError):  # a read-only cache still works
+            _note(
+                path, None
+            )  # copied there by hand, or the process was killed before it stored one
         return
     noted = read_json(note)
     if not isinstance(noted, dict) or noted.get("sha256") != sha256_of_file(path):

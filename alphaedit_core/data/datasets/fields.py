@@ -1,4 +1,4 @@
-"""Fields of published records, checked as they are read: each refusal names field and value."""
+"""Fields of published records, validated on reading; errors name field and value."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from alphaedit_core.errors import InputError
 from alphaedit_core.messages import kind, shown
 
 Raw = Mapping[str, Any]
-"""A record, or a part of one, as JSON gives it."""
+"""A record, or a part of one, as JSON data."""
 
 
 @contextmanager
 def within(place: object) -> Iterator[None]:
-    """Put the name of a place before the refusals of what is read there.
+    """Prepend the name of a place to the errors raised inside.
 
     Raises:
-        InputError: what is raised inside, with the name.
+        InputError: the error raised inside, with the name.
     """
     try:
         yield
@@ -33,7 +33,7 @@ def within(place: object) -> Iterator[None]:
 
 
 def given(raw: Raw, field: str) -> Any:
-    """The value of a field that every record has.
+    """Return the value of a required field.
 
     Raises:
         InputError: if it is missing.
@@ -44,29 +44,29 @@ def given(raw: Raw, field: str) -> Any:
 
 
 def text(raw: Raw, field: str) -> str:
-    """A text that every record has.
+    """Return the text of a required field.
 
     Raises:
-        InputError: if it is missing, blank, or no text.
+        InputError: if it is missing, blank, or not a text.
     """
     return checked_text(field, given(raw, field))
 
 
 def texts(raw: Raw, field: str) -> tuple[str, ...]:
-    """A list of texts; none where the field is missing or null.
+    """Return a list of texts; empty if the field is missing or null.
 
     Raises:
-        InputError: if it holds anything else.
+        InputError: if the field has another type.
     """
     value = raw.get(field)
     return () if value is None else checked_texts(field, value, field)
 
 
 def objects(raw: Raw, field: str) -> list[Raw]:
-    """A list of objects; none where the field is missing or null.
+    """Return a list of objects; empty if the field is missing or null.
 
     Raises:
-        InputError: if it holds anything else.
+        InputError: if the field has another type.
     """
     value = raw.get(field)
     if value is None:
@@ -77,7 +77,7 @@ def objects(raw: Raw, field: str) -> list[Raw]:
 
 
 def as_object(field: str, value: object) -> Raw:
-    """A value that is an object.
+    """Return a value, which must be an object.
 
     Raises:
         InputError: if it is not.
@@ -88,13 +88,13 @@ def as_object(field: str, value: object) -> Raw:
 
 
 def answers(raw: Raw, field: str) -> tuple[str, ...]:
-    """All right answers of a field, the published one first.
+    """Return all right answers of a field, the published one first.
 
-    Published are a text, a list of texts, and a list with a list for each answer, which holds its
-    other names; whatever stands there is right. Blanks and nulls are no answers.
+    The field is a text, a list of texts, or a list with the aliases of each answer in a list.
+    Blanks and nulls are skipped.
 
     Raises:
-        InputError: if it holds anything else.
+        InputError: if the field has another type.
     """
     value = raw.get(field)
     found: list[object] = []
@@ -105,11 +105,11 @@ def answers(raw: Raw, field: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(checked_text(field, one) for one in filled))
 
 
-def other_than(said: Iterable[str | None], right: Iterable[str]) -> tuple[str, ...]:
-    """Of what is said that which is not right, each once; case and white space are folded."""
+def other_than(answers: Iterable[str | None], right: Iterable[str]) -> tuple[str, ...]:
+    """Return the answers that are not right, without duplicates, ignoring case and white space."""
     seen = {folded(one) for one in right}
     kept = []
-    for one in said:
+    for one in answers:
         if one is not None and folded(one) not in seen:
             seen.add(folded(one))
             kept.append(one)
@@ -117,20 +117,19 @@ def other_than(said: Iterable[str | None], right: Iterable[str]) -> tuple[str, .
 
 
 def folded(text: str) -> str:
-    """An answer without differences of case, of composition and of white space."""
+    """Fold case, composition and white space of an answer."""
     decomposed = unicodedata.normalize("NFD", text).casefold()
     return " ".join(unicodedata.normalize("NFC", decomposed).split())
 
 
 def slotted(prompt: str, subject: str, field: str = "prompt") -> tuple[str, str]:
-    """A complete prompt with ``{}`` for its subject, and the subject as the prompt writes it.
+    """Replace the subject in a complete prompt by ``{}``; return it and the subject as written there.
 
-    The first place counts where the subject stands as a name of its own ("C" not in "C++"); else
-    the first where it stands inside a longer one; else the first where it stands with other
-    capitals, which then are the fact's.
+    The first occurrence as a name of its own is replaced ("C" not in "C++"); otherwise the first
+    one inside a longer name; otherwise the first one in another case, which the fact then takes.
 
     Raises:
-        InputError: if it stands nowhere: there would be nothing to edit.
+        InputError: if the prompt does not contain the subject.
     """
     prompt, subject = (unicodedata.normalize("NFC", text) for text in (prompt, subject))
     span = next(occurrences(prompt, subject), None)
@@ -152,17 +151,17 @@ def slotted(prompt: str, subject: str, field: str = "prompt") -> tuple[str, str]
 
 
 def questions(raw: Raw, part: str) -> tuple[list[Probe], list[str]]:
-    """The questions of ``portability`` or ``locality``, grouped under names of their own.
+    """Return the questions of ``portability`` or ``locality``, which are grouped by name.
 
     Returns:
-        A probe for each, and what is said of those that have no answer and so cannot be asked.
+        A probe for each question, and a message for each question without an answer.
 
     Raises:
-        InputError: if they are not laid out as objects with ``prompt`` and ``ground_truth``.
+        InputError: if a question is not an object with ``prompt`` and ``ground_truth``.
     """
     groups = raw.get(part)
-    asked: list[Probe] = []
-    unasked: list[str] = []
+    probes: list[Probe] = []
+    skipped: list[str] = []
     for name, group in as_object(part, {} if groups is None else groups).items():
         listed = {name: group if isinstance(group, list) or group is None else [group]}
         with within(part):
@@ -171,14 +170,14 @@ def questions(raw: Raw, part: str) -> tuple[list[Probe], list[str]]:
             place = f"{part}/{name} {number}"
             with within(place):
                 prompt = given(one, "prompt")
-                # Where several wordings are given the first is asked, as EasyEdit does.
+                # Of several wordings the first is used, as in EasyEdit.
                 if isinstance(prompt, list) and prompt:
                     prompt = prompt[0]
                 probe = Probe(
                     f"{part}/{name}", checked_text("prompt", prompt), answers(one, "ground_truth")
                 )
             if probe.answers:
-                asked.append(probe)
+                probes.append(probe)
             else:
-                unasked.append(f"{place}: has no ground_truth to compare with")
-    return asked, unasked
+                skipped.append(f"{place}: has no ground_truth to compare with")
+    return probes, skipped

@@ -1,4 +1,4 @@
-"""KnowEdit: four collections in nearly one layout, asked for portability and locality."""
+"""KnowEdit: four collections with nearly the same layout, with portability and locality."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ASKED = (
 
 
 class _KnowEdit(Dataset):
-    """What the four have in common; a record is ``subject``, ``prompt`` and ``target_new``."""
+    """Base class of the four; a record has ``subject``, ``prompt`` and ``target_new``."""
 
     source = "Zhang et al. 2024"
     license = "MIT"
@@ -31,7 +31,7 @@ class _KnowEdit(Dataset):
         f"there is one: its paraphrase. {_ASKED}"
     )
 
-    #: Under which names the published file has subject, prompt and target.
+    #: Field names of subject, prompt and target in the published file.
     named: ClassVar[tuple[str, str, str]] = ("subject", "prompt", "target_new")
 
     def record(self, raw: Raw, name: str) -> Record:

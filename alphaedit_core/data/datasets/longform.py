@@ -1,4 +1,4 @@
-"""LEME: essays about an edited subject, and about another that is coupled with it."""
+"""LEME: essays about an edited subject, and about a coupled entity."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class LongForm(Dataset):
 
 
 def _request(raw: Raw) -> Raw:
-    """A record of the published file as EasyEdit's request."""
+    """Convert a record of the published file to EasyEdit's request."""
     subject, place = text(raw, "subject"), "coupled_prompts_and_properties"
     properties = as_object(place, raw[place])
     with within(place):

@@ -1,4 +1,4 @@
-"""MQuAKE-CF: does what follows from edited facts change with them?"""
+"""MQuAKE-CF: multi-hop questions about the consequences of edited facts."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _fact(rewrite: object) -> Fact:
 
 
 def _links(raw: Raw) -> list[Probe]:
-    """A probe for each link of the new chain."""
+    """Return a probe for each link of the new chain."""
     old = {}
     for number, link in enumerate(objects(raw, "single_hops"), 1):
         with within(f"single_hops {number}"):

@@ -1,4 +1,4 @@
-"""The records of a file: read, checked one by one, and those left out told with their reasons."""
+"""Reading the records of a published data set, with reasons for skipped ones."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class SkippedRecord:
     """A record, or a question of one, that is not used.
 
     Attributes:
-        name: the record's.
-        reason: field, value and what would help.
+        name: name of the record.
+        reason: field, value and remedy.
     """
 
     name: str
@@ -37,11 +37,11 @@ class SkippedRecord:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The file that records come from.
+    """The file of some records.
 
     Attributes:
         file: its path.
-        sha256: of its content.
+        sha256: checksum of its content.
     """
 
     file: Path
@@ -50,13 +50,13 @@ class Source:
 
 @dataclass(frozen=True)
 class Records:
-    """What a file holds.
+    """The records of a file.
 
     Attributes:
-        dataset: how it was read.
+        dataset: the data set, with its options.
         source: the file.
-        records: those that can be used, in order.
-        left_out: those that cannot.
+        records: the usable records, in order.
+        left_out: the other records, with reasons.
     """
 
     dataset: Dataset
@@ -77,7 +77,7 @@ class Records:
 
     @property
     def skipped_questions(self) -> list[SkippedRecord]:
-        """Questions of records that are used, which are themselves not asked."""
+        """Questions of usable records that cannot be used themselves."""
         return [
             SkippedRecord(one.name, reason)
             for one in self.records
@@ -86,7 +86,7 @@ class Records:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many there are: records, facts, their paraphrases and neighbors, probes by kind."""
+        """Numbers of records, facts, paraphrases, neighbors, and probes by kind."""
         facts = self.facts
         kinds = Counter(probe.kind for record in self.records for probe in record.probes)
         return {
@@ -98,7 +98,7 @@ class Records:
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """Where the records come from and what there is, without the records; ready for JSON."""
+        """Return source, counts and reasons, without the records, as JSON data."""
         return {
             "dataset": self.dataset.name,
             "options": dict(self.dataset.chosen),
@@ -110,9 +110,9 @@ class Records:
         }
 
     def __repr__(self) -> str:
-        said = f"Records: {len(self.records)} of {self.dataset.title}, {len(self.facts)} facts"
+        counts = f"Records: {len(self.records)} of {self.dataset.title}, {len(self.facts)} facts"
         left = f", {len(self.left_out)} left out" if self.left_out else ""
-        return f"{said}{left}, from {self.source.file}"
+        return f"{counts}{left}, from {self.source.file}"
 
 
 def read_records(
@@ -127,25 +127,25 @@ def read_records(
 ) -> Records:
     """Read a published data set.
 
-    A record that is not laid out as it should be, or whose fact cannot be edited (its subject is
-    not in its prompt), is left out, and a warning says how many were: published files hold a few.
-    The file as a whole is refused if it holds no record that can be used.
+    Published files contain a few records with a wrong layout, or with a fact that cannot be edited
+    because its subject is not in its prompt. These are skipped with a warning. A file without any
+    usable record is refused.
 
     Args:
         path: a JSON list or JSONL file in UTF-8; None for the published file, from the cache.
-        name: of the data set, see :func:`~.registry.datasets`; or the data set itself.
-        limit: stop after so many records that can be used; None for all.
-        strict: refuse the file at the first record that cannot be used.
-        fetch: with no path, fetch the published file if it is not in the cache yet.
-        monitor: what to report to.
-        options: of the data set, such as ``target="alt"``.
+        name: name of the data set, see :func:`~.registry.datasets`; or the data set itself.
+        limit: maximum number of usable records; None for all.
+        strict: raise an error at the first unusable record.
+        fetch: without a path, download the published file if it is not in the cache.
+        monitor: receives progress.
+        options: options of the data set, such as ``target="alt"``.
 
     Raises:
         InputError: one line with file, record, field, value and remedy, if the data set or an
-            option is not known, or the file cannot be used. With no path: if the published file is
-            not in the cache and is not to be fetched, or its address is not known.
-        FetchError: if it cannot be fetched.
-        CorruptFileError: if it is not as it was when it was first used.
+            option is unknown, or the file cannot be used. Without a path: if the published file is
+            not in the cache and ``fetch`` is False, or its address is unknown.
+        FetchError: if the download fails.
+        CorruptFileError: if the cached file has changed since its first use.
         Canceled: if canceled.
     """
     check_limit(limit)
@@ -206,6 +206,6 @@ def _read(
 
 
 def _name(label: str, raw: object) -> str:
-    """What messages call a record: its own number in the data set, or its place in the file."""
+    """Return a record's name in messages: its number in the data set, or its place in the file."""
     case = raw.get("case_id") if isinstance(raw, Mapping) else None
     return f"case {case}" if isinstance(case, int) and not isinstance(case, bool) else label

@@ -1,7 +1,7 @@
-"""Which data sets there are. Each is a class in a file of this folder.
+"""Registry of data sets, one class each in the modules of this package.
 
-All files are read when a data set is first asked for, so that a new one is found by being there;
-:func:`register` takes one that lives elsewhere.
+All modules are imported when a data set is first requested, so a new file registers itself;
+:func:`register` adds a class from elsewhere.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ _REGISTRY = Registry[Dataset](
 
 
 def register(found: type[Dataset]) -> type[Dataset]:
-    """Make a data set known by its name.
+    """Register a data set under its name.
 
     Raises:
-        InputError: if another has the name, or a part of what it must say is missing.
+        InputError: if the name is taken, or a required attribute is missing.
     """
     return _REGISTRY.register(found)
 
 
 def datasets() -> dict[str, Dataset]:
-    """All data sets by name, with their options at the default."""
+    """Return all data sets by name, with default options."""
     return {name: found() for name, found in _REGISTRY.all().items()}
 
 
 def dataset(name: str, /, **options: str) -> Dataset:
-    """A data set by its name.
+    """Return a data set by name.
 
     Args:
         name: its name.
-        options: of :attr:`~.base.Dataset.options`, such as ``target="alt"``.
+        options: see :attr:`~.base.Dataset.options`, such as ``target="alt"``.
 
     Raises:
-        InputError: if there is none of that name, or it has no such option.
+        InputError: if the name or an option is unknown.
     """
     return _REGISTRY.named(name)(**options)

@@ -1,4 +1,4 @@
-"""zsRE: questions about relations, in the split that MEND is evaluated on."""
+"""zsRE: questions about relations, in MEND's evaluation split."""
 
 from __future__ import annotations
 
