@@ -62,6 +62,21 @@ def test_what_is_compared_is_printed_text_without_digits_of_a_trained_model(path
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=named)
+def test_what_is_imported_is_public(path: Path) -> None:
+    """Two tutorials take the method apart and may import its parts."""
+    modules: set[str] = set()
+    for cell in code_cells(path):
+        for node in ast.walk(ast.parse(cell.source)):
+            if isinstance(node, ast.ImportFrom):
+                modules.add(node.module or "")
+            elif isinstance(node, ast.Import):
+                modules |= {alias.name for alias in node.names}
+    parts = {name for name in modules if name.startswith(("alphaedit_core.", "alphaedit_widgets."))}
+    if path.name not in {"03_null_space.ipynb", "04_one_edit_step_by_step.ipynb"}:
+        assert parts == set(), "import from alphaedit_core, and make public what a user needs"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=named)
 def test_no_bar_and_no_widget_is_stored(path: Path) -> None:
     for cell in code_cells(path):
         for output in cell.outputs:
