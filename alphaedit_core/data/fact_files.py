@@ -120,7 +120,7 @@ def facts_from_bytes(
 
 
 def example_facts() -> list[Fact]:
-    """Return the packaged facts, all known to the default model; the first is the Eiffel Tower's."""
+    """Return the packaged facts, which the default model knows; the Eiffel Tower's comes first."""
     source = resources.files(__package__) / "examples" / "facts.json"
     return [Fact.from_dict(record) for record in json.loads(source.read_text(encoding="utf-8"))]
 

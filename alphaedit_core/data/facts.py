@@ -45,10 +45,10 @@ class Fact:
         subject: the entity that the statement is about, as written in the prompt.
         prompt: the text before the target, with one ``{}`` in place of the subject. ``{{}}`` is a
             literal ``{}``. All other braces, in the prompt or the subject, are ordinary characters.
-        target: what the model is to say next; one token or many, without a leading space. A space
-            stands before it as in running text: not behind an opening quotation mark, nor before a
-            full stop. ``\&`` before it says that there is none, a backslash and a space that there
-            is one.
+        target: the new continuation, one token or more, without a leading space. A space is
+            inserted before it as in running text: not after an opening quotation mark, nor before
+            a full stop. Start the target with ``\\&`` for no space, or with a backslash and a space
+            for one.
         target_true: the continuation before the edit, which the edit should suppress, or None.
         paraphrases: complete prompts with the same meaning, for generalization. ``{}`` is replaced
             by the subject; ``{{}}`` is a literal ``{}``, here and in neighbors.

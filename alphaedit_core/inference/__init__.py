@@ -1,4 +1,4 @@
-"""What a model says: log-probabilities, completions, generation, and whether a text says something.
+"""Log-probabilities of targets, completions, text generation, and matching of answers.
 
 Uses model and data.
 """

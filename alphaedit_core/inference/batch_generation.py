@@ -1,8 +1,8 @@
-"""Many texts at once: continuations with a cache of keys and values, each drawn by itself.
+"""Batched generation with a key-value cache.
 
-Texts that are written alike long go through the model together, and a prompt that several of them
-follow is read once. Each text has its own random numbers, which depend on the seed, its prompt and
-nothing else: so it is the same whatever is written beside it.
+Texts of similar length are generated together, and a prompt of several texts is read once. The
+random numbers of each text depend only on the seed, its prompt and its draw, so a text does not
+depend on the rest of its batch.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from alphaedit_core.progress import Monitor
 from .completions import closing_tokens, new_text
 from .token_by_token import chat_ids
 
-#: Texts that are written together at most: more gain nothing on a CPU, where caches are small …
+#: Maximum number of texts per batch: more gain nothing on a CPU, where caches are small …
 _MOST_CPU = 64
 #: … nor on a GPU.
 _MOST_GPU = 256
-#: Texts that are finished are dropped once they are this share of those written together.
+#: Finished texts are dropped from a batch once they make up this share of it.
 _DROP = 0.125
 
 
@@ -46,21 +46,21 @@ def write(
     monitor: Monitor | None = None,
     done: Callable[[int], None] = lambda _: None,
 ) -> list[str]:
-    """The texts that are asked for, without their prompts.
+    """Generate the requested texts, without their prompts.
 
-    A text also ends where the model's output is no number any more.
+    A text also ends if the model's output is not finite.
 
     Args:
-        model: the model, as it stands.
-        asks: prompts, and how to go on after each.
-        seed: of all draws.
-        at_once: texts that are written together; None to go by the memory that is free.
-        monitor: asked after every token whether to stop.
-        done: hears how many texts are finished.
+        model: the model with its current weights.
+        asks: prompts, with the settings of each.
+        seed: seed of all random draws.
+        at_once: batch size; None to choose it by the free memory.
+        monitor: can cancel after every token.
+        done: called with the number of texts just finished.
 
     Raises:
-        InputError: if a prompt has no token, if prompt and new tokens are more than the model has
-            positions for, or if a chat is asked for and the model has no template for one.
+        InputError: if a prompt has no token, if prompt and new tokens exceed the model's positions,
+            or if a query uses chat and the model has no chat template.
         Canceled: if canceled.
     """
     monitor = monitor or Monitor(show=None)
@@ -68,7 +68,7 @@ def write(
     texts = [_Text.begin(model, ask, seed, ends) for ask in asks]
     unfinished = [text for text in texts if text.left]
     done(len(texts) - len(unfinished))
-    # Those that take equally many steps together, and prompts that are alike side by side.
+    # Texts with equally many steps together, and equal prompts side by side.
     unfinished.sort(key=lambda text: (-text.left, -len(text.prompt), text.prompt))
     longest = max((len(text.prompt) + text.left for text in unfinished), default=0)
     size = at_once or _fitting(model, longest)
@@ -78,7 +78,7 @@ def write(
 
 
 def _fitting(model: EditableModel, length: int) -> int:
-    """Texts of some tokens whose keys and values take at most a quarter of the free memory."""
+    """Return how many texts' keys and values fit into a quarter of the free memory."""
     most = _MOST_CPU if model.device.type == "cpu" else _MOST_GPU
     token = 2 * model.layers * model.architecture.hidden_size * model.dtype.itemsize
     return max(1, min(most, free_memory(model.device) // 4 // (token * max(length, 1))))
@@ -86,15 +86,15 @@ def _fitting(model: EditableModel, length: int) -> int:
 
 @dataclass(eq=False)
 class _Text:
-    """A text that is being written.
+    """A text during generation.
 
     Attributes:
-        prompt: its prompt's token ids.
-        left: tokens that are to be written yet.
-        top_k: how many of the likeliest to draw from.
-        ends: tokens that end it.
-        draws: a number from 0 to 1 for every new token, float64.
-        new: what was written so far.
+        prompt: token ids of the prompt.
+        left: number of tokens still to generate.
+        top_k: number of most likely tokens to sample from.
+        ends: tokens that end the text.
+        draws: a random number in [0, 1) for each new token.
+        new: tokens generated so far.
     """
 
     prompt: tuple[int, ...]
@@ -122,11 +122,11 @@ class _Text:
         return cls(tuple(ids), left, ask.top_k, frozenset() if ask.whole else ends, draws)
 
     def take(self, candidates: Sequence[int], chances: Sequence[float]) -> None:
-        """Go on with one of the likeliest tokens, the likeliest first.
+        """Sample the next token.
 
         Args:
-            candidates: their ids, at least ``top_k``.
-            chances: what each of them weighs; not numbers where the model's output is none.
+            candidates: ids of the most likely tokens, the most likely first; at least ``top_k``.
+            chances: their weights; NaN if the model's output is not finite.
         """
         own = chances[: self.top_k]
         total = sum(own)
@@ -147,16 +147,16 @@ class _Text:
 
 
 def draws_of(seed: int, prompt: Sequence[int], draw: int, count: int) -> list[float]:
-    """Numbers from 0 to 1 that belong to one text."""
-    named = hashlib.sha256(f"{seed} {draw} {list(prompt)}".encode()).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(named[:8], "big") >> 1)
+    """Return the random numbers of one text, in [0, 1)."""
+    digest = hashlib.sha256(f"{seed} {draw} {list(prompt)}".encode()).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
     return torch.rand(count, generator=generator, dtype=torch.float64).tolist()
 
 
 def _write(
     model: EditableModel, texts: list[_Text], monitor: Monitor, done: Callable[[int], None]
 ) -> None:
-    """Write some texts to their ends, side by side."""
+    """Generate one batch of texts to their ends."""
     device = model.device
     begins = list(dict.fromkeys(text.prompt[:-1] for text in texts))
     place = {begin: i for i, begin in enumerate(begins)}
@@ -167,7 +167,7 @@ def _write(
     growing = DynamicCache()
     growing.layers = list(layers)
     lengths = torch.tensor([len(text.prompt) - 1 for text in texts], device=device)
-    # Prompts end together, so what fills up the shorter ones lies in front, and is hidden.
+    # Left padding, masked: all prompts end at the same position.
     longest = int(lengths.max())
     seen = (torch.arange(longest, device=device) >= longest - lengths[:, None]).long()
     last = [text.prompt[-1] for text in texts]
@@ -179,9 +179,9 @@ def _write(
             run_model(
                 model,
                 torch.tensor(last, device=device)[:, None],
-                # A text that is finished may have gone on behind the model's last position.
+                # A finished text that is not dropped yet may exceed the last position.
                 positions=lengths[:, None].clamp(max=(model.max_length or 1 << 30) - 1),
-                # Without padding no mask is needed, and attention is faster without one.
+                # Attention is faster without a mask, which only padding needs.
                 mask=None if bool(seen.all()) else seen,
                 cache=growing,
             )
@@ -199,17 +199,17 @@ def _write(
             texts, lengths, seen = [texts[i] for i in left], lengths[kept], seen[kept]
             for layer in layers:
                 layer.keep(kept)
-        # A text that is finished and not dropped yet goes on with anything.
+        # Any token will do for a finished text that is not dropped yet.
         last = [text.new[-1] if text.new else text.prompt[-1] for text in texts]
 
 
 class _Growing(DynamicLayer):
-    """One block's keys and values, with room for what is to come: nothing is copied at a step.
+    """Keys and values of one block, preallocated, so that no step copies them.
 
     Args:
-        begin: keys and values of the beginnings.
-        rows: which of them each text has, int64.
-        steps: tokens that may follow.
+        begin: keys and values of the shared prompts.
+        rows: index of each text's prompt, int64.
+        steps: maximum number of new tokens.
     """
 
     def __init__(self, begin: Any, rows: Tensor, steps: int) -> None:
@@ -234,7 +234,7 @@ class _Growing(DynamicLayer):
         return self.keys, self.values
 
     def keep(self, rows: Tensor) -> None:
-        """Drop all texts but these."""
+        """Keep only these texts."""
         if self._room is not None:
             self._room = self._room[0][rows], self._room[1][rows]
             self.keys, self.values = (part[:, :, : self._length] for part in self._room)

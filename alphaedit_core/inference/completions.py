@@ -1,8 +1,8 @@
-"""What a model says next: greedy completions of many prompts at once.
+"""Batched greedy completions.
 
-Greedy means one thing wherever this library writes: the token with the largest of the model's own
-logits, until a closing token or so many tokens. What the settings beside a model say of sampling,
-suppressed tokens, guidance, penalties or stopping changes nothing of it.
+Greedy always means the token with the largest logit, until a closing token or the maximum number of
+tokens. The model's generation settings (sampling, suppressed tokens, guidance, penalties, stopping)
+are ignored.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from alphaedit_core.progress import Monitor
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-#: New tokens, where nobody says how many.
+#: Default number of new tokens.
 TOKENS = 12
-#: Prompts in one call of generate.
+#: Prompts per call of generate.
 _AT_ONCE = 64
-#: Tokens of the prompt that decide how the first new one is spelled.
+#: Tokens of the prompt that are decoded with the first new one, which affect its spelling.
 CONTEXT = 8
-#: What decoders write for bytes that are not (yet) a character.
+#: The replacement character that decoders write for incomplete characters.
 BROKEN = "\ufffd"
-#: How tokenizers name a token that is one byte of a character.
+#: The name of a token that is one byte of a character.
 _BYTE = re.compile("<0x([0-9A-F]{2})>")
 
 
@@ -45,18 +45,17 @@ def generate_greedy(
     tokens: int = TOKENS,
     monitor: Monitor | None = None,
 ) -> list[str]:
-    """Greedy continuations, without the prompts.
+    """Return greedy continuations, without the prompts.
 
     Args:
-        model: the model, as it stands.
+        model: the model with its current weights.
         prompts: the prompts.
-        tokens: new tokens at most; a closing token ends a text earlier. Other special tokens show
-            by name, such as ``<|im_start|>``.
-        monitor: asked between batches whether to stop.
+        tokens: maximum number of new tokens; a closing token ends a text earlier. Other special
+            tokens appear by name, such as ``<|im_start|>``.
+        monitor: can cancel between batches.
 
     Raises:
-        InputError: if a prompt has no token, or prompt and new tokens are more than the model has
-            positions for.
+        InputError: if a prompt has no token, or prompt and new tokens exceed the model's positions.
     """
     monitor = monitor or Monitor(show=None)
     rows = [encode(model.tokenizer, prompt)[0] for prompt in prompts]
@@ -64,19 +63,19 @@ def generate_greedy(
         check_room(model, prompt, len(row), tokens)
     texts: list[str] = [""] * len(rows)
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
-    ends, speaker = closing_tokens(model), _without_settings(model)
+    ends, generator = closing_tokens(model), _without_settings(model)
     for first in range(0, len(rows), _AT_ONCE):
         monitor.check()
         group = order[first : first + _AT_ONCE]
         longest = max(len(rows[i]) for i in group)
-        # Generation needs the prompts to end together, so here padding is on the left, and masked.
+        # Left padding, masked: generation needs all prompts to end at the same position.
         ids = torch.zeros(len(group), longest, dtype=torch.long)
         mask = torch.zeros_like(ids)
         for place, i in enumerate(group):
             ids[place, longest - len(rows[i]) :] = torch.tensor(rows[i])
             mask[place, longest - len(rows[i]) :] = 1
         model.check_ids(ids)
-        out = speaker.generate(
+        out = generator.generate(
             input_ids=ids.to(model.device),
             attention_mask=mask.to(model.device),
             generation_config=GenerationConfig(
@@ -93,16 +92,16 @@ def generate_greedy(
 
 
 def check_room(model: EditableModel, prompt: object, length: int, tokens: int) -> None:
-    """Refuse a prompt that has no token, or too many for new ones to follow.
+    """Refuse a prompt without a token, or one too long for the model.
 
     Args:
         model: the model.
-        prompt: for the message.
-        length: its tokens.
-        tokens: new tokens at most.
+        prompt: the prompt, for the message.
+        length: number of its tokens.
+        tokens: maximum number of new tokens.
 
     Raises:
-        InputError: saying which.
+        InputError: if there is no token, or there are too many.
     """
     if not length:
         raise InputError("the prompt has no token; type some text")
@@ -115,9 +114,9 @@ def check_room(model: EditableModel, prompt: object, length: int, tokens: int) -
 
 
 def _without_settings(model: EditableModel) -> Any:
-    """The model with no generation settings of its own, which generate would fill in.
+    """Return a shallow copy of the model without generation settings, which generate would apply.
 
-    A view of it: weights and modules are the same, and nothing changes for whoever else uses it.
+    It shares weights and modules; the model itself is unchanged.
     """
     view = copy.copy(model.model)
     view.generation_config = GenerationConfig()
@@ -130,20 +129,20 @@ def new_text(
     new: Sequence[int],
     special: bool = False,
 ) -> str:
-    """What new tokens add to a prompt's text.
+    """Return the text that new tokens add to a prompt.
 
-    Decoded behind the prompt's end, since some tokenizers take the first space of a text away. Of a
-    character that is not finished at the end there is nothing.
+    They are decoded together with the end of the prompt, because some tokenizers strip the first
+    space of a text. An incomplete character at the end is dropped.
 
     Args:
-        tokenizer: the model's.
+        tokenizer: the model's tokenizer.
         prompt: token ids of the prompt.
-        new: the new ones.
-        special: whether special tokens show by name; left out otherwise.
+        new: the new token ids.
+        special: True to write special tokens by name, False to drop them.
     """
 
     def decode(ids: Sequence[int]) -> str:
-        # Spaces before punctuation are the model's own words here.
+        # Spaces before punctuation are part of the model's output.
         return str(
             tokenizer.decode(
                 list(ids), skip_special_tokens=not special, clean_up_tokenization_spaces=False
@@ -151,7 +150,7 @@ def new_text(
         )
 
     start = max(0, len(prompt) - CONTEXT)
-    # Not from inside a character: decoders of bytes break all others beside it, too.
+    # Never start inside a character: byte decoders would break adjacent characters, too.
     while start and decode(prompt[start:]).startswith(BROKEN):
         start -= 1
     front, kept = prompt[start:], new[: len(new) - _cut(tokenizer, new)]
@@ -161,7 +160,7 @@ def new_text(
 
 
 def added_text(tokenizer: PreTrainedTokenizerFast, ids: Sequence[int], token: int) -> str:
-    """What one token adds to a text; decoded alone, some tokenizers would take its space away."""
+    """Return the text that one token adds; decoded alone, it could lose its leading space."""
 
     def decode(ids: Sequence[int]) -> str:
         return str(tokenizer.decode(list(ids), clean_up_tokenization_spaces=False))
@@ -171,24 +170,24 @@ def added_text(tokenizer: PreTrainedTokenizerFast, ids: Sequence[int], token: in
 
 
 def _cut(tokenizer: PreTrainedTokenizerFast, ids: Sequence[int]) -> int:
-    """Tokens at the end that are single bytes of a character that is not finished.
+    """Return the number of byte tokens at the end that belong to an incomplete character.
 
-    Left in, they would take finished characters before them along: a run of such tokens is decoded
-    as a whole or not at all.
+    A run of byte tokens is decoded as a whole or not at all, so they would break complete
+    characters before them.
     """
     for count, token in enumerate(reversed(ids[-3:]), 1):
         piece = _BYTE.fullmatch(str(tokenizer.convert_ids_to_tokens(token)))
         if piece is None:
             return 0
         byte = int(piece[1], 16)
-        if byte & 0xC0 != 0x80:  # the character's first, which says how many there are
+        if byte & 0xC0 != 0x80:  # the first byte of a character gives the number of bytes
             whole = 1 if byte < 0xC0 else 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
             return count if count < whole else 0
     return 0
 
 
 def closing_tokens(model: EditableModel) -> list[int]:
-    """Tokens that close a text: the tokenizer's, and those of the model's generation settings."""
+    """Return the end-of-sequence tokens of the tokenizer and of the model's generation settings."""
     settings = model.model.generation_config
     own = None if settings is None else settings.eos_token_id
     found = [model.tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])]

@@ -1,8 +1,8 @@
-"""Whether a text says something, by its words: case, composition and punctuation do not count.
+"""Matching of answers in a text by words, ignoring case, composition and punctuation.
 
-Signs that make another thing of a word do: C++ is not C#, -5 not 5, 20 % not 20, .NET not net,
-and Jean not Jean-Luc. A number is one word with its decimals, and 1,000 is 1000. What has no word
-in it, such as "€" or an emoji, is looked for as it is written.
+Signs that change the meaning of a word count: C++ is not C#, -5 not 5, 20 % not 20, .NET not net,
+and Jean not Jean-Luc. A number with its decimals is one word, and 1,000 equals 1000. An answer
+without a word, such as "€" or an emoji, is matched literally.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from dataclasses import dataclass
 
 from alphaedit_core.data.joining import bare, spaceless
 
-#: Dashes and minus signs, which make a number negative where nothing stands before them.
+#: Dashes and minus signs; with nothing before them they make a number negative.
 _MINUS = "-\u2010\u2011\u2012\u2013\u2212"
 _HYPHENS = "-\u2010\u2011"
-#: Signs that stand in texts as separators, whatever class Unicode gives them.
+#: Signs used as separators, whatever their Unicode category.
 _SEPARATORS = "|~^`=<>©®°"
-#: Signs that count as words, though Unicode has them as punctuation.
+#: Signs that count as words, although Unicode classifies them as punctuation.
 _SHARES = "%‰"
-#: What follows a letter and belongs to its word: C++, C#. One that joins two words does not.
+#: Signs that belong to the word before: C++, C#. A single sign between two words does not.
 _BEHIND = re.compile(r"[+#♯♭]+(?!\w)|[+#♯♭]{2,}")
-#: A number with its thousands, decimals, exponent or divisor. A list, a version or a date has more
-#: of these signs, and its parts are words of their own.
+#: A number with thousands separators, decimals, exponent or divisor. The parts of lists, versions
+#: and dates, which have more of these signs, are separate words.
 _NUMBER = re.compile(
     r"(?<!\d[.,/])\d+(?:,\d{3})*(?:[.,]\d+)?(?:[eE][-+\u2212]?\d+|/\d+(?![\d/]))?(?![.,]?\d)"
 )
 _THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?![\d,])")
 
 
-#: What Korean writes to a word's end: particles, and the verb "to be".
+#: Korean suffixes of a word: particles, and the verb "to be".
 _PARTICLES = (
     "(?:은|는|이|가|을|를|의|에|에서|에게|로|으로|와|과|도|만|까지|부터|보다|처럼|이며|이고|이다|입니다|"
     "이었다|였다|이었습니다|였습니다|인)*"
@@ -43,8 +43,8 @@ class _Word:
     """One word of a text.
 
     Attributes:
-        text: folded: NFKC, without case.
-        joined: whether a hyphen and a capital go on with it, as in Jean-Luc.
+        text: the word in NFKC, casefolded.
+        joined: True if a hyphen and a capital continue it, as in Jean-Luc.
     """
 
     text: str
@@ -52,23 +52,23 @@ class _Word:
 
 
 def mentions(text: str, answers: Iterable[str]) -> bool:
-    """Whether one of the answers stands somewhere in the text, as whole words."""
-    return _says(text, answers, anywhere=True)
+    """True if the text contains one of the answers as whole words."""
+    return _matches(text, answers, anywhere=True)
 
 
 def begins(text: str, answers: Iterable[str]) -> bool:
-    """Whether the text begins with one of the answers, as whole words."""
-    return _says(text, answers, anywhere=False)
+    """True if the text begins with one of the answers as whole words."""
+    return _matches(text, answers, anywhere=False)
 
 
-def _says(text: str, answers: Iterable[str], anywhere: bool) -> bool:
+def _matches(text: str, answers: Iterable[str], anywhere: bool) -> bool:
     words, literal = list(_words(text)), _folded(text)
     for answer in map(bare, answers):
         wanted = _texts(answer)
         if wanted:
-            if any(_stands(words, wanted, at) for at in range(len(words) if anywhere else 1)):
+            if any(_matches_at(words, wanted, at) for at in range(len(words) if anywhere else 1)):
                 return True
-            if _stands_between_letters(words, wanted, anywhere):
+            if _matches_between_letters(words, wanted, anywhere):
                 return True
             continue
         sign = _folded(answer)
@@ -77,24 +77,24 @@ def _says(text: str, answers: Iterable[str], anywhere: bool) -> bool:
     return False
 
 
-def _stands(words: list[_Word], wanted: list[str], at: int) -> bool:
+def _matches_at(words: list[_Word], wanted: list[str], at: int) -> bool:
     end = at + len(wanted)
     if [word.text for word in words[at:end]] != wanted:
         return False
     return not (at and words[at - 1].joined) and not words[end - 1].joined
 
 
-def _stands_between_letters(words: list[_Word], wanted: list[str], anywhere: bool) -> bool:
-    """Where words are written without spaces one can begin and end anywhere."""
+def _matches_between_letters(words: list[_Word], wanted: list[str], anywhere: bool) -> bool:
+    """In scripts without spaces between words, an answer can begin and end anywhere."""
     left = "" if spaceless(wanted[0][0]) else " "
     right = "" if spaceless(wanted[-1][-1]) else f"{_PARTICLES} " if _hangul(wanted[-1]) else " "
     if left and right == " ":
         return False
-    sought = re.compile(f"{left}{re.escape(' '.join(wanted))}{right}")
-    given = f" {' '.join(word.text for word in words)} "
+    pattern = re.compile(f"{left}{re.escape(' '.join(wanted))}{right}")
+    line = f" {' '.join(word.text for word in words)} "
     if anywhere:
-        return bool(sought.search(given))
-    return bool(sought.match(given.lstrip(" ") if not left else given))
+        return bool(pattern.search(line))
+    return bool(pattern.match(line.lstrip(" ") if not left else line))
 
 
 def _hangul(word: str) -> bool:
@@ -102,23 +102,23 @@ def _hangul(word: str) -> bool:
 
 
 def _folded(text: str) -> str:
-    """NFKC without case, white space as single spaces."""
+    """Return a text in NFKC, casefolded, with single spaces for white space."""
     return " ".join(_composed(text).casefold().split())
 
 
 def _composed(text: str) -> str:
-    """NFKC, without the signs that choose between a character's text and picture form."""
+    """Return a text in NFKC, without variation selectors."""
     return re.sub("[\ufe0e\ufe0f]", "", unicodedata.normalize("NFKC", text))
 
 
 def _texts(text: str) -> list[str]:
-    """The words of an answer; none if there is no letter and no digit in it."""
+    """Return the words of an answer; none if it has no letter and no digit."""
     words = [word.text for word in _words(text)]
     return words if any(_in_a_word(letter) for word in words for letter in word) else []
 
 
 def _words(text: str) -> Iterator[_Word]:
-    """The words of a text, and the signs in it that are words of their own."""
+    """Yield the words of a text, and the signs that count as words."""
     text = _composed(text)
     at = 0
     while at < len(text):
@@ -146,7 +146,7 @@ def _in_a_word(character: str) -> bool:
 
 
 def _front(text: str, at: int) -> str:
-    """The signs that a word begins with here: the minus of a number, the period of .5 or .NET."""
+    """Return the signs that begin a word: the minus of a number, the period of .5 or .NET."""
     before, end = text[at - 1] if at else " ", at
     if _in_a_word(before) or before in ")]}.":
         return ""
@@ -162,13 +162,13 @@ def _front(text: str, at: int) -> str:
 
 
 def _is_a_sign(character: str) -> bool:
-    """Whether a character counts as a word: money, shares, arithmetic, arrows, emoji."""
+    """True if a character counts as a word: currency, percent, arithmetic, arrows, emoji."""
     if character in _SEPARATORS:
         return False
     return character in _SHARES or unicodedata.category(character) in ("Sc", "Sm", "So")
 
 
 def _goes_on(text: str, start: int, end: int) -> bool:
-    """Whether a hyphen and a capital go on with a name that begins with a capital."""
+    """True if a hyphen and a capital continue a name that begins with a capital."""
     after = text[end : end + 2]
     return len(after) == 2 and after[0] in _HYPHENS and text[start].isupper() and after[1].isupper()

@@ -1,4 +1,4 @@
-"""Questions to a model, and what answers them."""
+"""Queries to a model, and the types of their answers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .scores import Score
 
 @dataclass(frozen=True, slots=True)
 class LikelihoodQuery:
-    """How likely is a target after a prompt? Answered by a :class:`~.scores.Score`.
+    """Score a target after a prompt; the answer is a :class:`~.scores.Score`.
 
     Attributes:
         prompt: the prompt.
@@ -22,9 +22,9 @@ class LikelihoodQuery:
 
 @dataclass(frozen=True, slots=True)
 class ArgmaxQuery:
-    """What is the likeliest token in place of each of a target's? Answered by token ids.
+    """Ask for the most likely token at each place of a target; the answer is token ids.
 
-    The target's own tokens are given one by one, as in :class:`LikelihoodQuery`.
+    Each place is conditioned on the target's own tokens before it, as in :class:`LikelihoodQuery`.
 
     Attributes:
         prompt: the prompt.
@@ -37,16 +37,16 @@ class ArgmaxQuery:
 
 @dataclass(frozen=True, slots=True)
 class GenerationQuery:
-    """How does the model go on after a prompt? Answered by the new text, without the prompt.
+    """Generate a continuation of a prompt; the answer is the new text, without the prompt.
 
     Attributes:
         prompt: the prompt.
-        tokens: length in tokens; of the new text, or with the prompt where ``whole`` is set.
-        whole: whether the prompt counts. Such a text has that length whatever is in it; any other
-            ends before a closing token.
-        top_k: tokens that are drawn from at each place; 1 for the likeliest one.
-        chat: whether the prompt is put as a user's message in the model's chat template.
-        draw: which of several texts after the same prompt; each is drawn by itself.
+        tokens: maximum number of new tokens; with ``whole``, of prompt and new tokens together.
+        whole: True to count the prompt and to generate the full length; otherwise a closing token
+            ends the text.
+        top_k: number of most likely tokens to sample from; 1 for greedy.
+        chat: True to send the prompt as a user message in the model's chat template.
+        draw: index of the text among several independent ones after the same prompt.
     """
 
     prompt: str
@@ -58,6 +58,4 @@ class GenerationQuery:
 
 
 Query = LikelihoodQuery | ArgmaxQuery | GenerationQuery
-
-
 Answer = Score | tuple[int, ...] | str

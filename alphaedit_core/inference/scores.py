@@ -1,4 +1,4 @@
-"""How a model rates a target after a prompt, as numbers."""
+"""Scores of a target after a prompt."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Score:
-    """How a model rates a target after a prompt, the target's tokens being given one by one.
+    """Score of a target after a prompt, with teacher forcing.
 
     Attributes:
         nll: mean negative log-likelihood of the target's tokens (nats).
         probability: ``exp(-nll)``, the geometric mean of their probabilities.
-        exact: True if every token of the target is the most likely one at its place.
-        correct: share of the target's tokens that are, from 0 to 1; None where it was not noted.
-        rank: place of the target's first token among all tokens, 1 for the most likely.
+        exact: True if every target token is the most likely one at its place.
+        rank: rank of the first target token among all tokens, 1 for the most likely.
+        correct: share of target tokens that are the most likely one, 0 to 1; None if unknown.
     """
 
     nll: float
@@ -26,11 +26,11 @@ class Score:
 
 @dataclass(frozen=True)
 class Rating:
-    """A score, and what the model would have said in place of each of the target's tokens.
+    """A score, and the most likely token at each place of the target.
 
     Attributes:
         score: the score.
-        said: token ids, as many as the target has.
+        said: ids of the most likely tokens, one per target token.
     """
 
     score: Score

@@ -1,4 +1,4 @@
-"""How likely a model finds a text: what texts share is read once, logits only where needed."""
+"""Log-probabilities of targets, with shared prefixes computed once, and perplexity."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from alphaedit_core.progress import Monitor
 
 from .scores import Rating, Score
 
-#: Windows and their length for the perplexity.
+#: Number and length of the windows for the perplexity.
 _WINDOWS, _WINDOW = 12, 256
 PERPLEXITY = (
     f"exp of the mean negative log-likelihood of tokens 2 to {_WINDOW} of the text's first "
@@ -28,7 +28,7 @@ PERPLEXITY = (
     "windows give other numbers; lower is better"
 )
 """What :func:`perplexity` measures."""
-#: Targets whose ranks are counted together: each takes as much memory as its logits do again.
+#: Targets whose ranks are counted together; each takes as much memory again as its logits.
 _AT_ONCE = 64
 
 
@@ -39,13 +39,13 @@ def target_logprobs(
     plan: BatchPlan | None = None,
     monitor: Monitor | None = None,
 ) -> list[Score]:
-    """Scores of (prompt, target) pairs, the target as it follows the prompt in running text.
+    """Return the scores of (prompt, target) pairs, joined as in running text.
 
     Args:
-        model: the model, as it stands.
+        model: the model with its current weights.
         pairs: prompts and targets.
-        plan: how many tokens go through the blocks together (four times as many as with gradients).
-        monitor: asked between groups whether to stop.
+        plan: tokens per batch with gradients; without gradients four times as many are used.
+        monitor: can cancel between batches.
     """
     return [rating.score for rating in rate(model, pairs, plan, monitor)]
 
@@ -63,7 +63,7 @@ def rate(
     ``done`` is called with the number of pairs just rated.
 
     Raises:
-        InputError: if a prompt or a target has no token, or the two have more than the model reads.
+        InputError: if a prompt or a target has no token, or the two exceed the model's positions.
     """
     tokens, room = [], model.max_length
     for prompt, target in pairs:
@@ -92,7 +92,7 @@ def score_ids(
     """Return :func:`target_logprobs` for prompts and targets given as non-empty token ids.
 
     Raises:
-        InputError: if a prompt and its target have more than the model reads.
+        InputError: if a prompt and its target exceed the model's positions.
     """
     room = model.max_length
     for prompt, target in pairs:
@@ -112,12 +112,11 @@ def _rate(
     monitor: Monitor | None = None,
     done: Callable[[int], None] = lambda _: None,
 ) -> list[Rating]:
-    """What is alike is computed once.
+    """Rate pairs of token ids, without computing anything twice.
 
-    What is fed of a pair is all but the target's last token. A text with which another one begins,
-    as those of one prompt with two targets do, is read where it stands in that one; beginnings that
-    many share go through the model once (:func:`~.prefixes.last_states`); and logits are made once
-    for each place where anything is read.
+    The input of a pair is all but the target's last token. An input that is a prefix of another
+    one, as with one prompt and two targets, is read there; prefixes of many inputs go through the
+    model once (:func:`~.prefix_cache.last_states`); and logits are computed once for each place.
     """
     monitor = monitor or Monitor(show=None)
     limit = 4 * (plan or plan_batches(model)).tokens
@@ -149,9 +148,9 @@ def _rate(
 def _longest(
     texts: Sequence[tuple[int, ...]],
 ) -> tuple[list[tuple[int, ...]], list[int]]:
-    """The texts that no other one begins with, in order of their tokens; and each one's among them.
+    """Return the inputs that are not prefixes of others, sorted, and each input's index in them.
 
-    In that order a text stands right before those that begin with it.
+    In sorted order a prefix comes right before the inputs that start with it.
     """
     kept: list[tuple[int, ...]] = []
     place: dict[tuple[int, ...], int] = {}
@@ -163,7 +162,7 @@ def _longest(
 
 
 def _portions(lengths: Sequence[int], limit: int) -> Iterator[tuple[int, int]]:
-    """First and last of neighbors that are together about ``limit`` long."""
+    """Yield ranges of consecutive rows with about ``limit`` tokens in total."""
     first = total = 0
     for index, length in enumerate(lengths):
         if total and total + length > limit:
@@ -175,7 +174,7 @@ def _portions(lengths: Sequence[int], limit: int) -> Iterator[tuple[int, int]]:
 
 
 def _cuts(rows: Sequence[tuple[int, ...]], reads: Sequence[int]) -> list[int]:
-    """Lengths of the rows' shared beginnings, cut where the first of those that share one is read.
+    """Return the lengths of the rows' shared prefixes, cut before the first place that is read.
 
     Args:
         rows: token ids.
@@ -194,12 +193,12 @@ def _read(
     places: Sequence[tuple[int, int]],
     group: Sequence[tuple[int, Sequence[int]]],
 ) -> dict[int, Rating]:
-    """Ratings of some pairs, by index.
+    """Return the ratings of some pairs, by index.
 
     Args:
         model: the model.
         hidden: outputs of the last block, (rows, tokens, hidden_size).
-        places: row and token where each target's tokens are read, one target after the other.
+        places: row and position of each target token's logits, one target after the other.
         group: indices of the pairs, and their targets.
     """
     device = hidden.device
@@ -210,13 +209,13 @@ def _read(
     labels = torch.tensor([t for _, target in group for t in target], device=device)
     own = logits[at, labels]
     each = (logits.logsumexp(dim=1)[at] - own).tolist()
-    # Of equal logits, which coarse dtypes have, one alone is chosen: as in decoding, the argmax's.
-    # Asked so that a logit that is not a number is never the first choice.
+    # Of equal logits, which coarse dtypes produce, only the argmax counts, as in decoding.
+    # The comparison makes a NaN logit never the most likely one.
     right = ((best.indices[at] == labels) & (own >= best.values[at])).tolist()
     said = best.indices[at].tolist()
     starts = [0, *accumulate(len(target) for _, target in group)]
     first = torch.tensor(starts[:-1], device=device)
-    # Counted so that a logit that is not a number comes last, not first.
+    # The comparison ranks a NaN logit last, not first.
     ranks = [
         1 + int(n)
         for part in first.split(_AT_ONCE)
@@ -225,14 +224,14 @@ def _read(
     found = {}
     for (index, _), rank, start, stop in zip(group, ranks, starts, starts[1:], strict=False):
         nll = sum(each[start:stop]) / (stop - start)
-        target_logprobs = Score(
+        score = Score(
             nll,
             float(torch.tensor(-nll).exp()),
             all(right[start:stop]),
             rank,
             sum(right[start:stop]) / (stop - start),
         )
-        found[index] = Rating(target_logprobs, tuple(said[start:stop]))
+        found[index] = Rating(score, tuple(said[start:stop]))
     return found
 
 

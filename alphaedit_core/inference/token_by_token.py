@@ -1,4 +1,4 @@
-"""What a model says next, token by token, with how sure it is and what else it considered."""
+"""Generation token by token, with the probability of each token and its alternatives."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to draw tokens; the same seed draws alike from equal probabilities.
+    """Sampling settings; the same seed and probabilities give the same tokens.
 
     Attributes:
-        seed: of the generator, which is on the CPU whatever the model runs on.
-        temperature: logits are divided by it.
-        top_p: only the likeliest tokens whose probabilities together reach this are drawn (nucleus
-            sampling, Holtzman et al. 2020); 1 for all.
+        seed: seed of the generator, which is on the CPU on every device.
+        temperature: divisor of the logits.
+        top_p: sample from the smallest set of most likely tokens with at least this total
+            probability (nucleus sampling, Holtzman et al. 2020); 1 for all.
 
     Raises:
-        InputError: if a number is out of its range.
+        InputError: if a number is out of range.
     """
 
     seed: int = 0
@@ -54,14 +54,14 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Choice:
-    """A token that a model considered.
+    """A candidate for the next token.
 
     Attributes:
         token: its id.
-        text: what it adds to the text; "" where it is only a part of a character.
-        probability: under the model's own distribution, whatever the temperature.
-        rank: its place among all tokens, 1 for the likeliest.
-        part: its bytes, where it is only a part of a character.
+        text: the text that it adds; "" if it is only part of a character.
+        probability: under the model's distribution, at temperature 1.
+        rank: its rank among all tokens, 1 for the most likely.
+        part: its bytes if it is only part of a character.
     """
 
     token: int
@@ -72,7 +72,7 @@ class Choice:
 
     @property
     def label(self) -> str:
-        """Its text, or what else names it: the bytes in hexadecimal, its id."""
+        """Its text; else its bytes in hexadecimal, or its id."""
         if self.text:
             return self.text
         return f"<{self.part.hex(' ').upper()}>" if self.part else f"#{self.token}"
@@ -80,17 +80,17 @@ class Choice:
 
 @dataclass(frozen=True)
 class TokenStep(Choice):
-    """A token that a model said, with what else it considered there.
+    """A generated token, with its alternatives.
 
     Attributes:
-        top: the likeliest tokens at this place, the likeliest first.
+        top: the most likely tokens at this place, the most likely first.
     """
 
     top: tuple[Choice, ...] = ()
 
 
 def text_of(steps: Sequence[TokenStep]) -> str:
-    """The text that tokens make together; of a character that was not finished there is nothing."""
+    """Return the text of the tokens, without an incomplete character at the end."""
     return "".join(step.text for step in steps)
 
 
@@ -103,20 +103,20 @@ def generate_with_probabilities(
     top: int = 5,
     monitor: Monitor | None = None,
 ) -> list[TokenStep]:
-    """How a model goes on after a prompt.
+    """Generate a continuation token by token, with probabilities.
 
     Args:
-        model: the model, as it stands.
-        prompt: a text, or token ids (:func:`chat_ids` makes some).
-        tokens: new tokens at most; a closing token ends the text earlier and is left out.
-        sampling: None for the likeliest token each time, whatever the model's own settings say.
-        top: how many of the likeliest tokens to note at each place.
-        monitor: what to report to; asked after every token whether to stop.
+        model: the model with its current weights.
+        prompt: a text, or token ids, for example of :func:`chat_ids`.
+        tokens: maximum number of new tokens; a closing token ends the text earlier and is dropped.
+        sampling: None for greedy decoding, whatever the model's generation settings.
+        top: number of most likely tokens to record at each place.
+        monitor: receives progress, and can cancel after every token.
 
     Raises:
-        InputError: if the prompt has no token, or prompt and new tokens are more than the model
-            has positions for.
-        SessionError: if the model's output is not a number.
+        InputError: if the prompt has no token, or prompt and new tokens exceed the model's
+            positions.
+        SessionError: if the model's output is not finite.
         Canceled: if canceled.
     """
     monitor = monitor or Monitor(show=None)
@@ -140,15 +140,15 @@ def generate_with_probabilities(
 
 
 def has_chat(model: EditableModel) -> bool:
-    """Whether the tokenizer knows how a conversation is written."""
+    """True if the tokenizer has a chat template."""
     return bool(getattr(model.tokenizer, "chat_template", None))
 
 
 def chat_ids(model: EditableModel, prompt: str) -> list[int]:
-    """Token ids of a conversation: the prompt as the user's message, and the answer's beginning.
+    """Return the token ids of a chat with the prompt as user message, up to the answer.
 
     Raises:
-        InputError: if the tokenizer has no chat template, or it refuses the message.
+        InputError: if the tokenizer has no chat template, or the template refuses the message.
     """
     if not has_chat(model):
         raise InputError(f'the tokenizer of "{model.name}" has no chat template; ask without chat')
@@ -159,7 +159,7 @@ def chat_ids(model: EditableModel, prompt: str) -> list[int]:
             tokenize=True,
             return_dict=True,
         )
-    except Exception as error:  # templates are programs that come with the model
+    except Exception as error:  # templates are the model's own code
         reason = " ".join(str(error).split())[:200]
         raise InputError(
             f'the chat template of "{model.name}" does not take this prompt ({reason}); ask '
@@ -174,7 +174,7 @@ def chat_ids(model: EditableModel, prompt: str) -> list[int]:
 def _next_logits(
     model: EditableModel, ids: Sequence[int], seen: int, growing: DynamicCache
 ) -> Tensor:
-    """Logits after ``ids``, which follow ``seen`` cached tokens: (vocabulary,), on the CPU."""
+    """Return the logits after ``ids``, which follow ``seen`` cached tokens: (vocabulary,), CPU."""
     row = torch.tensor([list(ids)], device=model.device)
     positions = torch.arange(seen, seen + len(ids), device=model.device)[None]
     with ending_before(model, model.layers) as last:
@@ -186,7 +186,7 @@ def _next_logits(
 
 
 def _draw(logits: Tensor, sampling: Sampling, generator: torch.Generator | None) -> int:
-    # The largest is taken off first, so that no temperature is so low that numbers overflow.
+    # Subtracting the maximum first avoids overflow at low temperatures.
     chances = ((logits - logits.max()) / sampling.temperature).softmax(dim=0)
     if sampling.top_p < 1:
         ordered, order = chances.sort(descending=True, stable=True)
@@ -211,10 +211,10 @@ def _step(token: int, logits: Tensor, top: int, spelling: _Spelling) -> TokenSte
 
 
 class _Spelling:
-    """Tokens as the text that they add where they stand.
+    """The text that each token adds in its context.
 
-    A token alone may be spelled otherwise (tokenizers take the first space of a text away), and
-    one character may take several tokens. So a token's text is what the decoded text grows by.
+    Decoded alone, a token may lose its leading space, and one character may take several tokens.
+    So a token's text is the difference that it makes to the decoded text.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, ids: Sequence[int]) -> None:
@@ -224,11 +224,11 @@ class _Spelling:
             start -= 1
         self._known = list(ids[start:])
         self._written = self._decode(self._known)
-        #: Tokens of a character that is not finished.
+        #: Tokens of an incomplete character.
         self._open: list[int] = []
 
     def of(self, token: int) -> tuple[str, bytes]:
-        """What a token would add: its text, or its bytes where they are part of a character."""
+        """Return the text that a token would add, or its bytes if they are part of a character."""
         whole = self._decode([*self._known, *self._open, token])
         if whole.endswith(BROKEN):
             return "", _bytes_of(self._tokenizer, token)
@@ -237,7 +237,7 @@ class _Spelling:
         return self._decode([token]), b""
 
     def take(self, token: int) -> None:
-        """Go on behind a token."""
+        """Append a token to the context."""
         self._open.append(token)
         whole = self._decode([*self._known, *self._open])
         if not whole.endswith(BROKEN):
@@ -253,7 +253,7 @@ class _Spelling:
 
 
 def _bytes_of(tokenizer: PreTrainedTokenizerFast, token: int) -> bytes:
-    """The bytes of a token that is no whole character; none if they cannot be told."""
+    """Return the bytes of a token that is part of a character; empty if unknown."""
     piece = str(tokenizer.convert_ids_to_tokens(token) or "")
     if re.fullmatch(r"<0x[0-9A-F]{2}>", piece):
         return bytes.fromhex(piece[3:5])
@@ -263,9 +263,9 @@ def _bytes_of(tokenizer: PreTrainedTokenizerFast, token: int) -> bytes:
 
 @cache
 def _byte_characters() -> dict[str, int]:
-    """Bytes by the characters that stand for them in byte-level tokenizers (GPT-2, 2019).
+    """Return the bytes by their characters in byte-level tokenizers (GPT-2, 2019).
 
-    Bytes that print stand for themselves, all others for the characters from 256 on.
+    Printable bytes map to themselves, all others to the characters from 256 on.
     """
     prints = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [byte for byte in range(256) if byte not in prints]

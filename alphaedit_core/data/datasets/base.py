@@ -61,7 +61,7 @@ class Dataset(ABC):
         self.chosen = {name: values[0] for name, values in self.options.items()} | options
 
     def mismatch(self, compat: str) -> str:
-        """Explain which options make EasyEdit's metrics differ from EasyEdit's numbers, or return ""."""
+        """Return why EasyEdit's metrics would differ from EasyEdit's numbers, or ""."""
         other = [f"{n}={v}" for n, v in self.easyedit.items() if self.chosen[n] != v]
         if compat != "easyedit" or not other:
             return ""

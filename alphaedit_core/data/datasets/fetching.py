@@ -1,7 +1,7 @@
 """Downloading published files on request, and caching them with checksums.
 
-Publishers give no checksums, so a file is trusted on first use. Its SHA-256 is stored beside it, and
-a file that has changed since is refused.
+Publishers give no checksums, so a file is trusted on first use. Its SHA-256 is stored beside it,
+and a file that has changed since is refused.
 """
 
 from __future__ import annotations

@@ -105,11 +105,11 @@ def answers(raw: Raw, field: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(checked_text(field, one) for one in filled))
 
 
-def other_than(answers: Iterable[str | None], right: Iterable[str]) -> tuple[str, ...]:
+def other_than(candidates: Iterable[str | None], right: Iterable[str]) -> tuple[str, ...]:
     """Return the answers that are not right, without duplicates, ignoring case and white space."""
     seen = {folded(one) for one in right}
     kept = []
-    for one in answers:
+    for one in candidates:
         if one is not None and folded(one) not in seen:
             seen.add(folded(one))
             kept.append(one)
@@ -123,7 +123,7 @@ def folded(text: str) -> str:
 
 
 def slotted(prompt: str, subject: str, field: str = "prompt") -> tuple[str, str]:
-    """Replace the subject in a complete prompt by ``{}``; return it and the subject as written there.
+    """Return a complete prompt with ``{}`` for its subject, and the subject as written there.
 
     The first occurrence as a name of its own is replaced ("C" not in "C++"); otherwise the first
     one inside a longer name; otherwise the first one in another case, which the fact then takes.
