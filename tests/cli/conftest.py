@@ -1,4 +1,4 @@
-"""What the tests of the command share: a tiny model in a folder, and one that must not load."""
+"""Fixtures of the command's tests: a tiny model in a folder, and one that must not be loaded."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from commands import Workplace
 
 @pytest.fixture
 def place(tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]) -> Workplace:
-    """A tiny model, with a cache of its own."""
+    """A tiny model with its own cache."""
     return Workplace(tmp_path / "place", capsys)
 
 
 @pytest.fixture
 def unloadable(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> Workplace:
-    """The same, with a model that says so if anyone comes to load it."""
+    """The same, but loading the model fails the test."""
 
     def load(*_: object, **__: object) -> None:
         raise AssertionError("the model was loaded before the input was checked")

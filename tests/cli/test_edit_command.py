@@ -1,4 +1,4 @@
-"""The commands that edit, of tiny models and of the default one, by every editor."""
+"""The commands edit, editors and compare, with tiny models and the default model."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from alphaedit_core.session.session import EditSession
 
 class TestEditors:
     def test_the_list(self, place: Workplace) -> None:
-        listed = place.run("editors", "--json").json["editors"]
-        assert [one["name"] for one in listed] == list(editors())
-        assert listed[0]["projection"] is True and listed[1]["projection"] is False
+        entries = place.run("editors", "--json").json["editors"]
+        assert [entry["name"] for entry in entries] == list(editors())
+        assert entries[0]["projection"] is True and entries[1]["projection"] is False
         out = place.run("editors").out
         for name in editors():
             assert f"\n{name} " in out
@@ -38,8 +38,8 @@ class TestEditors:
         report = place.edit(place.facts, "--editor", "memit", "--projection", "--json").json
         assert report["hyperparameters"]["editor"] == report["editor"] == "memit"
         assert report["hyperparameters"]["projection"] is True
-        words = place.edit(place.facts, "--editor", "memit", "--no-projection", "--previous-keys")
-        assert "memit -projection +previous-keys on" in words.out
+        ran = place.edit(place.facts, "--editor", "memit", "--no-projection", "--previous-keys")
+        assert "memit -projection +previous-keys on" in ran.out
 
     def test_a_session_keeps_its_editor(self, place: Workplace) -> None:
         folder = place.folder / "s"
@@ -47,20 +47,20 @@ class TestEditors:
         again = place.facts_file("more.json", FACTS[0].changed(target="Berlin"))
         report = place.run("edit", again, "--session", folder, "--json").json
         assert report["editor"] == "memit"
-        told = place.run("history", "--session", folder)
-        assert told.out.count("memit") == 2
+        history = place.run("history", "--session", folder)
+        assert history.out.count("memit") == 2
         edits = place.run("history", "--session", folder, "--json").json["edits"]
         assert {edit["method"] for edit in edits} == {report_method(report)}
         refused = place.run("edit", again, "--session", folder, "--editor", "alphaedit")
         assert refused.code == 2 and "its editor is memit, not alphaedit" in refused.err
 
-    def test_several_at_once(self, place: Workplace) -> None:
-        given = ("compare", place.facts, "--model", place.model, "--config", place.config)
+    def test_compare(self, place: Workplace) -> None:
+        command = ("compare", place.facts, "--model", place.model, "--config", place.config)
         text = place.folder / "text.txt"
-        ran = place.run(*given, "--editors", "memit, memit+projection", "--perplexity", text)
+        ran = place.run(*command, "--editors", "memit, memit+projection", "--perplexity", text)
         rows = [line.split()[0] for line in ran.out.splitlines()[2:]]
         assert (ran.code, rows) == (0, ["unedited", "memit", "memit"])
-        report = place.run(*given, "--editors", "memit,alphaedit-projection", "--json").json
+        report = place.run(*command, "--editors", "memit,alphaedit-projection", "--json").json
         methods = [rival["method"] for rival in report["rivals"]]
         assert methods == [
             "memit -projection -previous-keys", "alphaedit -projection +previous-keys",
@@ -73,7 +73,7 @@ def report_method(report: dict[str, Any]) -> str:
 
 
 class TestEdit:
-    def test_does_what_the_library_does(self, place: Workplace) -> None:
+    def test_matches_the_library(self, place: Workplace) -> None:
         report = place.edit(place.facts, "--session", place.folder / "s", "--json").json
 
         session = EditSession(
@@ -86,23 +86,23 @@ class TestEdit:
         assert (report["device"], report["dtype"]) == ("cpu", "float32")
         assert report["editor"] == "alphaedit"
         assert report["hyperparameters"] == session.hyperparameters.to_dict()
-        for told, outcome in zip(report["facts"], result.outcomes, strict=True):
-            assert told["fact"]["subject"] == outcome.fact.subject
-            for when in ("before", "after"):
-                seen = getattr(outcome, when)
-                assert told[when]["completion"] == seen.completion
-                assert told[when]["new"]["probability"] == seen.new.probability
-                assert told[when]["new"]["exact"] == seen.new.exact
+        for stored, outcome in zip(report["facts"], result.outcomes, strict=True):
+            assert stored["fact"]["subject"] == outcome.fact.subject
+            for state in ("before", "after"):
+                response = getattr(outcome, state)
+                assert stored[state]["completion"] == response.completion
+                assert stored[state]["new"]["probability"] == response.new.probability
+                assert stored[state]["new"]["exact"] == response.new.exact
         assert [write["layer"] for write in report["writes"][0]] == [0, 1]
         assert report["written"] == result.written
         assert {"load", "statistics", "null space", "before", "after"} <= set(report["seconds"])
-        assert all(spent >= 0 for spent in report["seconds"].values())
+        assert all(seconds >= 0 for seconds in report["seconds"].values())
 
         loaded = EditSession.load(place.folder / "s", monitor=quiet())
         assert loaded.weights_digest() == report["weights_digest"]
         assert report["session"] == str(place.folder / "s")
 
-    def test_shows_before_and_after_and_what_was_kept(self, place: Workplace) -> None:
+    def test_shows_before_and_after_and_the_saved_session(self, place: Workplace) -> None:
         ran = place.edit(place.facts, "--session", place.folder / "s", "--limit", 2)
         assert (ran.code, ran.err) == (0, "")
         lines = ran.out.splitlines()
@@ -112,7 +112,7 @@ class TestEdit:
         assert "of 2 facts written" in ran.out
         assert f"session saved in {place.folder / 's'} (1 edit)" in ran.out
 
-    def test_keeps_nothing_that_was_not_asked_for(self, place: Workplace) -> None:
+    def test_saves_nothing_without_an_option(self, place: Workplace) -> None:
         before = sorted(place.folder.rglob("*"))
         ran = place.edit(place.facts, "--limit", 1)
         assert ran.code == 0
@@ -137,7 +137,7 @@ class TestEdit:
             4,
         )
 
-    def test_every_layer_can_be_set_by_itself(self, place: Workplace) -> None:
+    def test_layers_have_their_own_settings(self, place: Workplace) -> None:
         fields = json.loads(place.config.read_text())
         count = len(fields["layers"])
         fields["layer_lambda_factors"] = [2, *[1] * (count - 1)]
@@ -148,7 +148,7 @@ class TestEdit:
         assert used["layer_thresholds"] == thresholds.split(",")
         assert used["layer_lambda_factors"] == fields["layer_lambda_factors"]
 
-    def test_the_source_says_what_was_changed(self, place: Workplace) -> None:
+    def test_the_source_names_the_changed_fields(self, place: Workplace) -> None:
         fields = json.loads(place.config.read_text())
         del fields["source"]
         place.config.write_text(json.dumps(fields))
@@ -159,19 +159,19 @@ class TestEdit:
 
     def test_an_interrupt_leaves_nothing_behind(self, place: Workplace) -> None:
         session = place.folder / "s"
-        place.edit(place.facts, "--limit", 1)  # all is imported, all statistics are there
+        place.edit(place.facts, "--limit", 1)  # import everything and collect the statistics
         before = sorted(place.folder.rglob("*"))
-        # Whoever started the tests in the background made this process deaf to the signal.
-        was = signal.signal(signal.SIGINT, signal.default_int_handler)
+        # A test run in the background inherits an ignored SIGINT.
+        previous = signal.signal(signal.SIGINT, signal.default_int_handler)
         timer = threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGINT))
         timer.start()
         try:
-            long = ("--set", "target_steps=100000", "--set", "loss_stop=0")
-            ran = place.edit(place.facts, "--session", session, *long)
+            slow = ("--set", "target_steps=100000", "--set", "loss_stop=0")
+            ran = place.edit(place.facts, "--session", session, *slow)
         finally:
             timer.cancel()
             timer.join()
-            signal.signal(signal.SIGINT, was)
+            signal.signal(signal.SIGINT, previous)
         assert (ran.code, ran.err, ran.out) == (130, "alphaedit: interrupted\n", "")
         assert sorted(place.folder.rglob("*")) == before
 
@@ -183,21 +183,21 @@ class TestEdit:
         assert "tokens" in line
         assert not logging.getLogger("alphaedit_core").handlers
 
-    def test_no_bar_where_nobody_watches(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_no_progress_bar_without_a_terminal(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sys.stderr, "isatty", lambda: False)
         assert output.make_monitor()._show is None
         monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
         assert output.make_monitor()._show is not None
 
 
-def test_the_default_model_really_edited(
+def test_the_default_model_is_edited(
     default_model: EditableModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     session, folder = tmp_path / "session", tmp_path / "model"
     more = ["--session", str(session), "--save-model", str(folder)]
     assert main(["edit", "examples", "--limit", "1", "--json", *more]) == 0
-    told = json.loads(capsys.readouterr().out)
-    [fact] = told["facts"]
+    report = json.loads(capsys.readouterr().out)
+    [fact] = report["facts"]
     assert "Paris" in fact["before"]["completion"]
     assert "Rome" in fact["after"]["completion"]
     assert fact["after"]["new"]["exact"]
@@ -205,16 +205,16 @@ def test_the_default_model_really_edited(
 
     prompt = "Eiffel Tower is located in the city of"
     assert main(["complete", prompt, "--session", str(session)]) == 0
-    said = capsys.readouterr().out.removesuffix("\n")
-    assert said.startswith(f"{prompt} Rome")
+    completion = capsys.readouterr().out.removesuffix("\n")
+    assert completion.startswith(f"{prompt} Rome")
 
-    # The exported folder says the same without this library.
+    # The exported folder gives the same completion without this library.
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder)
     ids = tokenizer(prompt, return_tensors="pt")
     out = model.generate(**ids, max_new_tokens=12, do_sample=False)
-    assert tokenizer.decode(out[0], skip_special_tokens=True) == said
+    assert tokenizer.decode(out[0], skip_special_tokens=True) == completion
 
-    # The model that the other tests use was left alone.
+    # The model shared with other tests is unchanged.
     [plain] = generate_greedy(default_model, [prompt])
     assert "Paris" in plain

@@ -1,7 +1,7 @@
-"""A disk that takes no more, met by every command that writes: one line, and nothing half-written.
+"""Every command that writes reports a full disk in one line and leaves no partial file.
 
-A limit on the size of files stands in for a full disk: both fail amid a write, and safetensors
-answers both with an error of its own.
+A limit on file sizes simulates a full disk: both fail during a write, and safetensors raises its
+own error for both.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from commands import Workplace, listing
 
 ROOT = Path(__file__).parents[2]
 
-#: Runs commands, each as one list of JSON, and prints the exit code of each on its own line.
+#: Runs commands, one JSON list per line, and prints the exit code of each on its own line.
 LIMITED = """
 import json, sys
 from alphaedit_core.cli import main
 import resource
-import torch, transformers  # what is compiled at the first import is written, too
+import torch, transformers  # the first import writes bytecode
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
 for line in sys.stdin:
     print("CODE", main(json.loads(line)), file=sys.stderr)
@@ -29,7 +29,7 @@ for line in sys.stdin:
 
 
 def limited(size: int, *commands: list[str]) -> list[list[str]]:
-    """What each command said on the standard error, its exit code last."""
+    """Return the lines that each command wrote to standard error, its exit code last."""
     done = subprocess.run(
         [sys.executable, "-c", LIMITED, str(size)],
         input="".join(json.dumps(command) + "\n" for command in commands),
@@ -38,22 +38,22 @@ def limited(size: int, *commands: list[str]) -> list[list[str]]:
         cwd=ROOT,
         timeout=300,
     )
-    said: list[list[str]] = [[]]
+    outputs: list[list[str]] = [[]]
     for line in done.stderr.splitlines():
-        said[-1].append(line)
+        outputs[-1].append(line)
         if line.startswith("CODE "):
-            said.append([])
-    assert len(said) == len(commands) + 1, done.stderr
-    return said[:-1]
+            outputs.append([])
+    assert len(outputs) == len(commands) + 1, done.stderr
+    return outputs[:-1]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no limit on the size of files")
-def test_every_command_that_writes_says_so_in_one_line(
+def test_every_command_that_writes_reports_it_in_one_line(
     tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     place = Workplace(tmp_path / "place", capsys)
     warm = tmp_path / "warm"
-    assert place.edit(place.facts, "--session", warm).code == 0  # statistics and contexts are there
+    assert place.edit(place.facts, "--session", warm).code == 0  # collects statistics and contexts
     records = [
         {
             "case_id": 1,
@@ -87,17 +87,17 @@ def test_every_command_that_writes_says_so_in_one_line(
     ]
     before = listing(tmp_path)
     # Large enough for a lock and a small note, too small for a session's tensors or a model.
-    for command, said in zip(commands, limited(1500, *commands), strict=True):
-        lines = [line for line in said if line.startswith("alphaedit: ")]
+    for command, errors in zip(commands, limited(1500, *commands), strict=True):
+        lines = [line for line in errors if line.startswith("alphaedit: ")]
         lines = [line for line in lines if not line.startswith("alphaedit: warning: ")]
-        assert said[-1] == "CODE 1" and len(lines) == 1, (command, said)
-        assert str(tmp_path) in lines[0] and "File too large" in lines[0], (command, said)
-        assert "Traceback" not in "".join(said)
+        assert errors[-1] == "CODE 1" and len(lines) == 1, (command, errors)
+        assert str(tmp_path) in lines[0] and "File too large" in lines[0], (command, errors)
+        assert "Traceback" not in "".join(errors)
     after = listing(tmp_path)
-    # A moment of the cache's may be new, never a part of one: all that was there is as it was.
+    # The cache may have a new, complete moment; all earlier files are unchanged.
     assert {path: after.get(path) for path in before} == before
-    left = {path for path in after.keys() - before.keys() if after[path] != "folder"}
-    assert not any(".lock" in path or "/." in path for path in left), left
+    new = {path for path in after.keys() - before.keys() if after[path] != "folder"}
+    assert not any(".lock" in path or "/." in path for path in new), new
     assert not (tmp_path / "model").exists() and not (tmp_path / "c.st").exists()
     capsys.readouterr()
     assert place.run("history", "--session", warm, "--json").json["applied"] == 1

@@ -1,4 +1,4 @@
-"""What the command says of itself, and how its tables and JSON come out."""
+"""Help, tables and JSON of the command."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ COMMANDS = (
 
 
 class TestHelp:
-    def test_every_help_comes_without_what_is_slow_to_import(self) -> None:
+    def test_help_imports_no_heavy_module(self) -> None:
         script = (
             "import sys\n"
             "from alphaedit_core.cli import main\n"
@@ -61,7 +61,7 @@ class TestHelp:
         out = capsys.readouterr().out
         assert all(f"\n    {command}" in out for command in COMMANDS)
 
-    def test_version_of_the_module_run_as_a_program(self) -> None:
+    def test_version_with_python_m(self) -> None:
         ran = subprocess.run(
             [sys.executable, "-m", "alphaedit_core", "--version"], capture_output=True, text=True
         )
@@ -135,19 +135,21 @@ class TestOutput:
         line = output.clipped(text)
         assert cell_len(line) == 40 and line.endswith("…")
 
-    def test_numbers_that_json_has_no_form_for(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_numbers_that_are_not_finite_become_null(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         output.show_json({"a": [float("nan"), 1.5], "b": {"c": float("inf")}, "d": "é"})
         out = capsys.readouterr().out
         assert json.loads(out) == {"a": [None, 1.5], "b": {"c": None}, "d": "é"}
         assert "é" in out
 
     @pytest.mark.parametrize("arguments", [["--help"], ["models"]])
-    def test_a_reader_that_goes_away(self, arguments: list[str]) -> None:
+    def test_a_broken_pipe(self, arguments: list[str]) -> None:
         process = subprocess.Popen(
             [sys.executable, "-m", "alphaedit_core", *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=os.environ | {"PYTHONUNBUFFERED": ""},  # argparse keeps quiet about it otherwise
+            env=os.environ | {"PYTHONUNBUFFERED": ""},  # otherwise argparse hides it
         )
         assert process.stdout is not None
         process.stdout.close()
@@ -157,7 +159,7 @@ class TestOutput:
 
 
 @pytest.mark.parametrize("command", ["editors", "metrics", "models", "datasets", "--help"])
-def test_what_only_lists_imports_no_torch(command: str, tmp_path: Path) -> None:
+def test_lists_import_no_torch(command: str, tmp_path: Path) -> None:
     code = (
         "import sys; from alphaedit_core.cli import main\n"
         "try: main(sys.argv[1:])\n"
@@ -176,7 +178,7 @@ def test_the_help_names_every_field_of_every_editor(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([command, "--help"]) == 0
-    told = capsys.readouterr().out
+    out = capsys.readouterr().out
     for name in field_editors():
-        assert f"\n  {name}" in told
-    assert "  ridge [10] of alphaedit: lambda" in told and "  seed [0]: Seed of" in told
+        assert f"\n  {name}" in out
+    assert "  ridge [10] of alphaedit: lambda" in out and "  seed [0]: Seed of" in out

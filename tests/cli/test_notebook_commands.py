@@ -1,4 +1,4 @@
-"""The commands that copy notebooks and open them."""
+"""The commands workbench and tutorials."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ STORED = ROOT / "notebooks"
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], dict[str, str]]]:
-    """Command lines and environments that would have been run."""
-    found: list[tuple[list[str], dict[str, str]]] = []
+    """Command lines and environments of the processes that would have started."""
+    processes: list[tuple[list[str], dict[str, str]]] = []
 
     def execve(program: str, command: list[str], environment: dict[str, str]) -> None:
         assert program == command[0] == sys.executable
-        found.append((command, environment))
+        processes.append((command, environment))
 
     monkeypatch.setattr(notebooks.os, "execve", execve)
-    return found
+    return processes
 
 
-def test_the_workbench_is_copied_and_opened_on_this_machine_alone(
+def test_the_workbench_is_copied_and_served_locally(
     started: list[tuple[list[str], dict[str, str]]],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -57,7 +57,7 @@ def test_the_workbench_is_copied_and_opened_on_this_machine_alone(
     assert own == "/mine"
 
 
-def test_what_is_there_is_opened_as_it_stands(
+def test_an_existing_notebook_is_not_overwritten(
     started: list[tuple[list[str], dict[str, str]]],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -71,7 +71,7 @@ def test_what_is_there_is_opened_as_it_stands(
     assert "--no-browser" not in command
 
 
-def test_the_tutorials_come_with_everything_that_they_link_to(
+def test_the_tutorials_come_with_all_linked_files(
     started: list[tuple[list[str], dict[str, str]]], tmp_path: Path
 ) -> None:
     folder = tmp_path / "new" / "folder"
@@ -86,16 +86,16 @@ def test_the_tutorials_come_with_everything_that_they_link_to(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["workbench", "--port", "70000"], "give 1 to 65535"),
         (["tutorials", "--port", "x"], "not a whole number"),
         (["workbench", __file__], "is not writable"),
     ],
 )
-def test_what_cannot_be_opened_is_refused_before_anything_is_copied(
+def test_invalid_arguments_are_refused_before_anything_is_copied(
     arguments: list[str],
-    said: str,
+    message: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -103,13 +103,13 @@ def test_what_cannot_be_opened_is_refused_before_anything_is_copied(
     monkeypatch.chdir(tmp_path)
     assert main(arguments) == 2
     [line] = capsys.readouterr().err.splitlines()
-    assert said in line
+    assert message in line
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("command", ["workbench", "tutorials"])
 @pytest.mark.parametrize("package", ["jupyterlab", "anywidget"])
-def test_without_its_packages_the_extra_is_named(
+def test_a_missing_package_names_the_extra(
     command: str,
     package: str,
     tmp_path: Path,
@@ -125,7 +125,7 @@ def test_without_its_packages_the_extra_is_named(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_jupyterlab_really_starts_with_a_token_and_ends_with_ctrl_c(tmp_path: Path) -> None:
+def test_jupyterlab_starts_with_a_token_and_ends_with_ctrl_c(tmp_path: Path) -> None:
     homes = {f"JUPYTER_{name}_DIR": str(tmp_path / name) for name in ("CONFIG", "DATA", "RUNTIME")}
     process = subprocess.Popen(
         [sys.executable, "-m", "alphaedit_core", "workbench", str(tmp_path / "my books"),
@@ -135,18 +135,18 @@ def test_jupyterlab_really_starts_with_a_token_and_ends_with_ctrl_c(tmp_path: Pa
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        # Whoever runs the tests in the background has Ctrl-C ignored, which is inherited.
+        # A test run in the background inherits an ignored SIGINT.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     assert process.stdout is not None
     try:
-        addresses = (re.search(r"http://127.0.0.1:\S+", line) for line in process.stdout)
-        address = next(found[0] for found in addresses if found)
+        matches = (re.search(r"http://127.0.0.1:\S+", line) for line in process.stdout)
+        address = next(match[0] for match in matches if match)
         page, token = address.split("?token=")
         assert page.endswith("/lab/tree/workbench.ipynb") and len(token) >= 32
-        asked = page.replace("/lab/tree/", "/api/contents/")
-        assert status(f"{asked}?content=0&token={token}") == 200
-        assert status(asked) == 403
+        contents = page.replace("/lab/tree/", "/api/contents/")
+        assert status(f"{contents}?content=0&token={token}") == 200
+        assert status(contents) == 403
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=30)
         assert process.returncode == 0
@@ -155,11 +155,11 @@ def test_jupyterlab_really_starts_with_a_token_and_ends_with_ctrl_c(tmp_path: Pa
 
 
 def status(address: str) -> int:
-    """Of the answer of a server that has said its address, and may listen in a moment."""
+    """Return the HTTP status of a server that may not listen yet."""
     for _ in range(100):
         try:
-            with urllib.request.urlopen(address, timeout=30) as answer:
-                return int(answer.status)
+            with urllib.request.urlopen(address, timeout=30) as response:
+                return int(response.status)
         except urllib.error.HTTPError as error:
             return error.code
         except urllib.error.URLError:

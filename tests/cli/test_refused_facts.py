@@ -1,4 +1,4 @@
-"""Bad facts: exit code 2, one line that says what to do, and nothing written."""
+"""Invalid facts: exit code 2, one line with the remedy, and nothing written."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class TestFacts:
     ) -> None:
         file = unloadable.folder / f"bad{suffix}"
         records = [GOOD, record]
-        lines = "\n".join(json.dumps(one) for one in records)
+        lines = "\n".join(json.dumps(item) for item in records)
         file.write_text(json.dumps(records) if suffix == ".json" else lines)
         outputs = ("--session", unloadable.folder / "s", "--save-model", unloadable.folder / "m")
         line = refused(unloadable, "edit", file, "--model", unloadable.model, *outputs)

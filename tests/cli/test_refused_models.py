@@ -1,4 +1,4 @@
-"""Models that cannot be had: exit code 2, one line, and nothing written."""
+"""Models that cannot be loaded: exit code 2, one line, and nothing written."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from refusals import refused, the_line
 
 class TestModels:
     @pytest.mark.parametrize("command", ["edit", "complete", "spectrum", "statistics"])
-    def test_a_folder_that_is_none(self, place: Workplace, command: str) -> None:
+    def test_a_folder_without_a_model(self, place: Workplace, command: str) -> None:
         (place.folder / "empty").mkdir()
         given = ["examples"] if command == "edit" else ["Rome"] if command == "complete" else []
         line = refused(place, command, *given, "--model", place.folder / "empty")
@@ -32,21 +32,21 @@ class TestModels:
         assert "give auto or one of" in line
 
     @pytest.mark.parametrize("name", ["none.gguf", "/no/such/model", "no model"])
-    def test_a_name_that_no_hub_can_have(self, place: Workplace, name: str) -> None:
+    def test_an_invalid_hub_name(self, place: Workplace, name: str) -> None:
         line = refused(place, "edit", "examples", "--model", name)
         assert f'model "{name}" does not exist; give ' in line
 
     def test_a_hub_that_cannot_be_reached(self, place: Workplace) -> None:
-        with socket.socket() as nobody:  # a port that nobody listens on
-            nobody.bind(("127.0.0.1", 0))
+        with socket.socket() as unused:  # a port without a server
+            unused.bind(("127.0.0.1", 0))
             started = time.monotonic()
-            ran = hub_run(place, f"http://127.0.0.1:{nobody.getsockname()[1]}")
+            ran = hub_run(place, f"http://127.0.0.1:{unused.getsockname()[1]}")
         line = the_line(ran)
         assert line.startswith('model "nope/nope" is not on this machine and the hub cannot be')
         assert "give smollm2-135m, " in line
-        assert time.monotonic() - started < 60  # nearly all of it imports on a busy machine
+        assert time.monotonic() - started < 60  # mostly imports on a busy machine
 
-    def test_a_hub_that_has_no_such_model(self, place: Workplace, hub: str) -> None:
+    def test_a_hub_without_the_model(self, place: Workplace, hub: str) -> None:
         line = the_line(hub_run(place, hub))
         assert line.startswith('model "nope/nope" does not exist or is private; give smollm2-135m')
 
@@ -57,7 +57,7 @@ class TestModels:
 
 @pytest.fixture
 def hub() -> Iterator[str]:
-    """The address of a hub that has no models."""
+    """Address of a hub without models."""
 
     class NotFound(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -79,7 +79,7 @@ def hub() -> Iterator[str]:
 
 
 def hub_run(place: Workplace, address: str) -> Ran:
-    """The command as a process of its own (the hub's address is read when its client starts)."""
+    """Run the command in a new process, since the hub client reads its address on import."""
     ran = subprocess.run(
         [sys.executable, "-m", "alphaedit_core", "edit", "examples", "--model", "nope/nope"],
         capture_output=True,

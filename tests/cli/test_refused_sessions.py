@@ -14,7 +14,7 @@ from tiny import tiny_model
 
 class TestFolders:
     @pytest.mark.parametrize("option", ["--session", "--save-model"])
-    def test_of_somebody_else(self, unloadable: Workplace, option: str) -> None:
+    def test_with_foreign_files(self, unloadable: Workplace, option: str) -> None:
         thesis = unloadable.folder / "thesis"
         thesis.mkdir()
         (thesis / "chapter-1.tex").write_text("All that I know.")
@@ -133,7 +133,7 @@ class TestSessions:
         other = tiny_model(seed=1)
         other.model.save_pretrained(place.folder / "other")
         other.tokenizer.save_pretrained(place.folder / "other")
-        place.run("models")  # takes what transformers said meanwhile
+        place.run("models")  # discards the output of transformers
         own = json.loads((session / "session.json").read_text())["fingerprint"]
         given = place.facts if command == "edit" else "Rome"
         line = refused(
@@ -143,7 +143,7 @@ class TestSessions:
         assert other.fingerprint in line
 
 
-def test_a_disk_that_refuses(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device", str(place.folder / "s"))
 

@@ -1,4 +1,4 @@
-"""Bad settings: exit code 2, one line that says what to do, and nothing written."""
+"""Invalid settings: exit code 2, one line with the remedy, and nothing written."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from refusals import refused, the_line
 
 class TestSettings:
     @pytest.mark.parametrize(
-        ("given", "parts"),
+        ("setting", "parts"),
         [
             ("color=red", ['field "color" does not exist', "layers, editor, target_steps"]),
             ("ridge", ['"ridge" has no value', "FIELD=VALUE"]),
@@ -29,8 +29,8 @@ class TestSettings:
             ("previous_keys_decay=2", ["previous_keys_decay: 2.0", "(0, 1]"]),
         ],
     )
-    def test_set(self, unloadable: Workplace, given: str, parts: list[str]) -> None:
-        line = refused(unloadable, "edit", "examples", "--set", given)
+    def test_set(self, unloadable: Workplace, setting: str, parts: list[str]) -> None:
+        line = refused(unloadable, "edit", "examples", "--set", setting)
         assert line.startswith("--set")
         for part in parts:
             assert part in line
@@ -40,22 +40,22 @@ class TestSettings:
         assert line.startswith('--editor: editor "nope" does not exist; give one of alphaedit')
 
     @pytest.mark.parametrize(
-        ("given", "message"),
+        ("setting", "message"),
         [
             ("nope", 'editor "nope" does not exist; give one of alphaedit'),
             (" , ", "names none; give alphaedit,memit"),
             ("rome+previous-keys", "previous keys mean nothing for rome; leave them out"),
         ],
     )
-    def test_editors_to_compare(self, unloadable: Workplace, given: str, message: str) -> None:
-        line = refused(unloadable, "compare", "examples", "--editors", given)
+    def test_editors_to_compare(self, unloadable: Workplace, setting: str, message: str) -> None:
+        line = refused(unloadable, "compare", "examples", "--editors", setting)
         assert message in line
 
-    def test_an_editor_is_not_set_beside_the_list(self, unloadable: Workplace) -> None:
+    def test_the_list_sets_editors_and_switches(self, unloadable: Workplace) -> None:
         line = refused(unloadable, "compare", "examples", "--set", "projection=false")
         assert line == '--set "projection=false": belongs in --editors, as in memit+projection'
 
-    def test_a_switch_that_means_nothing(self, unloadable: Workplace) -> None:
+    def test_a_switch_that_does_not_apply(self, unloadable: Workplace) -> None:
         line = refused(unloadable, "edit", "examples", "--editor", "rome", "--previous-keys")
         assert line == "--previous-keys: does not apply to the editor rome; leave it out"
 
@@ -84,7 +84,7 @@ class TestSettings:
         ],
     )
     def test_config(self, unloadable: Workplace, content: bytes | None, parts: list[str]) -> None:
-        file = unloadable.folder / "given.json"
+        file = unloadable.folder / "config.json"
         if content is not None:
             file.write_bytes(content)
         line = refused(unloadable, "edit", "examples", "--config", file)
@@ -99,7 +99,7 @@ class TestSettings:
         assert option in line
         assert f'"{value}" is not a whole number above 0; give 1 or more' in line
 
-    def test_layers_that_this_model_has_not(self, place: Workplace) -> None:
+    def test_layers_outside_the_model(self, place: Workplace) -> None:
         line = refused(place, "edit", place.facts, "--model", place.model, "--set", "layers=1-5")
         assert line == (
             "layers [1, 2, 3, 4, 5] are not all blocks of this model; give indices from 0 to 2"

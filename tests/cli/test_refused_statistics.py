@@ -32,7 +32,7 @@ class TestStatistics:
         line = refused(unloadable, "spectrum", f"--threshold={threshold}")
         assert line.startswith(f'threshold "{threshold}" cannot be parsed; use a number such as')
 
-    def test_what_only_the_model_can_tell(self, place: Workplace) -> None:
+    def test_values_that_depend_on_the_model(self, place: Workplace) -> None:
         text = ("--text", place.folder / "text.txt", "--model", place.model)
         line = refused(place, "statistics", *text, "--layers", 7)
         assert line == "layers [7] are not all blocks of this model; give indices from 0 to 2"
@@ -54,7 +54,7 @@ class TestStatistics:
         weights = place.model / "model.safetensors"
         assert str(weights) in refused(place, *ask, weights)
 
-    def test_import_with_other_wishes(self, unloadable: Workplace) -> None:
+    def test_import_with_conflicting_options(self, unloadable: Workplace) -> None:
         line = refused(unloadable, "statistics", "--import", "f", "--layers", "1")
         assert "leave out --layers" in line
         line = refused(unloadable, "statistics", "--import", "f", "--export", "g")

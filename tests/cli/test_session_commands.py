@@ -1,4 +1,4 @@
-"""The commands that show a session, take edits back and write them again."""
+"""The commands history, undo, redo and complete."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from examples import FACTS
 
 
 class TestSessions:
-    def test_edit_b_taken_back_leaves_no_trace_in_c(self, place: Workplace) -> None:
+    def test_an_undone_edit_leaves_no_trace_in_the_next(self, place: Workplace) -> None:
         a, b, c = (place.facts_file(f"{i}.json", FACTS[i]) for i in range(3))
         s, t = place.folder / "s", place.folder / "t"
         for facts in (a, b):
@@ -22,44 +22,44 @@ class TestSessions:
         assert undone.out == (
             f"undone: {FACTS[1].text} → {FACTS[1].target}; 1 of 2 edits applied\n"
         )
-        # Continued without being told the model and its settings again.
+        # Continues without the model and its settings.
         first = place.run("edit", c, "--session", s, "--json").json
         place.edit(a, "--session", t)
         second = place.edit(c, "--session", t, "--json").json
         assert first["weights_digest"] == second["weights_digest"]
         assert first["edits"] == second["edits"] == 2
 
-    def test_an_edit_says_what_it_replaced_unless_both_are_kept(self, place: Workplace) -> None:
+    def test_replaced_facts_are_reported_unless_both_are_kept(self, place: Workplace) -> None:
         other = FACTS[0].changed(target="Berlin")
         first, second = (place.facts_file(f"r{i}.json", f) for i, f in enumerate((FACTS[0], other)))
         session = place.folder / "corrected"
         assert "replaced:" not in place.edit(first, "--session", session).out
-        said = f"“{other.text} Berlin” replaces “{other.text} {FACTS[0].target}” of edit 1"
-        assert f"replaced: {said}" in place.run("edit", second, "--session", session).out
+        line = f"“{other.text} Berlin” replaces “{other.text} {FACTS[0].target}” of edit 1"
+        assert f"replaced: {line}" in place.run("edit", second, "--session", session).out
         place.run("undo", "--session", session)
-        asked = ("edit", second, "--session", session, "--keep-both", "--json")
-        kept = place.run(*asked).json
+        command = ("edit", second, "--session", session, "--keep-both", "--json")
+        kept = place.run(*command).json
         assert kept["superseded"] == []
         assert kept["facts"][0]["fact"]["replaces"] == "nothing"
         place.run("undo", "--session", session)
-        [one] = place.run(*asked[:-2], "--json").json["superseded"]
-        assert one["edit"] == 1 and one["by"] == other.to_dict()
+        [superseded] = place.run(*command[:-2], "--json").json["superseded"]
+        assert superseded["edit"] == 1 and superseded["by"] == other.to_dict()
 
-    def test_undo_and_redo_change_what_the_session_says(self, place: Workplace) -> None:
+    def test_undo_and_redo_change_the_completion(self, place: Workplace) -> None:
         session = place.folder / "s"
         place.edit(place.facts, "--session", session, "--set", "target_steps=25")
         prompt = FACTS[0].text
-        say = ("complete", prompt, "--tokens", 8, "--json")
-        plain = place.run(*say, "--model", place.model).json
-        edited = place.run(*say, "--session", session).json
+        complete = ("complete", prompt, "--tokens", 8, "--json")
+        plain = place.run(*complete, "--model", place.model).json
+        edited = place.run(*complete, "--session", session).json
         assert (plain["edits"], edited["edits"]) == (0, 1)
         assert plain["completion"] != edited["completion"]
 
         assert place.run("undo", "--session", session, "--json").json["applied"] == 0
-        undone = place.run(*say, "--session", session).json
+        undone = place.run(*complete, "--session", session).json
         assert undone["completion"] == plain["completion"]
         assert place.run("redo", "--session", session).out.startswith("redone: ")
-        assert place.run(*say, "--session", session).json["completion"] == edited["completion"]
+        assert place.run(*complete, "--session", session).json["completion"] == edited["completion"]
 
     def test_undo_and_redo_do_not_need_the_model(self, place: Workplace) -> None:
         session = place.folder / "s"
@@ -78,10 +78,10 @@ class TestSessions:
         place.run("undo", "--session", session)
         shown = place.run("history", "--session", session).out.splitlines()[2:]
         assert [line.split()[:2] for line in shown[:2]] == [["undone", "2"], ["current", "1"]]
-        told = place.run("history", "--session", session, "--json").json
-        assert told["model"] == str(place.model)
-        assert [edit["applied"] for edit in told["edits"]] == [True, False]
-        assert [len(edit["facts"]) for edit in told["edits"]] == [4, 1]
+        report = place.run("history", "--session", session, "--json").json
+        assert report["model"] == str(place.model)
+        assert [edit["applied"] for edit in report["edits"]] == [True, False]
+        assert [len(edit["facts"]) for edit in report["edits"]] == [4, 1]
 
     def test_history_reads_json_only_and_imports_no_torch(self, place: Workplace) -> None:
         session = place.folder / "s"

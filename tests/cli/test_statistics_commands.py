@@ -1,4 +1,4 @@
-"""The commands that collect statistics, show spectra and list what is kept."""
+"""The commands statistics, spectrum, models and fetch."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from alphaedit_core.model.editable_model import EditableModel
 class TestStatistics:
     def test_collected_once_then_from_the_cache(self, place: Workplace) -> None:
         text = place.folder / "text.txt"
-        ask = ("statistics", "--model", place.model, "--text", text, "--tokens", 1024, "--json")
-        first, second = place.run(*ask).json, place.run(*ask).json
+        command = ("statistics", "--model", place.model, "--text", text, "--tokens", 1024, "--json")
+        first, second = place.run(*command).json, place.run(*command).json
         assert (first["cached"], second["cached"]) == (False, True)
         assert first["layers"] == second["layers"]
         assert [layer["layer"] for layer in first["layers"]] == [0, 1]
@@ -27,15 +27,15 @@ class TestStatistics:
         self, place: Workplace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         file = place.folder / "shared.safetensors"
-        ask = ("statistics", "--model", place.model, "--json")
+        command = ("statistics", "--model", place.model, "--json")
         text = ("--text", place.folder / "text.txt", "--tokens", 1024, "--layers", "1-2")
-        made = place.run(*ask, *text, "--export", file).json
-        assert place.run(*ask, *text, "--export", file).json["layers"] == made["layers"]
+        exported = place.run(*command, *text, "--export", file).json
+        assert place.run(*command, *text, "--export", file).json["layers"] == exported["layers"]
         monkeypatch.setenv("ALPHAEDIT_CACHE", str(tmp_path / "another"))
-        assert place.run(*ask, "--import", file).json["layers"] == made["layers"]
-        again = place.run(*ask, *text).json
+        assert place.run(*command, "--import", file).json["layers"] == exported["layers"]
+        again = place.run(*command, *text).json
         assert again["cached"]
-        assert again["layers"] == made["layers"]
+        assert again["layers"] == exported["layers"]
 
     def test_table(self, place: Workplace) -> None:
         text = ("--text", place.folder / "text.txt", "--tokens", 1024, "--layers", "0,2")
@@ -49,16 +49,16 @@ class TestStatistics:
         ]
         assert lines[-1].endswith("collected now")
 
-    def test_spectrum_names_equal_thresholds_of_every_rule(self, place: Workplace) -> None:
+    def test_spectrum_names_equivalent_thresholds(self, place: Workplace) -> None:
         text = ("--text", place.folder / "text.txt", "--tokens", 1024, "--layers", 1, "--json")
-        ask = ("spectrum", "--model", place.model, *text, "--threshold")
-        [layer] = place.run(*ask, "rank:30").json["layers"]
+        command = ("spectrum", "--model", place.model, *text, "--threshold")
+        [layer] = place.run(*command, "rank:30").json["layers"]
         assert (layer["layer"], layer["d_in"], layer["rank"]) == (1, 48, 30)
         assert 0 < layer["leakage"] < 1
         assert 1 < layer["effective_rank"] <= 48
         assert layer["health"] < 1e-5
         for threshold in layer["equivalent"].values():
-            [same] = place.run(*ask, threshold).json["layers"]
+            [same] = place.run(*command, threshold).json["layers"]
             assert same["rank"] == 30
 
     def test_spectrum_table(self, place: Workplace) -> None:
@@ -76,27 +76,27 @@ class TestCached:
         self, cache: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         assert main(["models", "--json"]) == 0
-        told = json.loads(capsys.readouterr().out)
+        report = json.loads(capsys.readouterr().out)
         assert not cache.exists()
-        assert {one["name"]: one["cached"] for one in told["packaged"]} == {
+        assert {item["name"]: item["cached"] for item in report["packaged"]} == {
             "smollm2-135m": False,
             "gemma3-270m": False,
             "wikipedia-sample": False,
         }
-        assert all(one["license"] for one in told["packaged"])
-        presets = {preset["name"]: preset for preset in told["presets"]}
+        assert all(item["license"] for item in report["packaged"])
+        presets = {preset["name"]: preset for preset in report["presets"]}
         assert presets["GPT-J 6B"]["layers"] == [3, 4, 5, 6, 7, 8]
         assert presets["Llama-3 8B"]["target_learning_rate"] == 0.1
-        assert (told["cache"], told["bytes"], told["statistics"]) == (str(cache), 0, [])
+        assert (report["cache"], report["bytes"], report["statistics"]) == (str(cache), 0, [])
 
-    def test_models_lists_what_was_made(self, place: Workplace, cache: Path) -> None:
+    def test_models_lists_the_cache(self, place: Workplace, cache: Path) -> None:
         place.edit(place.facts, "--limit", 1)
         (cache / "statistics" / "unfinished").mkdir()
-        told = place.run("models", "--json").json
-        [statistics] = told["statistics"]
+        report = place.run("models", "--json").json
+        [statistics] = report["statistics"]
         assert (statistics["tokens"], statistics["layers"]) == (1024, [0, 1])
-        assert told["spectra"]["files"] == 2
-        assert told["bytes"] > statistics["bytes"] > 2 * 48 * 48 * 4
+        assert report["spectra"]["files"] == 2
+        assert report["bytes"] > statistics["bytes"] > 2 * 48 * 48 * 4
         shown = place.run("models").out
         assert statistics["fingerprint"] in shown
         assert "Apache-2.0" in shown
@@ -114,8 +114,8 @@ class TestCached:
         assert (folder / "model.safetensors").is_file()
         assert text.startswith("wikipedia-sample: 9")
         assert main(["models", "--json"]) == 0
-        told = json.loads(capsys.readouterr().out)
-        assert [one["cached"] for one in told["packaged"] if one["name"] != "gemma3-270m"] == [
+        report = json.loads(capsys.readouterr().out)
+        assert [item["cached"] for item in report["packaged"] if item["name"] != "gemma3-270m"] == [
             True,
             True,
         ]
