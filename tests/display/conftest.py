@@ -1,4 +1,4 @@
-"""What the tests of the display share: a session full of hostile texts, and a tame one."""
+"""Fixtures of the display tests: a session of hostile texts and one of harmless texts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from alphaedit_core.session.session import EditSession
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with a cache that the tests of one file share."""
+    """A folder with a cache, shared by the tests of one module."""
     folder = tmp_path_factory.mktemp("escaping")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
@@ -28,5 +28,5 @@ def hostile(place: Path) -> EditSession:
 
 @pytest.fixture(scope="module")
 def tame(place: Path) -> EditSession:
-    """The same with a text that does no harm."""
+    """The same session with a harmless text."""
     return session_of(TAME, place)

@@ -1,4 +1,4 @@
-"""Nothing that comes out of files, models or the keyboard becomes a mark of HTML or Markdown."""
+"""Text from files, models or the keyboard never becomes HTML or Markdown markup."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ from alphaedit_core.side_effects.hidden_states import HiddenDrift
 from alphaedit_core.side_effects.retention import BatchName, BatchRetention, Retention
 from alphaedit_widgets.components.panel import table, text
 
-# -- what is shown ---------------------------------------------------------------------------------
+# -- HTML reprs ------------------------------------------------------------------------------------
 
 
-def findings(session: EditSession) -> ExperimentResult:
+def experiment_result(session: EditSession) -> ExperimentResult:
     hp = session.hyperparameters
     plan = ExperimentPlan((hp, hp.replace(text=f"{EVIL} other")), 2, 1)
     points = [
@@ -76,14 +76,14 @@ def spectrum() -> Spectrum:
     return Spectrum(0, np.linspace(9.0, 0.001, 40), tokens=1000)
 
 
-def contest(session: EditSession) -> EditorComparison:
+def comparison(session: EditSession) -> EditorComparison:
     measures = Measures(50.0, 50.0, 50.0, 50.0, 12.0)
     result = session.history[0].result
-    rival = EditorRun(session.hyperparameters, result, measures, 1.0)
-    return EditorComparison(session.history[0].facts, measures, [rival])
+    run = EditorRun(session.hyperparameters, result, measures, 1.0)
+    return EditorComparison(session.history[0].facts, measures, [run])
 
 
-#: One of every class that shows itself as HTML.
+#: An instance of every class with an HTML repr.
 SHOWN: dict[type, Callable[[EditSession], Any]] = {
     Fact: lambda session: session.history[0].facts[0],
     EditConfig: lambda session: session.hyperparameters,
@@ -91,32 +91,32 @@ SHOWN: dict[type, Callable[[EditSession], Any]] = {
     EditResult: lambda session: session.history[0].result,
     Evaluation: lambda session: evaluation(),
     Ability: lambda session: Ability((TaskAbility(EVIL, EVIL, (0, 1), (0, 1), 50.0, 4.0),)),
-    EditorComparison: contest,
+    EditorComparison: comparison,
     HiddenDrift: lambda session: HiddenDrift(
         1, 0, (EVIL, EVIL), 0.1, 0.1, 0.9, ((0.0, 1.0),) * 2, ((1.0, 0.0),) * 2, (0.5, 0.2),
         (0.1, 0.2),
     ),
-    ExperimentResult: findings,
+    ExperimentResult: experiment_result,
     Retention: lambda session: Retention(
         (1,), (BatchName(1, 1, 2),), ((BatchRetention(2, 2, 100.0, 50.0),),), ({0: 0.1},)
     ),
     Spectrum: lambda session: spectrum(),
 }  # fmt: skip
-#: Those that show no text of anybody's.
+#: Classes that show no untrusted text.
 NUMBERS = {Retention, Spectrum, EditorComparison}
 
 
-def test_there_is_a_case_for_every_class_that_shows_itself() -> None:
-    found = set()
+def test_every_class_with_an_html_repr_has_a_case() -> None:
+    classes = set()
     for module in pkgutil.walk_packages(alphaedit_core.__path__, "alphaedit_core."):
         if not module.name.endswith("__main__"):
-            held = vars(importlib.import_module(module.name)).values()
-            found |= {one for one in held if isinstance(one, type) and "_repr_html_" in vars(one)}
-    assert found == set(SHOWN)
+            members = vars(importlib.import_module(module.name)).values()
+            classes |= {m for m in members if isinstance(m, type) and "_repr_html_" in vars(m)}
+    assert classes == set(SHOWN)
 
 
 @pytest.mark.parametrize("shown", SHOWN, ids=lambda shown: shown.__name__)
-def test_no_repr_obeys_a_text(shown: type, hostile: EditSession) -> None:
+def test_reprs_escape_text(shown: type, hostile: EditSession) -> None:
     html = SHOWN[shown](hostile)._repr_html_()
     assert_tame(html)
     if shown not in NUMBERS:
@@ -128,40 +128,40 @@ def test_no_repr_obeys_a_text(shown: type, hostile: EditSession) -> None:
     [
         lambda session: facts_table_html(session.history[0].facts),
         lambda session: report_html(session, spectra={0: spectrum()}),
-        lambda session: experiment_html(findings(session)),
+        lambda session: experiment_html(experiment_result(session)),
         lambda session: html_table((EVIL,), [(EVIL,)]),
         lambda session: table((EVIL,), [(EVIL,)], "id", EVIL),
         lambda session: text("id", EVIL),
     ],
     ids=["facts", "report", "experiment", "html_table", "table", "text"],
 )
-def test_no_page_and_no_table_obeys_a_text(
+def test_pages_and_tables_escape_text(
     html: Callable[[EditSession], str], hostile: EditSession
 ) -> None:
-    made = html(hostile)
-    assert_tame(made)
-    assert squeezed(EVIL) in squeezed(Parsed(made).text)
+    page = html(hostile)
+    assert_tame(page)
+    assert squeezed(EVIL) in squeezed(Parsed(page).text)
 
 
 # -- cards -----------------------------------------------------------------------------------------
 
 
 def rendered(source: str) -> list[tuple[str, int]]:
-    """Elements of a card as GitHub and the hub would show it, HTML in it included."""
+    """Return the elements of a card as GitHub and the Hub render it, inline HTML included."""
     html = mistune.create_markdown(escape=False, plugins=["table", "strikethrough", "math"])(source)
     assert isinstance(html, str)
     assert_tame(html)
-    found = Parsed(html)
-    return [(tag, found.tags.count(tag)) for tag in sorted(set(found.tags))]
+    parsed = Parsed(html)
+    return [(tag, parsed.tags.count(tag)) for tag in sorted(set(parsed.tags))]
 
 
-def test_the_fragment_of_a_card_has_the_elements_of_a_tame_one(
+def test_a_card_fragment_has_the_elements_of_a_harmless_one(
     hostile: EditSession, tame: EditSession
 ) -> None:
     assert rendered(model_card(hostile)) == rendered(model_card(tame))
 
 
-def test_the_card_of_a_model_has_the_elements_of_a_tame_one(
+def test_a_model_card_has_the_elements_of_a_harmless_one(
     hostile: EditSession, tame: EditSession, tmp_path: Path
 ) -> None:
     cards = []
@@ -182,11 +182,11 @@ def test_the_card_of_a_model_has_the_elements_of_a_tame_one(
         "\x00\x1b[31m\ud800", "http:", "",
     ],
 )  # fmt: skip
-def test_a_text_in_markdown_is_a_text(evil: str) -> None:
+def test_text_in_markdown_stays_text(evil: str) -> None:
     render = mistune.create_markdown(escape=False, plugins=["table", "strikethrough", "math"])
     for before, mark in (("", "p"), ("- ", "li"), ("# ", "h1")):
-        for made in (markdown(evil), markdown_code(evil)):
-            html = str(render(f"{before}{made}"))
+        for escaped in (markdown(evil), markdown_code(evil)):
+            html = str(render(f"{before}{escaped}"))
             assert set(Parsed(html).tags) <= {"p", "ul", mark} | {"code"}, html
     line = squeezed(re.sub("[\x00\x1b\ud800]", "�", evil))
     assert squeezed(Parsed(str(render(markdown(evil)))).text) == line
@@ -197,12 +197,12 @@ def test_a_text_in_markdown_is_a_text(evil: str) -> None:
 
 
 @pytest.mark.parametrize("evil", [EVIL, "\x00\x1b\ud800", '"', "'", '"""', "\\", "\n"])
-def test_a_text_in_source_is_a_text(evil: str) -> None:
+def test_text_in_source_stays_text(evil: str) -> None:
     assert ast.literal_eval(python_text(evil)) == evil
     python_text(evil).encode("utf-8")
 
 
-def test_what_no_file_can_hold_is_not_written() -> None:
-    for made in (escape("\x00a\ud800\n"), in_figure("\x00a\ud800\n")):
-        assert made == "�a�\n"
+def test_unencodable_characters_are_replaced() -> None:
+    for escaped in (escape("\x00a\ud800\n"), in_figure("\x00a\ud800\n")):
+        assert escaped == "�a�\n"
     assert escape("<a b=\"c\" d='e'>&") == "&lt;a b=&quot;c&quot; d=&#x27;e&#x27;&gt;&amp;"

@@ -1,4 +1,4 @@
-"""No panel, control or figure of the workbench obeys a text."""
+"""Panels, controls and figures of the workbench escape text."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from alphaedit_widgets.workbench import Workbench
 
 
 def inside(widget: Any, seen: set[int]) -> Iterator[Any]:
-    """A widget and all that it holds, in attributes too: what is hidden now may show later."""
+    """Yield a widget and all widgets in it, also in attributes: hidden ones may be shown later."""
     if id(widget) in seen or not isinstance(widget, W.Widget):
         return
     seen.add(id(widget))
     yield widget
     for value in list(vars(widget).values()):
-        for one in value if isinstance(value, (list, tuple)) else [value]:
-            yield from inside(one, seen)
+        for item in value if isinstance(value, (list, tuple)) else [value]:
+            yield from inside(item, seen)
     for child in getattr(widget, "children", ()):
         yield from inside(child, seen)
 
 
 @pytest.fixture(scope="module")
 def workbench(hostile: EditSession) -> Workbench:
-    """Everything filled with hostile texts."""
+    """A workbench filled with hostile texts."""
     wb = Workbench(hostile)
     fact = hostile_fact(EVIL)
     drafts = [Draft.of(fact), Draft(EVIL, EVIL, EVIL, EVIL, EVIL)]
@@ -57,7 +57,7 @@ def workbench(hostile: EditSession) -> Workbench:
     return wb
 
 
-def test_no_panel_obeys_a_text(workbench: Workbench) -> None:
+def test_panels_escape_text(workbench: Workbench) -> None:
     pieces = [w for w in inside(workbench, set()) if isinstance(w, (W.HTML, W.HTMLMath))]
     assert len(pieces) > 40
     for piece in pieces:
@@ -69,15 +69,15 @@ def test_no_panel_obeys_a_text(workbench: Workbench) -> None:
     assert shown.count("xss-a") > 10
 
 
-def test_no_name_of_a_control_is_read_as_html(workbench: Workbench) -> None:
-    """ipywidgets reads the descriptions of some controls as HTML."""
+def test_names_of_controls_contain_no_text(workbench: Workbench) -> None:
+    """ipywidgets renders the descriptions of some controls as HTML."""
     for widget in inside(workbench, set()):
         for trait in ("description", "description_html", "tooltip", "title", "titles"):
             assert "xss" not in str(getattr(widget, trait, ""))
 
 
-def test_no_figure_obeys_a_text(workbench: Workbench) -> None:
-    """Plotly reads names, titles, ticks and what it shows on hovering as a kind of HTML."""
+def test_figures_escape_text(workbench: Workbench) -> None:
+    """Plotly renders names, titles, ticks and hover texts as a subset of HTML."""
     figures = [w for w in inside(workbench, set()) if isinstance(w, go.FigureWidget)]
     assert len(figures) == 3
     written = [words for figure in figures for words in _texts(figure.to_dict())]
@@ -98,7 +98,7 @@ def _texts(node: Any) -> Iterator[str]:
         yield node
 
 
-def test_every_panel_is_in_the_workbench_that_is_looked_at(workbench: Workbench) -> None:
+def test_the_workbench_has_every_panel(workbench: Workbench) -> None:
     def below(kind: type) -> set[type]:
         return {kind, *(one for sub in kind.__subclasses__() for one in below(sub))}
 

@@ -1,4 +1,4 @@
-"""Pictures: what they show, what they say in words, and that equal input gives equal bytes."""
+"""SVG figures: content, alternative text, and equal bytes for equal input."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from alphaedit_core.editing.editors.registry import editors
 from alphaedit_core.editing.layer_write import LayerWrite
 from alphaedit_core.editing.search_figure import trace_html, trace_svg
 from alphaedit_core.editing.search_trace import Trace
-from alphaedit_core.experiments import family_figure as family_picture
+from alphaedit_core.experiments import family_figure
 from alphaedit_core.experiments.family_figure import family_html
 from alphaedit_core.experiments.sequence_figure import sequence_html, sequence_svg
 from alphaedit_core.inference.scores import Score
@@ -64,8 +64,8 @@ def a_result(facts: list[Fact], batches: int = 1) -> EditResult:
     return EditResult(outcomes, writes, [0] * len(facts), [1024], {"target values": 3.0})
 
 
-class Seeing(HTMLParser):
-    """What a reader of some HTML meets: its pictures, its cells, its elements."""
+class Page(HTMLParser):
+    """Images, table cells, tags and text of HTML."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ class Seeing(HTMLParser):
         if self.tags and self.tags[-1] in ("td", "th") and self.cells:
             self.cells[-1] += data
 
-    def picture(self) -> ElementTree.Element:
+    def figure(self) -> ElementTree.Element:
         [image] = self.images
         head, _, body = (image["src"] or "").partition(",")
         assert head == "data:image/svg+xml;base64"
@@ -99,7 +99,7 @@ def words(svg: str | ElementTree.Element) -> str:
     return " | ".join("".join(text.itertext()) for text in tree.iter(f"{SVG}text"))
 
 
-def test_matplotlib_waits_until_a_picture_is_asked_for() -> None:
+def test_matplotlib_is_imported_on_first_use() -> None:
     code = (
         "import sys, alphaedit_core.session.results, alphaedit_core.session.session; "
         "import alphaedit_core.display.svg; "
@@ -108,14 +108,14 @@ def test_matplotlib_waits_until_a_picture_is_asked_for() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_the_table_and_the_text_of_a_spectrum_hold_its_figures() -> None:
+def test_table_and_text_of_a_spectrum() -> None:
     spectrum = a_spectrum()
-    seen = Seeing(spectrum.html())
+    page = Page(spectrum.html())
     rank = int((spectrum.eigenvalues < 0.02).sum())
     leakage = spectrum.eigenvalues[spectrum.eigenvalues < 0.02].sum() / (
         spectrum.eigenvalues[1:].sum()
     )
-    head, row = seen.cells[: len(seen.cells) // 2], seen.cells[len(seen.cells) // 2 :]
+    head, row = page.cells[: len(page.cells) // 2], page.cells[len(page.cells) // 2 :]
     assert dict(zip(head, row, strict=True)) == {
         "layer": "7",
         "directions": "64",
@@ -125,16 +125,16 @@ def test_the_table_and_the_text_of_a_spectrum_hold_its_figures() -> None:
         "massive": "1",
         "tokens": "100,000",
     }
-    alt = seen.images[0]["alt"] or ""
+    alt = page.images[0]["alt"] or ""
     assert "layer 7" in alt and f"The threshold 0.02 keeps the smallest {rank} of them" in alt
-    drawn = words(seen.picture())
-    for said in (f"layer 7: {rank} of 64 directions kept", "threshold 0.02", "kept", "1 massive"):
-        assert said in drawn
+    labels = words(page.figure())
+    for text in (f"layer 7: {rank} of 64 directions kept", "threshold 0.02", "kept", "1 massive"):
+        assert text in labels
     assert spectrum._repr_html_() == spectrum.html()
 
 
-def test_the_shaded_part_begins_where_the_curve_crosses_the_threshold() -> None:
-    """The shade ends at the last direction, so its share of the curve's width is the kept part."""
+def test_the_shaded_part_starts_where_the_curve_crosses_the_threshold() -> None:
+    """The shaded part ends at the last direction; its share of the width is the kept share."""
     spectrum = a_spectrum(size=400, massive=False)
     tree = ElementTree.fromstring(spectrum.svg(0.02))
     shade, curve, line = (
@@ -148,42 +148,42 @@ def test_the_shaded_part_begins_where_the_curve_crosses_the_threshold() -> None:
 
 
 def _data_paths(tree: ElementTree.Element) -> tuple[str, str, str]:
-    """The paths of the shade, the curve and the threshold, known by their colors."""
-    found = {}
+    """Return the paths of the shade, the curve and the threshold by their colors."""
+    paths = {}
     for path in tree.iter(f"{SVG}path"):
         style = path.get("style") or ""
         for name, mark in (("shade", "fill: #009e73"), ("curve", "stroke: #0072b2")):
             if mark in style:
-                found[name] = path.get("d") or ""
+                paths[name] = path.get("d") or ""
         if "stroke: #d55e00" in style:
-            found["line"] = path.get("d") or ""
-    return found["shade"], found["curve"], found["line"]
+            paths["line"] = path.get("d") or ""
+    return paths["shade"], paths["curve"], paths["line"]
 
 
 @pytest.mark.parametrize("threshold", [0.02, "energy:0.1", "rank:3", "rank:0", 1e9])
-def test_every_rule_and_every_extreme_can_be_drawn(threshold: float | str) -> None:
+def test_every_rule_and_extreme_thresholds(threshold: float | str) -> None:
     spectrum = a_spectrum()
-    seen = Seeing(spectrum.html(threshold))
-    assert f"{spectrum.rank(threshold)} of 64 directions kept" in words(seen.picture())
-    assert f"threshold {threshold} keeps" in (seen.images[0]["alt"] or "")
+    page = Page(spectrum.html(threshold))
+    assert f"{spectrum.rank(threshold)} of 64 directions kept" in words(page.figure())
+    assert f"threshold {threshold} keeps" in (page.images[0]["alt"] or "")
 
 
 @pytest.mark.parametrize("values", [[2.0], [0.0, 0.0], [1.0, 1e-30, 0.0, -1e-20]])
-def test_spectra_with_nothing_in_them_can_be_drawn(values: list[float]) -> None:
+def test_degenerate_spectra(values: list[float]) -> None:
     spectrum = Spectrum(0, np.array(values), tokens=512)
     assert f"of {len(values)} directions kept" in words(spectrum.svg())
 
 
-def test_equal_input_gives_equal_bytes_whatever_the_user_has_set() -> None:
+def test_equal_input_gives_equal_bytes_with_any_user_settings() -> None:
     first = a_spectrum().svg(), trace_svg([a_trace(), a_trace(9)])
     with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "red", "svg.hashsalt": None}):
         again = a_spectrum().svg(), trace_svg([a_trace(), a_trace(9)])
-        assert matplotlib.rcParams["font.size"] == 30, "the user's settings are put back"
+        assert matplotlib.rcParams["font.size"] == 30, "the user's settings are restored"
     assert first == again
     assert first[0] != a_spectrum(size=65).svg()
 
 
-def test_pictures_stay_small_and_have_no_background() -> None:
+def test_figures_are_small_and_have_no_background() -> None:
     wide = a_spectrum(size=14_336).svg()
     many = trace_svg([a_trace(25, end=0.01 + n / 1000) for n in range(500)])
     assert len(wide) < 40_000 and len(many) < 80_000
@@ -193,32 +193,32 @@ def test_pictures_stay_small_and_have_no_background() -> None:
         assert colors <= {"#0072b2", "#d55e00", "#009e73", "#777777"}
 
 
-def test_a_search_is_told_in_words_and_drawn_fact_by_fact() -> None:
+def test_text_and_figure_of_a_search() -> None:
     traces = [a_trace(14), a_trace(25, converged=False, end=1.0)]
-    seen = Seeing(trace_html(traces))
-    alt = seen.images[0]["alt"] or ""
+    page = Page(trace_html(traces))
+    alt = page.images[0]["alt"] or ""
     assert "2 facts" in alt and "1 of 2 converged" in alt
     assert f"{np.mean([np.exp(-0.01), np.exp(-1.0)]):.3f}" in alt
-    drawn = words(seen.picture())
-    for said in ("mean of 2 facts", "target", "KL", "decay", "fact 1", "fact 2", "step"):
-        assert said in drawn
+    labels = words(page.figure())
+    for text in ("mean of 2 facts", "target", "KL", "decay", "fact 1", "fact 2", "step"):
+        assert text in labels
     assert trace_html([]) == ""
 
 
-def test_of_many_facts_those_that_did_worst_are_named() -> None:
+def test_the_worst_of_many_facts_are_named() -> None:
     traces = [a_trace(25, end=0.5 if n in (3, 30) else 0.01) for n in range(60)]
-    seen = Seeing(trace_html(traces))
-    drawn = words(seen.picture())
-    assert "fact 4 " in drawn and "fact 31" in drawn and drawn.count("fact ") == 6
-    assert "40 facts with the highest probability at the end are not shown" in seen.text
+    page = Page(trace_html(traces))
+    labels = words(page.figure())
+    assert "fact 4 " in labels and "fact 31" in labels and labels.count("fact ") == 6
+    assert "40 facts with the highest probability at the end are not shown" in page.text
 
 
-def test_a_result_shows_before_after_the_search_and_the_writes() -> None:
+def test_a_result_shows_completions_search_and_writes() -> None:
     fact = Fact("Eiffel <Tower>", "{} stands & is in", "Rome", target_true="Paris")
     result = a_result([fact], batches=2)
     html = result._repr_html_()
-    seen = Seeing(html)
-    assert seen.cells[6:12] == [
+    page = Page(html)
+    assert page.cells[6:12] == [
         "1",
         "Eiffel <Tower> stands & is in",
         "Paris <b>",
@@ -226,54 +226,54 @@ def test_a_result_shows_before_after_the_search_and_the_writes() -> None:
         "0.007\u00a0→\u00a00.905",
         "0.607\u00a0→\u00a00.003",
     ]
-    assert "read <i>so</i>" in seen.text
-    assert not {"b", "i", "tower"} & set(seen.tags), "text of facts and models is escaped"
-    assert seen.tags.count("details") == 1
-    assert seen.cells[-6:] == ["2", "5", "2.00% of |W|", "4.00% of |W|", "25.0% of |k|²", "8.00"]
-    assert "loss and its terms" in words(seen.picture())
+    assert "read <i>so</i>" in page.text
+    assert not {"b", "i", "tower"} & set(page.tags), "text of facts and models is escaped"
+    assert page.tags.count("details") == 1
+    assert page.cells[-6:] == ["2", "5", "2.00% of |W|", "4.00% of |W|", "25.0% of |k|²", "8.00"]
+    assert "loss and its terms" in words(page.figure())
 
 
-def test_a_result_of_many_facts_says_what_it_leaves_out() -> None:
+def test_a_long_result_is_truncated() -> None:
     facts = [Fact(f"Tower {n}", "{} is in", "Rome") for n in range(130)]
-    seen = Seeing(a_result(facts)._repr_html_())
-    assert "… and 30 more" in seen.text
-    assert "Tower 99 is in" in seen.cells and "Tower 100 is in" not in seen.cells
+    page = Page(a_result(facts)._repr_html_())
+    assert "… and 30 more" in page.text
+    assert "Tower 99 is in" in page.cells and "Tower 100 is in" not in page.cells
 
 
-def test_the_family_names_every_editor_and_its_arrows_touch_boxes() -> None:
+def test_the_family_has_every_editor_and_arrows_between_boxes() -> None:
     html = family_html()
-    written = "".join(words for _, _, words, _ in family_picture._BOXES.values())
+    written = "".join(words for _, _, words, _ in family_figure._BOXES.values())
     words = re.sub(r"[^a-z]", "", written.lower())
     alt = html.partition('alt="')[2].partition('"')[0]
     rect = ("rect-rome", "rect-by-layer")  # over another editor, or in another order: one box
     for name in {name.partition("-")[0] if name in rect else name for name in editors()}:
         assert name.replace("-", "") in words, name
         assert name.replace("-", "").upper() in re.sub(r"[^A-Z]", "", alt.upper()), name
-    for first, second, _ in family_picture._ARROWS:
-        start, end = family_picture._BOXES[first][:2], family_picture._BOXES[second][:2]
+    for first, second, _ in family_figure._ARROWS:
+        start, end = family_figure._BOXES[first][:2], family_figure._BOXES[second][:2]
         for box, other in ((start, end), (end, start)):
-            edge = family_picture._edge(box, other)
+            edge = family_figure._edge(box, other)
             across, up = (abs(a - b) for a, b in zip(edge, box, strict=True))
-            wide, high = family_picture._HALF
+            wide, high = family_figure._HALF
             assert across <= wide + 1e-9 and up <= high + 1e-9
             assert across == pytest.approx(wide) or up == pytest.approx(high)
     assert family_html() == html
 
 
-def test_a_sequence_says_its_numbers_after_the_most_edits() -> None:
+def test_the_text_of_a_sequence_has_the_last_numbers() -> None:
     def measures(perplexity: float) -> dict[str, float]:
         numbers = {"efficacy": 99.7, "generalization": 94.0, "specificity": 65.4, "exact": 93.7}
         return numbers | {"perplexity": perplexity}
 
-    found = {
+    results = {
         "alphaedit <b>": {40: measures(25.5), 300: measures(31.4)},
         "memit": {40: measures(25.6), 300: measures(846.4)},
     }
-    html = sequence_html(found)
+    html = sequence_html(results)
     alt = html.partition('alt="')[2].partition('"')[0]
     assert alt.startswith("After 300 edits. alphaedit &lt;b&gt;: efficacy 99.7, ")
     assert "perplexity 31.4" in alt and "perplexity 846.4" in alt and "25.5" not in alt
-    written = words(sequence_svg(found))
-    for said in ("alphaedit <b>", "memit", "after 40 edits", "after 300 edits", "perplexity ←"):
-        assert said in written, said
-    assert sequence_html(found) == html
+    written = words(sequence_svg(results))
+    for text in ("alphaedit <b>", "memit", "after 40 edits", "after 300 edits", "perplexity ←"):
+        assert text in written, text
+    assert sequence_html(results) == html
