@@ -1,4 +1,4 @@
 """Files: atomic writes, checksums, locks, the cache folder and downloads.
 
-Uses nothing of the project but errors and progress.
+Uses only errors, messages and progress of the project.
 """

@@ -1,4 +1,4 @@
-"""Where fetched and computed files are kept: one folder for everything, safe to delete."""
+"""The cache folder of downloaded and computed files, which is safe to delete."""
 
 from __future__ import annotations
 
@@ -9,50 +9,50 @@ ENVIRONMENT_VARIABLE = "ALPHAEDIT_CACHE"
 
 
 def cache_dir() -> Path:
-    """The cache folder: the environment's ``ALPHAEDIT_CACHE``, else the platform's usual place.
+    """Return the cache folder: ``$ALPHAEDIT_CACHE``, or the platform's user cache folder.
 
-    Read at every call, so that a change of the environment takes effect. The folder is not made.
+    The variable is read at every call. The folder is not created.
     """
-    chosen = os.environ.get(ENVIRONMENT_VARIABLE)
-    if chosen:
-        return Path(chosen).expanduser().absolute()
+    folder = os.environ.get(ENVIRONMENT_VARIABLE)
+    if folder:
+        return Path(folder).expanduser().absolute()
     from platformdirs import user_cache_path
 
     return user_cache_path("alphaedit", appauthor=False)
 
 
 def models_dir() -> Path:
-    """Packaged models and their converted forms. Made if absent, as by every function below."""
+    """Return the folder of packaged and converted models; created if missing, like all below."""
     return _subfolder("models")
 
 
 def texts_dir() -> Path:
-    """Packaged running text and its cleaned form."""
+    """Return the folder of packaged running text and its cleaned form."""
     return _subfolder("texts")
 
 
 def datasets_dir() -> Path:
-    """Published data sets and their checksums."""
+    """Return the folder of published data sets and their checksums."""
     return _subfolder("datasets")
 
 
 def statistics_dir() -> Path:
-    """Second moments of keys and their checkpoints."""
+    """Return the folder of key statistics and their checkpoints."""
     return _subfolder("statistics")
 
 
 def spectra_dir() -> Path:
-    """Eigenvalues and eigenvectors."""
+    """Return the folder of eigenvalues and eigenvectors."""
     return _subfolder("spectra")
 
 
 def contexts_dir() -> Path:
-    """Generated context prefixes."""
+    """Return the folder of sampled contexts."""
     return _subfolder("contexts")
 
 
 def temporary_dir() -> Path:
-    """Downloads under way. On the same disk as the rest, so that a move out of it is atomic."""
+    """Return the folder of running downloads, on the cache's disk so that moves are atomic."""
     return _subfolder("temporary")
 
 

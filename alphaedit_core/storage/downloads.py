@@ -1,8 +1,8 @@
-"""Files that come packaged in wheels: which ones, where they are kept, and how they are fetched.
+"""Download of files that are packaged in wheels.
 
-A wheel is used as a container: ``pip`` downloads it, so that the user's own index, proxy and
-certificate settings apply; one file is taken out of it, and nothing in it is installed or run.
-Wheel and file are both pinned by SHA-256.
+``pip`` downloads a wheel, so the user's index, proxy and certificate settings apply. One file is
+extracted from the wheel, and nothing in it is installed or run. Wheel and file are both pinned by
+SHA-256.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ _ABANDONED_AFTER_SECONDS = 24 * 3600
 
 @dataclass(frozen=True)
 class Wheel:
-    """One file inside one exact wheel.
+    """A pinned wheel and the file in it.
 
     Attributes:
-        distribution: the name under which pip finds it.
-        version: the exact version.
-        sha256: of the wheel.
-        size: of the wheel, in bytes.
-        member: path of the wanted file inside the wheel.
-        pip_arguments: what pip has to be told beyond name and version to get this very wheel.
+        distribution: name of the distribution.
+        version: exact version.
+        sha256: SHA-256 of the wheel.
+        size: size of the wheel in bytes.
+        member: path of the file in the wheel.
+        pip_arguments: further arguments of pip that select this wheel.
     """
 
     distribution: str
@@ -53,16 +53,16 @@ class Wheel:
 
 @dataclass(frozen=True)
 class PackagedFile:
-    """A file that is fetched from one wheel, or joined from the parts in several.
+    """A file from one wheel, or joined from parts in several wheels.
 
     Attributes:
-        name: what a person calls it.
-        folder: subfolder of the cache that it is kept in.
-        filename: its name there.
-        wheels: where it comes from; the members are joined in this order.
-        member_sha256: of the whole file.
-        size: of the whole file, in bytes.
-        license: SPDX identifier, or the name where there is none.
+        name: display name.
+        folder: subfolder of the cache.
+        filename: name of the file in that folder.
+        wheels: the wheels, whose members are joined in this order.
+        member_sha256: SHA-256 of the whole file.
+        size: size of the whole file in bytes.
+        license: SPDX identifier, or the license's name if there is none.
     """
 
     name: str
@@ -75,7 +75,7 @@ class PackagedFile:
 
     @property
     def path(self) -> Path:
-        """Where the file is, or will be, in the cache."""
+        """The path of the file in the cache."""
         return cache_dir() / self.folder / self.filename
 
 
@@ -110,7 +110,7 @@ WIKIPEDIA = PackagedFile(
             size=27_809_988,
             member="gensim/test/test_data/"
             "enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2",
-            # The same wheel on every platform, because only its checksum is pinned.
+            # Select the pinned wheel on every platform.
             pip_arguments=(
                 *("--python-version", "3.11", "--implementation", "cp", "--abi", "cp311"),
                 *("--platform", "manylinux_2_24_x86_64", "--platform", "manylinux_2_28_x86_64"),
@@ -157,14 +157,14 @@ GEMMA3 = PackagedFile(
     size=253_113_024,
     license="Gemma terms of use, https://ai.google.dev/gemma/terms",
 )
-"""A model of another architecture. Fetched only where it is asked for by name."""
+"""A model of another architecture, downloaded only if requested by name."""
 
 
 def is_cached(record: PackagedFile, wholly: bool = False) -> bool:
-    """Whether the file lies in the cache undamaged.
+    """Return True if the file is in the cache and undamaged.
 
-    Its checksum is computed once and noted with the file's size and times of change; it is computed
-    again only where one of these has changed, or where ``wholly`` asks for it.
+    The checksum is computed once and stored with the file's size and modification times. It is
+    computed again if one of these has changed, or if ``wholly`` is True.
     """
     path = record.path
     try:
@@ -173,43 +173,43 @@ def is_cached(record: PackagedFile, wholly: bool = False) -> bool:
         return False
     if status.st_size != record.size:
         return False
-    seen = {
+    current = {
         "sha256": record.member_sha256,
         "size": status.st_size,
         "mtime_ns": status.st_mtime_ns,
-        "ctime_ns": status.st_ctime_ns,  # cannot be set back, as the other can
+        "ctime_ns": status.st_ctime_ns,  # unlike mtime, cannot be set back
     }
     note = _note_path(record)
     with suppress(OSError, CorruptFileError):
-        if not wholly and read_json(note) == seen:
+        if not wholly and read_json(note) == current:
             return True
     if sha256_of_file(path) != record.member_sha256:
         return False
-    with suppress(OSError):  # a cache that cannot be written to can still be read
-        write_json_atomic(note, seen)
+    with suppress(OSError):  # a read-only cache is still usable
+        write_json_atomic(note, current)
     return True
 
 
 def fetch_packaged(
     record: PackagedFile, monitor: Monitor | None = None, *, wholly: bool = False
 ) -> Path:
-    """The file in the cache; fetched first if it is absent or damaged.
+    """Return the path of a file in the cache, downloading it if it is missing or damaged.
 
-    Two processes that fetch the same file at once both succeed.
+    Two processes can download the same file concurrently.
 
     Args:
-        record: what to fetch.
-        monitor: told about the download in bytes; asked for cancellation all the while.
-        wholly: whether a file that is there is read whole, as for use it has to be: its content
-            may have changed while size and time have not.
+        record: the file.
+        monitor: receives the progress in bytes; checked for cancellation.
+        wholly: True to verify the checksum of a cached file, as required before using it: the
+            content can change without a change of size and time.
 
     Returns:
         The path of the undamaged file.
 
     Raises:
-        FetchError: if pip is missing or fails, if what it brings is not what was pinned, or if the
-            cache cannot be written to. What was in the cache before is still there.
-        Canceled: if the monitor says so; nothing is left behind.
+        FetchError: if pip is missing or fails, if the download is not the pinned one, or if the
+            cache cannot be written. An existing file is kept.
+        Canceled: if canceled; temporary files are removed.
     """
     if is_cached(record, wholly):
         return record.path
@@ -217,8 +217,8 @@ def fetch_packaged(
         _fetch(record, monitor or Monitor())
     except OSError as error:
         raise FetchError(
-            f"{record.name}: {error.strerror or error} ({error.filename or record.path}); make room"
-            f" or set ALPHAEDIT_CACHE to a folder that can be written to"
+            f"{record.name}: {error.strerror or error} ({error.filename or record.path}); free "
+            "space, or set ALPHAEDIT_CACHE to a writable folder"
         ) from error
     return record.path
 
@@ -226,7 +226,7 @@ def fetch_packaged(
 def _fetch(record: PackagedFile, monitor: Monitor) -> None:
     if importlib.util.find_spec("pip") is None:
         raise FetchError(
-            f"{record.name}: {sys.executable} has no pip to fetch it with; "
+            f"{record.name}: {sys.executable} has no pip to download it with; "
             f'run "python -m ensurepip" or {_by_hand(record)}'
         )
     total = sum(wheel.size for wheel in record.wheels)
@@ -243,69 +243,69 @@ def _fetch(record: PackagedFile, monitor: Monitor) -> None:
                 shutil.rmtree(folder / str(number))
         if sha256_of_file(joined) != record.member_sha256:
             raise FetchError(
-                f"{record.name}: the wheel is the pinned one but the file in it is not (SHA-256 "
-                f"differs from {record.member_sha256}); correct the record or {_by_hand(record)}"
+                f"{record.name}: the wheel matches but the file in it does not (SHA-256 differs "
+                f"from {record.member_sha256}); correct the record or {_by_hand(record)}"
             )
     if not is_cached(record):
         raise FetchError(f"{record.path}: damaged right after it was written; check the disk")
 
 
 def _download(record: PackagedFile, wheel: Wheel, folder: Path, monitor: Monitor) -> Path:
-    """One wheel, downloaded into ``folder`` and compared with its checksum."""
+    """Download one wheel into ``folder``, verify its checksum, and return its path."""
     folder.mkdir()
     requirement = f"{wheel.distribution}=={wheel.version}"
     output = folder / "pip.log"
-    # Isolated: else a pip.py in the current folder would be run in its place.
+    # Isolated (-I), so that a pip.py in the current folder is not run.
     command = [sys.executable, "-I", "-m", "pip", "download", requirement]
     command += ["--no-deps", "--no-cache-dir", "--only-binary=:all:", "--dest", str(folder)]
     command += ["--no-input", "--disable-pip-version-check", "--progress-bar=off", "--no-color"]
     command += wheel.pip_arguments
-    # pip downloads into its own temporary folder: inside ours it can be watched as it grows.
+    # Put pip's temporary folder inside ours, to watch the download grow.
     environment = os.environ | dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder))
     with output.open("wb") as log:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment
         )
-        seen = 0
+        reported = 0
         try:
             while process.poll() is None:
                 time.sleep(_POLL_SECONDS)
-                grown = min(_largest_wheel(folder), wheel.size)
-                monitor.advance(max(0, grown - seen))
-                seen = max(seen, grown)
+                size = min(_largest_wheel(folder), wheel.size)
+                monitor.advance(max(0, size - reported))
+                reported = max(reported, size)
         finally:
             process.kill()
             process.wait()
     if process.returncode != 0:
         raise FetchError(
-            f"{record.name}: pip could not download {requirement}: {_complaint(output)}; "
+            f"{record.name}: pip could not download {requirement}: {_pip_error(output)}; "
             f"check the network or {_by_hand(record)}"
         )
     archives = list(folder.glob("*.whl"))
     if len(archives) != 1 or sha256_of_file(archives[0]) != wheel.sha256:
         raise FetchError(
-            f"{record.name}: what pip brought for {requirement} is not the pinned wheel "
+            f"{record.name}: pip's download of {requirement} is not the pinned wheel "
             f"(SHA-256 {wheel.sha256}); check the package index or {_by_hand(record)}"
         )
-    monitor.advance(wheel.size - seen)
+    monitor.advance(wheel.size - reported)
     return archives[0]
 
 
 def _largest_wheel(folder: Path) -> int:
-    """Bytes of the wheel that pip is writing, wherever in the folder it now has it."""
+    """Return the size in bytes of the wheel that pip is downloading below the folder."""
     return max((size for name, size in sizes_below(folder) if name.endswith(".whl")), default=0)
 
 
-def _complaint(output: Path) -> str:
-    """What pip said was wrong, in one line."""
+def _pip_error(output: Path) -> str:
+    """Return pip's error message in one line."""
     lines = output.read_text("utf-8", errors="replace").splitlines()
     lines = [" ".join(line.split()) for line in lines if line.strip()]
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
-    return "; ".join((errors or lines or ["it said nothing"])[-2:])
+    return "; ".join((errors or lines or ["no message"])[-2:])
 
 
 def _by_hand(record: PackagedFile) -> str:
-    return f"place the file by hand at {record.path}"
+    return f"place the file manually at {record.path}"
 
 
 def _note_path(record: PackagedFile) -> Path:
@@ -314,9 +314,9 @@ def _note_path(record: PackagedFile) -> Path:
 
 @contextmanager
 def _download_folder() -> Iterator[Path]:
-    """A folder of our own inside the cache, removed at the end, whatever the end is."""
+    """Create a temporary folder in the cache, which is removed at the end of the context."""
     parent = temporary_dir()
-    for old in parent.iterdir():  # left by a process that was killed
+    for old in parent.iterdir():  # left behind by killed processes
         with suppress(OSError):
             if time.time() - old.stat().st_mtime > _ABANDONED_AFTER_SECONDS:
                 shutil.rmtree(old)

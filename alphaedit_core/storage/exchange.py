@@ -1,4 +1,4 @@
-"""Let two files or folders change places in one step, where the system can."""
+"""Atomic exchange of two files or folders, if the system supports it."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from functools import cache
 from typing import Any
 
 _AT_FDCWD = -100
-#: ``RENAME_EXCHANGE`` of Linux and ``RENAME_SWAP`` of macOS.
+#: ``RENAME_EXCHANGE`` on Linux and ``RENAME_SWAP`` on macOS.
 _SWAP = 2
-#: What a system or a file system without it answers.
-_UNKNOWN = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM}
+#: Error codes of systems and file systems without support.
+_UNSUPPORTED = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM}
 
 
 def exchange(first: str | os.PathLike[str], second: str | os.PathLike[str]) -> bool:
-    """Exchange two paths of one file system, so that both are there at every moment.
+    """Exchange two paths of one file system atomically.
 
     Returns:
-        False, with nothing done, where the system or the file system cannot.
+        False, without any change, if the system or file system does not support it.
 
     Raises:
-        OSError: if they cannot be exchanged, such as FileNotFoundError if one is missing.
+        OSError: if the exchange fails, such as FileNotFoundError if a path does not exist.
     """
     call = _call()
     if call is None:
@@ -31,14 +31,14 @@ def exchange(first: str | os.PathLike[str], second: str | os.PathLike[str]) -> b
     if call(os.fsencode(first), os.fsencode(second)) == 0:
         return True
     code = ctypes.get_errno()
-    if code in _UNKNOWN:
+    if code in _UNSUPPORTED:
         return False
     raise OSError(code, os.strerror(code), os.fspath(first), None, os.fspath(second))
 
 
 @cache
 def _call() -> Any:
-    """The system's call as a function of two paths in bytes, or None."""
+    """Return the system call as a function of two paths in bytes, or None."""
     try:
         library = ctypes.CDLL(None, use_errno=True)
         if sys.platform == "linux":

@@ -1,7 +1,7 @@
-"""Files that are either wholly there or not there at all, and their checksums.
+"""Atomic writes of files and folders, checksums, and JSON files.
 
-Every file this library keeps is written beside its place and moved into it, so that a reader, or
-the next start after a kill, sees the old content or the new content and nothing between.
+Every file is written to a temporary path and then moved into place. A reader, or the next process
+after a kill, sees either the old or the new content.
 """
 
 from __future__ import annotations
@@ -28,21 +28,18 @@ from .json_text import check_regular, parse_json, read_bytes, to_json
 from .temporary import ASIDE, final_name, is_left_behind, remove_left_behind, temporary_name
 
 _BLOCK_BYTES = 1 << 20
-#: File systems take 255 bytes, of which temporary names beside a file need some.
-_LONGEST_NAME = 230
-#: How often a folder is tried to be put in its place while others do the same.
-_TRIES = 100
+#: Maximum length of a name in bytes: the usual 255, minus room for temporary names.
+_MAX_NAME_BYTES = 230
+#: Attempts to move a folder into place while other writers do the same.
+_MAX_ATTEMPTS = 100
 
 
 def sha256_of_file(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a file's content, read block by block.
-
-    Returns:
-        64 lower-case hexadecimal digits.
+    """Return the SHA-256 of a file's content, 64 lower-case hexadecimal digits.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        OSError: if it cannot be read; names the file and why.
+        FileNotFoundError: if the file does not exist.
+        OSError: if it cannot be read; names the file and the reason.
     """
     digest = hashlib.sha256()
     try:
@@ -59,14 +56,17 @@ def sha256_of_file(path: str | os.PathLike[str]) -> str:
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary path beside ``path`` that is moved into its place when the block ends well.
+    """Write a file atomically, as a context manager.
 
-    The temporary name ends with the name of ``path``, so that writers which look at the suffix
-    see the right one. Folders on the way are made. If the block raises, the temporary file is
-    removed and ``path`` is as it was.
+    Missing parent folders are created. If the block raises, the temporary file is removed and
+    ``path`` is unchanged.
+
+    Yields:
+        A temporary path in the same folder, which replaces ``path`` at the end of the block. Its
+        name ends with the name of ``path``, so that writers see the right suffix.
 
     Raises:
-        FileNotFoundError: if the block ends without having written the temporary file.
+        FileNotFoundError: if the block did not write the temporary file.
         OSError: if the file cannot be written or moved.
     """
     place = Path(path)
@@ -82,28 +82,31 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         with suppress(OSError):
             beside.unlink()
         raise
-    # The content was safe before the move; this makes the move itself outlive a power cut. Some
-    # systems cannot flush a folder, and there is nothing to be done about it there.
+    # The content is on disk already; flushing the folder makes the move survive a power cut. Some
+    # systems cannot flush a folder.
     with suppress(OSError):
         _flush_to_disk(place.parent)
 
 
 @contextmanager
 def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary folder beside ``path`` that takes its place when the block ends well.
+    """Write a folder atomically, as a context manager.
 
-    What stands at ``path`` changes places with it in one step and is removed last, so that at every
-    moment either the old or the new folder is found there, whole. Where the system has no such step
-    the old one is moved aside first; a kill between the two moves leaves it beside its place, and
-    the next call puts it back. Of two writers at once the last one's folder stays. If the block
-    raises, the temporary folder is removed and ``path`` is as it was.
+    An existing folder is exchanged with the new one in one step and then removed, so ``path``
+    always has either the complete old or the complete new folder. If the system has no atomic
+    exchange, the old folder is moved aside first. A kill between the two moves leaves it there, and
+    the next call moves it back. Of two concurrent writers, the last one wins. If the block raises,
+    the temporary folder is removed and ``path`` is unchanged.
+
+    Yields:
+        A temporary folder beside ``path``, which replaces it at the end of the block.
 
     Raises:
         OSError: if the folder cannot be written or moved.
     """
     place = Path(path)
     place.parent.mkdir(parents=True, exist_ok=True)
-    _put_back(place)
+    _restore_moved_aside(place)
     remove_left_behind(place.parent)
     beside = place.with_name(temporary_name(place.name))
     beside.mkdir()
@@ -113,15 +116,15 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
             for written in beside.rglob("*"):
                 _flush_to_disk(written)
             _take_place(beside, place)
-    finally:  # after an exchange it holds what stood there before
+    finally:  # after an exchange it is the old folder
         shutil.rmtree(beside, ignore_errors=True)
     with suppress(OSError):
         _flush_to_disk(place.parent)
 
 
 def _take_place(beside: Path, place: Path) -> None:
-    """Move a folder to its place, whatever stands there or comes to stand there meanwhile."""
-    for _ in range(_TRIES):
+    """Move a folder into place, even if other writers create or replace it meanwhile."""
+    for _ in range(_MAX_ATTEMPTS):
         try:
             if not place.exists():
                 os.rename(beside, place)
@@ -130,14 +133,14 @@ def _take_place(beside: Path, place: Path) -> None:
                 return
             _move_aside(beside, place)
             return
-        except OSError as error:  # somebody else's folder came or went in between
+        except OSError as error:  # another writer created or removed it meanwhile
             if error.errno not in (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST):
                 raise
-    raise FileExistsError(errno.EEXIST, "others keep writing this folder; try again", str(place))
+    raise FileExistsError(errno.EEXIST, "other processes write this folder; try again", str(place))
 
 
 def _move_aside(beside: Path, place: Path) -> None:
-    """The same in two moves: what stands there goes aside, and comes back if that fails."""
+    """Replace a folder in two moves, and undo the first if the second fails."""
     old = place.with_name(temporary_name(ASIDE + place.name))
     os.replace(place, old)
     try:
@@ -150,8 +153,8 @@ def _move_aside(beside: Path, place: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def _put_back(place: Path) -> None:
-    """Put back a folder that a killed writer moved aside; remove one that has been replaced."""
+def _restore_moved_aside(place: Path) -> None:
+    """Restore a folder that a killed writer moved aside; remove it if it has been replaced."""
     for old in place.parent.glob(f".*.old.{glob.escape(place.name)}"):
         if final_name(old) == ASIDE + place.name and is_left_behind(old):
             if place.exists():
@@ -162,10 +165,10 @@ def _put_back(place: Path) -> None:
 
 @contextmanager
 def _naming(place: Path, beside: Path) -> Iterator[None]:
-    """Have errors of writing name the file that was to be written, also those of safetensors.
+    """Make write errors, also those of safetensors, name the final path.
 
     Raises:
-        OSError: with ``place`` as its file name, for one that names ``beside`` or nothing.
+        OSError: with ``place`` as file name instead of ``beside`` or none.
     """
     try:
         yield
@@ -183,29 +186,28 @@ def _naming(place: Path, beside: Path) -> Iterator[None]:
 
 
 def check_name(what: str, path: str | os.PathLike[str]) -> None:
-    """Refuse a path with a name that file systems do not take, with room for temporary names.
+    """Check that all names of a path are valid and short enough for temporary names.
 
     Args:
-        what: what is kept there, for the message.
-        path: where.
+        what: description of the path for the message.
+        path: the path.
 
     Raises:
-        InputError: naming the beginning of the name, its length and the longest.
+        InputError: if a name is too long or has a null character.
     """
     for part in Path(path).parts:
         size = len(os.fsencode(part))
-        if size > _LONGEST_NAME or "\0" in part:
+        if size > _MAX_NAME_BYTES or "\0" in part:
             raise InputError(
                 f'{what}: the name "{part[:20].split(chr(0))[0]}…" of {size} bytes cannot be used; '
-                f"give one of at most {_LONGEST_NAME}"
+                f"give one of at most {_MAX_NAME_BYTES}"
             )
 
 
 def sizes_below(folder: str | os.PathLike[str]) -> Iterator[tuple[str, int]]:
-    """Name and bytes of every file in a folder and those below, while others change it.
+    """Yield the name and size in bytes of every file below a folder.
 
-    What disappears during the walk is passed over (``Path.rglob`` raises there); a folder that is
-    not there has no files.
+    Unlike with ``Path.rglob``, files may disappear during the walk. A missing folder has no files.
     """
     for parent, _, names in os.walk(folder):
         for name in names:
@@ -214,10 +216,10 @@ def sizes_below(folder: str | os.PathLike[str]) -> Iterator[tuple[str, int]]:
 
 
 def write_atomic(path: str | os.PathLike[str], content: bytes | str) -> None:
-    """Write a whole file at once; text is encoded as UTF-8 with its line ends as they are.
+    """Write a file atomically; text is encoded as UTF-8 with unchanged line ends.
 
     Raises:
-        OSError: if the file cannot be written; ``path`` is then as it was.
+        OSError: if the file cannot be written; ``path`` is then unchanged.
     """
     data = content.encode("utf-8") if isinstance(content, str) else content
     with atomic_path(path) as beside:
@@ -225,12 +227,13 @@ def write_atomic(path: str | os.PathLike[str], content: bytes | str) -> None:
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
-    """What a JSON file holds.
+    """Return the content of a JSON file.
 
     Raises:
-        CorruptFileError: if the content is not UTF-8, not JSON, or no JSON that can be read.
-        FileNotFoundError: if there is no such file.
-        OSError: if it cannot be read; names the file and why.
+        CorruptFileError: if the content is not UTF-8, not JSON, or beyond the limits of
+            :mod:`.json_text`.
+        FileNotFoundError: if the file does not exist.
+        OSError: if it cannot be read; names the file and the reason.
     """
     try:
         return parse_json(read_bytes(path).decode("utf-8"))
@@ -254,35 +257,35 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 
 
 def cannot_be_read(error: OSError, path: str | os.PathLike[str]) -> OSError:
-    """The same error with words that name the file, why it cannot be read, and what helps.
+    """Return the error with a message that names the file, the reason and the remedy.
 
-    What it holds is not known then, so nothing is said of damage, nor that it could be removed.
+    The content is unknown, so the message does not suggest damage or removing the file.
     """
     number = error.errno or errno.EIO
     remedy = {
-        errno.EACCES: "get the right to read it",
-        errno.EPERM: "get the right to read it",
-        errno.EISDIR: "a folder stands where the file should; move it away",
-        errno.EINVAL: "something else stands where the file should; move it away",
+        errno.EACCES: "check its permissions",
+        errno.EPERM: "check its permissions",
+        errno.EISDIR: "a folder has its name; move the folder away",
+        errno.EINVAL: "it is not a regular file; move it away",
     }.get(number, "check the disk and try again")
     reason = error.strerror or str(error) or os.strerror(number)
     return OSError(number, f"cannot be read ({reason}); {remedy}", os.fspath(path))
 
 
 def write_json_atomic(path: str | os.PathLike[str], content: Any) -> None:
-    """Write ``content`` as JSON with sorted keys, so that equal content gives equal bytes.
+    """Write ``content`` as JSON with sorted keys, atomically; equal content gives equal bytes.
 
     Raises:
-        TypeError: if ``content`` holds something that JSON has no form for.
-        OSError: if the file cannot be written; ``path`` is then as it was.
+        TypeError: if ``content`` is not JSON-serializable.
+        OSError: if the file cannot be written; ``path`` is then unchanged.
     """
     text = to_json(content, sort_keys=True, indent=1)
     write_atomic(path, text + "\n")
 
 
 def _flush_to_disk(path: Path) -> None:
-    """Ask the system to put a file's content, or a folder's entries, on the disk now."""
-    # Windows flushes only files that are open for writing, and does not open folders at all.
+    """Flush a file's content or a folder's entries to disk."""
+    # Windows flushes only files opened for writing, and cannot open folders.
     mode = os.O_RDONLY if path.is_dir() else os.O_RDWR
     handle = os.open(path, mode)
     try:
@@ -292,5 +295,5 @@ def _flush_to_disk(path: Path) -> None:
 
 
 def portable_name(name: str) -> str:
-    """A name without the folders of this machine, which are nobody else's business."""
+    """Return a name without local folders, which should not be published."""
     return Path(name).name if Path(name).exists() else name

