@@ -1,4 +1,4 @@
-"""Texts that a model samples: their distribution, their ends, their checksum."""
+"""Model samples: distribution, ends and checksum."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def first(count: int, documents: Iterator[str]) -> list[str]:
     return list(itertools.islice(documents, count))
 
 
-def test_samples_are_the_same_for_the_same_seed_and_go_on_without_end() -> None:
+def test_samples_are_endless_and_reproducible() -> None:
     source = ModelSamples(word_model(), tokens_per_document=12)
     samples = first(40, source.documents())
     assert samples == first(40, source.documents())
@@ -26,7 +26,7 @@ def test_samples_are_the_same_for_the_same_seed_and_go_on_without_end() -> None:
     assert samples != first(40, ModelSamples(source.model, 12, seed=1).documents())
 
 
-def test_samples_neither_use_nor_move_the_global_random_numbers() -> None:
+def test_samples_do_not_touch_global_random_state() -> None:
     source = ModelSamples(word_model(), tokens_per_document=4)
     torch.manual_seed(1)
     expected = torch.rand(1)
@@ -37,7 +37,7 @@ def test_samples_neither_use_nor_move_the_global_random_numbers() -> None:
     assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
 
 
-def test_cold_samples_are_what_greedy_generation_writes() -> None:
+def test_low_temperature_equals_greedy() -> None:
     model = word_model()
     start = torch.tensor([[0]])
     greedy = model.model.generate(
@@ -66,7 +66,7 @@ def test_samples_follow_the_distribution_of_the_model() -> None:
     assert (counts - expected).abs().max() < 0.03
 
 
-def test_a_document_ends_where_the_model_ends_it() -> None:
+def test_document_ends_at_end_token() -> None:
     model = word_model()
     unended = first(1, ModelSamples(model, 20, temperature=1e-5).documents())[0].split()
     place = next(n for n, word in enumerate(unended) if n and word not in unended[:n])
@@ -97,12 +97,12 @@ def test_settings_out_of_range(settings: dict[str, float]) -> None:
         ModelSamples(word_model(), **{"tokens_per_document": 8, **settings})  # type: ignore[arg-type]
 
 
-def test_a_tokenizer_without_a_first_token() -> None:
+def test_tokenizer_without_start_token() -> None:
     with pytest.raises(InputError, match="no bos or eos token"):
         ModelSamples(word_model(pad_token="w1"))
 
 
-def test_a_model_that_writes_only_blanks_is_not_asked_for_ever() -> None:
+def test_blank_samples_are_refused() -> None:
     model = word_model(special=WORDS[2:])
     with pytest.raises(InputError, match="only blanks"):
         next(ModelSamples(model, tokens_per_document=4).documents())

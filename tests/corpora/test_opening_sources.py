@@ -1,4 +1,4 @@
-"""Sources of text by their names, and names that lead to none."""
+"""Opening of text sources by name, and invalid names."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from alphaedit_core.corpora.sources import TextFile, TextSource, WikipediaSample
 from alphaedit_core.errors import InputError
 
 
-def test_every_source_is_opened_by_its_own_name(tmp_path: Path) -> None:
+def test_every_source_opens_by_its_name(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("a")
     model = word_model()
     for source in (
@@ -47,7 +47,7 @@ def test_every_source_is_opened_by_its_own_name(tmp_path: Path) -> None:
         ("self", "give one"),
     ],
 )
-def test_what_cannot_be_opened(spec: str, said: str) -> None:
+def test_invalid_source_is_refused(spec: str, said: str) -> None:
     with pytest.raises(InputError, match=said) as caught:
         open_text(spec)
     assert "\n" not in str(caught.value)
@@ -63,6 +63,6 @@ def test_importing_the_sources_does_not_import_torch() -> None:
     assert done.stdout.strip() == "[]", done.stderr
 
 
-def test_a_name_that_no_file_of_ours_could_hold_is_refused_before_any_work() -> None:
+def test_name_that_is_not_utf8_is_refused() -> None:
     with pytest.raises(InputError, match="its name is not UTF-8"):
         open_text("te\udcffxt.txt")

@@ -1,4 +1,4 @@
-"""Data sets of the hub as sources, streamed by the hub's own library."""
+"""Hugging Face data sets as streamed sources."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from alphaedit_core.errors import FetchError, InputError
 
 @pytest.fixture
 def data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A data set in a local folder, which the library reads by the same way as one on the hub."""
+    """Return a local data set, which is read in the same way as one on the Hub."""
     pytest.importorskip("datasets")
     folder = tmp_path / "data_set"
     folder.mkdir()
@@ -50,7 +50,7 @@ def test_the_checksum_of_a_data_set_follows_its_content_and_settings(data_set: P
         ({"split": "test"}, FetchError, "test"),
     ],
 )
-def test_what_a_data_set_does_not_have(
+def test_missing_field_or_split_is_refused(
     data_set: Path, settings: dict[str, str], error: type[Exception], said: str
 ) -> None:
     with pytest.raises(error, match=said) as caught:
@@ -58,9 +58,7 @@ def test_what_a_data_set_does_not_have(
     assert "\n" not in str(caught.value)
 
 
-def test_without_the_package_the_extra_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_package_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(InputError) as caught:
         next(HuggingFaceText(str(tmp_path), config=None).documents())
@@ -70,7 +68,7 @@ def test_without_the_package_the_extra_is_named(
     )
 
 
-def test_an_unreachable_hub_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_hub_gives_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     # The address is read when the hub's library is first imported: hence a process of its own.
     pytest.importorskip("datasets")
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")

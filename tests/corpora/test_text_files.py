@@ -1,4 +1,4 @@
-"""Text files as sources: their documents, their bad lines, their checksums."""
+"""Text files as sources: documents, invalid lines and checksums."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from alphaedit_core.corpora.sources import TextFile
 from alphaedit_core.errors import InputError
 
 
-def test_a_text_file_is_one_document_unless_form_feeds_part_it(tmp_path: Path) -> None:
+def test_form_feeds_separate_documents(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("one\n\nstill one\n", encoding="utf-8")
     (tmp_path / "b.txt").write_bytes("\ufeffone\r\n\ftwo\f \n\fdrei ü".encode())
     assert list(TextFile(tmp_path / "a.txt").documents()) == ["one\n\nstill one\n"]
@@ -25,7 +25,7 @@ def test_a_text_file_is_one_document_unless_form_feeds_part_it(tmp_path: Path) -
     documents=st.lists(st.text(alphabet="ab \nüß語", max_size=60), min_size=1, max_size=6),
     piece=st.integers(1, 40),
 )
-def test_reading_in_pieces_loses_nothing_and_cuts_at_line_ends(
+def test_chunks_are_complete_and_split_at_line_ends(
     tmp_path_factory: pytest.TempPathFactory, documents: list[str], piece: int
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "pieces.txt"
@@ -66,7 +66,7 @@ def test_a_bad_line_is_named(tmp_path: Path, bad: str) -> None:
     ("content", "said"),
     [(b"\xff\xfea", "not UTF-8"), (b" \n\n", "nothing but blanks"), (b"", "empty")],
 )
-def test_a_file_that_holds_no_text(tmp_path: Path, name: str, content: bytes, said: str) -> None:
+def test_file_without_text_is_refused(tmp_path: Path, name: str, content: bytes, said: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=said):
         list(TextFile(tmp_path / name).documents())

@@ -1,4 +1,4 @@
-"""The packaged sample of Wikipedia: its articles, its parts and its prose."""
+"""The packaged Wikipedia sample: articles, parts and prose."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_the_dump_holds_106_articles_and_no_redirect() -> None:
     assert not any(page.markup.lstrip().lower().startswith("#redirect") for page in pages)
 
 
-def test_about_a_tenth_is_set_aside_and_nothing_is_in_both_parts(
+def test_probe_part_is_a_tenth_and_disjoint(
     wikipedia: dict[str, list[str]],
 ) -> None:
     assert len(wikipedia["statistics"]) == 93 and len(wikipedia["probe"]) == 13
@@ -93,11 +93,11 @@ def test_the_prose_reads_as_the_article_does(wikipedia: dict[str, list[str]]) ->
         ("* a\n* b\n# c", "a\nb\nc"),
     ],
 )
-def test_what_is_kept_of_the_markup(markup: str, prose: str) -> None:
+def test_markup_conversion(markup: str, prose: str) -> None:
     assert plain_prose(markup) == prose
 
 
-def test_the_cleaned_text_is_kept_and_made_again_when_damaged(
+def test_cleaned_text_is_cached_and_rebuilt_when_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = WikipediaSample("probe", quiet)

@@ -1,4 +1,4 @@
-"""What the tests of covariances share: a text."""
+"""Fixtures of the covariance tests: a text."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from alphaedit_core.model.editable_model import EditableModel
 
 
 def plain_moment(model: EditableModel, windows: list[list[int]], layer: int) -> Tensor:
-    """sum k k^T / tokens in float64, one window and one full forward pass at a time."""
+    """Return the mean of k k^T in float64, from one full forward pass per window."""
     keys: list[Tensor] = []
     hook = model.architecture.down_projections[layer].register_forward_pre_hook(
         lambda _module, args: keys.append(args[0].reshape(-1, INNER).double())
@@ -41,9 +41,7 @@ def plain_moment(model: EditableModel, windows: list[list[int]], layer: int) -> 
 
 
 @pytest.mark.parametrize("layout", KINDS)
-def test_the_moment_is_the_plain_mean_of_outer_products(
-    cache: Path, text: Path, layout: str
-) -> None:
+def test_moment_is_mean_of_outer_products(cache: Path, text: Path, layout: str) -> None:
     model = tiny_model(layout)
     found = collect(model, text)
     windows = list(pack(TextFile(text).documents(), model, WINDOW, 2 * CHUNK))
@@ -69,14 +67,14 @@ def test_other_dtypes(cache: Path, text: Path, dtype: torch.dtype) -> None:
     assert moment.dtype == torch.float32
 
 
-def test_one_pass_for_all_layers_is_a_pass_for_each(cache: Path, text: Path) -> None:
+def test_joint_pass_equals_separate_passes(cache: Path, text: Path) -> None:
     model = tiny_model("gpt2")
     together = collect(model, text, (0, 1, 2), cache=False)
     alone = [collect(model, text, (layer,), cache=False) for layer in (0, 1, 2)]
     assert all(torch.equal(together[i].moment, alone[i][i].moment) for i in (0, 1, 2))
 
 
-def test_the_pass_stops_after_the_last_wanted_block(cache: Path, text: Path) -> None:
+def test_pass_stops_after_last_block(cache: Path, text: Path) -> None:
     model = tiny_model("llama")
     calls = [0, 0, 0]
     for i, block in enumerate(model.architecture.blocks):
@@ -85,7 +83,7 @@ def test_the_pass_stops_after_the_last_wanted_block(cache: Path, text: Path) -> 
     assert calls == [2, 2, 0]
 
 
-def test_both_padding_sides_give_the_same_statistics(cache: Path, text: Path) -> None:
+def test_padding_side_does_not_change_statistics(cache: Path, text: Path) -> None:
     left, right = (
         collect(tiny_model("opt", tiny_tokenizer(padding_side=side)), text, cache=False)
         for side in ("left", "right")
@@ -94,7 +92,7 @@ def test_both_padding_sides_give_the_same_statistics(cache: Path, text: Path) ->
 
 
 @pytest.mark.parametrize("width", [5, 384, 385, 900])
-def test_only_the_upper_triangle_is_formed(width: int) -> None:
+def test_only_upper_triangle_is_computed(width: int) -> None:
     generator = torch.Generator().manual_seed(width)
     keys = torch.randn(50, width, generator=generator)
     total = torch.zeros(width, width, dtype=torch.float64)
@@ -108,13 +106,13 @@ def test_only_the_upper_triangle_is_formed(width: int) -> None:
 # ---------------------------------------------------------------------------- budget and packing
 
 
-def test_the_budget_rule() -> None:
+def test_default_tokens() -> None:
     assert default_tokens(1536) == default_tokens(10_000) == 100_000
     assert default_tokens(14_336) == 143_360
 
 
 @pytest.mark.parametrize("bos", [False, True])
-def test_windows_are_running_text_behind_the_opening_token(bos: bool) -> None:
+def test_windows_are_running_text_after_start_token(bos: bool) -> None:
     model = tiny_model("llama", tiny_tokenizer(bos=bos, closing=True))
     tokenizer = model.tokenizer
     documents = [prose(90, seed) for seed in range(3)]
@@ -131,7 +129,7 @@ def test_windows_are_running_text_behind_the_opening_token(bos: bool) -> None:
     assert tokenizer.eos_token_id not in windows[0]
 
 
-def test_a_tokenizer_without_an_end_of_text() -> None:
+def test_tokenizer_without_end_of_text() -> None:
     model = tiny_model("llama")
     model.tokenizer.eos_token = None
     windows = list(pack(["Rome is old"] * 9, model, 8, 1000))
@@ -140,17 +138,17 @@ def test_a_tokenizer_without_an_end_of_text() -> None:
     assert len(windows) == len(plain) // 8
 
 
-def test_the_window_is_at_most_what_the_model_takes() -> None:
+def test_window_is_limited_by_model() -> None:
     assert window_length(tiny_model("llama")) == WINDOW
     assert window_length(tiny_model("llama", max_position_embeddings=4096)) == 512
 
 
-def test_the_budget_is_rounded_down_to_whole_windows(cache: Path, text: Path) -> None:
+def test_budget_is_rounded_down_to_windows(cache: Path, text: Path) -> None:
     found = collect(tiny_model("llama"), text, (0,), tokens=3 * WINDOW + 17)
     assert found[0].tokens == found.recipe.tokens == 3 * WINDOW
 
 
-def test_a_text_shorter_than_the_budget(
+def test_text_shorter_than_budget(
     cache: Path, text: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     model = tiny_model("llama")
@@ -174,7 +172,7 @@ def test_a_text_shorter_than_the_budget(
         ((0,), 640, "Rome is old.", 'txt" has fewer than 64 tokens; give a longer text'),
     ],
 )
-def test_what_cannot_be_collected(
+def test_invalid_arguments(
     cache: Path,
     tmp_path: Path,
     layers: tuple[int, ...],

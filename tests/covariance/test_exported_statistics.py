@@ -1,4 +1,4 @@
-"""Key statistics in one file: exported, imported, and refused where they cannot be right."""
+"""Export and import of key statistics, and rejection of invalid files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def exported(cache: Path, text: Path, tmp_path: Path) -> tuple[KeyStatistics, Pa
     return found, tmp_path / "shared.safetensors"
 
 
-def test_statistics_travel_in_one_file(exported: tuple[KeyStatistics, Path], text: Path) -> None:
+def test_export_and_import(exported: tuple[KeyStatistics, Path], text: Path) -> None:
     original, file = exported
     model = tiny_model("llama")
     imported = import_statistics(file, model)
@@ -69,7 +69,7 @@ def test_damaged_exports_are_refused(
     assert not list(cache.rglob("layer-*.safetensors"))
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist; give an exported file"):
         import_statistics(tmp_path / "none.safetensors", tiny_model("llama"))
 
@@ -88,7 +88,7 @@ def with_number(value: float) -> Callable[[Tensor], Tensor]:
 
 
 def indefinite(c: Tensor) -> Tensor:
-    """All of the diagonal positive, one eigenvalue not."""
+    """Return a matrix with a positive diagonal and one negative eigenvalue."""
     c[0, 1] = c[1, 0] = 2 * float((c[0, 0] * c[1, 1]).sqrt())
     return c
 
@@ -113,7 +113,7 @@ IMPOSSIBLE: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
 
 
 @pytest.mark.parametrize("what", IMPOSSIBLE)
-def test_an_import_takes_nothing_that_no_text_can_give(
+def test_implausible_moment_is_refused(
     exported: tuple[KeyStatistics, Path], cache: Path, what: str
 ) -> None:
     original, file = exported
@@ -124,7 +124,7 @@ def test_an_import_takes_nothing_that_no_text_can_give(
 
 
 @pytest.mark.parametrize("layer", [-1, 3, 10**12])
-def test_an_import_of_a_layer_that_the_model_has_not(
+def test_nonexistent_layer_is_refused(
     exported: tuple[KeyStatistics, Path], cache: Path, layer: int
 ) -> None:
     original, file = exported
@@ -134,7 +134,7 @@ def test_an_import_of_a_layer_that_the_model_has_not(
 
 
 @pytest.mark.parametrize("tokens", [0, -640, CHUNK + 1, 10**9])
-def test_an_import_of_a_number_of_tokens_that_cannot_be(
+def test_impossible_token_count_is_refused(
     exported: tuple[KeyStatistics, Path], cache: Path, tokens: int
 ) -> None:
     original, file = exported
@@ -143,10 +143,10 @@ def test_an_import_of_a_number_of_tokens_that_cannot_be(
     refused(file, f"layer 0 has {tokens} of {original.recipe.tokens} tokens", cache)
 
 
-def test_an_import_of_layers_that_were_swapped(
+def test_swapped_layers_are_refused(
     exported: tuple[KeyStatistics, Path], cache: Path, text: Path
 ) -> None:
-    """Both are moments that some text could give, of another layer: a few tokens tell."""
+    """Both are valid moments, but of the other layer, which a short text reveals."""
     original, file = exported
     layers = {0: replace(original[2], layer=0), 2: replace(original[0], layer=2)}
     export_statistics(replace(original, layers=layers), file)
@@ -154,7 +154,7 @@ def test_an_import_of_layers_that_were_swapped(
 
 
 @pytest.mark.parametrize("window", [0, -1, 1, WINDOW // 2])
-def test_an_import_of_windows_that_the_model_does_not_read(
+def test_other_window_length_is_refused(
     exported: tuple[KeyStatistics, Path], cache: Path, window: int
 ) -> None:
     original, file = exported
@@ -163,7 +163,7 @@ def test_an_import_of_windows_that_the_model_does_not_read(
 
 
 @pytest.mark.parametrize("tokens", [0, -640, 10**13, 10**400])
-def test_an_import_of_a_budget_that_nobody_can_read(
+def test_implausible_budget_is_refused(
     exported: tuple[KeyStatistics, Path], cache: Path, tokens: int
 ) -> None:
     original, file = exported
@@ -171,7 +171,7 @@ def test_an_import_of_a_budget_that_nobody_can_read(
     refused(file, "its number of tokens is not from 1 to 1,000,000,000,000", cache)
 
 
-def test_an_import_without_layers(exported: tuple[KeyStatistics, Path], cache: Path) -> None:
+def test_empty_file_is_refused(exported: tuple[KeyStatistics, Path], cache: Path) -> None:
     original, file = exported
     export_statistics(replace(original, layers={}), file)
     refused(file, "has no layers", cache)
@@ -184,7 +184,7 @@ def refused(file: Path, complaint: str, cache: Path) -> None:
     assert not list(cache.rglob("layer-*.safetensors"))
 
 
-def test_statistics_of_an_earlier_version_are_refused_by_that_reason(
+def test_earlier_version_is_refused(
     exported: tuple[KeyStatistics, Path],
 ) -> None:
     original, file = exported

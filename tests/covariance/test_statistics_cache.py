@@ -1,4 +1,4 @@
-"""The cache of key statistics: what is taken from it, and what is made again."""
+"""The cache of key statistics: reuse and replacement."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from alphaedit_core.covariance.collect import cached_checksums
 from alphaedit_core.covariance.files import layer_file
 
 
-def test_what_is_cached_is_not_made_again(cache: Path, text: Path) -> None:
+def test_cached_statistics_are_reused(cache: Path, text: Path) -> None:
     model = tiny_model("llama")
     first = collect(model, text)
     model.model.forward = None  # cannot run any more
@@ -45,7 +45,7 @@ def test_without_the_cache_nothing_is_written(cache: Path, text: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed", "empty"])
-def test_a_damaged_file_is_made_again(
+def test_damaged_file_is_replaced(
     cache: Path, text: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     model = tiny_model("llama")
@@ -65,7 +65,7 @@ def test_a_damaged_file_is_made_again(
     assert collect(model, text).cached
 
 
-def test_other_weights_text_or_budget_have_statistics_of_their_own(
+def test_other_weights_text_or_budget_have_own_statistics(
     cache: Path, text: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = collect(tiny_model("llama"), text)
@@ -80,7 +80,7 @@ def test_other_weights_text_or_budget_have_statistics_of_their_own(
     assert not caplog.records
 
 
-def test_a_file_of_other_weights_in_the_place_is_noticed(
+def test_file_of_other_weights_is_replaced(
     cache: Path, text: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     model, other = tiny_model("llama"), tiny_model("llama", seed=1)
@@ -94,7 +94,7 @@ def test_a_file_of_other_weights_in_the_place_is_noticed(
 
 
 @pytest.mark.parametrize("name", ["tokens", "tokens.0", "text_name", "configuration"])
-def test_statistics_whose_head_was_changed_are_made_again(
+def test_changed_header_is_replaced(
     cache: Path, text: Path, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     model = tiny_model("llama")

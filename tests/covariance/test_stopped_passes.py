@@ -1,4 +1,4 @@
-"""Passes over a text that were stopped or killed go on where they were."""
+"""Resuming of passes that were canceled or killed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def checkpoints(cache: Path) -> list[Path]:
 
 
 def stop_after(tokens: int) -> Monitor:
-    """A monitor that cancels once so many tokens are done."""
+    """Return a monitor that cancels after a number of tokens."""
     event = threading.Event()
 
     def watch(stage: Stage, *, closed: bool) -> None:
@@ -39,7 +39,7 @@ def stop_after(tokens: int) -> Monitor:
     return Monitor(watch, event)
 
 
-def test_a_canceled_pass_goes_on_where_it_was(cache: Path, text: Path) -> None:
+def test_canceled_pass_resumes(cache: Path, text: Path) -> None:
     model = tiny_model("llama")
     uninterrupted = collect(model, text, tokens=7 * CHUNK, cache=False)
     for chunks in (2, 5):
@@ -54,7 +54,7 @@ def test_a_canceled_pass_goes_on_where_it_was(cache: Path, text: Path) -> None:
     assert not checkpoints(cache)
 
 
-def test_an_interrupt_amid_a_chunk_counts_nothing_twice(
+def test_interrupt_within_chunk_counts_nothing_twice(
     cache: Path, text: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = tiny_model("llama")
@@ -94,7 +94,7 @@ statistics.collect_statistics(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
-def test_a_killed_pass_goes_on_where_it_was(cache: Path, tmp_path: Path) -> None:
+def test_killed_pass_resumes(cache: Path, tmp_path: Path) -> None:
     text = tmp_path / "long.txt"
     text.write_text(prose(6_000), encoding="utf-8")
     tokens, root = 20 * CHUNK, Path(__file__).parents[2]
@@ -117,7 +117,7 @@ def test_a_killed_pass_goes_on_where_it_was(cache: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("content", [b"", b"torn", None])
-def test_a_checkpoint_that_cannot_be_used(
+def test_invalid_checkpoint_is_ignored(
     cache: Path, text: Path, content: bytes | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     model, other = tiny_model("llama"), tiny_model("llama", seed=1)
@@ -132,7 +132,7 @@ def test_a_checkpoint_that_cannot_be_used(
     assert content is None or "starting from the beginning" in caplog.text
 
 
-def test_many_layers_have_a_file_name_too(cache: Path, text: Path) -> None:
+def test_checkpoint_name_with_many_layers(cache: Path, text: Path) -> None:
     model = tiny_model("llama", num_hidden_layers=100)
     with pytest.raises(Canceled):
         collect(model, text, tuple(range(100)), tokens=2 * CHUNK, monitor=stop_after(CHUNK))
@@ -140,7 +140,7 @@ def test_many_layers_have_a_file_name_too(cache: Path, text: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["windows", "recipe", "checksum.0", "checksum"])
-def test_a_checkpoint_whose_counters_were_changed_is_not_used(
+def test_tampered_checkpoint_is_ignored(
     cache: Path, text: Path, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     model = tiny_model("llama")

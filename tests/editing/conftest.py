@@ -1,4 +1,4 @@
-"""What the tests of editing share: a folder with a cache."""
+"""Fixtures of the editing tests: a folder with a cache."""
 
 from __future__ import annotations
 

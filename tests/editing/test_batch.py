@@ -1,4 +1,4 @@
-"""One batch written into a model, against the same thing done plainly with dense matrices."""
+"""Writing of one batch, compared with a reference with dense matrices."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def case(layout: str, earlier: int, dtype: torch.dtype = torch.float64) -> Case:
 
 
 def plain_key(model: EditableModel, layer: int, request: TokenizedFact) -> Tensor:
-    """One half the bare prompt's key, one half the mean of those with a context."""
+    """Half the bare prompt's key plus half the mean of those with a context."""
     bare, *others = (key(model, layer, row) for row in request.rows)
     return 0.5 * bare + 0.5 * torch.stack(others).mean(dim=0)
 
@@ -84,7 +84,7 @@ def plain_state(model: EditableModel, request: TokenizedFact) -> Tensor:
 
 
 def plain_batch(one: Case) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
-    """The batch written plainly into the case's model: dW and K by layer."""
+    """Write the batch into the case's model by the reference: dW and K by layer."""
     model = one.model
     z = torch.stack([plain_target(model, request, HP).z for request in one.requests])
     changes, all_keys = {}, {}
@@ -103,7 +103,7 @@ def plain_batch(one: Case) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
 
 @pytest.mark.parametrize("earlier", [0, 7, 60])  # none, few, more than d_in
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_the_weights_are_those_of_the_plain_way(layout: str, earlier: int) -> None:
+def test_weights_match_dense_reference(layout: str, earlier: int) -> None:
     fast, plain = case(layout, earlier), case(layout, earlier)
     # The basis is float32; made exact, so that P P = P to the last digit of float64.
     for one in (fast, plain):
@@ -123,8 +123,8 @@ def test_the_weights_are_those_of_the_plain_way(layout: str, earlier: int) -> No
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_nothing_is_written_outside_the_kept_space(dtype: torch.dtype) -> None:
-    """dW P = dW: for every direction q that P drops, dW q = 0 to rounding."""
+def test_update_stays_in_kept_space(dtype: torch.dtype) -> None:
+    """``dW P = dW``: for every direction q that P drops, ``dW q`` is 0 up to rounding."""
     one = case("llama", 5, dtype)
     written = one.write()
     for layer, projector in one.projectors.items():
@@ -149,8 +149,8 @@ def test_only_the_edited_layers_change() -> None:
     assert changed == {one.model.architecture.weight_name(layer) for layer in HP.layers}
 
 
-def test_keys_are_those_of_the_edited_model() -> None:
-    """Keys that join K_p are measured on the model as the batch leaves it."""
+def test_keys_match_edited_model() -> None:
+    """Keys added to K_p are read on the model after the batch."""
     one = case("llama", 3)
     written = one.write()
     for layer in HP.layers:
@@ -160,7 +160,7 @@ def test_keys_are_those_of_the_edited_model() -> None:
             )
 
 
-def test_the_figures_of_each_layer() -> None:
+def test_layer_write_norms() -> None:
     one, unedited = case("llama", 4), case("llama", 4).model
     written = one.write()
     z = torch.stack([plain_target(unedited, request, HP).z for request in one.requests])
@@ -200,15 +200,15 @@ def test_the_figures_of_each_layer() -> None:
     assert [len(trace.loss) for trace in written.traces] == [HP.target_steps] * 3
 
 
-def test_a_change_of_nothing_has_no_share_that_is_left() -> None:
-    """Not 1e37: the search of a fact that holds already ends with z = h0."""
+def test_residual_left_is_none_without_change() -> None:
+    """The search of a known fact ends with z = h0, so the fraction is undefined."""
     h0 = torch.tensor([150.0, 150.0, 150.0, 0.0])
     left, wanted = torch.tensor([0.5, 0.5, 0.0, 5.0]), torch.tensor([1.0, 0.0, 0.0, 1e-5])
     assert shares_left(left, wanted, h0) == [0.5, None, None, pytest.approx(5e5)]
 
 
-def test_pairs_lie_in_memory_as_they_do_when_loaded() -> None:
-    """The last bits of a product can depend on how its factors lie in memory."""
+def test_low_rank_layout_matches_loaded_tensors() -> None:
+    """The last bits of a product can depend on the layout of its factors."""
     for earlier in (0, 60):
         written = case("llama", earlier, torch.float32).write()
         for layer in HP.layers:

@@ -1,4 +1,4 @@
-"""The small symmetric system against the large one of the released code, in float64."""
+"""The small symmetric system, compared with the released code's large one in float64."""
 
 from __future__ import annotations
 
@@ -81,12 +81,12 @@ def relative(a: Tensor, b: Tensor) -> float:
 
 
 @given(problems())
-def test_the_update_is_that_of_the_large_system(problem: Problem) -> None:
+def test_update_matches_large_system(problem: Problem) -> None:
     assert relative(product(problem.update()), problem.textbook()) < 1e-10
 
 
 @given(problems())
-def test_the_update_does_not_act_on_the_dropped_space(problem: Problem) -> None:
+def test_update_is_zero_on_dropped_space(problem: Problem) -> None:
     change, dense = product(problem.update()), problem.dense
     assert relative(change @ dense, change) < 1e-12
     dropped = torch.eye(len(dense), dtype=torch.float64) - dense
@@ -94,8 +94,8 @@ def test_the_update_does_not_act_on_the_dropped_space(problem: Problem) -> None:
 
 
 @pytest.mark.parametrize(("size", "n", "earlier"), [(20, 3, 0), (20, 3, 9), (20, 8, 30), (6, 9, 0)])
-def test_both_forms(size: int, n: int, earlier: int) -> None:
-    """Fewer facts than d_in: the system of the facts; more: the system of the directions."""
+def test_both_solve_forms(size: int, n: int, earlier: int) -> None:
+    """With fewer facts than d_in, an m x m system is solved; otherwise a d_in x d_in system."""
     g = torch.Generator().manual_seed(size + n)
     problem = Problem(
         normal(g, size, n),
@@ -109,7 +109,7 @@ def test_both_forms(size: int, n: int, earlier: int) -> None:
     assert relative(product(change), problem.textbook()) < 1e-12
 
 
-def test_a_small_ridge_writes_the_residual_and_spares_earlier_keys() -> None:
+def test_small_ridge_writes_residual_and_preserves_earlier_keys() -> None:
     g = torch.Generator().manual_seed(0)
     k, p, residual = normal(g, 30, 3), normal(g, 30, 5), normal(g, 7, 3)
     problem = Problem(k, p, residual, Projector.identity(30), ridge=1e-9)
@@ -120,8 +120,8 @@ def test_a_small_ridge_writes_the_residual_and_spares_earlier_keys() -> None:
     assert float(heavy.norm()) < 1e-3 * float(change.norm())
 
 
-def test_in_float32_the_solve_is_still_in_float64() -> None:
-    """Nearly equal keys: a Gram matrix in float32 would lose the ridge."""
+def test_float32_inputs_are_solved_in_float64() -> None:
+    """With nearly equal keys, a float32 Gram matrix would lose the ridge."""
     g = torch.Generator().manual_seed(0)
     key = normal(g, 40, 1) * 100
     k = (key + 1e-2 * normal(g, 40, 6)).float()
@@ -141,7 +141,7 @@ def test_in_float32_the_solve_is_still_in_float64() -> None:
 
 
 @given(st.lists(st.integers(0, 5), max_size=5), st.integers(0, 1 << 32), st.sampled_from([3, 1100]))
-def test_keys_joined_in_parts_are_those_joined_at_once(
+def test_appending_in_parts_equals_appending_at_once(
     parts: list[int], seed: int, size: int
 ) -> None:
     g = torch.Generator().manual_seed(seed)
@@ -156,7 +156,7 @@ def test_keys_joined_in_parts_are_those_joined_at_once(
 
 
 @given(st.integers(0, 8).flatmap(lambda m: st.tuples(st.just(m), st.sets(st.integers(0, 7)))))
-def test_only_some_keys_are_those_alone(case: tuple[int, set[int]]) -> None:
+def test_select_equals_building_from_selection(case: tuple[int, set[int]]) -> None:
     count, chosen = case
     kept = sorted(i for i in chosen if i < count)
     columns = normal(torch.Generator().manual_seed(count), 9, count)
@@ -167,8 +167,8 @@ def test_only_some_keys_are_those_alone(case: tuple[int, set[int]]) -> None:
 
 
 @given(problems(), st.sampled_from([0.25, 0.5, 0.9]))
-def test_faded_keys_weigh_less_in_the_large_system(problem: Problem, share: float) -> None:
-    """K_p K_p^T multiplied by a share, and keys that came later by none."""
+def test_scaled_keys_match_large_system(problem: Problem, share: float) -> None:
+    """``K_p K_p^T`` is scaled for the earlier keys only."""
     p = problem.previous
     half = p.shape[1] // 2
     earlier = PreviousKeys.none(len(p)).append(problem.projector(p[:, :half])).scale(share)
@@ -183,12 +183,12 @@ def test_faded_keys_weigh_less_in_the_large_system(problem: Problem, share: floa
     assert relative(product(change), replace(problem, previous=weighed).textbook()) < 1e-10
 
 
-def test_keys_that_do_not_fade_keep_every_bit() -> None:
+def test_scale_by_one_keeps_every_bit() -> None:
     keys = PreviousKeys.none(4).append(torch.rand(4, 2))
     assert keys.scale(1.0) is keys
 
 
-def test_a_key_taken_out_leaves_the_update_as_if_it_had_never_been() -> None:
+def test_removed_key_does_not_affect_update() -> None:
     g = torch.Generator().manual_seed(5)
     k, p, residual = normal(g, 20, 3), normal(g, 20, 6), normal(g, 4, 3)
     without = PreviousKeys.none(20).append(p).select([0, 1, 3, 5])
@@ -206,13 +206,13 @@ def test_a_key_taken_out_leaves_the_update_as_if_it_had_never_been() -> None:
 
 
 @given(st.integers(1, 30), st.integers(1, 30), st.integers(1, 9), st.integers(0, 1 << 32))
-def test_the_norm_is_that_of_the_product(rows: int, columns: int, n: int, seed: int) -> None:
+def test_norm_matches_product(rows: int, columns: int, n: int, seed: int) -> None:
     g = torch.Generator().manual_seed(seed)
     change = LowRank(normal(g, rows, n), normal(g, columns, n))
     assert change.norm == pytest.approx(float(product(change).norm()), rel=1e-10)
 
 
-def test_the_norm_where_columns_cancel() -> None:
+def test_norm_with_canceling_columns() -> None:
     g = torch.Generator().manual_seed(0)
     a, b = normal(g, 50, 1).float(), normal(g, 60, 1).float()
     small = 1e-4 * normal(g, 50, 1).float()

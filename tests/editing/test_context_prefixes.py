@@ -1,4 +1,4 @@
-"""Contexts: the model's own words, the same for the same seed."""
+"""Contexts: sampled from the model, reproducible by seed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from alphaedit_core.model.editable_model import EditableModel
 
 
 def greedy(model: EditableModel, opening: str, tokens: int) -> str:
-    """The most likely continuation, one full forward at a time, no special tokens in it."""
+    """Return the greedy continuation by full forward passes, without special tokens."""
     tokenizer = model.tokenizer
     special = set(tokenizer.all_special_ids)
     ids = document_start(model) + tokenizer(opening)["input_ids"]
@@ -39,7 +39,7 @@ def document_start(model: EditableModel) -> list[int]:
 
 
 @pytest.mark.parametrize(("layout", "bos"), [("gpt2", False), ("gemma2", True), ("opt", False)])
-def test_the_likeliest_words_are_those_of_plain_full_passes(layout: str, bos: bool) -> None:
+def test_greedy_contexts_match_full_passes(layout: str, bos: bool) -> None:
     model = tiny_model(layout, tiny_tokenizer(bos=bos))
     lengths = {len(model.tokenizer(opening)["input_ids"]) for opening in OPENINGS}
     assert len(lengths) > 1  # rows of several lengths go together
@@ -48,7 +48,7 @@ def test_the_likeliest_words_are_those_of_plain_full_passes(layout: str, bos: bo
     )
 
 
-def test_the_seed_decides() -> None:
+def test_seed_determines_contexts() -> None:
     model = tiny_model("llama")
     torch.manual_seed(1)
     first = sample_contexts(model, seed=3)
@@ -60,7 +60,7 @@ def test_the_seed_decides() -> None:
 
 
 @pytest.mark.parametrize("kind", ["bytes", "pieces"])
-def test_both_padding_sides_give_the_same_contexts(kind: str) -> None:
+def test_padding_side_does_not_change_contexts(kind: str) -> None:
     left, right = (
         sample_contexts(
             tiny_model("opt", tiny_tokenizer(kind, padding_side=side)),  # type: ignore[arg-type]
@@ -71,8 +71,8 @@ def test_both_padding_sides_give_the_same_contexts(kind: str) -> None:
     assert left == right
 
 
-def test_no_special_and_no_padding_token_is_sampled() -> None:
-    """A head wider than the tokenizer, and a special token that is not in the head."""
+def test_no_special_or_padding_token_is_sampled() -> None:
+    """The head is wider than the tokenizer, and a special token is outside the head."""
     tokenizer = tiny_tokenizer(bos=True)
     model = tiny_model("llama", tokenizer, vocab_size=len(tokenizer) + 200)
     for token in [*tokenizer.all_special_ids, *range(len(tokenizer), len(tokenizer) + 200)]:
@@ -87,7 +87,7 @@ def test_no_special_and_no_padding_token_is_sampled() -> None:
     assert not any(token in text for text in texts for token in tokenizer.all_special_tokens)
 
 
-def test_special_tokens_that_the_model_does_not_know() -> None:
+def test_special_tokens_without_embedding() -> None:
     tokenizer = tiny_tokenizer()
     model = tiny_model("llama", tokenizer)
     tokenizer.pad_token = tokenizer.eos_token = "<new>"
@@ -98,7 +98,7 @@ def test_special_tokens_that_the_model_does_not_know() -> None:
     assert sample_contexts(model, seed=0, tokens=6, top_k=1) == expected
 
 
-def test_the_default_models_words(default_model: EditableModel) -> None:
+def test_contexts_of_default_model(default_model: EditableModel) -> None:
     contexts = sample_contexts(default_model, seed=0, tokens=6)
     assert len(set(contexts)) == len(OPENINGS)
     for text, opening in zip(contexts, OPENINGS, strict=True):

@@ -1,4 +1,4 @@
-"""Edited weights: the same bits however they come about, and the originals always at hand."""
+"""Edited weights: the same bits in any order of operations, and exact undo."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def same(a: dict[int, torch.Tensor], b: dict[int, torch.Tensor]) -> bool:
 
 
 @pytest.mark.parametrize(("layout", "dtype"), CASES)
-def test_one_after_another_is_all_at_once(layout: str, dtype: torch.dtype) -> None:
+def test_sequential_equals_all_at_once(layout: str, dtype: torch.dtype) -> None:
     model = tiny_model(layout, dtype=dtype)
     weights = EditedWeights(model, LAYERS)
     per_layer = {layer: changes(6 + layer) for layer in LAYERS}
@@ -54,7 +54,7 @@ def test_one_after_another_is_all_at_once(layout: str, dtype: torch.dtype) -> No
 
 
 @pytest.mark.parametrize(("layout", "dtype"), CASES)
-def test_taking_everything_back_gives_the_original_bits(layout: str, dtype: torch.dtype) -> None:
+def test_restore_gives_original_bits(layout: str, dtype: torch.dtype) -> None:
     model = tiny_model(layout, dtype=dtype)
     before, first = bits(model), fingerprint(model.model)
     weights = EditedWeights(model, LAYERS)
@@ -71,8 +71,8 @@ def test_taking_everything_back_gives_the_original_bits(layout: str, dtype: torc
 
 
 @pytest.mark.parametrize(("layout", "dtype"), CASES)
-def test_the_weight_is_the_sum_rounded_once(layout: str, dtype: torch.dtype) -> None:
-    """Changes far below the weights' own rounding still add up."""
+def test_weight_is_sum_rounded_once(layout: str, dtype: torch.dtype) -> None:
+    """Updates far below the weights' rounding accumulate."""
     model = tiny_model(layout, dtype=dtype)
     original = model.architecture.matrix(0).clone()
     weights = EditedWeights(model, LAYERS)
@@ -89,7 +89,7 @@ def test_the_weight_is_the_sum_rounded_once(layout: str, dtype: torch.dtype) -> 
     assert weights.layers == list(LAYERS)
 
 
-def test_undoing_the_first_of_two_leaves_the_second_alone() -> None:
+def test_removing_first_update_keeps_second() -> None:
     a, b = changes(2)
     model, other = tiny_model("llama"), tiny_model("llama")
     weights, alone = EditedWeights(model, LAYERS), EditedWeights(other, LAYERS)
@@ -103,7 +103,7 @@ def test_undoing_the_first_of_two_leaves_the_second_alone() -> None:
     assert same(bits(model), bits(other))
 
 
-def test_only_the_layers_of_the_session_change() -> None:
+def test_only_edited_layers_change() -> None:
     model = tiny_model("gpt2")
     untouched = {n: p.clone() for n, p in model.model.named_parameters()}
     weights = EditedWeights(model, LAYERS)
@@ -112,14 +112,14 @@ def test_only_the_layers_of_the_session_change() -> None:
     assert changed == [model.architecture.weight_name(2)]
 
 
-def test_the_fingerprint_is_that_of_the_unedited_model() -> None:
+def test_fingerprint_is_of_unedited_model() -> None:
     model = tiny_model("llama")
     model.owner = object()  # as a session does that edits
     EditedWeights(model, LAYERS).add(0, changes(1)[0])
     assert model.fingerprint == fingerprint(tiny_model("llama").model)
 
 
-def test_composing_adds_in_place_and_in_order() -> None:
+def test_compose_adds_in_place_and_in_order() -> None:
     master = torch.zeros(HIDDEN, INNER)
     three = changes(3)
     assert compose(master, three) is master

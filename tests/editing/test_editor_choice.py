@@ -1,4 +1,4 @@
-"""Which editors there are, what they say of themselves, and choices that are refused."""
+"""Registered editors, their documentation, and invalid choices."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from alphaedit_core.errors import InputError
 from alphaedit_core.session.session import EditSession
 
 
-def test_the_cards_say_where_an_editor_departs_from_what_was_released() -> None:
+def test_departures_are_documented() -> None:
     said = {name: " ".join(editor.departures) for name, editor in editors().items()}
     for name, words in {
         "ft": ("64 facts", "last position"),
@@ -37,7 +37,7 @@ def test_the_cards_say_where_an_editor_departs_from_what_was_released() -> None:
         assert all(word in said[name] for word in words), (name, said[name])
 
 
-def test_all_editors_of_the_paper_are_there() -> None:
+def test_all_published_editors_are_registered() -> None:
     assert ALL == [
         "alphaedit", "memit", "pmet", "emmet", "rome", "r-rome", "rect", "rect-by-layer",
         "rect-rome", "prune", "ft", "ft-l",
@@ -49,7 +49,7 @@ def test_all_editors_of_the_paper_are_there() -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_the_published_method_is_the_default(name: str) -> None:
+def test_published_method_is_default(name: str) -> None:
     model = tiny_model("llama")
     hp = default_hyperparameters(model, name)
     editor = editor_class(name)
@@ -74,9 +74,7 @@ def test_the_published_method_is_the_default(name: str) -> None:
         ),
     ],
 )
-def test_what_cannot_be_is_refused_by_name(
-    place: Path, change: dict[str, Any], message: str
-) -> None:
+def test_invalid_combination_is_refused(place: Path, change: dict[str, Any], message: str) -> None:
     settings = {"layers": (0, 1), **change}
     known = settings["editor"] in ALL
     hp = make_config(**settings) if known else small(place).replace(**change)
@@ -89,7 +87,7 @@ def test_what_cannot_be_is_refused_by_name(
         assert message in str(refused.value)
 
 
-def test_the_configuration_of_another_editor_is_refused(place: Path) -> None:
+def test_configuration_of_other_editor_is_refused(place: Path) -> None:
     hp = small(place).replace(editor="memit")
     with pytest.raises(InputError, match="memit takes a MemitConfig, not a AlphaEditConfig"):
         EditSession(tiny_model("llama"), hyperparameters=hp)
@@ -100,7 +98,7 @@ def test_an_editor_that_contradicts_the_hyperparameters_is_refused(place: Path) 
         EditSession(tiny_model("llama"), "memit", small(place))
 
 
-def test_two_editors_of_one_name_are_refused() -> None:
+def test_duplicate_name_is_refused() -> None:
     class Other(editor_class("memit")):  # type: ignore[misc]
         name = "memit"
 
@@ -116,7 +114,7 @@ def test_two_editors_of_one_name_are_refused() -> None:
 
 @pytest.fixture
 def plug_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Makes a module importable and names it under the entry points of the editors."""
+    """Make a module importable and register it as an editor's entry point."""
 
     def install(code: str) -> None:
         (tmp_path / "plugged.py").write_text(code, encoding="utf-8")
@@ -132,7 +130,7 @@ def plug_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
     return install
 
 
-def test_an_editor_of_another_distribution_is_there(plug_in: Callable[[str], None]) -> None:
+def test_editor_from_entry_point_is_registered(plug_in: Callable[[str], None]) -> None:
     plug_in(
         "from alphaedit_core.editing.editors.memit import Memit\n"
         "class Plugged(Memit):\n    name = 'plugged'\n"
@@ -141,7 +139,7 @@ def test_an_editor_of_another_distribution_is_there(plug_in: Callable[[str], Non
     assert editor_class("plugged").about == editor_class("memit").about
 
 
-def test_an_entry_point_that_is_no_editor_is_refused(plug_in: Callable[[str], None]) -> None:
+def test_entry_point_must_be_an_editor(plug_in: Callable[[str], None]) -> None:
     plug_in("Plugged = dict\n")
     with pytest.raises(InputError, match="plugged:Plugged is not a Editor"):
         editors()

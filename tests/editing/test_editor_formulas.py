@@ -1,4 +1,4 @@
-"""Every editor against its published formula, in float64 on random matrices."""
+"""Every editor compared with its published formula, in float64 on random matrices."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def close(a: Tensor, b: Tensor) -> bool:
 
 @pytest.mark.parametrize("previous", [False, True])
 @given(problem=problems())
-def test_memit_is_equation_14(previous: bool, problem: Problem) -> None:
+def test_memit_matches_eq_14(previous: bool, problem: Problem) -> None:
     """``R K^T (lambda C + K K^T)^-1``, with ``K_p K_p^T`` in the sum where it is switched on."""
     k, p = problem.keys, problem.previous
     system = HP.covariance_weight * problem.moment + k @ k.T + (p @ p.T if previous else 0)
@@ -134,7 +134,7 @@ def test_memit_is_equation_14(previous: bool, problem: Problem) -> None:
 @pytest.mark.parametrize("previous", [False, True])
 @pytest.mark.parametrize("projection", [False, True])
 @given(problem=problems())
-def test_alphaedit_is_its_equation_14(previous: bool, projection: bool, problem: Problem) -> None:
+def test_alphaedit_matches_eq_14(previous: bool, projection: bool, problem: Problem) -> None:
     """``R K^T P (K_p K_p^T P + K K^T P + lambda I)^-1``, with P = I where it is switched off."""
     k, p, size = problem.keys, problem.previous, len(problem.keys)
     eye = torch.eye(size, dtype=torch.float64)
@@ -146,7 +146,7 @@ def test_alphaedit_is_its_equation_14(previous: bool, projection: bool, problem:
 
 
 @given(problem=problems())
-def test_pmet_shares_the_residual_by_roots(problem: Problem) -> None:
+def test_pmet_divides_residual_by_roots(problem: Problem) -> None:
     k = problem.keys
     system = HP.covariance_weight * problem.moment + k @ k.T
     published = torch.linalg.solve(system, k @ problem.residual.T / problem.layers_left**0.5).T
@@ -154,7 +154,7 @@ def test_pmet_shares_the_residual_by_roots(problem: Problem) -> None:
 
 
 @given(problem=problems())
-def test_emmet_is_equation_9_and_memit_where_mu_is_lambda(problem: Problem) -> None:
+def test_emmet_matches_eq_9_and_memit_at_mu_lambda(problem: Problem) -> None:
     """``R (K^T C^-1 K + mu I)^-1 K^T C^-1`` with C scaled by MEMIT's weight."""
     k, scaled = problem.keys, HP.covariance_weight * problem.moment
     inverse = torch.linalg.inv(scaled)
@@ -169,7 +169,7 @@ def test_emmet_is_equation_9_and_memit_where_mu_is_lambda(problem: Problem) -> N
 
 
 @given(problem=problems(facts=1))
-def test_rome_is_equation_2_with_two_keys(problem: Problem) -> None:
+def test_rome_matches_eq_2_with_two_keys(problem: Problem) -> None:
     """``((v* - W k_b) / (k_b^T u)) u^T``, u = C^-1 k; ``lacking`` is v* - W k_b."""
     u = torch.linalg.solve(problem.moment, problem.mean)
     published = problem.residual / (problem.prompt_keys.T @ u) @ u.T
@@ -177,7 +177,7 @@ def test_rome_is_equation_2_with_two_keys(problem: Problem) -> None:
 
 
 @given(problem=problems(facts=1))
-def test_r_rome_asks_for_the_value_at_its_one_key(problem: Problem) -> None:
+def test_r_rome_writes_value_at_its_key(problem: Problem) -> None:
     value = problem.weight @ problem.prompt_keys + problem.residual  # v*
     u = torch.linalg.solve(problem.moment, problem.mean)
     lacks = value - problem.weight @ problem.mean
@@ -190,9 +190,7 @@ def test_r_rome_asks_for_the_value_at_its_one_key(problem: Problem) -> None:
     ("name", "over"), [("rect", "memit"), ("rect-by-layer", "memit"), ("rect-rome", "rome")]
 )
 @given(problem=problems(facts=1))
-def test_rect_keeps_what_changes_most_relative_to_the_weight(
-    name: str, over: str, problem: Problem
-) -> None:
+def test_rect_keeps_largest_relative_changes(name: str, over: str, problem: Problem) -> None:
     whole, found = solved(over, problem), solved(name, problem)
     relative = (whole / problem.weight).abs()
     count = max(1, round(HP.rect_fraction * whole.numel()))
@@ -209,8 +207,8 @@ def test_rect_keeps_what_changes_most_relative_to_the_weight(
 
 @pytest.mark.parametrize("previous", [False, True])
 @given(problem=problems())
-def test_projected_memit_solves_inside_the_kept_space(previous: bool, problem: Problem) -> None:
-    """Of all changes dW = X U^T it is the one that MEMIT's own least squares would choose."""
+def test_projected_memit_solves_in_kept_space(previous: bool, problem: Problem) -> None:
+    """Among all dW = X U^T, it minimizes MEMIT's least-squares objective."""
     u, k, p = problem.kept, problem.keys, problem.previous
     inner = HP.covariance_weight * u.T @ problem.moment @ u + u.T @ k @ k.T @ u
     inner = inner + (u.T @ p @ p.T @ u if previous else 0)
@@ -221,7 +219,7 @@ def test_projected_memit_solves_inside_the_kept_space(previous: bool, problem: P
 @pytest.mark.parametrize("previous", [False, True])
 @pytest.mark.parametrize("projection", [False, True])
 @given(problem=problems())
-def test_emmet_and_pmet_are_memit_but_for_mu_and_share(
+def test_emmet_and_pmet_equal_memit_up_to_mu_and_share(
     projection: bool, previous: bool, problem: Problem
 ) -> None:
     """With either switch, too: mu K-and-K_p's identity for EMMET, roots for PMET."""
@@ -240,7 +238,7 @@ def test_emmet_and_pmet_are_memit_but_for_mu_and_share(
 @pytest.mark.parametrize("projection", [False, True])
 @pytest.mark.parametrize("thin", [False, True])
 @given(problem=problems(), share=st.sampled_from([0.1, 0.5, 0.9]))
-def test_prune_is_equation_7_on_the_sum(
+def test_prune_matches_eq_7_on_the_sum(
     projection: bool, thin: bool, problem: Problem, share: float
 ) -> None:
     """sigma above the weight's largest s becomes log sigma - log s + s; nothing leaves P."""
@@ -262,9 +260,7 @@ def test_prune_is_equation_7_on_the_sum(
 @pytest.mark.parametrize("facts", [1, 12])
 @pytest.mark.parametrize("name", SOLVERS)
 @given(data=st.data())
-def test_nothing_is_written_along_a_dropped_direction(
-    name: str, facts: int, data: st.DataObject
-) -> None:
+def test_update_is_zero_on_dropped_directions(name: str, facts: int, data: st.DataObject) -> None:
     """With the projection on, ``dW q = 0`` for every q with ``P q = 0``."""
     problem = data.draw(problems(1 if editor_class(name).at_once == 1 else facts))
     dropped = problem.vectors[:, : len(problem.values) - problem.rank]
@@ -275,7 +271,7 @@ def test_nothing_is_written_along_a_dropped_direction(
 
 
 @given(problem=problems(facts=6))
-def test_earlier_facts_are_disturbed_less_where_their_keys_are_known(problem: Problem) -> None:
+def test_previous_keys_reduce_disturbance(problem: Problem) -> None:
     for name in sorted({"alphaedit", *SPARING} - {"rect", "rect-by-layer", "rect-rome"}):
         with_keys = solved(name, problem, previous=True) @ problem.previous
         without = solved(name, problem) @ problem.previous

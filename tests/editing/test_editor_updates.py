@@ -1,4 +1,4 @@
-"""What single editors write: layer by layer, masked by RECT, pruned by PRUNE."""
+"""Updates of single editors: per layer, masked by RECT, pruned by PRUNE."""
 
 from __future__ import annotations
 
@@ -17,10 +17,8 @@ from alphaedit_core.session.session import EditSession
 
 
 @pytest.mark.parametrize("name", ["alphaedit", "memit"])
-def test_the_batch_before_counts_whole_and_earlier_ones_ever_less(
-    place: Path, name: str, tmp_path: Path
-) -> None:
-    """So the third edit is the first that shows a decay; undone and made anew it is the same."""
+def test_previous_keys_decay_by_batch(place: Path, name: str, tmp_path: Path) -> None:
+    """The third edit is the first one affected by a decay; undo and redo give the same bits."""
     digests: dict[float, list[str]] = {}
     for decay in (1.0, 0.5):
         session = new_session(place, name, previous_keys=True, previous_keys_decay=decay)
@@ -40,8 +38,8 @@ def test_the_batch_before_counts_whole_and_earlier_ones_ever_less(
 
 
 @pytest.mark.parametrize("name", ["alphaedit", "memit", "emmet", "pmet", "rect", "prune"])
-def test_a_layer_is_solved_with_its_own_lambda(place: Path, name: str) -> None:
-    """What a layer writes is made before later ones, so it shows its own lambda alone."""
+def test_layer_uses_its_own_lambda(place: Path, name: str) -> None:
+    """A layer is solved before later ones, so its update shows its own lambda alone."""
     common = {"ridge": 2.0, "covariance_weight": 0.5}
     plain = changes_of(place, name, **common)
     stronger = changes_of(place, name, ridge=8.0, covariance_weight=2.0)
@@ -54,7 +52,7 @@ def test_a_layer_is_solved_with_its_own_lambda(place: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["alphaedit", "memit", "ft"])
-def test_a_layer_has_its_own_kept_space(place: Path, name: str) -> None:
+def test_layer_uses_its_own_threshold(place: Path, name: str) -> None:
     layers = [1] if name == "ft" else [0, 1]
     ranks = [f"rank:{30 - 10 * layer}" for layer in layers]
     session = new_session(place, name, projection=True, layers=layers, layer_thresholds=ranks)
@@ -70,7 +68,7 @@ def test_a_layer_has_its_own_kept_space(place: Path, name: str) -> None:
     assert write.kept and session.hyperparameters.threshold_words == ",".join(ranks)
 
 
-def test_how_each_is_stored(place: Path) -> None:
+def test_update_types(place: Path) -> None:
     for name, projection, kind in (
         ("memit", False, LowRank),
         ("rome", False, LowRank),
@@ -89,8 +87,8 @@ def test_how_each_is_stored(place: Path) -> None:
 
 
 @pytest.mark.parametrize("projection", [False, True])
-def test_rect_solves_all_layers_before_it_masks_any(place: Path, projection: bool) -> None:
-    """As released: each layer's change is MEMIT's own, of which the mask leaves a part."""
+def test_rect_masks_after_all_layers_are_solved(place: Path, projection: bool) -> None:
+    """As released, each layer's update is MEMIT's, then masked."""
     whole = changes_of(place, "memit", projection=projection)
     found = changes_of(place, "rect", projection=projection)
     by_layer = changes_of(place, "rect-by-layer", projection=projection)
@@ -109,7 +107,7 @@ def test_rect_solves_all_layers_before_it_masks_any(place: Path, projection: boo
         assert float((change - kept).norm()) < 1e-5 * float(kept.norm())
 
 
-def test_what_rect_says_of_an_edit_is_measured_on_the_masked_weights(place: Path) -> None:
+def test_rect_results_are_measured_on_masked_weights(place: Path) -> None:
     session = new_session(place, "rect", rect_fraction=0.05)
     result = session.edit(FACTS, monitor=quiet())
     [batch] = session.history[0].batches
@@ -132,7 +130,7 @@ def test_one_fact_at_a_time(place: Path) -> None:
     assert [len(batch.facts) for batch in session.history[0].batches] == [1] * len(FACTS)
 
 
-def test_prune_prunes_the_sum_and_goes_on_from_what_was_not_pruned(place: Path) -> None:
+def test_prune_continues_from_unpruned_sum(place: Path) -> None:
     """W = W0 + pruned(sum of all updates), whatever the edits were split into."""
     session = new_session(place, "prune", covariance_weight=1e-4, ridge=1e-3)
     original = {n: session.model.architecture.matrix(n).clone() for n in (0, 1)}

@@ -1,4 +1,4 @@
-"""What every editor keeps to in a session, with and without its two switches."""
+"""Invariants of every editor in a session, with and without its two switches."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from alphaedit_core.session.session import EditSession
 
 @pytest.mark.parametrize("layout", ["llama", "gpt2"])
 @pytest.mark.parametrize("name", ALL)
-def test_an_edit_moves_the_targets_and_is_taken_back_bit_for_bit(
+def test_edit_raises_targets_and_undo_is_exact(
     place: Path, name: str, layout: str, tmp_path: Path
 ) -> None:
     session = new_session(place, name, layout)
@@ -45,7 +45,7 @@ def test_an_edit_moves_the_targets_and_is_taken_back_bit_for_bit(
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_a_projected_edit_stays_inside_the_kept_space(place: Path, name: str) -> None:
+def test_projected_edit_stays_in_kept_space(place: Path, name: str) -> None:
     session = new_session(place, name, projection=True)
     matrices = {
         n: session.model.architecture.matrix(n).clone() for n in session.hyperparameters.layers
@@ -60,7 +60,7 @@ def test_a_projected_edit_stays_inside_the_kept_space(place: Path, name: str) ->
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_without_projection_it_does_not(place: Path, name: str) -> None:
+def test_unprojected_edit_leaves_kept_space(place: Path, name: str) -> None:
     session = new_session(place, name, projection=False)
     layer = session.hyperparameters.layers[-1]
     original = session.model.architecture.matrix(layer).clone()
@@ -72,7 +72,7 @@ def test_without_projection_it_does_not(place: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_edit_b_taken_back_leaves_no_trace_in_c(place: Path, name: str) -> None:
+def test_undone_edit_does_not_affect_next(place: Path, name: str) -> None:
     session, other = new_session(place, name), new_session(place, name)
     a, b, c = FACTS[:1], FACTS[1:3], FACTS[3:]
     session.edit(a, monitor=quiet())
@@ -85,7 +85,7 @@ def test_edit_b_taken_back_leaves_no_trace_in_c(place: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_a_canceled_edit_leaves_the_weights(place: Path, name: str) -> None:
+def test_canceled_edit_keeps_weights(place: Path, name: str) -> None:
     session = new_session(place, name)
     session.edit(FACTS[:1], monitor=quiet())
     digest = session.weights_digest()
@@ -93,7 +93,7 @@ def test_a_canceled_edit_leaves_the_weights(place: Path, name: str) -> None:
     asked: list[bool] = []
 
     def late() -> bool:
-        """Whether something has been written into the model."""
+        """True if an update has been written into the model."""
         now = session.model.model.parameters()
         asked.append(not all(map(torch.equal, before, now)))
         return asked[-1]
@@ -105,7 +105,7 @@ def test_a_canceled_edit_leaves_the_weights(place: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SPARING)
-def test_previous_keys_make_a_difference_to_the_second_edit(place: Path, name: str) -> None:
+def test_previous_keys_change_second_edit(place: Path, name: str) -> None:
     digests = set()
     for previous in (False, True):
         session = new_session(place, name, previous_keys=previous)
@@ -115,7 +115,7 @@ def test_previous_keys_make_a_difference_to_the_second_edit(place: Path, name: s
     assert len(digests) == 2
 
 
-def test_what_is_not_finite_is_refused_and_nothing_is_written(place: Path) -> None:
+def test_non_finite_update_is_not_written(place: Path) -> None:
     hp = settings(place, "ft", ft_learning_rate=1e5, target_steps=4)
     session = EditSession(tiny_model("llama", dtype=torch.float16), hyperparameters=hp,
                           contexts=CONTEXTS[:1])  # fmt: skip
@@ -125,9 +125,7 @@ def test_what_is_not_finite_is_refused_and_nothing_is_written(place: Path) -> No
     assert session.weights_digest() == digest and session.applied == 0
 
 
-def test_two_editors_search_once_for_the_same_facts(
-    place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_editors_share_target_search(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from alphaedit_core.editing import batch as editing
 
     searches: list[str] = []
@@ -150,7 +148,7 @@ def test_two_editors_search_once_for_the_same_facts(
     assert searches.count("block") == 1 + 3 and searches.count("attention and mlp") == 2
 
 
-def test_another_editor_in_the_same_session(place: Path) -> None:
+def test_switching_editors_in_a_session(place: Path) -> None:
     session = new_session(place, "alphaedit")
     session.edit(FACTS[:1], monitor=quiet())
     session.hyperparameters = settings(place, "memit", projection=True, previous_keys=True)

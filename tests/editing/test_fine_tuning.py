@@ -1,4 +1,4 @@
-"""Training one weight against the plain way: the whole model, one text at a time."""
+"""Training of one weight, compared with a reference that runs one text at a time."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def plain(
     hp: EditConfig,
     constrain: Callable[[Tensor], Tensor],
 ) -> tuple[Tensor, list[list[float]]]:
-    """The change of the weight, and every fact's loss at every evaluation."""
+    """Return the weight's change and every fact's loss at every evaluation."""
     weight = model.architecture.down_projections[LAYER].weight
     assert isinstance(weight, torch.nn.Parameter)
     matrix = model.architecture.matrix(LAYER)
@@ -72,7 +72,7 @@ def plain(
 
 @pytest.mark.parametrize("tokens", [4096, 8])
 @pytest.mark.parametrize("layout", KINDS)
-def test_training_is_that_of_the_plain_way(layout: str, tokens: int) -> None:
+def test_training_matches_reference(layout: str, tokens: int) -> None:
     model = tiny_model(layout, dtype=torch.float64)
     requests = prepare(model, FACTS, (), LAYER)
     expected, losses = plain(model, requests, HP, as_it_is)
@@ -89,7 +89,7 @@ def test_training_is_that_of_the_plain_way(layout: str, tokens: int) -> None:
     assert traces[0].nll[-1] < traces[0].nll[0]
 
 
-def test_it_ends_when_the_loss_is_low_enough() -> None:
+def test_stops_at_loss_stop() -> None:
     model = tiny_model("llama", dtype=torch.float64)
     requests = prepare(model, FACTS, (), LAYER)
     _, losses = plain(model, requests, HP, as_it_is)
@@ -145,7 +145,7 @@ def test_padding_side_and_narrow_weights() -> None:
     assert torch.equal(found[0][0], found[1][0]) and found[0][1] == found[1][1]
 
 
-def test_a_cancel_is_heard_and_leaves_no_hook() -> None:
+def test_cancel_leaves_no_hook() -> None:
     model = tiny_model("llama")
     requests = prepare(model, FACTS, (), LAYER)
     event = threading.Event()

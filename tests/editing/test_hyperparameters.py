@@ -1,4 +1,4 @@
-"""Hyperparameters: published presets, derived ones, and values that cannot work."""
+"""Hyperparameters: published presets, derived ones, and invalid values."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_published_presets(
 
 
 @given(st.integers(1, 200), st.sampled_from([64, 1600, 8192]))
-def test_derived_presets_fit_the_model_and_say_so(blocks: int, hidden: int) -> None:
+def test_derived_presets_fit_the_model(blocks: int, hidden: int) -> None:
     derived = preset_for(Shape("some", blocks, hidden, 4 * hidden))
     layers = derived.layers
     assert layers == tuple(range(layers[0], layers[-1] + 1)) and len(layers) <= 5
@@ -65,7 +65,7 @@ def test_derived_presets_fit_the_model_and_say_so(blocks: int, hidden: int) -> N
     assert "derived from the shape" in derived.source and str(blocks) in derived.source
 
 
-def test_llama_2_is_not_taken_for_llama_3() -> None:
+def test_llama_2_differs_from_llama_3() -> None:
     """Same class, blocks and hidden size; only the MLP is narrower."""
     llama_2 = preset_for(Shape("llama", 32, 4096, 11008))
     assert llama_2.source.startswith("derived from the shape") and llama_2 not in presets()
@@ -138,7 +138,7 @@ GOOD = AlphaEditConfig(layers=(5, 6))
         ),
     ],
 )
-def test_what_cannot_work_is_refused_by_name(field: str, value: Any, complaint: str) -> None:
+def test_invalid_field_is_refused(field: str, value: Any, complaint: str) -> None:
     for attempt in (
         lambda: GOOD.replace(**{field: value}),
         lambda: config_from_dict(GOOD.to_dict() | {field: value}),
@@ -148,13 +148,13 @@ def test_what_cannot_work_is_refused_by_name(field: str, value: Any, complaint: 
         assert "\n" not in str(caught.value)
 
 
-def test_layers_are_not_optional() -> None:
+def test_layers_are_required() -> None:
     with pytest.raises(InputError, match='field "layers" is missing; give for example 5-9'):
         config_from_dict({"target_steps": 3})
 
 
 @pytest.mark.parametrize("text", ["7", "5-9", "5,7,9", "1-3, 5"])
-def test_layers_in_words(text: str) -> None:
+def test_parse_layers(text: str) -> None:
     expected = {"7": (7,), "5-9": (5, 6, 7, 8, 9), "5,7,9": (5, 7, 9), "1-3, 5": (1, 2, 3, 5)}
     assert parse_layers(text) == expected[text]
     assert GOOD.replace(layers=text).layers == expected[text]
@@ -182,7 +182,7 @@ def test_layers_in_words(text: str) -> None:
         ("seed", (1 << 62) + 1, (1 << 62) + 1),
     ],
 )
-def test_values_written_as_text(field: str, text: Any, value: Any) -> None:
+def test_values_as_text(field: str, text: Any, value: Any) -> None:
     found = getattr(GOOD.replace(**{field: text}), field)
     assert found == value and type(found) is type(value)
 
@@ -191,13 +191,13 @@ OWN = GOOD.replace(layer_lambda_factors=(2, 0.5), layer_thresholds=("0.1", "rank
 
 
 @pytest.mark.parametrize("parameters", [GOOD, OWN, *presets()])
-def test_json_there_and_back(parameters: EditConfig) -> None:
+def test_json_round_trip(parameters: EditConfig) -> None:
     written = json.loads(json.dumps(parameters.to_dict()))
     assert config_from_dict(written) == parameters
     assert all(name in parameters._repr_html_() for name in written)
 
 
-def test_a_layer_has_its_own_threshold_and_lambda_or_the_common_ones() -> None:
+def test_at_gives_layer_threshold_and_lambda() -> None:
     first, second = OWN.at(5), OWN.at(6)
     assert (first.ridge, str(first.threshold)) == (20.0, "0.1")
     assert (second.ridge, str(second.threshold)) == (5.0, "rank:3")
@@ -208,18 +208,18 @@ def test_a_layer_has_its_own_threshold_and_lambda_or_the_common_ones() -> None:
     assert (OWN.threshold_words, GOOD.threshold_words) == ("0.1,rank:3", "0.02")
 
 
-def test_a_copy_leaves_the_original() -> None:
+def test_replace_keeps_original() -> None:
     assert GOOD.replace(ridge=1).ridge == 1.0
     assert GOOD.ridge == 10.0
 
 
 @pytest.mark.parametrize("text", ["3-", "-3", "3--5", "3-x", "3-4-5", "", "5,", "+3", "3_0"])
-def test_half_a_range_of_layers_is_refused(text: str) -> None:
+def test_invalid_layer_range_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="cannot be parsed; give 5-9 or 5,7,9"):
         parse_layers(text)
 
 
-def test_layers_and_numbers_of_numpy_and_torch() -> None:
+def test_numpy_and_torch_integers() -> None:
     layers = GOOD.replace(layers=(numpy.int64(3), torch.tensor(4))).layers
     assert layers == (3, 4) and all(type(layer) is int for layer in layers)
     seed = GOOD.replace(seed=numpy.int64(2**62 + 1)).seed
@@ -243,19 +243,19 @@ def test_layers_and_numbers_of_numpy_and_torch() -> None:
         ("seed", 0.5),
     ],
 )
-def test_a_value_of_another_kind_is_refused_when_it_is_made_too(field: str, value: Any) -> None:
+def test_wrong_type_is_refused(field: str, value: Any) -> None:
     fields: dict[str, Any] = {"layers": (1, 2), field: value}
     with pytest.raises(InputError, match=field):
         AlphaEditConfig(**fields)
 
 
-def test_values_of_the_right_kind_have_the_type_of_their_field() -> None:
+def test_values_have_the_type_of_their_field() -> None:
     made = AlphaEditConfig(layers=[1, numpy.int64(2)], ridge=10, target_steps=numpy.int32(3))  # type: ignore[arg-type]
     assert made == AlphaEditConfig(layers=(1, 2), ridge=10.0, target_steps=3)
     assert type(made.ridge) is float and type(made.target_steps) is int and made.layers == (1, 2)
 
 
-def test_every_field_of_every_editor_says_what_it_is() -> None:
+def test_every_field_is_described() -> None:
     for editor in editors().values():
         told = descriptions(editor.config)
         assert tuple(told) == editor.config.field_names()
@@ -263,7 +263,7 @@ def test_every_field_of_every_editor_says_what_it_is() -> None:
         assert told["layers"][0] is None and str(told["threshold"][0]) == "0.02"
 
 
-def test_another_editor_keeps_what_both_have() -> None:
+def test_with_editor_keeps_shared_fields() -> None:
     memit = with_editor(GOOD.replace(seed=3, ridge=7, threshold="rank:9"), "memit", kl_factor=0)
     assert (memit.editor, memit.seed, str(memit.threshold)) == ("memit", 3, "rank:9")
     assert memit.kl_factor == 0 and memit.covariance_weight == 15_000.0
@@ -271,7 +271,7 @@ def test_another_editor_keeps_what_both_have() -> None:
         memit.replace(ridge=1)
 
 
-def test_configurations_are_made_by_keyword() -> None:
+def test_configurations_are_keyword_only() -> None:
     with pytest.raises(InputError):
         AlphaEditConfig((1, 2))  # type: ignore[call-arg]
 
@@ -290,7 +290,7 @@ RELEASED = {
 }  # fmt: skip
 
 
-def test_a_file_of_the_released_code_loads_as_it_is() -> None:
+def test_released_file_loads_unchanged() -> None:
     """Fang et al. 2025, Llama-3 8B: the preset that this project has for that model."""
     preset = preset_for(Shape("llama", 32, 4096, 14336))
     assert config_from_dict(RELEASED).replace(source=preset.source) == preset
@@ -307,15 +307,13 @@ def test_a_file_of_the_released_code_loads_as_it_is() -> None:
         ({"ridge": 3}, '"L2" and "ridge" are both given; remove one of them'),
     ],
 )
-def test_a_file_that_means_something_else_is_refused(
-    changed: dict[str, Any], complaint: str
-) -> None:
+def test_file_of_other_method_is_refused(changed: dict[str, Any], complaint: str) -> None:
     with pytest.raises(InputError, match=complaint):
         config_from_dict(RELEASED | changed)
 
 
-def test_what_version_0_1_wrote_is_read() -> None:
-    """It kept the fields of all editors, some of them by other names."""
+def test_file_of_version_0_1_loads() -> None:
+    """Version 0.1 stored the fields of all editors, some under other names."""
     former = {
         "layers": [5, 6], "steps": 7, "learning_rate": 0.2, "clamp_factor": 0.5, "editor": "rect",
         "ridge": 10.0, "kept_share": 0.3, "step_size": 5e-4, "norm_constraint": 5e-4,

@@ -1,4 +1,4 @@
-"""Shares of keys that survive every threshold, against projectors in float64."""
+"""Fractions of keys in the kept space at every threshold, compared with float64 projectors."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EditSession]:
 
 
 @pytest.mark.parametrize("piece", [7, 512])
-def test_shares_are_those_of_the_projector(
+def test_fractions_match_projector(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int
 ) -> None:
     monkeypatch.setattr(module, "_PIECE", piece)
@@ -63,14 +63,12 @@ def test_shares_are_those_of_the_projector(
         assert shares[spectrum.rank(threshold)] == pytest.approx(wanted, abs=2e-6), threshold
 
 
-def test_a_key_of_nothing_has_no_share(tmp_path: Path) -> None:
+def test_zero_key_has_zero_fraction(tmp_path: Path) -> None:
     shares = shares_by_rank(made_up(tmp_path, 12), torch.zeros(12, 1))
     assert (shares == 0).all()
 
 
-def test_eigenvectors_are_read_piece_by_piece(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_eigenvectors_are_read_in_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_PIECE", 16)
     asked: list[tuple[int, int]] = []
     read = Spectrum.vectors
@@ -85,7 +83,7 @@ def test_eigenvectors_are_read_piece_by_piece(
 
 
 @pytest.mark.parametrize("layout", ["llama", "gpt2", "opt"])
-def test_keys_are_the_averages_at_the_subject(layout: str) -> None:
+def test_keys_are_averages_at_subject(layout: str) -> None:
     model = tiny_model(layout)
     keys = fact_keys(model, FACTS, CONTEXTS, (0, 1, 2), quiet())
     for layer, found in keys.items():
@@ -95,8 +93,8 @@ def test_keys_are_the_averages_at_the_subject(layout: str) -> None:
             assert torch.allclose(found[:, place], wanted, rtol=1e-4, atol=1e-5), (layer, place)
 
 
-def test_it_says_what_the_first_layer_of_an_edit_keeps(session: EditSession) -> None:
-    """Before an edit, the first edited layer's shares are the very ones that the edit has."""
+def test_matches_first_layer_of_edit(session: EditSession) -> None:
+    """Before an edit, the fractions at the first edited layer equal those of the edit."""
     known = session.spectra(quiet())
     hp = session.hyperparameters
     keys = fact_keys(session.model, FACTS, session.contexts, hp.layers, quiet())
@@ -113,14 +111,14 @@ def test_it_says_what_the_first_layer_of_an_edit_keeps(session: EditSession) -> 
     assert predicted[first.layer] == pytest.approx(first.kept, abs=1e-4)
 
 
-def test_it_can_be_canceled(tmp_path: Path) -> None:
+def test_can_be_canceled(tmp_path: Path) -> None:
     cancel = threading.Event()
     cancel.set()
     with pytest.raises(Canceled):
         shares_by_rank(made_up(tmp_path, 12), torch.ones(12, 1), Monitor(None, cancel))
 
 
-def test_what_is_in_the_cache_is_known_without_reading_it(
+def test_cached_spectra_are_known_without_reading(
     session: EditSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hp, model = session.hyperparameters, session.model

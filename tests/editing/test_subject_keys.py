@@ -1,4 +1,4 @@
-"""Keys and states at the subjects' last tokens, against one full forward pass per prompt."""
+"""Keys and states at the subjects' last tokens, compared with full forward passes."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def expected(
 @pytest.mark.parametrize(
     ("layout", "tokens"), [("llama", 4), *((layout, 1024) for layout in KINDS)]
 )
-def test_keys_and_states_while_the_weights_change(layout: str, tokens: int) -> None:
+def test_keys_and_states_under_weight_changes(layout: str, tokens: int) -> None:
     model = tiny_model(layout)
     layers = [0, 2]
     requests = prepare(model, FACTS, CONTEXTS, last_layer=2)
@@ -81,7 +81,7 @@ def test_keys_and_states_while_the_weights_change(layout: str, tokens: int) -> N
     assert not torch.allclose(states.end().state, outputs, rtol=1e-2)
 
 
-def test_layers_may_be_left_out_between_and_behind() -> None:
+def test_layers_may_be_skipped() -> None:
     model = tiny_model("llama", num_hidden_layers=6)
     requests = prepare(model, FACTS, (), last_layer=3)
     states = SubjectStates(model, requests, [1, 3], BatchPlan(256), quiet)
@@ -92,7 +92,7 @@ def test_layers_may_be_left_out_between_and_behind() -> None:
         torch.testing.assert_close(outputs, wanted_outputs, rtol=1e-4, atol=1e-4)
 
 
-def test_the_bare_prompt_weighs_one_half() -> None:
+def test_bare_prompt_weighs_one_half() -> None:
     model = tiny_model("llama")
     (request,) = prepare(model, FACTS[:1], CONTEXTS, last_layer=1)
     keys = SubjectStates(model, [request], [1], BatchPlan(256), quiet).read(1).keys
@@ -116,7 +116,7 @@ def test_shapes_and_dtypes() -> None:
 
 
 @pytest.mark.parametrize("layout", ["gpt2", "opt"])
-def test_both_padding_sides_give_the_same_keys(layout: str) -> None:
+def test_padding_side_does_not_change_keys(layout: str) -> None:
     found = []
     for side in ("left", "right"):
         model = tiny_model(layout, tiny_tokenizer(padding_side=side))
@@ -126,7 +126,7 @@ def test_both_padding_sides_give_the_same_keys(layout: str) -> None:
     assert all(torch.equal(left, right) for left, right in zip(*found, strict=True))
 
 
-def test_a_cancel_is_heard() -> None:
+def test_can_be_canceled() -> None:
     model = tiny_model("llama")
     requests = prepare(model, FACTS, (), last_layer=1)
     event = threading.Event()

@@ -1,4 +1,4 @@
-"""Target values: the fast search against the plain one, whatever model, plan and padding."""
+"""Target search compared with a reference, over models, plans and padding."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def double(layout: str, **options: Any) -> EditableModel:
 
 
 def worst_gap(found: Targets, plain: list[PlainTarget]) -> float:
-    """Largest difference of all losses of all steps, and of z."""
+    """Return the largest difference of all losses at all steps, and of z."""
     gap = float((found.z - torch.stack([one.z for one in plain])).abs().max())
     for trace, one in zip(found.traces, plain, strict=True):
         ours = torch.tensor(list(zip(trace.nll, trace.kl, trace.decay, strict=True)))
@@ -47,7 +47,7 @@ def worst_gap(found: Targets, plain: list[PlainTarget]) -> float:
 
 @pytest.fixture
 def wide_softmax(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Eager attention asks for a softmax in float32; here it gets one as wide as the rest."""
+    """Make eager attention's float32 softmax use the dtype of the rest."""
     softmax = F.softmax
 
     def wide(values: Tensor, dim: int = -1, dtype: torch.dtype | None = None) -> Tensor:
@@ -59,7 +59,7 @@ def wide_softmax(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_all_steps_agree_with_the_plain_way(layout: str, wide_softmax: None) -> None:
+def test_all_steps_match_reference(layout: str, wide_softmax: None) -> None:
     """All facts at once, in several micro-batches, some converging early: 1e-8 in float64."""
     model = double(layout)
     requests = requests_of(model)
@@ -90,9 +90,7 @@ def _targets_in_block(layout: str, hp: AlphaEditConfig) -> list[Tensor]:
 
 @pytest.mark.parametrize("place", ["mlp", "attention and mlp"])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_the_other_places_agree_with_the_plain_way(
-    layout: str, place: Place, wide_softmax: None
-) -> None:
+def test_other_places_match_reference(layout: str, place: Place, wide_softmax: None) -> None:
     """delta measured by the MLP's output (ROME), and one each for attention and MLP (PMET)."""
     model = double(layout)
     requests = requests_of(model, last_layer=1)
@@ -110,7 +108,7 @@ def test_the_other_places_agree_with_the_plain_way(
 
 @pytest.mark.parametrize("layout", ["gpt2", "gemma3"])
 @pytest.mark.parametrize("contexts", [(), CONTEXTS])
-def test_one_fact_alone(layout: str, contexts: tuple[str, ...]) -> None:
+def test_single_fact(layout: str, contexts: tuple[str, ...]) -> None:
     model = double(layout)
     fact = Fact("The Louvre in Paris", "{} is", "Rome")
     [request] = prepare(model, [fact], contexts, 0)
@@ -119,7 +117,7 @@ def test_one_fact_alone(layout: str, contexts: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("layout", ["gpt2", "llama", "mistral"])
-def test_the_plan_changes_nothing(layout: str) -> None:
+def test_plan_does_not_change_result(layout: str) -> None:
     model = double(layout)
     requests = requests_of(model)
     first, *others = (
@@ -134,7 +132,7 @@ def test_the_plan_changes_nothing(layout: str) -> None:
 
 
 @pytest.mark.parametrize("bos", [False, True])
-def test_the_padding_side_of_the_tokenizer_changes_nothing(bos: bool) -> None:
+def test_padding_side_does_not_change_result(bos: bool) -> None:
     right, left = (
         find_targets(model, requests_of(model), HP, PLAN, quiet())
         for side in ("right", "left")
@@ -144,8 +142,8 @@ def test_the_padding_side_of_the_tokenizer_changes_nothing(bos: bool) -> None:
     assert right.traces == left.traces
 
 
-def test_the_terms_of_the_loss() -> None:
-    """Each term worked out from logits alone, apart from the search and from the plain way."""
+def test_loss_terms() -> None:
+    """Each term is computed from logits, independently of the search and the reference."""
     model = double("llama")
     request = requests_of(model)[0]
     hp = HP.replace(target_steps=2, kl_factor=0.7, weight_decay=3.0, clamp_norm_factor=0.2)
@@ -192,15 +190,15 @@ def test_the_terms_of_the_loss() -> None:
     assert trace.loss[-1] == pytest.approx(trace.nll[-1] + trace.kl[-1] + trace.decay[-1])
 
 
-def test_the_last_evaluation_makes_no_step() -> None:
+def test_last_evaluation_makes_no_step() -> None:
     model = double("gpt2")
     found = find_targets(model, requests_of(model), HP.replace(target_steps=1), PLAN, quiet())
     assert torch.equal(found.z, found.h0)
     assert all(len(trace.loss) == 1 and not trace.clamped for trace in found.traces)
 
 
-def test_a_fact_that_is_known_keeps_its_state() -> None:
-    """A loss under the bar at the start: nothing to find, for this fact; the others go on."""
+def test_known_fact_keeps_its_state() -> None:
+    """The loss of this fact is below the limit at the start; the others continue."""
     model = double("gpt2")
     requests = requests_of(model)
     start = find_targets(model, requests, HP.replace(target_steps=1), PLAN, quiet())
@@ -215,7 +213,7 @@ def test_a_fact_that_is_known_keeps_its_state() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_narrow_weights_are_searched_in_float32(dtype: torch.dtype) -> None:
+def test_low_precision_weights_are_searched_in_float32(dtype: torch.dtype) -> None:
     model = tiny_model("llama", dtype=dtype)
     found = find_targets(model, requests_of(model), HP, PLAN, quiet())
     assert found.z.dtype == found.h0.dtype == torch.float32
@@ -226,7 +224,7 @@ def test_narrow_weights_are_searched_in_float32(dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("layout", ["llama", "gptj"])
 @pytest.mark.parametrize("call", [1, 5])
-def test_out_of_memory_starts_again_with_half(
+def test_out_of_memory_restarts_with_half(
     layout: str, call: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     model = double(layout)
@@ -259,7 +257,7 @@ def test_out_of_memory_with_the_smallest_plan_is_raised(monkeypatch: pytest.Monk
         find_targets(model, requests_of(model), HP, PLAN, quiet())
 
 
-def test_numbers_that_are_not_finite_are_refused_by_name() -> None:
+def test_non_finite_target_is_refused() -> None:
     model = tiny_model("gpt2")
     requests = requests_of(model)
     with torch.no_grad():
@@ -268,7 +266,7 @@ def test_numbers_that_are_not_finite_are_refused_by_name() -> None:
         find_targets(model, requests, HP, PLAN, quiet())
 
 
-def test_it_can_be_canceled_between_blocks() -> None:
+def test_can_be_canceled_between_blocks() -> None:
     model = tiny_model("llama")
     requests = requests_of(model)
     asked = 0
@@ -292,7 +290,7 @@ def test_it_can_be_canceled_between_blocks() -> None:
 
 @pytest.mark.parametrize("editor", ["alphaedit", "ft"])
 def test_an_edit_inside_no_grad_or_inference_mode(editor: str, tmp_path: Path, cache: Path) -> None:
-    """What the caller is in changes no bit, of that edit or of a later one."""
+    """The caller's gradient mode changes no bit of this edit or a later one."""
     layers = (0,) if editor == "ft" else (0, 1)
     hp = small(tmp_path, editor=editor, layers=layers, previous_keys=editor != "ft")
     digests = []
@@ -309,7 +307,7 @@ def test_an_edit_inside_no_grad_or_inference_mode(editor: str, tmp_path: Path, c
     assert len(set(digests)) == 1
 
 
-def test_the_model_is_left_alone() -> None:
+def test_model_is_unchanged() -> None:
     model = double("gemma3")
     weights = {name: p.clone() for name, p in model.model.named_parameters()}
     find_targets(model, requests_of(model), HP, PLAN, quiet())
@@ -321,7 +319,7 @@ def test_the_model_is_left_alone() -> None:
 
 @pytest.mark.model
 def test_loss_and_gradient_of_the_default_model(default_model: EditableModel) -> None:
-    """From the same delta, in float32: 1e-4 of their size."""
+    """From the same delta in float32, within 1e-4 of their magnitude."""
     hp = AlphaEditConfig(layers=(5, 6, 7, 8, 9), target_steps=4, loss_stop=0.0)
     facts = [replace(fact, paraphrases=()) for fact in FACTS[:2]]
     contexts = ("The city of Rome is old", "Therefore I went home")

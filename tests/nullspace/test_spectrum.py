@@ -1,4 +1,4 @@
-"""The spectrum's definitions on spectra made by hand, and projectors against dense matrices."""
+"""Definitions of the spectrum on handmade eigenvalues, and projectors against dense matrices."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_massive_directions(eigenvalues: list[float], massive: int) -> None:
     assert by_hand(*eigenvalues).num_massive_directions == massive
 
 
-def test_trace_leakage_and_effective_rank_leave_massive_directions_out() -> None:
+def test_trace_leakage_and_effective_rank_exclude_massive_directions() -> None:
     s = by_hand(1000.0, 4.0, 3.0, 2.0, 1.0)
     assert (s.size, s.num_massive_directions, s.trace) == (5, 1, 10.0)
     assert [s.rank(t) for t in (0.5, 1.0, 1.5, 2.0, 4.0, 4.5, 1000.0, 2000.0)] == [
@@ -67,12 +67,12 @@ def test_trace_leakage_and_effective_rank_leave_massive_directions_out() -> None
 @pytest.mark.parametrize(
     ("energy", "rank"), [(0.0, 0), (0.05, 0), (0.1, 1), (0.2, 1), (0.3, 2), (0.99, 3), (1.0, 4)]
 )
-def test_the_energy_rule_keeps_as_many_as_leave_that_leakage(energy: float, rank: int) -> None:
+def test_energy_rule_matches_leakage(energy: float, rank: int) -> None:
     assert by_hand(4.0, 3.0, 2.0, 1.0).rank(f"energy:{energy}") == rank
     assert by_hand(1000.0, 4.0, 3.0, 2.0, 1.0).rank(f"energy:{energy}") == rank
 
 
-def test_no_energy_at_all_and_rounding_below_zero() -> None:
+def test_zero_and_negative_eigenvalues() -> None:
     nothing = by_hand(0.0, 0.0, 0.0)
     assert (nothing.trace, nothing.effective_rank, nothing.leakage(0.02)) == (0.0, 0.0, 0.0)
     assert nothing.rank(0.02) == 3
@@ -81,7 +81,7 @@ def test_no_energy_at_all_and_rounding_below_zero() -> None:
     assert noisy.rank(0.0) == 0 and noisy.convert("rank:1", "absolute").value == 1e-17
 
 
-def test_a_rank_larger_than_the_space() -> None:
+def test_rank_larger_than_space() -> None:
     with pytest.raises(InputError, match="keeps more than the 3 directions of layer 7; use a"):
         by_hand(3.0, 2.0, 1.0).rank("rank:4")
 
@@ -93,7 +93,7 @@ fractions = st.floats(0.0, 1.0)
 
 
 @given(eigenvalues, fractions, fractions)
-def test_more_is_kept_as_thresholds_rise(values: list[float], a: float, b: float) -> None:
+def test_rank_is_monotonic_in_threshold(values: list[float], a: float, b: float) -> None:
     s, (low, high) = by_hand(*values), sorted((a, b))
     assert s.rank(f"energy:{low}") <= s.rank(f"energy:{high}")
     assert s.leakage(f"energy:{high}") <= high
@@ -106,7 +106,7 @@ def test_more_is_kept_as_thresholds_rise(values: list[float], a: float, b: float
 
 
 @given(eigenvalues, st.data())
-def test_thresholds_of_all_rules_convert(values: list[float], data: st.DataObject) -> None:
+def test_convert_between_rules(values: list[float], data: st.DataObject) -> None:
     s = by_hand(*values)
     rank = data.draw(st.integers(0, s.size - s.num_massive_directions))
     given_rank = Threshold("rank", rank)
@@ -119,7 +119,7 @@ def test_thresholds_of_all_rules_convert(values: list[float], data: st.DataObjec
     assert Threshold.parse(str(energy)) == energy
 
 
-def test_everything_and_nothing_convert() -> None:
+def test_convert_at_full_and_empty_space() -> None:
     s = by_hand(1000.0, 3.0, 2.0, 1.0)
     assert s.rank(s.convert("rank:4", "absolute")) == 4
     assert s.rank(s.convert("rank:0", "absolute")) == 0
@@ -141,7 +141,7 @@ def test_everything_and_nothing_convert() -> None:
         (3, "absolute", 3.0),
     ],
 )
-def test_thresholds_are_read(text: str | float, rule: str, value: float) -> None:
+def test_parse_threshold(text: str | float, rule: str, value: float) -> None:
     threshold = Threshold.parse(text)
     assert (threshold.rule, threshold.value) == (rule, value)
     assert Threshold.parse(threshold) is threshold
@@ -156,12 +156,12 @@ def test_thresholds_are_read(text: str | float, rule: str, value: float) -> None
         *("rank:2.5", "rank:-1", "rank:inf", "rank:1:2"),
     ],
 )
-def test_what_is_no_threshold(text: str | float) -> None:
+def test_invalid_threshold(text: str | float) -> None:
     with pytest.raises(InputError, match=r"cannot be parsed; use a number such as 0\.02"):
         Threshold.parse(text)
 
 
-def test_an_empty_and_a_full_space_are_said_in_words() -> None:
+def test_warning_for_empty_and_full_space() -> None:
     s = by_hand(3.0, 2.0, 1.0)
     assert s.threshold_warning(0.5) == (
         "layer 7: no direction is under the threshold 0.5, so nothing can be written; raise it"
@@ -186,7 +186,7 @@ SIZE = 24
 
 
 def statistics(seed: int = 0, layers: tuple[int, ...] = (3,)) -> KeyStatistics:
-    """Second moments of keys whose directions have lengths from 10 down to 0.01."""
+    """Return second moments of keys with scales from 10 down to 0.01."""
     generator = torch.Generator().manual_seed(seed)
     found = {}
     for layer in layers:
@@ -206,7 +206,7 @@ def expected_projector(stats: KeyStatistics, rank: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("rank", range(SIZE + 1))
-def test_the_projector_is_the_dense_one_from_the_smaller_basis(cache: Path, rank: int) -> None:
+def test_projector_matches_dense_with_smaller_basis(cache: Path, rank: int) -> None:
     stats = statistics()
     projector = eigendecompose_layer(stats, 3).projector(f"rank:{rank}")
     assert projector.rank == rank and projector.size == SIZE
@@ -218,13 +218,13 @@ def test_the_projector_is_the_dense_one_from_the_smaller_basis(cache: Path, rank
     assert projector(torch.ones(SIZE, 2)).dtype == torch.float32
 
 
-def test_no_projection_changes_nothing() -> None:
+def test_identity_projector() -> None:
     identity, vectors = Projector.identity(5), torch.randn(5, 3)
     assert torch.equal(identity(vectors), vectors)
     assert (identity.rank, identity.size, identity.basis.numel()) == (5, 5, 0)
 
 
-def test_eigenvalues_and_vectors_of_the_moment(cache: Path) -> None:
+def test_eigenvalues_and_vectors_match_moment(cache: Path) -> None:
     stats = statistics()
     s = eigendecompose_layer(stats, 3)
     exact = torch.linalg.eigvalsh(stats[3].moment.double()).flip(0).numpy()
@@ -238,7 +238,7 @@ def test_eigenvalues_and_vectors_of_the_moment(cache: Path) -> None:
     assert torch.equal(s.vectors(4, 9), s.vectors(0, SIZE)[:, 4:9])
 
 
-def test_a_spectrum_is_computed_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_spectrum_is_cached(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stats = statistics()
     first = eigendecompose_layer(stats, 3)
     monkeypatch.setattr(torch.linalg, "eigh", lambda _: pytest.fail("computed without need"))
@@ -249,14 +249,14 @@ def test_a_spectrum_is_computed_once(cache: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.undo()
 
 
-def test_other_statistics_have_other_spectra(cache: Path) -> None:
+def test_other_statistics_have_own_spectra(cache: Path) -> None:
     one, other = eigendecompose_layer(statistics(0), 3), eigendecompose_layer(statistics(1), 3)
     assert one.vectors_file != other.vectors_file
     assert not torch.equal(one.vectors(0, SIZE), other.vectors(0, SIZE))
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed", "empty", "something else"])
-def test_a_damaged_file_is_made_again(
+def test_damaged_file_is_replaced(
     cache: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     stats = statistics()
@@ -279,7 +279,7 @@ def test_a_damaged_file_is_made_again(
     load_tensors(file)  # is whole again
 
 
-def test_vectors_of_a_file_that_was_damaged_meanwhile(cache: Path) -> None:
+def test_vectors_of_damaged_file(cache: Path) -> None:
     s = eigendecompose_layer(statistics(), 3)
     assert s.vectors_file is not None
     s.vectors_file.write_bytes(b"")
@@ -287,8 +287,8 @@ def test_vectors_of_a_file_that_was_damaged_meanwhile(cache: Path) -> None:
         s.projector("rank:5")
 
 
-def test_only_the_wanted_vectors_are_read(cache: Path) -> None:
-    """A projector of a few directions leaves the rest of the file on the disk."""
+def test_only_required_vectors_are_read(cache: Path) -> None:
+    """A small projector reads only part of the file."""
     s = eigendecompose_layer(statistics(), 3)
     projector = s.projector("rank:2")
     assert projector.basis.untyped_storage().nbytes() == 2 * SIZE * 4
@@ -303,9 +303,7 @@ def test_spectra_of_all_layers(cache: Path) -> None:
 
 
 @pytest.mark.parametrize("rank", [None, 5, 20])
-def test_the_inverse_of_the_moment_whole_and_inside_the_kept_space(
-    cache: Path, rank: int | None
-) -> None:
+def test_inverse_of_full_and_restricted_moment(cache: Path, rank: int | None) -> None:
     stats = statistics()
     made = eigendecompose_layer(stats, 3)
     found = made.inverse(None if rank is None else f"rank:{rank}")
@@ -321,8 +319,8 @@ def test_the_inverse_of_the_moment_whole_and_inside_the_kept_space(
     assert float((dense_metric - wanted).norm() / wanted.norm()) < 1e-4
 
 
-def test_what_is_under_the_rounding_of_the_moment_is_not_divided_by(tmp_path: Path) -> None:
-    """Beside a massive direction small eigenvalues are noise, and may be negative."""
+def test_inverse_floors_eigenvalues_at_rounding(tmp_path: Path) -> None:
+    """Next to a massive direction, small eigenvalues are noise and may be negative."""
     values = np.array([1000.0, 1.0, 1e-9, -1e-9])
     file = tmp_path / "vectors.safetensors"
     save_spectrum(file, torch.from_numpy(values), torch.eye(4), {})

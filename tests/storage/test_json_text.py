@@ -1,4 +1,4 @@
-"""JSON and files from anywhere: read within bounds or refused in one line, by every reader."""
+"""JSON and files from untrusted sources: limits of every reader."""
 
 from __future__ import annotations
 
@@ -62,9 +62,7 @@ READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
 
 @pytest.mark.parametrize("text", [DEEP, LONG, '{"a":' * 50_000], ids=["deep", "long", "objects"])
 @pytest.mark.parametrize("reader", READERS)
-def test_every_reader_refuses_json_that_python_cannot_read(
-    reader: str, text: str, tmp_path: Path
-) -> None:
+def test_every_reader_refuses_excessive_json(reader: str, text: str, tmp_path: Path) -> None:
     name, read = READERS[reader]
     file = tmp_path / name
     file.write_text(text)
@@ -75,13 +73,13 @@ def test_every_reader_refuses_json_that_python_cannot_read(
     assert ("4300 digits" in str(refusal.value)) == (text == LONG)
 
 
-def test_an_upload_is_read_as_a_file_is() -> None:
+def test_upload_is_read_like_a_file() -> None:
     for text in (DEEP, LONG):
         with pytest.raises(InputError, match=r"levels deep|digits"):
             facts_from_bytes(text.encode(), "facts.json")
 
 
-def test_the_place_is_that_of_the_first_bracket_or_digit_too_many() -> None:
+def test_error_position_is_first_excess_character() -> None:
     text = '{"[[[": "\\"[",\n "b": ' + "[" * 200 + "]" * 200 + "}"
     with pytest.raises(json.JSONDecodeError) as refusal:
         parse_json(text)
@@ -91,7 +89,7 @@ def test_the_place_is_that_of_the_first_bracket_or_digit_too_many() -> None:
     assert (refusal.value.lineno, refusal.value.colno) == (2, 3)
 
 
-def test_what_is_within_bounds_is_read() -> None:
+def test_json_within_limits_is_read() -> None:
     inner: object = 1.5
     for _ in range(MOST_NESTED):
         inner = [inner]
@@ -101,7 +99,7 @@ def test_what_is_within_bounds_is_read() -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no such files")
 @pytest.mark.parametrize("reader", ["facts", "records", "references", "a configuration"])
-def test_a_pipe_and_a_device_are_no_files(reader: str, tmp_path: Path) -> None:
+def test_pipe_and_device_are_refused(reader: str, tmp_path: Path) -> None:
     name, read = READERS[reader]
     pipe, link = tmp_path / "pipe.json", tmp_path / name
     os.mkfifo(pipe)
@@ -113,7 +111,7 @@ def test_a_pipe_and_a_device_are_no_files(reader: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no such files")
-def test_the_command_waits_for_no_pipe(tmp_path: Path) -> None:
+def test_command_does_not_wait_for_pipe(tmp_path: Path) -> None:
     pipe = tmp_path / "facts.json"
     os.mkfifo(pipe)
     done = subprocess.run(
@@ -129,7 +127,7 @@ def test_the_command_waits_for_no_pipe(tmp_path: Path) -> None:
     )
 
 
-def test_a_file_larger_than_is_read_is_refused(tmp_path: Path) -> None:
+def test_too_large_file_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "facts.json"
     file.write_text("[]" + " " * 100)
     with pytest.raises(OSError, match="it has 102 bytes, of which at most 50 are read"):
@@ -137,8 +135,8 @@ def test_a_file_larger_than_is_read_is_refused(tmp_path: Path) -> None:
     assert len(json_text.read_bytes(file, 102)) == 102
 
 
-def test_a_file_of_terabytes_is_refused_before_it_is_read(tmp_path: Path) -> None:
-    """With holes, so that it takes no room on the disk."""
+def test_huge_file_is_refused_before_reading(tmp_path: Path) -> None:
+    """Uses a sparse file."""
     for name, read in READERS.values():
         if name in ("texts.jsonl",):
             continue  # read line by line
@@ -179,18 +177,18 @@ def test_a_range_of_states_is_bounded_before_it_is_counted() -> None:
         ("tokens", 10**30), ("context_tokens", 10**9), ("ft_max_change", 1e-200), ("seed", 1 << 64),
     ],
 )  # fmt: skip
-def test_numbers_that_float32_does_not_hold_are_refused_by_name(field: str, value: float) -> None:
+def test_numbers_beyond_float32_are_refused(field: str, value: float) -> None:
     with pytest.raises(InputError, match=rf"^{field}: .*give") as refusal:
         make_config(field_editors()[field][0], layers=(0,), **{field: value})
     assert "\n" not in str(refusal.value) and len(str(refusal.value)) < 160
 
 
-def test_factors_of_a_layer_stay_within_float32_too() -> None:
+def test_layer_factors_stay_within_float32() -> None:
     with pytest.raises(InputError, match=r"layer_lambda_factors: 1e-18 times ridge 0\.1"):
         AlphaEditConfig(layers=(0,), ridge=0.1, layer_lambda_factors=(1e-18,))
 
 
-def test_names_that_no_file_system_takes_are_refused(tmp_path: Path) -> None:
+def test_invalid_file_names_are_refused(tmp_path: Path) -> None:
     place = tmp_path / ("é" * 150)
     for refused in (
         lambda: check_place(place),
@@ -210,14 +208,14 @@ def test_a_dollar_in_a_name_is_no_mathematics() -> None:
     assert "text /a$b_$/x" in curves_html(curves, "x", "y", "s.")
 
 
-def test_a_damaged_file_of_ours_is_named(tmp_path: Path) -> None:
+def test_damaged_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "any.json").write_text(DEEP)
     with pytest.raises(CorruptFileError, match=r"any\.json: not JSON at line 1 \(nested more than"):
         read_json(tmp_path / "any.json")
 
 
-def test_numbers_that_json_has_no_word_for() -> None:
-    """Any reader takes what is written, and infinity stays infinite."""
+def test_infinity_and_nan_as_json() -> None:
+    """The output is valid JSON, and infinity is preserved."""
     content = {"a": [math.inf, -math.inf, 1.5], "b": 'Infinity, \\"NaN"', "NaN": math.nan}
     text = to_json(content, indent=1, sort_keys=True)
 
@@ -231,7 +229,7 @@ def test_numbers_that_json_has_no_word_for() -> None:
         to_json({"a": object()})
 
 
-def test_files_hold_no_word_of_pythons_own(tmp_path: Path) -> None:
+def test_files_have_no_python_number_names(tmp_path: Path) -> None:
     write_json_atomic(tmp_path / "a.json", {"perplexity": math.inf})
     assert "Infinity" not in (tmp_path / "a.json").read_text()
     assert read_json(tmp_path / "a.json") == {"perplexity": math.inf}

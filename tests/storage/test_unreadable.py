@@ -37,7 +37,7 @@ NOBODY = 65534
 
 @pytest.fixture
 def shared() -> Iterator[Path]:
-    """A folder that every user may enter, which pytest's own is not."""
+    """Return a folder that every user can enter, unlike pytest's own."""
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o777)
     yield folder
@@ -46,7 +46,7 @@ def shared() -> Iterator[Path]:
 
 @contextmanager
 def as_a_user() -> Iterator[None]:
-    """Without the rights of root, whom no mode keeps from reading."""
+    """Drop the privileges of root, who can read every file."""
     root = os.geteuid() == 0
     if root:
         os.seteuid(NOBODY)
@@ -59,7 +59,7 @@ def as_a_user() -> Iterator[None]:
 
 @contextmanager
 def masked(mask: int) -> Iterator[None]:
-    """With this mask for the modes of new files."""
+    """Set the umask."""
     before = os.umask(mask)
     try:
         yield
@@ -85,7 +85,7 @@ READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_a_file_that_may_not_be_read(reader: str, shared: Path) -> None:
+def test_file_without_permission(reader: str, shared: Path) -> None:
     name, read = READERS[reader]
     file = shared / name
     _written(file)
@@ -97,7 +97,7 @@ def test_a_file_that_may_not_be_read(reader: str, shared: Path) -> None:
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_a_folder_in_place_of_a_file(reader: str, tmp_path: Path) -> None:
+def test_folder_instead_of_file(reader: str, tmp_path: Path) -> None:
     name, read = READERS[reader]
     (tmp_path / name).mkdir()
     with pytest.raises(IsADirectoryError) as caught:
@@ -109,7 +109,7 @@ def test_a_folder_in_place_of_a_file(reader: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_a_pipe_in_place_of_a_file_is_not_waited_for(reader: str, tmp_path: Path) -> None:
+def test_pipe_instead_of_file(reader: str, tmp_path: Path) -> None:
     name, read = READERS[reader]
     os.mkfifo(tmp_path / name)
     with pytest.raises(OSError, match="it is a pipe, not a file") as caught:
@@ -128,9 +128,7 @@ def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EditSession:
 
 
 @pytest.mark.parametrize("suffix", ["json", "safetensors"])
-def test_an_edit_whose_file_may_not_be_read(
-    suffix: str, session: EditSession, shared: Path
-) -> None:
+def test_edit_file_without_permission(suffix: str, session: EditSession, shared: Path) -> None:
     folder = shared / "s"
     session.save(folder)
     (file,) = folder.glob(f"entry-*.{suffix}")
@@ -147,7 +145,7 @@ def test_an_edit_whose_file_may_not_be_read(
     assert len(ledger.load_entries(folder, manifest)) == 1
 
 
-def test_a_data_set_that_may_not_be_read(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_set_without_permission(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALPHAEDIT_CACHE", str(shared / "cache"))
     file = fetching.datasets_dir() / "zsre.json"
     file.write_text("[]")
@@ -162,7 +160,7 @@ def test_a_data_set_that_may_not_be_read(shared: Path, monkeypatch: pytest.Monke
     )
 
 
-def test_damage_is_still_called_damage(tmp_path: Path) -> None:
+def test_damaged_file_is_reported_as_damaged(tmp_path: Path) -> None:
     file = tmp_path / "a.safetensors"
     _written(file)
     file.write_bytes(file.read_bytes()[:-2])
@@ -175,7 +173,7 @@ def test_damage_is_still_called_damage(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mask", [0o022, 0o027, 0o077])
-def test_tensor_files_have_the_mode_of_any_other(mask: int, tmp_path: Path) -> None:
+def test_tensor_files_have_usual_mode(mask: int, tmp_path: Path) -> None:
     with masked(mask):
         save_tensors(tmp_path / "a.safetensors", {"a": torch.zeros(2)}, {})
         write_json_atomic(tmp_path / "a.json", {})
@@ -184,9 +182,7 @@ def test_tensor_files_have_the_mode_of_any_other(mask: int, tmp_path: Path) -> N
     assert modes == dict.fromkeys((".json", ".safetensors"), 0o666 & ~mask)
 
 
-def test_all_files_of_a_session_and_of_a_model_have_one_mode(
-    session: EditSession, tmp_path: Path
-) -> None:
+def test_files_of_session_and_model_have_same_mode(session: EditSession, tmp_path: Path) -> None:
     with masked(0o027):
         session.save(tmp_path / "s")
         export_model(session, tmp_path / "m")
@@ -197,10 +193,10 @@ def test_all_files_of_a_session_and_of_a_model_have_one_mode(
 
 
 @pytest.mark.parametrize("gone", [True, False])
-def test_a_tensor_file_that_goes_while_it_is_opened_is_missing_and_not_damaged(
+def test_tensor_file_removed_while_opening_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: bool
 ) -> None:
-    """It is opened by name more than once, and torch has an error of its own for that."""
+    """The file is opened by name more than once, and torch raises its own error."""
     file = tmp_path / "a.safetensors"
     save_tensors(file, {"a": torch.ones(2)}, {})
 
