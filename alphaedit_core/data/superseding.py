@@ -89,13 +89,13 @@ class Standing:
 
     def replaced_by(self, facts: Iterable[Fact]) -> tuple[int, ...]:
         """Return the positions of the facts that these later facts supersede, ascending."""
-        found = {
+        superseded = {
             position
             for fact in facts
             for position in self._about.get(fact.slot[0], ())
             if replaced(self._facts[position], fact)
         }
-        return tuple(sorted(found))
+        return tuple(sorted(superseded))
 
     def remove(self, positions: Iterable[int]) -> None:
         """Remove superseded facts."""
@@ -126,11 +126,11 @@ def named(edits: Sequence[Sequence[Written]], written: Sequence[Written]) -> lis
         for batch in batches
         for fact in batch.facts
     ]
-    found = []
+    result = []
     for batch in written:
         for position in batch.superseded:
             number, fact = everything[position]
             own = [new for new in batch.facts if new.slot[0] == fact.slot[0]]
             by = next((new for new in own if replaced(fact, new)), (own or batch.facts)[0])
-            found.append(Superseded(number, fact, by))
-    return found
+            result.append(Superseded(number, fact, by))
+    return result

@@ -24,16 +24,16 @@ def pieces(template: str) -> list[str]:
     """Split a template at its subjects."""
     if template.count(SLOT) == 1:
         return template.split(SLOT)
-    found, done = [""], 0
+    parts, done = [""], 0
     for sign in _SIGN.finditer(template):
-        found[-1] += template[done : sign.start()]
+        parts[-1] += template[done : sign.start()]
         if sign.group() == LITERAL:
-            found[-1] += SLOT
+            parts[-1] += SLOT
         else:
-            found.append("")
+            parts.append("")
         done = sign.end()
-    found[-1] += template[done:]
-    return found
+    parts[-1] += template[done:]
+    return parts
 
 
 def filled(template: str, subject: str) -> str:

@@ -190,5 +190,5 @@ def closing_tokens(model: EditableModel) -> list[int]:
     """Return the end-of-sequence tokens of the tokenizer and of the model's generation settings."""
     settings = model.model.generation_config
     own = None if settings is None else settings.eos_token_id
-    found = [model.tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])]
-    return sorted({token for token in found if isinstance(token, int)})
+    tokens = [model.tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])]
+    return sorted({token for token in tokens if isinstance(token, int)})

@@ -64,11 +64,13 @@ def begins(text: str, answers: Iterable[str]) -> bool:
 def _matches(text: str, answers: Iterable[str], anywhere: bool) -> bool:
     words, literal = list(_words(text)), _folded(text)
     for answer in map(bare, answers):
-        wanted = _texts(answer)
-        if wanted:
-            if any(_matches_at(words, wanted, at) for at in range(len(words) if anywhere else 1)):
+        answer_words = _texts(answer)
+        if answer_words:
+            if any(
+                _matches_at(words, answer_words, at) for at in range(len(words) if anywhere else 1)
+            ):
                 return True
-            if _matches_between_letters(words, wanted, anywhere):
+            if _matches_between_letters(words, answer_words, anywhere):
                 return True
             continue
         sign = _folded(answer)
@@ -77,20 +79,21 @@ def _matches(text: str, answers: Iterable[str], anywhere: bool) -> bool:
     return False
 
 
-def _matches_at(words: list[_Word], wanted: list[str], at: int) -> bool:
-    end = at + len(wanted)
-    if [word.text for word in words[at:end]] != wanted:
+def _matches_at(words: list[_Word], answer_words: list[str], at: int) -> bool:
+    end = at + len(answer_words)
+    if [word.text for word in words[at:end]] != answer_words:
         return False
     return not (at and words[at - 1].joined) and not words[end - 1].joined
 
 
-def _matches_between_letters(words: list[_Word], wanted: list[str], anywhere: bool) -> bool:
+def _matches_between_letters(words: list[_Word], answer_words: list[str], anywhere: bool) -> bool:
     """In scripts without spaces between words, an answer can begin and end anywhere."""
-    left = "" if spaceless(wanted[0][0]) else " "
-    right = "" if spaceless(wanted[-1][-1]) else f"{_PARTICLES} " if _hangul(wanted[-1]) else " "
+    left = "" if spaceless(answer_words[0][0]) else " "
+    end = f"{_PARTICLES} " if _hangul(answer_words[-1]) else " "
+    right = "" if spaceless(answer_words[-1][-1]) else end
     if left and right == " ":
         return False
-    pattern = re.compile(f"{left}{re.escape(' '.join(wanted))}{right}")
+    pattern = re.compile(f"{left}{re.escape(' '.join(answer_words))}{right}")
     line = f" {' '.join(word.text for word in words)} "
     if anywhere:
         return bool(pattern.search(line))
@@ -132,7 +135,7 @@ def _words(text: str) -> Iterator[_Word]:
                 at += 1
             if text[at - 1].isalpha() and (behind := _BEHIND.match(text, at)):
                 at = behind.end()
-            word = _THOUSANDS.sub(lambda found: found[0].replace(",", ""), text[start:at])
+            word = _THOUSANDS.sub(lambda number: number[0].replace(",", ""), text[start:at])
             sign = "-" if word[0] in _MINUS else ""
             yield _Word(sign + word[len(sign) :].casefold(), _goes_on(text, start, at))
         else:

@@ -132,12 +132,12 @@ def _rate(
         cuts = _cuts(portion, reads)
         for members, hidden in last_states(model, portion, cuts, limit):
             monitor.check()
-            asked = [(n, i) for n, m in enumerate(members) for i in askers[first + m]]
-            begins = [len(pairs[i][0]) - 1 - cuts[members[n]] for n, i in asked]
-            group = [(i, pairs[i][1]) for _, i in asked]
+            row_pairs = [(n, i) for n, m in enumerate(members) for i in askers[first + m]]
+            begins = [len(pairs[i][0]) - 1 - cuts[members[n]] for n, i in row_pairs]
+            group = [(i, pairs[i][1]) for _, i in row_pairs]
             places = [
                 (n, begin + t)
-                for (n, _), begin, (_, target) in zip(asked, begins, group, strict=True)
+                for (n, _), begin, (_, target) in zip(row_pairs, begins, group, strict=True)
                 for t in range(len(target))
             ]
             ratings |= _read(model, hidden, places, group)
@@ -212,7 +212,7 @@ def _read(
     # Of equal logits, which coarse dtypes produce, only the argmax counts, as in decoding.
     # The comparison makes a NaN logit never the most likely one.
     right = ((best.indices[at] == labels) & (own >= best.values[at])).tolist()
-    said = best.indices[at].tolist()
+    argmax = best.indices[at].tolist()
     starts = [0, *accumulate(len(target) for _, target in group)]
     first = torch.tensor(starts[:-1], device=device)
     # The comparison ranks a NaN logit last, not first.
@@ -221,7 +221,7 @@ def _read(
         for part in first.split(_AT_ONCE)
         for n in (~(logits[at[part]] <= own[part][:, None])).sum(dim=1).tolist()
     ]
-    found = {}
+    ratings = {}
     for (index, _), rank, start, stop in zip(group, ranks, starts, starts[1:], strict=False):
         nll = sum(each[start:stop]) / (stop - start)
         score = Score(
@@ -231,8 +231,8 @@ def _read(
             rank,
             sum(right[start:stop]) / (stop - start),
         )
-        found[index] = Rating(score, tuple(said[start:stop]))
-    return found
+        ratings[index] = Rating(score, tuple(argmax[start:stop]))
+    return ratings
 
 
 @using_model

@@ -1,4 +1,4 @@
-"""What the tests of data share: a publisher that serves while a test runs."""
+"""Shared fixtures: a local publisher of data sets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every layout that data sets are published in, read as facts and probes."""
+"""Every published layout, read as facts and probes."""
 
 from __future__ import annotations
 

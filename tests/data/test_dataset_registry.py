@@ -1,4 +1,4 @@
-"""The registry of data sets: which there are, their options, and new ones."""
+"""The registry of data sets: names, options and plug-ins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Facts in files: every format that is read, every file that is refused, and the packaged facts."""
+"""Facts in files: all formats, refused files, and the packaged facts."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ COUNTERFACT = {
 
 
 def refusal(path: str | Path, **arguments: Any) -> str:
-    """What is said of a file that is refused, after its name; one line, checked."""
+    """Return the error for a file, without its name, and check that it is one line."""
     with pytest.raises(InputError) as caught:
         read_facts(path, **arguments)
     message = str(caught.value)
@@ -59,7 +59,7 @@ def refusal(path: str | Path, **arguments: Any) -> str:
 
 
 def write(path: Path, content: object) -> Path:
-    """A file with ``content``: text as it is, anything else as JSON."""
+    """Write ``content`` to a file: a text unchanged, anything else as JSON."""
     text = content if isinstance(content, str) else json.dumps(content)
     path.write_text(text, encoding="utf-8", newline="")
     return path

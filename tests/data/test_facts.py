@@ -1,4 +1,4 @@
-"""A fact: what it accepts, what it refuses and in which words, and where its subject stands."""
+"""Facts: accepted and refused fields, messages, and the place of the subject."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SCRIPTS = {
 
 
 def refusal(*args: object, **fields: object) -> str:
-    """The message with which a fact is refused, after checking that it is one line."""
+    """Return the error for a fact, and check that it is one line."""
     with pytest.raises(InputError) as caught:
         Fact(*args, **fields)  # type: ignore[arg-type]
     message = str(caught.value)
@@ -430,7 +430,7 @@ def test_the_line_break_that_ends_a_chat_template_stays(end: str, kept: str) -> 
 
 
 def test_a_field_under_its_former_name() -> None:
-    """Files of version 0.1 say neighbours; one record cannot say both."""
+    """Files of version 0.1 have "neighbours"; a record cannot have both names."""
     record = {"subject": "Rome", "prompt": "{} is in", "target": "Spain"}
     fact = Fact.from_dict(record | {"neighbours": ["Oslo is in"]})
     assert fact == Fact.from_dict(record | {"neighbors": ["Oslo is in"]})

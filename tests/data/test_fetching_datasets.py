@@ -1,4 +1,4 @@
-"""Fetching a data set: once, whole, from where it should come, and the same ever after."""
+"""Downloading a data set: once, completely, from an allowed address, with a fixed checksum."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands between a prompt and its target, and the tokens that come of it."""
+"""The separator of prompt and target, and the resulting tokens."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_the_tokens_make_that_text(kind: str, bos: bool, prompt: str, target: st
 def test_ordinary_prompts_have_the_tokens_they_had(
     default_model: EditableModel, samples: Path
 ) -> None:
-    """A target behind a word: a space, then the target, as it is in running text."""
+    """After a word come a space and the target, as in running text."""
     tokenizer = default_model.tokenizer
     records = json.loads((samples / "counterfact.json").read_text(encoding="utf-8"))
     seen = 0

@@ -1,4 +1,4 @@
-"""Samples of the data sets as they are published, read to the last record."""
+"""Samples of the published data sets, read completely."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SAMPLES = {
 
 
 def published_prompts(raw: dict[str, Any]) -> list[str]:
-    """The complete prompts of a record's facts, each layout's in its own way."""
+    """Return the complete prompts of a record's facts, in any layout."""
     if "requested_rewrite" in raw:
         rewrites = raw["requested_rewrite"]
         rewrites = rewrites if isinstance(rewrites, list) else [rewrites]
@@ -33,7 +33,7 @@ def published_prompts(raw: dict[str, Any]) -> list[str]:
 
 
 def published_questions(raw: dict[str, Any]) -> int:
-    """How many probes a record holds, counted without reading them."""
+    """Count the probes of a raw record."""
     listed = ("attribute_prompts", "generation_prompts", "questions", "new_single_hops")
     count = sum(len(raw.get(name, ())) for name in listed)
     count += "loc" in raw

@@ -1,4 +1,4 @@
-"""Reading a file of records: what is left out, told and refused."""
+"""Reading a file of records: skipped records, messages and errors."""
 
 from __future__ import annotations
 

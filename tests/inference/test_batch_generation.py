@@ -1,4 +1,4 @@
-"""Texts written side by side against one text at a time by passes of the whole model."""
+"""Batched generation against one text at a time, without a cache."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ TEMPLATE = (
 
 @torch.no_grad()
 def plain(model: EditableModel, ask: GenerationQuery, seed: int = 0) -> list[int]:
-    """New tokens, each by a pass of the whole model over the whole text, without a cache."""
+    """Generate each token by a pass of the model over the whole text, without a cache."""
     ids = chat_ids(model, ask.prompt) if ask.chat else encode(model.tokenizer, ask.prompt)[0]
     count = ask.tokens - len(ids) if ask.whole else ask.tokens
     draws = draws_of(seed, ids, ask.draw, max(count, 0))
@@ -60,7 +60,7 @@ def spelled(model: EditableModel, new: list[int]) -> str:
 
 
 def mixed(top_k: int) -> list[GenerationQuery]:
-    """Of different lengths, with and without the prompt, some of them after the same prompt."""
+    """Queries of different lengths, with and without ``whole``, some with the same prompt."""
     asks = [GenerationQuery(prompt, 9, top_k=top_k) for prompt in PROMPTS]
     asks += [GenerationQuery(prompt, 26, whole=True, top_k=top_k) for prompt in PROMPTS]
     return asks + [GenerationQuery(PROMPTS[0], 9, top_k=top_k, draw=n) for n in (1, 2)]
@@ -113,7 +113,7 @@ def test_draws_go_by_seed_and_number() -> None:
 
 
 def test_draws_follow_the_distribution() -> None:
-    """Each of the five likeliest has its share of what they have together, no other has any."""
+    """Only the top five tokens are drawn, in proportion to their probabilities."""
     weights = [1.0, 0.6, 0.2, 0.1, 0.1, 9.0]
     drawn: Counter[int] = Counter()
     for n in range(4000):
@@ -156,7 +156,7 @@ def test_chats() -> None:
 
 
 def test_a_new_word_keeps_its_space() -> None:
-    """Tokenizers of the SentencePiece way take the first space of a text away."""
+    """SentencePiece tokenizers strip the first space of a text."""
     model = tiny_model("llama", tiny_tokenizer("pieces"), dtype=torch.float64)
     asks = [GenerationQuery(prompt, 8, top_k=5, draw=n) for prompt in PROMPTS for n in range(4)]
     said = write(model, asks)

@@ -1,4 +1,4 @@
-"""Completions against one prompt at a time, token by token, in the plainest way."""
+"""Completions against a plain loop over prompts and tokens."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_no_prompts_give_no_completions() -> None:
 
 
 def test_greedy_whatever_the_models_own_settings_say() -> None:
-    """Settings that sample, search in beams or punish repetition do not take part."""
+    """Settings for sampling, beam search or repetition penalties are ignored."""
     model = tiny_model("llama", dtype=torch.float64)
     expected = [plain(model, prompt, 8, ends_of(model)) for prompt in PROMPTS]
     model.model.generation_config = GenerationConfig(
@@ -118,7 +118,7 @@ def test_no_setting_of_the_model_changes_what_is_greedy(setting: str) -> None:
 
 
 def test_a_special_token_shows_where_it_does_not_close() -> None:
-    """The text is that of the tokens, whoever writes it."""
+    """All ways of generating give the same text."""
     model = tiny_model("llama", tiny_tokenizer(bos=True), dtype=torch.float64)
     bos = model.tokenizer.bos_token_id
     with torch.no_grad():
@@ -134,7 +134,7 @@ def test_a_special_token_shows_where_it_does_not_close() -> None:
 
 
 def test_a_new_word_keeps_its_space() -> None:
-    """Tokenizers of the SentencePiece way take the first space of a text away."""
+    """SentencePiece tokenizers strip the first space of a text."""
     model = tiny_model("llama", tiny_tokenizer("pieces"), dtype=torch.float64)
     prompts = [f"{prompt} {word}" for prompt in PROMPTS for word in ("Rome", "old", "the", "is")]
     found = generate_greedy(model, prompts, tokens=6)
@@ -159,7 +159,7 @@ def test_a_character_that_is_cut_leaves_nothing() -> None:
 
 @pytest.mark.parametrize("own", ["tokenizer", "settings", "list", "none"])
 def test_a_closing_token_ends_a_text(own: str) -> None:
-    """That of the tokenizer or those of the model's settings; what fills up is not read."""
+    """Closing tokens of the tokenizer and of the model's settings; padding is ignored."""
     model = tiny_model("llama", dtype=torch.float64)
     free = {prompt: [] for prompt in PROMPTS}
     for prompt in PROMPTS:
@@ -188,7 +188,7 @@ def test_it_can_be_canceled() -> None:
 
 @pytest.fixture(scope="module")
 def sentencepiece() -> PreTrainedTokenizerFast:
-    """As SentencePiece makes them: spaces are part of words, bytes where a letter is not known."""
+    """A SentencePiece-like tokenizer: spaces belong to words, unknown letters become bytes."""
     raw = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True))
     raw.pre_tokenizer = pre_tokenizers.Metaspace()
     raw.decoder = decoders.Sequence(
@@ -218,7 +218,7 @@ def _ids(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
 def test_a_cut_character_takes_no_finished_one_along(
     sentencepiece: PreTrainedTokenizerFast, prompt: str, written: str
 ) -> None:
-    """Where bytes are tokens, a run of them is decoded as a whole or not at all."""
+    """A run of byte tokens is decoded as a whole or not at all."""
     front = _ids(sentencepiece, prompt)
     new = _ids(sentencepiece, prompt + written)[len(front) :]
     assert sentencepiece.decode([*front, *new]) == prompt + written

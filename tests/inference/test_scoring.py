@@ -1,4 +1,4 @@
-"""Scores and perplexity against a plain loop over prompts, and what they do at the edges."""
+"""Scores and perplexity against a plain loop over prompts, and edge cases."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def logits_of(model: EditableModel, ids: list[int]) -> Tensor:
 
 
 def plain_score(model: EditableModel, prompt: str, target: str) -> Score:
-    """One prompt, one target, every position's logits."""
+    """Score one target after one prompt, from the logits at every position."""
     ids, _ = encode(model.tokenizer, prompt)
     goal = list(target_ids(model.tokenizer, prompt, target))
     given = logits_of(model, ids + goal)[len(ids) - 1 : -1]
@@ -69,7 +69,7 @@ def test_scores_are_those_of_one_prompt_alone(layout: str, tokens: int) -> None:
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("kind", ["bytes", "pieces"])
 def test_special_tokens_and_padding_sides(kind: str, side: str) -> None:
-    """A BOS once, no closing token, and never a row that depends on its neighbors."""
+    """One BOS token, no closing token, and rows independent of their batch."""
     tokenizer = tiny_tokenizer(kind, bos=True, closing=True, padding_side=side)  # type: ignore[arg-type]
     model = tiny_model("llama", tokenizer, dtype=torch.float64)
     found = target_logprobs(model, PAIRS)
@@ -81,7 +81,7 @@ def test_special_tokens_and_padding_sides(kind: str, side: str) -> None:
 
 
 def test_what_the_model_says_itself_is_exact() -> None:
-    """``rank`` is the first token's alone; ``exact`` asks for all of them."""
+    """``rank`` is about the first token; ``exact`` about all of them."""
     model = tiny_model(dtype=torch.float64)
     words = [
         text.strip()
@@ -107,7 +107,7 @@ def test_no_pairs_give_no_scores() -> None:
 
 
 def test_a_model_that_says_nothing_finite_scores_nothing() -> None:
-    """Logits that are not numbers are never taken for the most likely ones."""
+    """A NaN logit is never the most likely one."""
     model = tiny_model()
     with torch.no_grad():
         model.architecture.norm.weight[0] = torch.nan
@@ -119,7 +119,7 @@ def test_a_model_that_says_nothing_finite_scores_nothing() -> None:
 
 @pytest.mark.parametrize("layout", ["gpt2", "gemma3"])
 def test_perplexity_is_that_of_a_plain_loop(layout: str) -> None:
-    """Twelve windows of 256 tokens at most, no special tokens, tokens 2 to 256 of each."""
+    """At most twelve windows of 256 tokens, no special tokens, tokens 2 to 256 of each."""
     fields = {"n_positions": 256} if layout == "gpt2" else {"max_position_embeddings": 256}
     tokenizer = tiny_tokenizer(bos=True)
     model = tiny_model(layout, tokenizer, dtype=torch.float64, **fields)
@@ -154,7 +154,7 @@ def test_both_can_be_canceled() -> None:
 
 
 def test_what_is_fed_alike_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A prompt with several targets, a pair twice, a text cut in two ways, a shared beginning."""
+    """A prompt with several targets, a duplicate pair, two splits of a text, a shared prefix."""
     model = tiny_model("llama", dtype=torch.float64)
     prompt = encode(model.tokenizer, "Rome is the capital of")[0]
     pairs = [(prompt, (7,)), (prompt, (9,)), (prompt, (7, 8)), (prompt, (7,))]
@@ -244,7 +244,7 @@ def test_a_pair_that_the_model_cannot_read_is_refused() -> None:
 
 
 def test_rows_that_fit_are_read_whatever_stands_beside_them() -> None:
-    """Padding behind a short text may have no position of its own in the model."""
+    """Padding after a short text may exceed the positions of the model."""
     model = tiny_model("gpt2")
     assert model.max_length is not None
     # Two beginnings of like length, each shared by two pairs: behind the longer one little follows,

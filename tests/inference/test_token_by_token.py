@@ -1,4 +1,4 @@
-"""Continuations against passes of the whole model, spelling of tokens, and what differs."""
+"""Continuations against passes of the whole model, and the text of single tokens."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PROMPT = "The Eiffel Tower is in"
 
 @torch.no_grad()
 def plain_chances(model: EditableModel, ids: list[int]) -> Tensor:
-    """Probabilities of the next token by one pass of the whole model, without a cache."""
+    """Return the probabilities of the next token, by one pass without a cache."""
     logits: Tensor = model.model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1]
     return logits.softmax(dim=0)
 
@@ -162,7 +162,7 @@ def test_it_can_be_canceled_between_tokens() -> None:
 @pytest.mark.parametrize("kind", ["bytes", "pieces"])
 @pytest.mark.parametrize("text", ["Rome is old.\n  And 東京都は! Ünï 🙂 é", " leading", "東京🙂"])
 def test_texts_of_tokens_make_the_text(kind: str, text: str) -> None:
-    """Bytes of one character have no text of their own; the last one has the character."""
+    """The last byte token of a character has its text; the others have none."""
     tokenizer = tiny_tokenizer(kind)  # type: ignore[arg-type]
     before, _ = encode(tokenizer, "I know 都: x")
     ids = encode(tokenizer, "I know 都: x" + text)[0][len(before) :]
