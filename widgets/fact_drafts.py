@@ -86,8 +86,8 @@ class Draft:
         places = len(pieces(self.prompt)) - 1
         if places == 0:
             subject = self.subject.strip()
-            where = f"{shown(subject)} stands" if subject in self.prompt else "the subject stands"
-            return f"{SLOT} in the prompt, where {where}"
+            where = shown(subject) if subject in self.prompt else "the subject"
+            return f"{SLOT} in the prompt in place of {where}"
         if places > 1:
             return f"one {SLOT} in the prompt, not {places}; {LITERAL} is a literal {SLOT}"
         try:
@@ -136,14 +136,14 @@ def needs(drafts: Sequence[Draft]) -> list[str]:
         against = next((n for n, o in alike if replaced(o, fact) or replaced(fact, o)), 0)
         if fact.slot in slots:
             same = slots[fact.slot]
-            found.append(f"another subject or prompt, it is about the same as row {same}")
+            found.append(f"another subject or prompt; row {same} has the same")
         elif against:
             found.append(
-                f"the target of row {against}, which gives {shown(fact.relation)} of "
-                f"{shown(fact.subject)} its one value"
+                f"the target of row {against}, which sets the only value of {shown(fact.relation)} "
+                f"for {shown(fact.subject)}"
             )
         elif fact.id in ids:
-            found.append(f"an id of its own, row {ids[fact.id]} is {shown(fact.id)} too")
+            found.append(f"a unique id; row {ids[fact.id]} also has {shown(fact.id)}")
         else:
             slots[fact.slot] = ids[fact.id] = number
             alike.append((number, fact))

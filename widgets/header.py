@@ -134,7 +134,7 @@ class StatusBar(Panel):
             value=self.session.model.name,
             options=list(PACKAGED),
             ensure_option=False,
-            tooltip="a packaged model, a hub id, a folder or a .gguf file",
+            tooltip="packaged model, hub id, folder or .gguf file",
             continuous_update=False,
         )
         devices = ["auto", "cpu"]

@@ -238,7 +238,7 @@ class State(T.HasTraits):
         if job.state == "failed":
             self.failure = job.failure
         elif job.state == "canceled" and not job.background:
-            self.notice = f"{job.name}: canceled at {job.where}; the weights are as they were"
+            self.notice = f"{job.name}: canceled at {job.where}; the weights are unchanged"
         elif job.state == "done" and job.warnings and not job.background:
             self.notice = "; ".join([*filter(None, [self.notice]), *job.warnings])
         self.job_updates += 1

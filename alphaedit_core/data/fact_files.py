@@ -217,7 +217,7 @@ def _tsv_records(text: str, warn: Warn) -> Iterator[tuple[str, object]]:
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     place = next(place for place, line in enumerate(lines) if line.strip())
     names = [cell.strip().lower() for cell in lines[place].split("\t")]
-    names = ["target_true" if name == "old target" else name for name in names]
+    names = ["target_true" if name in ("true target", "old target") else name for name in names]
     headed = "subject" in names and "prompt" in names
     if headed:
         lines[place] = "\t".join(names)

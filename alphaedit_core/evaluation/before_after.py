@@ -32,8 +32,9 @@ class Question:
         prompt: the text that the model goes on after; in chat, the user's message.
         tokens: new tokens at most.
         sampling: None for the likeliest token each time.
-        chat: whether to put the prompt as a message, by the tokenizer's chat template.
-        new, old: targets to rate after the prompt, or None.
+        chat: whether to send the prompt as a message, with the tokenizer's chat template.
+        new: new target to score after the prompt, or None.
+        true: true target to score after the prompt, or None.
 
     Raises:
         InputError: if the prompt is blank or no token is wanted.
@@ -44,7 +45,7 @@ class Question:
     sampling: Sampling | None = None
     chat: bool = False
     new: str | None = None
-    old: str | None = None
+    true: str | None = None
 
     def __post_init__(self) -> None:
         if not self.prompt.strip():
@@ -58,12 +59,13 @@ class Ratings:
     """How a model rates the targets of a question, at the place where they are asked for.
 
     Attributes:
-        new, old: of both targets; None where there is none.
+        new: scores of the new target; None without one.
+        true: scores of the true target; None without one.
         as_text: of the new target after the prompt as plain text, where the question is in chat.
     """
 
     new: Score | None
-    old: Score | None
+    true: Score | None
     as_text: Score | None = None
 
 
@@ -125,12 +127,13 @@ class HistoryPoint:
 
     Attributes:
         number: edits that are in the model.
-        new, old: ratings of both targets; None where there is none.
+        new: score of the new target; None without one.
+        true: score of the true target; None without one.
     """
 
     number: int
     new: Score | None
-    old: Score | None
+    true: Score | None
 
 
 def compare(
@@ -182,14 +185,14 @@ def answer(
 
 def rate(model: EditableModel, question: Question, monitor: Monitor | None = None) -> Ratings:
     """Rate the targets of a question, with the model as it stands."""
-    new, old = (
+    new, true = (
         None if target is None else _rated(model, question, target, monitor)
-        for target in (question.new, question.old)
+        for target in (question.new, question.true)
     )
     if not question.chat or question.new is None:
-        return Ratings(new, old)
+        return Ratings(new, true)
     as_text = target_logprobs(model, [(question.prompt, question.new)], monitor=monitor)[0]
-    return Ratings(new, old, as_text)
+    return Ratings(new, true, as_text)
 
 
 def probabilities_over_history(
@@ -202,8 +205,8 @@ def probabilities_over_history(
         SessionError: if another thread uses the model.
         Canceled: if canceled.
     """
-    if question.new is None and question.old is None:
-        raise InputError("there is no target to follow; select a fact")
+    if question.new is None and question.true is None:
+        raise InputError("no target to follow; select a fact")
     monitor = monitor or Monitor()
     question = replace(question, tokens=1)
     points: list[HistoryPoint] = []
@@ -214,7 +217,7 @@ def probabilities_over_history(
         for number in range(session.applied + 1):
             with session.at_state(number):
                 ratings = rate(session.model, question, monitor)
-            points.append(HistoryPoint(number, ratings.new, ratings.old))
+            points.append(HistoryPoint(number, ratings.new, ratings.true))
             monitor.advance()
     return points
 

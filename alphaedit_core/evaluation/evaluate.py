@@ -164,7 +164,7 @@ class Evaluation:
         return (
             html_table(_HEADINGS, self.rows())
             + "".join(f"<p>{escape(reason)}</p>" for reason in self.reasons())
-            + "<details><summary>What the numbers are</summary>"
+            + "<details><summary>Metric definitions</summary>"
             + metric_cards_html([one.metric for one in self.measured.values()])
             + "</details>"
         )

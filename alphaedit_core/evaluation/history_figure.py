@@ -1,4 +1,4 @@
-"""How likely the new and the old target are in every state of the history, as a figure."""
+"""Probabilities of the new and the true target in every state of the history, as a figure."""
 
 from __future__ import annotations
 
@@ -17,32 +17,33 @@ if TYPE_CHECKING:
     from alphaedit_core.inference.scores import Score
 
 
-def history_html(points: Sequence[HistoryPoint], new: str, old: str | None = None) -> str:
+def history_html(points: Sequence[HistoryPoint], new: str, true: str | None = None) -> str:
     """The figure with a text that says the same of the first and the last state.
 
     Args:
         points: one for every state, in order; at least one.
-        new, old: the targets in words.
+        new: text of the new target.
+        true: text of the true target, if any.
     """
     said = []
-    for name, scores in _curves(points, new, old):
+    for name, scores in _curves(points, new, true):
         first, last = scores[0].probability, scores[-1].probability
         said.append(f"{name}, {first:.3f} at first and {last:.3f} now")
     return figure_html(
-        history_svg(points, new, old),
+        history_svg(points, new, true),
         f"Probability of the targets in states 0 to {points[-1].number} of the history: "
         f"{'; '.join(said)}.",
     )
 
 
-def history_svg(points: Sequence[HistoryPoint], new: str, old: str | None = None) -> str:
+def history_svg(points: Sequence[HistoryPoint], new: str, true: str | None = None) -> str:
     """Probability against the number of edits, a line for each target."""
     numbers = tuple(point.number for point in points)
     looks: tuple[tuple[str, fig.Dashes, str], ...] = (
         (fig.VERMILLION, (), "o"), (fig.BLUE, (5, 1.5), "s"),
     )  # fmt: skip
     curves = []
-    targets = _curves(points, new, old)
+    targets = _curves(points, new, true)
     for (name, scores), (color, dashes, mark) in zip(targets, looks, strict=False):
         values = tuple(one.probability for one in scores)
         short = name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"
@@ -57,13 +58,13 @@ def history_svg(points: Sequence[HistoryPoint], new: str, old: str | None = None
 
 
 def _curves(
-    points: Sequence[HistoryPoint], new: str, old: str | None
+    points: Sequence[HistoryPoint], new: str, true: str | None
 ) -> list[tuple[str, list[Score]]]:
     """Names and scores of the targets that were rated, the new one first."""
     found = []
     for name, scores in (
         (f"new: {new}", [point.new for point in points if point.new]),
-        (f"old: {old}", [point.old for point in points if point.old]),
+        (f"true: {true}", [point.true for point in points if point.true]),
     ):
         if scores:
             found.append((name, scores))

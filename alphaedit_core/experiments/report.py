@@ -43,7 +43,7 @@ def experiment_html(findings: ExperimentResult) -> str:
         f"<h2>Over the edits</h2>{experiment_curves_html(findings)}",
         "<h2>What is left of every batch</h2>"
         f"{experiment_retention_html(findings, held(findings))}",
-        f"<h2>What the numbers are</h2>{scroll(html_table(*cards(findings.metrics)))}",
+        f"<h2>Metric definitions</h2>{scroll(html_table(*cards(findings.metrics)))}",
         scroll(html_table(*other_cards(findings))),
         "<h2>Settings</h2><details><summary>Everything that the numbers depend on</summary>"
         f"<pre>{escape(to_json(dict(manifest), indent=1))}</pre></details>",

@@ -178,7 +178,7 @@ class EditResult:
             + "".join(f"<p>{escape(note)}</p>" for note in notes[:_HTML_ROWS])
             + superseded_html(self.superseded)
             + trace_html([outcome.trace for outcome in self.outcomes])
-            + "<details><summary>What each layer wrote</summary>"
+            + "<details><summary>Update per layer</summary>"
             + html_table(_WRITE_HEADINGS, writes)
             + "</details>"
         )

@@ -40,7 +40,7 @@ DEFINITIONS: Mapping[str, str] = {
     "shots": "answered examples before a question, on average: as many of those wanted as the "
     "model's window has room for",
 }
-"""What the numbers mean, by the heading that stands over them."""
+"""Metric definitions, by the heading that stands over them."""
 
 HEADINGS = ("task", *DEFINITIONS)
 """What stands over the columns of the table."""

@@ -1,4 +1,4 @@
-"""Tasks of general ability: their files, and each item put as a question with a few answers.
+"""General ability tasks: their files, and each item put as a question with a few answers.
 
 ======================  ===========================================================================
 file                    items, one JSON object each in a list

@@ -54,7 +54,7 @@ DEFINITIONS: Mapping[str, str] = {
     "in the picture": "share of the unedited states' variance that lies along each of the two "
     "directions that are drawn, %",
 }
-"""What the numbers mean: h is the state of a prompt in the unedited model, h' in the edited one."""
+"""Metric definitions: h is the state of a prompt in the unedited model, h' in the edited one."""
 
 
 @dataclass(frozen=True)

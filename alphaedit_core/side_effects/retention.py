@@ -41,7 +41,7 @@ DEFINITIONS: Mapping[str, str] = {
     "|ΔW| / |W|": "Frobenius norm of all changes of a layer's weight together, as a share of the "
     "original's, %",
 }
-"""What the numbers mean, by their names."""
+"""Metric definitions, by their names."""
 
 #: States that the HTML form shows at most, the last ones: a notebook keeps what it shows.
 _SHOWN = 20

@@ -145,7 +145,7 @@ def test_an_editor_is_chosen_with_its_switches(wb: Page) -> None:
     page.get_by_label("Editor", exact=True).select_option("memit")
     expect(wb.said("method")).to_contain_text("as published: memit -projection -previous-keys")
     expect(wb.said("session")).to_contain_text("memit -projection -previous-keys")
-    page.get_by_label("Projection: the change stays inside the null space").first.check()
+    page.get_by_label("Projection: keep the update in the null space").first.check()
     expect(wb.said("method")).to_contain_text("not as published: memit +projection")
     assert wb.python("print(session.hyperparameters.method)") == "memit +projection -previous-keys"
     wb.python("wb.state.set_method('editor', 'alphaedit')")

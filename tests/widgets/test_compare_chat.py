@@ -40,9 +40,9 @@ def test_a_fact_right_as_text_and_wrong_in_chat_is_shown_as_such(place: Path) ->
     ids = session.model.tokenizer(f"<s>{FACT.text}<s>", add_special_tokens=False)["input_ids"]
     assert panel.after == generate_with_probabilities(session.model, ids, 12)
     words = said(panel._chat_check.value, "chat-check")
-    assert words.startswith("as text: new target is the first choice; in chat: it is")
+    assert words.startswith("as text: new target is the top prediction; in chat: it is")
     wrong = not (found.after.ratings.new.exact or found.after.names(FACT.target))
-    assert ("it is not, and the answer does not name it" in words) == wrong
+    assert ("it is not, and the answer does not contain it" in words) == wrong
     assert ("ae-warning" in panel._chat_check.value) == wrong
 
 
@@ -50,8 +50,8 @@ def test_a_fact_right_as_text_and_wrong_in_chat_is_shown_as_such(place: Path) ->
     ("exact", "text", "ending", "look"),
     [
         (True, "Rome", "in chat: it is", "ae-ok"),
-        (False, "It is in ROME.", "it is not, but the answer names it", "ae-ok"),
-        (False, "in Romeo", "it is not, and the answer does not name it", "ae-warning"),
+        (False, "It is in ROME.", "it is not, but the answer contains it", "ae-ok"),
+        (False, "in Romeo", "it is not, and the answer does not contain it", "ae-warning"),
     ],
 )
 def test_words_about_chat(
@@ -63,7 +63,7 @@ def test_words_about_chat(
         (TokenStep(1, text, 0.5, 1),),
         Ratings(Score(1.0, 0.4, exact, 1), None, Score(0.1, 0.9, True, 1)),
     )
-    question = Question("x", 1, chat=True, new="Rome", old=None)
+    question = Question("x", 1, chat=True, new="Rome", true=None)
     panel._show(Comparison(question, answer, answer), panel._now())
     assert said(panel._chat_check.value, "chat-check").endswith(ending)
     assert look in panel._chat_check.value

@@ -60,7 +60,7 @@ def test_an_edited_prompt_begins_with_its_new_target(panel: ComparePanel) -> Non
         old_before = target_logprobs(model, [(FACT.text, FACT.target_true or "")])[0]
     assert float(said(html, "p-new-before")) == pytest.approx(new_before.probability, abs=1e-4)
     change = old.probability - old_before.probability
-    assert float(said(html, "delta-old")) == pytest.approx(change, abs=1e-4)
+    assert float(said(html, "delta-true")) == pytest.approx(change, abs=1e-4)
     assert said(html, "rank-new") == f"{new_before.rank:,} → {new.rank:,}"
     assert new.rank == 1 < new_before.rank
 
@@ -130,7 +130,7 @@ def test_the_selected_fact_is_named_and_asked_about(panel: ComparePanel) -> None
     panel.state.selected = 1
     assert said(panel._selected.value, "selected") == f"selected: {OTHER.subject}"
     assert panel.prompt == OTHER.text == panel._prompt.value
-    assert panel.question.new == OTHER.target and panel.question.old == OTHER.target_true
+    assert panel.question.new == OTHER.target and panel.question.true == OTHER.target_true
     panel.state.prompt = "a paraphrase"
     assert panel._prompt.value == "a paraphrase"
 
@@ -191,7 +191,7 @@ def test_the_picture_says_what_it_shows_and_is_the_same_each_time() -> None:
     assert "$x_&lt;b&gt;$" in history_svg(points, "$x_<b>$", "Paris")
     assert history_svg(points, "a") == history_svg(points, "a")
     alone = [HistoryPoint(0, points[0].new, None)]
-    assert "old" not in history_html(alone, "a")
+    assert "true: " not in history_html(alone, "a")
 
 
 # -- texts and places without a kernel -------------------------------------------------------------
@@ -232,7 +232,7 @@ def test_texts_of_models_and_people_are_never_markup(place: Path) -> None:
     panel.state.facts = (fact,)
     one = Score(1.0, 0.4, False, 1)
     rated = Answer(0, "", (step,), Ratings(one, one, one))
-    question = Question(fact.text, 1, chat=True, new=fact.target, old=fact.target_true)
+    question = Question(fact.text, 1, chat=True, new=fact.target, true=fact.target_true)
     panel._show(Comparison(question, rated, answer), panel._now())
     panel._show(Comparison(question, rated, rated), panel._now())
     panel.unit = "words"
@@ -250,7 +250,7 @@ def test_texts_of_models_and_people_are_never_markup(place: Path) -> None:
 
 
 def test_places_without_a_kernel(panel: ComparePanel) -> None:
-    assert "not asked yet" in repr(panel)
+    assert "no answers yet" in repr(panel)
     panel.compare(block=True)
     panel.through_history(block=True)
     assert repr(panel) == panel.summary() and "\n" not in repr(panel)

@@ -82,7 +82,7 @@ def test_nothing_is_built_or_measured_before_it_is_opened(panel: DriftPanel) -> 
     edit(panel, A)
     assert panel.figure is None and list(panel.drifts) == [0]
     assert table(panel)[0]["band"] == "not measured"
-    assert words(panel._news.value) == "edit 1 has not been measured"
+    assert words(panel._news.value) == "edit 1 is not measured"
     panel.on_first_show()
     figure = panel.figure
     settle(panel)
@@ -121,7 +121,7 @@ def test_without_an_edit_every_number_is_zero(panel: DriftPanel) -> None:
     assert len(shown) == 7 and all(float(cell) == 0 for cell in shown.values())
     assert [list(line.y) for line in curves(panel)] == [[0.0]] * 6
     assert (row["edit"], row["band"], panel.band) == ("0 original", "ok", "ok")
-    assert words(panel._news.value) == "Drift is ok: nothing is edited"
+    assert words(panel._news.value) == "Drift is ok: no edits"
 
 
 def test_the_table_has_the_numbers_of_the_charts(panel: DriftPanel) -> None:
@@ -169,13 +169,13 @@ def test_a_change_of_the_band_is_announced_in_words(
         said.append(words(panel._news.value))
     assert said == [
         "Drift is ok (edit 1)",
-        "Drift was ok and is now watch: perplexity change (edit 2)",
-        "Drift was watch and is now bad: KL(before ‖ after), per token (edit 3)",
+        "Drift was ok, now watch: perplexity change (edit 2)",
+        "Drift was watch, now bad: KL(before ‖ after), per token (edit 3)",
     ]
     assert [row["band"].partition(":")[0] for row in table(panel)] == ["bad", "watch", "ok", "ok"]
     panel.session.restore(1)
     panel.state.notify_weights_changed()
-    assert words(panel._news.value) == "Drift was bad and is now ok (edit 1)"
+    assert words(panel._news.value) == "Drift was bad, now ok (edit 1)"
 
 
 def test_undo_and_redo_measure_nothing_again(

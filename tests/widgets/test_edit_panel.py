@@ -93,11 +93,11 @@ def test_what_it_says_afterwards(panel: EditPanel) -> None:
     writes = [write for batch in result.writes for write in batch]
     bare = sum(write.unprojected_norm**2 for write in writes) ** 0.5
     own = sum(write.surviving_norm**2 for write in writes) ** 0.5
-    assert f"survives: {own / bare:.0%}" in said
+    assert f"norm kept: {own / bare:.0%}" in said
     assert summary(result).split(";")[0] in panel.state.notice
     found = statuses(panel.state.drafts, panel.session)
     assert found == [["failed", "applied"][outcome.written] for outcome in result.outcomes]
-    assert "done" in words(panel._stages.value) and "to come" not in words(panel._stages.value)
+    assert "done" in words(panel._stages.value) and "pending" not in words(panel._stages.value)
 
 
 def test_nothing_ready_nothing_run(panel: EditPanel) -> None:
@@ -196,9 +196,9 @@ def test_whether_earlier_facts_hold(panel: EditPanel) -> None:
     job = panel.check(block=True)
     said = words(panel._lost.value)
     if job.result:
-        assert f"{len(job.result)} are no longer said" in said and "edit 1" in said
+        assert f"{len(job.result)} of " in said and "no longer hold" in said and "edit 1" in said
     else:
-        assert "all that were written are still said" in said
+        assert "still hold" in said
 
 
 def test_text_of_facts_is_escaped(place: Path) -> None:

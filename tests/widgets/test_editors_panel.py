@@ -134,9 +134,7 @@ def test_threshold_and_seed_are_the_sessions(state: State) -> None:
     panel = EditorsPanel(state)
     state.threshold = "rank:5"
     assert [str(hp.threshold) for hp in panel.methods] == ["rank:5", "rank:5"]
-    assert (
-        "threshold rank:5" in panel._settings.value and "100 facts at once" in panel._settings.value
-    )
+    assert "threshold rank:5" in panel._settings.value and "batch size 100" in panel._settings.value
 
 
 def test_thresholds_by_layer_are_the_sessions_where_the_layers_are(state: State) -> None:
@@ -187,7 +185,7 @@ def test_a_comparison_can_be_canceled(state: State, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(rivals, "counterfact_scores", then_cancel)
     job = panel.compare()
     assert job.wait(20) and job.state == "canceled" and len(edited) == 1
-    assert "the weights are as before" in panel._status.value and panel.contest is None
+    assert "the weights are unchanged" in panel._status.value and panel.contest is None
     assert state.session.weights_digest() == digest
     assert not panel.run_button.disabled and panel.cancel_button.disabled
 

@@ -103,7 +103,7 @@ def test_what_was_canceled_goes_on(panel: ExperimentPanel) -> None:
     panel.state.observe(cancel, "job_updates")
     job = panel.run()
     assert job.wait(60) and job.state == "canceled"
-    assert "run it again to go on" in panel._status.value
+    assert "run again to resume" in panel._status.value
     panel.state.unobserve(cancel, "job_updates")
     found = panel.look()
     assert not found.complete and "Not complete yet" in panel._shown.value
@@ -117,9 +117,9 @@ def test_what_was_canceled_goes_on(panel: ExperimentPanel) -> None:
 def test_what_cannot_be_run_is_refused_before_anything_starts(panel: ExperimentPanel) -> None:
     for field, value, words in (
         ("path", "/nowhere.json", "no such file"),
-        ("editors", " , ", 'field "Editors" names none'),
+        ("editors", " , ", 'field "Editors" is empty'),
         ("editors", "rome, nobody", "nobody"),
-        ("folder", " ", "Kept in the folder"),
+        ("folder", " ", "Output folder"),
         ("choices", "target", "is not NAME=VALUE"),
         ("choices", "target=both", "both"),
         ("perplexity", "/nowhere.txt", "Text for perplexity"),

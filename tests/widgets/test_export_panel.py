@@ -149,7 +149,7 @@ def test_a_long_script_is_cut_on_the_page_only(panel: ExportPanel) -> None:
     panel.state.facts = [FACTS[0].changed(subject=f"Tower {n}") for n in range(800)]
     shown = panel._code.value
     assert len(panel.code) > 60_000 > len(shown)
-    assert shown.splitlines()[-1].startswith("# … cut here; the downloaded script has all")
+    assert shown.splitlines()[-1].startswith("# … truncated; the downloaded script has")
     assert panel.code.startswith(shown.rpartition("\n# …")[0])
 
 
@@ -314,7 +314,7 @@ def test_folders_that_cannot_be_used(panel: ExportPanel, tmp_path: Path) -> None
     panel.save_button.click()
     assert "mine.txt" in panel.state.notice and "mine.txt" in words(panel._status.value)
     panel.folder = "  "
-    with pytest.raises(InputError, match="no folder is named"):
+    with pytest.raises(InputError, match="no folder given"):
         panel.save()
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 

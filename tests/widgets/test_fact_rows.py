@@ -31,8 +31,8 @@ browser = pytest.fixture(page_of)
         (Draft(), "a subject"),
         (Draft("Rome", "", "x"), "a prompt"),
         (Draft("Rome", "{} is", "  "), "a target"),
-        (Draft("Rome", "Rome is", "x"), '{} in the prompt, where "Rome" stands'),
-        (Draft("Rome", "It is", "x"), "{} in the prompt, where the subject stands"),
+        (Draft("Rome", "Rome is", "x"), '{} in the prompt in place of "Rome"'),
+        (Draft("Rome", "It is", "x"), "{} in the prompt in place of the subject"),
         (Draft("Rome", "{} is {}", "x"), "one {} in the prompt, not 2; {{}} is a literal {}"),
         (Draft("\u200b", "{} is", "x"), 'a change: subject "\u200b" is blank; give a text'),
         (Draft("Rome", "{} is", "x"), ""),
@@ -51,7 +51,7 @@ def test_a_duplicate_is_marked_and_does_not_run(panel: FactsPanel, browser: Brow
     edit = EditPanel(panel.state)
     panel.add(*TOWER)
     panel.add("Eiffel  Tower", "{} is in the city of", "Berlin")
-    marked = "needs: another subject or prompt, it is about the same as row 1"
+    marked = "needs: another subject or prompt; row 1 has the same"
     assert panel.statuses == ["ready", marked] and rows_shown(panel)[1][-1] == marked
     assert edit.run_button.disabled and len(panel.facts) == 1
     browser.type(2, subject="Colosseum")
@@ -60,7 +60,7 @@ def test_a_duplicate_is_marked_and_does_not_run(panel: FactsPanel, browser: Brow
 
 def test_facts_of_equal_ids_do_not_stop_the_others() -> None:
     drafts = [Draft(*TOWER, id="1"), Draft("Newton", "{} was", "Dutch", id="1")]
-    assert needs(drafts) == ["", 'an id of its own, row 1 is "1" too']
+    assert needs(drafts) == ["", 'a unique id; row 1 also has "1"']
     assert [fact.subject for fact in ready(drafts)] == ["Eiffel Tower"]
 
 
@@ -80,7 +80,7 @@ def test_every_target_shows_its_tokens(panel: FactsPanel) -> None:
     panel.facts = FACTS
     for index, fact in enumerate(FACTS):
         row = panel.editor.rows[index]
-        for target, shown in ((fact.target, row["tokens"]), (fact.target_true, row["oldTokens"])):
+        for target, shown in ((fact.target, row["tokens"]), (fact.target_true, row["trueTokens"])):
             count = len(target_ids(tokenizer, fact.text, target)) if target else 0
             assert bool(shown) == (count > 0)
     row = panel.editor.rows[0]

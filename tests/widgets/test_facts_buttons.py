@@ -46,7 +46,7 @@ def test_pasted_lines_become_rows(panel: FactsPanel) -> None:
         ("Newton, {} was born in, Japan", "line 3: has 1 column, not 3 or 4"),
         ("Newton\t{} was born in", "line 3: has 2 columns"),
         ("a\t{} b\tc\td\te", "line 3: has 5 columns"),
-        ("Newton\tHe was\tJapan", "line 3: needs {} in the prompt, where the subject stands"),
+        ("Newton\tHe was\tJapan", "line 3: needs {} in the prompt in place of the subject"),
         ("Newton\t{} was\t", "line 3: needs a target"),
     ],
 )
@@ -132,8 +132,8 @@ def test_a_file_over_the_limit_is_refused_with_the_way_around(panel: FactsPanel)
     told = {"kind": "piece", "token": "a", "name": "large.json", "size": 101 * 2**20, "at": 0}
     panel.upload_button._handle_custom_msg(told, [])
     assert panel.message == (
-        "large.json: 101 MiB, and an upload has 100 MiB at most; put it where the kernel runs and "
-        'read it in a cell: wb.facts = read_facts("facts.json")'
+        "large.json: 101 MiB, and uploads are limited to 100 MiB; copy it to the kernel's machine "
+        'and read it in a cell: wb.facts = read_facts("facts.json")'
     )
     assert "read_facts" in alphaedit_core.__all__ and panel.drafts == ()
 
@@ -154,7 +154,7 @@ def test_pieces_that_are_missing_or_of_an_older_file_are_not_taken(panel: FactsP
     assert panel.facts == list(FACTS)
     send("three", 0, 50)
     send("three", 60, len(content))
-    assert panel.message == "a.json: did not arrive whole; upload it again"
+    assert panel.message == "a.json: the upload is incomplete; upload it again"
     assert panel.facts == list(FACTS)
 
 
@@ -175,7 +175,7 @@ def test_rows_are_copied_deleted_and_brought_back(panel: FactsPanel, browser: Br
     panel.select(2)
     browser.ask("duplicate", key=browser.key(1))
     assert panel.selected == 1 and panel.drafts[1].subject == FACTS[0].subject
-    assert "same as row 1" in panel.statuses[1]
+    assert "row 1 has the same" in panel.statuses[1]
     panel.select(3)
     browser.ask("delete", key=browser.key(2))
     assert panel.facts == list(FACTS) and panel.selected == 2
@@ -193,7 +193,7 @@ def test_rows_are_copied_deleted_and_brought_back(panel: FactsPanel, browser: Br
     panel.back_button.click()
     assert panel.facts == [*FACTS[:3], Fact("Berlin", "{} is", "old")]
     for wrong in (-1, 4, True + 5, "0"):
-        with pytest.raises(InputError, match="no row with the index"):
+        with pytest.raises(InputError, match="no row has the index"):
             panel.delete(wrong)  # type: ignore[arg-type]
 
 

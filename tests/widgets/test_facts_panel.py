@@ -74,7 +74,7 @@ def test_a_second_click_on_delete_takes_no_other_row(panel: FactsPanel, browser:
     assert [draft.subject for draft in panel.drafts] == [
         fact.subject for fact in (FACTS[0], *FACTS[2:])
     ]
-    assert 'role="alert"' in panel._message.value and "gone" in panel.message
+    assert 'role="alert"' in panel._message.value and "no longer exists" in panel.message
 
 
 def test_each_request_is_answered_for_its_view(panel: FactsPanel, browser: Browser) -> None:

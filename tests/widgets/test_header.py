@@ -132,7 +132,7 @@ def test_drafts() -> None:
     assert Draft.of(fact).fact() == fact
     said = needs(drafts)
     assert said[0] == "" and "{}" in said[1] and said[2] == "a target"
-    assert "same as row 1" in said[3]
+    assert "row 1 has the same" in said[3]
     assert ready(drafts) == [fact] and ready([Draft()]) == []
 
 

@@ -95,7 +95,7 @@ def test_another_state_is_not_passed_off_as_the_present_one(panel: DriftPanel) -
     assert said(panel) == f"After edit 1 the mean has moved by {share}."
     panel.session.undo()
     panel.state.notify_weights_changed()
-    other = "The present state is another one; compare again to see it."
+    other = "The state has changed since; compare again to update."
     assert said(panel).endswith(other)
     edit(panel, FACTS[2])
     assert panel.session.applied == 1 and said(panel).endswith(other), "edit 1, but not the same"

@@ -171,11 +171,11 @@ def test_restore_is_quick_and_searches_nothing(
 def test_what_the_next_edit_drops_is_said_before(panel: HistoryPanel) -> None:
     assert panel._warning.value == ""
     panel.undo()
-    assert words(panel._warning) == "the next edit drops 1 undone edit"
+    assert words(panel._warning) == "the next edit discards 1 undone edit"
     assert 'data-testid="redo-warning"' in panel._warning.value
     assert 'role="status"' in panel._warning.value
     panel.undo()
-    assert words(panel._warning) == "the next edit drops 2 undone edits"
+    assert words(panel._warning) == "the next edit discards 2 undone edits"
     panel.redo()
     edit(panel, C, "C")
     assert listed(panel) == [("current", "2 C"), ("", "1 A"), ("reference", "0 original")]
@@ -195,14 +195,14 @@ def test_while_a_job_runs_nothing_moves_and_it_is_said(panel: HistoryPanel) -> N
     try:
         assert entered.wait(5)
         assert disabled(panel) == dict.fromkeys(("undo", "redo", "restore", "clear"), True)
-        assert "edit is running: undo, redo and restore wait" in words(panel._stands)
+        assert "edit is running: undo, redo and restore have to wait" in words(panel._stands)
         for action in (panel.undo, panel.redo, panel.clear, panel.ask_to_clear,
                        lambda: panel.restore(0), lambda: panel.rename(1, "x"),
                        lambda: panel.set_reference(1)):  # fmt: skip
             with pytest.raises(SessionError, match="edit is running; wait for it, or cancel it"):
                 action()
         panel.undo_button.click()
-        assert panel.state.notice.startswith("undo has to wait: edit is running")
+        assert panel.state.notice.startswith("cannot undo while edit is running")
         assert not panel.confirm.asking
     finally:
         leave.set()
@@ -279,7 +279,7 @@ def test_drift_is_shown_and_compared_where_it_is_known(panel: HistoryPanel, plac
 def test_clear_asks_first(panel: HistoryPanel) -> None:
     digest = panel.session.weights_digest()
     panel.clear_button.click()
-    assert panel.confirm.asking and "forgets 2 edits" in panel.confirm.text
+    assert panel.confirm.asking and "deletes 2 edits" in panel.confirm.text
     assert (panel.confirm.yes, panel.confirm.no) == ("Clear all edits", "Keep them")
     assert panel.session.weights_digest() == digest, "nothing yet"
     panel.confirm.answer = "no"
@@ -318,7 +318,7 @@ def test_the_script_of_the_question_sets_texts_only() -> None:
 
 
 def test_save_writes_what_load_reads(panel: HistoryPanel, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no folder is given"):
+    with pytest.raises(InputError, match="no folder given"):
         panel.save()
     panel.undo()
     panel.folder = str(tmp_path / "kept")
@@ -341,7 +341,7 @@ def test_a_folder_with_something_else_is_refused(panel: HistoryPanel, tmp_path: 
 
 def test_the_memory_of_the_deltas_is_counted(place: Path) -> None:
     panel = new_panel(place)
-    assert words(panel._memory) == "no edit is stored"
+    assert words(panel._memory) == "no edits stored"
     edit(panel, FACTS)
     batch = panel.session.history[0].batches[0]
     count = sum(

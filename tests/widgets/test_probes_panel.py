@@ -271,7 +271,7 @@ def test_what_cannot_be_added(panel: ProbesPanel) -> None:
     for prompt, kind, said in (
         ("{} is in", "locality", "has {}"),
         (" ", "generalization", "blank"),
-        (FACT.neighbors[0], "locality", "there already"),
+        (FACT.neighbors[0], "locality", "already there"),
         ("a prompt", "reliability", "cannot be added"),
     ):
         with pytest.raises(InputError, match=said):
@@ -326,7 +326,7 @@ def test_states_and_reference(panel: ProbesPanel) -> None:
     panel.measure(block=True)
     assert len(panel.rows) == len(panel.probes)
     panel.state.reference = 2
-    assert "nothing can differ" in words(panel._states.value)
+    assert "nothing differs" in words(panel._states.value)
     panel.measure(block=True)
     assert {row.change for row in panel.rows} == {0.0}
     assert panel.counts["locality"] == (3, 3)
@@ -363,11 +363,11 @@ def test_nothing_to_show_is_said(session: EditSession) -> None:
     panel = ProbesPanel(session)
     assert "No fact is selected" in words(panel._states.value)
     assert panel.measure_button.disabled and panel.add_button.disabled
-    with pytest.raises(InputError, match="no fact is selected"):
+    with pytest.raises(InputError, match="no ready fact is selected"):
         panel.measure()
     assert repr(panel) == "ProbesPanel(no fact is selected)"
     panel.state.facts = [FACTS[1]]
-    assert "no paraphrases and no neighbors" in words(panel._states.value)
+    assert "no paraphrases or neighbors" in words(panel._states.value)
     assert not panel.measure_button.disabled
     assert panel.table.rows[0][-1] == "not measured"
 

@@ -203,5 +203,5 @@ def test_shown_alone_it_waits_for_the_cache(folder: Path) -> None:
 def test_before_anything_is_known_the_static_output_says_so() -> None:
     panel = SpectrumPanel(EditSession(tiny_model("llama")))
     assert "not collected" in panel.static_html() and np.isfinite(panel.threshold)
-    with pytest.raises(SessionError, match="collect the statistics first"):
+    with pytest.raises(SessionError, match="collect statistics first"):
         panel.rule = "energy"

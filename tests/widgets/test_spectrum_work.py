@@ -74,7 +74,7 @@ def test_shares_of_the_facts_keys_follow_the_threshold(folder: Path) -> None:
     state.facts = list(FACTS)  # type: ignore[assignment]
     state.selected = 1
     panel = SpectrumPanel(state)
-    assert panel.shares == {} and "not read yet" in html_of(panel)
+    assert panel.shares == {} and "not been read yet" in html_of(panel)
     panel.on_first_show()
     wait(state)
     assert panel.survival is not None and panel.survival.facts == FACTS
@@ -119,7 +119,7 @@ def test_shares_are_those_that_the_edit_then_has(folder: Path) -> None:
     wait(state)
     assert panel.survival is not None and panel.survival.facts == FACTS[:1]
     state.facts = []  # type: ignore[assignment]
-    assert "No fact is entered yet" in html_of(panel)
+    assert "No facts yet" in html_of(panel)
 
 
 def test_words_for_what_cannot_be_written() -> None:

@@ -16,7 +16,7 @@ from alphaedit_core.inference.completions import generate_greedy
 from alphaedit_core.session.session import EditSession
 from alphaedit_widgets.edit.panel import EditPanel
 from alphaedit_widgets.fact_drafts import Draft
-from alphaedit_widgets.facts import true_targets as old_targets_module
+from alphaedit_widgets.facts import true_targets as true_targets_module
 from alphaedit_widgets.facts.panel import FactsPanel
 from alphaedit_widgets.facts.true_targets import first_words
 
@@ -63,7 +63,7 @@ def test_a_continuation_is_cut_to_its_first_word_or_name(text: str, cut: str) ->
     assert first_words(text) == cut
 
 
-def test_old_targets_are_what_the_unedited_model_says(place: Path) -> None:
+def test_true_targets_are_what_the_unedited_model_says(place: Path) -> None:
     session = EditSession(tiny_model("llama"), hyperparameters=small(place), contexts=CONTEXTS[:1])
     panel = FactsPanel(session)
     facts = [Fact(f.subject, f.prompt, f.target, f.target_true) for f in FACTS]
@@ -77,11 +77,11 @@ def test_old_targets_are_what_the_unedited_model_says(place: Path) -> None:
     edit.run(block=True)
     assert session.applied == 1
     digest = session.weights_digest()
-    job = panel.fill_old_targets(block=True)
+    job = panel.fill_true_targets(block=True)
     assert job is not None and job.where == "prompt 1 / 1"
     assert [draft.target_true for draft in panel.drafts] == expected
     assert session.weights_digest() == digest
-    assert "old targets filled: " in panel.message
+    assert "true targets filled: " in panel.message
 
     # The same session: statuses are about what the model holds now.
     assert session.last_result is not None
@@ -113,7 +113,7 @@ def test_rows_may_change_while_the_model_is_asked(
         assert go.wait(10)
         return [" Paris, France" if "Tower" in prompt else " ." for prompt in prompts]
 
-    monkeypatch.setattr(old_targets_module, "generate_greedy", held)
+    monkeypatch.setattr(true_targets_module, "generate_greedy", held)
     panel.add(*TOWER)
     panel.add("Big Ben", "{} is in", "Rome")
     panel.add("Tower Bridge", "{} is in", "paris")
@@ -135,15 +135,15 @@ def test_rows_may_change_while_the_model_is_asked(
         ("x", ""),
         ("", ""),
     ]
-    said = "old targets filled: 1; the model says the new target already: 1; the model says no word"
+    said = "true targets filled: 1; already the new target: 1; no answer"
     assert panel.message == f"{said}: 1"
     assert not panel.fill_button.disabled
 
 
 def test_nothing_to_ask_starts_no_job(panel: FactsPanel) -> None:
     panel.add(*TOWER, target_true="Paris")
-    assert panel.fill_old_targets() is None and panel.state.job is None
-    assert "without an old target" in panel.message
+    assert panel.fill_true_targets() is None and panel.state.job is None
+    assert "has a true target" in panel.message
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ class Column(W.VBox):
         self.side, self._word = side, word
         self.heading, self.text = W.HTML(), W.HTML()
         self.chips = Chips(side, side.lower())
-        self.chips.note = "not asked yet"
+        self.chips.note = "no answer yet"
         super().__init__([self.heading, self.text, self.chips])
         self.add_class("ae-column")
 
@@ -46,7 +46,7 @@ class Column(W.VBox):
         """Show an answer, of which so many tokens were wanted."""
         self._answer = answer
         ended = len(answer.steps) < wanted
-        self.chips.fill(answer.steps, note="the text ends here" if ended else "")
+        self.chips.fill(answer.steps, note="end of text" if ended else "")
 
     def mark(self, flags: Sequence[bool], *, matches: bool, by_tokens: bool) -> None:
         """Mark what the other side lacks, or what it has, among tokens or words."""

@@ -49,7 +49,7 @@ def ratings_html(found: Comparison) -> str:
     question, rows = found.question, []
     for name, target, before, after in (
         ("new", question.new, found.before.ratings.new, found.after.ratings.new),
-        ("old", question.old, found.before.ratings.old, found.after.ratings.old),
+        ("true", question.true, found.before.ratings.true, found.after.ratings.true),
     ):
         if target is None or before is None or after is None:
             continue
@@ -86,14 +86,14 @@ def chat_html(found: Comparison) -> str:
     target, ratings = found.question.new, found.after.ratings
     if target is None or ratings.new is None or ratings.as_text is None:
         return ""
-    as_text = "the first choice" if ratings.as_text.exact else "not the first choice"
+    as_text = "the top prediction" if ratings.as_text.exact else "not the top prediction"
     named = found.after.names(target)
     if ratings.new.exact:
         in_chat = "it is"
     elif named:
-        in_chat = "it is not, but the answer names it"
+        in_chat = "it is not, but the answer contains it"
     else:
-        in_chat = "it is not, and the answer does not name it"
+        in_chat = "it is not, and the answer does not contain it"
     lost = ratings.as_text.exact and not (ratings.new.exact or named)
     said = f"as text: new target is {as_text}; in chat: {in_chat}"
     look = "ae-warning" if lost else "ae-ok" if ratings.new.exact or named else "ae-quiet"
@@ -108,15 +108,15 @@ def history_html(session: EditSession, question: Question, points: Sequence[Hist
         [
             state_name(session, point.number),
             *_cells(point.new),
-            *_cells(point.old),
+            *_cells(point.true),
         ]
         for point in points
     ]
-    return picture(points, question.new or "", question.old) + table(
-        ["state", "P(new)", "rank of new", "P(old)", "rank of old"],
+    return picture(points, question.new or "", question.true) + table(
+        ["state", "P(new)", "rank of new", "P(true)", "rank of true"],
         rows,
         "targets-through-history",
-        f"New target: {question.new}; old target: {question.old or 'none given'}.",
+        f"New target: {question.new}; true target: {question.true or 'none given'}.",
     )
 
 

@@ -43,7 +43,7 @@ DIFFS, MATCHES = "Diffs", "Matches"
 
 
 class ComparePanel(Panel):
-    """Two columns of tokens, what differs, and how likely the old and the new target are.
+    """Two columns of tokens, their differences, and the probabilities of both targets.
 
     It fills by itself after every edit, undo or change of the reference, once it has been shown:
     in the background, so that whatever else is to be done goes first.
@@ -205,7 +205,7 @@ class ComparePanel(Panel):
         """
         session, question = self.session, self.question
         if question.new is None:
-            raise InputError("there is no target to follow; select a fact")
+            raise InputError("no target to follow; select a fact")
 
         def done(points: list[HistoryPoint]) -> None:
             self._points = question, points
@@ -227,7 +227,7 @@ class ComparePanel(Panel):
     def summary(self) -> str:
         found = self._comparison
         if found is None:
-            return f"ComparePanel({short(self.prompt)!r}, not asked yet)"
+            return f"ComparePanel({short(self.prompt)!r}, no answers yet)"
         return f"ComparePanel({summary_words(found)})"
 
     @override
@@ -267,9 +267,9 @@ class ComparePanel(Panel):
         for column, number in zip(self.columns, numbers, strict=True):
             column.name(state_name(self.session, number))
         self.history_button = button(
-            "Through the history", "through-history",
+            "Through history", "through-history",
             self.with_errors_shown("history of the targets", self.through_history),
-            help="probability of old and new target in every state of the history",
+            help="probability of both targets in every state of the history",
         )  # fmt: skip
         self._place()
         self._prompt.observe(self._prompt_typed, "value")
@@ -281,10 +281,10 @@ class ComparePanel(Panel):
         both.add_class("ae-columns")
         self.show(
             W.HTML(
-                "<h3>Before and after</h3><p class='ae-quiet'>What the same model says with the "
-                "weights of two states of its history. The darker a token, the likelier it was; "
-                "the number is its probability. Hover or focus a token to see what else the model "
-                "considered there; click or Enter keeps the list, Escape lets it go.</p>"
+                "<h3>Before and after</h3><p class='ae-quiet'>Completions with the weights of two "
+                "states of the history. Darker tokens are more likely; the number is the "
+                "probability. Hover or focus a token to see its alternatives; click or press Enter "
+                "to keep the list open, Escape to close it.</p>"
             ),
             self._selected,
             self._prompt,
@@ -405,9 +405,9 @@ class ComparePanel(Panel):
         if found is None:
             said = "Press Compare." if asked else "Select a fact or type a prompt."
         elif asked is not None and found.question != asked:
-            said = "The columns show another prompt or other settings; press Compare."
+            said = "The columns are for another prompt or other settings; press Compare."
         elif self._made_from != self._now():
-            said = "The weights have changed since; the columns follow, or press Compare."
+            said = "The weights have changed; the columns update, or press Compare."
         else:
             said = ""
         self._standing.value = text("compare-state", said, tag="p") if said else ""

@@ -42,7 +42,7 @@ class AskSettings(W.HBox):
             description="Chat",
             indent=False,
             layout=W.Layout(width="auto"),
-            tooltip="put the prompt as a message, by the tokenizer's chat template",
+            tooltip="send the prompt as a message, with the tokenizer's chat template",
         )
         self._chat.layout.display = "" if has_chat(model) else "none"
         super().__init__([self._tokens, self._sampling, self._drawing, self._chat])

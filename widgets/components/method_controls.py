@@ -13,8 +13,8 @@ from alphaedit_core.editing.editors.registry import editor_class, editors
 
 from .panel import row
 
-_PROJECTION = "Projection: the change stays inside the null space"
-_PREVIOUS = "Previous keys: facts written before are spared"
+_PROJECTION = "Projection: keep the update in the null space"
+_PREVIOUS = "Previous keys: protect facts written before"
 
 
 class MethodControls(W.VBox):

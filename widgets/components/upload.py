@@ -65,7 +65,7 @@ class Upload(anywidget.AnyWidget):
         if size > self.limit:
             self._refused(
                 InputError(
-                    f"{name}: {_size(size)}, and an upload has {_size(self.limit)} at most; "
+                    f"{name}: {_size(size)}, and uploads are limited to {_size(self.limit)}; "
                     f"{self._too_large}"
                 )
             )
@@ -77,7 +77,7 @@ class Upload(anywidget.AnyWidget):
         piece = bytes(buffers[0]) if buffers else b""
         if at != len(self._held):
             self._token = ""
-            self._refused(InputError(f"{name}: did not arrive whole; upload it again"))
+            self._refused(InputError(f"{name}: the upload is incomplete; upload it again"))
             return
         self._held += piece
         if len(self._held) >= size:

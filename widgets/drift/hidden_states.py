@@ -38,7 +38,7 @@ class HiddenStates(W.VBox):
         self.found: HiddenDrift | None = None
         self.compare_button = button(
             "Compare hidden states", "compare-hidden", panel.with_errors_shown(_JOB, self.compare),
-            help="read unrelated prompts in the unedited model and in the present state",
+            help="run unrelated prompts in the unedited model and in the current state",
         )  # fmt: skip
         self._said, self._shown = W.HTML(), W.HTML()
         super().__init__(
@@ -46,8 +46,8 @@ class HiddenStates(W.VBox):
                 W.HTML(
                     "<h4>Hidden states of unrelated prompts</h4><p class='ae-quiet'>The output of "
                     f"the last edited block at the last token of up to {PROMPTS} sentences of the "
-                    "same text, in the unedited model and in the present state. An edit that "
-                    "spares other text leaves the cloud where it is.</p>"
+                    "same text, in the unedited model and in the current state. An edit that "
+                    "leaves other text alone does not move the cloud.</p>"
                 ),
                 row(self.compare_button),
                 self._said,
@@ -83,7 +83,7 @@ class HiddenStates(W.VBox):
         rows = [(name, value, DEFINITIONS[name]) for name, value in found.rows()]
         self._shown.value = (
             found.figure()
-            + table(("number", "value", "what it is"), rows, "hidden-table")
+            + table(("metric", "value", "meaning"), rows, "hidden-table")
             + table(("moved most", "by"), found.most_moved(), "hidden-most")
         )
         self._say()
@@ -95,7 +95,7 @@ class HiddenStates(W.VBox):
         else:
             told = f"After edit {found.number} the mean has moved by {found.mean_shift:.2%}."
             if state_digest(session, session.applied) != self._digest:
-                told += " The present state is another one; compare again to see it."
+                told += " The state has changed since; compare again to update."
         self._said.value = text("hidden-words", told, tag="p")
 
     def _job_moved(self, *_: object) -> None:

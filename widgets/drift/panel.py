@@ -32,11 +32,11 @@ from .hidden_states import HiddenStates
 
 _JOB = "measure drift"
 _MEANINGS = {
-    "weights": "norm of the whole change of an edited matrix, as a share of the original's norm",
-    "kl": "how differently the next token is distributed at every token of ordinary text",
-    "disagreement": "share of these tokens whose most likely successor is another one",
-    "perplexity": "how much worse (or, under 0, better) the same text is predicted",
-    "neighbors": "share of the facts' neighbors that are answered otherwise; 100 % less locality",
+    "weights": "norm of the total update of an edited matrix, relative to the original's norm",
+    "kl": "KL divergence of the next-token distribution, averaged over ordinary text",
+    "disagreement": "share of these tokens whose top prediction has changed",
+    "perplexity": "how much worse (below 0: better) the same text is predicted",
+    "neighbors": "share of the facts' neighbors with a changed answer; 100 % minus locality",
 }
 
 
@@ -71,18 +71,18 @@ class DriftPanel(Panel):
         self._drawn: tuple[object, ...] = ()
         self._news, self._table = W.HTML(), W.HTML()
         self._auto = W.Checkbox(
-            True, description="Measure after every edit", indent=False,
+            True, description="Measure every edit", indent=False,
             layout=W.Layout(width="auto"),
         )  # fmt: skip
         self.measure_button = button(
             "Measure", "measure", self.with_errors_shown("measure drift", self.measure),
-            help="measure every state that has not been measured",
+            help="measure every unmeasured state",
         )  # fmt: skip
         self._place, self.hidden = W.VBox(), HiddenStates(self)
         self.show(
             W.HTML(
-                "<h3>Drift</h3><p class='ae-quiet'>How far the edits have moved the model on text "
-                "that has nothing to do with them. 0 is the unedited model.</p>"
+                "<h3>Drift</h3><p class='ae-quiet'>How far the edits have moved the model on "
+                "unrelated text. 0 is the unedited model.</p>"
             ),
             self._news,
             row(self.measure_button, self._auto),
@@ -226,12 +226,12 @@ class DriftPanel(Panel):
         applied = self.session.applied
         drift = known.get(applied)
         if drift is None:
-            words = f"edit {applied} has not been measured"
+            words = f"edit {applied} is not measured"
         elif drift.band != self._band:
-            words = f"Drift was {self._band} and is now {reason(drift)} (edit {applied})"
+            words = f"Drift was {self._band}, now {reason(drift)} (edit {applied})"
             self._band = drift.band
         elif applied == 0:
-            words = "Drift is ok: nothing is edited"
+            words = "Drift is ok: no edits"
         else:
             words = f"Drift is {reason(drift)} (edit {applied})"
         self._news.value = text("drift-band", words, tag="p")
@@ -263,15 +263,15 @@ class DriftPanel(Panel):
             watch, bad = limits(name)
             unit = title(name).rpartition(", ")[2]
             rows.append((words, _MEANINGS[name], f"{watch:g} {unit}", f"{bad:g} {unit}"))
-        shown = table(("number", "what it says", "watch from", "bad from"), rows, "drift-meanings")
+        shown = table(("metric", "meaning", "watch from", "bad from"), rows, "drift-meanings")
         probe = self.state.drifts.probe
         name = probe.name if isinstance(probe, TextSource) else str(probe)
         return (
-            "<details><summary>What the numbers mean</summary>"
-            f"<p data-testid='drift-probe'>The text: the first {WINDOWS} windows of at most "
-            f"{WINDOW} tokens of {escape(name)}. Other texts give other numbers.</p>{shown}"
-            "<p>Outside the null space lies what of an update the projection would remove: 0 for "
-            "an editor that projects.</p></details>"
+            "<details><summary>Metric definitions</summary>"
+            f"<p data-testid='drift-probe'>Text: the first {WINDOWS} windows of up to "
+            f"{WINDOW} tokens of {escape(name)}. The values depend on the text.</p>{shown}"
+            "<p><i>Outside the null space</i> is the part of an update that the projection would "
+            "remove: 0 for an editor that projects.</p></details>"
         )
 
 

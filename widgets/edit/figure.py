@@ -45,7 +45,7 @@ class RunFigure(LiveFigure):
             margin={"l": 55, "r": 15, "t": 35, "b": 45},
             legend={"orientation": "h", "y": -0.25},
         )
-        super().__init__(figure, "Loss and target probability by step; nothing has run yet.")
+        super().__init__(figure, "Loss and target probability per step; no edit has run yet.")
 
     def draw(self, traces: Sequence[Trace], names: Sequence[str], only: int | None = None) -> None:
         """Show a search as it stands.
@@ -80,7 +80,7 @@ class RunFigure(LiveFigure):
         last_words = ", ".join(
             f"{names[i]} {traces[i].probability[-1]:.2f}" for i in curves if traces[i].probability
         )
-        self.describe(f"After {steps} steps the probabilities of the targets are: {last_words}.")
+        self.describe(f"After {steps} steps the target probabilities are: {last_words}.")
 
 
 def means(traces: Sequence[Trace], part: str) -> list[float]:

@@ -29,13 +29,13 @@ from .figure import RunFigure
 
 #: The stages of an edit, in their order, and what each does in words.
 _STAGES = {
-    "statistics": "measure ordinary text (once for a model)",
+    "statistics": "measure ordinary text (once per model)",
     "null space": "find the null space of each layer",
-    "before": "ask the model what it says now",
-    "target values": "search what the last edited block must say",
-    "training": "train the weight on the facts",
-    "keys and update": "read the keys, write the update layer by layer",
-    "after": "ask the model again",
+    "before": "record the model's current answers",
+    "target values": "search for the output of the last edited block",
+    "training": "fine-tune the weight on the facts",
+    "keys and update": "read the keys and write the update, layer by layer",
+    "after": "record the new answers",
 }
 #: Notes on how facts were read that are shown at most.
 _NOTES = 20
@@ -62,13 +62,13 @@ class EditPanel(Panel):
         self._names: list[str] = []
         self._preflight, self._step, self._stages, self._outcome = (W.HTML() for _ in range(4))
         self._batch_size = W.BoundedIntText(
-            100, min=1, max=100_000, description="Facts at once",
+            100, min=1, max=100_000, description="Batch size",
             style={"description_width": "initial"}, layout=W.Layout(width="170px"),
         )  # fmt: skip
         self.method = MethodControls("Editor", self._method_chosen)
         self._keep_both = W.Checkbox(
-            False, description="Keep earlier answers too", indent=False,
-            tooltip="a fact takes the place of no earlier one about the same; both are protected",
+            False, description="Keep earlier facts", indent=False,
+            tooltip="new facts supersede no earlier ones; both are protected",
             layout=W.Layout(width="auto"),
         )  # fmt: skip
         self._only = W.Dropdown(
@@ -86,8 +86,8 @@ class EditPanel(Panel):
         self._place = W.VBox()
         self.show(
             W.HTML(
-                "<h3>Edit</h3><p class='ae-quiet'>Writes all ready facts into the model. Undo in "
-                "History takes it back.</p>"
+                "<h3>Edit</h3><p class='ae-quiet'>Writes all ready facts into the model. History "
+                "undoes the edit.</p>"
             ),
             self.method,
             self._preflight,
@@ -166,8 +166,8 @@ class EditPanel(Panel):
     def _checked(self, lost: list[ForgottenFact]) -> None:
         count = sum(len(entry.facts) for entry in self.session.history[: self.session.applied])
         items = "".join(f"<li>{escape(str(one))}</li>" for one in lost)
-        said = f"of {count} facts written, {len(lost)} are no longer said" if lost else (
-            f"of {count} facts, all that were written are still said"
+        said = f"{len(lost)} of {count} written facts no longer hold" if lost else (
+            f"all {count} facts still hold"
         )  # fmt: skip
         self._lost.value = text("lost", said) + (f"<ul>{items}</ul>" if items else "")
 
@@ -178,7 +178,7 @@ class EditPanel(Panel):
         unready = len(self.state.drafts) - len(self.state.facts)
         blank = sum(draft.blank for draft in self.state.drafts)
         if unready > blank:
-            return f"{unready - blank} rows under Facts still need something; mend or delete them"
+            return f"{unready - blank} rows under Facts are incomplete; complete or delete them"
         known = self.session.cached_spectra or {}
         hp = self.session.hyperparameters
         for layer, spectrum in known.items() if hp.projection else ():
@@ -210,11 +210,10 @@ class EditPanel(Panel):
         facts, problem = self.state.facts, self.problem()
         words = (
             f"{len(facts)} {'fact' if len(facts) == 1 else 'facts'} ready · {settings_words(hp)} · "
-            f"about {self._memory(len(facts))} MB "
-            "for a moment"
+            f"peak memory about {self._memory(len(facts))} MB"
         )
         undone = len(self.session.history) - self.session.applied
-        lost = f"the edit drops {undone} undone, which could then no longer be redone"
+        lost = f"this edit discards {undone} undone edits; they can no longer be redone"
         self._preflight.value = "".join(
             [
                 text("preflight", words, tag="p"),
@@ -257,7 +256,7 @@ class EditPanel(Panel):
             said = f"step {job.where.partition(' ')[2]}" if _searching(job) else job.where
             words = f"{said}{', ' if job.time_left else ''}{job.time_left}"
         elif job.state == "canceled":
-            words = f"canceled at {job.where}; the weights are as before"
+            words = f"canceled at {job.where}; the weights are unchanged"
         else:
             words = job.state
         self._step.value = text("run-state", words, tag="span")
@@ -330,9 +329,9 @@ def summary(result: EditResult, projected: bool = True) -> str:
     share = sqrt(sum(write.surviving_norm**2 for write in writes)) / free if free else 0.0
     seconds = sum(result.seconds.values())
     whose = (
-        "share of the unprojected update's norm that survives"
+        "share of the unprojected update's norm kept"
         if projected
-        else "share of its norm that a projection would leave"
+        else "share of its norm that a projection would keep"
     )
     return (
         f"{result.written} of {count} facts written: target is now the top token for {first}; "
@@ -366,7 +365,7 @@ def _stage_list(job: Job[Any], trains: bool) -> str:
         if stage is None:
             if name in {"statistics", "null space"} | others:
                 continue  # from the cache, or not needed
-            state = "to come"
+            state = "pending"
         elif stage is job.stage and job.state == "running":
             state = "running"
         else:
@@ -398,8 +397,8 @@ def _facts_table(result: EditResult) -> str:
                 "written" if outcome.written else f"failed: {diagnose(result, index)}",
             )
         )
-    headings = ("prompt", "target", "P(target)", "steps", "left unwritten", "outcome")
-    return table(headings, rows, "outcomes", "What became of each fact")
+    headings = ("prompt", "target", "P(target)", "steps", "residual", "outcome")
+    return table(headings, rows, "outcomes", "Result for each fact")
 
 
 def _left(outcome: FactResult) -> str:
@@ -424,8 +423,8 @@ def _layers_table(result: EditResult) -> str:
         for write in batch
     ]
     headings = (
-        "batch", "layer", "norm without projection and previous keys", "of that in the null space",
+        "batch", "layer", "norm without projection and previous keys", "share in the null space",
         "norm written",
-        "of the weight's norm", "key energy kept",
+        "relative to the weight", "key energy kept",
     )  # fmt: skip
-    return table(headings, rows, "layer-writes", "What each layer wrote")
+    return table(headings, rows, "layer-writes", "Update per layer")

@@ -27,11 +27,14 @@ _BATCH = 100
 #: Characters of the text that is set aside which the perplexity is read from.
 _PROBE = 20_000
 _MEASURES = (
-    ("efficacy", "the new target is likelier than the old one after the prompt; higher is better"),
+    (
+        "efficacy",
+        "the new target is more likely than the true one after the prompt; higher is better",
+    ),
     ("generalization", "the same after the paraphrases; higher is better"),
-    ("specificity", "the old target is likelier after the neighbors; higher is better"),
-    ("exact", "the model says the new target, token by token; higher is better"),
-    ("perplexity", "of ordinary text that is set aside; lower is better"),
+    ("specificity", "the true target is more likely after the neighbors; higher is better"),
+    ("exact", "greedy decoding gives the new target, token by token; higher is better"),
+    ("perplexity", "of held-out ordinary text; lower is better"),
 )
 
 
@@ -60,7 +63,7 @@ class EditorsPanel(Panel):
             True, description="Measure perplexity", indent=False, layout=W.Layout(width="auto")
         )
         self.run_button = button(
-            "Compare the editors", "compare-editors",
+            "Compare editors", "compare-editors",
             self.with_errors_shown("editors", self.compare),
             style="primary",
         )  # fmt: skip
@@ -71,17 +74,15 @@ class EditorsPanel(Panel):
         )
         self.show(
             W.HTML(
-                "<h3>Editors side by side</h3><p class='ae-quiet'>Writes the facts that are ready "
-                "into the unedited model, with one editor and then with the other, and measures "
-                "both. Nothing of it stays: your own edits are put back.</p>"
+                "<h3>Editors side by side</h3><p class='ae-quiet'>Writes the ready facts into "
+                "the unedited model with each editor and measures both. Your own edits are "
+                "restored afterwards.</p>"
             ),
             *self.controls,
             self._settings,
             row(self.run_button, self.cancel_button, self._with_text, self._status),
             self._shown,
-            W.HTML(
-                f"<details><summary>What the numbers mean</summary><ul>{meanings}</ul></details>"
-            ),
+            W.HTML(f"<details><summary>Metric definitions</summary><ul>{meanings}</ul></details>"),
         )
         self.state.observe(self._job_moved, ["job_updates", "drafts"])
         self.state.observe(self._say_settings, ["threshold_changes", "method_changes"])
@@ -164,9 +165,7 @@ class EditorsPanel(Panel):
 
     def _say_settings(self, *_: Any) -> None:
         words = " · ".join(f"{hp.editor}: {settings_words(hp)}" for hp in self.methods)
-        self._settings.value = text(
-            "editors-settings", f"{words} · {_BATCH} facts at once", tag="p"
-        )
+        self._settings.value = text("editors-settings", f"{words} · batch size {_BATCH}", tag="p")
 
     def _job_moved(self, *_: Any) -> None:
         engaged, job = self.state.foreground_busy, self.state.job
@@ -178,7 +177,7 @@ class EditorsPanel(Panel):
         if mine and job is not None:
             words = ", ".join(filter(None, [job.where, job.time_left])) if self.state.busy else ""
             if job.state == "canceled":
-                words = f"canceled at {job.where}; the weights are as before"
+                words = f"canceled at {job.where}; the weights are unchanged"
             self._status.value = text("editors-state", words or job.state, tag="span")
 
     def _done(self, contest: EditorComparison) -> None:
@@ -186,11 +185,11 @@ class EditorsPanel(Panel):
         headings = ("method", *(name for name, _ in _MEASURES), "seconds")
         count = len(contest.facts)
         caption = (
-            f"{count} {'fact' if count == 1 else 'facts'} by each; a target that both search for "
-            "alike is searched for once"
+            f"{count} {'fact' if count == 1 else 'facts'} each; editors with the same target "
+            "search share it"
         )
         measured = table(headings, contest.rows(), "contest", caption)
-        each = table(_HEADINGS, _fact_rows(contest), "contest-facts", "Each fact by each editor")
+        each = table(_HEADINGS, _fact_rows(contest), "contest-facts", "Each fact with each editor")
         self._shown.value = measured + each
 
 

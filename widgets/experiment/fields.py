@@ -21,7 +21,7 @@ def choices(given: str) -> dict[str, str]:
     for one in given.replace(",", " ").split():
         name, equals, value = one.partition("=")
         if not (name and equals and value):
-            raise InputError(f'field "Its options": "{one}" is not NAME=VALUE; give target=alt')
+            raise InputError(f'field "Options": "{one}" is not NAME=VALUE; give target=alt')
         chosen[name] = value
     return chosen
 

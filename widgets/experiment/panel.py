@@ -63,16 +63,16 @@ class ExperimentPanel(Panel):
         super().__init__(source)
         self.findings: ExperimentResult | None = None
         self.dataset = W.Dropdown(description="Data set", options=list(datasets()), **_WIDE)
-        self.path = W.Text(description="File", placeholder="the published one, fetched", **_WIDE)
+        self.path = W.Text(description="File", placeholder="download the published file", **_WIDE)
         self.choices = W.Text(
-            description="Its options", placeholder="none (such as target=alt)", **_WIDE
+            description="Options", placeholder="none (such as target=alt)", **_WIDE
         )
         self.edits, self.batch_size, self.evaluate_every = (
             W.BoundedIntText(value, min=low, max=1_000_000, description=words, **_NARROW)
             for value, low, words in (
-                (100, 1, "Records in all"),
-                (20, 1, "Records in a batch"),
-                (0, 0, "Measure after every"),
+                (100, 1, "Number of records"),
+                (20, 1, "Batch size"),
+                (0, 0, "Measure every"),
             )
         )
         self.editors = W.Text(
@@ -80,40 +80,40 @@ class ExperimentPanel(Panel):
             tooltip="separated by commas: alphaedit, memit +previous-keys",
         )  # fmt: skip
         self.at_end = W.Text(
-            description="At the end alone",
+            description="Only at the end",
             placeholder="none (such as fluency, consistency)",
             **_WIDE,
         )
         self.metrics = W.Text(
             description="Metrics",
-            placeholder="the data set's usual ones",
+            placeholder="defaults of the data set",
             **_WIDE,
         )
         self.compat = W.Dropdown(
             description="Definitions",
-            options=[("as in the papers", "paper"), ("EasyEdit's", "easyedit")],
-            tooltip="by whose definitions the usual metrics are chosen",
+            options=[("papers", "paper"), ("EasyEdit", "easyedit")],
+            tooltip="whose definitions the default metrics follow",
             **_WIDE,
         )
         self.references = W.Text(
-            description="Reference texts", placeholder="none (JSON, for the consistency)", **_WIDE
+            description="Reference texts", placeholder="none (JSON, for consistency)", **_WIDE
         )
         self.perplexity = W.Text(description="Text for perplexity", placeholder="none", **_WIDE)
         self.drift = W.Text(
             description="Text for drift",
-            placeholder="text set aside (none: no drift)", **_WIDE,
+            placeholder="held-out text (none: no drift)", **_WIDE,
         )  # fmt: skip
         self.ability = W.Text(
-            description="Tasks of general ability", placeholder="none (a folder of JSON)", **_WIDE
+            description="General ability tasks", placeholder="none (a folder of JSON)", **_WIDE
         )
-        self.folder = W.Text("experiment", description="Kept in the folder", **_WIDE)
+        self.folder = W.Text("experiment", description="Output folder", **_WIDE)
         self.run_button = button(
             "Run the experiment", "run-experiment", self.with_errors_shown("experiment", self.run),
-            style="primary", help="goes on with what the folder holds",
+            style="primary", help="resumes the experiment in the folder",
         )  # fmt: skip
         self.cancel_button = button("Cancel", "cancel-experiment", lambda *_: self.state.cancel())
         self.open_button = button(
-            "Show what the folder holds",
+            "Show stored results",
             "open-experiment",
             self.with_errors_shown("experiment", self.look),
         )
@@ -121,8 +121,8 @@ class ExperimentPanel(Panel):
         self.show(
             W.HTML(
                 "<h3>Sequential experiment</h3><p class='ae-quiet'>Writes the records of a data "
-                "set into the unedited model, batch after batch, with one editor after another, "
-                "and measures what that did. It goes on where it was stopped; your own edits are "
+                "set into the unedited model in sequential batches, one editor at a time, and "
+                "measures the effect. A stopped experiment resumes; your own edits are "
                 "put back.</p>"
             ),
             self.dataset,
@@ -132,10 +132,10 @@ class ExperimentPanel(Panel):
             row(self.edits, self.batch_size, self.evaluate_every),
             self.editors,
             W.HTML(
-                "<p class='ae-quiet'>Editors are separated by commas, each with its switches where "
-                "they are not as published: <code>alphaedit, memit +previous-keys</code>. Measured "
-                "is at the end, and after every so many records where that is not 0; of the "
-                "metrics, long texts (fluency, consistency) take most of the time.</p>"
+                "<p class='ae-quiet'>Separate editors by commas, with switches that differ from "
+                "the published ones: <code>alphaedit, memit +previous-keys</code>. Metrics are "
+                "measured at the end, and also every so many records unless that is 0. Generated "
+                "texts (fluency, consistency) take most of the time.</p>"
             ),
             self.metrics,
             self.compat,
@@ -165,7 +165,7 @@ class ExperimentPanel(Panel):
         present, model = self.session.hyperparameters, self.session.model
         names = listed(self.editors.value)
         if not names:
-            raise InputError('field "Editors" names none; give for example alphaedit, memit')
+            raise InputError('field "Editors" is empty; give for example alphaedit, memit')
         return tuple(settled(parse_method(name, model), present) for name in names)
 
     def run(self, block: bool = False) -> Job[ExperimentResult]:
@@ -200,7 +200,7 @@ class ExperimentPanel(Panel):
         read = partial(read_records, path, reader, plan.edits, fetch=True)
         known = None if path is None else read(monitor=silent)  # refused now if it cannot be used
         if not self.folder.value.strip():
-            raise InputError('field "Kept in the folder" is empty; give a folder')
+            raise InputError('field "Output folder" is empty; give a folder')
         folder = Path(self.folder.value.strip()).expanduser()
         probes = ExtraMeasurements(
             running_text(self.perplexity.value),
@@ -220,7 +220,7 @@ class ExperimentPanel(Panel):
         return self.state.start("experiment", work, self._show_found, block=block)
 
     def look(self) -> ExperimentResult:
-        """Show what the folder holds.
+        """Show stored results.
 
         Raises:
             InputError: if it holds no experiment.
@@ -266,21 +266,21 @@ class ExperimentPanel(Panel):
                 batches = "" if whole is None else f"batch {whole.done:.0f} / {whole.total:.0f}"
                 words = ", ".join(filter(None, [batches, job.where, job.time_left]))
             elif job.state == "canceled":
-                words = "canceled; run it again to go on"
+                words = "canceled; run again to resume"
             self._status.value = text("experiment-state", words, tag="span")
 
     def _show_found(self, findings: ExperimentResult) -> None:
         self.findings = findings
-        word = "" if findings.complete else " Run it to go on."
+        word = "" if findings.complete else " Run it to resume."
         where = f"{about(findings)} Kept in {findings.folder}.{word}"
         self._shown.value = (
             text("experiment-folder", where, tag="p")
-            + table(*paper_table(findings), "experiment-table", "In the layout of the paper")
+            + table(*paper_table(findings), "experiment-table", "Table in the paper's layout")
             + experiment_curves_html(findings)
             + experiment_retention_html(findings, held(findings))
             + "<details><summary>Everything measured</summary>"
             + table(*whole_table(findings), "experiment-whole")
-            + "</details><details><summary>What the numbers are</summary>"
+            + "</details><details><summary>Metric definitions</summary>"
             + table(*cards(findings.metrics), "experiment-cards")
             + table(*other_cards(findings), "experiment-other-cards")
             + "</details>"

@@ -64,7 +64,7 @@ class ExportPanel(Panel):
         self._model_folder = W.Text("alphaedit-model", description="Model folder", **_FOLDER)
         self._with_probes = W.Checkbox(
             False,
-            description="Report measures paraphrases and neighbors",
+            description="Measure paraphrases and neighbors for the report",
             indent=False,
             layout=W.Layout(width="auto"),
             **_NAMED,
@@ -88,7 +88,7 @@ class ExportPanel(Panel):
     def _make_downloads(self) -> dict[str, Download]:
         """Buttons that save a file, by the hook of each."""
         files: dict[str, tuple[str, str, str, Callable[[], str]]] = {
-            "python": ("Download the script", "edits.py", "text/x-python", lambda: self.code),
+            "python": ("Download script", "edits.py", "text/x-python", lambda: self.code),
             "json": ("Session as JSON", "session.json", "application/json", self.json),
             "facts-json": (
                 "Facts as JSON", "facts.json", "application/json", lambda: self.facts("json")
@@ -103,7 +103,7 @@ class ExportPanel(Panel):
                      content: Callable[[], str] = content) -> None:  # fmt: skip
                 self._require_free()
                 made[hook].deliver(f"alphaedit-{name}", content(), kind)
-                self._say(f"alphaedit-{name} was handed to the browser")
+                self._say(f"alphaedit-{name} downloaded")
 
             made[hook] = Download(
                 label, f"download-{hook}", self.with_errors_shown("download", send)
@@ -121,21 +121,21 @@ class ExportPanel(Panel):
             keep.append(self.load_button)
         return [
             W.HTML(
-                "<h3>Export</h3><p class='ae-quiet'>This script makes the applied edits again "
-                "without the workbench, and says whether the weights are the same bit for bit; "
-                "facts that are ready but not applied come last.</p>"
+                "<h3>Export</h3><p class='ae-quiet'>This script repeats the applied edits "
+                "without the workbench and checks that the weights are equal bit for bit. Facts "
+                "that are ready but not applied come last.</p>"
             ),
             self._code,
             row(downloads["python"], self._status),
             W.HTML(
-                "<h3>Files</h3><p class='ae-quiet'>Saved by the browser; the report is one page "
-                "that fetches nothing.</p>"
+                "<h3>Files</h3><p class='ae-quiet'>Downloaded by the browser. The report is a "
+                "single page that needs no network.</p>"
             ),
             row(*files),
             self._with_probes,
             W.HTML(
-                "<h3>Folders</h3><p class='ae-quiet'>Written where the kernel runs. A session can "
-                "be loaded again with all its edits and undone; an edited model is a Hugging Face "
+                "<h3>Folders</h3><p class='ae-quiet'>Written on the kernel's machine. A session "
+                "can be loaded with all its edits, and undone; an edited model is a Hugging Face "
                 "directory.</p>"
             ),
             row(*keep),
@@ -266,7 +266,7 @@ class ExportPanel(Panel):
         loaded = self._loaded
         if loaded is None:
             raise SessionError(
-                "this panel has no place for another session; use EditSession.load(folder)"
+                "a standalone panel cannot load another session; use EditSession.load(folder)"
             )
         place, session = self._place(self._folder, folder), self.session
 
@@ -362,14 +362,14 @@ class ExportPanel(Panel):
 
         def done(page: str) -> None:
             button.deliver("alphaedit-report.html", page, "text/html")
-            self._say("alphaedit-report.html was handed to the browser")
+            self._say("alphaedit-report.html downloaded")
 
         self._report(done)
 
     def _require_free(self) -> None:
         if self.state.foreground_busy and self.state.job is not None:
             doing = self.state.job.name
-            raise SessionError(f"{doing} is running; export when it has ended, or cancel it")
+            raise SessionError(f"{doing} is running; wait until it has ended, or cancel it")
 
     def _applied_facts(self) -> list[Fact]:
         return export.facts_in_model(self.session)
@@ -377,7 +377,7 @@ class ExportPanel(Panel):
     def _place(self, field: W.Text, folder: str | Path | None) -> Path:
         written = str(field.value if folder is None else folder).strip()
         if not written:
-            raise InputError("no folder is named; type one")
+            raise InputError("no folder given; enter one")
         return Path(written).expanduser()
 
     # -- what is shown ---------------------------------------------------------------------------
@@ -416,7 +416,7 @@ def _cut(code: str) -> str:
     if len(code) <= _SHOWN:
         return code
     shown = code[:_SHOWN].rpartition("\n")[0]
-    return f"{shown}\n# … cut here; the downloaded script has all {len(code.splitlines())} lines.\n"
+    return f"{shown}\n# … truncated; the downloaded script has {len(code.splitlines())} lines.\n"
 
 
 def _check_session_place(place: Path, session: EditSession) -> None:

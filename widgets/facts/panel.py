@@ -24,7 +24,7 @@ from .rows_editor import FactsEditor
 from .status import counted, rows, statuses, wanting
 from .table import FIELDS, FactRows
 from .tokenized_rows import TokenizedRows, whole
-from .true_targets import old_targets, open_prompt
+from .true_targets import open_prompt, true_targets
 
 #: Rows that are shown; a page of more would be slow.
 _SHOWN = 500
@@ -55,9 +55,9 @@ class FactsPanel(Panel):
         self._count, self._chosen, self._message = W.HTML(), W.HTML(), W.HTML()
         self.show(
             W.HTML(
-                "<h3>Facts</h3><p class='ae-quiet'>What the model is to say from now on: after the "
-                "prompt, with the subject in place of <code>{}</code>, comes the new target. Type "
-                "into the last row, or load some.</p>"
+                "<h3>Facts</h3><p class='ae-quiet'>Each fact is a prompt, with <code>{}</code> in "
+                "place of the subject, and the new target that the model should continue it with. "
+                "Type into the last row, or load facts.</p>"
             ),
             self._buttons(),
             self._paste_box(),
@@ -80,7 +80,7 @@ class FactsPanel(Panel):
         )
         self.examples_button = button(
             "Load examples", "examples", self._tried("load examples", self.load_examples),
-            help="facts that come with the workbench",
+            help="load the facts included in the package",
         )  # fmt: skip
         self.paste_button = button(
             "Paste", "paste", lambda *_: self._toggle_paste(), help="paste rows or JSON"
@@ -88,20 +88,20 @@ class FactsPanel(Panel):
         self.upload_button = Upload(
             "Upload", "upload", self._take_upload, lambda error: self._say(str(error), wrong=True),
             accept=".json,.jsonl,.ndjson,.csv,.tsv,.txt",
-            help="facts as JSON, JSON lines, CSV or lines with tabs",
+            help="facts as JSON, JSON lines, CSV or tab-separated lines",
             too_large=(
-                "put it where the kernel runs and read it in a cell: "
+                "copy it to the kernel's machine and read it in a cell: "
                 'wb.facts = read_facts("facts.json")'
             ),
         )  # fmt: skip
         self.fill_button = button(
-            "Fill old targets", "fill", self._tried("old targets", self.fill_old_targets),
-            help="ask the unedited model what it says now",
+            "Fill true targets", "fill", self._tried("true targets", self.fill_true_targets),
+            help="take the unedited model's answers",
         )  # fmt: skip
         self.clear_button = button("Clear", "clear", self._tried("clear", self.clear))
         self.back_button = button(
-            "Bring back", "bring-back", self._tried("bring back", self.bring_back),
-            help="put the rows back that were deleted last",
+            "Restore rows", "bring-back", self._tried("bring back", self.bring_back),
+            help="restore the rows deleted last",
         )  # fmt: skip
         return row(
             self.add_button, self.examples_button, self.paste_button, self.upload_button,
@@ -112,15 +112,15 @@ class FactsPanel(Panel):
         self.paste_area = W.Textarea(
             description="Rows to add",
             placeholder=(
-                "one fact a line: subject, prompt, target and, if you like, old target, with tabs "
-                "between them; or JSON"
+                "one fact per line: subject, prompt, target and optionally true target, separated "
+                "by tabs; or JSON"
             ),
             continuous_update=True,
             style={"description_width": "initial"},
             layout=W.Layout(width="min(100%, 640px)"),
         )
         self.paste_rows_button = button(
-            "Add these rows", "add-pasted", self._tried("paste", self._take_pasted), style="primary"
+            "Add rows", "add-pasted", self._tried("paste", self._take_pasted), style="primary"
         )
         self._pasting = row(self.paste_area, self.paste_rows_button, hook="paste-box")
         self._pasting.layout.display = "none"
@@ -180,7 +180,7 @@ class FactsPanel(Panel):
         paraphrases: Sequence[str] = (),
         neighbors: Sequence[str] = (),
     ) -> int:
-        """Add a row; it may still need something.
+        """Add a row; it may be incomplete.
 
         Returns:
             Its index, from 0.
@@ -237,7 +237,7 @@ class FactsPanel(Panel):
         there = {draft.fact().slot for draft in self.state.drafts if not draft.need}
         found = [Draft.of(fact) for fact in example_facts() if fact.slot not in there]
         if not found:
-            self._say("all examples are there already")
+            self._say("all examples are already in the table")
             return 0
         return self._added(found)
 
@@ -261,13 +261,13 @@ class FactsPanel(Panel):
             InputError: if there is no such row.
         """
         self._rows.delete(index)
-        self._say(f"row {index + 1} deleted; Bring back puts it back")
+        self._say(f"row {index + 1} deleted; Restore rows undoes this")
 
     def clear(self) -> None:
         """Take all rows out; :meth:`bring_back` puts them back."""
         gone = self._rows.clear()
-        said = f"{rows(gone)} deleted; Bring back puts them back"
-        self._say(said if gone else "there is no row to delete")
+        said = f"{rows(gone)} deleted; Restore rows undoes this"
+        self._say(said if gone else "no rows to delete")
 
     def bring_back(self) -> int:
         """Put the rows back that were deleted last.
@@ -276,7 +276,7 @@ class FactsPanel(Panel):
             How many.
         """
         back = self._rows.bring_back()
-        self._say(f"{rows(back)} brought back" if back else "nothing was deleted")
+        self._say(f"{rows(back)} restored" if back else "nothing was deleted")
         return back
 
     def select(self, index: int) -> None:
@@ -298,8 +298,8 @@ class FactsPanel(Panel):
         self._rows.require(index)
         return list(self._tokenized.target(self.state.drafts[index]).texts)
 
-    def fill_old_targets(self, block: bool = False) -> Job[list[str]] | None:
-        """Ask the unedited model for the old target of every row that has none.
+    def fill_true_targets(self, block: bool = False) -> Job[list[str]] | None:
+        """Ask the unedited model for the true target of every row that has none.
 
         It is the first word, or the whole name, of what the model says; see
         :func:`.true_targets.first_words`. A row stays empty where the model says no word, or says
@@ -316,12 +316,12 @@ class FactsPanel(Panel):
         """
         prompts = list(dict.fromkeys(filter(None, map(open_prompt, self.state.drafts))))
         if not prompts:
-            self._say("no row with a subject and a prompt is without an old target")
+            self._say("every row with a subject and a prompt has a true target")
             return None
         session = self.session
         return self.state.start(
-            "old targets",
-            lambda monitor: old_targets(session, prompts, monitor),
+            "true targets",
+            lambda monitor: true_targets(session, prompts, monitor),
             lambda words: self._fill(dict(zip(prompts, words, strict=True))),
             block=block,
         )
@@ -333,7 +333,7 @@ class FactsPanel(Panel):
 
     @override
     def static_html(self) -> str:
-        headings = ("", "subject", "prompt", "target", "old target", "group", "status")
+        headings = ("", "subject", "prompt", "target", "true target", "group", "status")
         cells = [
             (str(number), *(whole(getattr(draft, name)) for name in FIELDS), status)
             for number, (draft, status) in enumerate(
@@ -364,7 +364,7 @@ class FactsPanel(Panel):
             actions[doing](self._rows.index(key))
 
     def _next_row(self) -> None:
-        empty = f"row {len(self._rows) + 1} is empty, type the next fact there"
+        empty = f"row {len(self._rows) + 1} is empty; type the next fact there"
         self._say(wanting(self.statuses) or empty)
         self.editor.focus(self._rows.keys(self.state.drafts)[-1])
 
@@ -425,7 +425,7 @@ class FactsPanel(Panel):
         with self.editor.hold_sync():
             self.editor.rows = [*shown, empty]
             self._show_selected()
-        more = f"; the first {_SHOWN} are shown, all are used" if len(drafts) > _SHOWN else ""
+        more = f"; the first {_SHOWN} are shown, all are edited" if len(drafts) > _SHOWN else ""
         self._count.value = text("facts-count", counted(found) + more, tag="span")
 
     def _row(self, key: int, draft: Draft, status: str) -> dict[str, Any]:

@@ -8,14 +8,14 @@ from alphaedit_core.data.fact_files import facts_from_bytes
 from alphaedit_core.errors import InputError
 from alphaedit_widgets.fact_drafts import Draft
 
-_COLUMNS = ("subject", "prompt", "target", "old target")
+_COLUMNS = ("subject", "prompt", "target", "true target")
 
 
 def drafts_from_text(text: str) -> list[Draft]:
     """The facts of a pasted text: all of them, or none.
 
     Args:
-        text: lines ``subject<TAB>prompt<TAB>target[<TAB>old target]``, with or without a line of
+        text: lines ``subject<TAB>prompt<TAB>target[<TAB>true target]``, with or without a line of
             headings; or a JSON list, one JSON object or JSON lines, as
             :func:`~alphaedit_core.data.fact_files.read_facts` takes them.
 
@@ -23,7 +23,7 @@ def drafts_from_text(text: str) -> list[Draft]:
         InputError: if a line cannot be used; names its number (blank lines count).
     """
     if not text.strip():
-        raise InputError("there is nothing to add; put lines or JSON into the box first")
+        raise InputError("nothing to add; enter lines or JSON first")
     if text.lstrip()[0] in "[{":
         return [Draft.of(fact) for fact in facts_from_bytes(_listed(text), "pasted text")]
     drafts: list[Draft] = []
@@ -33,7 +33,7 @@ def drafts_from_text(text: str) -> list[Draft]:
             continue
         drafts.append(_draft(number, cells))
     if not drafts:
-        raise InputError("there is nothing to add; put a fact under the headings")
+        raise InputError("nothing to add; enter a fact below the headings")
     return drafts
 
 
@@ -87,7 +87,7 @@ def _draft(number: int, cells: list[str]) -> Draft:
     if not 3 <= len(cells) <= len(_COLUMNS):
         columns = "1 column" if len(cells) == 1 else f"{len(cells)} columns"
         raise InputError(
-            f"line {number}: has {columns}, not 3 or 4; put one tab between {', '.join(_COLUMNS)}"
+            f"line {number}: has {columns}, not 3 or 4; separate by one tab {', '.join(_COLUMNS)}"
         )
     subject, prompt, target, target_true = [*cells, ""][: len(_COLUMNS)]
     draft = Draft(subject, prompt, target, target_true)

@@ -35,7 +35,7 @@ def statuses(drafts: Sequence[Draft], session: EditSession) -> list[str]:
 
 
 def counted(found: Sequence[str]) -> str:
-    """How many rows are in which state: ``3 rows: 2 ready, 1 needs something``."""
+    """How many rows are in which state: ``3 rows: 2 ready, 1 incomplete``."""
     if not found:
         return "no facts yet"
     words = [
@@ -44,7 +44,7 @@ def counted(found: Sequence[str]) -> str:
         if (number := sum(status == word for status in found))
     ]
     if wanting := sum(status.startswith("needs") for status in found):
-        words.append(f"{wanting} {'needs' if wanting == 1 else 'need'} something")
+        words.append(f"{wanting} incomplete")
     return f"{rows(len(found))}: {', '.join(words) or 'empty'}"
 
 
@@ -54,6 +54,6 @@ def rows(number: int) -> str:
 
 
 def wanting(found: Sequence[str]) -> str:
-    """The first three rows that need something, in words; "" if none does."""
+    """The first three incomplete rows, in words; "" if none does."""
     needs = [f"row {n} {status}" for n, status in enumerate(found, 1) if ":" in status]
     return "; ".join(needs[:3])

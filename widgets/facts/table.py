@@ -28,7 +28,7 @@ _MORE = ("paraphrases", "neighbors", "relation", "replaces")
 
 
 class FillResult(NamedTuple):
-    """What became of rows without an old target.
+    """What became of rows without a true target.
 
     Attributes:
         filled: have one now.
@@ -42,11 +42,11 @@ class FillResult(NamedTuple):
 
     def in_words(self) -> str:
         """What to tell of it."""
-        said = [f"old targets filled: {self.filled}"]
+        said = [f"true targets filled: {self.filled}"]
         if self.already:
-            said.append(f"the model says the new target already: {self.already}")
+            said.append(f"already the new target: {self.already}")
         if self.silent:
-            said.append(f"the model says no word: {self.silent}")
+            said.append(f"no answer: {self.silent}")
         return "; ".join(said)
 
 
@@ -85,7 +85,7 @@ class FactRows:
             InputError: if it is gone.
         """
         if key not in self._keys:
-            raise InputError("that row is gone; nothing was changed")
+            raise InputError("this row no longer exists; nothing was changed")
         return self._keys.index(key)
 
     def require(self, index: int) -> None:
@@ -96,8 +96,8 @@ class FactRows:
         """
         whole = as_integer(index)
         if whole is None or not 0 <= whole < len(self):
-            there = f"give 0 to {len(self) - 1}" if len(self) else "there is none yet"
-            raise InputError(f"there is no row with the index {index}; {there}")
+            there = f"give 0 to {len(self) - 1}" if len(self) else "the table is empty"
+            raise InputError(f"no row has the index {index}; {there}")
 
     def change(self, index: int, **fields: Any) -> None:
         """Set fields of a row.
@@ -200,7 +200,7 @@ class FactRows:
         return len(back)
 
     def fill(self, words: Mapping[str, str]) -> FillResult:
-        """Enter old targets by prompt; the rows may have changed since the model was asked."""
+        """Enter true targets by prompt; the rows may have changed since the model was asked."""
         filled = already = silent = 0
         with self._changing:
             drafts = list(self._state.drafts)

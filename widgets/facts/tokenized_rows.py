@@ -44,7 +44,7 @@ class TokenizedRows:
         return {
             **{name: whole(getattr(draft, name)) for name in FIELDS},
             "tokens": list(split.texts),
-            "oldTokens": list(old.texts),
+            "trueTokens": list(old.texts),
             "extra": ", ".join(also),
         }
 

@@ -1,4 +1,4 @@
-"""What the unedited model says after a prompt: the old target, where the user has named none."""
+"""What the unedited model says after a prompt: the true target, where the user has named none."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _BEFORE_A_WORD = re.compile(r"[-−–+]?[$€£¥]?\d|(?<!\.)\.[A-Z]{2}")
 _NO_SPACES = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")
 
 
-def old_targets(session: EditSession, prompts: Sequence[str], monitor: Monitor) -> list[str]:
+def true_targets(session: EditSession, prompts: Sequence[str], monitor: Monitor) -> list[str]:
     """The first word or name that the unedited model says after each prompt, greedily.
 
     Args:
@@ -47,7 +47,7 @@ def old_targets(session: EditSession, prompts: Sequence[str], monitor: Monitor) 
         Canceled: if canceled.
     """
     words: list[str] = []
-    with monitor.stage("old targets", len(prompts), "prompt"), session.at_state(0):
+    with monitor.stage("true targets", len(prompts), "prompt"), session.at_state(0):
         for first in range(0, len(prompts), _AT_ONCE):
             part = prompts[first : first + _AT_ONCE]
             words += [
@@ -91,7 +91,7 @@ def first_words(text: str) -> str:
 
 
 def open_prompt(draft: Draft) -> str | None:
-    """The complete prompt of a draft without an old target; None if it has one, or no prompt."""
+    """The complete prompt of a draft without a true target; None if it has one, or no prompt."""
     if draft.target_true.strip():
         return None
     whole = draft if draft.target.strip() else replace(draft, target="?")

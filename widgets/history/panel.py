@@ -58,8 +58,8 @@ class HistoryPanel(Panel):
         )
         self.show(
             W.HTML(
-                "<h3>History</h3><p class='ae-quiet'>Every edit can be taken back and applied "
-                "again, bit for bit and without running it anew. Select a row to go there.</p>"
+                "<h3>History</h3><p class='ae-quiet'>Undo and redo edits bit for bit, without "
+                "running them again. Select a row, then restore it.</p>"
             ),
             self._stands,
             row(self.undo_button, self.redo_button, self.restore_button, self.reference_button,
@@ -82,28 +82,33 @@ class HistoryPanel(Panel):
         def made(label: str, hook: str, action: Callable[[], object], help: str) -> W.Button:
             return button(label, hook, self.with_errors_shown(label.lower(), action), help=help)
 
-        self.undo_button = made("Undo", "undo", self.undo, "take back the last applied edit")
-        self.redo_button = made("Redo", "redo", self.redo, "apply the next undone edit again")
+        self.undo_button = made("Undo", "undo", self.undo, "undo the last applied edit")
+        self.redo_button = made("Redo", "redo", self.redo, "redo the next undone edit")
         self.restore_button = made(
             "Restore to here", "restore", self.restore, "go to the selected state"
         )
         self.reference_button = made(
             "Set as reference", "reference", self.set_reference,
-            "what the selected state says is shown as Before",
+            "show the selected state's answers as Before",
         )  # fmt: skip
         self.compare_button = made(
-            "Compare two", "compare-two", self.compare, "the selected state against the reference"
+            "Compare two",
+            "compare-two",
+            self.compare,
+            "compare the selected state with the reference",
         )
-        self.clear_button = made("Clear", "clear", self.ask_to_clear, "forget all edits; asks")
+        self.clear_button = made(
+            "Clear", "clear", self.ask_to_clear, "delete all edits, after confirmation"
+        )
         self.rename_button = made(
             "Rename", "rename", lambda: self.rename(self.selected, self._name.value),
-            "give the selected edit this name",
+            "rename the selected edit",
         )  # fmt: skip
-        self.save_button = made("Save session", "save", self.save, "write all edits to the folder")
+        self.save_button = made("Save session", "save", self.save, "save all edits to the folder")
         wide = {"description_width": "initial"}
-        self._name = W.Text(description="Name", placeholder="of the selected edit", style=wide)
+        self._name = W.Text(description="Name", placeholder="name of the selected edit", style=wide)
         self._folder = W.Text(
-            description="Folder", placeholder="where to save the session", style=wide
+            description="Folder", placeholder="folder for the session", style=wide
         )
 
     # -- from Python -----------------------------------------------------------------------------
@@ -165,8 +170,8 @@ class HistoryPanel(Panel):
         self._require_free("clear")
         count = len(self.session.history)
         self.confirm.ask(
-            f"This puts the original weights back and forgets {_edits(count)} for good. "
-            "What was saved to a folder stays there."
+            f"This restores the original weights and deletes {_edits(count)} permanently. "
+            "Saved sessions are kept."
         )
 
     def rename(self, number: int, title: str) -> None:
@@ -220,7 +225,7 @@ class HistoryPanel(Panel):
         """
         given = str(self.folder if folder is None else folder).strip()
         if not given:
-            raise InputError("no folder is given; type one where the session is to be saved")
+            raise InputError("no folder given; enter one for the session")
         place, session = Path(given).expanduser(), self.session
 
         def work(monitor: Any) -> None:
@@ -244,7 +249,7 @@ class HistoryPanel(Panel):
         if self.state.busy:
             running = self.state.job.name if self.state.job else "other work"
             raise SessionError(
-                f"{doing} has to wait: {running} is running; wait for it, or cancel it"
+                f"cannot {doing} while {running} is running; wait for it, or cancel it"
             )
 
     def _move(self, doing: str, action: Callable[[], None]) -> None:
@@ -266,7 +271,7 @@ class HistoryPanel(Panel):
         self._stands.value = text("history-state", self._where(), tag="p")
         self._warning.value = (
             '<p class="ae-warning" role="status" data-testid="redo-warning">'
-            f"the next edit drops {undone} undone {'edit' if undone == 1 else 'edits'}</p>"
+            f"the next edit discards {undone} undone {'edit' if undone == 1 else 'edits'}</p>"
             if undone
             else ""
         )
@@ -306,20 +311,15 @@ class HistoryPanel(Panel):
         words += f" · {undone} undone" if undone else ""
         words += f" · reference: {self._label(self.state.reference)}"
         if self.state.foreground_busy and self.state.job is not None:
-            words += (
-                f" · {self.state.job.name} is running: undo, redo and restore wait until it has "
-                "ended"
-            )
+            words += f" · {self.state.job.name} is running: undo, redo and restore have to wait"
         return words
 
     def _stored(self) -> str:
         entries = self.session.history.entries
         if not entries:
-            return "no edit is stored"
+            return "no edits stored"
         size = sum(_bytes(entry) for entry in entries) / 1e6
-        return (
-            f"stored: {size:.2f} MB for {_edits(len(entries))} (changes and keys, beside the model)"
-        )
+        return f"stored: {size:.2f} MB for {_edits(len(entries))} (updates and keys)"
 
     def _label(self, number: int) -> str:
         return label(self.session, number)
@@ -356,7 +356,7 @@ class HistoryPanel(Panel):
         more = f"<p>… and {left_out} more facts</p>" if left_out > 0 else ""
         shown = table(
             ("prompt", *names), rows[:_COMPARED], "history-facts",
-            "What each state was made to say",
+            "Targets in each state",
         )  # fmt: skip
         return f'<div data-testid="history-compare">{shown}{more}{self._drifts(one, other)}</div>'
 
@@ -366,7 +366,7 @@ class HistoryPanel(Panel):
             missing = [str(n) for n, d in ((one, first), (other, second)) if d is None]
             return text(
                 "history-drift",
-                f"drift of edit {' and '.join(missing)} is not measured; press Measure under Drift",
+                f"drift of edit {' and '.join(missing)} is not measured; measure it under Drift",
                 role="", tag="p",
             )  # fmt: skip
         rows = []
@@ -375,7 +375,7 @@ class HistoryPanel(Panel):
             difference = "n/a" if a is None or b is None else column.written(b - a)
             rows.append((column.heading, column.text(first), column.text(second), difference))
         headings = ("drift", self._label(one), self._label(other), "difference")
-        return table(headings, rows, "history-drift", "How far each is from the original")
+        return table(headings, rows, "history-drift", "Drift from the original")
 
     @override
     def summary(self) -> str:

@@ -32,13 +32,13 @@ from alphaedit_widgets.jobs import Job
 from alphaedit_widgets.state import State
 
 _JOB = "probes"
-_COLUMNS = ("kind", "prompt", "before", "after", "P(new)", "P(old)", "change", "result")
+_COLUMNS = ("kind", "prompt", "before", "after", "P(new)", "P(true)", "change", "result")
 _CHANGE = "change"
 #: What each kind asks, in words.
 _ASKS = {
-    RELIABILITY: "the prompt says the new target",
-    GENERALIZATION: "paraphrases say it too",
-    LOCALITY: "neighbors say what they said",
+    RELIABILITY: "the prompt gives the new target",
+    GENERALIZATION: "paraphrases give it too",
+    LOCALITY: "neighbors are unchanged",
 }
 _NAMED = {"style": {"description_width": "initial"}}
 
@@ -67,7 +67,7 @@ class ProbesPanel(Panel):
             sortable=True,
         )  # fmt: skip
         self._prompt = W.Text(
-            description="New prompt", placeholder="a paraphrase, or a sentence about a neighbor",
+            description="New prompt", placeholder="a paraphrase, or a prompt about a neighbor",
             layout=W.Layout(width="420px"), **_NAMED,
         )  # fmt: skip
         self._kind = W.Dropdown(
@@ -87,9 +87,9 @@ class ProbesPanel(Panel):
         )
         self.show(
             W.HTML(
-                "<h3>Probes</h3><p class='ae-quiet'>Does the edit hold for its own prompt, carry "
-                "over to paraphrases, and leave its neighbors alone? Select a row to look at its "
-                "prompt in Compare. Change is after minus before, of P(new) or P(old), whichever "
+                "<h3>Probes</h3><p class='ae-quiet'>Does the edit hold for its own prompt, "
+                "generalize to paraphrases, and leave neighbors unchanged? Select a row to see its "
+                "prompt in Compare. Change is after minus before, of P(new) or P(true), whichever "
                 "moved further.</p>"
             ),
             self._states,
@@ -166,7 +166,9 @@ class ProbesPanel(Panel):
         """
         fact, before = self._fact(), self.probes
         if self.state.foreground_busy:
-            raise SessionError("a row can be added when the running job has ended, or is canceled")
+            raise SessionError(
+                "wait until the running job has ended, or cancel it; then add the row"
+            )
         field = {GENERALIZATION: "paraphrases", LOCALITY: "neighbors"}.get(kind)
         if field is None:
             raise InputError(f"kind {kind!r} cannot be added; give {GENERALIZATION} or {LOCALITY}")
@@ -175,7 +177,7 @@ class ProbesPanel(Panel):
         more = replace(draft, **{field: (*getattr(draft, field), prompt)})
         new = [probe for probe in probes_of(more.fact()) if probe not in before]
         if not new:
-            raise InputError(f"the prompt {prompt.strip()!r} is there already; write another")
+            raise InputError(f"the prompt {prompt.strip()!r} is already there; enter another")
         drafts = list(state.drafts)
         drafts[state.selected] = more
         state.drafts = tuple(drafts)
@@ -215,7 +217,7 @@ class ProbesPanel(Panel):
     def _fact(self) -> Fact:
         fact = self.state.fact
         if fact is None:
-            raise InputError("no fact is selected that is ready; select one under Facts")
+            raise InputError("no ready fact is selected; select one under Facts")
         return fact
 
     def _rows(self) -> list[ProbeRow | None]:
@@ -316,12 +318,12 @@ class ProbesPanel(Panel):
         """What is compared, or why there is nothing to compare, in a sentence."""
         fact = self.state.fact
         if fact is None:
-            return "No fact is selected; enter one under Facts, or select one there."
+            return "No fact is selected; enter or select one under Facts."
         words = f"{fact.text} → {fact.target}. {self._compared()}."
         if self.state.reference == self.session.applied:
-            words += " Both are the same weights, so nothing can differ; run an edit first."
+            words += " Both have the same weights, so nothing differs; run an edit first."
         if not fact.paraphrases and not fact.neighbors:
-            words += " The fact has no paraphrases and no neighbors yet; add some below."
+            words += " The fact has no paraphrases or neighbors yet; add some below."
         return words
 
     def _compared(self) -> str:
@@ -399,6 +401,6 @@ def _sort_key(column: str, probe: Probe, found: ProbeRow | None) -> Any:
         "before": found.before.probability,
         "after": after.probability,
         "P(new)": after.new.probability,
-        "P(old)": after.true.probability if after.true else -1.0,
+        "P(true)": after.true.probability if after.true else -1.0,
         "result": found.result,
     }.get(column, abs(found.change))

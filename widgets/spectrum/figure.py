@@ -53,7 +53,7 @@ class SpectrumFigure(LiveFigure):
         self._index: Index = "linear"
         self._at = 0.0
         self._shown_range: tuple[float, float] | None = None
-        super().__init__(_empty(), "The spectrum has not been collected.")
+        super().__init__(_empty(), "The spectrum is not collected yet.")
         self.figure.layout.on_change(self._shapes_changed, "shapes")
 
     def draw(
@@ -124,7 +124,7 @@ class SpectrumFigure(LiveFigure):
         else:
             layout.xaxis.update(tickmode="auto")
         if view == "cumulative energy":
-            layout.yaxis.title.text = "share of the energy of all directions so far"
+            layout.yaxis.title.text = "cumulative share of the energy"
             layout.yaxis.update(tickmode="auto", range=[-0.02, 1.04])
         else:
             layout.yaxis.title.text = "eigenvalue"
@@ -189,7 +189,7 @@ class SpectrumFigure(LiveFigure):
         rank = spectrum.rank(threshold)
         self.describe(
             f"{self._view.capitalize()} of layer {spectrum.layer}, {spectrum.size} directions. The "
-            f"threshold {threshold} keeps the {rank} with the smallest eigenvalues; they hold "
+            f"threshold {threshold} keeps the {rank} with the smallest eigenvalues; they contain "
             f"{spectrum.leakage(threshold):.1%} of ordinary text's energy. "
             f"Massive directions: {spectrum.num_massive_directions}."
         )

@@ -45,9 +45,9 @@ def numbers_html(spectrum: Spectrum, threshold: Threshold) -> str:
     others = (
         ("share", f"{rank / size:.1%}", "of all directions"),
         ("leakage", f"leakage {spectrum.leakage(threshold):.4f}",
-         "share of ordinary text's energy that the kept space still holds"),
+         "share of ordinary text's energy in the kept space"),
         ("effective-rank", f"effective rank {spectrum.effective_rank:.0f}",
-         "directions that ordinary text really uses"),
+         "directions that ordinary text uses"),
         ("health", f"‖UᵀU − I‖ {error:.1e}", f"numerical error: {judged}"),
     )  # fmt: skip
     head = text("rank", f"null-space rank {rank} / {size}", tag="span")
@@ -71,9 +71,9 @@ def massive_words(spectrum: Spectrum) -> str:
     else:
         first = f"The first {count} directions are massive: the last one's eigenvalue is"
     return (
-        f"{first} {times:.0f} times the next. Such directions mostly come from a kind of token "
-        "with a key far longer than all others. They are left out of all shares, and marked at the "
-        "top edge of the figure."
+        f"{first} {times:.0f} times the next. Such directions usually come from one kind of "
+        "token with a key far longer than all others. They are excluded from all shares, and "
+        "marked at the top edge of the figure."
     )
 
 
@@ -88,7 +88,7 @@ def warnings_html(warnings: Sequence[str]) -> str:
 
 def source_html(known: Mapping[int, Spectrum] | None, source: str) -> str:
     """What text the spectra come from, or that they are not there yet."""
-    said = "not collected yet: reads running text through the model once, then it is kept"
+    said = "not collected yet: runs text through the model once and caches the result"
     if known:
         said = f"{source}, {max(spectrum.tokens for spectrum in known.values()):,} tokens"
     return text("source", said, tag="span")

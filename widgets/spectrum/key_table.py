@@ -20,7 +20,7 @@ def verdict(shares: Mapping[int, float]) -> str:
         return "can be written"
     if len(lacking) == len(shares):
         return (
-            "cannot be written: its key lies almost wholly outside the kept space (under "
+            "cannot be written: almost all of its key is outside the kept space (less than "
             f"{LEAST:.0%} inside); raise the threshold"
         )
     layers = ", ".join(map(str, lacking))
@@ -58,7 +58,7 @@ def facts_table(
             f'<td><span class="{state}">{escape(words)}</span></td></tr>'
         )
     more = len(facts) - len(rows)
-    caption = "Share of each fact's key that survives the projection, |P k|² / |k|²"
+    caption = "Share of each fact's key kept by the projection, |P k|² / |k|²"
     return (
         f'<div class="ae-scroll"><table class="ae-table ae-survival" data-testid="survival">'
         f"<caption>{caption}</caption><thead><tr><th scope='col'>fact</th>{head}"
@@ -86,11 +86,11 @@ def keys_html(
     """
     if not wanted:
         return (
-            '<p class="ae-quiet">No fact is entered yet. For each one, the share of its key that '
-            "an edit could use at this threshold is shown here.</p>"
+            '<p class="ae-quiet">No facts yet. For each fact, this table shows the '
+            "share of its key that an edit can use at this threshold.</p>"
         )
     if not facts:
-        return '<p class="ae-quiet">The keys of the facts are not read yet.</p>'
+        return '<p class="ae-quiet">Keys have not been read yet.</p>'
     note = "Facts or weights have changed since these keys were read; read them again."
     warned = f'<p class="ae-warning" data-testid="stale">{note}</p>' if stale else ""
     return warned + (facts_table(facts, shares, selected) if shares else "")

@@ -231,12 +231,12 @@ class SpectrumPanel(Panel):
             self._refused,
         )
         self.collect_button = button(
-            "Collect the statistics", "collect", self.with_errors_shown(_COLLECTING, self.collect),
+            "Collect statistics", "collect", self.with_errors_shown(_COLLECTING, self.collect),
             style="primary",
         )  # fmt: skip
         self.cancel_button = button("Cancel", "cancel-collect", lambda *_: self.state.cancel())
         self.keys_button = button(
-            "Read the facts' keys", "read-keys", self.with_errors_shown(_READING, self.read_keys)
+            "Read keys", "read-keys", self.with_errors_shown(_READING, self.read_keys)
         )
         self._source, self._progress, self._numbers, self._warning = (W.HTML() for _ in range(4))
         self._massive, self._layers, self._selected, self._facts = (W.HTML() for _ in range(4))
@@ -245,9 +245,9 @@ class SpectrumPanel(Panel):
     def _arrange(self) -> None:
         self.show(
             W.HTML(
-                "<h3>Spectrum</h3><p class='ae-quiet'>How strongly ordinary text uses each "
-                "direction of a layer's keys. With the projection on, an edit may only use the "
-                "directions under the threshold: the null space.</p>"
+                "<h3>Spectrum</h3><p class='ae-quiet'>How much ordinary text uses each direction "
+                "of a layer's keys. With the projection, an edit uses only the directions below "
+                "the threshold: the null space.</p>"
             ),
             row(self.collect_button, self.cancel_button, self._source),
             self._progress,
@@ -344,7 +344,7 @@ class SpectrumPanel(Panel):
 
     def _required(self) -> Spectrum:
         if self.spectrum is None:
-            raise SessionError("the spectrum is not known yet; collect the statistics first")
+            raise SessionError("the spectrum is not available; collect statistics first")
         return self.spectrum
 
     @property
@@ -355,7 +355,7 @@ class SpectrumPanel(Panel):
     def _trouble(self) -> str:
         """Why the shown layer has no rank, in a sentence; "" if it has one."""
         if self.spectrum is None:
-            return "the spectrum is not known yet; collect the statistics first"
+            return "the spectrum is not available; collect statistics first"
         try:
             self.spectrum.rank(self._threshold)
         except AlphaEditError as error:

@@ -18,13 +18,13 @@ from alphaedit_widgets.components.panel import button, row
 from .scales import DEFAULT, LOG_STEP, from_log, line_of, slider_ends
 
 _RULES: dict[str, Rule] = {
-    "absolute: eigenvalues under it": "absolute",
+    "absolute: eigenvalues below it": "absolute",
     "energy: leakage at most": "energy",
     "rank: directions kept": "rank",
 }
 _UNITS: dict[Rule, str] = {
-    "absolute": "Squared key norm per token. The slider is logarithmic: it stands at log10 of it.",
-    "energy": "Share of ordinary text's energy, 0 to 1, that the kept space may still hold.",
+    "absolute": "Squared key norm per token. The slider is logarithmic (log10).",
+    "energy": "Largest share of ordinary text's energy in the kept space, 0 to 1.",
     "rank": "Number of directions, counted from the smallest eigenvalue up.",
 }
 #: A place of the slider that is nearer than this is the same: its thresholds have seven digits.

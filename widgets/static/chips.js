@@ -78,7 +78,7 @@ function render({ model, el }) {
 
   function table(token) {
     const all = made("table", "ae-table");
-    all.append(made("caption", "", `Considered in place of ${token.text}`));
+    all.append(made("caption", "", `Alternatives to ${token.text}`));
     const head = made("tr");
     for (const name of ["token", "probability", "rank"]) {
       const cell = made("th", "", name);

@@ -5,7 +5,7 @@ const FIELDS = [
   ["subject", "Subject", "subject"],
   ["prompt", "Prompt", "prompt with {}"],
   ["target", "Target", "new target"],
-  ["target_true", "Old target", "old target"],
+  ["target_true", "True target", "true target"],
   ["group", "Group", "group"],
 ];
 const ACTIONS = [
@@ -105,11 +105,11 @@ function render({ model, el }) {
     }
     const notes = element("div", "ae-fact-notes");
     const tokens = element("span", "ae-fact-tokens", "fact-tokens");
-    const oldTokens = element("span", "ae-fact-tokens", "fact-old-tokens");
+    const trueTokens = element("span", "ae-fact-tokens", "fact-true-tokens");
     const extra = element("span", "ae-quiet");
-    notes.append(tokens, oldTokens, extra);
+    notes.append(tokens, trueTokens, extra);
     row.append(status, actions, notes);
-    return { row, number, inputs, status, actions, buttons, notes, tokens, oldTokens, extra };
+    return { row, number, inputs, status, actions, buttons, notes, tokens, trueTokens, extra };
   }
 
   function showTokens(node, name, tokens) {
@@ -150,9 +150,9 @@ function render({ model, el }) {
     part.buttons.select.setAttribute("aria-pressed", String(data.key === model.get("selected")));
     part.actions.hidden = Boolean(data.new);
     showTokens(part.tokens, "target", data.tokens);
-    showTokens(part.oldTokens, "old target", data.oldTokens);
+    showTokens(part.trueTokens, "true target", data.trueTokens);
     text(part.extra, data.extra);
-    part.notes.hidden = data.tokens.length + data.oldTokens.length === 0 && !data.extra;
+    part.notes.hidden = data.tokens.length + data.trueTokens.length === 0 && !data.extra;
   }
 
   // Where the cursor was in a row that goes: the same control of the row that takes its place.
