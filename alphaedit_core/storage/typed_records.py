@@ -67,8 +67,8 @@ def read_list(of: type[T], record: object, place: str) -> list[T]:
     Raises:
         InputError: as :func:`read_record`.
     """
-    found: list[T] = _value(list[of], record, place)  # type: ignore[valid-type]
-    return found
+    records: list[T] = _value(list[of], record, place)  # type: ignore[valid-type]
+    return records
 
 
 def _value(hint: Any, value: object, place: str) -> Any:
@@ -90,8 +90,8 @@ def _value(hint: Any, value: object, place: str) -> Any:
     if origin is not None and issubclass(origin, Sequence):
         if not isinstance(value, Sequence) or isinstance(value, str):
             raise InputError(f"{place} is {kind(value)}, not a list")
-        found = [_value(inner[0], one, f"{place}[{n}]") for n, one in enumerate(value)]
-        return tuple(found) if origin is tuple else found
+        items = [_value(inner[0], one, f"{place}[{n}]") for n, one in enumerate(value)]
+        return tuple(items) if origin is tuple else items
     if hasattr(hint, "stored") or hasattr(hint, "from_dict"):
         return _made(hint.stored if hasattr(hint, "stored") else hint.from_dict, value, place)
     if dataclasses.is_dataclass(hint):

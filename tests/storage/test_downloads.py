@@ -197,7 +197,7 @@ def no_such_version(record: PackagedFile) -> PackagedFile:
     ("change", "said"),
     [
         (wrong_wheel, "not the pinned wheel"),
-        (wrong_content, "the file in it is not"),
+        (wrong_content, "the file in it does not"),
         (no_such_version, "No matching distribution found for sample_two==2.0"),
     ],
 )
