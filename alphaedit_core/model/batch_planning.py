@@ -1,7 +1,7 @@
-"""How much goes through a model at once: planned from free memory, once, and recorded.
+"""How many tokens go through a model at once, planned from free memory.
 
-Floating-point sums depend on how rows are grouped. So the plan is rounded down to a power of two
-(the same on machines alike), kept with every entry of a session, and used again when that entry is
+Floating-point sums depend on how rows are grouped. The plan is therefore rounded down to a power of
+two (equal on similar machines), stored with every edit of a session, and reused when that edit is
 replayed.
 """
 
@@ -14,34 +14,34 @@ import torch
 
 from .editable_model import EditableModel
 
-#: More tokens than this at once gain nothing on the CPU, where caches are small …
+#: More tokens at once are no faster on the CPU, where caches are small …
 _MOST_CPU = 1024
-#: … nor on a GPU, which is busy by then.
+#: … nor on a GPU, which is saturated by then.
 _MOST_GPU = 16_384
 _LEAST = 32
 
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """How many tokens go through the blocks together.
+    """Number of tokens that go through the blocks together.
 
     Attributes:
-        tokens: with gradients, counted without padding.
+        tokens: number with gradients, without padding.
     """
 
     tokens: int
 
     def halved(self) -> BatchPlan | None:
-        """Half as many, or None where that makes no sense any more."""
+        """Return a plan of half as many tokens, or None at the minimum."""
         return BatchPlan(self.tokens // 2) if self.tokens > _LEAST else None
 
 
 def plan_batches(model: EditableModel) -> BatchPlan:
-    """A plan that uses at most half of the memory that is free now."""
+    """Return a plan that uses at most half of the free memory."""
     blocks, architecture = model.layers, model.architecture
     vocabulary = int(model.model.config.get_text_config().vocab_size)
-    # What automatic differentiation keeps of one token: about 16 vectors of the residual width and
-    # 5 of the inner width a block, and three times the logits in float32.
+    # Automatic differentiation keeps per token about 16 vectors of the residual width and 5 of the
+    # inner width in each block, and three copies of the logits in float32.
     width = model.dtype.itemsize
     bytes_per_token = blocks * (16 * architecture.hidden_size + 5 * architecture.inner_size) * width
     bytes_per_token += 12 * vocabulary
@@ -51,7 +51,7 @@ def plan_batches(model: EditableModel) -> BatchPlan:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes free on a device (for the CPU and MPS, what the system has available)."""
+    """Return the free bytes of a device (for the CPU and MPS, of the system's memory)."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     return int(psutil.virtual_memory().available)

@@ -1,11 +1,10 @@
-"""Digests of a model's weights, and a cheap look at whether they are still the same."""
+"""Digests of a model's weights, and a cheap check that the weights are unchanged."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -13,42 +12,38 @@ from alphaedit_core.errors import (
     SessionError,
 )
 
-if TYPE_CHECKING:
-    pass
-
-
-#: Numbers of a weight that a glance at it reads, about.
+#: Approximate number of entries of a weight that a glance reads.
 _LOOKED_AT = 64
 
 
 def fingerprint(model: torch.nn.Module) -> str:
-    """Digest of every parameter's name, shape, dtype and bytes, as 32 hex digits."""
+    """Return a digest of every parameter's name, shape, dtype and bytes, as 32 hex digits."""
     return _combined(weight_digests(model))
 
 
 def weight_digests(model: torch.nn.Module) -> dict[str, str]:
-    """Digest of each parameter's name, shape, dtype and bytes, by name, in order of the names."""
+    """Return a digest per parameter (name, shape, dtype and bytes), sorted by name."""
 
     def digest(item: tuple[str, torch.Tensor]) -> str:
         name, tensor = item
         kind = f"{name} {tuple(tensor.shape)} {tensor.dtype}"
         own = hashlib.blake2b(kind.encode(), digest_size=16)
-        # A tensor of no dimensions has no view as bytes, but one of a single dimension has.
+        # A tensor without dimensions has no view as bytes; view(-1) gives it one dimension.
         own.update(tensor.detach().contiguous().cpu().view(-1).view(torch.uint8).numpy().data)
         return own.hexdigest()
 
     named = sorted(model.named_parameters())
-    # Hashing gives up the interpreter's lock, so threads help.
+    # Hashing releases the interpreter's lock, so threads help.
     with ThreadPoolExecutor(max_workers=4) as pool:
         digests = list(pool.map(digest, named))
     return {name: own for (name, _), own in zip(named, digests, strict=True)}
 
 
 def glance(model: torch.nn.Module) -> dict[str, object]:
-    """Place, version and a few numbers of each parameter, by name: a cheap look at all of them.
+    """Return address, version and a few entries of each parameter, by name.
 
-    A write in place moves the version, a new tensor the place; a write through ``.data`` moves
-    neither, so that some numbers are looked at too. One that changes none of these is not seen.
+    An in-place write changes the version, a new tensor the address. A write through ``.data``
+    changes neither, so a few entries are compared too. A write that changes none of them is missed.
     """
     seen: dict[str, object] = {}
     for name, weight in model.named_parameters():
@@ -60,7 +55,7 @@ def glance(model: torch.nn.Module) -> dict[str, object]:
 
 
 def changed_by_hand(names: Sequence[str]) -> SessionError:
-    """The refusal of a model whose weights are neither the unedited nor the edited ones."""
+    """Return the error for weights that are neither the unedited nor the edited ones."""
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return SessionError(
         f"weights of the model were changed by hand since its session took it "

@@ -1,7 +1,7 @@
-"""GGUF files: a model in several of them, and what must be said in one before it is read.
+"""GGUF files: models split into several files, and metadata that must be present.
 
-Of a split model only the first file says what the model is. transformers takes any of them, puts
-its own defaults where nothing is said, and so builds some other, huge model.
+Only the first file of a split model describes the model. transformers accepts any of them, fills in
+its own defaults for missing metadata, and so builds a different, huge model.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from typing import Any
 
 from alphaedit_core.errors import InputError
 
-#: How llama.cpp calls the files of a split model.
+#: How llama.cpp names the files of a split model.
 _PART = re.compile(r"(?P<model>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.IGNORECASE)
 
 
 def parts_of(path: Path) -> list[Path]:
-    """All files of the model that a GGUF file is a part of, in order; of a whole one itself.
+    """Return all files of a split model in order, or the one file of a whole model.
 
     Raises:
-        InputError: if some are missing; names them.
+        InputError: naming the missing files.
     """
     match = _PART.fullmatch(path.name)
     if match is None or int(match["count"]) < 2:
@@ -41,10 +41,10 @@ def parts_of(path: Path) -> list[Path]:
 
 
 def check_whole(parts: Sequence[Path]) -> None:
-    """Check that GGUF files are all of one model, in order, and say what it is.
+    """Check that GGUF files form one model, in order, and describe it.
 
     Raises:
-        InputError: if not; nothing has been built.
+        InputError: if not; nothing was built.
     """
     from gguf import GGUFReader
 
@@ -77,13 +77,13 @@ def check_whole(parts: Sequence[Path]) -> None:
 
 
 def join(parts: Sequence[Path], to: Path) -> None:
-    """Write the files of a model as one: what the first says, and the tensors of all."""
+    """Write the files of a model as one, with the metadata of the first and all tensors."""
     from gguf import GGUFReader, GGUFValueType, GGUFWriter
 
     readers = [GGUFReader(part) for part in parts]
     writer = GGUFWriter(to, _field(readers[0], "general.architecture"))
     for field in readers[0].fields.values():
-        # The version, the counts and the architecture the writer puts there itself.
+        # The writer adds the version, the counts and the architecture itself.
         if field.name.startswith(("GGUF.", "split.")) or field.name == "general.architecture":
             continue
         kind = field.types[0]

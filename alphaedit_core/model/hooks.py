@@ -1,8 +1,8 @@
-"""Hooks that answer to one thread only, and that are gone when the work they are for ends.
+"""Hooks that act in one thread only and are removed when its work ends.
 
-A person may call the model in a notebook's cell while a worker thread runs blocks of it. Hooks lie
-in the modules, so both threads pass them: one that notes keys would note the cell's too, and one
-that ends a pass early would end the cell's.
+A user may call the model in a notebook cell while a worker thread runs its blocks. Both threads
+pass the hooks of the modules: without the thread check, a hook that records keys would also record
+the cell's, and a hook that ends a pass early would end the cell's.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import Any
 
 from torch import nn
 
-#: Given a module, its positional and its named arguments, before it runs.
+#: Called with a module, its positional and its keyword arguments, before the module runs.
 Before = Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], Any]
-#: Given a module, its positional arguments and its output; what it returns takes the output's
-#: place, unless it is None.
+#: Called with a module, its positional arguments and its output; a result other than None replaces
+#: the output.
 After = Callable[[nn.Module, tuple[Any, ...], Any], Any]
 
 
 class OwnHooks:
-    """Hooks for calls that the thread which made this object makes, and no other."""
+    """Hooks for calls by the thread that created this object."""
 
     def __init__(self) -> None:
         self._thread: int | None = get_ident()
@@ -31,13 +31,13 @@ class OwnHooks:
     def before(self, module: nn.Module, read: Before) -> None:
         """Call ``read`` before each of the thread's calls of a module."""
 
-        # Without its keyword arguments it is called by a thread that met it as it was removed.
+        # Another thread may call the hook without keyword arguments while it is being removed.
         def own(
             module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None
         ) -> Any:
             return read(module, args, kwargs or {}) if get_ident() == self._thread else None
 
-        # Noted first: an interrupt may come right behind the registration.
+        # Recorded first: an interrupt may come right after the registration.
         self._set.append((module, own))
         module.register_forward_pre_hook(own, with_kwargs=True)
 
@@ -51,8 +51,8 @@ class OwnHooks:
         module.register_forward_hook(own)
 
     def remove(self) -> None:
-        """Take all of them away; done twice it does nothing."""
-        self._thread = None  # one that an interrupt leaves behind answers to nobody
+        """Remove all hooks; a second call does nothing."""
+        self._thread = None  # a hook that an interrupt leaves behind does nothing
         for module, own in self._set:
             for hooks in (module._forward_pre_hooks, module._forward_hooks):
                 for key in [key for key, hook in hooks.items() if hook is own]:
@@ -63,7 +63,7 @@ class OwnHooks:
 
 @contextmanager
 def own_hooks() -> Iterator[OwnHooks]:
-    """Hooks that are set inside the block, all of them gone when it is left in any way."""
+    """Provide hooks that are removed however the block is left."""
     hooks = OwnHooks()
     try:
         yield hooks

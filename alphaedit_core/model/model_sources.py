@@ -1,4 +1,4 @@
-"""Where a model is loaded from: a folder, the hub, or a GGUF file that is converted once."""
+"""Where models are loaded from: a folder, the hub, or a GGUF file that is converted once."""
 
 from __future__ import annotations
 
@@ -95,18 +95,18 @@ def _converted(
     whole: Callable[[], object] = lambda: None,
     others: Sequence[Path] = (),
 ) -> Path:
-    """A safetensors directory made once from a GGUF file (reading GGUF takes seconds each time).
+    """Return a safetensors directory, converted once from a GGUF file (reading GGUF takes seconds).
 
-    Every file of it has its checksum in ``converted.json``, and is read against it each time: 0.3 s
-    for half a gigabyte. One that is damaged is made again.
+    ``converted.json`` holds the checksum of every file. The files are verified at each load, which
+    takes 0.3 s for half a gigabyte; a damaged directory is converted again.
 
     Args:
         gguf: the file, or the first of several.
-        name: what the model was asked for by.
-        checksum: SHA-256 of the file; of several, of their checksums.
-        monitor: what to report to.
-        whole: called before the file is converted; sees to it that it is not damaged.
-        others: the further files of a split model, in order.
+        name: the requested model name, for messages.
+        checksum: SHA-256 of the file, or of the joined checksums of several files.
+        monitor: receives progress.
+        whole: called before the conversion; ensures that the file is not damaged.
+        others: the other files of a split model, in order.
     """
     from transformers import AutoTokenizer
 
@@ -127,9 +127,9 @@ def _converted(
         if others:
             join([gguf, *others], new / "joined.gguf")
             gguf = new / "joined.gguf"
-        with contextlib.redirect_stderr(io.StringIO()):  # a bar that cannot be turned off
+        with contextlib.redirect_stderr(io.StringIO()):  # a progress bar that cannot be disabled
             model: Any = _weights(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
-        # The weights are plain float32 by now; only this record still calls them quantized.
+        # The weights are float32 now; only this record still marks them as quantized.
         if getattr(model, "hf_quantizer", None) is not None:
             model.hf_quantizer.remove_quantization_config(model)
         model.save_pretrained(new)
@@ -142,7 +142,7 @@ def _converted(
 
 
 def _damage(folder: Path, checksum: str) -> str:
-    """What of a converted model is not as it was written, or "" if it is whole."""
+    """Return what is damaged in a converted model, or "" if it is intact."""
     try:
         stamp, found = read_json(folder / _STAMP), _checksums(folder)
     except (OSError, CorruptFileError) as error:
@@ -155,13 +155,13 @@ def _damage(folder: Path, checksum: str) -> str:
 
 
 def _checksums(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file of a converted model, by name."""
+    """Return the SHA-256 of every file of a converted model, by name."""
     files = [path for path in folder.iterdir() if path.is_file() and path.name != _STAMP]
     return {path.name: sha256_of_file(path) for path in files if not path.name.startswith(".")}
 
 
 def _weights(source: str | Path, **options: Any) -> PreTrainedModel:
-    """A model with every one of its weights from the files, none left as it was initialized."""
+    """Load a model, refusing files that leave any weight at its random initialization."""
     from transformers import AutoModelForCausalLM
 
     loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -182,12 +182,12 @@ def _weights(source: str | Path, **options: Any) -> PreTrainedModel:
 
 @contextlib.contextmanager
 def _refusing(name: str) -> Iterator[None]:
-    """Turn whatever transformers and its readers say of a model's files into one line of ours."""
+    """Turn any error of transformers and its readers into one line."""
     try:
         yield
     except AlphaEditError:
         raise
-    except Exception as error:  # which ones they raise is nowhere written down
+    except Exception as error:  # their exceptions are not documented
         reason = " ".join(str(error).split())[:200]
         raise InputError(
             f'model "{name}" could not be loaded; give {NAMES} that this machine can reach '
@@ -197,7 +197,7 @@ def _refusing(name: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Keep the loading bars and advice of transformers out of our own progress."""
+    """Silence the loading bars and advice of transformers."""
     from transformers.utils import logging as hf
 
     verbosity, bars = hf.get_verbosity(), hf.is_progress_bar_enabled()

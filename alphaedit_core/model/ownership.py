@@ -1,7 +1,7 @@
-"""Who has the weights of a model: one session and thread at a time, however often it is wrapped.
+"""Ownership of a model's weights: one session and one thread at a time.
 
-Two wraps of one transformers model, or of two that share the matrices that are edited, would each
-take what the other wrote for the original weights. So all of them have one :class:`Ownership`.
+Two wraps of one transformers model, or of models that share edited matrices, would each mistake the
+other's edits for original weights. All of them therefore share one :class:`Ownership`.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ _ATTRIBUTE = "_alphaedit_hold"
 
 
 class Ownership:
-    """What all wraps of one set of weights share.
+    """State that all wraps of one set of weights share.
 
-    It lives as long as the transformers model does, and so do a session that has edits in it and
-    what that needs to take them back. A deep copy of the model has weights, and a hold, of its own.
+    It lives as long as the transformers model, and keeps alive a session with edits and the data to
+    undo them. A deep copy of the model has its own weights and its own ownership.
 
     Attributes:
-        owner: what currently edits the weights, or None.
-        lock: held by the thread that reads or changes the weights at length.
-        interrupt: asks the work that has the lock to make way; None where it cannot be asked.
+        owner: the session that currently edits the weights, or None.
+        lock: held by the thread that reads or changes the weights in a longer operation.
+        interrupt: asks the work that holds the lock to stop; None if it cannot be interrupted.
         wraps: the :class:`.EditableModel` objects of these weights.
     """
 
@@ -43,21 +43,21 @@ class Ownership:
         return Ownership()
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
-        return object, ()  # a pickled model says nothing of it, and is read without this project
+        return object, ()  # a pickled model omits it and loads without this library
 
 
-#: Weakly, so that no model is kept here.
+#: Weak references, so that no model is kept alive.
 _holds: WeakSet[Ownership] = WeakSet()
 
 
 def wraps_of(model: nn.Module) -> list[Any]:
-    """Every living :class:`.EditableModel` that a transformers model has been wrapped in."""
+    """Return every living :class:`.EditableModel` of a transformers model."""
     hold = getattr(model, _ATTRIBUTE, None)
     return list(hold.wraps) if isinstance(hold, Ownership) else []
 
 
 def ownership_of(model: nn.Module, architecture: Architecture) -> Ownership:
-    """The hold of a model's weights; a new one where neither it nor its matrices have any."""
+    """Return the ownership of a model's weights; create it if they have none."""
     hold = getattr(model, _ATTRIBUTE, None)
     if not isinstance(hold, Ownership):
         hold = _of_shared_matrices(architecture) or Ownership()
@@ -74,7 +74,7 @@ def _of_shared_matrices(architecture: Architecture) -> Ownership | None:
 
 
 def _storages(architecture: Architecture) -> set[int]:
-    """Addresses of the memory in which the down-projections are."""
+    """Return the memory addresses of the down-projections."""
     return {
         architecture.matrix(layer).untyped_storage().data_ptr()
         for layer in range(len(architecture.blocks))

@@ -1,6 +1,6 @@
-"""The models that packages carry."""
+"""The models that can be installed as packages."""
 
 DEFAULT_MODEL = "smollm2-135m"
 
-#: Their names, and the license each comes under.
+#: Their names and licenses.
 PACKAGED = {DEFAULT_MODEL: "Apache-2.0", "gemma3-270m": "Gemma"}
