@@ -97,7 +97,7 @@ _HOMES = {
     "read_facts": "data.fact_files",
     "read_records": "data.datasets.reading",
     "read_tasks": "side_effects.ability_tasks",
-    "retention": "side_effects.retention",
+    "retention": "side_effects.batch_retention",
     "run_experiment": "experiments.runner",
     "save_report": "experiments.report",
     "sequence_html": "experiments.sequence_figure",
@@ -175,12 +175,12 @@ if TYPE_CHECKING:
     from .session.session import EditSession
     from .side_effects.ability import ability_of_states, measure_ability
     from .side_effects.ability_tasks import read_tasks
+    from .side_effects.batch_retention import retention
     from .side_effects.drift import DriftTracker, TextBaseline
     from .side_effects.drift_figure import drift_columns
     from .side_effects.hidden_states import end_states as last_token_hidden_states
     from .side_effects.hidden_states import hidden_drift
     from .side_effects.hidden_states import sentences_without as unrelated_sentences
-    from .side_effects.retention import retention
 
 
 def __getattr__(name: str) -> Any:

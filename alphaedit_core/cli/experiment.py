@@ -60,7 +60,7 @@ def add(commands: options.Commands) -> None:
     )
     options.add_metrics(parser)
     parser.add_argument(
-        "--at-end",
+        "--final-only",
         metavar="LIST",
         help="metrics to evaluate only after all records: fluency,consistency",
     )
@@ -96,7 +96,7 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     from alphaedit_core.data.datasets.registry import dataset
     from alphaedit_core.evaluation.metrics.registry import metrics_for
     from alphaedit_core.experiments.editor_comparison import check_method, parse_method
-    from alphaedit_core.experiments.plan import check_at_end
+    from alphaedit_core.experiments.plan import check_final_only
 
     names = [name.strip() for name in arguments.methods.split(",") if name.strip()]
     if not names:
@@ -109,8 +109,8 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     reader = dataset(arguments.dataset, **options.dataset_options(arguments.option))
     records = read_records(arguments.path, reader, arguments.edits, fetch=True, monitor=monitor)
     metrics = options.metric_names(arguments)
-    at_end = options.parse_metrics("--at-end", arguments.at_end) or ()
-    check_at_end(at_end, metrics or metrics_for(reader.name, arguments.compat))
+    final_only = options.parse_metrics("--final-only", arguments.final_only) or ()
+    check_final_only(final_only, metrics or metrics_for(reader.name, arguments.compat))
     extra = _extra_measurements(arguments)
     folder = Path(arguments.output).expanduser()
     options.check_writable("--output", folder)
@@ -127,12 +127,12 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     hyperparameter_options.check_used(arguments, methods)
     plan = ExperimentPlan(
         methods,
-        arguments.edits,
-        arguments.batch_size,
-        arguments.evaluate_every,
-        tuple(metrics or ()),
-        tuple(at_end),
-        arguments.compat,
+        edits=arguments.edits,
+        batch_size=arguments.batch_size,
+        evaluate_every=arguments.evaluate_every,
+        metrics=tuple(metrics or ()),
+        final_only=tuple(final_only),
+        compat=arguments.compat,
         seed=methods[0].seed,
     )
     options.ensure_text(methods[0].text, model, monitor)
@@ -164,4 +164,6 @@ def _extra_measurements(arguments: argparse.Namespace) -> ExtraMeasurements:
     drift = None if arguments.drift in (None, "none") else arguments.drift
     if drift not in (None, "self"):
         open_text(drift)
-    return ExtraMeasurements(text, tasks, options.reference_texts(arguments), drift)
+    return ExtraMeasurements(
+        text=text, tasks=tasks, references=options.reference_texts(arguments), drift=drift
+    )

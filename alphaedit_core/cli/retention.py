@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
             f"session {folder}: there is no state {last} with facts; it has "
             f"{len(manifest['entries'])} edits, {manifest['applied']} applied"
         )
-    from alphaedit_core.side_effects.retention import retention
+    from alphaedit_core.side_effects.batch_retention import retention
 
     session = options.load_session(folder, arguments, monitor)
     result = retention(session, arguments.states, monitor)

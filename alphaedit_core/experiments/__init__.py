@@ -1,4 +1,4 @@
-"""Whole data sets, batch after batch, by one editor after another, and what that did.
+"""Sequential experiments: write a data set batch by batch with several editors and measure it.
 
 Uses side_effects, evaluation and session.
 """

@@ -1,6 +1,6 @@
-"""Editors side by side: the same facts, written into the same unedited model by each.
+"""Comparison of editors: each one writes the same facts into the same unedited model.
 
-Target values are searched once where editors search alike, and everything is as it was afterwards.
+Editors with the same target search share its results. The session is unchanged afterwards.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ _HEADINGS = (
 
 @dataclass(frozen=True)
 class EditorRun:
-    """What one editor made of the facts.
+    """The edit of one editor and the scores afterwards.
 
     Attributes:
-        hyperparameters: what it was run with.
-        result: the edit.
-        after: measures of the edited model.
-        seconds: of the edit with what the model says before and after, the statistics left out; a
-            search that another editor had done already costs nothing here.
+        hyperparameters: configuration of the editor.
+        result: result of the edit.
+        after: scores of the edited model.
+        seconds: duration of the edit, including the responses before and after, without the
+            statistics. Target values that an earlier editor already searched take no time.
     """
 
     hyperparameters: EditConfig
@@ -54,12 +54,12 @@ class EditorRun:
 
 @dataclass(frozen=True)
 class EditorComparison:
-    """Several editors on the same facts.
+    """Scores of several editors on the same facts.
 
     Attributes:
         facts: the facts.
-        before: measures of the unedited model.
-        rivals: one for each editor, in the order asked for.
+        before: scores of the unedited model.
+        rivals: one run per editor, in the order of the call.
     """
 
     facts: Sequence[Fact]
@@ -67,27 +67,27 @@ class EditorComparison:
     rivals: Sequence[EditorRun]
 
     def rows(self) -> list[tuple[str, ...]]:
-        """The table: the unedited model, then each editor."""
+        """Return the table: a row for the unedited model, then a row per editor."""
         rows = [("unedited", *_cells(self.before), "")]
-        for rival in self.rivals:
-            cells = _cells(rival.after)
-            rows.append((rival.hyperparameters.method, *cells, f"{rival.seconds:.1f}"))
+        for run in self.rivals:
+            cells = _cells(run.after)
+            rows.append((run.hyperparameters.method, *cells, f"{run.seconds:.1f}"))
         return rows
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the results of single facts, ready for JSON."""
+        """Return everything except the results per fact, as JSON-serializable values."""
         return {
             "facts": [fact.to_dict() for fact in self.facts],
             "before": asdict(self.before),
             "rivals": [
                 {
-                    "method": rival.hyperparameters.method,
-                    "hyperparameters": rival.hyperparameters.to_dict(),
-                    "written": rival.result.written,
-                    "after": asdict(rival.after),
-                    "seconds": rival.seconds,
+                    "method": run.hyperparameters.method,
+                    "hyperparameters": run.hyperparameters.to_dict(),
+                    "written": run.result.written,
+                    "after": asdict(run.after),
+                    "seconds": run.seconds,
                 }
-                for rival in self.rivals
+                for run in self.rivals
             ],
         }
 
@@ -116,10 +116,10 @@ class EditorComparison:
         rows: list[tuple[object, ...]] = [
             ("unedited", None, *_numbers(self.before), None, count, None)
         ]
-        for rival in self.rivals:
-            hp, result = rival.hyperparameters, rival.result
+        for run in self.rivals:
+            hp, result = run.hyperparameters, run.result
             rows.append(
-                (hp.method, hp.editor, *_numbers(rival.after), result.written, count, rival.seconds)
+                (hp.method, hp.editor, *_numbers(run.after), result.written, count, run.seconds)
             )
         return data_frame(columns, rows)
 
@@ -131,32 +131,36 @@ class EditorComparison:
 
 
 def parse_method(text: str, model: EditableModel) -> EditConfig:
-    """The hyperparameters of ``memit``, ``memit+projection`` or ``alphaedit-previous-keys``.
+    """Return the hyperparameters of a method such as ``alphaedit-previous-keys``.
+
+    Args:
+        text: name of an editor, then ``+`` or ``-`` and ``projection`` or ``previous-keys``.
+        model: the model whose default hyperparameters are used.
 
     Raises:
-        InputError: if there is no such editor, or a switch means nothing for it.
+        InputError: if there is no such editor, or it does not support a switch.
     """
     name, switches = check_method(text)
     return default_hyperparameters(model, name).replace(**switches)
 
 
 def check_method(text: str) -> tuple[str, dict[str, bool]]:
-    """Name and switches of a method in words; needs no model.
+    """Return name and switches of a method as :func:`parse_method` accepts it; needs no model.
 
     Raises:
-        InputError: if there is no such editor, or a switch means nothing for it.
+        InputError: if there is no such editor, or it does not support a switch.
     """
-    found = _METHOD.fullmatch("".join(text.split()))
-    if found is None:
+    match = _METHOD.fullmatch("".join(text.split()))
+    if match is None:
         raise InputError(f'method "{text}" is not understood; give for example memit+projection')
-    editor = editor_class(found["name"])
+    editor = editor_class(match["name"])
     switches = {
         name.replace("-", "_"): sign == "+"
-        for sign, name in re.findall(r"([+-])(projection|previous-keys)", found["switches"])
+        for sign, name in re.findall(r"([+-])(projection|previous-keys)", match["switches"])
     }
     if switches.get("previous_keys") and editor.previous_keys is None:
         raise InputError(
-            f'method "{text}": previous keys mean nothing for {editor.name}; leave them out'
+            f'method "{text}": {editor.name} does not use previous keys; leave them out'
         )
     return editor.name, switches
 
@@ -170,57 +174,57 @@ def compare_editors(
     monitor: Monitor | None = None,
     targets: dict[str, Targets] | None = None,
 ) -> EditorComparison:
-    """Write facts into the unedited model by each of several editors, and measure each.
+    """Write facts into the unedited model with each of several editors, and score each result.
 
     Args:
-        session: whose model is lent; its own edits are put back afterwards, bit for bit.
-        facts: the facts.
-        methods: hyperparameters, or methods in words as :func:`parse_method` takes them.
-        batch_size: facts that are written together.
-        text: running text for the perplexity; None for none.
-        monitor: what to report to.
-        targets: where target values are kept for later comparisons, and taken from; None for the
-            session's own, or for this comparison alone if it keeps none.
+        session: session whose model is used; its edits are restored bit for bit afterwards.
+        facts: facts to write.
+        methods: hyperparameters, or methods as :func:`parse_method` accepts them.
+        batch_size: facts per batch.
+        text: running text for perplexity; None to skip it.
+        monitor: receives progress.
+        targets: cache of target values, read and extended; None for the session's own, or for a
+            cache of this call alone if the session has none.
 
     Raises:
-        InputError: if the facts or a method cannot be used, before any work.
+        InputError: if the facts or a method cannot be used; checked before any work.
         SessionError: if another thread uses the model.
-        Canceled: if canceled; everything is as before.
+        Canceled: if canceled; the session is unchanged.
     """
     monitor, facts = monitor or Monitor(), check_facts(facts)
-    wanted = [
+    configs = [
         parse_method(method, session.model) if isinstance(method, str) else method
         for method in methods
     ]
-    if not wanted:
-        raise InputError("no editor is named; give at least one")
-    for hp in wanted:
+    if not configs:
+        raise InputError("no editor is given; give at least one")
+    for hp in configs:
         validated_editor(session.model, hp)
     if targets is None:
         targets = {} if session.targets is None else session.targets
     contexts = session.contexts
-    rivals: list[EditorRun] = []
-    with monitor.stage("editors", len(wanted), "editor"), session.lend_model() as model:
+    runs: list[EditorRun] = []
+    with monitor.stage("editors", len(configs), "editor"), session.lend_model() as model:
         before = counterfact_scores(model, facts, text, monitor)
-        for hp in wanted:
+        for hp in configs:
             monitor.check()
-            own = EditSession(model, None, hp, contexts, targets)
+            trial = EditSession(model, None, hp, contexts, targets)
             try:
-                own.spectra(monitor)  # from the cache or not, they are no part of the edit
+                # Computed first: whether the spectra are cached must not change the seconds.
+                trial.spectra(monitor)
                 start = time.perf_counter()
-                result = own.edit(facts, batch_size, monitor)
+                result = trial.edit(facts, batch_size, monitor)
                 seconds = time.perf_counter() - start
-                rivals.append(
-                    EditorRun(hp, result, counterfact_scores(model, facts, text, monitor), seconds)
-                )
+                after = counterfact_scores(model, facts, text, monitor)
+                runs.append(EditorRun(hp, result, after, seconds))
             finally:
-                own.close()
+                trial.close()
             monitor.advance()
-    return EditorComparison(facts, before, rivals)
+    return EditorComparison(facts, before, runs)
 
 
 def _numbers(measures: Measures) -> tuple[float | None, ...]:
-    """The measures in the order of the columns of :meth:`EditorComparison.to_pandas`."""
+    """Scores in the order of the columns of :meth:`EditorComparison.to_pandas`."""
     return (
         measures.efficacy,
         measures.generalization,
@@ -232,5 +236,5 @@ def _numbers(measures: Measures) -> tuple[float | None, ...]:
 
 def _cells(measures: Measures) -> tuple[str, ...]:
     values = (measures.efficacy, measures.generalization, measures.specificity, measures.exact)
-    read = "" if measures.perplexity is None else f"{measures.perplexity:.2f}"
-    return (*("n/a" if value is None else f"{value:.1f}" for value in values), read)
+    perplexity = "" if measures.perplexity is None else f"{measures.perplexity:.2f}"
+    return (*("n/a" if value is None else f"{value:.1f}" for value in values), perplexity)

@@ -1,11 +1,11 @@
-"""How the editors' formulas nest: a figure in which every arrow is one term that is added."""
+"""Figure of the editors' formulas: every arrow names the term that it adds."""
 
 from __future__ import annotations
 
 from alphaedit_core.display import figure_data as fig
 from alphaedit_core.display.svg import figure_html, render_svg
 
-#: Places of the boxes (columns and rows, from the bottom), what stands in them, and their color.
+#: Column, row from the bottom, label and color of each box.
 _BOXES: dict[str, tuple[float, float, str, str]] = {
     "ridge": (0.0, 1.0, "ridge regression\n$G = I$", fig.GRAY),
     "AlphaEdit": (1.0, 2.0, "AlphaEdit\n$G = P$,  $M = [K_p, K]$", fig.VERMILLION),
@@ -29,22 +29,22 @@ _ARROWS = (
 #: Half the width and height of a box.
 _HALF = (0.36, 0.24)
 _ALT = (
-    "How the formulas nest. Ridge regression of the residuals on the keys is the root. With the "
-    "metric C to the minus one it is MEMIT, with the projector P and the earlier keys it is "
-    "AlphaEdit. MEMIT with a small mu in one layer is EMMET; with one fact and mu = 0 that is "
-    "ROME, and R-ROME where one key stands in all places. MEMIT with another search and another "
-    "share is PMET; RECT keeps some entries of MEMIT's change, PRUNE brings down the singular "
-    "values of the sum of its changes. FT and FT-L train the weight."
+    "How the formulas nest. The root is ridge regression of the residuals on the keys. With the "
+    "preconditioner C to the minus one it is MEMIT; with the projector P and the previous keys it "
+    "is AlphaEdit. MEMIT with a small mu in one layer is EMMET. EMMET with one fact and mu = 0 is "
+    "ROME, or R-ROME if the same key is used throughout the formula. PMET is MEMIT with another "
+    "search and another distribution over layers. RECT keeps some entries of MEMIT's update, and "
+    "PRUNE shrinks the singular values of the sum of updates. FT and FT-L train the weight."
 )
 
 
 def family_html() -> str:
-    """The figure, with a text that says the same."""
+    """Return the figure as HTML with an equivalent text."""
     return figure_html(family_svg(), _ALT)
 
 
 def family_svg() -> str:
-    """Boxes for the editors; an arrow names what is added."""
+    """Return an SVG with a box per editor and an arrow per added term."""
     formula = r"$\Delta W = [0, R]\,(\mu I + M^T G M)^{-1} M^T G$"
     texts = [fig.Text(1.5, 2.75, formula, size=14, vertical_align="bottom")]
     texts += [fig.Text(x, y, words, size=10, box=color) for x, y, words, color in _BOXES.values()]
@@ -67,7 +67,7 @@ def family_svg() -> str:
 
 
 def _edge(box: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
-    """Where the line from the middle of a box to another one leaves it."""
+    """Return the point where the line between the centers of two boxes leaves the first one."""
     dx, dy = other[0] - box[0], other[1] - box[1]
     share = min(
         _HALF[0] / abs(dx) if dx else float("inf"), _HALF[1] / abs(dy) if dy else float("inf")

@@ -1,4 +1,4 @@
-"""Figures of an experiment: every measure over the edits, and what is left of each batch."""
+"""Figures of an experiment: measures over the number of edits, and retention per batch."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from alphaedit_core.display.svg import figure_html, render_svg
 if TYPE_CHECKING:
     from .results import ExperimentResult, Measurement
 
-#: A color and dashes for each method; more than these cannot be told apart.
+#: Color and dashes per method. They repeat beyond 12 methods.
 _METHOD_STROKES: tuple[tuple[str, fig.Dashes], ...] = tuple(
     (color, dashes)
     for dashes in ((), (5, 1.5), (1, 1.2))
     for color in (fig.VERMILLION, fig.BLUE, fig.GREEN, fig.GRAY)
 )
 _COLUMNS = 3
-#: Measures of drift that are drawn, and their titles.
+#: Drift measures to draw, with their titles.
 SHIFTS = {
     "kl": "KL(before || after) of ordinary text, nats",
     "mean_shift": "hidden states, mean shift, %",
@@ -29,55 +29,61 @@ SHIFTS = {
 def experiment_curves_html(
     findings: ExperimentResult, measures: Collection[str] | None = None
 ) -> str:
-    """Measures over the edits, a line for each method, with a text that says the last.
+    """Return a figure of measures over the number of edits, with one line per method.
 
     Args:
-        findings: what was found.
-        measures: those to draw: metrics, ``perplexity``, titles of :data:`SHIFTS`; all where None.
+        findings: the experiment.
+        measures: metrics, ``perplexity`` or titles of :data:`SHIFTS` to draw; None for all.
+
+    Returns:
+        HTML of the figure and a text with the last values; "" if nothing was measured.
     """
     series = _series(findings)
     if measures is not None:
         series = {name: lines for name, lines in series.items() if name in measures}
     if not series:
         return ""
-    said = [
+    last_values = [
         f"{measure}: " + ", ".join(f"{name} {values[-1][1]:.4g}" for name, values in lines.items())
         for measure, lines in series.items()
     ]
-    return figure_html(
-        _panels(series, "edits"), f"Measures over the edits; at the last point {'; '.join(said)}."
-    )
+    alt = f"Measures over the edits; at the last point {'; '.join(last_values)}."
+    return figure_html(_panels(series, "edits"), alt)
 
 
 def experiment_retention_html(findings: ExperimentResult, measures: Sequence[str]) -> str:
-    """What is left of every batch after the last edit, a line for each method.
+    """Return a figure of each batch's metrics after the last edit, with one line per method.
 
     Args:
-        findings: what was found.
-        measures: metrics to show.
+        findings: the experiment.
+        measures: metrics to draw.
+
+    Returns:
+        HTML of the figure and a text with the values of the first and last batch; "" if no method
+        has any of the metrics.
     """
     series: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for measure in measures:
         for name, point in findings.final().items():
-            left = point.retention.get(measure, ())
-            values = [(float(n), value) for n, value in enumerate(left, 1) if value is not None]
+            by_batch = point.retention.get(measure, ())
+            values = [(float(n), value) for n, value in enumerate(by_batch, 1) if value is not None]
             if values and point.weights:
                 series.setdefault(measure, {})[name] = values
     if not series:
         return ""
-    said = [
+    ends = [
         f"{measure}, first and last batch: "
         + ", ".join(f"{name} {v[0][1]:.1f} and {v[-1][1]:.1f}" for name, v in lines.items())
         for measure, lines in series.items()
     ]
     return figure_html(
         _panels(series, "batch, in the order they were written"),
-        f"What is left of every batch after the last edit. {'; '.join(said)}.",
+        f"Retention of every batch after the last edit. {'; '.join(ends)}.",
     )
 
 
 def _series(findings: ExperimentResult) -> dict[str, dict[str, list[tuple[float, float]]]]:
-    """By measure and method the number of edits and the value of every point that has one."""
+    """Return (number of edits, value) of all measurements, by measure and method."""
     unedited = findings.final().get("unedited")
     measures: dict[str, Callable[[Measurement], float | None]] = {}
     for name in findings.metrics:
@@ -100,7 +106,7 @@ def _series(findings: ExperimentResult) -> dict[str, dict[str, list[tuple[float,
                 lines[name] = values
         start = read(unedited) if unedited is not None else None
         if start is not None and lines:
-            # The unedited model was asked about all records: a line across, not a start.
+            # The unedited model was measured on all records, so it is a horizontal line.
             last = max(n for values in lines.values() for n, _ in values)
             lines["unedited"] = [(0.0, start), (last, start)]
         if lines:
@@ -127,7 +133,7 @@ def _panels(series: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], l
         wide = max(values) > 10 * min(values) > 0
         log = wide and measure in ("perplexity", SHIFTS["kl"])
         panels.append(fig.Panel(fig.Axis(label), fig.Axis(log=log), measure, tuple(curves)))
-    # One panel alone is wider, so that the names of the methods fit over it.
+    # A single panel is wider so that the legend fits above it.
     width, height = max(5.5, 3.5 * columns), 2.4 * ceil(len(panels) / columns) + 0.5
     legend = fig.Legend("outside upper left", columns)
     return render_svg(fig.Figure(width, height, tuple(panels), columns, legend=legend))

@@ -1,13 +1,12 @@
-"""The files of an experiment, each with its checksum and with what it belongs to.
+"""Files of an experiment and their checksums.
 
-``experiment.json`` has a checksum of its content. Every line of ``points.jsonl`` has one of its
-numbers, of its place in the file and of the checksum of ``experiment.json``: a number that was
-changed, a line that was moved or left out, and a line of another experiment are all noticed, and
-each by its number. A line is appended with :class:`Points`, which reads nothing again;
-:func:`write_points` writes all of them anew.
+``experiment.json`` has a checksum of its content. The checksum of a line in ``points.jsonl`` covers
+its numbers, its line number and the checksum of ``experiment.json``. Changed numbers, moved or
+missing lines and lines of other experiments are therefore detected and reported by line number.
+:class:`PointsWriter` appends lines without reading the file; :func:`write_points` rewrites it.
 
-Folders of the format before have no checksums. They can be read as ever, which is said, and get
-them when they are continued. An editor whose name has changed since has its present one.
+Folders of the previous format have no checksums. They load with a note and get checksums when the
+experiment is resumed. Former names of editors are replaced by the current ones.
 """
 
 from __future__ import annotations
@@ -33,11 +32,11 @@ _CHECK = "checksum"
 
 @dataclass(frozen=True)
 class Damage:
-    """A line that is not what was written.
+    """A damaged line.
 
     Attributes:
-        line: its number, from 1.
-        reason: what is wrong with it.
+        line: number of the line, from 1.
+        reason: what is wrong with the line.
     """
 
     line: int
@@ -45,13 +44,13 @@ class Damage:
 
 
 @dataclass(frozen=True)
-class Read:
-    """The lines of a file.
+class StoredLines:
+    """The lines of ``points.jsonl``.
 
     Attributes:
-        lines: number of each whole line and what it says, in order.
-        damaged: the other lines; a last one without its end, left by a kill, is not among them.
-        torn: whether there is such a last one.
+        lines: number and content of each valid line, in order.
+        damaged: all other lines, except an unfinished last line.
+        torn: whether the last line is unfinished because the process was killed.
     """
 
     lines: list[tuple[int, dict[str, Any]]]
@@ -60,26 +59,29 @@ class Read:
 
 
 def is_experiment(folder: Path) -> bool:
-    """Whether a folder holds an experiment."""
+    """Return whether a folder holds an experiment."""
     return (folder / MANIFEST).is_file()
 
 
 def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:
-    """Write ``experiment.json``.
+    """Write ``experiment.json`` with format and checksum.
 
     Raises:
-        OSError: if it cannot be written; what was there is still there.
+        OSError: if the file cannot be written; an existing file is unchanged.
     """
-    plain = {**content, "format": FORMAT}
-    write_json_atomic(folder / MANIFEST, plain | {_CHECK: checksum(plain)})
+    manifest = {**content, "format": FORMAT}
+    write_json_atomic(folder / MANIFEST, manifest | {_CHECK: checksum(manifest)})
 
 
 def read_manifest(folder: Path) -> tuple[dict[str, Any], bool]:
-    """What ``experiment.json`` says, and whether it is of the format that has checksums.
+    """Read ``experiment.json``.
+
+    Returns:
+        The content, and whether its format has checksums.
 
     Raises:
-        InputError: if there is none.
-        CorruptFileError: if it is damaged.
+        InputError: if the folder holds no experiment.
+        CorruptFileError: if the file is damaged.
     """
     file = folder / MANIFEST
     if not is_experiment(folder):
@@ -87,12 +89,12 @@ def read_manifest(folder: Path) -> tuple[dict[str, Any], bool]:
     manifest = read_json(file)
     if not isinstance(manifest, dict) or manifest.get("format") not in (FORMAT, _UNCHECKED):
         raise CorruptFileError(f"{file}: not an experiment of this version; give another folder")
-    kept = manifest.pop(_CHECK, None)
+    stored = manifest.pop(_CHECK, None)
     checked = manifest["format"] == FORMAT
-    if kept != (checksum(manifest) if checked else None):
+    if stored != (checksum(manifest) if checked else None):
         raise CorruptFileError(
-            f"{file}: damaged, it does not have its checksum; restore it from a copy, or give a "
-            "new folder to run the experiment anew"
+            f"{file}: damaged, its checksum does not match; restore it from a copy, or give a new "
+            "folder to run the experiment anew"
         )
     if not checked:
         _rename(manifest)
@@ -100,7 +102,7 @@ def read_manifest(folder: Path) -> tuple[dict[str, Any], bool]:
 
 
 def _rename(manifest: Mapping[str, Any]) -> None:
-    """Give the editors of a plan their present names; what is no plan is left as it is."""
+    """Replace former names of editors in a plan; anything that is not a plan is left alone."""
     plan = manifest.get("plan")
     methods = plan.get("methods") if isinstance(plan, dict) else None
     for method in methods if isinstance(methods, list) else ():
@@ -109,7 +111,7 @@ def _rename(manifest: Mapping[str, Any]) -> None:
 
 
 def _renamed(method: object) -> object:
-    """A method by the present name of its editor, which is its first word."""
+    """A method with the current name of its editor, which is the first word."""
     if not isinstance(method, str):
         return method
     editor, space, rest = method.partition(" ")
@@ -117,34 +119,34 @@ def _renamed(method: object) -> object:
 
 
 def checksum(content: object) -> str:
-    """SHA-256 of what JSON holds, however it is laid out."""
+    """Return the SHA-256 of a JSON value, independent of layout and key order."""
     return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _line(manifest: Mapping[str, Any], number: int, point: Mapping[str, Any]) -> str:
-    """A line with its checksum, and its end."""
-    point = parse_json(to_json(point))  # as it will be read
-    own = checksum([checksum(manifest), number, point])
-    return to_json({**point, _CHECK: own}) + "\n"
+    """A line with its checksum and line break."""
+    point = parse_json(to_json(point))  # the values as a reader gets them
+    line_checksum = checksum([checksum(manifest), number, point])
+    return to_json({**point, _CHECK: line_checksum}) + "\n"
 
 
-class Points:
-    """``points.jsonl`` of a folder, to which lines are appended.
+class PointsWriter:
+    """Appends lines to ``points.jsonl``.
 
     Args:
-        folder: the experiment's.
-        manifest: what :func:`read_manifest` gave, or :func:`write_manifest` was given.
-        lines: how many there are.
+        folder: folder of the experiment.
+        manifest: content of ``experiment.json``, without its checksum.
+        lines: number of lines in the file.
     """
 
     def __init__(self, folder: Path, manifest: Mapping[str, Any], lines: int) -> None:
         self._file, self._manifest, self._lines = folder / POINTS, manifest, lines
 
     def append(self, point: Mapping[str, Any]) -> None:
-        """Write one more line, which is on the disk afterwards.
+        """Append a line and flush it to disk.
 
         Raises:
-            OSError: if it cannot be written.
+            OSError: if the file cannot be written.
         """
         with open(self._file, "a", encoding="utf-8", newline="\n") as file:
             file.write(_line(self._manifest, self._lines + 1, point))
@@ -153,67 +155,67 @@ class Points:
         self._lines += 1
 
 
-def read_points(folder: Path, manifest: Mapping[str, Any], checked: bool = True) -> Read:
-    """The lines of ``points.jsonl``, none where it does not exist.
+def read_points(folder: Path, manifest: Mapping[str, Any], checked: bool = True) -> StoredLines:
+    """Read and verify the lines of ``points.jsonl``; a missing file has no lines.
 
     Args:
-        folder: the experiment's.
-        manifest: what :func:`read_manifest` gave.
-        checked: whether lines have checksums, as it gave it too.
+        folder: folder of the experiment.
+        manifest: content of ``experiment.json`` from :func:`read_manifest`.
+        checked: whether lines must have checksums, from :func:`read_manifest`.
 
     Raises:
         OSError: if the file cannot be read.
     """
     file = folder / POINTS
-    found = Read([], [], False)
     if not file.exists():
-        return found
+        return StoredLines([], [], False)
+    valid: list[tuple[int, dict[str, Any]]] = []
+    damaged: list[Damage] = []
     *lines, rest = read_bytes(file).split(b"\n")
-    own = checksum(manifest)
+    manifest_checksum = checksum(manifest)
     for number, line in enumerate(lines, 1):
         try:
             point = parse_json(line.decode("utf-8"))
         except ValueError:
             point = None
         if not isinstance(point, dict):
-            found.damaged.append(Damage(number, "it is not JSON that this library wrote"))
-        elif not (_matches(point, own, number) if _CHECK in point else not checked):
-            found.damaged.append(
-                Damage(number, "it does not have the checksum of its numbers, place and experiment")
-            )
+            damaged.append(Damage(number, "it is not JSON that this library wrote"))
+        elif not (_matches(point, manifest_checksum, number) if _CHECK in point else not checked):
+            reason = "its checksum does not match its numbers, line number and experiment"
+            damaged.append(Damage(number, reason))
         else:
             if not checked and "method" in point:
                 point["method"] = _renamed(point["method"])
-            found.lines.append((number, point))
-    return Read(found.lines, found.damaged, bool(rest))
+            valid.append((number, point))
+    return StoredLines(valid, damaged, bool(rest))
 
 
-def _matches(point: dict[str, Any], manifest: str, number: int) -> bool:
-    """Whether a line has the checksum that it should have, which is taken out of it."""
-    return bool(point.pop(_CHECK) == checksum([manifest, number, point]))
+def _matches(point: dict[str, Any], manifest_checksum: str, number: int) -> bool:
+    """Whether the checksum of a line matches; removes the checksum from the line."""
+    return bool(point.pop(_CHECK) == checksum([manifest_checksum, number, point]))
 
 
 def write_points(
     folder: Path, manifest: Mapping[str, Any], points: Iterable[Mapping[str, Any]]
 ) -> None:
-    """Write ``points.jsonl`` anew, every line with its checksum.
+    """Rewrite ``points.jsonl`` with a checksum on every line.
 
     Raises:
-        OSError: if it cannot be written; what was there is still there.
+        OSError: if the file cannot be written; an existing file is unchanged.
     """
     lines = [_line(manifest, number, point) for number, point in enumerate(points, 1)]
     write_atomic(folder / POINTS, "".join(lines))
 
 
 def refuse(folder: Path, damaged: Sequence[Damage]) -> None:
-    """Refuse lines that are damaged, by the first of them.
+    """Report damaged lines.
 
     Raises:
-        CorruptFileError: if there are any.
+        CorruptFileError: if there are any; names the first.
     """
     if damaged:
         more = f" (and {len(damaged) - 1} more)" if len(damaged) > 1 else ""
         raise CorruptFileError(
             f"{folder / POINTS}: line {damaged[0].line} is damaged{more}: {damaged[0].reason}; run "
-            "the experiment again to have it measured anew, or restore the file from a copy"
+            "the experiment again to measure it anew, or restore the file from a copy"
         )

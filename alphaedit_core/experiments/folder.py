@@ -1,4 +1,4 @@
-"""The folder of an experiment: opened by one process at a time, and continued where it was left."""
+"""The folder of an experiment: locked by one process at a time, created or resumed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from filelock import FileLock, Timeout
 
@@ -27,7 +27,7 @@ from alphaedit_core.storage.files import check_name
 from alphaedit_core.storage.temporary import final_name
 from alphaedit_core.storage.typed_records import read_record
 
-from .files import (  # fmt: skip
+from .files import (
     FORMAT,
     MANIFEST,
     POINTS,
@@ -42,22 +42,17 @@ from .plan import ExperimentPlan, ExtraMeasurements
 from .results import ExperimentResult, Measurement
 
 _LOCK = ".lock"
-
-
-#: File systems take names of 255 bytes.
+#: File systems allow names of 255 bytes.
 _LONGEST_NAME = 200
-
-
+#: Parts of ``experiment.json`` that must be equal to resume an experiment.
 _PARTS = ("plan", "records", "probes", "model")
-
-
-#: What a model is besides its weights, as far as numbers of an experiment hang on it.
+#: Properties of a model besides its weights that change the numbers of an experiment.
 _MODEL_PARTS = ("tokenizer", "configuration", "places", "precision", "attention")
 
 
-@dataclass(frozen=True)
-class _Written:
-    """``records`` of ``experiment.json``: what is written."""
+@dataclass(frozen=True, kw_only=True)
+class _Records:
+    """``records`` of ``experiment.json``."""
 
     dataset: str
     options: Mapping[str, str]
@@ -67,7 +62,7 @@ class _Written:
     left_out: list[str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Model:
     """``model`` of ``experiment.json``."""
 
@@ -75,7 +70,7 @@ class _Model:
     fingerprint: str
     dtype: str
     preset: str | None = None
-    # ``_MODEL_PARTS``; an earlier version kept none.
+    # ``_MODEL_PARTS``; files of an earlier version have none.
     tokenizer: str | None = None
     configuration: str | None = None
     places: str | None = None
@@ -83,23 +78,23 @@ class _Model:
     attention: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Manifest:
-    """``experiment.json``, to check what it holds."""
+    """Schema of ``experiment.json``."""
 
-    plan: ExperimentPlan
-    records: _Written
+    plan: Annotated[ExperimentPlan, ExperimentPlan.from_dict]
+    records: _Records
     probes: Mapping[str, str | None]
     model: _Model
     made_with: Mapping[str, Any]
 
 
 def load_experiment(folder: str | Path) -> ExperimentResult:
-    """What an experiment has found so far; needs no model.
+    """Load the results of an experiment so far; needs no model.
 
     Raises:
-        InputError: if the folder holds none.
-        CorruptFileError: if a file of it is damaged; names the line.
+        InputError: if the folder holds no experiment.
+        CorruptFileError: if a file is damaged; names the line.
     """
     place = Path(folder)
     findings, damaged, _ = _loaded(place)
@@ -108,38 +103,44 @@ def load_experiment(folder: str | Path) -> ExperimentResult:
 
 
 def _loaded(place: Path) -> tuple[ExperimentResult, list[Damage], bool]:
-    """What was found, the lines that are damaged, and whether the last one has no end."""
+    """The results, the damaged lines, and whether the last line is unfinished."""
     manifest, checked = read_manifest(place)
     try:
         read_record(_Manifest, manifest, others=True)
     except InputError as error:
-        raise CorruptFileError(f"{place / MANIFEST}: {error}; take a copy") from None
-    read, points, damaged = read_points(place, manifest, checked), [], []
-    for line, found in read.lines:
+        raise CorruptFileError(f"{place / MANIFEST}: {error}; restore a copy") from None
+    stored, points, damaged = read_points(place, manifest, checked), [], []
+    for number, line in stored.lines:
         try:
-            points.append(read_record(Measurement, _present(found)))
+            points.append(read_record(Measurement, _with_present_names(line)))
         except InputError as error:
-            damaged.append(Damage(line, str(error)))
-    damaged = sorted([*read.damaged, *damaged], key=lambda one: one.line)
-    return ExperimentResult(place, manifest, points, checked), damaged, read.torn
+            damaged.append(Damage(number, str(error)))
+    damaged = sorted([*stored.damaged, *damaged], key=lambda damage: damage.line)
+    return ExperimentResult(place, manifest, points, checked), damaged, stored.torn
 
 
-def _present(point: Mapping[str, Any]) -> dict[str, Any]:
-    """A point with its metrics by their present names."""
-    named = {
-        part: {present_name(name): value for name, value in held.items()}
+def _with_present_names(point: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored measurement with the current names of its metrics."""
+    renamed = {
+        part: {present_name(name): value for name, value in values.items()}
         for part in ("values", "errors", "retention")
-        if isinstance(held := point.get(part), Mapping)
+        if isinstance(values := point.get(part), Mapping)
     }
-    return {**point, **named}
+    return {**point, **renamed}
 
 
-def session_folder(folder: Path, place: int, method: str) -> Path:
-    """Where the session of a method is kept; of a long name its beginning and a digest."""
+def session_folder(folder: Path, number: int, method: str) -> Path:
+    """Return the folder of a method's session; long names are cut and get a digest.
+
+    Args:
+        folder: folder of the experiment.
+        number: number of the method in the plan, from 1.
+        method: name of the method.
+    """
     name = re.sub("[^a-z0-9+-]+", "-", method.lower()).strip("-")
     if len(name) > _LONGEST_NAME:
         name = f"{name[: _LONGEST_NAME - 13]}-{sha256(method.encode()).hexdigest()[:12]}"
-    return folder / f"{place:02}-{name}"
+    return folder / f"{number:02}-{name}"
 
 
 def _manifest(
@@ -150,7 +151,7 @@ def _manifest(
     left_out: Sequence[Record],
     probes: ExtraMeasurements,
 ) -> dict[str, Any]:
-    now = identity(model)
+    model_identity = identity(model)
     return {
         "format": FORMAT,
         "plan": plan.to_dict(),
@@ -165,8 +166,8 @@ def _manifest(
         "probes": probes.digest(),
         "model": {
             "name": model.name,
-            "fingerprint": now.fingerprint,
-            **{part: getattr(now, part) for part in _MODEL_PARTS},
+            "fingerprint": model_identity.fingerprint,
+            **{part: getattr(model_identity, part) for part in _MODEL_PARTS},
             "dtype": str(model.dtype).removeprefix("torch."),
             "preset": model_name(shape_of(model)),
         },
@@ -176,18 +177,19 @@ def _manifest(
 
 @contextmanager
 def _opened(place: Path, manifest: dict[str, Any], monitor: Monitor) -> Iterator[ExperimentResult]:
-    """The folder with this experiment in it, begun or continued, for one process at a time.
+    """Lock the folder of an experiment, and create or resume the experiment in it.
+
+    A new folder is removed again if an InputError is raised before anything was measured.
 
     Raises:
-        InputError: if it holds something else; names the first thing that differs. If another
-            process has it. A folder that was begun here and holds nothing is removed when
-            something cannot be used after all.
+        InputError: if the folder holds something else or another experiment, naming the first
+            difference, or if another process runs the experiment.
     """
     check_name("experiment", place)
-    begun = not (place / MANIFEST).exists()
-    if begun and place.exists() and (not place.is_dir() or _holds(place)):
-        raise InputError(f"experiment {place}: exists and is none; give a new folder")
-    there = place.exists()
+    new = not (place / MANIFEST).exists()
+    if new and place.exists() and (not place.is_dir() or _has_content(place)):
+        raise InputError(f"experiment {place}: exists and is not an experiment; give a new folder")
+    existed = place.exists()
     place.mkdir(parents=True, exist_ok=True)
     lock = FileLock(place / _LOCK)
     try:
@@ -197,66 +199,66 @@ def _opened(place: Path, manifest: dict[str, Any], monitor: Monitor) -> Iterator
             f"experiment {place}: is being run by another process; wait, or give a new folder"
         ) from None
     try:
-        if begun:
+        if new:
             for path in place.iterdir():
-                if path.name != _LOCK and _left(path):
+                if path.name != _LOCK and _is_leftover(path):
                     path.unlink()
             write_manifest(place, manifest)
             findings = ExperimentResult(place, manifest)
         else:
-            findings = _continued(place, manifest, monitor)
+            findings = _resumed(place, manifest, monitor)
         try:
             yield findings
         except InputError:
-            if begun and not findings.points:
+            if new and not findings.points:
                 (place / MANIFEST).unlink()
             raise
     finally:
-        # While it is held: who waits for the file that is gone sees so, and opens the next one.
-        with suppress(OSError):  # Windows removes no open file; there it stays
+        # Removed before the release: a process that waits for the removed file notices and opens
+        # a new one.
+        with suppress(OSError):  # Windows does not remove open files
             (place / _LOCK).unlink()
         lock.release()
         with suppress(OSError):
-            if not there and not _holds(place):
+            if not existed and not _has_content(place):
                 place.rmdir()
 
 
-def _holds(place: Path) -> bool:
-    """Whether there is any content in a folder."""
-    return any(not _left(path) for path in place.iterdir())
+def _has_content(place: Path) -> bool:
+    return any(not _is_leftover(path) for path in place.iterdir())
 
 
-def _left(path: Path) -> bool:
-    """Whether a file is no content: the lock, or a manifest whose writer was killed."""
+def _is_leftover(path: Path) -> bool:
+    """Whether a file is the lock or the partial manifest of a killed process."""
     return path.name == _LOCK or final_name(path) == MANIFEST
 
 
-def _continued(place: Path, manifest: Mapping[str, Any], monitor: Monitor) -> ExperimentResult:
-    """The experiment that the folder holds, if it is this one; what is damaged is taken out.
+def _resumed(place: Path, manifest: Mapping[str, Any], monitor: Monitor) -> ExperimentResult:
+    """The experiment in a folder, without its damaged lines.
 
     Raises:
-        InputError: naming the first thing that differs.
+        InputError: if it differs from the manifest, naming the first difference.
     """
     findings, damaged, torn = _loaded(place)
     for part in _PARTS:
-        kept, asked = findings.manifest[part], json.loads(json.dumps(manifest[part]))
-        if part == "plan":  # an earlier version knew fewer hyperparameters
-            kept = json.loads(json.dumps(findings.plan.to_dict()))
-        for name, value in kept.items():
-            if asked.get(name) != value:
+        stored, current = findings.manifest[part], json.loads(json.dumps(manifest[part]))
+        if part == "plan":  # an earlier version had fewer hyperparameters
+            stored = json.loads(json.dumps(findings.plan.to_dict()))
+        for name, value in stored.items():
+            if current.get(name) != value:
                 raise InputError(
-                    f"experiment {place}: was begun with another {name} of its {part} "
-                    f"({_short(value)}, not {_short(asked.get(name))}); leave that as it was, or "
+                    f"experiment {place}: was started with another {name} of its {part} "
+                    f"({_short(value)}, not {_short(current.get(name))}); use the same value, or "
                     "give a new folder"
                 )
-    for one in damaged:
+    for damage in damaged:
         monitor.warn(
-            f"{place / POINTS}: line {one.line} is damaged and is measured anew: {one.reason}"
+            f"{place / POINTS}: line {damage.line} is damaged and is measured anew: {damage.reason}"
         )
     if not findings.checked:
         monitor.warn(
-            f"experiment {place}: an earlier version kept no checksums; what was measured so far "
-            "is taken as it stands, and has checksums from now on"
+            f"experiment {place}: an earlier version wrote no checksums; existing numbers are "
+            "accepted unverified, and get checksums now"
         )
     if damaged or torn or not findings.checked:
         write_points(place, findings.manifest, [asdict(point) for point in findings.points])

@@ -1,7 +1,7 @@
-"""Numbers that the paper prints, to be read beside one's own (Fang et al. 2025, Table 1).
+"""Published results for comparison (Fang et al. 2025, Table 1).
 
-All are after 2,000 sequential edits in batches of 100. ROME on Llama-3 ran without its second
-moment there, and PRUNE's rows come from code that adds its change twice (:mod:`.editors.prune`).
+All rows are after 2,000 sequential edits in batches of 100. The paper ran ROME on Llama-3 without
+its second moment. Its code for PRUNE adds the update twice (:mod:`.editors.prune`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 EDITS, BATCH = 2000, 100
 
-#: Columns of the table by data set: metrics of :mod:`.metrics`.
+#: Columns of the table per data set, by the names in :mod:`.metrics`.
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "counterfact": ("efficacy", "generalization", "specificity", "fluency", "consistency"),
     "zsre": ("rewrite_acc", "rephrase_acc", "neighborhood_acc"),
@@ -54,17 +54,21 @@ _ROWS: Mapping[str, Mapping[str, str]] = {
 
 
 def published(model: str, dataset: str) -> dict[str, tuple[float, ...]]:
-    """The paper's rows by method, in the order of ``COLUMNS``; none where it has not that model.
+    """Return the paper's values by method.
 
     Args:
-        model: name of the model's preset, such as ``Llama-3 8B``.
-        dataset: name of the data set.
+        model: name of a model preset, such as ``Llama-3 8B``.
+        dataset: name of a data set.
+
+    Returns:
+        Values in the order of ``COLUMNS[dataset]``; empty if the paper does not list the model or
+        the data set.
     """
     if dataset not in COLUMNS:
         return {}
-    place = list(COLUMNS).index(dataset)
+    part = list(COLUMNS).index(dataset)
     rows = _ROWS.get(model, {})
     return {
-        method: tuple(float(number) for number in row.split("|")[place].split())
+        method: tuple(float(number) for number in row.split("|")[part].split())
         for method, row in rows.items()
     }

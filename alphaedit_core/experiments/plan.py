@@ -1,10 +1,10 @@
-"""What an experiment runs, and what it measures beside the records' own metrics."""
+"""The plan of an experiment, and measurements beside the records' metrics."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import KW_ONLY, asdict, dataclass
 from hashlib import sha256
 from typing import Any
 
@@ -19,50 +19,54 @@ from alphaedit_core.integers import as_integer
 from alphaedit_core.side_effects.ability_tasks import Task
 from alphaedit_core.storage.typed_records import read_record
 
+#: The key of ``final_only`` in ``experiment.json``.
+_STORED_FINAL_ONLY = "at_end"
+
 
 @dataclass(frozen=True)
 class ExperimentPlan:
-    """What an experiment runs.
+    """The methods, records and metrics of an experiment.
 
     Attributes:
         methods: hyperparameters of each method, in the order they are run.
-        edits: records written in all; all of the data set's if it has fewer.
-        batch_size: records written together.
-        evaluate_every: records after which the model is measured on everything written so far,
-            a multiple of ``batch_size``; None for the end alone.
-        metrics: names of metrics; none for the data set's own.
-        at_end: those of them that are measured after all records alone, as texts that a metric has
-            written can cost more than everything else.
-        compat: whose definition where papers and toolkits differ, see :mod:`.metrics`.
-        seed: of the texts that metrics have written.
+        edits: number of records to write; the whole data set if it has fewer.
+        batch_size: records per batch.
+        evaluate_every: number of records between evaluations, a multiple of ``batch_size``; None
+            to evaluate only after the last record.
+        metrics: names of metrics; empty for the data set's default metrics.
+        final_only: metrics that are evaluated only after the last record. Metrics that generate
+            text can take longer than everything else.
+        compat: definitions to use where papers and toolkits differ, see :mod:`.metrics`.
+        seed: seed of the generated texts.
     """
 
     methods: tuple[StoredConfig, ...]
+    _: KW_ONLY
     edits: int = 2000
     batch_size: int = 100
     evaluate_every: int | None = None
     metrics: tuple[str, ...] = ()
-    at_end: tuple[str, ...] = ()
+    final_only: tuple[str, ...] = ()
     compat: Compat = "paper"
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be run, by name.
+        """Check all fields.
 
         Raises:
-            InputError: if a value is out of range, or two methods are the same.
+            InputError: if a value is out of range, or two methods are equal.
         """
         if not self.methods:
-            raise InputError("no editor is named; give at least one")
+            raise InputError("no editor is given; give at least one")
         for name in ("edits", "batch_size", "evaluate_every"):
             value = getattr(self, name)
             if value is None:
                 continue
-            whole = as_integer(value)
-            if whole is None or whole < 1:
+            number = as_integer(value)
+            if number is None or number < 1:
                 raise InputError(f"{name} {value!r} is not a whole number above 0; give 1 or more")
-            object.__setattr__(self, name, whole)
-        for name in ("metrics", "at_end"):
+            object.__setattr__(self, name, number)
+        for name in ("metrics", "final_only"):
             object.__setattr__(self, name, tuple(map(present_name, getattr(self, name))))
         if type(self.seed) is not int or not 0 <= self.seed < 1 << 63:
             raise InputError(f"seed {self.seed!r} cannot be used; give 0 to 2**63 - 1")
@@ -71,57 +75,63 @@ class ExperimentPlan:
                 f"evaluate_every {self.evaluate_every} is not a multiple of batch_size "
                 f"{self.batch_size}; give for example {self.batch_size}"
             )
-        for place, hp in enumerate(self.methods):
-            if hp in self.methods[:place]:
-                raise InputError(f'method "{hp.method}" is named twice; leave one out')
+        for index, hp in enumerate(self.methods):
+            if hp in self.methods[:index]:
+                raise InputError(f'method "{hp.method}" is given twice; leave one out')
 
     def names(self) -> list[str]:
-        """What each method is called: with what differs where some differ in that alone."""
+        """Return a unique name per method, with the fields in which methods of one name differ."""
         fields = [(hp.method, hp.to_dict()) for hp in self.methods]
         names = [
             ", ".join(
                 [method, *(
                     f"{name} {format_value(value)}"
-                    for name, value in own.items()
+                    for name, value in values.items()
                     if name != "source"
-                    and any(each == method and other[name] != value for each, other in fields)
+                    and any(
+                        other == method and others[name] != value for other, others in fields
+                    )
                 )]
             )
-            for method, own in fields
+            for method, values in fields
         ]  # fmt: skip
         return [
-            name if names.count(name) == 1 else f"{name} ({names[: place + 1].count(name)})"
-            for place, name in enumerate(names)
+            name if names.count(name) == 1 else f"{name} ({names[: index + 1].count(name)})"
+            for index, name in enumerate(names)
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields, ready for JSON."""
+        """Return all fields as JSON-serializable values, in the form of ``experiment.json``."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        del values["final_only"]
         return values | {
             "methods": [hp.to_dict() for hp in self.methods],
             "metrics": list(self.metrics),
-            "at_end": list(self.at_end),
+            _STORED_FINAL_ONLY: list(self.final_only),
         }
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> ExperimentPlan:
-        """The inverse of :meth:`to_dict`.
+        """Read the fields that :meth:`to_dict` returns.
 
         Raises:
-            InputError: for a field that is missing, does not exist or cannot be used.
+            InputError: if a field is missing, unknown or invalid.
         """
+        fields = dict(fields)
+        if _STORED_FINAL_ONLY in fields:
+            fields["final_only"] = fields.pop(_STORED_FINAL_ONLY)
         return read_record(cls, fields)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ExtraMeasurements:
-    """What is measured beside the records' own metrics, all of it optional.
+    """Measurements beside the records' metrics, all optional.
 
     Attributes:
-        text: running text for the perplexity.
+        text: running text for perplexity.
         tasks: tasks of general ability.
-        references: texts that share the new attribute, by target, for the consistency.
-        drift: the text that drift is measured on, as :func:`~.sources.open_text` takes it; see
+        references: texts per target that share the new attribute, for consistency.
+        drift: text to measure drift on, as accepted by :func:`~.sources.open_text`; see
             :func:`~.drift.default_probe`.
     """
 
@@ -131,39 +141,51 @@ class ExtraMeasurements:
     drift: str | None = None
 
     def digest(self) -> dict[str, str | None]:
-        """SHA-256 of each, by name; of drift's text its name."""
-        whole = {
+        """Return the SHA-256 of each field, by name; for ``drift`` the name of the text."""
+        contents = {
             "text": self.text,
             "tasks": [asdict(task) for task in self.tasks] or None,
             "references": None if self.references is None else self.references.to_dict(),
         }
         return {
-            name: None if held is None else sha256(json.dumps(held).encode()).hexdigest()
-            for name, held in whole.items()
+            name: None if content is None else sha256(json.dumps(content).encode()).hexdigest()
+            for name, content in contents.items()
         } | {"drift": self.drift}
 
 
-def check_at_end(names: Iterable[str], metrics: Collection[str]) -> None:
-    """Refuse what cannot be left to the end, because it is not measured.
+def check_final_only(names: Iterable[str], metrics: Collection[str]) -> None:
+    """Check that every metric of ``final_only`` is measured.
+
+    Args:
+        names: the metrics of ``final_only``.
+        metrics: all metrics of the experiment.
 
     Raises:
-        InputError: naming the first such metric.
+        InputError: if a name is not among the metrics.
     """
     for name in names:
         if name not in metrics:
             raise InputError(
-                f'at_end: the metric "{name}" is not measured at all; leave it out, or give some '
-                f"of {', '.join(metrics)}"
+                f'final_only: the metric "{name}" is not measured; leave it out, or give some of '
+                f"{', '.join(metrics)}"
             )
 
 
 def batched(records: Sequence[Record], size: int) -> tuple[list[list[Record]], list[Record]]:
-    """Batches of records, none empty, and the records left out: see :func:`~.records.distinct`."""
+    """Split records into batches without duplicates; see :func:`~.records.distinct`.
+
+    Args:
+        records: the records, in order.
+        size: records per batch.
+
+    Returns:
+        Batches, none of them empty, and the duplicates that were left out.
+    """
     batches: list[list[Record]] = []
     left_out: list[Record] = []
     for start in range(0, len(records), size):
-        found = distinct(records[start : start + size])
-        if found.records:
-            batches.append(found.records)
-        left_out += found.left_out
+        unique = distinct(records[start : start + size])
+        if unique.records:
+            batches.append(unique.records)
+        left_out += unique.left_out
     return batches, left_out

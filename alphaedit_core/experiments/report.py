@@ -1,4 +1,4 @@
-"""An experiment as one HTML page, in the layout of the paper's table, and as a table of text."""
+"""HTML report of an experiment, with the table in the paper's layout."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from alphaedit_core.storage.json_text import to_json
 from .figures import experiment_curves_html, experiment_retention_html
 from .paper_results import BATCH, EDITS
 from .results import (
-    _MOVED,
+    _WEIGHT_CHANGE,
     ExperimentResult,
     about,
     held,
@@ -28,7 +28,7 @@ from .results import (
 
 
 def experiment_html(findings: ExperimentResult) -> str:
-    """One self-contained page: the table, curves, what is left of each batch, and definitions."""
+    """Return a self-contained page: tables, curves, retention, definitions and settings."""
     manifest = findings.manifest
     model, count = manifest["model"]["name"], len(manifest["records"]["names"])
     title = f"{count} sequential edits of {portable_name(model)}"
@@ -41,8 +41,7 @@ def experiment_html(findings: ExperimentResult) -> str:
         f"{BATCH}.</p>",
         f"<h2>Everything measured</h2>{scroll(html_table(*whole_table(findings)))}",
         f"<h2>Over the edits</h2>{experiment_curves_html(findings)}",
-        "<h2>What is left of every batch</h2>"
-        f"{experiment_retention_html(findings, held(findings))}",
+        f"<h2>Retention of every batch</h2>{experiment_retention_html(findings, held(findings))}",
         f"<h2>Metric definitions</h2>{scroll(html_table(*cards(findings.metrics)))}",
         scroll(html_table(*other_cards(findings))),
         "<h2>Settings</h2><details><summary>Everything that the numbers depend on</summary>"
@@ -52,18 +51,18 @@ def experiment_html(findings: ExperimentResult) -> str:
 
 
 def cards(names: Iterable[str]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Headings and rows of what metrics are."""
+    """Return headings and rows of the definitions of metrics; unknown metrics are left out."""
     known = metrics()
     rows: list[tuple[str, ...]] = [
         (name, card.formula, card.direction, card.unit, card.source, card.note)
         for name, card in ((name, known.get(name)) for name in names)
-        if card is not None  # of a metric that was registered where this was measured
+        if card is not None  # a metric of a plug-in that is not installed here
     ]
     return ("metric", "formula", "better", "unit", "source", "note"), rows
 
 
 def other_cards(findings: ExperimentResult) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Headings and rows of what is measured beside the metrics."""
+    """Return headings and rows of the definitions of all other measures of an experiment."""
     rows: list[tuple[str, ...]] = []
     if any(point.perplexity is not None for point in findings.points):
         rows.append(("perplexity", PERPLEXITY))
@@ -72,13 +71,20 @@ def other_cards(findings: ExperimentResult) -> tuple[tuple[str, ...], list[tuple
             (f"{name} of a task", DEFINITIONS[name].partition(" After ±")[0])
             for name in ("accuracy", "F1")
         ]
-    rows += [(name.replace("_", " "), words) for name, words in measured_drifts(findings).items()]
-    rows.append(("|ΔW| / |W|", _MOVED))
+    drifts = measured_drifts(findings)
+    rows += [(name.replace("_", " "), definition) for name, definition in drifts.items()]
+    rows.append(("|ΔW| / |W|", _WEIGHT_CHANGE))
     return ("beside the metrics", "what it is"), rows
 
 
 def save_report(findings: ExperimentResult) -> Path:
-    """Write ``report.html`` into the experiment's folder, one page that needs no network."""
-    place = findings.folder / "report.html"
-    write_atomic(place, experiment_html(findings))
-    return place
+    """Write ``report.html`` into the experiment's folder and return its path.
+
+    The page needs no network.
+
+    Raises:
+        OSError: if the file cannot be written.
+    """
+    path = findings.folder / "report.html"
+    write_atomic(path, experiment_html(findings))
+    return path

@@ -1,4 +1,4 @@
-"""What an experiment has found so far, and its tables."""
+"""Results of an experiment and their tables."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
 UNEDITED = "unedited"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """What one method's model made of the records after so many edits.
+    """Measurements of one method after a number of edits.
 
     Attributes:
-        method: its name, or ``unedited``.
-        edits: records written so far; for the unedited model those that it was asked about.
-        values: means over the records, by metric; None where no record has a value.
-        errors: standard errors of these.
-        retention: by metric the mean over each earlier batch, in order.
-        perplexity: of the running text; None without one.
-        ability: accuracy and F1 of each task, by task.
-        weights: ``|W - W0| / |W0|`` by layer.
-        seconds: spent writing, since the point before, and measuring.
-        drift: how differently ordinary text is read than by the unedited model, by the names in
-            :data:`~.baseline.DRIFTS`; empty where that is not measured.
-        broke: why the method could not go on from here, and nothing was measured; "" if it could.
+        method: name of the method, or ``unedited``.
+        edits: number of records written so far; for ``unedited`` the number of records measured.
+        values: mean over the records, by metric; None if no record has a value.
+        errors: standard error of each mean.
+        retention: mean over each batch written so far, in order, by metric.
+        perplexity: perplexity of the running text; None without one.
+        ability: ``accuracy`` and ``f1``, %, by task.
+        weights: ``|W - W0| / |W0|``, Frobenius norms, by layer.
+        seconds: ``writing``, since the previous measurement, and ``measuring``.
+        drift: drift from the unedited model by the names in :data:`~.baseline.DRIFTS`; empty if
+            not measured.
+        broke: why the method diverged here, in which case nothing is measured; "" if it did not.
     """
 
     method: str
@@ -55,14 +55,14 @@ class Measurement:
 
 @dataclass(frozen=True)
 class ExperimentResult:
-    """What an experiment has found so far.
+    """Results of an experiment so far.
 
     Attributes:
-        folder: where it is kept.
-        manifest: ``experiment.json``.
-        points: in the order they were found.
-        checked: whether every number was checked against its checksum; an earlier version kept
-            none.
+        folder: folder of the experiment.
+        manifest: content of ``experiment.json``.
+        points: measurements, in the order they were made.
+        checked: whether all numbers were verified by checksums; False for files of an earlier
+            version, which have none.
     """
 
     folder: Path
@@ -72,16 +72,16 @@ class ExperimentResult:
 
     @property
     def plan(self) -> ExperimentPlan:
-        """What is run."""
+        """The plan of the experiment."""
         return ExperimentPlan.from_dict(self.manifest["plan"])
 
     @property
     def metrics(self) -> list[str]:
-        """Names of the metrics, in the order they were measured."""
+        """Names of all measured metrics, in order."""
         return list(dict.fromkeys(name for point in self.points for name in point.values))
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, ready for JSON."""
+        """Return everything as JSON-serializable values."""
         return {"manifest": dict(self.manifest), "points": [asdict(p) for p in self.points]}
 
     def to_pandas(self) -> pandas.DataFrame:
@@ -143,71 +143,72 @@ class ExperimentResult:
 
     @property
     def complete(self) -> bool:
-        """Whether every method has been measured after all records, or broke before."""
+        """Whether every method has been measured after the last record, or diverged."""
         return all(self.has_ended(name) for name in (UNEDITED, *self.plan.names()))
 
     def has_ended(self, method: str) -> bool:
-        """Whether a method has been measured after all records, or broke before."""
+        """Return whether a method has been measured after the last record, or diverged."""
         last = len(self.manifest["records"]["names"])
         return self.diverged_at(method) is not None or any(
             p.edits == last for p in self.for_method(method)
         )
 
     def diverged_at(self, method: str) -> Measurement | None:
-        """The point at which a method could not go on, if there is one."""
+        """Return the measurement at which a method diverged, or None."""
         return next((p for p in self.points if p.method == method and p.broke), None)
 
     def for_method(self, method: str) -> list[Measurement]:
-        """The points of one method at which something was measured, by number of edits."""
-        own = (p for p in self.points if p.method == method and not p.broke)
-        return sorted(own, key=lambda p: p.edits)
+        """Return the measurements of a method by number of edits, without divergence."""
+        points = (p for p in self.points if p.method == method and not p.broke)
+        return sorted(points, key=lambda p: p.edits)
 
     def final(self) -> dict[str, Measurement]:
-        """The last point of each method that has one, the unedited model first."""
-        found = {name: self.for_method(name) for name in (UNEDITED, *self.plan.names())}
-        return {name: points[-1] for name, points in found.items() if points}
+        """Return the last measurement of each method that has one, the unedited model first."""
+        by_method = {name: self.for_method(name) for name in (UNEDITED, *self.plan.names())}
+        return {name: points[-1] for name, points in by_method.items() if points}
 
 
-_MOVED = (
-    "Frobenius norm of the change by that of the unedited weight, mean over the edited layers; how "
-    "far, not how well"
+_WEIGHT_CHANGE = (
+    "Frobenius norm of the change divided by that of the unedited weight, mean over the edited "
+    "layers; measures distance, not quality"
 )
 
 
 def about(findings: ExperimentResult) -> str:
-    """What was written and by whose definitions it is measured, and what there is to know of it."""
+    """Return a description of the data, the definitions and the state of an experiment."""
     records, plan = findings.manifest["records"], findings.plan
     left_out = len(records["left_out"])
-    said = [
+    sentences = [
         f"{', '.join([records['dataset'], *(f'{n}={v}' for n, v in records['options'].items())])}, "
         f"{len(records['names'])} records in batches of {plan.batch_size}."
     ]
     if plan.compat != "paper":
-        said.append("The usual metrics are those of EasyEdit.")
+        sentences.append("The default metrics are those of EasyEdit.")
     if left_out:
-        said.append(f"{left_out} more were about the same as one of their batch.")
+        sentences.append(f"{left_out} more duplicate a record of their batch and are left out.")
     if not findings.checked:
-        said.append("Kept without checksums, by an earlier version.")
+        sentences.append("Written without checksums by an earlier version.")
     if not findings.complete:
-        said.append("Not complete yet.")
-    said += [
-        f"{name} broke down after {broken.edits} edits: {broken.broke}."
+        sentences.append("Not complete yet.")
+    sentences += [
+        f"{name} broke down after {end.edits} edits: {end.broke}."
         for name in plan.names()
-        if (broken := findings.diverged_at(name)) is not None
+        if (end := findings.diverged_at(name)) is not None
     ]
-    return " ".join(said)
+    return " ".join(sentences)
 
 
 def paper_table(findings: ExperimentResult) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Headings and rows of the paper's table, with the paper's own rows where it has the model.
+    """Return headings and rows in the layout of the paper's Table 1 (Fang et al. 2025).
 
-    Where not all of the paper's columns were measured, whatever else was measured follows them.
+    The paper's values follow for models that it lists. If some of the paper's columns were not
+    measured, all other metrics are appended.
     """
     dataset = findings.manifest["records"]["dataset"]
-    papers = COLUMNS.get(dataset, ())
-    wanted = [name for name in papers if name in findings.metrics]
-    others = [name for name in findings.metrics if name not in wanted]
-    columns = wanted if wanted and len(wanted) == len(papers) else wanted + others
+    paper_columns = COLUMNS.get(dataset, ())
+    shared = [name for name in paper_columns if name in findings.metrics]
+    others = [name for name in findings.metrics if name not in shared]
+    columns = shared if shared and len(shared) == len(paper_columns) else shared + others
     rows = [
         (
             _named(findings, name),
@@ -222,23 +223,23 @@ def paper_table(findings: ExperimentResult) -> tuple[tuple[str, ...], list[tuple
         if findings.diverged_at(name) and not findings.for_method(name)
     ]
     model = findings.manifest["model"].get("preset") or ""
-    places = [papers.index(name) for name in wanted]
-    # The paper's numbers are of the data set's usual task, and in its own columns.
-    usual = bool(wanted) and findings.manifest["records"]["options"] == reader(dataset).chosen
-    for method, values in (published(model, dataset) if usual else {}).items():
+    indices = [paper_columns.index(name) for name in shared]
+    # The paper's values hold for the default options of the data set only.
+    comparable = bool(shared) and findings.manifest["records"]["options"] == reader(dataset).chosen
+    for method, values in (published(model, dataset) if comparable else {}).items():
         rows.append(
             (
                 f"{method}, as published on {model}",
                 str(0 if method == "unedited" else EDITS),
-                *(f"{values[place]:.2f}" for place in places),
-                *("" for _ in columns[len(wanted) :]),
+                *(f"{values[index]:.2f}" for index in indices),
+                *("" for _ in columns[len(shared) :]),
             )
         )
     return ("method", "edits", *columns), rows
 
 
 def whole_table(findings: ExperimentResult) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Headings and rows of everything that was measured, a row for every point."""
+    """Return headings and rows of all measurements, one row each."""
     names = findings.metrics
     tasks = sorted({task for point in findings.points for task in point.ability})
     drifts = measured_drifts(findings)
@@ -246,7 +247,7 @@ def whole_table(findings: ExperimentResult) -> tuple[tuple[str, ...], list[tuple
     for method in ("unedited", *findings.plan.names()):
         for point in findings.for_method(method):
             weights = list(point.weights.values())
-            moved = [point.drift.get(name) for name in drifts]
+            shifts = [point.drift.get(name) for name in drifts]
             rows.append(
                 (
                     method,
@@ -258,39 +259,39 @@ def whole_table(findings: ExperimentResult) -> tuple[tuple[str, ...], list[tuple
                         for task in tasks
                         for measure in ("accuracy", "f1")
                     ),
-                    *("" if value is None else f"{value:.3g}" for value in moved),
+                    *("" if value is None else f"{value:.3g}" for value in shifts),
                     f"{sum(weights) / len(weights):.3f}" if weights else "",
                     f"{point.seconds['writing']:.0f}" if weights else "",
                     f"{point.seconds['measuring']:.0f}",
                 )
             )
     ability = (f"{task}, {measure}" for task in tasks for measure in ("accuracy", "F1"))
-    shifts = (name.replace("_", " ") for name in drifts)
+    drift_names = (name.replace("_", " ") for name in drifts)
     ends = ("|ΔW| / |W|", "seconds writing", "seconds measuring")
-    return ("method", "edits", *names, "perplexity", *ability, *shifts, *ends), rows
+    return ("method", "edits", *names, "perplexity", *ability, *drift_names, *ends), rows
 
 
 def measured_drifts(findings: ExperimentResult) -> dict[str, str]:
-    """The measures of drift that some point has, and what they are."""
-    known = {name for point in findings.points for name in point.drift}
-    return {name: words for name, words in DRIFTS.items() if name in known}
+    """Return the definitions of all drift measures that the experiment has, by name."""
+    measured = {name for point in findings.points for name in point.drift}
+    return {name: definition for name, definition in DRIFTS.items() if name in measured}
 
 
 def _named(findings: ExperimentResult, method: str) -> str:
-    """A method, and after how many edits it broke down if it did."""
-    broken = findings.diverged_at(method)
-    return method if broken is None else f"{method}, broke down after {broken.edits}"
+    """The name of a method, with the number of edits after which it diverged, if it did."""
+    end = findings.diverged_at(method)
+    return method if end is None else f"{method}, broke down after {end.edits}"
 
 
 def experiment_text(findings: ExperimentResult) -> str:
-    """What was written, and the paper's table, for a terminal."""
+    """Return the description and the paper's table as plain text."""
     return "\n".join([about(findings), text_table(*paper_table(findings))])
 
 
 def held(findings: ExperimentResult) -> list[str]:
-    """The metrics that say whether what was written is still there."""
-    wanted = ("efficacy", "efficacy_accuracy", "rewrite_acc", "multi_hop")
-    return [name for name in wanted if name in findings.metrics]
+    """Return the measured metrics that show whether written facts are kept."""
+    names = ("efficacy", "efficacy_accuracy", "rewrite_acc", "multi_hop")
+    return [name for name in names if name in findings.metrics]
 
 
 def _cells(point: Measurement, names: Iterable[str]) -> list[str]:

@@ -1,13 +1,13 @@
-"""Sequential experiments: the records of a data set written batch after batch, and what that did.
+"""Sequential experiments: write the records of a data set batch by batch and measure the model.
 
-Every method starts from the unedited model and writes the same records in the same order. After
-each batch the session is saved, and after each evaluation a line is written, so that an experiment
-that was stopped, by whatever, goes on where it was and ends with the same numbers: the weights come
-from the saved changes bit for bit, and every random draw hangs on the seed and on what is drawn for
-alone. That is so on one machine with the same versions and number of threads; elsewhere, and where
-little free memory makes batches smaller, sums are rounded otherwise.
+Every method starts from the unedited model and writes the same records in the same order. The
+session is saved after each batch, and a line is written after each evaluation. A stopped experiment
+therefore resumes and ends with the same numbers: weights are restored bit for bit from the saved
+updates, and random draws depend only on the seed and their purpose. This holds on one machine with
+the same versions and number of threads. Elsewhere, and if little free memory makes batches smaller,
+sums are rounded differently.
 
-A folder holds ``experiment.json`` (what is run on what), ``points.jsonl`` (a line per evaluation),
+A folder holds ``experiment.json`` (plan, data and model), ``points.jsonl`` (a line per evaluation),
 see :mod:`.experiments.files`, and a session per method.
 """
 
@@ -39,11 +39,9 @@ from alphaedit_core.session.session import EditSession
 from alphaedit_core.side_effects.ability import measure_ability
 from alphaedit_core.side_effects.baseline import DriftBaseline
 
-from .files import (  # fmt: skip
-    Points,
-)
+from .files import PointsWriter
 from .folder import _manifest, _opened, _short, session_folder
-from .plan import ExperimentPlan, ExtraMeasurements, batched, check_at_end
+from .plan import ExperimentPlan, ExtraMeasurements, batched, check_final_only
 from .results import UNEDITED, ExperimentResult, Measurement
 
 
@@ -55,24 +53,25 @@ def run_experiment(
     probes: ExtraMeasurements | None = None,
     monitor: Monitor | None = None,
 ) -> ExperimentResult:
-    """Run an experiment, or go on with the one that the folder holds.
+    """Run an experiment, or resume the one in the folder.
 
     Args:
-        model: the model, unedited; it is unedited again afterwards.
+        model: the unedited model; it is unedited again afterwards.
         records: the data set, see :func:`~.reading.read_records`.
-        plan: what to run.
-        folder: where everything is kept; made if it does not exist.
-        probes: what else to measure.
-        monitor: what to report to.
+        plan: methods, number of edits and metrics.
+        folder: folder of the experiment; created if it does not exist.
+        probes: additional measurements.
+        monitor: receives progress and warnings.
 
     Returns:
-        What was found, also by earlier runs.
+        All results, including those of earlier runs.
 
     Raises:
         InputError: if the folder holds something else or another experiment, or a method or metric
-            cannot be used; nothing was done.
-        SessionError: if a session has edits in the model.
-        Canceled: if canceled; the next call goes on after the last batch that was written.
+            cannot be used; nothing is changed then.
+        SessionError: if the model holds edits of a session.
+        CorruptFileError: if a file in the folder is damaged.
+        Canceled: if canceled; the next call resumes after the last batch written.
     """
     monitor, probes, place = monitor or Monitor(), probes or ExtraMeasurements(), Path(folder)
     for hp in plan.methods:
@@ -80,29 +79,29 @@ def run_experiment(
     metrics = list(plan.metrics) or list(metrics_for(records.dataset.name, plan.compat))
     chosen([], metrics)
     EditSession(model, None, plan.methods[0]).close()  # refuses a model that holds edits
-    check_at_end(plan.at_end, metrics)
+    check_final_only(plan.final_only, metrics)
     batches, left_out = batched(records.records[: plan.edits], plan.batch_size)
     written = [record for batch in batches for record in batch]
-    if words := records.dataset.mismatch(plan.compat):
-        monitor.warn(words)
+    if mismatch := records.dataset.mismatch(plan.compat):
+        monitor.warn(mismatch)
     if left_out:
         monitor.warn(
-            f"{len(left_out)} of {len(left_out) + len(written)} records are left out: another of "
-            f"their batch is about the same ({', '.join(r.name for r in left_out[:3])}"
+            f"{len(left_out)} of {len(left_out) + len(written)} records are left out: they "
+            f"duplicate a record of their batch ({', '.join(r.name for r in left_out[:3])}"
             f"{' …' if len(left_out) > 3 else ''})"
         )
     manifest = _manifest(model, records, plan, written, left_out, probes)
     with _opened(place, manifest, monitor) as findings:
-        work = _Work(model, findings, batches, metrics, probes, monitor)
+        run = _Run(model, findings, batches, metrics, probes, monitor)
         with monitor.stage("experiment", len(batches) * len(plan.methods), "batch"):
-            work.unedited()
+            run.unedited()
             for name, hp in zip(plan.names(), plan.methods, strict=True):
-                work.method(name, hp)
+                run.method(name, hp)
     return findings
 
 
-class _Work:
-    """One run of an experiment over one model."""
+class _Run:
+    """One run of an experiment on one model."""
 
     def __init__(
         self,
@@ -116,19 +115,22 @@ class _Work:
         self._model, self._findings, self._batches = model, findings, batches
         self._metrics, self._probes, self._monitor = metrics, probes, monitor
         self._plan = findings.plan
-        self._points = Points(findings.folder, findings.manifest, len(findings.points))
+        self._points = PointsWriter(findings.folder, findings.manifest, len(findings.points))
         self._before: Evaluation | None = None
-        self._yardstick: DriftBaseline | None = None
+        self._baseline: DriftBaseline | None = None
 
     def unedited(self) -> None:
-        """Measure the model as it is, on all records; once more what is compared with it."""
+        """Measure the unedited model on all records.
+
+        In a resumed experiment, measure again only what the metrics of edited models compare with.
+        """
         records = [record for batch in self._batches for record in batch]
         names = self._plan.names()
         ended = self._findings.complete and not any(self._missing(name) for name in names)
         if self._probes.drift is not None and not ended:
             subjects = [fact.subject for record in records for fact in record.facts]
             last = max(layer for hp in self._plan.methods for layer in hp.layers)
-            self._yardstick = DriftBaseline(
+            self._baseline = DriftBaseline(
                 self._model, self._probes.drift, last, subjects, self._monitor
             )
         if not self._has(UNEDITED, len(records)):
@@ -139,10 +141,10 @@ class _Work:
             )
 
     def method(self, name: str, hp: EditConfig) -> None:
-        """Write all batches by one method, measuring where that is due."""
-        place = self._plan.names().index(name) + 1
-        folder = session_folder(self._findings.folder, place, name)
-        missing, broken = self._missing(name), self._findings.diverged_at(name)
+        """Write all remaining batches with one method and evaluate where it is due."""
+        number = self._plan.names().index(name) + 1
+        folder = session_folder(self._findings.folder, number, name)
+        missing, divergence = self._missing(name), self._findings.diverged_at(name)
         if self._findings.has_ended(name) and not missing:
             self._monitor.advance(len(self._batches))
             return
@@ -152,9 +154,10 @@ class _Work:
         else:
             session = EditSession(self._model, None, hp)
         try:
-            session.spectra(self._monitor)  # from the cache or not, they are no part of the edits
+            # Computed first: whether the spectra are cached must not change the seconds.
+            session.spectra(self._monitor)
             self._monitor.advance(session.applied)
-            for number in missing:  # whose line was damaged
+            for number in missing:  # their lines were damaged
                 if number < session.applied:
                     with session.at_state(number):
                         self._measure(name, number, session)
@@ -162,14 +165,14 @@ class _Work:
                 if number and self._due(number) and not self._has(name, self._edits(number)):
                     self._measure(name, number, session)
                 if number == len(self._batches) or (
-                    broken is not None and self._edits(number) >= broken.edits
+                    divergence is not None and self._edits(number) >= divergence.edits
                 ):
                     break
                 facts = [fact for record in self._batches[number] for fact in record.facts]
                 try:
                     session.edit(facts, len(facts), self._monitor)
                 except DivergedError as error:
-                    self._break(name, number, session.relative_weight_change(), str(error))
+                    self._diverge(name, number, session.relative_weight_change(), str(error))
                     break
                 session.save(folder)
                 self._monitor.advance()
@@ -177,42 +180,44 @@ class _Work:
             session.close()
 
     def _missing(self, name: str) -> list[int]:
-        """The numbers of batches after which a method is to be measured and is not yet."""
-        broken = self._findings.diverged_at(name)
+        """Numbers of batches after which an evaluation of a method is due and missing."""
+        divergence = self._findings.diverged_at(name)
         return [
             number
             for number in range(1, len(self._batches) + 1)
             if self._due(number)
             and not self._has(name, self._edits(number))
-            and (broken is None or self._edits(number) < broken.edits)
+            and (divergence is None or self._edits(number) < divergence.edits)
         ]
 
     def _check_session(self, folder: Path, session: EditSession, hp: EditConfig) -> None:
-        """Refuse the session of another method or of other records, and let go of the model.
+        """Check that a session has the method and records of the experiment, else close it.
 
         Raises:
-            CorruptFileError: naming what differs.
+            CorruptFileError: naming the difference.
         """
-        what = ""
-        own, asked = session.hyperparameters.to_dict(), hp.to_dict()
-        # The editor comes first: another one has other fields.
-        compared = sorted(asked.keys() - {"source"}, key=lambda name: name != "editor")
-        other = [name for name in compared if own.get(name) != asked[name]]
+        difference = ""
+        stored, expected = session.hyperparameters.to_dict(), hp.to_dict()
+        # The editor comes first: other editors have other fields.
+        names = sorted(expected.keys() - {"source"}, key=lambda name: name != "editor")
+        other = [name for name in names if stored.get(name) != expected[name]]
         if other:
-            what = f"its {other[0]} is {_short(own[other[0]])}, not {_short(asked[other[0]])}"
+            name = other[0]
+            difference = f"its {name} is {_short(stored[name])}, not {_short(expected[name])}"
         elif len(session.history) > len(self._batches):
-            what = f"it has {len(session.history)} edits, not at most {len(self._batches)}"
+            difference = f"it has {len(session.history)} edits, not at most {len(self._batches)}"
         else:
             for number, entry in enumerate(session.history):
                 facts = [fact for record in self._batches[number] for fact in record.facts]
                 if entry.facts != check_facts(facts):
-                    what = f"its edit {number + 1} is not of the records of batch {number + 1}"
+                    edit = number + 1
+                    difference = f"its edit {edit} does not hold the records of batch {edit}"
                     break
-        if what:
+        if difference:
             session.close()
             raise CorruptFileError(
-                f"session {folder}: not of this experiment, {what}; remove the folder to have the "
-                "method written anew"
+                f"session {folder}: not of this experiment, {difference}; remove the folder to "
+                "write the method anew"
             )
 
     def _edits(self, number: int) -> int:
@@ -227,23 +232,23 @@ class _Work:
         return any(p.method == name and p.edits == edits for p in self._findings.points)
 
     def _spent(self, name: str, number: int, session: EditSession) -> float:
-        """Seconds spent writing since the point before, as the session keeps them over a stop."""
+        """Seconds spent writing since the previous measurement, also in earlier runs."""
         before = [point.edits for point in self._findings.for_method(name)]
         return sum(
             sum(entry.result.seconds.values())
-            for place, entry in enumerate(session.history[:number], 1)
-            if self._edits(place) > max(before, default=0)
+            for batch, entry in enumerate(session.history[:number], 1)
+            if self._edits(batch) > max(before, default=0)
         )
 
     def _measure(self, name: str, number: int, session: EditSession | None = None) -> None:
-        """Measure the model as it stands on the records of the first batches, and keep that."""
+        """Measure the current model on the records of the first batches and store the result."""
         model, monitor, plan, probes = self._model, self._monitor, self._plan, self._probes
         batches, start = self._batches[:number], time.perf_counter()
-        later = plan.at_end if number < len(self._batches) else ()
+        later = plan.final_only if number < len(self._batches) else ()
         records = [record for batch in batches for record in batch]
         measured: Mapping[str, MetricResult] = {}
         if due := [metric for metric in self._metrics if metric not in later]:
-            found = evaluate(
+            evaluation = evaluate(
                 model,
                 records,
                 due,
@@ -253,48 +258,57 @@ class _Work:
                 references=probes.references,
                 before=self._before,
             )
-            measured = found.measured
+            measured = evaluation.measured
             if name == UNEDITED:
-                self._before = found
-        read = None if probes.text is None else perplexity(model, probes.text, monitor)
+                self._before = evaluation
+        text_perplexity = None if probes.text is None else perplexity(model, probes.text, monitor)
         ability: dict[str, dict[str, float]] = {}
         if probes.tasks:
-            each = measure_ability(model, probes.tasks, monitor).tasks
-            ability = {one.task: {"accuracy": one.accuracy, "f1": one.f1} for one in each}
+            tasks = measure_ability(model, probes.tasks, monitor).tasks
+            ability = {task.task: {"accuracy": task.accuracy, "f1": task.f1} for task in tasks}
         drift: dict[str, float] = {}
-        if self._yardstick is not None and name != UNEDITED:
-            drift = self._yardstick.compare(monitor)
-        ends = [sum(map(len, batches[: place + 1])) for place in range(number)]
+        if self._baseline is not None and name != UNEDITED:
+            drift = self._baseline.compare(monitor)
+        ends = [sum(map(len, batches[: batch + 1])) for batch in range(number)]
         starts = [0, *ends[:-1]]
         point = Measurement(
-            name,
-            len(records),
-            {name: one.mean for name, one in measured.items()},
-            {name: one.error for name, one in measured.items()},
-            {
-                name: [_mean(one.values[a:b]) for a, b in zip(starts, ends, strict=True)]
-                for name, one in measured.items()
-                if one.values
+            method=name,
+            edits=len(records),
+            values={metric: result.mean for metric, result in measured.items()},
+            errors={metric: result.error for metric, result in measured.items()},
+            retention={
+                metric: [_mean(result.values[a:b]) for a, b in zip(starts, ends, strict=True)]
+                for metric, result in measured.items()
+                if result.values
             },
-            read,
-            ability,
-            {}
+            perplexity=text_perplexity,
+            ability=ability,
+            weights={}
             if session is None
-            else {str(n): moved for n, moved in session.relative_weight_change().items()},
-            {
+            else {str(n): share for n, share in session.relative_weight_change().items()},
+            seconds={
                 "writing": 0.0 if session is None else self._spent(name, number, session),
                 "measuring": time.perf_counter() - start,
             },
-            drift,
+            drift=drift,
         )
         self._keep(point)
 
-    def _break(self, name: str, number: int, weights: Mapping[int, float], why: str) -> None:
-        """Keep that a method cannot go on after some batches; other methods can."""
-        moved = {str(layer): share for layer, share in weights.items()}
-        nothing = {"writing": 0.0, "measuring": 0.0}
+    def _diverge(self, name: str, number: int, weights: Mapping[int, float], why: str) -> None:
+        """Store that a method diverged after a number of batches; other methods continue."""
         self._keep(
-            Measurement(name, self._edits(number), {}, {}, {}, None, {}, moved, nothing, broke=why)
+            Measurement(
+                method=name,
+                edits=self._edits(number),
+                values={},
+                errors={},
+                retention={},
+                perplexity=None,
+                ability={},
+                weights={str(layer): share for layer, share in weights.items()},
+                seconds={"writing": 0.0, "measuring": 0.0},
+                broke=why,
+            )
         )
 
     def _keep(self, point: Measurement) -> None:

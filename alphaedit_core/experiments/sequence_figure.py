@@ -1,4 +1,4 @@
-"""Settings side by side after few and after many edits: one row each, one panel for a measure."""
+"""Figure comparing settings after few and many edits: one row per setting, a panel per measure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from alphaedit_core.display import figure_data as fig
 from alphaedit_core.display.svg import figure_html, render_svg
 
-#: Panels, and which way is better in each.
+#: Measures with the direction that is better.
 _PANELS = {
     "efficacy": "→",
     "generalization": "→",
@@ -18,23 +18,26 @@ _PANELS = {
 
 
 def sequence_html(found: Mapping[str, Mapping[int, Mapping[str, float]]]) -> str:
-    """The figure, with a text that names every setting's numbers after the most edits.
+    """Return the figure as HTML with a text of all values after the most edits.
 
     Args:
-        found: by setting and number of edits the measures ``efficacy``, ``generalization``,
-            ``specificity``, ``exact`` and ``perplexity`` (see
-            :class:`~.counterfact_scores.Measures`); the same numbers of edits for all.
+        found: ``efficacy``, ``generalization``, ``specificity``, ``exact`` and ``perplexity`` (see
+            :class:`~.counterfact_scores.Measures`) by setting and number of edits. All settings
+            have the same numbers of edits.
     """
     last = max(max(counts) for counts in found.values())
-    said = [
+    values = [
         f"{name}: " + ", ".join(f"{panel} {counts[last][panel]:.1f}" for panel in _PANELS)
         for name, counts in found.items()
     ]
-    return figure_html(sequence_svg(found), f"After {last} edits. " + "; ".join(said) + ".")
+    return figure_html(sequence_svg(found), f"After {last} edits. " + "; ".join(values) + ".")
 
 
 def sequence_svg(found: Mapping[str, Mapping[int, Mapping[str, float]]]) -> str:
-    """Hollow: after the fewest edits; filled: after the most; perplexity on a log scale."""
+    """Return an SVG with hollow marks after the fewest edits and filled marks after the most.
+
+    Perplexity has a logarithmic axis. See :func:`sequence_html` for the argument.
+    """
     names = list(found)
     counts = sorted({count for per in found.values() for count in per})
     places = tuple(range(len(names)))

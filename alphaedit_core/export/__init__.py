@@ -1,4 +1,4 @@
-"""Edits carried elsewhere: a Hugging Face directory, a script, a report, a model card.
+"""Export of edits: a Hugging Face directory, a script, a report, a model card.
 
 Uses session and evaluation.
 """

@@ -1,9 +1,9 @@
-"""A session as something that can be run or read elsewhere: a Python script, or one JSON object.
+"""Export of a session as a Python script or a JSON object.
 
-The script needs nothing of the notebook. It loads the model, makes every edit that is applied
-again, in order and in the same batches, and says after each whether the weights are, bit for bit,
-those that were recorded. They are on the same machine with the same versions and number of
-threads; elsewhere the last bits of sums may differ, which the script says and goes on.
+The script is independent of the notebook. It loads the model, repeats all applied edits in order
+and in the same batches, and reports after each edit whether the weights equal the recorded ones bit
+for bit. They do on the same machine with the same versions and number of threads. Elsewhere the
+last bits of sums may differ; the script reports that and continues.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from alphaedit_core.session.edits import Edit
 from alphaedit_core.session.session import EditSession
 
 SCHEMA = "alphaedit record 1"
-"""Name and version of the layout of :func:`to_record`."""
+"""Name and version of the schema of :func:`to_record`."""
 
 _WIDTH = 100
 
-#: A call or list: what stands before, its parts, what stands after; or source as it is.
+#: Source text, or a call or list: opening text, parts, closing text.
 _Node = str | tuple[str, Sequence["_Node"], str]
 
 
 def to_python(session: EditSession, facts: Sequence[Fact] | None = None) -> str:
-    """Python source that makes a session's applied edits again, without any widget.
+    """Return a Python script that repeats a session's applied edits; computes nothing.
 
     Args:
-        session: the session; nothing is computed for it.
-        facts: facts that are not applied yet, to be written last; None for none.
+        session: the session.
+        facts: facts that are not applied yet, written last; None for none.
 
     Returns:
-        A script of ASCII and printable characters only: texts of facts are Python literals.
+        A script of printable ASCII characters; texts of facts are Python literals.
     """
     entries = session.history[: session.applied]
     manifest = session.manifest()
@@ -44,38 +44,38 @@ def to_python(session: EditSession, facts: Sequence[Fact] | None = None) -> str:
     parts = [_head(session, manifest), _loading(manifest), _session(session, manifest, first)]
     if entries:
         parts.append(_CHECK)
-    present = first
+    current = first
     for number, entry in enumerate(entries, start=1):
-        parts.append(_edit(number, entry, present))
-        present = entry.hyperparameters
+        parts.append(_edit(number, entry, current))
+        current = entry.hyperparameters
     if facts:
-        changes = _changes(present, session.hyperparameters)
+        changes = _changes(current, session.hyperparameters)
         edit: _Node = ("session.edit(", [_facts(facts)], ")")
         parts.append(f"# Not applied yet.\n{changes}result = {_render(edit)}\nprint(result)")
     return "\n\n".join(parts) + "\n"
 
 
 def to_record(session: EditSession, facts: Sequence[Fact] | None = None) -> dict[str, Any]:
-    """A session as one object ready for JSON: everything but the tensors.
+    """Return a session without its tensors as a JSON-serializable object; computes nothing.
 
     Args:
-        session: the session; nothing is computed for it.
-        facts: facts that are not applied yet.
+        session: the session.
+        facts: facts that are not applied yet; None for none.
 
     Returns:
-        ``schema``, what :meth:`~.EditSession.manifest` has (model, hyperparameters, versions …),
-        ``seeds``, ``applied``, ``edits`` (also undone ones, with facts, batches and outcomes), and
-        ``drafts``.
+        ``schema``, the fields of :meth:`~.EditSession.manifest` (model, hyperparameters, versions
+        …), ``seeds``, ``applied``, ``edits`` (including undone ones, with facts, batches and
+        outcomes), and ``drafts``.
     """
     edits = [
         _edit_record(entry, number <= session.applied)
         for number, entry in enumerate(session.history, start=1)
     ]
-    numbers = [session.hyperparameters, *(entry.hyperparameters for entry in session.history)]
+    configs = [session.hyperparameters, *(entry.hyperparameters for entry in session.history)]
     return {
         "schema": SCHEMA,
         **session.manifest(),
-        "seeds": sorted({hyperparameters.seed for hyperparameters in numbers}),
+        "seeds": sorted({hyperparameters.seed for hyperparameters in configs}),
         "applied": session.applied,
         "edits": edits,
         "drafts": [fact.to_dict() for fact in facts or ()],
@@ -104,16 +104,16 @@ def _edit_record(entry: Edit, applied: bool) -> dict[str, Any]:
     }
 
 
-# -- the parts of the script -----------------------------------------------------------------------
+# -- parts of the script ---------------------------------------------------------------------------
 
 _CHECK = '''
 def check(recorded: str) -> None:
-    """Say whether the weights are those that were recorded, bit for bit."""
-    here = session.weights_digest()
-    if here == recorded:
-        print(f"edit {session.applied}: the recorded weights, bit for bit ({here})")
+    """Report whether the weights equal the recorded ones bit for bit."""
+    digest = session.weights_digest()
+    if digest == recorded:
+        print(f"edit {session.applied}: the recorded weights, bit for bit ({digest})")
     else:
-        print(f"edit {session.applied}: weights {here}, recorded were {recorded}; the last bits "
+        print(f"edit {session.applied}: weights {digest}, recorded were {recorded}; the last bits "
               "differ with the machine, the versions and the number of threads")
 '''
 
@@ -121,20 +121,20 @@ def check(recorded: str) -> None:
 def _head(session: EditSession, manifest: dict[str, Any]) -> str:
     made = manifest["made_with"]
     count = session.applied
-    where = ", ".join(
+    environment = ", ".join(
         f"{name} {made[name]}" for name in ("torch", "transformers", "python", "machine", "device")
     )
     lines = [
-        f"# Makes {count} edit{'' if count == 1 else 's'} of {_comment(manifest['model'])} again.",
+        f"# Repeats {count} edit{'' if count == 1 else 's'} of {_comment(manifest['model'])}.",
         f"# Written by AlphaEdit workbench {__version__}; recorded with",
-        f"# {_comment(where)}.",
+        f"# {_comment(environment)}.",
         "",
         "from alphaedit_core import EditSession, Fact, load_model, make_config",
     ]
     if session.model.device.type == "cpu":
         lines[4:4] = ["import torch", ""]
         threads = f"torch.set_num_threads({made['threads']})"
-        lines += ["", f"{threads}  # the last bits of sums depend on it"]
+        lines += ["", f"{threads}  # changes the last bits of sums"]
     return "\n".join(lines)
 
 
@@ -152,7 +152,7 @@ def _loading(manifest: dict[str, Any]) -> str:
     return (
         f"model = {_render(loading)}\n"
         f"if model.fingerprint != {python_text(manifest['fingerprint'])}:\n"
-        '    print("these are not the weights that were recorded, so results will differ")'
+        '    print("the model has other weights than the recorded one, so results will differ")'
     )
 
 
@@ -170,7 +170,7 @@ def _session(session: EditSession, manifest: dict[str, Any], first: EditConfig) 
 
 
 def _contexts(session: EditSession, manifest: dict[str, Any]) -> list[str] | None:
-    """The contexts of all edits, where one set was used for all and is still known."""
+    """The contexts of all edits, if all used the same ones and they are known; else None."""
 
     def sampling(hyperparameters: EditConfig) -> tuple[int, int, int]:
         return hyperparameters.seed, hyperparameters.context_tokens, hyperparameters.contexts
@@ -181,26 +181,26 @@ def _contexts(session: EditSession, manifest: dict[str, Any]) -> list[str] | Non
     return contexts if same else None
 
 
-def _edit(number: int, entry: Edit, present: EditConfig) -> str:
+def _edit(number: int, entry: Edit, current: EditConfig) -> str:
     title = f": {_comment(entry.title)}" if entry.title else ""
-    # All batches of an edit but the last have the same size.
+    # Only the last batch of an edit can be smaller.
     size = len(entry.batches[0].facts)
     edit: _Node = ("session.edit(", [_facts(entry.facts), f"batch_size={size}"], ")")
     return (
         f"# Edit {number}{title}\n"
-        f"{_changes(present, entry.hyperparameters)}{_render(edit)}\n"
+        f"{_changes(current, entry.hyperparameters)}{_render(edit)}\n"
         f"check({python_text(entry.digest)})"
     )
 
 
-def _changes(present: EditConfig, new: EditConfig) -> str:
-    """The line that goes from some hyperparameters to others; "" if they are the same."""
-    if new == present:
+def _changes(current: EditConfig, new: EditConfig) -> str:
+    """The line that replaces the hyperparameters; "" if they are equal."""
+    if new == current:
         return ""
-    there, fields = present.to_dict(), new.to_dict()
+    old_fields, fields = current.to_dict(), new.to_dict()
     call: _Node = ("make_config(", _fields(fields), ")")
-    if fields["editor"] == there["editor"]:
-        changed = {name: value for name, value in fields.items() if value != there[name]}
+    if fields["editor"] == old_fields["editor"]:
+        changed = {name: value for name, value in fields.items() if value != old_fields[name]}
         call = ("session.hyperparameters.replace(", _fields(changed), ")")
     return f"session.hyperparameters = {_render(call)}\n"
 
@@ -226,11 +226,11 @@ def _fact(fact: Fact) -> _Node:
     return ("Fact(", arguments, ")")
 
 
-# -- source ----------------------------------------------------------------------------------------
+# -- rendering -------------------------------------------------------------------------------------
 
 
 def _render(node: _Node, depth: int = 0) -> str:
-    """Source of a node: on one line where there is room, else one part on each line."""
+    """Source of a node: on one line if it fits, else one part per line."""
     flat = _flat(node)
     if isinstance(node, str) or 4 * depth + len(flat) + _MARGIN <= _WIDTH:
         return flat
@@ -240,7 +240,7 @@ def _render(node: _Node, depth: int = 0) -> str:
     return f"{head}\n{lines}{'    ' * depth}{tail}"
 
 
-#: Characters that a line may have before and after a node: an assignment, a comma.
+#: Characters reserved on a line around a node, for an assignment and a comma.
 _MARGIN = 26
 
 
@@ -258,5 +258,5 @@ def _literal(value: Any) -> str:
 
 
 def _comment(text: str) -> str:
-    """Text for one line of a comment: nothing in it ends the line or hides."""
+    """Text on one line of a comment, without control and invisible characters."""
     return "".join(c if c.isprintable() else " " for c in " ".join(text.split()))

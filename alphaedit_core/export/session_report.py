@@ -1,4 +1,4 @@
-"""A session as one HTML file that can be sent to someone, and as a piece of a model card."""
+"""Reports of a session: a self-contained HTML page, and Markdown for a model card."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ def report_html(
     spectra: Mapping[int, Spectrum] | None = None,
     probes: Sequence[ProbeRow] | None = None,
 ) -> str:
-    """One self-contained HTML page about a session's applied edits; nothing is computed for it.
+    """Return a self-contained HTML page about a session's applied edits; computes nothing.
 
     Args:
         session: the session.
-        spectra: of the edited layers; None for those the session knows.
-        probes: rows about paraphrases and neighbors to show; None for no such part.
+        spectra: spectra of the edited layers; None for :attr:`.EditSession.cached_spectra`.
+        probes: rows of paraphrases and neighbors; None to leave them out.
 
     Returns:
-        The page: model and settings, before and after of every applied edit with the curves of its
-        search, the spectra, the probes, and the history.
+        HTML with the responses before and after every applied edit, the curves of the target
+        search, spectra, probes, history, model and settings.
     """
     spectra = session.cached_spectra if spectra is None else spectra
     name = portable_name(session.model.name)
@@ -52,22 +52,23 @@ def report_html(
 
 
 def model_card(session: EditSession) -> str:
-    """Markdown for the card of an edited model: what was changed, how, and what it says now."""
+    """Return Markdown for the card of an edited model: edited facts, method and settings."""
     entries, manifest = _applied(session), session.manifest()
-    used = entries[-1].hyperparameters if entries else session.hyperparameters
-    layers = ", ".join(map(str, used.layers))
-    latest = _latest(session)
-    written = sum(outcome.written for outcome in latest)
+    hp = entries[-1].hyperparameters if entries else session.hyperparameters
+    layers = ", ".join(map(str, hp.layers))
+    current = _current_outcomes(session)
+    written = sum(outcome.written for outcome in current)
     rows = [
         f"| {markdown(outcome.fact.text)} | {markdown(outcome.fact.target)} "
-        f"| {_moved(outcome)} | {_word(outcome)} |"
-        for outcome in latest
+        f"| {_probabilities(outcome)} | {_status(outcome)} |"
+        for outcome in current
     ]
-    gone = [
-        f"- {markdown(one.fact.statement)} → {markdown(one.by.statement)}"
+    superseded = [
+        f"- {markdown(replaced.fact.statement)} → {markdown(replaced.by.statement)}"
         for entry in entries
-        for one in entry.result.superseded
+        for replaced in entry.result.superseded
     ]
+    replaced_part = ["", "Replaced by later edits, and no longer protected:", "", *superseded]
     table = ["| prompt | new target | P(new) right after | outcome |", "|---|---|---|---|", *rows]
     made = manifest["made_with"]
     lines = [
@@ -77,17 +78,17 @@ def model_card(session: EditSession) -> str:
         f"{markdown_code(portable_name(manifest['model']))} "
         f"(weights `{manifest['fingerprint']}`, {manifest['dtype']}) were changed with "
         f"{markdown(session.methods)}; all other weights are the original ones. {written} of "
-        f"{len(latest)} facts are written.",
+        f"{len(current)} facts are written.",
         "",
         *(table if rows else ["No edit is applied."]),
-        *(["", "Replaced by later edits, and no longer protected:", "", *gone] if gone else []),
+        *(replaced_part if superseded else []),
         "",
-        f"- Settings of the last edit: {markdown(settings_words(used))}; seed: {used.seed}",
+        f"- Settings of the last edit: {markdown(settings_words(hp))}; seed: {hp.seed}",
         f"- Digest of the edited weights: `{_digest(session)}`",
         f"- Made with AlphaEdit workbench {__version__}, torch {made['torch']}, transformers "
         f"{made['transformers']}",
-        "- Only the facts above were checked. What else the model says of their subjects may have "
-        "changed, and what follows from a fact is not written with it.",
+        "- Only the facts above were checked. Other statements about their subjects may have "
+        "changed, and consequences of a fact are not written with it.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -109,16 +110,16 @@ def _summary(session: EditSession) -> str:
 def _edits(session: EditSession) -> str:
     parts = []
     for number, entry in enumerate(_applied(session), start=1):
-        named = f": {entry.title}" if entry.title else ""
+        title = f": {entry.title}" if entry.title else ""
         rows = [
-            (*row, _word(outcome))
+            (*row, _status(outcome))
             for row, outcome in zip(entry.result.rows(), entry.result.outcomes, strict=True)
         ]
         hp = entry.hyperparameters
-        made = f"{entry.created}, {hp.method}, {settings_words(hp)}"
+        settings = f"{entry.created}, {hp.method}, {settings_words(hp)}"
         parts.append(
-            f"<h2>Edit {number}{escape(named)}</h2>"
-            f'<p class="quiet">{escape(made)}; {escape(entry.result.summary())}</p>'
+            f"<h2>Edit {number}{escape(title)}</h2>"
+            f'<p class="quiet">{escape(settings)}; {escape(entry.result.summary())}</p>'
             + scroll(html_table((*HEADINGS, "outcome"), rows))
             + superseded_html(entry.result.superseded)
             + "<h3>Search for the target values</h3>"
@@ -129,14 +130,14 @@ def _edits(session: EditSession) -> str:
 
 def _spectra(session: EditSession, spectra: Mapping[int, Spectrum]) -> str:
     entries = _applied(session)
-    used = entries[-1].hyperparameters if entries else session.hyperparameters
+    hp = entries[-1].hyperparameters if entries else session.hyperparameters
     if not spectra:
-        return "<h2>Null space</h2><p>The spectra have not been made in this session.</p>"
-    pictures = (scroll(spectra[layer].html(used.at(layer).threshold)) for layer in sorted(spectra))
+        return "<h2>Null space</h2><p>The spectra were not computed in this session.</p>"
+    figures = (scroll(spectra[layer].html(hp.at(layer).threshold)) for layer in sorted(spectra))
     return (
         "<h2>Null space</h2><p>Eigenvalues of the second moment of each edited layer's keys over "
-        "ordinary text. With the projection on, an edit writes only into directions under the "
-        "threshold.</p>" + "".join(pictures)
+        "ordinary text. With the projection on, an edit writes only into directions below the "
+        "threshold.</p>" + "".join(figures)
     )
 
 
@@ -172,8 +173,8 @@ def _settings(session: EditSession, name: str) -> str:
         ("digest of the edited weights", _digest(session)),
         ("dtype", manifest["dtype"]),
         ("method", session.methods),
-        ("text of the statistics", portable_name(str(statistics.get("text", "not made")))),
-        ("tokens of the statistics", str(statistics.get("tokens", "not made"))),
+        ("text of the statistics", portable_name(str(statistics.get("text", "not computed")))),
+        ("tokens of the statistics", str(statistics.get("tokens", "not computed"))),
         *((f"made with: {key}", str(value)) for key, value in made.items()),
     ]
     fields = session.hyperparameters.to_dict()
@@ -190,18 +191,18 @@ def _settings(session: EditSession, name: str) -> str:
         + scroll(html_table(("", ""), rows))
         + "<h3>Hyperparameters</h3>"
         + scroll(html_table(("hyperparameter", "value"), settings))
-        + (html_table(("made with another", "", "value"), differing) if differing else "")
+        + (html_table(("edit with another value", "", "value"), differing) if differing else "")
         + (html_table(("contexts before prompts",), contexts) if contexts else "")
     )
 
 
-def _differing(entry: Edit, present: Mapping[str, Any]) -> dict[str, Any]:
+def _differing(entry: Edit, current: Mapping[str, Any]) -> dict[str, Any]:
     fields = entry.hyperparameters.to_dict()
     fields["text"] = portable_name(fields["text"])
-    return {key: value for key, value in fields.items() if value != present[key]}
+    return {key: value for key, value in fields.items() if value != current[key]}
 
 
-# -- what is said ----------------------------------------------------------------------------------
+# -- cells -----------------------------------------------------------------------------------------
 
 
 def _applied(session: EditSession) -> list[Edit]:
@@ -209,22 +210,22 @@ def _applied(session: EditSession) -> list[Edit]:
 
 
 def _digest(session: EditSession) -> str:
-    """Of the edited weights in the present state, as the history has it."""
+    """Digest of the edited weights in the current state, from the history."""
     entries = _applied(session)
     return entries[-1].digest if entries else "none: the original weights"
 
 
-def _latest(session: EditSession) -> list[FactResult]:
-    """One outcome for each fact in the model, which no later one has superseded."""
+def _current_outcomes(session: EditSession) -> list[FactResult]:
+    """The result of each fact that no later fact has superseded."""
     entries = _applied(session)
     outcomes = [outcome for entry in entries for outcome in entry.result.outcomes]
     standing = Standing(batch for entry in entries for batch in entry.batches)
     return [outcomes[position] for position in standing.positions]
 
 
-def _moved(outcome: FactResult) -> str:
+def _probabilities(outcome: FactResult) -> str:
     return f"{outcome.before.new.probability:.3f} → {outcome.after.new.probability:.3f}"
 
 
-def _word(outcome: FactResult) -> str:
+def _status(outcome: FactResult) -> str:
     return "written" if outcome.written else "not written"

@@ -1,4 +1,4 @@
-"""A sequence of edits on one model: history, undo, results, and how it lies on the disk.
+"""A sequence of edits on one model: history, undo, results, and files.
 
 Uses editing and everything below it.
 """

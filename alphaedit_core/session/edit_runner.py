@@ -1,4 +1,4 @@
-"""Batches of facts written for a session, and what is made once for many of them."""
+"""Writing batches of facts, with projectors, preconditioners and previous keys kept between."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from .edits import StoredBatch
 
 log = logging.getLogger(__name__)
 
-#: Hyperparameters that the search for target values depends on.
+#: Hyperparameters that the target search depends on.
 _SEARCH = (
     "target_steps",
     "target_learning_rate",
@@ -44,17 +44,20 @@ _SEARCH = (
 
 
 class EditRunner:
-    """Writes batches by one editor with one set of hyperparameters.
+    """Writes batches with one editor and one set of hyperparameters.
 
-    Projectors and preconditioners of each layer are made once; the keys of all applied facts follow
-    what is written, and are read anew from the batches after :meth:`forget_keys`.
+    Projectors and preconditioners are computed once per layer. Previous keys are extended with each
+    batch, and rebuilt from the stored batches after :meth:`forget_keys`.
 
     Args:
         model: the model.
-        weights: its edited weights, which are changed in place.
-        editor: what to solve.
-        hyperparameters: of every batch.
-        targets: where target values are kept for other sessions, and taken from; None for neither.
+        weights: edited weights of the model, changed in place.
+        editor: the editor.
+        hyperparameters: hyperparameters of all batches.
+        targets: cache of target values, read and extended; None for no cache.
+
+    Attributes:
+        memory: previous keys by layer; None until :meth:`prepare`.
     """
 
     def __init__(
@@ -71,19 +74,19 @@ class EditRunner:
         self.memory: PreviousKeysByLayer | None = None
 
     def prepare(self, spectra: Mapping[int, Spectrum], applied: Sequence[StoredBatch]) -> None:
-        """Make what :meth:`write` needs, as far as it is not there yet.
+        """Compute whatever :meth:`write` needs and is missing.
 
         Args:
-            spectra: of every edited layer.
-            applied: the batches that are in the weights, in order.
+            spectra: spectrum of every edited layer.
+            applied: batches in the weights, in order.
 
         Raises:
-            CorruptFileError: if a file of eigenvectors was damaged since the spectra were read.
+            CorruptFileError: if a file of eigenvectors was damaged after the spectra were computed.
             SessionError: if a threshold keeps no direction of a layer.
         """
         hp = self._hyperparameters
         if self._spaces is None:
-            self._spaces = self._made_spaces(spectra)
+            self._spaces = self._make_spaces(spectra)
         if self.memory is None:
             preconditioners = {layer: space.preconditioner for layer, space in self._spaces.items()}
             memory = PreviousKeysByLayer(preconditioners, hp.previous_keys, hp.previous_keys_decay)
@@ -93,7 +96,7 @@ class EditRunner:
             self.memory = memory
 
     def forget_keys(self) -> None:
-        """Have the keys read anew: other edits are applied now."""
+        """Drop the previous keys, because other edits are applied now."""
         self.memory = None
 
     def write(
@@ -107,16 +110,16 @@ class EditRunner:
         """Write one batch into the weights; see :func:`.write_batch`.
 
         Args:
-            requests: the facts as tokens.
-            contexts: what the requests were made with.
-            identity: of the unedited model.
-            plan: how much goes through the model at once.
-            monitor: what to report to.
+            requests: the tokenized facts.
+            contexts: context prefixes of the tokenized facts.
+            identity: identity of the unedited model.
+            plan: number of tokens per forward pass.
+            monitor: receives progress.
         """
         assert self._spaces is not None and self.memory is not None
         facts = [request.fact for request in requests]
         superseded = self.memory.remove_superseded(facts)
-        known = self._targets if self._targets is not None else {}
+        cache = self._targets if self._targets is not None else {}
         key = self._search_key(facts, contexts, identity) if self._targets is not None else ""
         written = write_batch(
             self._model,
@@ -128,14 +131,14 @@ class EditRunner:
             self._hyperparameters,
             plan,
             monitor,
-            known.get(key),
+            cache.get(key),
         )
         if self._targets is not None and written.targets is not None:
             self._targets[key] = written.targets
         self.memory.add(facts, written.keys)
         return dataclasses.replace(written, superseded=superseded)
 
-    def _made_spaces(self, spectra: Mapping[int, Spectrum]) -> dict[int, LayerSpace]:
+    def _make_spaces(self, spectra: Mapping[int, Spectrum]) -> dict[int, LayerSpace]:
         hp = self._hyperparameters
         for layer, spectrum in spectra.items() if hp.projection else ():
             threshold = Threshold.parse(hp.at(layer).threshold)
@@ -151,7 +154,7 @@ class EditRunner:
     def _search_key(
         self, facts: Sequence[Fact], contexts: Sequence[str], identity: Identity
     ) -> str:
-        """What target values depend on: weights, facts, contexts, and the search itself."""
+        """Key of the target cache: weights, facts, contexts and settings of the search."""
         hp = self._hyperparameters.to_dict()
         search = {name: hp[name] for name in _SEARCH} | {"last": self._hyperparameters.layers[-1]}
         weights = {n: self._weights.layer_digest(n) for n in self._weights.changed}
@@ -166,13 +169,14 @@ class EditRunner:
 
 
 def _changes(batches: Sequence[StoredBatch], pruned: bool = True) -> dict[int, list[WeightUpdate]]:
-    """The changes of each layer in order; with ``pruned`` false those of PRUNE as updates."""
-    found: dict[int, list[WeightUpdate]] = {}
+    """Updates of each layer in order; without ``pruned`` PRUNE's updates before pruning."""
+    changes: dict[int, list[WeightUpdate]] = {}
     for batch in batches:
         for layer, change in batch.changes.items():
-            as_is = isinstance(change, Pruned) and not pruned
-            found.setdefault(layer, []).append(change.unpruned if as_is else change)  # type: ignore[union-attr]
-    return found
+            if isinstance(change, Pruned) and not pruned:
+                change = change.unpruned
+            changes.setdefault(layer, []).append(change)
+    return changes
 
 
 def _any_pruned(batches: Sequence[StoredBatch]) -> bool:
@@ -182,22 +186,24 @@ def _any_pruned(batches: Sequence[StoredBatch]) -> bool:
 def _space(
     editor: Editor[Any], spectrum: Spectrum, hp: EditConfig, device: torch.device
 ) -> LayerSpace:
-    bases = LayerEigenspace(spectrum, device)
-    preconditioner = editor.preconditioner(bases, hp)
-    free = (
-        editor.preconditioner(bases, hp.replace(projection=False))
+    eigenspace = LayerEigenspace(spectrum, device)
+    preconditioner = editor.preconditioner(eigenspace, hp)
+    unprojected = (
+        editor.preconditioner(eigenspace, hp.replace(projection=False))
         if hp.projection
         else preconditioner
     )
-    return LayerSpace(bases.projector(hp.threshold), preconditioner, free)
+    return LayerSpace(eigenspace.projector(hp.threshold), preconditioner, unprojected)
 
 
 def _kept(requests: Sequence[TokenizedFact], written: BatchWrite) -> StoredBatch:
-    """What a session keeps of a batch; on the CPU, where there is room for it."""
+    """The part of a batch that a session stores, on the CPU to save device memory."""
     return StoredBatch(
-        [request.fact for request in requests],
-        {layer: contiguous_copy(change, "cpu") for layer, change in written.changes.items()},
-        {layer: keys.cpu() for layer, keys in written.keys.items()},
-        written.plan.tokens,
-        written.superseded,
+        facts=[request.fact for request in requests],
+        changes={
+            layer: contiguous_copy(change, "cpu") for layer, change in written.changes.items()
+        },
+        keys={layer: keys.cpu() for layer, keys in written.keys.items()},
+        plan=written.plan.tokens,
+        superseded=written.superseded,
     )

@@ -1,4 +1,4 @@
-"""What a session keeps of an edit: its batches, what each wrote, and what came of it."""
+"""Edits as stored by a session: batches, weight updates, keys and results."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:  # a session is listed without torch
     from alphaedit_core.editing.weight_updates import WeightUpdate
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class StoredBatch:
-    """What one batch of an edit left behind.
+    """One batch of an edit.
 
     Attributes:
-        facts: the facts written together.
-        changes: the change of each layer's weight, on the CPU.
-        keys: the facts' keys at each layer, (d_in, n), on the CPU.
-        plan: tokens that went through the blocks together.
-        superseded: positions of the earlier facts that these took the place of, see
+        facts: facts written together.
+        changes: update of each layer's weight, on the CPU.
+        keys: keys of the facts at each layer, (d_in, facts), on the CPU.
+        plan: tokens per forward pass.
+        superseded: positions of the earlier facts that this batch replaces, see
             :mod:`~alphaedit_core.data.superseding`.
     """
 
@@ -36,19 +36,19 @@ class StoredBatch:
     superseded: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Edit:
     """One edit of a session.
 
     Attributes:
         created: date and time, ISO 8601 in UTC.
-        batches: its batches, in order.
-        result: what it did.
-        digest: of the edited weights after it.
-        hyperparameters: what it was made with.
-        title: a name that a person gave it, or "".
-        sketches: of what all edits up to this one add to each weight, by layer, see
-            :mod:`.update_sketches`; none in a session of an earlier version.
+        batches: batches of the edit, in order.
+        result: result of the edit.
+        digest: digest of the edited weights after the edit.
+        hyperparameters: hyperparameters of the edit.
+        title: title given by the user, or "".
+        sketches: sketch of the sum of all updates up to this edit, by layer, see
+            :mod:`.update_sketches`; empty in sessions of earlier versions.
     """
 
     created: str

@@ -1,4 +1,4 @@
-"""What the last bits of a result depend on besides its inputs: versions, machine, threads."""
+"""Versions, machine and threads, which change the rounding of results."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from alphaedit_core.model.editable_model import EditableModel
 
 
 def environment_info(model: EditableModel) -> dict[str, Any]:
-    """What the last bits of a result depend on besides its inputs."""
+    """Return versions, machine, device and threads, which change the last bits of results."""
     return {
         "alphaedit": __version__,
         "torch": torch.__version__,

@@ -1,9 +1,9 @@
-"""What a session is on the disk.
+"""Files of a session.
 
-A folder with ``session.json`` and, for every edit, one JSON file (facts and results) and one
-safetensors file (changes and keys). Edits are named by their content and never rewritten; they are
-written first and ``session.json``, which names them with their checksums, last and in one move. So
-whenever the writer is stopped, the folder holds either the old session or the new one, whole.
+A folder holds ``session.json`` and, for every edit, one JSON file (facts and results) and one
+safetensors file (updates and keys). Files of edits are named by their content and never rewritten.
+They are written first; ``session.json``, which lists them with their checksums, is replaced last
+and atomically. If the process is killed, the folder holds either the old session or the new one.
 """
 
 from __future__ import annotations
@@ -44,14 +44,12 @@ _OURS = re.compile(r"session\.json|entry-[0-9a-f]{16}\.(json|safetensors)|\.lock
 
 
 class WriteCache:
-    """What a writer has seen in which folder: which session, and which edits of it whole.
+    """Remembers which session and which verified edits a writer last saw in each folder.
 
-    The session tells whether somebody else has written there since. The edits are told so that no
-    save reads one again.
-
-    Without it the n-th save of a session reads n edits, and a long sequence of small edits spends
-    more time on that than on editing. An edit counts as seen while both of its files are the
-    same ones, with the time and the size that they had then; a load checks every byte, as ever.
+    The session shows whether another process has written to the folder since. Verified edits are
+    not read again: otherwise the n-th save would read n edits, and a long sequence of small edits
+    would spend more time on reading than on editing. An edit stays verified while its two files
+    keep inode, time and size. Loading always verifies every byte.
     """
 
     def __init__(self) -> None:
@@ -61,58 +59,64 @@ class WriteCache:
         self._manifests: dict[Path, str] = {}
 
     def note_manifest(self, folder: Path, manifest: Mapping[str, Any]) -> None:
-        """What the folder's ``session.json`` says now, its checksum left out."""
+        """Remember the content of a folder's ``session.json``, without its checksum."""
         self._manifests[folder.resolve()] = _checksum(manifest)
 
     def require_current(self, folder: Path) -> None:
-        """Refuse to write over what somebody else has written.
+        """Check that saving would not overwrite the work of another process.
 
         Raises:
-            SessionError: if the folder holds another session than was seen there last, or one with
-                edits where none was seen.
+            SessionError: if the folder holds another session than the remembered one, or a session
+                with edits and none is remembered.
         """
         if not is_session(folder):
             return
-        there, seen = load_manifest(folder), self._manifests.get(folder.resolve())
-        edits = f"{len(there['entries'])} edit{'' if len(there['entries']) == 1 else 's'}"
-        if seen is None and there["entries"]:
+        stored, seen = load_manifest(folder), self._manifests.get(folder.resolve())
+        edits = f"{len(stored['entries'])} edit{'' if len(stored['entries']) == 1 else 's'}"
+        if seen is None and stored["entries"]:
             raise SessionError(
                 f"session {folder}: holds another session with {edits}, which would be lost; load "
                 "that one, or give a new folder"
             )
-        if seen is not None and seen != _checksum(there):
+        if seen is not None and seen != _checksum(stored):
             raise SessionError(
                 f"session {folder}: was written by somebody else since this session was loaded or "
-                f"saved there (it has {edits} now, {there['applied']} applied); load it anew, or "
+                f"saved there (it has {edits} now, {stored['applied']} applied); load it anew, or "
                 "save to a new folder"
             )
 
     def note(self, folder: Path, entry: Edit, named: dict[str, str]) -> None:
-        """The edit lies whole in the folder, now, in the files of these names."""
+        """Remember that a folder holds a verified edit.
+
+        Args:
+            folder: folder of the session.
+            entry: the edit.
+            named: names of the edit's files, as in ``session.json``.
+        """
         self._known[entry] = folder.resolve(), named, _stamps(folder, named)
 
     def names(self, folder: Path, entry: Edit) -> dict[str, str] | None:
-        """The names of its files, if they are as they were when they were noted."""
-        where, named, stamps = self._known.get(entry, (None, {}, None))
-        if where != folder.resolve() or stamps is None or stamps != _stamps(folder, named):
+        """Return the names of an edit's files if they have not changed since :meth:`note`."""
+        known_folder, named, stamps = self._known.get(entry, (None, {}, None))
+        if known_folder != folder.resolve() or stamps is None or stamps != _stamps(folder, named):
             return None
         return named
 
 
 def _stamps(folder: Path, named: dict[str, str]) -> object:
-    """What changes with an edit's two files; None where one is missing."""
+    """Inode, time and size of an edit's two files; None if one is missing."""
     try:
-        both = [(folder / named[part]).stat() for part in ("record", "tensors")]
+        stats = [(folder / named[part]).stat() for part in ("record", "tensors")]
     except OSError:
         return None
-    return [(file.st_ino, file.st_mtime_ns, file.st_size) for file in both]
+    return [(stat.st_ino, stat.st_mtime_ns, stat.st_size) for stat in stats]
 
 
 def check_place(folder: Path) -> None:
-    """Refuse a folder that holds something other than a session.
+    """Check that a session can be saved to a folder.
 
     Raises:
-        InputError: if it does.
+        InputError: if the path is a file, or the folder holds something other than a session.
     """
     check_name("session", folder)
     if folder.exists() and not folder.is_dir():
@@ -122,7 +126,8 @@ def check_place(folder: Path) -> None:
             load_manifest(folder)
         except CorruptFileError as error:
             raise InputError(
-                f"session {folder}: what is there cannot be continued ({error}); give a new folder"
+                f"session {folder}: holds a session that cannot be read ({error}); give a new "
+                "folder"
             ) from error
     elif folder.is_dir():
         foreign = sorted(path.name for path in folder.iterdir() if not _is_ours(path))
@@ -138,12 +143,12 @@ def _is_ours(path: Path) -> bool:
 
 
 def locked(folder: Path) -> AbstractContextManager[None]:
-    """Keep other writers off a session's folder, which exists; see :func:`.folder_lock`."""
+    """Lock the existing folder of a session against other writers; see :func:`.folder_lock`."""
     return folder_lock(folder, f"session {folder}")
 
 
 def is_session(folder: Path) -> bool:
-    """Whether a folder holds a saved session."""
+    """Return whether a folder holds a saved session."""
     return (folder / _MANIFEST).is_file()
 
 
@@ -155,20 +160,21 @@ def save_session(
     stored: WriteCache | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Write a session; edits that are there already are not written again.
+    """Write a session; edits that the folder holds already are not written again.
 
     Args:
-        folder: made if it does not exist.
-        manifest: what the session is, ready for JSON.
-        entries: all edits, also undone ones that can be redone.
-        applied: how many of them are applied.
-        stored: what the writer has seen there before; takes note of what it sees now.
-        overwrite: whether another session that is there may be lost.
+        folder: folder of the session; created if it does not exist.
+        manifest: JSON-serializable description from :meth:`.EditSession.manifest`.
+        entries: all edits, including undone ones.
+        applied: number of applied edits.
+        stored: cache of what the folder holds, updated; None for an empty one.
+        overwrite: whether another session in the folder may be lost.
 
     Raises:
         InputError: if the folder holds something else.
-        SessionError: if it holds a session that the writer has not seen, or somebody writes there.
-        OSError: if it cannot be written; the session that was there is still there.
+        SessionError: if it holds a session that the cache does not know, or another process is
+            writing to it.
+        OSError: if a file cannot be written; an existing session is unchanged.
     """
     check_place(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -189,11 +195,11 @@ def save_session(
 
 
 def load_manifest(folder: Path) -> dict[str, Any]:
-    """``session.json`` of a folder, checked against its checksum.
+    """Read ``session.json`` of a folder and verify its checksum.
 
     Raises:
-        InputError: if there is no session.
-        CorruptFileError: if it is damaged.
+        InputError: if the folder holds no session.
+        CorruptFileError: if the file is damaged.
     """
     if not is_session(folder):
         raise InputError(f"session {folder}: holds no saved session; give a folder that has one")
@@ -201,23 +207,27 @@ def load_manifest(folder: Path) -> dict[str, Any]:
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise CorruptFileError(f"{folder / _MANIFEST}: not a session of this version; save it anew")
     if manifest.pop("checksum", None) != _checksum(manifest):
-        raise CorruptFileError(f"{folder / _MANIFEST}: damaged; take a copy")
+        raise CorruptFileError(f"{folder / _MANIFEST}: damaged; restore a copy")
     checked_manifest(folder / _MANIFEST, manifest)
     return manifest
 
 
 def set_applied(folder: Path, number: int) -> None:
-    """Note that so many edits of a saved session are applied; the next load makes them so.
+    """Set the number of applied edits of a saved session, to take effect on the next load.
 
-    Whoever decides on the number by what is there keeps the folder :func:`locked` meanwhile.
+    A caller whose number depends on the content of the folder must hold :func:`locked` meanwhile.
+
+    Args:
+        folder: folder of the session.
+        number: number of applied edits.
 
     Raises:
-        InputError: if there is no session.
-        CorruptFileError: if it is damaged.
-        SessionError: if it has not so many edits.
-        OSError: if it cannot be written; the session is then as it was.
+        InputError: if the folder holds no session.
+        CorruptFileError: if ``session.json`` is damaged.
+        SessionError: if the session has fewer edits.
+        OSError: if the file cannot be written; the session is unchanged.
     """
-    load_manifest(folder)  # before a lock makes a folder of that name
+    load_manifest(folder)  # fails before the lock creates the folder
     with locked(folder):
         manifest = load_manifest(folder)
         edits = len(manifest["entries"])
@@ -231,7 +241,7 @@ def _write_manifest(folder: Path, content: dict[str, Any]) -> None:
 
 
 def _checksum(content: Mapping[str, Any]) -> str:
-    """SHA-256 of what a JSON file holds, however it is laid out."""
+    """SHA-256 of a JSON value, independent of layout and key order."""
     return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -241,14 +251,14 @@ def load_session(
     """Load manifest and edits of a session that another process may be writing.
 
     Args:
-        folder: the session's folder.
-        stored: records which edits were read.
-        tensors: whether to read and check changes and keys too. Without them the edits have none,
-            and only JSON files are read.
+        folder: folder of the session.
+        stored: cache to update; None for none.
+        tensors: whether to read and check updates and keys as well. Without them the edits have
+            none, and only JSON files are read.
 
     Raises:
-        InputError: if there is no session.
-        CorruptFileError: if a file is missing, damaged or not what the manifest says.
+        InputError: if the folder holds no session.
+        CorruptFileError: if a file is missing, damaged or does not match the manifest.
     """
     while True:
         manifest = load_manifest(folder)
@@ -258,22 +268,22 @@ def load_session(
             read = [_edit(_read_record(folder, named)) for named in manifest["entries"]]
             return manifest, _checked_entries(folder, manifest, read)
         except (CorruptFileError, FileNotFoundError):
-            if load_manifest(folder) == manifest:  # else its files made way for newer ones
+            if load_manifest(folder) == manifest:  # else another process replaced the files
                 raise
 
 
 def load_entries(
     folder: Path, manifest: dict[str, Any], stored: WriteCache | None = None
 ) -> list[Edit]:
-    """All edits of a session, every file checked against its checksum.
+    """Read all edits of a session and verify the checksum of every file.
 
     Args:
-        folder: where they lie.
-        manifest: what :func:`load_manifest` gave.
-        stored: takes note of them.
+        folder: folder of the session.
+        manifest: content of ``session.json`` from :func:`load_manifest`.
+        stored: cache to update; None for none.
 
     Raises:
-        CorruptFileError: if a file is missing, damaged or not what the manifest says.
+        CorruptFileError: if a file is missing, damaged or does not match the manifest.
     """
     entries = _checked_entries(
         folder, manifest, [_read_entry(folder, named) for named in manifest["entries"]]
@@ -285,17 +295,17 @@ def load_entries(
     return entries
 
 
-def _checked_entries(folder: Path, manifest: dict[str, Any], read: list[Edit]) -> list[Edit]:
+def _checked_entries(folder: Path, manifest: dict[str, Any], unmigrated: list[Edit]) -> list[Edit]:
     """Return the edits with :func:`.with_superseded` applied, if they fit the manifest."""
     layers = manifest["hyperparameters"]["layers"]
-    for entry, named in zip(read, manifest["entries"], strict=True):
+    for entry, named in zip(unmigrated, manifest["entries"], strict=True):
         if list(entry.hyperparameters.layers) != layers:
             raise CorruptFileError(
                 f"{folder / named['record']}: edits the layers {list(entry.hyperparameters.layers)}"
-                f", and the session {layers}; take a copy"
+                f", and the session {layers}; restore a copy"
             )
     try:
-        return with_superseded(read)
+        return with_superseded(unmigrated)
     except CorruptFileError as error:
         raise CorruptFileError(f"session {folder}: {error}") from None
 
@@ -321,7 +331,7 @@ def _write_entry(folder: Path, entry: Edit, stored: WriteCache) -> dict[str, str
             for batch in entry.batches
         ],
         "tensors": _described(tensors),
-        "sketches": {str(layer): own for layer, own in entry.sketches.items()},
+        "sketches": {str(layer): sketch for layer, sketch in entry.sketches.items()},
     }
     text = to_json(record, sort_keys=True, indent=1) + "\n"
     checksum = sha256(text.encode()).hexdigest()
@@ -329,7 +339,7 @@ def _write_entry(folder: Path, entry: Edit, stored: WriteCache) -> dict[str, str
     named = {"record": f"{name}.json", "sha256": checksum, "tensors": f"{name}.safetensors"}
     try:
         _read_entry(folder, named)
-    except (CorruptFileError, OSError):  # missing, as a rule
+    except (CorruptFileError, OSError):  # usually missing
         save_tensors(folder / named["tensors"], tensors, {"format": FORMAT})
         write_atomic(folder / named["record"], text)
     stored.note(folder, entry, named)
@@ -360,11 +370,11 @@ def _described(tensors: Mapping[str, Tensor]) -> dict[str, str]:
 def _read_record(folder: Path, named: dict[str, str]) -> EditRecord:
     file = inside(folder, named["record"])
     try:
-        whole = sha256_of_file(file) == named["sha256"]
+        intact = sha256_of_file(file) == named["sha256"]
     except FileNotFoundError:
-        whole = False
-    if not whole:
-        raise CorruptFileError(f"{file}: missing or damaged; take a copy")
+        intact = False
+    if not intact:
+        raise CorruptFileError(f"{file}: missing or damaged; restore a copy")
     return stored_entry(file, read_json(file))
 
 
@@ -378,9 +388,9 @@ def _read_entry(folder: Path, named: dict[str, str]) -> Edit:
     try:
         tensors, _ = load_tensors(file)
     except FileNotFoundError:
-        raise CorruptFileError(f"{file}: missing; take a copy") from None
+        raise CorruptFileError(f"{file}: missing; restore a copy") from None
     if _described(tensors) != record.tensors:
-        raise CorruptFileError(f"{file}: damaged, or of another edit; take a copy")
+        raise CorruptFileError(f"{file}: damaged, or of another edit; restore a copy")
     return _edit(record, stored_tensors(file, record, tensors))
 
 
@@ -388,25 +398,25 @@ def _edit(
     record: EditRecord,
     tensors: Sequence[tuple[dict[int, WeightUpdate], dict[int, Tensor]]] | None = None,
 ) -> Edit:
-    """Return the edit of a record, with the changes and keys of each batch or with none."""
+    """Return the edit of a record, with the updates and keys of each batch or with none."""
     batches = [
         StoredBatch(
-            batch.facts,
-            changes,
-            keys,
-            batch.plan,
-            UNKNOWN if batch.superseded is None else tuple(batch.superseded),
+            facts=batch.facts,
+            changes=changes,
+            keys=keys,
+            plan=batch.plan,
+            superseded=UNKNOWN if batch.superseded is None else tuple(batch.superseded),
         )
         for batch, (changes, keys) in zip(
             record.batches, tensors or [({}, {})] * len(record.batches), strict=True
         )
     ]
     return Edit(
-        record.created,
-        batches,
-        record.result,
-        record.digest,
-        record.hyperparameters,
-        record.title,
-        {int(layer): own for layer, own in record.sketches.items()},
+        created=record.created,
+        batches=batches,
+        result=record.result,
+        digest=record.digest,
+        hyperparameters=record.hyperparameters,
+        title=record.title,
+        sketches={int(layer): sketch for layer, sketch in record.sketches.items()},
     )

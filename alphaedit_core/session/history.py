@@ -1,4 +1,4 @@
-"""The edits of a session, as something to look at."""
+"""The history of a session as a sequence and a table."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class History(Sequence[Edit]):
     """All edits of a session in order.
 
     Attributes:
-        entries: the edits, also undone ones that can be redone.
-        applied: how many of them are applied.
+        entries: edits, including undone ones that can be redone.
+        applied: number of applied edits.
     """
 
     entries: Sequence[Edit]
@@ -55,7 +55,7 @@ class History(Sequence[Edit]):
         return iter(self.entries)
 
     def rows(self) -> list[tuple[str, ...]]:
-        """One row per state, newest first, the present one marked."""
+        """Return one row per state, newest first, with the current state marked."""
         rows: list[tuple[str, ...]] = [
             ("current" if self.applied == 0 else "", "0", "", "", "", "", "original")
         ]

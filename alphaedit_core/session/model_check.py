@@ -1,4 +1,4 @@
-"""Whether a model is the one that a saved session belongs to."""
+"""Checks that a model is the one that a saved session belongs to."""
 
 from __future__ import annotations
 
@@ -9,11 +9,7 @@ from typing import Any
 
 from alphaedit_core.editing.layer_write import SKETCH_LENGTH
 from alphaedit_core.editing.update_sketches import apart
-from alphaedit_core.errors import (
-    CorruptFileError,
-    FingerprintError,
-    InputError,
-)
+from alphaedit_core.errors import CorruptFileError, FingerprintError, InputError
 from alphaedit_core.messages import shown
 from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.identity import Identity, describe, identity
@@ -22,8 +18,8 @@ from alphaedit_core.progress import Monitor
 
 log = logging.getLogger(__name__)
 
-#: Furthest that rounding may bring weights from those saved: as a share of the change of a weight,
-#: and as a share of the weight, to which the change is added in float32.
+#: Largest distance from the saved weights that rounding explains: as a share of the norm of the
+#: change, and as a share of the norm of the weight, to which the change is added in float32.
 _ROUNDING, _WEIGHT_ROUNDING = 1e-3, 1e-6
 
 
@@ -41,13 +37,13 @@ def _named_model(
     except InputError as error:
         if Path(name).is_absolute() and not Path(name).exists():
             raise InputError(
-                f'session {place}: its model "{name}" is not there any more; name the place where '
-                "it is now: --model, or EditSession.load(folder, model)"
+                f'session {place}: its model "{name}" no longer exists; give its current path with '
+                "--model, or EditSession.load(folder, model)"
             ) from error
         raise InputError(f"session {place}: {error}") from None
 
 
-#: Parts of a model that may differ where an edit still means the same.
+#: Parts of a model's identity that may differ without changing the meaning of an edit.
 _MAY_DIFFER = ("fields", "serialization", "precision", "attention")
 
 
@@ -63,24 +59,24 @@ def _check_fingerprint(
 
 
 def _compare(place: Path, manifest: Mapping[str, Any], model: EditableModel) -> None:
-    """Refuse a model in which the edits of a session would be other ones; weights aside.
+    """Check everything but the weights that changes the meaning of a session's edits.
 
-    Sessions of earlier versions do not say what else their model was.
+    Sessions of earlier versions do not store the identity of their model.
     """
     if "identity" not in manifest:
         return
     parts = manifest["identity"]
-    was = Identity.from_dict(parts if isinstance(parts, dict) else {}, f"session {place}")
-    differences = was.differences(identity(model))
-    grave = {part: what for part, what in differences.items() if part not in _MAY_DIFFER}
-    if grave:
+    stored = Identity.from_dict(parts if isinstance(parts, dict) else {}, f"session {place}")
+    differences = stored.differences(identity(model))
+    relevant = {part: text for part, text in differences.items() if part not in _MAY_DIFFER}
+    if relevant:
         raise FingerprintError(
             f'session {place}: belongs to "{manifest["model"]}" with the same weights, but '
-            f'"{model.name}" differs: {describe(grave)}; load the model that the session was made '
-            "with"
+            f'"{model.name}" differs: {describe(relevant)}; load the model that the session was '
+            "made with"
         )
     if differences:
-        log.warning("session %s: its model was not quite this: %s", place, describe(differences))
+        log.warning("session %s: its model differs slightly: %s", place, describe(differences))
 
 
 def check_distance(
@@ -92,38 +88,38 @@ def check_distance(
     made_with: Mapping[str, Any],
     made_here: Mapping[str, Any],
 ) -> None:
-    """Say how far the weights are from those saved; refuse what no rounding explains.
+    """Warn about the distance between restored and saved weights; rounding must explain it.
 
     Args:
-        place: the folder of the session.
-        saved: the sketch of each layer's change when it was saved; empty in earlier versions.
-        here: the same of the weights as they are made here.
-        norms: the norm of each layer's original weight.
-        made_with: versions and machine that made the session.
-        made_here: those of this process.
+        place: folder of the session.
+        saved: sketch of each layer's change when it was saved; empty in earlier versions.
+        here: sketch of each layer's change in the restored weights.
+        norms: Frobenius norm of each layer's original weight.
+        made_with: versions and machine that saved the session.
+        made_here: versions and machine of this process.
 
     Raises:
-        CorruptFileError: if a layer is further away than rounding brings it.
+        CorruptFileError: if the distance of a layer exceeds rounding.
     """
-    far = {}
+    relative = {}
     for layer, sketch in saved.items():
-        change = max(apart(each, [0.0] * SKETCH_LENGTH) for each in (sketch, here[layer]))
-        away = apart(sketch, here[layer])
-        far[layer] = away / change if change else 0.0
-        if away > _ROUNDING * change + _WEIGHT_ROUNDING * norms[layer]:
+        change = max(apart(either, [0.0] * SKETCH_LENGTH) for either in (sketch, here[layer]))
+        distance = apart(sketch, here[layer])
+        relative[layer] = distance / change if change else 0.0
+        if distance > _ROUNDING * change + _WEIGHT_ROUNDING * norms[layer]:
             raise CorruptFileError(
                 f"session {place}: the weights made from its changes are not those that were "
-                f"saved, layer {layer} is about {min(far[layer], 10):.0%} of its change away; "
-                "a file of it was changed, take a copy"
+                f"saved, layer {layer} is about {min(relative[layer], 10):.0%} of its change away; "
+                "one of its files was changed, restore a copy"
             )
-    words = (
-        f"they are at most about {max(far.values()):.1g} of their change away"
-        if far
-        else "how far they are from them was not kept by the version that saved them"
+    size = (
+        f"they are at most about {max(relative.values()):.1g} of their change away"
+        if relative
+        else "the version that saved them did not store enough to tell the distance"
     )
     log.warning(
         "the weights are not bit for bit those saved: %s (made with %s, here %s)",
-        words,
+        size,
         made_with,
         made_here,
     )

@@ -1,4 +1,4 @@
-"""What an edit did, in numbers and words."""
+"""Results of an edit: responses before and after, and what was written to each layer."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     import pandas
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ModelResponse:
-    """What a model says of one fact at one moment.
+    """Response of a model to the prompt of one fact.
 
     Attributes:
         completion: greedy continuation of the prompt.
         new: score of the new target.
-        true: score of the true target, or None if the fact names none.
+        true: score of the true target; None if the fact has none.
     """
 
     completion: str
@@ -35,20 +35,20 @@ class ModelResponse:
     true: Score | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FactResult:
     """One fact of an edit, before and after.
 
     Attributes:
         fact: the fact.
-        tokens: the new target's tokens as text, as the model reads them.
-        before: what the model said before the edit.
-        after: what it says after the whole edit.
-        trace: the search for the target value.
-        residual_left: share of the wanted change of the hidden state that was not written; None
-            where no change was wanted: the editor searches for none, or the model said the fact
-            already at the first evaluation.
-        note: what a person should know about how the fact was read, or "".
+        tokens: text of each token of the new target.
+        before: response before the edit.
+        after: response after the whole edit.
+        trace: trace of the target search.
+        residual_left: share of the target change of the hidden state that was not written. None
+            without a target change: the editor has no target search, or the model already
+            predicted the fact at the first evaluation.
+        note: a remark about the tokenization of the fact, or "".
     """
 
     fact: Fact
@@ -61,21 +61,21 @@ class FactResult:
 
     @property
     def written(self) -> bool:
-        """Whether the model now says the new target, token by token."""
+        """Whether every token of the new target is the model's first choice after the edit."""
         return self.after.new.exact
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EditResult:
-    """What one edit did.
+    """Result of one edit.
 
     Attributes:
-        outcomes: one per fact, in the order given.
-        writes: per batch, per layer, what was written.
+        outcomes: one result per fact, in the order of the call.
+        writes: what was written, per batch and layer.
         batches: index of the batch of each fact.
-        plans: tokens that went through the blocks together, per batch.
+        plans: tokens per forward pass, per batch.
         seconds: wall-clock seconds per stage.
-        superseded: earlier facts that it took the place of; they are no longer protected.
+        superseded: earlier facts that the edit replaced; they are no longer protected.
     """
 
     outcomes: list[FactResult]
@@ -87,11 +87,11 @@ class EditResult:
 
     @property
     def written(self) -> int:
-        """Number of facts that the model now says token by token."""
+        """Number of written facts; see :attr:`FactResult.written`."""
         return sum(outcome.written for outcome in self.outcomes)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, ready for JSON."""
+        """Return everything as JSON-serializable values."""
         return {
             "outcomes": [
                 asdict(outcome) | {"fact": outcome.fact.to_dict(), "tokens": list(outcome.tokens)}
@@ -101,22 +101,25 @@ class EditResult:
             "batches": self.batches,
             "plans": self.plans,
             "seconds": self.seconds,
-            "superseded": [one.to_dict() for one in self.superseded],
+            "superseded": [replaced.to_dict() for replaced in self.superseded],
         }
 
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> EditResult:
-        """The inverse of :meth:`to_dict`.
+        """Read what :meth:`to_dict` returns.
 
         Raises:
-            InputError: naming the first field that is not as it should be.
+            InputError: if a field is missing, unknown or invalid; names the first.
         """
-        found = read_record(cls, stored)
-        outcomes = [replace(one, residual_left=_share(one.residual_left)) for one in found.outcomes]
-        return replace(found, outcomes=outcomes)
+        result = read_record(cls, stored)
+        outcomes = [
+            replace(outcome, residual_left=_share(outcome.residual_left))
+            for outcome in result.outcomes
+        ]
+        return replace(result, outcomes=outcomes)
 
     def rows(self) -> list[tuple[str, ...]]:
-        """The table of before and after: prompt, said before, says now, P(new), P(true)."""
+        """Return one row per fact: prompt, completion before and after, P(new), P(true)."""
         return [_row(outcome) for outcome in self.outcomes]
 
     def to_pandas(self) -> pandas.DataFrame:
@@ -146,14 +149,14 @@ class EditResult:
         return data_frame(_COLUMNS, rows)
 
     def summary(self) -> str:
-        """One line: how many facts are written, and what it cost."""
+        """Return one line with the number of written facts and the seconds."""
         count = len(self.outcomes)
         seconds = sum(self.seconds.values())
         return f"{self.written} of {count} facts written, {seconds:.1f} s"
 
     def __repr__(self) -> str:
         lines = [f"EditResult: {self.summary()}", text_table(HEADINGS, self.rows())]
-        lines += [_one_line(str(one), 300) for one in self.superseded[:_HTML_ROWS]]
+        lines += [_one_line(str(replaced), 300) for replaced in self.superseded[:_HTML_ROWS]]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
@@ -185,8 +188,8 @@ class EditResult:
 
 
 def superseded_html(superseded: Sequence[Superseded]) -> str:
-    """A list of the facts that an edit took the place of; "" for none."""
-    shown = [str(one) for one in superseded[:_HTML_ROWS]]
+    """Return an HTML list of the facts that an edit replaced; "" for none."""
+    shown = [str(replaced) for replaced in superseded[:_HTML_ROWS]]
     if len(superseded) > _HTML_ROWS:
         shown.append(f"… and {len(superseded) - _HTML_ROWS} more, in superseded")
     items = "".join(f"<li>{escape(one)}</li>" for one in shown)
@@ -242,11 +245,11 @@ _WRITE_HEADINGS = ("batch", "layer", "change", "without projection", "key kept",
 
 
 def _share(stored: float | None) -> float | None:
-    """A stored ``residual_left``; earlier versions divided a wanted change of zero by 1e-38."""
+    """A stored ``residual_left``; earlier versions divided a target change of zero by 1e-38."""
     return None if stored is None or not stored < 1e30 else stored
 
 
-#: Facts, notes and batches that the HTML repr shows at most: a notebook keeps what it shows.
+#: Maximum number of facts, notes and batches in HTML. Notebooks store their outputs.
 _HTML_ROWS = 100
 
 

@@ -1,9 +1,9 @@
 """Checks of the JSON files of a session; :mod:`.tensor_checks` has those of the tensors.
 
-A session may come from somebody else, another version or a text editor, with every checksum right.
+A session may come from somebody else, another version or a text editor, with correct checksums.
 :mod:`~alphaedit_core.storage.typed_records` checks the types. This module checks the rest: file
-names that stay inside the folder, and records whose parts agree. It does not import torch, so that
-a session can be listed fast.
+names stay inside the folder, and the parts of a record agree. It does not import torch, so listing
+a session is fast.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ ENTRY = re.compile(r"entry-[0-9a-f]{16}")
 
 @dataclass(frozen=True)
 class Named:
-    """The files of one edit, as ``session.json`` names them."""
+    """The files of one edit in ``session.json``."""
 
     record: str
     sha256: str
     tensors: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """``session.json``; other fields may be there too."""
+    """Schema of ``session.json``; additional fields are allowed."""
 
     model: str
     fingerprint: str
@@ -53,15 +53,15 @@ class Manifest:
     applied: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BatchRecord:
     """A batch in the record of an edit.
 
     Attributes:
-        facts: the facts.
-        plan: tokens that went through the blocks together.
-        changes: kind of the change of each layer.
-        superseded: see :class:`~.edits.StoredBatch`; None where an earlier version kept nothing.
+        facts: facts of the batch.
+        plan: tokens per forward pass.
+        changes: kind of each layer's update.
+        superseded: see :class:`~.edits.StoredBatch`; None in files of an earlier version.
     """
 
     facts: list[Fact]
@@ -70,7 +70,7 @@ class BatchRecord:
     superseded: list[int] | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EditRecord:
     """The record of an edit; see :class:`~.edits.Edit`."""
 
@@ -85,16 +85,20 @@ class EditRecord:
 
 
 def checked_manifest(file: Path, content: Mapping[str, Any]) -> None:
-    """Refuse a manifest that is not laid out as one.
+    """Validate the content of ``session.json``.
+
+    Args:
+        file: path of the file, for messages.
+        content: content of the file.
 
     Raises:
-        CorruptFileError: naming the file and the field.
+        CorruptFileError: if a field is invalid, naming the file and the field.
     """
     try:
         manifest = read_record(Manifest, content, others=True)
         if not 0 <= manifest.applied <= len(manifest.entries):
             raise InputError(
-                f"applied is {manifest.applied}, and there are {len(manifest.entries)} edits"
+                f"applied is {manifest.applied}, but there are {len(manifest.entries)} edits"
             )
         if manifest.editor != manifest.hyperparameters.editor:
             raise InputError(
@@ -111,50 +115,54 @@ def checked_manifest(file: Path, content: Mapping[str, Any]) -> None:
 
 
 def _check_name(place: str, name: str, suffix: str) -> None:
-    """Refuse a name that is not one of ours, above all one that leads somewhere else.
+    """Check that a name is that of a session's file and stays inside the folder.
 
     Raises:
-        InputError: saying which of the two it is.
+        InputError: if it is not.
     """
     if re.search(r"[\\/\0]", name) or name.startswith("..") or re.match("[A-Za-z]:", name):
         raise InputError(f"{place} {shown(name)} leads outside the folder")
     stem = name.removesuffix(suffix)
     if not (name.endswith(suffix) and ENTRY.fullmatch(stem)):
-        raise InputError(f"{place} {shown(name)} is no name of a session's file")
+        raise InputError(f"{place} {shown(name)} is not the name of a session's file")
 
 
 def inside(folder: Path, name: str) -> Path:
-    """A file of a folder, which is there and not a link to somewhere else.
+    """Return the path of a file in a folder.
 
     Raises:
-        CorruptFileError: if it leads outside the folder.
+        CorruptFileError: if it is a link that leads outside the folder.
     """
     file = folder / name
     if file.is_symlink() and file.resolve().parent != folder.resolve():
-        raise CorruptFileError(f"{file}: is a link that leads outside the folder; take a copy")
+        raise CorruptFileError(f"{file}: is a link that leads outside the folder; restore a copy")
     return file
 
 
 def stored_entry(file: Path, record: object) -> EditRecord:
-    """The record of an edit, each part of it agreeing with the others.
+    """Read the record of an edit and check that its parts agree.
+
+    Args:
+        file: path of the file, for messages.
+        record: content of the file.
 
     Raises:
-        CorruptFileError: naming the file and the field.
+        CorruptFileError: if a field is invalid, naming the file and the field.
     """
     try:
-        found = read_record(EditRecord, record)
-        _check_result(found)
+        entry = read_record(EditRecord, record)
+        _check_result(entry)
     except InputError as error:
         raise refusal(file, error) from None
-    return found
+    return entry
 
 
-def _check_result(found: EditRecord) -> None:
-    facts = [fact for batch in found.batches for fact in batch.facts]
-    result, layers = found.result, set(found.hyperparameters.layers)
+def _check_result(entry: EditRecord) -> None:
+    facts = [fact for batch in entry.batches for fact in batch.facts]
+    result, layers = entry.result, set(entry.hyperparameters.layers)
     if not facts:
         raise InputError("batches hold no fact")
-    for number, batch in enumerate(found.batches):
+    for number, batch in enumerate(entry.batches):
         place = f"batches[{number}]"
         if not batch.facts:
             raise InputError(f"{place}.facts is empty")
@@ -164,24 +172,24 @@ def _check_result(found: EditRecord) -> None:
             raise InputError(
                 f"{place}.changes: layer {shown(unknown[0])} is not one of {sorted(layers)}"
             )
-    if [one.fact for one in result.outcomes] != facts:
-        raise InputError("result.outcomes are not of the facts of its batches")
-    of_facts = [n for n, batch in enumerate(found.batches) for _ in batch.facts]
-    if result.batches != of_facts:
-        raise InputError("result.batches are not those of the facts")
-    for name, own in (("writes", result.writes), ("plans", result.plans)):
-        if len(own) != len(found.batches):
-            raise InputError(f"result.{name} has {len(own)} of {len(found.batches)} batches")
-    for number, one in enumerate(result.outcomes):
-        trace, place = one.trace, f"result.outcomes[{number}].trace"
+    if [outcome.fact for outcome in result.outcomes] != facts:
+        raise InputError("result.outcomes do not match the facts of the batches")
+    batch_of_fact = [n for n, batch in enumerate(entry.batches) for _ in batch.facts]
+    if result.batches != batch_of_fact:
+        raise InputError("result.batches do not match the batches of the facts")
+    for name, values in (("writes", result.writes), ("plans", result.plans)):
+        if len(values) != len(entry.batches):
+            raise InputError(f"result.{name} has {len(values)} of {len(entry.batches)} batches")
+    for number, outcome in enumerate(result.outcomes):
+        trace, place = outcome.trace, f"result.outcomes[{number}].trace"
         if not len(trace.nll) == len(trace.kl) == len(trace.decay) == len(trace.probability):
-            raise InputError(f"{place}: nll, kl, decay and probability are not of one length")
+            raise InputError(f"{place}: nll, kl, decay and probability differ in length")
         if not trace.nll:
             raise InputError(f"{place}.nll is empty")
-    for number, (batch, writes) in enumerate(zip(found.batches, result.writes, strict=True)):
+    for number, (batch, writes) in enumerate(zip(entry.batches, result.writes, strict=True)):
         place = f"result.writes[{number}]"
         if sorted(write.layer for write in writes) != sorted(map(int, batch.changes)):
-            raise InputError(f"{place}: its layers are not those of the batch's changes")
+            raise InputError(f"{place}: its layers do not match the batch's changes")
         for write in writes:
             count = len(batch.facts)
             if not len(write.kept) == len(write.key_norm) == count:
@@ -190,7 +198,7 @@ def _check_result(found: EditRecord) -> None:
                 raise InputError(f"{place}.residual has {len(write.residual)} of {count} numbers")
             if not write.weight_norm >= 0:
                 raise InputError(f"{place}.weight_norm is {write.weight_norm}, not 0 or above")
-    for name, numbers in found.sketches.items():
+    for name, numbers in entry.sketches.items():
         finite = len(numbers) == SKETCH_LENGTH and all(math.isfinite(number) for number in numbers)
         if name not in map(str, layers) or not finite:
             raise InputError(
@@ -199,5 +207,7 @@ def _check_result(found: EditRecord) -> None:
 
 
 def refusal(file: Path, error: InputError) -> CorruptFileError:
-    """Return the error for a file whose content is refused."""
-    return CorruptFileError(f"{file}: {error}; not a session that this version wrote, take a copy")
+    """Return the error for a file whose content is invalid."""
+    return CorruptFileError(
+        f"{file}: {error}; not a session that this version wrote, restore a copy"
+    )

@@ -1,4 +1,4 @@
-"""EditSession: edit a model, see what that did, take it back bit for bit."""
+"""EditSession: edit a model, inspect the results, and undo edits bit for bit."""
 
 from __future__ import annotations
 
@@ -21,11 +21,7 @@ from alphaedit_core.editing.context_prefixes import contexts_for
 from alphaedit_core.editing.defaults import default_hyperparameters, validated_editor
 from alphaedit_core.editing.edited_weights import EditedWeights
 from alphaedit_core.editing.target_search import Targets
-from alphaedit_core.errors import (
-    CorruptFileError,
-    InputError,
-    SessionError,
-)
+from alphaedit_core.errors import CorruptFileError, InputError, SessionError
 from alphaedit_core.inference.completions import TOKENS
 from alphaedit_core.integers import as_integer
 from alphaedit_core.model.batch_planning import plan_batches
@@ -50,27 +46,28 @@ log = logging.getLogger(__name__)
 
 
 class EditSession(SavesModel):
-    """Edits of one model, in order, each of which can be taken back.
+    """A sequence of edits of one model, with undo and redo.
 
-    **The model's weights are changed in place** by :meth:`edit`; ``undo``, ``restore``, ``reset``
-    and ``close`` put them back. One model has one session at a time.
+    **:meth:`edit` changes the model's weights in place**; ``undo``, ``restore``, ``reset`` and
+    ``close`` restore them. A model has one session at a time.
 
     Args:
-        model: the model, unedited.
-        editor: name of the editor; None for AlphaEdit, or what the hyperparameters name.
-        hyperparameters: None for the editor's in this model; see :func:`~.default_hyperparameters`.
-        contexts: texts to put before prompts; None to sample the model's own.
-        targets: where target values are kept for other sessions, and taken from: two editors that
-            search alike for the same facts in the same weights then search once. None for neither.
+        model: the unedited model.
+        editor: name of the editor; None for the editor of ``hyperparameters``, or AlphaEdit.
+        hyperparameters: configuration of the editor; None for the defaults of this model, see
+            :func:`~.default_hyperparameters`.
+        contexts: texts to put before prompts; None to sample them from the model.
+        targets: cache of target values, read and extended, for sharing between sessions. Editors
+            with the same search, facts and weights then search only once. None for no cache.
 
     Attributes:
         model: the model.
-        last_result: the result of the last edit that is applied, or None.
+        last_result: the result of the last applied edit, or None.
 
     Raises:
-        SessionError: if another session has edits in this model.
-        InputError: if the editor or a layer does not exist, or the hyperparameters are another
-            editor's.
+        SessionError: if the model holds edits of another session.
+        InputError: if the editor or a layer does not exist, or the hyperparameters belong to
+            another editor.
     """
 
     def __init__(
@@ -85,8 +82,9 @@ class EditSession(SavesModel):
             hyperparameters = default_hyperparameters(model, editor or "alphaedit")
         elif editor not in (None, hyperparameters.editor):
             raise InputError(
-                f'editor "{editor}" is not the hyperparameters\' own, "{hyperparameters.editor}"; '
-                "give one of the two, or default_hyperparameters(model, editor)"
+                f'editor "{editor}" is not the editor of the hyperparameters, '
+                f'"{hyperparameters.editor}"; give one of the two, or '
+                "default_hyperparameters(model, editor)"
             )
         self._hyperparameters = hyperparameters
         self._editor = validated_editor(model, hyperparameters)
@@ -98,16 +96,16 @@ class EditSession(SavesModel):
         self._statistics: dict[str, Any] | None = None
         self._runner = self._new_runner()
 
-    # -- looking ---------------------------------------------------------------------------------
+    # -- properties ------------------------------------------------------------------------------
 
     @property
     def hyperparameters(self) -> EditConfig:
-        """The numbers that the next edit uses; each edit keeps those it was made with.
+        """Hyperparameters of the next edit; each edit stores its own.
 
         Raises:
-            InputError: if a layer or editor that is set does not exist, or a switch means nothing
-                for the editor.
-            SessionError: if other layers are set while the session has edits.
+            InputError: on assignment, if a layer or editor does not exist, or the editor does not
+                support a switch.
+            SessionError: on assignment, if the layers differ and the session has edits.
         """
         return self._hyperparameters
 
@@ -133,25 +131,25 @@ class EditSession(SavesModel):
             ):
                 self._contexts = None
             self._hyperparameters, self._editor = new, editor
-            if new != old:  # an editor may make its metric of any of them
+            if new != old:  # an editor's preconditioner may depend on any of them
                 self._runner = self._new_runner()
         if new != old:
             self._watchers.tell("hyperparameters")
 
     @property
     def editor(self) -> str:
-        """Name of the editor that the next edit uses."""
+        """Name of the editor of the next edit."""
         return self._hyperparameters.editor
 
     @property
     def methods(self) -> str:
-        """Methods of the applied edits, each once; the next edit's where none is applied."""
+        """Methods of the applied edits without repetition; without edits that of the next one."""
         used = [entry.hyperparameters.method for entry in self._entries[: self._applied]]
         return " and ".join(dict.fromkeys(used or [self.hyperparameters.method]))
 
     @property
     def last_result(self) -> EditResult | None:
-        """What the last applied edit did."""
+        """Result of the last applied edit, or None."""
         return self._entries[self._applied - 1].result if self._applied else None
 
     @property
@@ -161,7 +159,7 @@ class EditSession(SavesModel):
 
     @property
     def contexts(self) -> tuple[str, ...]:
-        """The texts that stand before prompts; sampled on first use, on the unedited model."""
+        """Context prefixes of prompts; sampled from the unedited model on first use."""
         if self._contexts is None:
             with self.at_state(0):
                 self._contexts = contexts_for(self.model, self.hyperparameters)
@@ -169,7 +167,7 @@ class EditSession(SavesModel):
 
     @property
     def cached_spectra(self) -> dict[int, Spectrum] | None:
-        """The spectra if :meth:`spectra` has been called, without any work."""
+        """The spectra if :meth:`spectra` was called, else None; computes nothing."""
         return self._spectra
 
     @property
@@ -178,7 +176,18 @@ class EditSession(SavesModel):
         return self._targets
 
     def spectra(self, monitor: Monitor | None = None) -> dict[int, Spectrum]:
-        """The spectrum of every edited layer; statistics are collected if the cache has none."""
+        """Return the spectrum of every edited layer.
+
+        Key statistics are collected if they are not cached.
+
+        Args:
+            monitor: receives progress.
+
+        Raises:
+            InputError: if the text of the statistics cannot be used.
+            SessionError: if another thread uses the model.
+            Canceled: if canceled.
+        """
         if self._spectra is None:
             monitor = monitor or Monitor()
             hp = self.hyperparameters
@@ -186,8 +195,8 @@ class EditSession(SavesModel):
                 statistics = collect_statistics(
                     self.model, hp.text, hp.layers, hp.tokens, monitor=monitor
                 )
-            made = statistics_record(statistics, self._statistics)
-            self._statistics, self._spectra = made, eigendecompose(statistics, monitor=monitor)
+            record = statistics_record(statistics, self._statistics)
+            self._statistics, self._spectra = record, eigendecompose(statistics, monitor=monitor)
             self._watchers.tell("spectra")
         return self._spectra
 
@@ -196,20 +205,23 @@ class EditSession(SavesModel):
     def edit(
         self, facts: FactsLike, batch_size: int = 100, monitor: Monitor | None = None
     ) -> EditResult:
-        """Write facts into the model, batch after batch, sparing all facts written before.
+        """Write facts into the model batch by batch, preserving all facts written before.
 
-        Edits that were undone can no longer be redone afterwards.
+        Undone edits can no longer be redone afterwards. Model and session are unchanged after any
+        exception.
 
         Args:
             facts: one fact or several, as facts, dictionaries, a ``pandas.DataFrame`` or a
                 ``datasets.Dataset``; see :func:`~.fact_inputs.as_facts`.
-            batch_size: facts that are written together.
-            monitor: what to report to.
+            batch_size: facts per batch.
+            monitor: receives progress.
 
         Raises:
-            InputError: if the facts cannot be used; nothing was done.
-            SessionError: if the threshold keeps no direction or the model has another session.
-            Canceled: if canceled. Then, as after any exception, model and session are as before.
+            InputError: if the facts or the batch size cannot be used.
+            SessionError: if the threshold keeps no direction, the weights were changed outside the
+                session, the session is closed, or another thread uses the model.
+            DivergedError: if the edited model's output is not finite.
+            Canceled: if canceled.
         """
         size = as_integer(batch_size)
         if size is None or size < 1:
@@ -222,7 +234,7 @@ class EditSession(SavesModel):
             check_lengths(
                 self.model,
                 checked,
-                # A context is followed by ". ".
+                # ". " separates a context from the prompt.
                 hp.context_tokens + 2 if hp.contexts and self._contexts is None else 0,
                 behind=TOKENS,
             )
@@ -230,13 +242,14 @@ class EditSession(SavesModel):
         self._watchers.tell("history")
         return result
 
-    # -- keeping ---------------------------------------------------------------------------------
+    # -- files -----------------------------------------------------------------------------------
 
     def manifest(self) -> dict[str, Any]:
-        """What the session is besides its edits, ready for JSON; nothing is computed for it.
+        """Return a JSON-serializable description of the session without its edits.
 
-        Model name, fingerprint and dtype, editor, hyperparameters, contexts (None while none were
-        needed), statistics (None until they were), and the versions and machine that made it.
+        Nothing is computed. The fields are the model's name, fingerprint, dtype and identity, the
+        editor, hyperparameters, contexts and statistics (None until first used), and the versions
+        and machine.
         """
         return {
             "model": self.model.name,
@@ -251,18 +264,18 @@ class EditSession(SavesModel):
         }
 
     def save(self, folder: str | Path, overwrite: bool = False) -> None:
-        """Write the session to a folder, all at once.
+        """Save the session to a folder, atomically.
 
         Args:
-            folder: made if it does not exist.
-            overwrite: whether a session that is there may be lost, though it has edits that are
-                none of this one's, or was changed by somebody else since this one was loaded or
-                saved there.
+            folder: folder of the session; created if it does not exist.
+            overwrite: whether to replace another session in the folder, or changes that another
+                process made since this session was loaded or saved there.
 
         Raises:
-            InputError: if the folder holds something that is not a session.
-            SessionError: if it holds a session that would be lost, or is being written.
-            OSError: if it cannot be written; a session that was there is still there, whole.
+            InputError: if the folder holds something other than a session.
+            SessionError: if the folder holds a session that would be lost, or another process is
+                writing to it.
+            OSError: if a file cannot be written; an existing session is unchanged.
         """
         ledger.save_session(
             Path(folder), self.manifest(), self._entries, self._applied, self._stored, overwrite
@@ -277,28 +290,26 @@ class EditSession(SavesModel):
         monitor: Monitor | None = None,
         fetch_model: bool = False,
     ) -> EditSession:
-        """A saved session, applied to its model.
+        """Load a saved session and apply its edits to its model.
 
-        Weights that are not bit for bit those saved, as on a machine that rounds sums otherwise,
-        are kept with a warning that says how far away they are; where that is more than rounding
-        the session is refused.
+        If the weights differ from the saved ones by rounding only, for example on another machine,
+        a warning reports the distance. Larger differences are an error.
 
         Args:
-            folder: where it was saved.
-            model: the unedited model; None to load the one that the session names.
-            device: where to load that one.
-            monitor: what to report to.
-            fetch_model: whether a model that the session names may be fetched from the hub.
+            folder: folder of the session.
+            model: the unedited model; None to load the model that the session names.
+            device: device to load the model on if ``model`` is None.
+            monitor: receives progress.
+            fetch_model: whether the model may be downloaded from the Hugging Face Hub.
 
         Raises:
-            InputError: if there is no session, or its model is not on this machine and is not to
-                be fetched.
-            CorruptFileError: if a file of it is damaged or not what this library writes, or its
-                changes are not those that its weights were made of.
-            FingerprintError: if the model has other weights (names both fingerprints), or another
-                tokenizer, configuration or other module paths, under which the same edit is
-                another one.
-            SessionError: if another session has edits in the model.
+            InputError: if the folder holds no session, or its model is not on this machine and may
+                not be downloaded.
+            CorruptFileError: if a file is damaged or not written by this library, or the updates
+                do not lead to the saved weights.
+            FingerprintError: if the model's weights, tokenizer, configuration or module paths
+                differ from those of the session, so that its edits would have another meaning.
+            SessionError: if the model holds edits of another session.
         """
         place = Path(folder)
         stored = ledger.WriteCache()
@@ -314,7 +325,7 @@ class EditSession(SavesModel):
         except InputError as error:
             raise CorruptFileError(f"session {place}: {error}") from None
         try:
-            # Read anew: the model's own may have been taken before a weight was changed.
+            # Checked again: the model's fingerprint may be older than a change of its weights.
             _check_fingerprint(place, manifest, model, session._identity.fingerprint)
             matrix = model.architecture.matrix
             sizes = {n: (matrix(n).shape[0], matrix(n).shape[1]) for n in hyperparameters.layers}
@@ -345,10 +356,10 @@ class EditSession(SavesModel):
             f"{f', {undone} undone' if undone else ''})"
         )
 
-    # -- inside ----------------------------------------------------------------------------------
+    # -- implementation --------------------------------------------------------------------------
 
     def _edit(self, facts: Sequence[Fact], batch_size: int, monitor: Monitor) -> EditResult:
-        already, start = dict(monitor.seconds), time.perf_counter()
+        seconds_before, start = dict(monitor.seconds), time.perf_counter()
         self._prepare(monitor)
         requests = prepare(self.model, facts, self.contexts, self.hyperparameters.layers[-1])
         with monitor.stage("before", len(facts), "fact"):
@@ -358,7 +369,7 @@ class EditSession(SavesModel):
         size = min(batch_size, self._editor.at_once or batch_size)
         parts = [requests[i : i + size] for i in range(0, len(requests), size)]
         try:
-            self._shown = None  # neither one state nor the other, from here on
+            self._shown = None  # the weights are between two states from here on
             if self._editor.on_unpruned:
                 self._weights.make(_changes(self._batches(self._applied), pruned=False))
             for part in parts:
@@ -366,29 +377,29 @@ class EditSession(SavesModel):
                 writes.append(written)
                 plan = written.plan
             new = [_kept(part, written) for part, written in zip(parts, writes, strict=True)]
-            everything = [*self._batches(self._applied), *new]
-            if _any_pruned(everything):  # of their sum, which has grown
-                self._weights.make(_changes(everything))
+            batches = [*self._batches(self._applied), *new]
+            if _any_pruned(batches):  # PRUNE acts on the sum of all updates
+                self._weights.make(_changes(batches))
             with monitor.stage("after", len(facts), "fact"):
                 after = query_facts(self.model, facts, monitor)
             _check_finite(facts, after)
             seconds = {
-                name: spent - already.get(name, 0.0)
+                name: spent - seconds_before.get(name, 0.0)
                 for name, spent in monitor.seconds.items()
-                if spent > already.get(name, 0.0)
+                if spent > seconds_before.get(name, 0.0)
             }
-            # Between the stages: the facts as tokens, the projectors, PRUNE's sum.
+            # Tokenization, projectors and PRUNE's sum are not part of any stage.
             rest = time.perf_counter() - start - sum(seconds.values())
             seconds |= {"rest": rest} if rest > 0 else {}
             entry = Edit(
-                datetime.now(UTC).isoformat(timespec="seconds"),
-                new,
-                dataclasses.replace(
+                created=datetime.now(UTC).isoformat(timespec="seconds"),
+                batches=new,
+                result=dataclasses.replace(
                     _result(self.model, parts, writes, before, after, seconds),
                     superseded=named([e.batches for e in self._entries[: self._applied]], new),
                 ),
-                self.weights_digest(),
-                self.hyperparameters,
+                digest=self.weights_digest(),
+                hyperparameters=self.hyperparameters,
                 sketches={layer: self._weights.sketch(layer) for layer in self._weights.layers},
             )
             self._entries = [*self._entries[: self._applied], entry]
@@ -404,12 +415,12 @@ class EditSession(SavesModel):
         return entry.result
 
     def _prepare(self, monitor: Monitor) -> None:
-        """See that the runner has what it needs; spectra that were damaged since are read again."""
+        """Prepare the runner; if a file of eigenvectors was damaged, recompute the spectra."""
         applied = self._batches(self._applied)
         try:
             self._runner.prepare(self.spectra(monitor), applied)
         except CorruptFileError as error:
-            log.warning("%s; made again", error)
+            log.warning("%s; computed again", error)
             self._spectra = None
             self._runner.prepare(self.spectra(monitor), applied)
 

@@ -1,7 +1,7 @@
-"""The states of a session: the weights after so many edits, and the way from one to another.
+"""The states of a session: the weights after each number of edits, and switching between them.
 
-Weights are always made from the originals and all changes in order by one function, so undo, redo,
-restore and load all give exactly the weights that were there before.
+One function computes weights from the originals and all updates in order. Undo, redo, restore and
+load therefore reproduce the previous weights exactly.
 """
 
 from __future__ import annotations
@@ -12,9 +12,7 @@ from contextlib import contextmanager
 
 from alphaedit_core.data.text_fields import checked_text
 from alphaedit_core.editing.edited_weights import EditedWeights
-from alphaedit_core.errors import (
-    SessionError,
-)
+from alphaedit_core.errors import SessionError
 from alphaedit_core.integers import as_integer
 from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.fingerprints import changed_by_hand
@@ -27,14 +25,14 @@ from .watchers import Watcher, Watchers
 
 
 class SessionStates:
-    """A model and the edits made in it, of which any number may be applied.
+    """A model and its edits, of which the first ``applied`` are in the weights.
 
     Args:
         model: the model, with its original weights.
-        layers: the blocks whose weights are edited.
+        layers: indices of the blocks whose weights are edited.
 
     Raises:
-        SessionError: if another session has edits in this model.
+        SessionError: if the model holds edits of another session.
     """
 
     def __init__(self, model: EditableModel, layers: Sequence[int]) -> None:
@@ -43,35 +41,38 @@ class SessionStates:
         self._lent = False
         self._watchers = Watchers()
         self.model = model
-        with model.exclusive():  # another session may be at work in the model that it was lent
+        with model.exclusive():  # the previous owner may be working in another thread
             last = self._take(model, layers)
         if last is not None and last is not self:
             last._watchers.tell("closed")
 
     @property
     def applied(self) -> int:
-        """Number of edits that are in the model now."""
+        """Number of edits in the model's weights."""
         return self._applied
 
     @property
     def history(self) -> History:
-        """All edits, also undone ones that can be redone, and where the model stands among them."""
+        """All edits, including undone ones that can be redone, and the number of applied ones."""
         return History(self._entries, self._applied)
 
     @property
     def closed(self) -> bool:
-        """Whether it has let go of its model for good; see :meth:`close`."""
+        """Whether the session has released its model; see :meth:`close`."""
         return self.model.owner is not self and not self._lent
 
     @contextmanager
     def at_state(self, number: int) -> Iterator[None]:
-        """While this is open, the model has the weights after so many edits; 0 is the unedited one.
+        """Give the model the weights after a number of edits, within a ``with`` block.
 
-        Nothing is computed anew but sums of matrices (and PRUNE's singular values), and afterwards
-        everything is as before.
+        The weights are restored exactly afterwards. Only sums of matrices (and PRUNE's singular
+        values) are computed.
+
+        Args:
+            number: number of edits; 0 is the unedited model.
 
         Raises:
-            SessionError: if there are not so many edits, or another thread uses the model.
+            SessionError: if there are fewer edits, or another thread uses the model.
         """
         with self._in_use():
             self._require_held()
@@ -84,8 +85,8 @@ class SessionStates:
                 self._make_weights(number)
                 yield
             finally:
-                # Ctrl-C may come here, too; then once more from the beginning. Written out, since a
-                # function for it could be interrupted where it begins.
+                # Ctrl-C can interrupt this as well, so it is retried once. Written out inline
+                # because a helper function could be interrupted on entry.
                 try:
                     self._make_weights(before)
                 except BaseException:
@@ -93,7 +94,7 @@ class SessionStates:
                     raise
 
     def weights_digest(self) -> str:
-        """Digest of the edited layers' weights as they are in the model now.
+        """Return a digest of the current weights of the edited layers.
 
         Raises:
             SessionError: if another thread uses the model.
@@ -102,67 +103,79 @@ class SessionStates:
             return self._weights.digest()
 
     def relative_weight_change(self) -> dict[int, float]:
-        """How far each edited matrix is from the original: ``|W - W0| / |W0|`` (Frobenius)."""
+        """Return ``|W - W0| / |W0|``, Frobenius norms, by edited layer.
+
+        Raises:
+            SessionError: if the session is closed, or another thread uses the model.
+        """
         with self._in_use():
             self._require_held()
             return {layer: self._weights.relative_change(layer) for layer in self._weights.layers}
 
     def undo(self) -> None:
-        """Take back the last applied edit, exactly.
+        """Undo the last applied edit; the previous weights are restored bit for bit.
 
         Raises:
-            SessionError: if there is none.
+            SessionError: if no edit is applied.
         """
         if self._applied == 0:
             raise SessionError("there is no edit to undo")
         self.restore(self._applied - 1)
 
     def redo(self) -> None:
-        """Apply again the edit that was undone last.
+        """Apply the edit that was undone last.
 
         Raises:
-            SessionError: if there is none.
+            SessionError: if no edit is undone.
         """
         if self._applied == len(self._entries):
             raise SessionError("there is no undone edit to redo")
         self.restore(self._applied + 1)
 
     def restore(self, number: int) -> None:
-        """Go to the state after so many edits; 0 is the unedited model. Later edits can be redone.
+        """Restore the state after a number of edits. Later edits can be redone.
+
+        Args:
+            number: number of edits to apply; 0 is the unedited model.
 
         Raises:
-            SessionError: if there are not so many.
+            SessionError: if there are fewer edits.
         """
         self._go_to(number)
         self._watchers.tell("history")
 
     def reset(self) -> None:
-        """Put the unedited weights back and forget all edits."""
+        """Restore the unedited weights and discard all edits."""
         self._go_to(0)
         self._entries = []
         self._watchers.tell("history")
 
     def rename(self, number: int, title: str) -> None:
-        """Give an edit a name; "" takes it away.
+        """Set the title of an edit.
+
+        Args:
+            number: number of the edit, from 1.
+            title: the title; "" removes it.
 
         Raises:
             SessionError: if there is no such edit.
-            InputError: if the name cannot be written to a file.
+            InputError: if the title cannot be written to a file.
         """
         number = self._require_state(number)
         if number == 0:
             raise SessionError("state 0 is the unedited model; give the number of an edit")
         if title.strip():
             title = checked_text("title", title)
-        named = dataclasses.replace(self._entries[number - 1], title=" ".join(title.split()))
-        self._entries[number - 1] = named
+        renamed = dataclasses.replace(self._entries[number - 1], title=" ".join(title.split()))
+        self._entries[number - 1] = renamed
         self._watchers.tell("history")
 
     @contextmanager
     def lend_model(self) -> Iterator[EditableModel]:
-        """While this is open, other sessions may edit the model, which is unedited to begin with.
+        """Lend the unedited model to other sessions, within a ``with`` block.
 
-        They have to be closed before this ends; then everything is as before.
+        The other sessions must be closed before the block ends. The weights of this session are
+        restored exactly afterwards.
 
         Raises:
             SessionError: if another thread uses the model.
@@ -183,7 +196,7 @@ class SessionStates:
                     raise
 
     def close(self) -> None:
-        """Put the unedited weights back and let go of the model; the session can still be saved."""
+        """Restore the unedited weights and release the model. The session can still be saved."""
         with self.model.exclusive():
             held = self.model.owner is self
             if held:
@@ -193,22 +206,22 @@ class SessionStates:
             self._watchers.tell("closed")
 
     def watch(self, watcher: Watcher) -> None:
-        """Have a method called after each change that this session makes or goes through.
+        """Call a method after each change of this session.
 
-        It is given ``history`` (an edit was written, taken back, applied again, renamed or
-        forgotten), ``hyperparameters``, ``spectra`` (they have been made) or ``closed``, in the
-        thread that made the change. What it raises is logged and ends nothing.
+        The method is called in the thread of the change, with ``history`` (an edit was written,
+        undone, redone, renamed or discarded), ``hyperparameters``, ``spectra`` (computed) or
+        ``closed``. Exceptions are logged, not raised.
 
         Args:
-            watcher: a bound method; it is held weakly, and so is forgotten with its object.
+            watcher: a bound method. It is held weakly and dropped with its object.
         """
         self._watchers.add(watcher)
 
     def check_weights(self) -> None:
-        """Refuse weights that somebody else has changed; an edit would lose or mistake them.
+        """Check that the weights were not changed outside the session, which edits would lose.
 
         Raises:
-            SessionError: naming them.
+            SessionError: if they were, naming the weights.
         """
         name, layers = self.model.architecture.weight_name, self._weights.layers
         with self._in_use():
@@ -218,25 +231,25 @@ class SessionStates:
             self.model.check_weights([name(layer) for layer in layers], wholly=False)
 
     def _take(self, model: EditableModel, layers: Sequence[int]) -> SessionStates | None:
-        """Become the session of a model with the original weights; returns the one before."""
-        holder = model.owner
-        if isinstance(holder, SessionStates) and holder._applied:
+        """Become the owner of an unedited model; returns the previous owner."""
+        owner = model.owner
+        if isinstance(owner, SessionStates) and owner._applied:
             raise SessionError(
-                f"the model holds {holder._applied} edits of another session; close() that first"
+                f"the model holds {owner._applied} edits of another session; close() that first"
             )
         model.take_weights()
         self._identity = identity(model)
-        #: The state whose weights the model has; None in the midst of making them.
+        #: The state whose weights are in the model; None while they are being changed.
         self._shown: int | None = 0
         self._weights = EditedWeights(model, layers)
         model.owner = self
-        return holder if isinstance(holder, SessionStates) else None
+        return owner if isinstance(owner, SessionStates) else None
 
     @contextmanager
     def _in_use(self) -> Iterator[None]:
-        """Hold the model, with the weights of the applied edits where this is the outermost hold.
+        """Hold the model. The outermost hold repairs the weights of the applied edits.
 
-        They are there already, but behind interrupts that came while they were put back.
+        They are wrong only if an interrupt came while they were being restored.
         """
         outermost = not self.model.lock._is_owned()  # type: ignore[attr-defined]
         with self.model.exclusive():
@@ -249,13 +262,13 @@ class SessionStates:
             raise SessionError("this session is closed; load or make a new one")
 
     def _require_state(self, number: int) -> int:
-        found = as_integer(number)
-        if found is None or not 0 <= found <= len(self._entries):
+        state = as_integer(number)
+        if state is None or not 0 <= state <= len(self._entries):
             raise SessionError(f"there is no state {number}; give 0 to {len(self._entries)}")
-        return found
+        return state
 
     def _batches(self, number: int) -> list[StoredBatch]:
-        """All batches of the first so many edits."""
+        """All batches of the first ``number`` edits."""
         return [batch for entry in self._entries[:number] for batch in entry.batches]
 
     def _go_to(self, number: int) -> None:
@@ -278,15 +291,15 @@ class SessionStates:
                 raise
 
     def _make(self) -> None:
-        """Make weights anew from the applied edits; the keys follow when they are needed."""
+        """Recompute the weights of the applied edits; keys are recomputed when needed."""
         self._make_weights(self._applied)
         self._forget_keys()
 
     def _make_weights(self, number: int | None) -> None:
-        """Make the weights after so many edits; None, in the midst of which it is, for all."""
+        """Compute the weights after ``number`` edits; None, an unfinished state, for all."""
         self._shown = None
         self._weights.make(_changes(self._batches(self._applied if number is None else number)))
         self._shown = number
 
     def _forget_keys(self) -> None:
-        """Other edits are applied now: what follows them is read anew when it is needed."""
+        """Drop everything derived from the keys of the applied edits; it is recomputed later."""

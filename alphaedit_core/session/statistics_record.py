@@ -1,4 +1,4 @@
-"""Which key statistics a session was made with, as it is kept in its manifest."""
+"""The record of a session's key statistics in its manifest."""
 
 from __future__ import annotations
 
@@ -14,28 +14,31 @@ log = logging.getLogger(__name__)
 def statistics_record(
     statistics: KeyStatistics, former: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """What tells statistics apart, ready for JSON; warns where a session had other ones before.
+    """Return what identifies key statistics, and warn if they differ from earlier ones.
 
     Args:
-        statistics: what the session uses from now on.
-        former: the record of those it had, None if it had none.
+        statistics: statistics that the session uses from now on.
+        former: record of the statistics that the session used so far; None without any.
+
+    Returns:
+        A JSON-serializable record.
     """
     recipe = statistics.recipe
-    made = {
+    record = {
         "recipe": recipe.key(),
         "text": recipe.text_name,
         "text_checksum": recipe.text,
         "tokens": recipe.tokens,
         "checksums": {str(layer): s.checksum for layer, s in statistics.layers.items()},
     }
-    if former is not None and _without_recipe(former) != _without_recipe(made):
+    if former is not None and _without_recipe(former) != _without_recipe(record):
         log.warning(
-            "the statistics of this session were other ones (%s); later edits use new ones",
+            "this session used other statistics so far (%s); later edits use the new ones",
             former.get("text"),
         )
-    return made
+    return record
 
 
 def _without_recipe(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What tells statistics apart; earlier versions named equal ones by another recipe."""
+    """The record without its recipe, which differs between versions for equal statistics."""
     return {name: value for name, value in record.items() if name != "recipe"}

@@ -1,4 +1,4 @@
-"""Views that follow a session: told of every change, and forgotten when they are gone."""
+"""Callbacks for changes of a session, held weakly."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Callable
 
 log = logging.getLogger(__name__)
 
-#: What is told of a change of a session; see :meth:`.EditSession.watch`.
+#: Called with the name of a change; see :meth:`.EditSession.watch`.
 Watcher = Callable[[str], None]
 
 
 class Watchers:
-    """Bound methods, held weakly, that are called with the name of each change."""
+    """Weakly held bound methods that are called with the name of each change."""
 
     def __init__(self) -> None:
         self._held: list[weakref.WeakMethod[Watcher]] = []
@@ -22,19 +22,19 @@ class Watchers:
         return len(self._held)
 
     def add(self, watcher: Watcher) -> None:
-        """Tell this one, too, as long as its object is there."""
+        """Add a bound method. It is dropped when its object is garbage-collected."""
         self._held.append(weakref.WeakMethod(watcher))
 
     def clear(self) -> None:
-        """Tell nobody any more."""
+        """Remove all watchers."""
         self._held.clear()
 
     def tell(self, change: str) -> None:
-        """Call all of them; what one raises is logged and ends nothing."""
-        for kept in list(self._held):
-            watcher = kept()
+        """Call all watchers with the name of a change; exceptions are logged, not raised."""
+        for reference in list(self._held):
+            watcher = reference()
             if watcher is None:
-                self._held.remove(kept)
+                self._held.remove(reference)
                 continue
             try:
                 watcher(change)

@@ -62,7 +62,7 @@ BANDS: Mapping[str, tuple[float, float]] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Drift:
     """How far one state of a session is from the unedited model.
 
@@ -92,7 +92,10 @@ class Drift:
     @classmethod
     def unchanged(cls, layers: Sequence[int]) -> Drift:
         """The drift of the unedited model: every number is exactly 0."""
-        return cls(dict.fromkeys(layers, 0.0), 0.0, 0.0, None, None, 0, 0.0, 0.0)
+        return cls(
+            weights=dict.fromkeys(layers, 0.0), kl=0.0, disagreement=0.0, perplexity_before=None,
+            perplexity_after=None, neighbors=0, neighbors_changed=0.0, outside=0.0,
+        )  # fmt: skip
 
     @property
     def largest_change(self) -> float:
@@ -304,14 +307,14 @@ class DriftTracker:
                 answers_now = _next_tokens(model, prompts, monitor)
         changed = sum(a != b for a, b in zip(answers, answers_now, strict=True))
         return Drift(
-            weight_changes(entries),
-            kl,
-            disagreement,
-            _exp(before_nll),
-            _exp(after_nll),
-            len(prompts),
-            changed / len(prompts) if prompts else None,
-            self._outside(entries, monitor),
+            weights=weight_changes(entries),
+            kl=kl,
+            disagreement=disagreement,
+            perplexity_before=_exp(before_nll),
+            perplexity_after=_exp(after_nll),
+            neighbors=len(prompts),
+            neighbors_changed=changed / len(prompts) if prompts else None,
+            outside=self._outside(entries, monitor),
         )
 
     def _outside(self, entries: Sequence[Edit], monitor: Monitor) -> float | None:

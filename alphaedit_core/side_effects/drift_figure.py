@@ -24,8 +24,8 @@ _SHORT = {"weights": "|ΔW| / |W|, %", "kl": "KL, nats per token"}
 _UNITS = {"weights": "%", "kl": "nats", "disagreement": "%", "perplexity": "%", "neighbors": "%"}
 
 
-@dataclass(frozen=True)
-class Column:
+@dataclass(frozen=True, kw_only=True)
+class DriftColumn:
     """One number of a drift as it is shown.
 
     Attributes:
@@ -61,32 +61,62 @@ class Column:
         return f"{round(value, self.digits) + 0.0:.{self.digits}f}"
 
 
-def drift_columns(layers: Sequence[int]) -> list[Column]:
+def drift_columns(layers: Sequence[int]) -> list[DriftColumn]:
     """The numbers of a drift, one for each edited layer first."""
 
-    def weight(layer: int) -> Column:
-        return Column(
-            "weights", f"layer {layer}", f"|ΔW|/|W| layer {layer}, %", 3, 100.0,
-            lambda drift: drift.weights.get(layer),
-        )  # fmt: skip
+    def weight(layer: int) -> DriftColumn:
+        return DriftColumn(
+            measure="weights",
+            name=f"layer {layer}",
+            heading=f"|ΔW|/|W| layer {layer}, %",
+            digits=3,
+            scale=100.0,
+            read=lambda drift: drift.weights.get(layer),
+        )
 
     return [
         *map(weight, layers),
-        Column("kl", "KL", "KL, nats", 5, 1.0, lambda drift: drift.kl),
-        Column(
-            "disagreement", NAMES["disagreement"], f"{NAMES['disagreement']}, %", 2, 100.0,
-            lambda drift: drift.disagreement,
+        DriftColumn(
+            measure="kl",
+            name="KL",
+            heading="KL, nats",
+            digits=5,
+            scale=1.0,
+            read=lambda drift: drift.kl,
         ),
-        Column(
-            "perplexity", NAMES["perplexity"], f"{NAMES['perplexity']}, %", 3, 100.0,
-            lambda drift: drift.perplexity_change,
+        DriftColumn(
+            measure="disagreement",
+            name=NAMES["disagreement"],
+            heading=f"{NAMES['disagreement']}, %",
+            digits=2,
+            scale=100.0,
+            read=lambda drift: drift.disagreement,
         ),
-        Column(
-            "neighbors", NAMES["neighbors"], f"{NAMES['neighbors']}, %", 1, 100.0,
-            lambda drift: drift.neighbors_changed,
+        DriftColumn(
+            measure="perplexity",
+            name=NAMES["perplexity"],
+            heading=f"{NAMES['perplexity']}, %",
+            digits=3,
+            scale=100.0,
+            read=lambda drift: drift.perplexity_change,
         ),
-        Column("", "outside", "outside the null space, %", 4, 100.0, lambda drift: drift.outside),
-    ]  # fmt: skip
+        DriftColumn(
+            measure="neighbors",
+            name=NAMES["neighbors"],
+            heading=f"{NAMES['neighbors']}, %",
+            digits=1,
+            scale=100.0,
+            read=lambda drift: drift.neighbors_changed,
+        ),
+        DriftColumn(
+            measure="",
+            name="outside",
+            heading="outside the null space, %",
+            digits=4,
+            scale=100.0,
+            read=lambda drift: drift.outside,
+        ),
+    ]
 
 
 def title(measure: str) -> str:

@@ -1,10 +1,10 @@
-"""Hidden states of prompts that no edit is about, before and after: has their distribution moved?
+"""Hidden states of unrelated prompts before and after edits.
 
-What is compared is the output of the last edited block at a prompt's last token, the picture by
-which Fang et al. 2025 show that AlphaEdit leaves the distribution where it was. They draw it by
-t-SNE. Here it is a projection on the two principal components of the unedited states: linear, so
-that distances on the page are distances in the model, and the same at every run. Both states are
-projected with the same components; what moves across them is in the numbers only.
+The output of the last edited block at each prompt's last token is compared, as in Fang et al. 2025,
+who show with t-SNE that AlphaEdit preserves the distribution. Here the states are projected onto
+the two principal components of the unedited states. The projection is linear, so distances in the
+figure are distances in the model, and deterministic. Shifts orthogonal to the two components appear
+in the numbers only.
 """
 
 from __future__ import annotations
@@ -37,43 +37,45 @@ from .hidden_states_figure import Point, hidden_drift_html
 if TYPE_CHECKING:
     import pandas
 
-#: Prompts that are read where none are given, and tokens of each at most.
+#: Default number of prompts, and the maximum number of tokens per prompt.
 PROMPTS, TOKENS = 200, 64
-#: Words that a sentence needs to be one of them.
-_LEAST_WORDS = 4
-#: Tokens that go through the model together.
-_AT_ONCE = 2048
+#: Minimum number of words of a sentence to be used as a prompt.
+_MIN_WORDS = 4
+#: Tokens per forward pass.
+_TOKENS_PER_PASS = 2048
 _SENTENCE_ENDS = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])|\n+")
 _CLOSING = " \t.!?。！？…,;:\"'”’)]"
 
 DEFINITIONS: Mapping[str, str] = {
-    "mean shift": "‖mean h' − mean h‖ / mean ‖h‖: how far the center of all states has moved, as a "
-    "share of their mean length, %; lower is better",
+    "mean shift": "‖mean h' − mean h‖ / mean ‖h‖: distance between the means of all states, as a "
+    "share of their mean norm, %; lower is better",
     "shift of a prompt": "mean of ‖h' − h‖ / ‖h‖, %; lower is better",
-    "cosine": "mean of cos(h, h'); 1 is unmoved",
-    "in the picture": "share of the unedited states' variance that lies along each of the two "
-    "directions that are drawn, %",
+    "cosine": "mean of cos(h, h'); 1 is no change",
+    "in the figure": "share of the unedited states' variance along each of the two principal "
+    "components, %",
 }
 """Metric definitions: h is the state of a prompt in the unedited model, h' in the edited one."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class HiddenDrift:
-    """How the hidden states of some prompts in one state of a session differ from the unedited.
+    """Difference between the hidden states of prompts in an edited and the unedited model.
 
     Attributes:
-        number: edits that are in the model in this state.
-        layer: the block whose output is read.
+        number: number of edits in the edited model.
+        layer: index of the block whose output is compared.
         prompts: the prompts.
-        mean_shift: distance of the two means, as a share of the mean norm of the unedited states.
-        prompt_shift: mean over the prompts of the distance of the two states, as a share of the
-            norm of the unedited one.
-        cosine: mean over the prompts of the cosine of the two.
-        before, after: both states of each prompt along the two principal components of the
-            unedited states, from their mean.
+        mean_shift: distance between the two means, as a share of the mean norm of the unedited
+            states.
+        prompt_shift: mean over the prompts of the distance between the two states, as a share of
+            the norm of the unedited one.
+        cosine: mean over the prompts of the cosine between the two states.
+        before: coordinates of each unedited state along the first two principal components of
+            the unedited states, relative to their mean.
+        after: coordinates of each edited state, with the same components and mean.
         explained: share of the unedited states' variance along each component.
-        moved: for each prompt the distance of its two states, as a share of the unedited one's
-            norm; ``prompt_shift`` is their mean.
+        moved: distance between the two states of each prompt, as a share of the norm of the
+            unedited one; ``prompt_shift`` is the mean.
     """
 
     number: int
@@ -88,25 +90,25 @@ class HiddenDrift:
     moved: tuple[float, ...]
 
     def most_moved(self, count: int = 5) -> list[tuple[str, str]]:
-        """The prompts whose states have moved most, and by how much."""
-        places = sorted(range(len(self.moved)), key=lambda i: -self.moved[i])
-        return [(self.prompts[i], f"{self.moved[i]:.2%}") for i in places[:count]]
+        """Return the prompts whose states moved most, with their shifts in percent."""
+        order = sorted(range(len(self.moved)), key=lambda i: -self.moved[i])
+        return [(self.prompts[i], f"{self.moved[i]:.2%}") for i in order[:count]]
 
     def rows(self) -> list[tuple[str, str]]:
-        """The numbers, by their names in ``DEFINITIONS``."""
+        """Return (name, value) of each number, by the names in ``DEFINITIONS``."""
         return [
             ("mean shift", f"{self.mean_shift:.2%}"),
             ("shift of a prompt", f"{self.prompt_shift:.2%}"),
             ("cosine", f"{self.cosine:.4f}"),
-            ("in the picture", " and ".join(f"{share:.1%}" for share in self.explained)),
+            ("in the figure", " and ".join(f"{share:.1%}" for share in self.explained)),
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, ready for JSON."""
-        told = asdict(self)
-        return told | {
-            name: [list(point) for point in told[name]] for name in ("before", "after")
-        } | {name: list(told[name]) for name in ("prompts", "explained", "moved")}  # fmt: skip
+        """Return all fields as JSON-serializable values."""
+        fields = asdict(self)
+        return fields | {
+            name: [list(point) for point in fields[name]] for name in ("before", "after")
+        } | {name: list(fields[name]) for name in ("prompts", "explained", "moved")}  # fmt: skip
 
     def to_pandas(self) -> pandas.DataFrame:
         """Return a data frame with one row per prompt.
@@ -142,20 +144,20 @@ class HiddenDrift:
         return f"{title}\n{text_table(('number', 'value'), self.rows())}"
 
     def figure(self) -> str:
-        """Both states of every prompt as a picture, with a text that says the same."""
+        """Return a figure of both states of every prompt as HTML, with an equivalent text."""
         return hidden_drift_html(
             self.before,
             self.after,
             explained=self.explained,
             layer=self.layer,
             number=self.number,
-            shifts=f"Their mean has moved by {self.mean_shift:.2%} of their mean length, each "
-            f"prompt's by {self.prompt_shift:.2%} on average; mean cosine {self.cosine:.4f}.",
+            shifts=f"Mean shift {self.mean_shift:.2%} of their mean norm, average shift of a "
+            f"prompt {self.prompt_shift:.2%}, mean cosine {self.cosine:.4f}.",
         )
 
     def _repr_html_(self) -> str:
         rows = [(name, value, DEFINITIONS[name]) for name, value in self.rows()]
-        table = html_table(("number", "value", "what it is"), rows)
+        table = html_table(("number", "value", "definition"), rows)
         most = html_table(("moved most", "by"), self.most_moved())
         return self.figure() + table + most
 
@@ -166,24 +168,26 @@ def hidden_drift(
     prompts: Sequence[str] | None = None,
     monitor: Monitor | None = None,
 ) -> HiddenDrift:
-    """Compare hidden states in one state of a session with the unedited; weights are put back.
+    """Compare hidden states after a number of edits with those of the unedited model.
+
+    The weights are restored afterwards.
 
     Args:
         session: the session.
-        number: the state after so many edits, undone ones too; 0 is the unedited model.
-        prompts: at least three; None for :func:`unrelated_prompts`.
-        monitor: what to report to.
+        number: number of edits, including undone ones; 0 is the unedited model.
+        prompts: at least three prompts; None for :func:`unrelated_prompts`.
+        monitor: receives progress.
 
     Raises:
-        SessionError: if there are not so many edits, or another thread uses the model.
+        SessionError: if there are fewer edits, or another thread uses the model.
         InputError: if the prompts cannot be used.
         Canceled: if canceled.
     """
     monitor, edits = monitor or Monitor(), len(session.history)
-    whole = as_integer(number)
-    if whole is None or not 0 <= whole <= edits:
+    state = as_integer(number)
+    if state is None or not 0 <= state <= edits:
         raise SessionError(f"there is no state {number}; give 0 to {edits}")
-    number = whole
+    number = state
     texts = unrelated_prompts(session, monitor=monitor) if prompts is None else _checked(prompts)
     layer, model = session.hyperparameters.layers[-1], session.model
     total = 2 * len(texts) if number else len(texts)
@@ -199,11 +203,11 @@ def hidden_drift(
 def compare_states(
     before: Tensor, after: Tensor, number: int, layer: int, prompts: Sequence[str]
 ) -> HiddenDrift:
-    """The numbers and the projection; needs no model.
+    """Compute the shifts and the projection of two sets of hidden states; needs no model.
 
     Args:
-        before: (prompts, hidden_size), at least three rows.
-        after: the same prompts in another state of the model.
+        before: states in the unedited model, (prompts, hidden_size), at least three rows.
+        after: states of the same prompts in the edited model, (prompts, hidden_size).
         number: see :class:`HiddenDrift`.
         layer: see :class:`HiddenDrift`.
         prompts: see :class:`HiddenDrift`.
@@ -211,25 +215,25 @@ def compare_states(
     before, after = before.double().cpu(), after.double().cpu()
     norms, distances = before.norm(dim=1), (after - before).norm(dim=1)
     center = before.mean(dim=0)
-    # Rows of the last factor are the principal components, the one with most variance first.
-    _, lengths, components = torch.linalg.svd(before - center, full_matrices=False)
+    # The rows of ``components`` are the principal components, by descending variance.
+    _, singular_values, components = torch.linalg.svd(before - center, full_matrices=False)
     axes = components[:2]
-    # Their sign is any; here the entry of largest size is above zero.
+    # The SVD leaves the sign open; make the entry of largest magnitude positive.
     largest = axes.gather(1, axes.abs().argmax(dim=1, keepdim=True))
     axes = axes * largest.sign()
-    variance = lengths.square()
+    variance = singular_values.square()
     shares = (variance[:2] / variance.sum()).tolist() if float(variance.sum()) else [0.0, 0.0]
     return HiddenDrift(
-        number,
-        layer,
-        tuple(prompts),
-        float((after.mean(dim=0) - center).norm() / norms.mean()),
-        float((distances / norms).mean()),
-        float(torch.nn.functional.cosine_similarity(before, after, dim=1).mean()),
-        _points((before - center) @ axes.T),
-        _points((after - center) @ axes.T),
-        (shares[0], shares[1]),
-        tuple((distances / norms).tolist()),
+        number=number,
+        layer=layer,
+        prompts=tuple(prompts),
+        mean_shift=float((after.mean(dim=0) - center).norm() / norms.mean()),
+        prompt_shift=float((distances / norms).mean()),
+        cosine=float(torch.nn.functional.cosine_similarity(before, after, dim=1).mean()),
+        before=_points((before - center) @ axes.T),
+        after=_points((after - center) @ axes.T),
+        explained=(shares[0], shares[1]),
+        moved=tuple((distances / norms).tolist()),
     )
 
 
@@ -239,14 +243,16 @@ def unrelated_prompts(
     probe: str | PathLike[str] | TextSource | None = None,
     monitor: Monitor | None = None,
 ) -> list[str]:
-    """Sentences of a text that none of a session's edits, undone ones too, is about.
+    """Return sentences of a text that contain no subject of the session's edits.
+
+    Subjects of undone edits are excluded, too.
 
     Args:
         session: the session.
-        count: prompts at most.
-        probe: the text, as :func:`~.sources.open_text` takes it; None for
-            :func:`~.drift.default_probe`, which drift is measured on.
-        monitor: told about the fetching of the packaged text.
+        count: maximum number of sentences.
+        probe: text, as accepted by :func:`~.sources.open_text`; None for
+            :func:`~.drift.default_probe`.
+        monitor: receives the progress of a download.
 
     Raises:
         InputError: see :func:`sentences_without`.
@@ -263,72 +269,89 @@ def sentences_without(
     count: int = PROMPTS,
     monitor: Monitor | None = None,
 ) -> list[str]:
-    """The first sentence of each document of a text, then the second ones, and so on.
+    """Return the first sentence of each document of a text, then the second ones, and so on.
 
-    Without the closing full stop, so that what is read is the state of a word; without sentences
-    in which one of the subjects stands.
+    Closing punctuation is removed so that the last token belongs to a word. Sentences that contain
+    a subject are left out.
+
+    Args:
+        subjects: subjects to exclude.
+        model: model whose tokenizer and samples the text may need.
+        probe: text, as accepted by :func:`~.sources.open_text`.
+        count: maximum number of sentences.
+        monitor: receives the progress of a download.
 
     Raises:
         InputError: if the text has fewer than three such sentences.
     """
     source = open_text(probe, model, monitor)
-    # As words of their own, else "It" would rule out half of all sentences. What is not Latin has
-    # no spaces to tell words by.
-    unwanted = [
+    # Match whole words only, else "It" would exclude half of all sentences. Other scripts than
+    # Latin may not separate words by spaces.
+    patterns = [
         re.compile(rf"(?<![A-Za-z0-9]){re.escape(subject)}(?![A-Za-z0-9])", re.IGNORECASE)
         for subject in dict.fromkeys(subjects)
     ]
 
     def related(sentence: str) -> bool:
-        return any(subject.search(sentence) for subject in unwanted)
+        return any(pattern.search(sentence) for pattern in patterns)
 
     by_document = [
         islice(_sentences(document), count) for document in islice(source.documents(), count)
     ]
-    in_turn = chain.from_iterable(zip_longest(*by_document))
-    fitting = (one for one in in_turn if one is not None and not related(one))
-    found = list(islice(_distinct(fitting), count))
-    if len(found) < 3:
+    interleaved = chain.from_iterable(zip_longest(*by_document))
+    unrelated = (text for text in interleaved if text is not None and not related(text))
+    sentences = list(islice(_distinct(unrelated), count))
+    if len(sentences) < 3:
         raise InputError(
-            f'text "{source.name}" has {len(found)} sentences without a subject of the edits; give '
-            "a longer one to read hidden states on"
+            f'text "{source.name}" has {len(sentences)} sentences without a subject of the edits; '
+            "give a longer text to measure hidden states on"
         )
-    return found
+    return sentences
 
 
 @torch.no_grad()
 def end_states(
     model: EditableModel, prompts: Sequence[str], layer: int, monitor: Monitor
 ) -> Tensor:
-    """Output of a block at the last token of each prompt: (prompts, hidden_size), float32."""
+    """Return the output of a block at the last token of each prompt.
+
+    Args:
+        model: the model.
+        prompts: the prompts; each is cut after ``TOKENS`` tokens.
+        layer: index of the block.
+        monitor: advanced by each prompt.
+
+    Returns:
+        (prompts, hidden_size), float32, on the CPU.
+    """
     rows = [encode(model.tokenizer, prompt)[0][:TOKENS] for prompt in prompts]
-    found = torch.empty(len(rows), model.architecture.hidden_size)
-    for group in by_length([len(row) for row in rows], _AT_ONCE):
+    states = torch.empty(len(rows), model.architecture.hidden_size)
+    for group in by_length([len(row) for row in rows], _TOKENS_PER_PASS):
         padded = pad_rows([rows[i] for i in group], model.device)
         hidden = record(model, padded, layer + 1, layer + 1).entry
         last = [len(rows[i]) - 1 for i in group]
-        found[group] = hidden[list(range(len(group))), last].float().cpu()
+        states[group] = hidden[list(range(len(group))), last].float().cpu()
         monitor.advance(len(group))
-    return found
+    return states
 
 
 def _checked(prompts: Sequence[str]) -> list[str]:
     if isinstance(prompts, str):
         raise InputError(f"the prompts {shown(prompts)} are one text; give a list of texts")
-    for place, prompt in enumerate(prompts, 1):
+    for number, prompt in enumerate(prompts, 1):
         if not isinstance(prompt, str) or not prompt.strip():
-            what = "blank" if isinstance(prompt, str) else kind(prompt)
-            raise InputError(f"prompt {place} {shown(prompt)} is {what}; give a text")
+            problem = "blank" if isinstance(prompt, str) else kind(prompt)
+            raise InputError(f"prompt {number} {shown(prompt)} is {problem}; give a text")
     if len(prompts) < 3:
-        raise InputError(f"{len(prompts)} prompts have no distribution; give at least 3")
+        raise InputError(f"{len(prompts)} prompts are too few; give at least 3")
     return list(prompts)
 
 
 def _sentences(document: str) -> Iterator[str]:
-    """The sentences of a text that have some words, without what closes them."""
+    """Sentences of a text with at least ``_MIN_WORDS`` words, without closing punctuation."""
     for piece in _SENTENCE_ENDS.split(document):
         sentence = " ".join(piece.split()).rstrip(_CLOSING)
-        if len(sentence.split()) >= _LEAST_WORDS:
+        if len(sentence.split()) >= _MIN_WORDS:
             yield sentence
 
 

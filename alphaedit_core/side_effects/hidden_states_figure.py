@@ -1,4 +1,4 @@
-"""Hidden states before and after as a figure: two clouds of points, and how they lie apart."""
+"""Figure of hidden states before and after edits: two point clouds and the shift of their mean."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ def hidden_drift_html(
     number: int,
     shifts: str,
 ) -> str:
-    """The two clouds one over the other, their means, and an arrow from one to the other.
+    """Return a figure of two point clouds, their means and the shift of the mean, as HTML.
 
     Args:
-        before: each prompt's state in the unedited model, along two components.
-        after: the same in the edited model.
+        before: each prompt's state in the unedited model, along two principal components.
+        after: each prompt's state in the edited model, along the same components.
         explained: share of the variance of ``before`` along each component.
         layer: index of the block.
-        number: edits that are in the edited model.
-        shifts: the numbers in words, for the text that says the same as the figure.
+        number: number of edits in the edited model.
+        shifts: a sentence with the numbers, for the text alternative.
     """
     first, second = _axis_titles(explained)
-    told = (
+    alt = (
         f"Outputs of block {layer} at the last token of {len(before)} unrelated prompts, unedited "
         f"and after edit {number}, along the {first} and the {second} of the unedited ones. "
         f"{shifts}"
     )
-    return figure_html(_svg(before, after, (first, second), layer, number), told)
+    return figure_html(_svg(before, after, (first, second), layer, number), alt)
 
 
 def _axis_titles(explained: tuple[float, float]) -> tuple[str, str]:
@@ -44,7 +44,7 @@ def _axis_titles(explained: tuple[float, float]) -> tuple[str, str]:
 
 
 def mean_of(points: Sequence[Point]) -> Point:
-    """The middle of some points."""
+    """Return the mean of points."""
     count = len(points)
     return sum(x for x, _ in points) / count, sum(y for _, y in points) / count
 

@@ -44,7 +44,7 @@ class TestSettings:
         [
             ("nope", 'editor "nope" does not exist; give one of alphaedit'),
             (" , ", "names none; give alphaedit,memit"),
-            ("rome+previous-keys", "previous keys mean nothing for rome; leave them out"),
+            ("rome+previous-keys", "rome does not use previous keys; leave them out"),
         ],
     )
     def test_editors_to_compare(self, unloadable: Workplace, setting: str, message: str) -> None:

@@ -36,8 +36,8 @@ from alphaedit_core.session.history import History
 from alphaedit_core.session.results import EditResult
 from alphaedit_core.session.session import EditSession
 from alphaedit_core.side_effects.ability import Ability, TaskAbility
+from alphaedit_core.side_effects.batch_retention import BatchName, BatchRetention, Retention
 from alphaedit_core.side_effects.hidden_states import HiddenDrift
-from alphaedit_core.side_effects.retention import BatchName, BatchRetention, Retention
 from alphaedit_widgets.components.panel import table, text
 
 # -- HTML reprs ------------------------------------------------------------------------------------
@@ -45,16 +45,23 @@ from alphaedit_widgets.components.panel import table, text
 
 def experiment_result(session: EditSession) -> ExperimentResult:
     hp = session.hyperparameters
-    plan = ExperimentPlan((hp, hp.replace(text=f"{EVIL} other")), 2, 1)
+    plan = ExperimentPlan((hp, hp.replace(text=f"{EVIL} other")), edits=2, batch_size=1)
     points = [
         Measurement(
-            name, edits, {"efficacy": 50.0}, {"efficacy": 1.0}, {"efficacy": [50.0] * edits},
-            None, {EVIL: {"accuracy": 50.0, "f1": 50.0}}, {"0": 0.1, "1": 0.1},
-            {"writing": 1.0, "measuring": 1.0}, broke=EVIL if edits == 2 else "",
+            method=name,
+            edits=edits,
+            values={"efficacy": 50.0},
+            errors={"efficacy": 1.0},
+            retention={"efficacy": [50.0] * edits},
+            perplexity=None,
+            ability={EVIL: {"accuracy": 50.0, "f1": 50.0}},
+            weights={"0": 0.1, "1": 0.1},
+            seconds={"writing": 1.0, "measuring": 1.0},
+            broke=EVIL if edits == 2 else "",
         )
         for name in plan.names()
         for edits in (1, 2)
-    ]  # fmt: skip
+    ]
     manifest = {
         "plan": json.loads(json.dumps(plan.to_dict())),
         "model": {"name": EVIL, "preset": None},
@@ -93,15 +100,26 @@ SHOWN: dict[type, Callable[[EditSession], Any]] = {
     Ability: lambda session: Ability((TaskAbility(EVIL, EVIL, (0, 1), (0, 1), 50.0, 4.0),)),
     EditorComparison: comparison,
     HiddenDrift: lambda session: HiddenDrift(
-        1, 0, (EVIL, EVIL), 0.1, 0.1, 0.9, ((0.0, 1.0),) * 2, ((1.0, 0.0),) * 2, (0.5, 0.2),
-        (0.1, 0.2),
+        number=1,
+        layer=0,
+        prompts=(EVIL, EVIL),
+        mean_shift=0.1,
+        prompt_shift=0.1,
+        cosine=0.9,
+        before=((0.0, 1.0),) * 2,
+        after=((1.0, 0.0),) * 2,
+        explained=(0.5, 0.2),
+        moved=(0.1, 0.2),
     ),
     ExperimentResult: experiment_result,
     Retention: lambda session: Retention(
-        (1,), (BatchName(1, 1, 2),), ((BatchRetention(2, 2, 100.0, 50.0),),), ({0: 0.1},)
+        states=(1,),
+        batches=(BatchName(edit=1, batch=1, facts=2),),
+        cells=((BatchRetention(facts=2, rated=2, efficacy=100.0, exact=50.0),),),
+        weights=({0: 0.1},),
     ),
     Spectrum: lambda session: spectrum(),
-}  # fmt: skip
+}
 #: Classes that show no untrusted text.
 NUMBERS = {Retention, Spectrum, EditorComparison}
 

@@ -48,7 +48,16 @@ def workbench(hostile: EditSession) -> Workbench:
     wb.export._say(EVIL)
     wb.history.compare(0, 1)
     found = HiddenDrift(
-        1, 0, (EVIL,), 0.1, 0.1, 0.9, ((0.0, 1.0),), ((1.0, 0.0),), (0.5, 0.2), (0.1,)
+        number=1,
+        layer=0,
+        prompts=(EVIL,),
+        mean_shift=0.1,
+        prompt_shift=0.1,
+        cosine=0.9,
+        before=((0.0, 1.0),),
+        after=((1.0, 0.0),),
+        explained=(0.5, 0.2),
+        moved=(0.1,),
     )
     wb.drift.hidden._show(("", found))
     wb.edit._name([EVIL, EVIL])

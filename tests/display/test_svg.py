@@ -48,10 +48,22 @@ def a_trace(steps: int = 20, converged: bool = True, end: float = 0.01) -> Trace
 
 
 def a_result(facts: list[Fact], batches: int = 1) -> EditResult:
-    before = ModelResponse("Paris <b>", Score(5.0, 0.0067, False, 9), Score(0.5, 0.6068, True, 1))
-    after = ModelResponse("Rome & more", Score(0.1, 0.9048, True, 1), Score(6.0, 0.0027, False, 4))
+    before = ModelResponse(
+        completion="Paris <b>", new=Score(5.0, 0.0067, False, 9), true=Score(0.5, 0.6068, True, 1)
+    )
+    after = ModelResponse(
+        completion="Rome & more", new=Score(0.1, 0.9048, True, 1), true=Score(6.0, 0.0027, False, 4)
+    )
     outcomes = [
-        FactResult(fact, (" Rome",), before, after, a_trace(), 0.1, "read <i>so</i>")
+        FactResult(
+            fact=fact,
+            tokens=(" Rome",),
+            before=before,
+            after=after,
+            trace=a_trace(),
+            residual_left=0.1,
+            note="read <i>so</i>",
+        )
         for fact in facts
     ]
     writes = [
@@ -61,7 +73,13 @@ def a_result(facts: list[Fact], batches: int = 1) -> EditResult:
             )
         ]
     ] * batches
-    return EditResult(outcomes, writes, [0] * len(facts), [1024], {"target values": 3.0})
+    return EditResult(
+        outcomes=outcomes,
+        writes=writes,
+        batches=[0] * len(facts),
+        plans=[1024],
+        seconds={"target values": 3.0},
+    )
 
 
 class Page(HTMLParser):

@@ -159,7 +159,7 @@ def test_a_session_of_another_method_or_of_other_records_is_refused(
     session.edit(FACTS[:1], monitor=quiet())
     session.save(first)
     session.close()
-    with pytest.raises(CorruptFileError, match="its edit 1 is not of the records of batch 1"):
+    with pytest.raises(CorruptFileError, match="its edit 1 does not hold the records of batch 1"):
         run_here(file, folder, place, quiet())
 
 
@@ -171,10 +171,10 @@ def test_an_experiment_without_checksums_is_read_and_gets_them(
     as_the_version_before_wrote_it(folder)
     found = load_experiment(folder)
     assert not found.checked and found.points == whole.points
-    assert "Kept without checksums" in repr(found)
+    assert "Written without checksums" in repr(found)
     monitor = quiet()
     again = run_here(file, folder, place, monitor)
-    assert any("an earlier version kept no checksums" in words for words in monitor.warnings)
+    assert any("an earlier version wrote no checksums" in words for words in monitor.warnings)
     assert again.points == whole.points
     for name in ("points.jsonl", "experiment.json"):
         assert (folder / name).read_bytes() == (whole.folder / name).read_bytes()
@@ -253,7 +253,7 @@ def test_what_a_kill_left_of_a_manifest_does_not_count(
     folder.mkdir()
     for name in (".0123456789ab.experiment.json", temporary_name("experiment.json")):
         (folder / name).write_text('{"format":')
-    plan = ExperimentPlan((small(place),), 2, 2, metrics=("efficacy",))
+    plan = ExperimentPlan((small(place),), edits=2, batch_size=2, metrics=("efficacy",))
     records = read_records(file, "counterfact")
     assert run_experiment(model, records, plan, folder, monitor=quiet()).complete
     assert not [*folder.glob(".*.json")]

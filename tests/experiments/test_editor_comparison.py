@@ -203,13 +203,13 @@ def test_a_method_that_cannot_be_is_refused_before_any_work(
         ("nope", 'editor "nope" does not exist; give one of'),
         ("memit+color", r'editor "memit\+color" does not exist'),
         ("", "is not understood; give for example memit"),
-        ("rome+previous-keys", "previous keys mean nothing for rome; leave them out"),
+        ("rome+previous-keys", "rome does not use previous keys; leave them out"),
     ],
 )
 def test_a_method_that_is_none(text: str, message: str, session: EditSession) -> None:
     digest = session.weights_digest()
     with pytest.raises(InputError, match=message):
         compare_editors(session, TOLD, ["memit", text], monitor=quiet())
-    with pytest.raises(InputError, match="no editor is named"):
+    with pytest.raises(InputError, match="no editor is given"):
         compare_editors(session, TOLD, [], monitor=quiet())
     assert session.weights_digest() == digest

@@ -27,9 +27,20 @@ def test_another_plan_or_other_records_are_refused_by_name(
 ) -> None:
     records, plan = read_records(file, "counterfact"), whole.plan
     for changed, word in (
-        (ExperimentPlan(plan.methods, 4, 2, 2, METRICS), "batch_size"),
-        (ExperimentPlan(plan.methods, 4, 1, 1, METRICS), "evaluate_every"),
-        (ExperimentPlan(plan.methods[:1], 4, 1, 2, METRICS), "methods"),
+        (
+            ExperimentPlan(plan.methods, edits=4, batch_size=2, evaluate_every=2, metrics=METRICS),
+            "batch_size",
+        ),
+        (
+            ExperimentPlan(plan.methods, edits=4, batch_size=1, evaluate_every=1, metrics=METRICS),
+            "evaluate_every",
+        ),
+        (
+            ExperimentPlan(
+                plan.methods[:1], edits=4, batch_size=1, evaluate_every=2, metrics=METRICS
+            ),
+            "methods",
+        ),
     ):
         with pytest.raises(InputError, match=f"another {word} of its plan"):
             run_experiment(model, records, changed, whole.folder, monitor=quiet())
@@ -38,7 +49,7 @@ def test_another_plan_or_other_records_are_refused_by_name(
         run_experiment(model, shorter, plan, whole.folder, monitor=quiet())
     drift = whole.manifest["probes"]["drift"]
     for probes, word in (
-        (ExtraMeasurements(prose(900), drift=drift), "text"),
+        (ExtraMeasurements(text=prose(900), drift=drift), "text"),
         (ExtraMeasurements(), "drift"),
     ):
         with pytest.raises(InputError, match=f"another {word} of its probes"):
@@ -52,8 +63,8 @@ def test_a_folder_of_something_else_is_refused(
     folder = place / "foreign"
     folder.mkdir()
     (folder / "mine.txt").write_text("mine")
-    plan = ExperimentPlan((small(place),), 2, 2, metrics=("efficacy",))
-    with pytest.raises(InputError, match="exists and is none"):
+    plan = ExperimentPlan((small(place),), edits=2, batch_size=2, metrics=("efficacy",))
+    with pytest.raises(InputError, match="exists and is not an experiment"):
         run_experiment(model, read_records(file, "counterfact"), plan, folder, monitor=quiet())
     assert [path.name for path in folder.iterdir()] == ["mine.txt"]
     with pytest.raises(InputError, match="holds none"):
@@ -78,7 +89,7 @@ def test_a_model_that_holds_edits_is_refused(model: EditableModel, file: Path, p
     session.edit(FACTS[:1], monitor=quiet())
     digest, plan = (
         session.weights_digest(),
-        ExperimentPlan((small(place),), 2, 2, metrics=("efficacy",)),
+        ExperimentPlan((small(place),), edits=2, batch_size=2, metrics=("efficacy",)),
     )
     with pytest.raises(SessionError, match="1 edits of another session"):
         run_experiment(
@@ -90,14 +101,14 @@ def test_a_model_that_holds_edits_is_refused(model: EditableModel, file: Path, p
 
 def test_what_cannot_be_run_is_refused(place: Path) -> None:
     hp = small(place)
-    with pytest.raises(InputError, match="no editor is named"):
+    with pytest.raises(InputError, match="no editor is given"):
         ExperimentPlan(())
-    with pytest.raises(InputError, match="named twice"):
+    with pytest.raises(InputError, match="given twice"):
         ExperimentPlan((hp, hp))
     with pytest.raises(InputError, match="evaluate_every 30 is not a multiple of batch_size 20"):
-        ExperimentPlan((hp,), 100, 20, 30)
+        ExperimentPlan((hp,), edits=100, batch_size=20, evaluate_every=30)
     with pytest.raises(InputError, match="edits 0 is not a whole number above 0"):
-        ExperimentPlan((hp,), 0)
+        ExperimentPlan((hp,), edits=0)
     other = hp.replace(ridge=3.0, layer_lambda_factors="1,2")
     assert ExperimentPlan((hp, other, with_editor(hp, "memit"))).names() == [
         f"{hp.method}, layer_lambda_factors none, ridge 10",
@@ -113,7 +124,8 @@ def test_a_metric_whose_package_is_missing_is_named_before_any_work(
 ) -> None:
     monkeypatch.setitem(sys.modules, "nltk", None)
     records = read_records(file, "counterfact")
-    plan = ExperimentPlan((small(place),), 2, 2)  # the data set's own, which fluency is one of
+    # Without metrics: the data set's own, fluency among them.
+    plan = ExperimentPlan((small(place),), edits=2, batch_size=2)
     with pytest.raises(InputError, match=r"fluency needs nltk; .*workbench\[eval\]"):
         run_experiment(model, records, plan, place / "no", monitor=quiet())
     assert not (place / "no").exists()

@@ -15,9 +15,9 @@ from alphaedit_core.evaluation.evaluate import evaluate
 from alphaedit_core.experiments.editor_comparison import compare_editors
 from alphaedit_core.experiments.results import ExperimentResult, Measurement
 from alphaedit_core.session.session import EditSession
+from alphaedit_core.side_effects.batch_retention import retention
 from alphaedit_core.side_effects.drift import DriftTracker
 from alphaedit_core.side_effects.hidden_states import hidden_drift
-from alphaedit_core.side_effects.retention import retention
 
 pandas = pytest.importorskip("pandas")
 
@@ -232,11 +232,29 @@ def test_an_experiment_has_a_row_for_each_measurement(whole: ExperimentResult) -
 
 
 def test_a_method_that_diverged_has_a_row_with_the_reason() -> None:
-    point = Measurement("memit", 8, {}, {}, {}, None, {}, {}, {}, broke="no number")
+    point = Measurement(
+        method="memit",
+        edits=8,
+        values={},
+        errors={},
+        retention={},
+        perplexity=None,
+        ability={},
+        weights={},
+        seconds={},
+        broke="no number",
+    )
     asked = Measurement(
-        "unedited", 8, {"efficacy": 50.0}, {"efficacy": None}, {}, 20.5,
-        {"sst": {"accuracy": 80.0, "f1": 79.0}}, {}, {"writing": 0.0, "measuring": 1.0},
-    )  # fmt: skip
+        method="unedited",
+        edits=8,
+        values={"efficacy": 50.0},
+        errors={"efficacy": None},
+        retention={},
+        perplexity=20.5,
+        ability={"sst": {"accuracy": 80.0, "f1": 79.0}},
+        weights={},
+        seconds={"writing": 0.0, "measuring": 1.0},
+    )
     frame = ExperimentResult(Path(), {}, [asked, point]).to_pandas()
     assert frame["edits"].tolist() == [0, 8]
     assert cells(frame["efficacy"]) == [50.0, None]

@@ -72,7 +72,7 @@ def test_what_is_left_to_the_end_is_measured_there_alone(
     whole: ExperimentResult, model: EditableModel, file: Path, place: Path
 ) -> None:
     records = read_records(file, "counterfact")
-    plan = replace(whole.plan, methods=whole.plan.methods[:1], at_end=("generalization",))
+    plan = replace(whole.plan, methods=whole.plan.methods[:1], final_only=("generalization",))
     found = run_experiment(model, records, plan, place / "late", monitor=quiet())
     [name] = plan.names()
     unedited, early, last = found.points
@@ -85,15 +85,22 @@ def test_what_is_left_to_the_end_is_measured_there_alone(
     column = headings.index("generalization")
     assert [row[column] == "" for row in rows] == [False, True, False]
     assert load_experiment(found.folder).plan == plan
-    late = replace(plan, at_end=("fluency",))
-    with pytest.raises(InputError, match='at_end: the metric "fluency" is not measured at all'):
+    late = replace(plan, final_only=("fluency",))
+    with pytest.raises(InputError, match='final_only: the metric "fluency" is not measured'):
         run_experiment(model, records, late, place / "never", monitor=quiet())
     assert not (place / "never").exists()
 
 
 def test_everything_can_be_left_to_the_end(model: EditableModel, file: Path, place: Path) -> None:
     records = read_records(file, "counterfact")
-    plan = ExperimentPlan((small(place),), 2, 1, 1, ("efficacy",), ("efficacy",))
+    plan = ExperimentPlan(
+        (small(place),),
+        edits=2,
+        batch_size=1,
+        evaluate_every=1,
+        metrics=("efficacy",),
+        final_only=("efficacy",),
+    )
     found = run_experiment(model, records, plan, place / "all-late", monitor=quiet())
     unedited, early, last = found.points
     assert found.complete and early.edits == 1 and early.weights
@@ -107,7 +114,7 @@ def test_what_is_compared_with_the_unedited_model_is_the_same_after_a_stop(
     names = ("efficacy", "locality_acc", "efficacy_accuracy")
     records, plan = (
         read_records(file, "counterfact"),
-        ExperimentPlan((small(place),), 2, 2, None, names),
+        ExperimentPlan((small(place),), edits=2, batch_size=2, evaluate_every=None, metrics=names),
     )
     whole = run_experiment(model, records, plan, place / "compared", monitor=quiet())
     kept = place / "compared-later"
@@ -146,10 +153,12 @@ def test_perplexity_and_the_edited_weights_are_of_the_same_state(
     model: EditableModel, file: Path, place: Path
 ) -> None:
     text = prose(900)
-    plan = ExperimentPlan((small(place),), 2, 2, metrics=("efficacy",))
+    plan = ExperimentPlan((small(place),), edits=2, batch_size=2, metrics=("efficacy",))
     records = read_records(file, "counterfact")
     fingerprint = EditSession(model, hyperparameters=small(place)).weights_digest()
-    found = run_experiment(model, records, plan, place / "read", ExtraMeasurements(text), quiet())
+    found = run_experiment(
+        model, records, plan, place / "read", ExtraMeasurements(text=text), quiet()
+    )
     session = EditSession(model, hyperparameters=small(place))
     assert session.weights_digest() == fingerprint  # unedited again
     assert found.points[0].perplexity == pytest.approx(perplexity(model, text))
@@ -168,9 +177,11 @@ def test_of_two_records_about_the_same_thing_in_a_batch_the_first_is_written(
     assert left_out == [records[0]]
     again, monitor = read_records(file, "counterfact"), Monitor(None)
     again.records[:] = [records[0], records[0], records[1]]
-    plan = ExperimentPlan((small(place),), 3, 3, None, ("efficacy",))
+    plan = ExperimentPlan(
+        (small(place),), edits=3, batch_size=3, evaluate_every=None, metrics=("efficacy",)
+    )
     found = run_experiment(model, again, plan, place / "twice", monitor=monitor)
-    assert found.points[-1].edits == 2 and "1 more were about the same" in repr(found)
+    assert found.points[-1].edits == 2 and "1 more duplicate" in repr(found)
     assert "1 of 3 records are left out" in " ".join(monitor.warnings)
 
 
@@ -203,7 +214,7 @@ def test_a_method_that_breaks_down_does_not_end_the_others(
 
     monkeypatch.setattr(EditSession, "edit", breaking)
     methods = tuple(small(place, editor=name) for name in ("memit", "alphaedit"))
-    plan = ExperimentPlan(methods, 3, 1, 1, ("efficacy",))
+    plan = ExperimentPlan(methods, edits=3, batch_size=1, evaluate_every=1, metrics=("efficacy",))
     records, folder = read_records(file, "counterfact"), place / "broken"
     found = run_experiment(model, records, plan, folder, monitor=quiet())
     memit, alphaedit = plan.names()
@@ -224,16 +235,22 @@ def test_what_cannot_be_used_after_all_leaves_no_folder(
     model: EditableModel, file: Path, place: Path
 ) -> None:
     plan, records = (
-        ExperimentPlan((small(place),), 2, 2, None, ("efficacy",)),
+        ExperimentPlan(
+            (small(place),), edits=2, batch_size=2, evaluate_every=None, metrics=("efficacy",)
+        ),
         read_records(file, "counterfact"),
     )
     folder = place / "short"
     with pytest.raises(InputError, match="at least 256"):
-        run_experiment(model, records, plan, folder, ExtraMeasurements("A short text."), quiet())
+        run_experiment(
+            model, records, plan, folder, ExtraMeasurements(text="A short text."), quiet()
+        )
     assert not folder.exists()
     folder.mkdir()
     with pytest.raises(InputError, match="at least 256"):
-        run_experiment(model, records, plan, folder, ExtraMeasurements("A short text."), quiet())
+        run_experiment(
+            model, records, plan, folder, ExtraMeasurements(text="A short text."), quiet()
+        )
     assert [*folder.iterdir()] == []
 
 

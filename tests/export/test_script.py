@@ -110,7 +110,7 @@ def test_other_weights_are_told_and_do_not_stop_it(edited: EditSession, place: P
     # In this process, which is quicker; the widgets play no part in it.
     told: list[str] = []
     exec(compile(source, "script", "exec"), {"print": lambda *words: told.append(" ".join(words))})
-    assert "not the weights that were recorded" in told[0]
+    assert "other weights than the recorded one" in told[0]
     assert "edit 1: the recorded weights" in told[1]
     assert "recorded were " + edited.weights_digest() in told[2]
 

@@ -160,7 +160,7 @@ def test_only_what_is_applied(place: Path) -> None:
     assert "No edit is applied" in page.text and "Search for" not in str(page.tags)
     assert "undone" in page.text  # in the history
     page = Page(report_html(session, spectra={}))
-    assert page.all("img") == [] and "have not been made" in page.text
+    assert page.all("img") == [] and "were not computed" in page.text
 
 
 def test_probes_on_the_page(edited: EditSession, html: str) -> None:

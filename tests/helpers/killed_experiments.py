@@ -29,7 +29,13 @@ def run_here(file: Path, folder: Path, place: Path, monitor: Monitor) -> Experim
         for name in ("alphaedit", "memit")
     )
     records = read_records(file, "counterfact")
-    plan = ExperimentPlan(methods, 4, 1, 2, ("efficacy", "generalization", "efficacy_accuracy"))
+    plan = ExperimentPlan(
+        methods,
+        edits=4,
+        batch_size=1,
+        evaluate_every=2,
+        metrics=("efficacy", "generalization", "efficacy_accuracy"),
+    )
     probes = ExtraMeasurements(drift=str(place / "text.txt"))
     return run_experiment(tiny_model("llama"), records, plan, folder, probes, monitor)
 

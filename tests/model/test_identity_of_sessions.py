@@ -103,7 +103,7 @@ def test_a_model_folder_that_has_moved(text: Path, tmp_path: Path) -> None:
     session = edited(text, load_model(tmp_path / "model", "cpu", monitor=quiet()), 1)
     session.save(tmp_path / "kept")
     (tmp_path / "model").rename(tmp_path / "moved")
-    with pytest.raises(Exception, match=r"is not there any more; name .*--model") as caught:
+    with pytest.raises(Exception, match=r"no longer exists; give .*--model") as caught:
         EditSession.load(tmp_path / "kept", monitor=quiet())
     assert str(tmp_path / "model") in str(caught.value)
     moved = load_model(tmp_path / "moved", "cpu", monitor=quiet())

@@ -26,12 +26,19 @@ def outcome(
     after: Score, said: str = "London", trace: Trace = FOUND, left: float = 0.05
 ) -> FactResult:
     fact = FACTS[0]
-    before, now = ModelResponse("Paris", LOST, None), ModelResponse(said, after, None)
-    return FactResult(fact, ("Rome", " in"), before, now, trace, left)
+    before, now = (
+        ModelResponse(completion="Paris", new=LOST, true=None),
+        ModelResponse(completion=said, new=after, true=None),
+    )
+    return FactResult(
+        fact=fact, tokens=("Rome", " in"), before=before, after=now, trace=trace, residual_left=left
+    )
 
 
 def why(one: FactResult, batches: tuple[int, ...] = (0,)) -> str:
-    return diagnose(EditResult([one] * len(batches), [], list(batches), []), 0)
+    return diagnose(
+        EditResult(outcomes=[one] * len(batches), writes=[], batches=list(batches), plans=[]), 0
+    )
 
 
 def test_a_written_fact_needs_no_words() -> None:
@@ -70,18 +77,19 @@ def test_several_relations_of_one_subject_share_their_key() -> None:
 
     several = [asks("{} was born in"), asks("{} worked as a"), asks("The mother of {} is")]
     facts = [*several, asks("{} was born in", "Marie")]
-    result = EditResult(facts, [], [0] * 4, [])
+    result = EditResult(outcomes=facts, writes=[], batches=[0] * 4, plans=[])
     assert "the same key as “Marie Curie worked as a”" in diagnose(result, 0)
     assert "the same key as “Marie Curie was born in”" in diagnose(result, 1)
     assert "stands before the subject" in diagnose(result, 0)
     assert "ridge" not in diagnose(result, 0) and "threshold" not in diagnose(result, 0)
     assert "fell short" in diagnose(result, 2) and "fell short" in diagnose(result, 3)
-    apart = EditResult(several, [], [0, 1, 1], [])  # in batches of their own it is no other
+    # Facts of different batches do not compete for a key.
+    apart = EditResult(outcomes=several, writes=[], batches=[0, 1, 1], plans=[])
     assert "same key" in diagnose(apart, 0)
 
 
 def test_the_write_fell_short() -> None:
-    assert "fell short: 80% of the wanted change" in why(outcome(LOST, left=0.8))
+    assert "fell short: 80% of the target change" in why(outcome(LOST, left=0.8))
 
 
 def test_a_later_batch_of_the_same_edit() -> None:

@@ -314,7 +314,7 @@ def test_a_session_of_a_version_without_sketches_says_that_it_cannot_tell(
     folder = changed(saved, tmp_path / "kept", older)
     with caplog.at_level(logging.WARNING):
         assert EditSession.load(folder, tiny_model("llama")).applied == 2
-    assert "how far they are from them was not kept" in caplog.text
+    assert "did not store enough to tell the distance" in caplog.text
 
 
 def test_a_sketch_estimates_the_distance() -> None:
@@ -350,7 +350,7 @@ def test_names_that_lead_outside_are_refused_by_that_reason(
         parts[0]["entries"][0][part] = name
 
     folder = changed(saved, tmp_path / "kept", lead)
-    words = "is no name of" if name in ("notes.json", "") else "leads outside the folder"
+    words = "is not the name of" if name in ("notes.json", "") else "leads outside the folder"
     with pytest.raises(CorruptFileError, match=rf"session\.json: entries\[0\]\.{part} .*{words}"):
         EditSession.load(folder, tiny_model("llama"))
 

@@ -29,7 +29,7 @@ from alphaedit_core.data.superseding import Superseded
 from alphaedit_core.errors import InputError, SessionError
 from alphaedit_core.export.hugging_face import facts_in_model
 from alphaedit_core.session.session import EditSession
-from alphaedit_core.side_effects.retention import retention
+from alphaedit_core.side_effects.batch_retention import retention
 
 
 @both

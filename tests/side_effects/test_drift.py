@@ -302,7 +302,16 @@ def test_other_statistics_than_the_edits_had_are_not_used(place: Path, probe: st
 
 
 def a_drift(**fields: object) -> Drift:
-    plain = Drift({3: 0.01, 4: 0.02}, 0.001, 0.01, 40.0, 40.4, 10, 0.0, 0.0)
+    plain = Drift(
+        weights={3: 0.01, 4: 0.02},
+        kl=0.001,
+        disagreement=0.01,
+        perplexity_before=40.0,
+        perplexity_after=40.4,
+        neighbors=10,
+        neighbors_changed=0.0,
+        outside=0.0,
+    )
     return dataclasses.replace(plain, **fields)  # type: ignore[arg-type]
 
 

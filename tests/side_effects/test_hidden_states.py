@@ -202,7 +202,7 @@ def test_the_default_is_the_text_that_drift_is_measured_on(session: EditSession)
 def test_what_cannot_be_used_is_refused(session: EditSession, place: Path) -> None:
     for prompts, message in (
         ("Rome is", 'the prompts "Rome is" are one text; give a list'),
-        (["a", "b"], "2 prompts have no distribution; give at least 3"),
+        (["a", "b"], "2 prompts are too few; give at least 3"),
         (["a", " ", "c"], 'prompt 2 "" is blank'),
         (["a", 5, "c"], "prompt 2 5 is a number"),
     ):
@@ -246,7 +246,7 @@ def test_table_picture_and_json_say_the_same(session: EditSession) -> None:
         assert value in html and name in repr(found)
     assert "‖mean h&#x27; − mean h‖" in html and len(DEFINITIONS) == len(found.rows())
     [alt] = re.findall(r'<img alt="([^"]*)"', html)
-    assert f"moved by {found.mean_shift:.2%}" in alt and "after edit 2" in alt
+    assert f"Mean shift {found.mean_shift:.2%}" in alt and "after edit 2" in alt
     assert html == found._repr_html_()
     told = json.loads(json.dumps(found.to_dict()))
     assert told["after"] == [list(point) for point in found.after]

@@ -23,8 +23,8 @@ from alphaedit_core.inference.scoring import target_logprobs
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session import outcomes
 from alphaedit_core.session.session import EditSession
-from alphaedit_core.side_effects import retention as retention_module
-from alphaedit_core.side_effects.retention import (
+from alphaedit_core.side_effects import batch_retention
+from alphaedit_core.side_effects.batch_retention import (
     BatchName,
     BatchRetention,
     Retention,
@@ -101,9 +101,9 @@ def plain(session: EditSession, facts: list[Fact]) -> BatchRetention:
             [true] = target_logprobs(session.model, [(fact.text, fact.target_true)])
             rated.append(new.nll < true.nll)
     return BatchRetention(
-        len(facts), len(rated),
-        100 * sum(rated) / len(rated) if rated else None,
-        100 * sum(exact) / len(exact) if exact else None,
+        facts=len(facts), rated=len(rated),
+        efficacy=100 * sum(rated) / len(rated) if rated else None,
+        exact=100 * sum(exact) / len(exact) if exact else None,
     )  # fmt: skip
 
 
@@ -146,7 +146,7 @@ def test_each_prompt_and_target_is_asked_once_a_state(
         asked.append(pairs)
         return target_logprobs(model, pairs, **options)
 
-    monkeypatch.setattr(retention_module, "target_logprobs", counted)
+    monkeypatch.setattr(batch_retention, "target_logprobs", counted)
     retention(session, [2, 3], quiet())
     assert [len(pairs) for pairs in asked] == [16, 16]
     assert all(len(set(pairs)) == len(pairs) for pairs in asked)
@@ -170,12 +170,12 @@ def test_undone_edits_count_where_they_are_asked_for(place: Path, found: Retenti
     assert retention(session, [1, 2, 3], quiet()) == found
     assert (session.weights_digest(), session.applied) == (digest, 1)
     session.restore(0)
-    with pytest.raises(SessionError, match="there is no edit"):
+    with pytest.raises(SessionError, match="the session has no applied edits"):
         retention(session, monitor=quiet())
     for states, message in (([0], "no state 0"), ([4], "no state 4 .* 1 to 3")):
         with pytest.raises(SessionError, match=message):
             retention(session, states, quiet())
-    with pytest.raises(InputError, match="no state is asked for"):
+    with pytest.raises(InputError, match="states is empty"):
         retention(session, [], quiet())
 
 
@@ -204,20 +204,24 @@ def test_what_is_corrected() -> None:
 def a_kept(
     efficacy: float | None, exact: float | None, facts: int = 2, rated: int = 2
 ) -> BatchRetention:
-    return BatchRetention(facts, rated, efficacy, exact)
+    return BatchRetention(facts=facts, rated=rated, efficacy=efficacy, exact=exact)
 
 
 def made() -> Retention:
     """Two batches in two states, the numbers put in by hand; the third batch has no facts left."""
     return Retention(
-        (1, 4),
-        (BatchName(1, 1, 2), BatchName(3, 2, 4), BatchName(4, 1, 1)),
-        (
+        states=(1, 4),
+        batches=(
+            BatchName(edit=1, batch=1, facts=2),
+            BatchName(edit=3, batch=2, facts=4),
+            BatchName(edit=4, batch=1, facts=1),
+        ),
+        cells=(
             (a_kept(100.0, 50.0), a_kept(0.0, 0.0, 2, 1)),
             (None, a_kept(50.0, 75.0, 4, 4)),
             (None, a_kept(None, None, 0, 0)),
         ),
-        ({3: 0.01, 4: 0.02}, {3: 0.1, 4: 0.05}),
+        weights=({3: 0.01, 4: 0.02}, {3: 0.1, 4: 0.05}),
     )
 
 
@@ -243,7 +247,7 @@ def test_the_table_and_the_picture_say_the_numbers() -> None:
     alt = re.search(r'<img alt="([^"]*)"', html)
     assert alt and "3 batches in 2 states, edits 1 to 4" in alt[1]
     assert "exact 50 % in the first of these states and 50 % in the last" in alt[1]
-    assert "first batch 50 %" in alt[1] and "at most 10.0%" in alt[1]
+    assert "first batch: 50 %" in alt[1] and "at most 10.0%" in alt[1]
     assert html == made()._repr_html_()
 
 
@@ -253,8 +257,10 @@ def test_many_states_are_cut_in_html_and_drawn_whole() -> None:
         tuple(a_kept(100.0 - row, 90.0) if state > row else None for state in states)
         for row in range(30)
     )
-    names = tuple(BatchName(n, 1, 2) for n in states)
-    many = Retention(states, names, cells, tuple({0: 0.01 * n} for n in states))
+    names = tuple(BatchName(edit=n, batch=1, facts=2) for n in states)
+    many = Retention(
+        states=states, batches=names, cells=cells, weights=tuple({0: 0.01 * n} for n in states)
+    )
     html = many._repr_html_()
     assert "the last 20 of 30 states" in html
     assert "after edit 11<" in html and "after edit 10<" not in html

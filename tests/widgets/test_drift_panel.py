@@ -151,7 +151,16 @@ def test_numbers_are_those_of_the_core(panel: DriftPanel, place: Path) -> None:
 
 
 def a_drift(**fields: Any) -> Drift:
-    plain = Drift({0: 0.01, 1: 0.02}, 0.001, 0.01, 40.0, 40.4, 10, 0.0, 0.0)
+    plain = Drift(
+        weights={0: 0.01, 1: 0.02},
+        kl=0.001,
+        disagreement=0.01,
+        perplexity_before=40.0,
+        perplexity_after=40.4,
+        neighbors=10,
+        neighbors_changed=0.0,
+        outside=0.0,
+    )
     return dataclasses.replace(plain, **fields)
 
 

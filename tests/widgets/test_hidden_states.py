@@ -79,7 +79,7 @@ def test_numbers_and_points_are_those_of_the_core(panel: DriftPanel, place: Path
     assert found == hidden_drift(session, 1, prompts, quiet())
     assert found is not None and found.mean_shift > 0
     shown = panel.hidden._shown.value
-    assert found.figure() in shown and f"moved by {found.mean_shift:.2%}" in shown
+    assert found.figure() in shown and f"Mean shift {found.mean_shift:.2%}" in shown
     for name, value in found.rows():
         assert f">{name}<" in shown and value in shown
     assert 'data-testid="hidden-table"' in shown and 'data-testid="hidden-most"' in shown

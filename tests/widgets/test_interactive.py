@@ -25,9 +25,9 @@ from alphaedit_core.experiments import figures as experiment_pictures
 from alphaedit_core.experiments.family_figure import family_html
 from alphaedit_core.experiments.folder import load_experiment
 from alphaedit_core.experiments.sequence_figure import sequence_html
+from alphaedit_core.side_effects.batch_retention import BatchRetention, Retention
 from alphaedit_core.side_effects.hidden_states import HiddenDrift
 from alphaedit_core.side_effects.hidden_states_figure import mean_of
-from alphaedit_core.side_effects.retention import BatchRetention, Retention
 from alphaedit_widgets import interactive
 
 PLOTLY = "application/vnd.plotly.v1+json"
@@ -49,11 +49,19 @@ def a_retention(count: int) -> Retention:
     """As many batches of two edits as states, each losing 7 points with every further one."""
     cells = tuple(
         (None,) * batch
-        + tuple(BatchRetention(2, 2, 99 - 3 * old, 90 - 7 * old) for old in range(count - batch))
+        + tuple(
+            BatchRetention(facts=2, rated=2, efficacy=99 - 3 * old, exact=90 - 7 * old)
+            for old in range(count - batch)
+        )
         for batch in range(count)
     )
     weights = tuple({5: 0.01 * state, 7: 0.02 * state} for state in range(count))
-    return Retention(tuple(range(2, 2 * count + 2, 2)), tuple(range(1, count + 1)), cells, weights)
+    return Retention(
+        states=tuple(range(2, 2 * count + 2, 2)),
+        batches=tuple(range(1, count + 1)),
+        cells=cells,
+        weights=weights,
+    )
 
 
 def a_sequence() -> dict[str, dict[int, dict[str, float]]]:
@@ -70,7 +78,18 @@ def a_sequence() -> dict[str, dict[int, dict[str, float]]]:
 def a_hidden_drift() -> HiddenDrift:
     before = ((0.1, 0.25), (-1.23456, 0.0), (2.0, -3.0))
     after = tuple((x + 0.5, y - 0.25) for x, y in before)
-    return HiddenDrift(2, 9, ("a", "b", "c"), 0.1, 0.2, 0.9, before, after, (0.3, 0.1), (0.1,) * 3)
+    return HiddenDrift(
+        number=2,
+        layer=9,
+        prompts=("a", "b", "c"),
+        mean_shift=0.1,
+        prompt_shift=0.2,
+        cosine=0.9,
+        before=before,
+        after=after,
+        explained=(0.3, 0.1),
+        moved=(0.1,) * 3,
+    )
 
 
 def a_trace(steps: int) -> Trace:

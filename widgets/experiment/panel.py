@@ -22,7 +22,7 @@ from alphaedit_core.experiments.figures import (
     experiment_retention_html,
 )
 from alphaedit_core.experiments.folder import load_experiment
-from alphaedit_core.experiments.plan import ExperimentPlan, ExtraMeasurements, check_at_end
+from alphaedit_core.experiments.plan import ExperimentPlan, ExtraMeasurements, check_final_only
 from alphaedit_core.experiments.report import cards, other_cards, save_report
 from alphaedit_core.experiments.results import (
     ExperimentResult,
@@ -183,12 +183,12 @@ class ExperimentPanel(Panel):
             metric_class(name)
         plan = ExperimentPlan(
             self.methods,
-            self.edits.value,
-            self.batch_size.value,
-            self.evaluate_every.value or None,
-            metrics,
-            listed(self.at_end.value),
-            self.compat.value,
+            edits=self.edits.value,
+            batch_size=self.batch_size.value,
+            evaluate_every=self.evaluate_every.value or None,
+            metrics=metrics,
+            final_only=listed(self.at_end.value),
+            compat=self.compat.value,
             seed=self.session.hyperparameters.seed,
         )
         # Without a file the published one is meant, which is fetched as part of the job.
@@ -196,16 +196,16 @@ class ExperimentPanel(Panel):
         path = Path(name).expanduser() if name else None
         silent = Monitor(show=None)
         reader = dataset(self.dataset.value, **choices(self.choices.value))
-        check_at_end(plan.at_end, metrics or metrics_for(reader.name, plan.compat))
+        check_final_only(plan.final_only, metrics or metrics_for(reader.name, plan.compat))
         read = partial(read_records, path, reader, plan.edits, fetch=True)
         known = None if path is None else read(monitor=silent)  # refused now if it cannot be used
         if not self.folder.value.strip():
             raise InputError('field "Output folder" is empty; give a folder')
         folder = Path(self.folder.value.strip()).expanduser()
         probes = ExtraMeasurements(
-            running_text(self.perplexity.value),
-            tasks(self.ability.value),
-            references(self.references.value),
+            text=running_text(self.perplexity.value),
+            tasks=tasks(self.ability.value),
+            references=references(self.references.value),
             drift=drift_text(self.drift.value, self.session.hyperparameters.text),
         )
         session = self.session

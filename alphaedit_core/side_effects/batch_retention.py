@@ -1,9 +1,8 @@
-"""Retention: what is left of every earlier batch of facts after each later edit.
+"""Retention: how much of every earlier batch of facts is kept after each later edit.
 
-Every batch is asked again in every state from its own edit on, by its facts' own prompts. A fact
-that a later batch supersedes (the rule by which a session lets go of its keys) no longer counts
-from then on. States are those of the
-history, so that of an edit of several batches all are first asked when it is whole.
+Every batch is queried with its facts' own prompts in every state from its own edit on. A fact that
+a later batch supersedes, and whose keys the session drops for that reason, no longer counts from
+then on. States are those of the history, so all batches of one edit are queried after the edit.
 """
 
 from __future__ import annotations
@@ -37,25 +36,27 @@ DEFINITIONS: Mapping[str, str] = {
     "name a true target; higher is better",
     "exact": "share whose new target is the model's first choice token by token, %; higher is "
     "better",
-    "facts": "facts of the batch that count: those that no later batch has corrected",
-    "|ΔW| / |W|": "Frobenius norm of all changes of a layer's weight together, as a share of the "
-    "original's, %",
+    "facts": "facts of the batch that no later batch has superseded",
+    "|ΔW| / |W|": "Frobenius norm of the sum of a layer's updates, as a share of the norm of the "
+    "original weight, %",
 }
 """Metric definitions, by their names."""
 
-#: States that the HTML form shows at most, the last ones: a notebook keeps what it shows.
-_SHOWN = 20
+#: Number of states in the HTML form, the last ones. Notebooks store their outputs.
+_MAX_HTML_STATES = 20
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BatchRetention:
-    """What is left of one batch in one state.
+    """Retention of one batch in one state.
 
     Attributes:
-        facts: facts of the batch that count.
-        rated: those of them that name a true target.
-        efficacy: share of these whose new target is the likelier one, %; None for none.
-        exact: share of the facts that the model says token by token, %; None for none.
+        facts: number of facts that no later batch has superseded.
+        rated: number of these facts that name a true target.
+        efficacy: share of the rated facts whose new target is likelier than the true one, %; None
+            without rated facts.
+        exact: share of the facts whose target is the model's first choice token by token, %; None
+            without facts.
     """
 
     facts: int
@@ -64,14 +65,14 @@ class BatchRetention:
     exact: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BatchName:
-    """Which batch it is.
+    """Identifies a batch.
 
     Attributes:
         edit: number of the edit, from 1.
-        batch: its number within the edit, from 1.
-        facts: facts that it wrote.
+        batch: number of the batch within the edit, from 1.
+        facts: number of facts written.
     """
 
     edit: int
@@ -82,14 +83,14 @@ class BatchName:
         return f"{self.edit}.{self.batch}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Retention:
-    """What is left of every batch in every state.
+    """Retention of every batch in every state.
 
     Attributes:
         states: numbers of edits, ascending.
         batches: all batches up to the last state, in order.
-        cells: by batch, then by state; None in states before the batch.
+        cells: retention by batch, then by state; None in states before the batch's edit.
         weights: ``|dW| / |W|`` by layer, for each state.
     """
 
@@ -99,59 +100,67 @@ class Retention:
     weights: tuple[Mapping[int, float], ...]
 
     def matrix(self, measure: str = "exact") -> list[list[float | None]]:
-        """``efficacy`` or ``exact`` by batch, then by state, %; None where nothing counts."""
+        """Return a measure by batch, then by state, %; None without facts to measure.
+
+        Args:
+            measure: ``efficacy`` or ``exact``.
+        """
         return [
             [None if cell is None else getattr(cell, measure) for cell in row] for row in self.cells
         ]
 
     def overall(self, measure: str = "exact") -> list[float | None]:
-        """The share over all facts that count, for each state, %."""
-        found = []
-        for at in range(len(self.states)):
-            weighed = [
+        """Return a measure over the facts of all batches, for each state, %.
+
+        Args:
+            measure: ``efficacy`` or ``exact``.
+        """
+        shares = []
+        for column in range(len(self.states)):
+            weighted = [
                 (getattr(cell, measure), cell.rated if measure == "efficacy" else cell.facts)
                 for row in self.cells
-                if (cell := row[at]) is not None
+                if (cell := row[column]) is not None
             ]
-            known = [(value, count) for value, count in weighed if value is not None]
+            known = [(value, count) for value, count in weighted if value is not None]
             total = sum(count for _, count in known)
-            found.append(sum(v * count for v, count in known) / total if total else None)
-        return found
+            shares.append(sum(v * count for v, count in known) / total if total else None)
+        return shares
 
     def headings(self, states: Sequence[int] | None = None) -> tuple[str, ...]:
-        """What stands over the columns of :meth:`rows`."""
+        """Return the headings of :meth:`rows`."""
         shown = self.states if states is None else states
         return ("batch", "facts", *(f"after edit {number}" for number in shown))
 
     def rows(self, states: Sequence[int] | None = None) -> list[tuple[str, ...]]:
-        """The table: a row for each batch, then all facts, then the weights.
+        """Return the table: a row per batch, a row for all facts, and a row for the weights.
 
-        A cell has efficacy and exact: ``100 / 90``; "n/a" for what no fact has, "" before the
-        batch. In weights it has the largest change of a layer.
+        A cell holds efficacy and exact match, such as ``100 / 90``; "n/a" without facts, "" before
+        the batch's edit. The row of the weights holds the largest change of a layer.
 
         Args:
-            states: those that are shown; None for all.
+            states: states to show; None for all.
         """
         shown = self.states if states is None else states
-        places = [self.states.index(number) for number in shown]
+        columns = [self.states.index(number) for number in shown]
         rows = []
         for name, row in zip(self.batches, self.cells, strict=True):
-            cells = [row[at] for at in places]
+            cells = [row[column] for column in columns]
             rows.append(
                 (
                     str(name), str(name.facts),
-                    *("" if one is None else _both(one.efficacy, one.exact) for one in cells),
+                    *("" if cell is None else _both(cell.efficacy, cell.exact) for cell in cells),
                 )
             )  # fmt: skip
         efficacy, exact = self.overall("efficacy"), self.overall("exact")
         facts = sum(name.facts for name in self.batches)
-        rows.append(("all", str(facts), *(_both(efficacy[at], exact[at]) for at in places)))
-        largest = (max(self.weights[at].values(), default=0.0) for at in places)
+        rows.append(("all", str(facts), *(_both(efficacy[i], exact[i]) for i in columns)))
+        largest = (max(self.weights[column].values(), default=0.0) for column in columns)
         rows.append(("largest |ΔW| / |W|", "", *(f"{share:.2%}" for share in largest)))
         return rows
 
     def to_dict(self) -> dict[str, Any]:
-        """All numbers, ready for JSON."""
+        """Return all numbers as JSON-serializable values."""
         return {
             "states": list(self.states),
             "batches": [
@@ -164,7 +173,9 @@ class Retention:
                 measure: {"matrix": self.matrix(measure), "all": self.overall(measure)}
                 for measure in ("efficacy", "exact")
             },
-            "weights": [{str(n): share for n, share in own.items()} for own in self.weights],
+            "weights": [
+                {str(layer): share for layer, share in shares.items()} for shares in self.weights
+            ],
         }
 
     def to_pandas(self) -> pandas.DataFrame:
@@ -187,10 +198,10 @@ class Retention:
             "efficacy": float, "exact_match": float, "max_weight_change": float,
         }  # fmt: skip
         rows = []
-        for at, (state, weights) in enumerate(zip(self.states, self.weights, strict=True)):
+        for column, (state, weights) in enumerate(zip(self.states, self.weights, strict=True)):
             largest = max(weights.values(), default=0.0)
             for name, cells in zip(self.batches, self.cells, strict=True):
-                if (cell := cells[at]) is not None:
+                if (cell := cells[column]) is not None:
                     rows.append(
                         (state, name.edit, name.batch, cell.facts, cell.rated, cell.efficacy,
                          cell.exact, largest)
@@ -201,7 +212,7 @@ class Retention:
         return text_table(self.headings(), self.rows())
 
     def figure(self) -> str:
-        """Every batch in every state as a picture, with a text that says the same."""
+        """Return a figure of every batch in every state as HTML, with an equivalent text."""
         return retention_html(
             self.states,
             [str(batch) for batch in self.batches],
@@ -212,12 +223,12 @@ class Retention:
         )
 
     def _repr_html_(self) -> str:
-        last = self.states[-_SHOWN:]
+        last = self.states[-_MAX_HTML_STATES:]
         table = html_table(self.headings(last), self.rows(last))
         if len(last) < len(self.states):
             table += f"<p>the last {len(last)} of {len(self.states)} states; all are in rows()</p>"
-        meanings = html_table(("number", "what it is"), list(DEFINITIONS.items()))
-        return f"<p>each cell: efficacy / exact, %</p>{table}{self.figure()}{meanings}"
+        definitions = html_table(("number", "definition"), list(DEFINITIONS.items()))
+        return f"<p>each cell: efficacy / exact, %</p>{table}{self.figure()}{definitions}"
 
 
 def retention(
@@ -225,65 +236,64 @@ def retention(
     states: Sequence[int] | None = None,
     monitor: Monitor | None = None,
 ) -> Retention:
-    """Ask every batch again in every state; the weights are as before afterwards.
-
-    In each state all prompts go through the model together, each fact's once.
+    """Measure every batch in every state; the weights are restored afterwards.
 
     Args:
         session: the session.
-        states: numbers of edits, undone ones too; None for all that are applied.
-        monitor: what to report to.
+        states: numbers of edits, including undone ones; None for all applied edits.
+        monitor: receives progress.
 
     Raises:
-        InputError: if no state is asked for.
-        SessionError: if there are no edits, or not so many, or another thread uses the model.
+        InputError: if ``states`` is empty.
+        SessionError: if the session has no edits, a state does not exist, or another thread uses
+            the model.
         Canceled: if canceled.
     """
     monitor = monitor or Monitor()
     entries = session.history.entries
     if not entries or (states is None and session.applied == 0):
-        raise SessionError("there is no edit whose facts could be kept; edit first, or redo")
-    asked = range(1, session.applied + 1) if states is None else states
-    wanted = sorted({as_integer(number) or 0 for number in asked})
-    if not wanted:
-        raise InputError("no state is asked for; give numbers of edits, or none for all")
-    for number in wanted:
+        raise SessionError("the session has no applied edits; edit first, or redo")
+    requested = range(1, session.applied + 1) if states is None else states
+    numbers = sorted({as_integer(number) or 0 for number in requested})
+    if not numbers:
+        raise InputError("states is empty; give numbers of edits, or None for all")
+    for number in numbers:
         if not 1 <= number <= len(entries):
             raise SessionError(f"there is no state {number} with facts; give 1 to {len(entries)}")
     batches = [
-        (BatchName(edit, place, len(batch.facts)), batch)
-        for edit, entry in enumerate(entries[: wanted[-1]], start=1)
-        for place, batch in enumerate(entry.batches, start=1)
+        (BatchName(edit=edit, batch=index, facts=len(batch.facts)), batch)
+        for edit, entry in enumerate(entries[: numbers[-1]], start=1)
+        for index, batch in enumerate(entry.batches, start=1)
     ]
     columns: list[list[BatchRetention | None]] = []
-    with session.model.exclusive(), monitor.stage("retention", len(wanted), "state"):
-        for number in wanted:
-            counting = surviving_facts([batch for name, batch in batches if name.edit <= number])
+    with session.model.exclusive(), monitor.stage("retention", len(numbers), "state"):
+        for number in numbers:
+            facts = surviving_facts([batch for name, batch in batches if name.edit <= number])
             with session.at_state(number):
-                column: list[BatchRetention | None] = [*_asked(session.model, counting, monitor)]
+                column: list[BatchRetention | None] = [*_measure(session.model, facts, monitor)]
             columns.append(column + [None] * (len(batches) - len(column)))
             monitor.advance()
     return Retention(
-        tuple(wanted),
-        tuple(name for name, _ in batches),
-        tuple(zip(*columns, strict=True)),
-        tuple(weight_changes(entries[:number]) for number in wanted),
+        states=tuple(numbers),
+        batches=tuple(name for name, _ in batches),
+        cells=tuple(zip(*columns, strict=True)),
+        weights=tuple(weight_changes(entries[:number]) for number in numbers),
     )
 
 
 def surviving_facts(batches: Sequence[Written]) -> list[list[Fact]]:
-    """Of each batch the facts that no later one has superseded."""
-    gone = {position for batch in batches for position in batch.superseded}
-    found, position = [], count()
+    """Return the facts of each batch that no later batch has superseded."""
+    superseded = {position for batch in batches for position in batch.superseded}
+    surviving, position = [], count()
     for batch in batches:
-        found.append([fact for fact in batch.facts if next(position) not in gone])
-    return found
+        surviving.append([fact for fact in batch.facts if next(position) not in superseded])
+    return surviving
 
 
-def _asked(
+def _measure(
     model: EditableModel, batches: Sequence[Sequence[Fact]], monitor: Monitor
 ) -> Iterator[BatchRetention]:
-    """What a model, as it stands, has of each batch; all prompts in one pass."""
+    """Retention of each batch in the current model; all prompts in one pass."""
     pairs = [
         (fact.text, target)
         for facts in batches
@@ -293,17 +303,17 @@ def _asked(
     ]
     scores = iter(target_logprobs(model, pairs, monitor=monitor))
     for facts in batches:
-        asked = [(next(scores), next(scores) if fact.target_true else None) for fact in facts]
-        yield _kept(asked)
+        pair = [(next(scores), next(scores) if fact.target_true else None) for fact in facts]
+        yield _batch_retention(pair)
 
 
-def _kept(asked: Sequence[tuple[Score, Score | None]]) -> BatchRetention:
-    rated = [new.nll < true.nll for new, true in asked if true is not None]
+def _batch_retention(scores: Sequence[tuple[Score, Score | None]]) -> BatchRetention:
+    rated = [new.nll < true.nll for new, true in scores if true is not None]
     return BatchRetention(
-        len(asked),
-        len(rated),
-        100 * sum(rated) / len(rated) if rated else None,
-        100 * sum(new.exact for new, _ in asked) / len(asked) if asked else None,
+        facts=len(scores),
+        rated=len(rated),
+        efficacy=100 * sum(rated) / len(rated) if rated else None,
+        exact=100 * sum(new.exact for new, _ in scores) / len(scores) if scores else None,
     )
 
 
