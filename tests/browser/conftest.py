@@ -31,6 +31,7 @@ def browser(lab: Lab) -> Iterator[Any]:
         started = playwright.chromium.launch(
             executable_path=CHROMIUM, headless=True, args=list(ARGS)
         )
+        sync_api.expect.set_options(timeout=20_000)  # two browsers share the machine's cores
         yield started
         started.close()
 

@@ -101,7 +101,7 @@ class Lab:
         self._wait()
 
     def _wait(self) -> None:
-        for _ in range(240):
+        for _ in range(480):
             if self._process.poll() is not None:
                 break
             try:
