@@ -22,7 +22,7 @@ from alphaedit_core.data.facts import Fact
 from alphaedit_core.data.records import Probe, Record
 from alphaedit_core.evaluation.evaluate import evaluate
 from alphaedit_core.evaluation.metrics.fluency import variety
-from alphaedit_core.evaluation.metrics.questions import generation_prompts
+from alphaedit_core.evaluation.metrics.prompt_sets import generation_prompts
 from alphaedit_core.inference.batch_generation import draws_of
 from alphaedit_core.inference.completions import new_text
 from alphaedit_core.model.editable_model import EditableModel

@@ -8,4 +8,4 @@ import pytest
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """The tiny models have room for 64 tokens."""
-    monkeypatch.setattr("alphaedit_core.evaluation.metrics.questions.LENGTH", 50)
+    monkeypatch.setattr("alphaedit_core.evaluation.metrics.prompt_sets.LENGTH", 50)

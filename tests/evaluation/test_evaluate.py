@@ -305,7 +305,7 @@ def test_what_it_shows_is_escaped_and_complete() -> None:
     assert "<script>" not in shown and "&lt;" in shown  # NLL(new) < NLL(true)
     for one in found.measured.values():
         assert one.metric.title in shown and one.metric.name in repr(found)
-    assert "no reference texts were given" in shown and "no reference texts" in repr(found)
+    assert "no reference texts; give a file" in shown and "no reference texts" in repr(found)
     stored = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert stored["records"] == ["<script>"] and stored["datasets"] == ["counterfact"]
     efficacy = stored["metrics"]["efficacy"]

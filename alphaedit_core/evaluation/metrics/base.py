@@ -1,8 +1,9 @@
-"""What a metric is: a formula with its source and direction, what it asks, and how it judges.
+"""What a metric is: a formula with source and direction, its queries, and its value of a record.
 
-A metric never runs the model itself. It says what it wants to know of a record; the questions of
-all metrics and all records are asked together (:func:`~.evaluate.evaluate`), each of them once,
-and the answers are handed back. So a new metric is one short file, and as fast as the others.
+A metric never runs the model. It returns the queries of a record; :func:`~.evaluate.evaluate` runs
+the queries of all metrics and all records together, each once, and hands the answers back. So a new
+metric is one short class and as fast as the others. Most are a prompt set with a judgment
+(:class:`~.prompt_metric.PromptMetric`).
 """
 
 from __future__ import annotations
@@ -19,17 +20,17 @@ from alphaedit_core.inference.scores import Score
 
 Direction = Literal["higher", "lower"]
 
-#: Where the papers and EasyEdit define a number differently: whose definitions count.
+#: Whose definition applies where the papers and EasyEdit differ.
 Compat = Literal["paper", "easyedit"]
 
 
 @dataclass(frozen=True)
 class MetricContext:
-    """What metrics go by beside the model's answers.
+    """What metrics use besides the model's answers.
 
     Attributes:
         references: texts to compare with; None for none.
-        before: what the unedited model answered; None where it was not asked.
+        before: answers of the unedited model; None if it was not evaluated.
         chat: whether the model has a chat template.
     """
 
@@ -39,18 +40,18 @@ class MetricContext:
 
 
 class MetricInfo(ABC):
-    """What a reader has to know of a number.
+    """What a reader has to know about a number.
 
     Attributes:
-        name: what tables and JSON call it, such as ``efficacy_accuracy``.
-        title: the same for people.
-        formula: how one record is judged, as a reader of the paper would write it, in plain text.
-        source: paper and section, or whose toolkit.
+        name: identifier in tables and JSON, such as ``efficacy_accuracy``.
+        title: the name for people.
+        formula: how one record is judged, as in the paper, in plain text.
+        source: paper and section, or toolkit.
         direction: which way is better.
-        unit: what the number is: percent of records, bits times 100.
-        note: what it does not say, or where others define it otherwise; "" for nothing.
-        default_for: data sets of which it is one of the usual numbers, by their names; with
-            ``:paper`` or ``:easyedit`` behind where it is only by one's definitions.
+        unit: the unit, such as percent of records, or bits times 100.
+        note: limits of the number, or other definitions of it; "" for none.
+        default_for: names of the data sets that it is measured on by default, followed by
+            ``:paper`` or ``:easyedit`` if only by these definitions.
     """
 
     name: ClassVar[str]
@@ -64,75 +65,79 @@ class MetricInfo(ABC):
 
     @classmethod
     def missing_package(cls) -> str:
-        """The package that it needs and that is not installed, with the remedy; "" for none."""
+        """Return which required package is not installed, with the remedy; "" for none."""
         return ""
 
     @classmethod
     def card(cls) -> dict[str, str]:
-        """All but the data sets, ready for JSON."""
+        """Return everything but the data sets, ready for JSON."""
         fields = ("name", "title", "formula", "source", "direction", "unit", "note")
         return {field: getattr(cls, field) for field in fields}
 
 
 class Metric(MetricInfo):
-    """One number about a model's answers.
+    """One number computed from a model's answers.
 
     Args:
-        given: what else it goes by; None for nothing.
+        context: what else the metric uses; None for nothing.
 
     Attributes:
-        needs: what a record has to have, as it follows "no record has".
-        needs_baseline: whether it compares with the unedited model. Then it asks where that was not
-            asked yet, too: its answers may be those of the unedited model.
+        needs: what a record must have, as it follows "no record has".
+        needs_baseline: whether the metric compares with the unedited model. Its queries then run
+            even without a baseline, as the model may be the unedited one.
     """
 
-    needs: ClassVar[str] = "anything that it asks for"
+    needs: ClassVar[str] = "anything to query"
     needs_baseline: ClassVar[bool] = False
 
-    def __init__(self, given: MetricContext | None = None) -> None:
-        self.given = given or MetricContext()
+    def __init__(self, context: MetricContext | None = None) -> None:
+        self.context = context or MetricContext()
 
     @property
     def unavailable_reason(self) -> str:
-        """What it cannot do without and was not given, with the remedy; "" for nothing."""
+        """Why the metric has no value, with the remedy; "" if it has one."""
         return self.missing_package()
 
     @abstractmethod
     def queries(self, record: Record) -> list[Query]:
-        """What is to be known of a record; nothing where the metric means nothing for it."""
+        """Return the queries of a record; none if the metric does not apply to it."""
 
     @abstractmethod
     def value(self, record: Record, answers: Sequence[Answer]) -> float | None:
-        """The record's value, of answers in the order of :meth:`queries`; None if there is none.
+        """Return the record's value, or None if it has none.
 
-        The mean over all records that have a value is the metric's.
+        The metric is the mean over all records with a value.
+
+        Args:
+            record: the record.
+            answers: in the order of :meth:`queries`.
         """
 
 
 class CompositeMetric(MetricInfo):
-    """A number that is made from the means of others, not from records.
+    """A number computed from the means of other metrics.
 
     Attributes:
-        of: names of those others.
+        of: names of the other metrics.
     """
 
     of: ClassVar[tuple[str, ...]]
 
     @abstractmethod
     def combine(self, means: Sequence[float]) -> float:
-        """The number, of means in the order of :attr:`of`."""
+        """Return the number, given the means in the order of :attr:`of`."""
 
 
 def percent(hits: Sequence[float]) -> float | None:
-    """The mean of numbers from 0 to 1, times 100; None of none."""
+    """Return the mean of numbers from 0 to 1, times 100; None if there are none."""
     return 100 * sum(hits) / len(hits) if hits else None
 
 
 def scores(answers: Sequence[Answer]) -> list[Score]:
-    """Answers to :class:`~.queries.LikelihoodQuery`."""
+    """Return the answers to :class:`~.queries.LikelihoodQuery`."""
     return [answer for answer in answers if isinstance(answer, Score)]
 
 
 def texts(answers: Sequence[Answer]) -> list[str]:
-    """Answers to :class:`~.queries.GenerationQuery`."""
+    """Return the answers to :class:`~.queries.GenerationQuery`."""
     return [answer for answer in answers if isinstance(answer, str)]

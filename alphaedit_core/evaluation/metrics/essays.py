@@ -1,105 +1,71 @@
-"""Long texts about the subject and about something that is tied to it: the new fact, and no other.
+"""Long texts about the subject and about a coupled subject: the new fact, and not the old one.
 
-What counts is whether the words stand there. A text that denies the new fact counts as saying it,
-and one that says the old fact in other words as not saying it.
+Texts are matched by words. A text that denies the new fact counts as stating it, and a text that
+states the old fact in other words counts as not stating it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
+from functools import partial
 
-from alphaedit_core.data.records import Probe, Record
-from alphaedit_core.inference.matching import mentions
-from alphaedit_core.inference.queries import Answer, GenerationQuery, Query
-
-from .base import Metric, percent, texts
+from .judgments import Contains, Lacks
+from .prompt_metric import PromptMetric
+from .prompt_sets import essay, essay_without
 
 _TOKENS, _TOP_K = 200, 5
-_SOURCE = "after Rosati et al. 2024 (LEME), by words instead of a classifier or people"
-_NOTE = (
-    f"Texts of {_TOKENS} new tokens at most, drawn from the {_TOP_K} likeliest, seeded. Compared "
-    "by words, without case and punctuation but for signs as in C++, -5 and $75."
-)
+_SUBJECT, _COUPLED = "essay/subject", "essay/coupled"
 
 
-class _Essay(Metric):
-    """Texts of one kind, and whether something stands in them."""
-
-    source = _SOURCE
-    note = _NOTE
+class _Essay(PromptMetric):
+    source = "after Rosati et al. 2024 (LEME), by words instead of a classifier or people"
+    note = (
+        f"Texts of up to {_TOKENS} new tokens, sampled from the top {_TOP_K}, seeded. Words are "
+        "compared without case and punctuation, except for signs as in C++, -5 and $75."
+    )
     unit = "% of texts, mean within each record first"
-    kind: ClassVar[str]
-
-    def queries(self, record: Record) -> list[Query]:
-        return [GenerationQuery(p.prompt, _TOKENS, top_k=_TOP_K) for p in self._probes(record)]
-
-    def value(self, record: Record, answers: Sequence[Answer]) -> float | None:
-        pairs = zip(self._probes(record), texts(answers), strict=True)
-        return percent([self.hit(probe, text) for probe, text in pairs])
-
-    def words(self, probe: Probe) -> tuple[str, ...]:
-        """What is looked for; a probe without any is not asked."""
-        return probe.answers
-
-    def hit(self, probe: Probe, text: str) -> bool:
-        """Whether a text is as it should be."""
-        return mentions(text, self.words(probe))
-
-    def _probes(self, record: Record) -> list[Probe]:
-        own = [probe for probe in record.probes if probe.kind == self.kind]
-        return [probe for probe in own if self.words(probe)]
+    default_for = ("longform",)
+    judgment = Contains(_TOKENS, top_k=_TOP_K)
 
 
-class _Contrary(_Essay):
-    """Texts in which the old target does not stand."""
-
-    def words(self, probe: Probe) -> tuple[str, ...]:
-        return probe.wrong
-
-    def hit(self, probe: Probe, text: str) -> bool:
-        return not mentions(text, self.words(probe))
+class _WithoutOld(_Essay):
+    judgment = Lacks(_TOKENS, top_k=_TOP_K)
 
 
 class SubjectNew(_Essay):
-    """The new fact in texts about the subject."""
+    """New target in texts about the subject."""
 
     name = "essay_new"
     title = "New fact in texts about the subject"
-    formula = "the new target stands in a long text about the subject"
-    kind = "essay/subject"
+    formula = "a long text about the subject contains the new target"
     needs = "a prompt for a text about the subject, with the new target"
-    default_for = ("longform",)
+    prompts = staticmethod(partial(essay, kind=_SUBJECT))
 
 
-class SubjectOld(_Contrary):
-    """The old fact in texts about the subject."""
+class SubjectOld(_WithoutOld):
+    """No old target in texts about the subject."""
 
     name = "essay_no_old"
     title = "No old fact in texts about the subject"
-    formula = "the old target does not stand in a long text about the subject"
-    kind = "essay/subject"
+    formula = "a long text about the subject does not contain the old target"
     needs = "a prompt for a text about the subject, with the old target"
-    default_for = ("longform",)
+    prompts = staticmethod(partial(essay_without, kind=_SUBJECT))
 
 
 class CoupledNew(_Essay):
-    """The new fact in texts about what is tied to it."""
+    """New target in texts about the coupled subject."""
 
     name = "essay_coupled_new"
     title = "New fact in texts about the coupled subject"
-    formula = "the new target stands in a long text about the coupled subject"
-    kind = "essay/coupled"
+    formula = "a long text about the coupled subject contains the new target"
     needs = "a prompt for a text about a coupled subject, with the new target"
-    default_for = ("longform",)
+    prompts = staticmethod(partial(essay, kind=_COUPLED))
 
 
-class CoupledOld(_Contrary):
-    """The old fact in texts about what is tied to it."""
+class CoupledOld(_WithoutOld):
+    """No old target in texts about the coupled subject."""
 
     name = "essay_coupled_no_old"
     title = "No old fact in texts about the coupled subject"
-    formula = "the old target does not stand in a long text about the coupled subject"
-    kind = "essay/coupled"
+    formula = "a long text about the coupled subject does not contain the old target"
     needs = "a prompt for a text about a coupled subject, with the old target"
-    default_for = ("longform",)
+    prompts = staticmethod(partial(essay_without, kind=_COUPLED))

@@ -1,53 +1,35 @@
-"""Accuracy: is every token of a target the model's first choice."""
+"""Accuracy: whether every token of a target is the argmax."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Sequence
-
-from alphaedit_core.data.records import Record
-from alphaedit_core.inference.queries import Answer, LikelihoodQuery, Query
-
-from . import questions
-from .base import Metric, percent, scores
+from .judgments import ExactMatch, ExactMatchOfAny
+from .prompt_metric import PromptMetric
+from .prompt_sets import locality, paraphrase, portability, rewrite
 
 _NOTE = (
-    "Teacher-forced: each token is judged with the target's earlier tokens before it, whatever the "
-    "model itself would have said there."
+    "Teacher-forced: each token is judged given the target's previous tokens, whatever the model "
+    "itself would generate."
 )
 
 
-class _Exact(Metric):
-    """A prompt counts where the whole target is what the model would choose."""
-
+class _ExactMetric(PromptMetric):
     note = _NOTE
-
-    @abstractmethod
-    def pairs(self, record: Record) -> list[questions.Pair]:
-        """Prompts with their targets."""
-
-    def queries(self, record: Record) -> list[Query]:
-        return [LikelihoodQuery(prompt, target) for prompt, target in self.pairs(record)]
-
-    def value(self, record: Record, answers: Sequence[Answer]) -> float | None:
-        return percent([score.exact for score in scores(answers)])
+    judgment = ExactMatch()
 
 
-class EfficacyAccuracy(_Exact):
-    """After the prompt of the edit."""
+class EfficacyAccuracy(_ExactMetric):
+    """New target exact after the rewrite prompt."""
 
     name = "efficacy_accuracy"
     title = "Efficacy, accuracy"
     formula = "every token of the new target is the argmax after the rewrite prompt"
     source = "Yao et al. 2023, section 2 (reliability); KnowEdit's edit success, Zhang et al. 2024"
     default_for = ("counterfact:paper", "knowedit:paper", "mquake", "longform")
-
-    def pairs(self, record: Record) -> list[questions.Pair]:
-        return questions.rewrites(record)
+    prompts = staticmethod(rewrite)
 
 
-class GeneralizationAccuracy(_Exact):
-    """After paraphrases."""
+class GeneralizationAccuracy(_ExactMetric):
+    """New target exact after paraphrases."""
 
     name = "generalization_accuracy"
     title = "Generalization, accuracy"
@@ -55,21 +37,31 @@ class GeneralizationAccuracy(_Exact):
     source = "Yao et al. 2023, section 2 (generalization)"
     needs = "paraphrases"
     default_for = ("counterfact:paper", "longform")
-
-    def pairs(self, record: Record) -> list[questions.Pair]:
-        return questions.paraphrase_pairs(record)
+    prompts = staticmethod(paraphrase)
 
 
-class SpecificityAccuracy(_Exact):
-    """After prompts for which the true answer stays right."""
+class SpecificityAccuracy(_ExactMetric):
+    """True answer exact after prompts about something else."""
 
     name = "specificity_accuracy"
     title = "Specificity, accuracy"
     formula = "every token of the true target is the argmax after each neighborhood prompt"
     source = "AlphaEdit's and MEMIT's released evaluation (neighborhood_prompts_correct)"
     needs = "neighbors or locality questions with an answer"
-    note = _NOTE + " Low for a model that did not know the answers before any edit, too."
+    note = f"{_NOTE} Also low for a model that did not know the answers before any edit."
     default_for = ("counterfact:paper",)
+    prompts = staticmethod(locality)
 
-    def pairs(self, record: Record) -> list[questions.Pair]:
-        return questions.locality_pairs(record)
+
+class Portability(_ExactMetric):
+    """An answer exact after questions that follow from the new fact."""
+
+    name = "portability"
+    title = "Portability"
+    formula = "every token of the answer, or of one of its aliases, is the argmax after a question"
+    source = "Yao et al. 2023; Zhang et al. 2024 (KnowEdit), section 4"
+    note = "Teacher-forced. EasyEdit counts tokens of the published answer (portability_acc)."
+    needs = "questions of portability"
+    default_for = ("knowedit:paper",)
+    prompts = staticmethod(portability)
+    judgment = ExactMatchOfAny()

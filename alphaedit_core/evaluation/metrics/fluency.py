@@ -1,4 +1,4 @@
-"""Fluency: how varied the words of generated texts are. A model that loops has little of it."""
+"""Fluency: the variety of words in generated texts; low for a model that loops."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from collections import Counter
 from collections.abc import Sequence
 from importlib.util import find_spec
 
+from typing_extensions import override
+
 from alphaedit_core.data.records import Record
 from alphaedit_core.errors import InputError
 from alphaedit_core.inference.queries import Answer, Query
 from alphaedit_core.messages import not_installed
 
-from . import questions
 from .base import Metric, texts
+from .prompt_sets import LENGTH, TOP_K, generation_prompts
 
 
 class Fluency(Metric):
@@ -28,34 +30,36 @@ class Fluency(Metric):
     source = "Zhang et al. 2018; Meng et al. 2022 (ROME), section 3.4 (GE)"
     unit = "bits × 100, mean over records"
     note = (
-        f"Texts of {questions.LENGTH} tokens with the prompt, drawn from the {questions.TOP_K} "
-        "likeliest tokens, seeded, after the prompts for generation (else the facts' own). A text "
-        "counts as often as its prompt is listed; the released evaluation writes another one each "
-        "time, which has the same expectation. A prompt that is as long already is left out. Words "
-        "by nltk's word_tokenize(preserve_line=True): sentences are not split before, so a full "
-        "stop stays with its word, and a value is some points below the released evaluation's. "
-        "EasyEdit prints it without the factor 100."
+        f"Texts of {LENGTH} tokens including the prompt, sampled from the top {TOP_K}, seeded, "
+        "after the generation prompts (or the facts' own). A text counts as often as its prompt is "
+        "listed; the released evaluation generates a new one each time, with the same expectation. "
+        "Prompts that are already as long are skipped. Words are those of nltk's "
+        "word_tokenize(preserve_line=True): sentences are not split first, so a full stop stays "
+        "with its word, and values are a few points below those of the released evaluation. "
+        "EasyEdit reports it without the factor 100."
     )
     default_for = ("counterfact", "knowedit")
 
     @classmethod
+    @override
     def missing_package(cls) -> str:
         return "" if find_spec("nltk") else not_installed(cls.name, "nltk", "eval")
 
+    @override
     def queries(self, record: Record) -> list[Query]:
-        return [*questions.generation_prompts(record)]
+        return [*generation_prompts(record)]
 
+    @override
     def value(self, record: Record, answers: Sequence[Answer]) -> float | None:
-        asked = questions.generation_prompts(record)
-        found = zip(asked.items(), texts(answers), strict=True)
-        # Where nothing was written only the prompt could be judged, which no edit changes.
-        judged = [(count, variety(ask.prompt + new)) for (ask, count), new in found if new]
-        times = sum(count for count, _ in judged)
-        return 100 * sum(count * one for count, one in judged) / times if times else None
+        generated = zip(generation_prompts(record).items(), texts(answers), strict=True)
+        # Without new text only the prompt could be judged, which no edit changes.
+        judged = [(count, variety(query.prompt + new)) for (query, count), new in generated if new]
+        total = sum(count for count, _ in judged)
+        return 100 * sum(count * value for count, value in judged) / total if total else None
 
 
 def variety(text: str) -> float:
-    """1/3 H2 + 2/3 H3 of a text, in bits.
+    """Return 1/3 H2 + 2/3 H3 of a text, in bits.
 
     Raises:
         InputError: if nltk is not installed.
@@ -69,7 +73,7 @@ def variety(text: str) -> float:
 
 
 def entropy(words: Sequence[str], n: int) -> float:
-    """Entropy of the n-grams of some words, in bits; 0 if there is no n-gram."""
+    """Return the entropy of the n-grams of some words, in bits; 0 without n-grams."""
     counts = Counter(tuple(words[i : i + n]) for i in range(len(words) - n + 1))
     total = sum(counts.values())
     return -sum(count / total * math.log2(count / total) for count in counts.values())

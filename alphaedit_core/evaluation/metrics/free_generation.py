@@ -1,83 +1,100 @@
-"""What the model says by itself: a check beside every number that is teacher-forced."""
+"""Free generation: whether the model generates the target, as a check of teacher-forced metrics."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from alphaedit_core.data.records import Record
-from alphaedit_core.inference.matching import begins, mentions
-from alphaedit_core.inference.queries import Answer, GenerationQuery, Query
-
-from . import questions
-from .base import Metric, percent, texts
+from .judgments import Contains, Starts
+from .prompt_metric import PromptMetric
+from .prompt_sets import multi_hop, rewrite, single_hop
 
 _TOKENS = 24
-_EVERYWHERE = ("counterfact", "zsre", "knowedit", "mquake", "longform")
-_MATCHED = (
-    "Words are compared without case and punctuation; signs that make another word of one, as in "
-    "C++, -5 and $75, count."
+_MATCHING = (
+    "Words are compared without case and punctuation; signs that make a different word, as in C++, "
+    "-5 and $75, count."
 )
+_MQUAKE = "Zhong et al. 2023 (MQuAKE), section 3"
 
 
-class _Generated(Metric):
-    """A greedy continuation of each rewrite prompt."""
-
-    source = "free generation instead of teacher forcing, as Yang et al. 2025 ask for"
-    chat = False
-
-    def queries(self, record: Record) -> list[Query]:
-        return [
-            GenerationQuery(prompt, _TOKENS, chat=self.chat)
-            for prompt, _ in questions.rewrites(record)
-        ]
-
-    def value(self, record: Record, answers: Sequence[Answer]) -> float | None:
-        pairs = zip(questions.rewrites(record), texts(answers), strict=True)
-        return percent([self.hit(text, target) for (_, target), text in pairs])
-
-    def hit(self, text: str, target: str) -> bool:
-        """Whether a continuation says the target."""
-        return mentions(text, [target])
+class _Generated(PromptMetric):
+    source = "free generation instead of teacher forcing, as recommended by Yang et al. 2025"
+    default_for = ("counterfact", "zsre", "knowedit", "mquake", "longform")
+    prompts = staticmethod(rewrite)
 
 
 class GenerationStarts(_Generated):
-    """At once."""
+    """Greedy continuations that start with the new target."""
 
     name = "generation_starts"
-    title = "Says it at once"
-    formula = "the greedy continuation of the rewrite prompt begins with the new target"
-    note = f"Nothing is teacher-forced. {_MATCHED}"
-    default_for = _EVERYWHERE
-
-    def hit(self, text: str, target: str) -> bool:
-        return begins(text, [target])
+    title = "Generation starts with the target"
+    formula = "the greedy continuation of the rewrite prompt starts with the new target"
+    note = f"No teacher forcing. {_MATCHING}"
+    judgment = Starts(_TOKENS)
 
 
 class GenerationContains(_Generated):
-    """Within some tokens."""
+    """Greedy continuations that contain the new target."""
 
     name = "generation_contains"
-    title = "Says it"
+    title = "Generation contains the target"
     formula = (
-        f"the new target stands in the greedy continuation of the rewrite prompt, {_TOKENS} tokens"
+        f"the greedy continuation of the rewrite prompt, {_TOKENS} tokens, contains the new target"
     )
-    note = f"A text that says it beside the contrary counts, too. {_MATCHED}"
-    default_for = _EVERYWHERE
+    note = f"A text that also states the opposite counts. {_MATCHING}"
+    judgment = Contains(_TOKENS)
 
 
 class ChatContains(_Generated):
-    """As an answer to a message."""
+    """Answers to a chat message that contain the new target."""
 
     name = "chat_contains"
-    title = "Says it in a chat"
+    title = "Chat answer contains the target"
     formula = (
-        "the new target stands in the greedy answer to the rewrite prompt as a user's message in "
-        f"the model's chat template, {_TOKENS} tokens"
+        "the greedy answer to the rewrite prompt as a user's message in the model's chat template, "
+        f"{_TOKENS} tokens, contains the new target"
     )
-    note = f"The edit was made on running text, not on chats. {_MATCHED}"
-    default_for = _EVERYWHERE
-    chat = True
+    note = f"The edit was made on running text, not on chats. {_MATCHING}"
+    judgment = Contains(_TOKENS, chat=True)
 
-    @property
-    def unavailable_reason(self) -> str:
-        return "" if self.given.chat else "the model has no chat template"
+
+class SingleHops(PromptMetric):
+    """Every single-hop question of a chain answered."""
+
+    name = "single_hops"
+    title = "Instance-wise accuracy"
+    formula = (
+        "for every hop of the new chain, the greedy answer to its question, "
+        f"{_TOKENS} tokens, contains the answer or an alias"
+    )
+    source = _MQUAKE
+    unit = "% of records"
+    note = (
+        "By generation, without worked examples. A model can know every hop and still miss the "
+        "chain's answer (multi_hop). Chains also have hops that were never edited: facts that the "
+        "model did not know before count against it."
+    )
+    needs = "questions about single hops"
+    default_for = ("mquake",)
+    prompts = staticmethod(single_hop)
+    judgment = Contains(_TOKENS)
+    record_hit = all
+
+
+class MultiHop(PromptMetric):
+    """At least one multi-hop question of a case answered."""
+
+    name = "multi_hop"
+    title = "Multi-hop accuracy"
+    formula = (
+        "the greedy answer to any of the case's multi-hop questions, "
+        f"{_TOKENS} tokens, contains the new answer or an alias"
+    )
+    source = _MQUAKE
+    unit = "% of records"
+    note = (
+        "By generation, without worked examples or a chain of thought. multi_hop_tokens is the "
+        "teacher-forced variant, a mean over the questions."
+    )
+    needs = "multi-hop questions"
+    default_for = ("mquake",)
+    prompts = staticmethod(multi_hop)
+    judgment = Contains(_TOKENS)
+    record_hit = any

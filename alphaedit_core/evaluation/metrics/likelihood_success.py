@@ -1,88 +1,47 @@
-"""Success as CounterFact counts it: which of two targets is the likelier."""
+"""Success as CounterFact defines it: which of two targets is more likely."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Sequence
-
-from alphaedit_core.data.records import Record
-from alphaedit_core.inference.queries import Answer, LikelihoodQuery, Query
-
-from .base import Metric, percent, scores
-
-_SOURCE = "Meng et al. 2022 (ROME), section 3.4; Fang et al. 2025 (AlphaEdit), appendix"
-_NOTE = (
-    "Says which of the two is likelier, not that the model says it: see the accuracy beside it. "
-    "NLL is the mean over the target's tokens."
-)
+from .judgments import LikelihoodSuccess
+from .prompt_metric import PromptMetric
+from .prompt_sets import neighborhood, paraphrase, rewrite
 
 
-class _Likelier(Metric):
-    """A prompt counts where the wanted target is likelier than the other one."""
-
-    source = _SOURCE
-    note = _NOTE
-
-    @abstractmethod
-    def compared(self, record: Record) -> list[tuple[str, str, str]]:
-        """Prompts with the wanted target and the other."""
-
-    def queries(self, record: Record) -> list[Query]:
-        return [
-            LikelihoodQuery(prompt, target)
-            for prompt, *targets in self.compared(record)
-            for target in targets
-        ]
-
-    def value(self, record: Record, answers: Sequence[Answer]) -> float | None:
-        nlls = [score.nll for score in scores(answers)]
-        return percent([a < b for a, b in zip(nlls[::2], nlls[1::2], strict=True)])
+class _LikelihoodMetric(PromptMetric):
+    source = "Meng et al. 2022 (ROME), section 3.4; Fang et al. 2025 (AlphaEdit), appendix"
+    note = (
+        "Compares two targets; the model may generate neither (see the accuracy metrics). "
+        "NLL is the mean over the target's tokens."
+    )
+    default_for = ("counterfact:paper",)
+    judgment = LikelihoodSuccess()
 
 
-class Efficacy(_Likelier):
-    """After the prompt of the edit."""
+class Efficacy(_LikelihoodMetric):
+    """New target more likely than the true one after the rewrite prompt."""
 
     name = "efficacy"
     title = "Efficacy"
     formula = "NLL(new target) < NLL(true target) after the rewrite prompt"
     needs = "a fact with a true target"
-    default_for = ("counterfact:paper",)
-
-    def compared(self, record: Record) -> list[tuple[str, str, str]]:
-        return [(f.text, f.target, f.target_true) for f in record.facts if f.target_true]
+    prompts = staticmethod(rewrite)
 
 
-class Generalization(_Likelier):
-    """After paraphrases."""
+class Generalization(_LikelihoodMetric):
+    """New target more likely than the true one after paraphrases."""
 
     name = "generalization"
     title = "Generalization"
     formula = "NLL(new target) < NLL(true target) after each paraphrase"
     needs = "paraphrases of a fact with a true target"
-    default_for = ("counterfact:paper",)
-
-    def compared(self, record: Record) -> list[tuple[str, str, str]]:
-        return [
-            (prompt, fact.target, fact.target_true)
-            for fact in record.facts
-            if fact.target_true
-            for prompt in fact.paraphrases
-        ]
+    prompts = staticmethod(paraphrase)
 
 
-class Specificity(_Likelier):
-    """After prompts about neighbors, for which the true target stays right."""
+class Specificity(_LikelihoodMetric):
+    """True target more likely than the new one after neighborhood prompts."""
 
     name = "specificity"
     title = "Specificity"
     formula = "NLL(true target) < NLL(new target) after each neighborhood prompt"
     needs = "neighbors of a fact with a true target"
-    default_for = ("counterfact:paper",)
-
-    def compared(self, record: Record) -> list[tuple[str, str, str]]:
-        return [
-            (prompt, fact.target_true, fact.target)
-            for fact in record.facts
-            if fact.target_true
-            for prompt in fact.neighbors
-        ]
+    prompts = staticmethod(neighborhood)

@@ -1,65 +1,105 @@
-"""The prompts of a record by what they are for, wherever its data set keeps them."""
+"""The prompts of a record by purpose, wherever its data set keeps them."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
 from alphaedit_core.data.records import Record
-from alphaedit_core.inference.matching import mentions
-from alphaedit_core.inference.queries import Answer, GenerationQuery, Query
+from alphaedit_core.inference.queries import GenerationQuery
 
-from .base import texts
-
-#: Length of the texts of fluency and consistency with their prompts, and tokens drawn from.
+#: Length in tokens of the texts of fluency and consistency, prompt included, and their top-k.
 LENGTH, TOP_K = 100, 5
 
-Pair = tuple[str, str]
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A prompt with the answers that count.
+
+    Attributes:
+        text: the prompt.
+        targets: accepted answers, at least one; the published one comes first.
+        foil: the target to compare with; None without one.
+    """
+
+    text: str
+    targets: tuple[str, ...]
+    foil: str | None = None
 
 
-def rewrites(record: Record) -> list[Pair]:
-    """The facts' own prompts with the new targets."""
-    return [(fact.text, fact.target) for fact in record.facts]
+#: Selects the prompts of one purpose from a record.
+PromptSet = Callable[[Record], list[Prompt]]
 
 
-def paraphrase_pairs(record: Record) -> list[Pair]:
-    """Their paraphrases with the new targets."""
-    return [(prompt, fact.target) for fact in record.facts for prompt in fact.paraphrases]
+def rewrite(record: Record) -> list[Prompt]:
+    """Return the facts' own prompts with the new targets; the true targets are the foils."""
+    return [Prompt(fact.text, (fact.target,), fact.target_true) for fact in record.facts]
 
 
-def locality_pairs(record: Record) -> list[Pair]:
-    """What is to stay as it was, with its answer: neighbors, and probes of locality."""
-    pairs = [
-        (prompt, fact.target_true)
+def paraphrase(record: Record) -> list[Prompt]:
+    """Return the facts' paraphrases with the new targets; the true targets are the foils."""
+    return [
+        Prompt(text, (fact.target,), fact.target_true)
+        for fact in record.facts
+        for text in fact.paraphrases
+    ]
+
+
+def neighborhood(record: Record) -> list[Prompt]:
+    """Return prompts about neighbors with the true targets; the new targets are the foils."""
+    return [
+        Prompt(text, (fact.target_true,), fact.target)
         for fact in record.facts
         if fact.target_true is not None
-        for prompt in fact.neighbors
+        for text in fact.neighbors
     ]
-    return pairs + answered(record, "locality")
 
 
-def answered(record: Record, group: str) -> list[Pair]:
-    """The probes of one group that have an answer, with the published one."""
-    return [(probe.prompt, probe.answers[0]) for probe in record.asked(group) if probe.answers]
+def locality(record: Record) -> list[Prompt]:
+    """Return prompts whose answers must not change: neighbors and locality questions."""
+    return neighborhood(record) + probes(record, "locality")
 
 
-def open_questions(record: Record, group: str, tokens: int) -> list[Query]:
-    """The probes of one group that have an answer, to be answered in so many tokens."""
-    return [GenerationQuery(probe.prompt, tokens) for probe in record.asked(group) if probe.answers]
+def probes(record: Record, group: str) -> list[Prompt]:
+    """Return the probes of one group with their answers; probes without an answer are skipped."""
+    return [
+        Prompt(probe.prompt, tuple(probe.answers)) for probe in record.asked(group) if probe.answers
+    ]
 
 
-def answered_correctly(record: Record, group: str, answers: Sequence[Answer]) -> list[bool]:
-    """Whether each of them is answered with one of its answers, of what was written to them."""
-    probes = [probe for probe in record.asked(group) if probe.answers]
-    pairs = zip(probes, texts(answers), strict=True)
-    return [mentions(text, probe.answers) for probe, text in pairs]
+#: Questions whose answers follow from the new fact.
+portability: PromptSet = partial(probes, group="portability")
+#: Questions that need several facts, and the questions about each of these facts.
+multi_hop: PromptSet = partial(probes, group="multi-hop")
+single_hop: PromptSet = partial(probes, group="single-hop")
+
+
+def essay(record: Record, kind: str) -> list[Prompt]:
+    """Return prompts for long texts of one kind with the new answers."""
+    return [
+        Prompt(probe.prompt, tuple(probe.answers))
+        for probe in record.probes
+        if probe.kind == kind and probe.answers
+    ]
+
+
+def essay_without(record: Record, kind: str) -> list[Prompt]:
+    """Return prompts for long texts of one kind with the answers that must not occur."""
+    return [
+        Prompt(probe.prompt, tuple(probe.wrong))
+        for probe in record.probes
+        if probe.kind == kind and probe.wrong
+    ]
 
 
 def generation_prompts(record: Record) -> dict[GenerationQuery, int]:
-    """The texts that fluency and consistency read, with how often the record lists the prompt.
+    """Return the texts that fluency and consistency read, with the number of times each counts.
 
-    After the prompts for generation; without any, after the facts' own. CounterFact draws its ten
-    prompts from about three: one that is listed again is not written again, its text counts again.
+    They follow the generation prompts or, without any, the facts' own prompts. CounterFact's ten
+    prompts per record are drawn from about three: a text is generated once per distinct prompt and
+    counts as often as the prompt is listed.
     """
     prompts = [probe.prompt for probe in record.asked("generation")]
     counts = Counter(prompts or [fact.text for fact in record.facts])

@@ -1,7 +1,7 @@
-"""Metrics of edits, each one short file; see :mod:`~alphaedit_core.evaluation.metrics.base`.
+"""The metrics by name; see :mod:`~alphaedit_core.evaluation.metrics.base`.
 
-All files of this folder are read, so that a new metric is found by being there; :func:`register`
-takes one that lives elsewhere.
+Every module of this folder is imported, so a new file's metrics are found without a change here.
+:func:`register` adds a metric defined elsewhere.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _REGISTRY = Registry[MetricInfo](
 )  # fmt: skip
 
 
-#: Names of metrics in files and calls of version 0.1, and what they are called now.
+#: Names of metrics in version 0.1, with the current ones.
 _FORMER = {
     "generalisation": "generalization",
     "generalisation_accuracy": "generalization_accuracy",
@@ -43,53 +43,53 @@ _FORMER = {
 
 
 def present_name(name: str) -> str:
-    """What a metric is called now, by any name that it has had."""
+    """Return the current name of a metric, given any name that it has had."""
     return _FORMER.get(name, name)
 
 
 def register(metric: type[MetricInfo]) -> type[MetricInfo]:
-    """Make a metric known by its name, to the API and the command.
+    """Register a metric by its name, for the API and the command.
 
     Raises:
-        InputError: if another metric has the name, or a part of what it must say is missing.
+        InputError: if the name is taken, or a required text is missing.
     """
     return _REGISTRY.register(metric)
 
 
 def metrics() -> dict[str, type[MetricInfo]]:
-    """All metrics by name."""
+    """Return all metrics by name."""
     return _REGISTRY.all()
 
 
 def metric_class(name: str) -> type[MetricInfo]:
-    """A metric by its name.
+    """Return a metric by its name.
 
     Raises:
-        InputError: if there is none of that name.
+        InputError: if no metric has the name.
     """
     return _REGISTRY.named(present_name(name))
 
 
 def metrics_for(dataset: str, compat: Compat = "paper") -> dict[str, type[MetricInfo]]:
-    """The usual metrics of a data set.
+    """Return the default metrics of a data set.
 
     Args:
-        dataset: its name, or one that begins with it and a hyphen.
-        compat: by whose definitions, where the papers and EasyEdit differ.
+        dataset: its name, or a name that starts with it and a hyphen.
+        compat: whose definitions apply where the papers and EasyEdit differ.
 
     Raises:
-        InputError: if there are none for it, or the definitions are nobody's.
+        InputError: if the data set has no default metrics, or ``compat`` is unknown.
     """
     if compat not in get_args(Compat):
         raise InputError(f'compat "{compat}" is not known; give paper or easyedit')
-    # Of "knowedit-wiki-recent" those of "knowedit" are meant.
+    # "knowedit-wiki-recent" has the metrics of "knowedit".
     names = {dataset, dataset.partition("-")[0]}
     wanted = names | {f"{name}:{compat}" for name in names}
     found = {n: metric for n, metric in metrics().items() if wanted & set(metric.default_for)}
     if not found:
         known = {name.partition(":")[0] for m in metrics().values() for name in m.default_for}
         raise InputError(
-            f'there are no usual metrics for a data set "{dataset}"; name some (--metrics), or '
-            f"give one of {', '.join(sorted(known))}"
+            f'data set "{dataset}" has no default metrics; give some (--metrics), or one of '
+            f"{', '.join(sorted(known))}"
         )
     return found

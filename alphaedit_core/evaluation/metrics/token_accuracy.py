@@ -1,56 +1,38 @@
-"""Accuracy by tokens: which share of a target's tokens are the model's first choice."""
+"""Token accuracy: the share of a target's tokens that are the argmax."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Sequence
-
-from alphaedit_core.data.records import Record
-from alphaedit_core.inference.queries import Answer, LikelihoodQuery, Query
-
-from . import questions
-from .base import Metric, percent, scores
+from .judgments import TokenAccuracy
+from .prompt_metric import PromptMetric
+from .prompt_sets import locality, multi_hop, paraphrase, portability, rewrite
 
 _ZSRE = "zsRE as Meng et al. 2023 (MEMIT) and Fang et al. 2025 (AlphaEdit) count it"
 _EASYEDIT = "EasyEdit's definition (Wang et al. 2024)"
 _NOTE = (
-    "Teacher-forced, and a target half of whose tokens are right counts one half: higher than the "
-    "share of records that are right."
+    "Teacher-forced. A target with half of its tokens right counts one half, so this is higher "
+    "than the share of exact records."
 )
 
 
-class _Tokens(Metric):
-    """Share of tokens, mean over the prompts."""
-
+class _TokenMetric(PromptMetric):
     note = _NOTE
     unit = "% of tokens, mean over prompts, then over records"
-
-    @abstractmethod
-    def pairs(self, record: Record) -> list[questions.Pair]:
-        """Prompts with their targets."""
-
-    def queries(self, record: Record) -> list[Query]:
-        return [LikelihoodQuery(prompt, target) for prompt, target in self.pairs(record)]
-
-    def value(self, record: Record, answers: Sequence[Answer]) -> float | None:
-        return percent([score.correct or 0.0 for score in scores(answers)])
+    judgment = TokenAccuracy()
 
 
-class Rewrite(_Tokens):
-    """After the prompt of the edit."""
+class Rewrite(_TokenMetric):
+    """Tokens of the new target after the rewrite prompt."""
 
     name = "rewrite_acc"
     title = "Rewrite accuracy, by token"
     formula = "share of the new target's tokens that are the argmax after the rewrite prompt"
     source = f"{_ZSRE} (efficacy); also {_EASYEDIT}"
     default_for = ("zsre", "counterfact:easyedit", "knowedit:easyedit", "mquake:easyedit")
-
-    def pairs(self, record: Record) -> list[questions.Pair]:
-        return questions.rewrites(record)
+    prompts = staticmethod(rewrite)
 
 
-class Rephrase(_Tokens):
-    """After paraphrases."""
+class Rephrase(_TokenMetric):
+    """Tokens of the new target after paraphrases."""
 
     name = "rephrase_acc"
     title = "Rephrase accuracy, by token"
@@ -58,13 +40,11 @@ class Rephrase(_Tokens):
     source = f"{_ZSRE} (generalization); also {_EASYEDIT}"
     needs = "paraphrases"
     default_for = ("zsre", "counterfact:easyedit", "knowedit:easyedit")
-
-    def pairs(self, record: Record) -> list[questions.Pair]:
-        return questions.paraphrase_pairs(record)
+    prompts = staticmethod(paraphrase)
 
 
-class Neighborhood(_Tokens):
-    """After questions that have nothing to do with the edit."""
+class Neighborhood(_TokenMetric):
+    """Tokens of the true answer after locality questions."""
 
     name = "neighborhood_acc"
     title = "Locality accuracy, by token"
@@ -72,17 +52,15 @@ class Neighborhood(_Tokens):
     source = f"{_ZSRE} (specificity)"
     needs = "neighbors or locality questions with an answer"
     note = (
-        "Against the true answer, so an unedited model has no 100 here; EasyEdit's locality is "
-        f"against what the model said before (locality_acc). {_NOTE}"
+        "Compares with the true answer, so an unedited model does not reach 100; EasyEdit compares "
+        f"with the model's answer before the edit (locality_acc). {_NOTE}"
     )
     default_for = ("zsre:paper",)
-
-    def pairs(self, record: Record) -> list[questions.Pair]:
-        return questions.locality_pairs(record)
+    prompts = staticmethod(locality)
 
 
-class PortabilityTokens(_Tokens):
-    """After questions whose answers follow from the new fact."""
+class PortabilityTokens(_TokenMetric):
+    """Tokens of the answer to questions that follow from the new fact."""
 
     name = "portability_acc"
     title = "Portability, by token"
@@ -90,13 +68,11 @@ class PortabilityTokens(_Tokens):
     source = _EASYEDIT
     needs = "questions of portability"
     default_for = ("knowedit:easyedit",)
-
-    def pairs(self, record: Record) -> list[questions.Pair]:
-        return questions.answered(record, "portability")
+    prompts = staticmethod(portability)
 
 
-class MultiHopTokens(_Tokens):
-    """After multi-hop questions."""
+class MultiHopTokens(_TokenMetric):
+    """Tokens of the answer to multi-hop questions."""
 
     name = "multi_hop_tokens"
     title = "Multi-hop accuracy, by token"
@@ -104,6 +80,4 @@ class MultiHopTokens(_Tokens):
     source = "teacher-forced variant of Zhong et al. 2023 (MQuAKE), as editing toolkits count it"
     needs = "multi-hop questions"
     default_for = ("mquake",)
-
-    def pairs(self, record: Record) -> list[questions.Pair]:
-        return questions.answered(record, "multi-hop")
+    prompts = staticmethod(multi_hop)
