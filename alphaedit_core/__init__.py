@@ -42,7 +42,7 @@ _HOMES = {
     "LayerInputs": "editing.editors.base",
     "ModulePaths": "model.architecture",
     "Monitor": "progress",
-    "PreviousKeys": "editing.previous_keys",
+    "PreviousKeys": "editing.closed_form",
     "Probe": "data.records",
     "Projector": "nullspace.projectors",
     "Record": "data.records",
@@ -125,6 +125,7 @@ if TYPE_CHECKING:
     from .data.records import Probe, Record
     from .display.line_chart import curves_html
     from .display.tables import html_table, text_table
+    from .editing.closed_form import PreviousKeys
     from .editing.config import EditConfig
     from .editing.config_fields import format_value
     from .editing.configs import config_from_dict, make_config, with_editor
@@ -132,7 +133,6 @@ if TYPE_CHECKING:
     from .editing.editors.base import FineTuner, LayerInputs
     from .editing.editors.registry import editor_class, editors
     from .editing.key_projection import fact_keys
-    from .editing.previous_keys import PreviousKeys
     from .editing.weight_updates import dense as dense_update
     from .editing.weight_updates import pruned_sum
     from .errors import (

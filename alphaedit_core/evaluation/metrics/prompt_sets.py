@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 from alphaedit_core.data.records import Record
 from alphaedit_core.inference.queries import GenerationQuery
@@ -29,8 +29,11 @@ class Prompt:
     foil: str | None = None
 
 
-#: Selects the prompts of one purpose from a record.
-PromptSet = Callable[[Record], list[Prompt]]
+class PromptSet(Protocol):
+    """Selects the prompts of one purpose from a record."""
+
+    def __call__(self, record: Record) -> list[Prompt]:
+        """Return the prompts."""
 
 
 def rewrite(record: Record) -> list[Prompt]:
