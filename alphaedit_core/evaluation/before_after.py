@@ -1,4 +1,4 @@
-"""One question to one model with the weights of two states of its history, or of all of them."""
+"""One prompt in two states of a session's history, or the targets' probabilities in all."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from alphaedit_core.session.session import EditSession
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked.
+    """A prompt with its settings.
 
     Attributes:
-        prompt: the text that the model goes on after; in chat, the user's message.
-        tokens: new tokens at most.
-        sampling: None for the likeliest token each time.
+        prompt: text to continue; in a chat, the user's message.
+        tokens: largest number of new tokens.
+        sampling: None for greedy decoding.
         chat: whether to send the prompt as a message, with the tokenizer's chat template.
         new: new target to score after the prompt, or None.
         true: true target to score after the prompt, or None.
 
     Raises:
-        InputError: if the prompt is blank or no token is wanted.
+        InputError: if the prompt is blank or ``tokens`` is less than 1.
     """
 
     prompt: str
@@ -49,19 +49,19 @@ class Question:
 
     def __post_init__(self) -> None:
         if not self.prompt.strip():
-            raise InputError("there is no prompt; type one, or select a fact")
+            raise InputError("no prompt; enter one, or select a fact")
         if self.tokens < 1:
-            raise InputError(f"{self.tokens} new tokens are none; give 1 or more")
+            raise InputError(f"tokens: {self.tokens} is less than 1; give 1 or more")
 
 
 @dataclass(frozen=True)
 class Ratings:
-    """How a model rates the targets of a question, at the place where they are asked for.
+    """Scores of a question's targets.
 
     Attributes:
         new: scores of the new target; None without one.
         true: scores of the true target; None without one.
-        as_text: of the new target after the prompt as plain text, where the question is in chat.
+        as_text: for a chat, score of the new target after the prompt as plain text.
     """
 
     new: Score | None
@@ -70,14 +70,14 @@ class Ratings:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a model says in one state of the history.
+class StateAnswer:
+    """The answer of one state of the history.
 
     Attributes:
-        number: edits that are in the model in this state.
-        digest: of the edited weights, "" for the unedited ones; equal digests say the same.
-        steps: the continuation.
-        ratings: of the targets.
+        number: number of applied edits in this state.
+        digest: digest of the edited weights, "" for the unedited model.
+        steps: the continuation, token by token.
+        ratings: scores of the targets.
     """
 
     number: int
@@ -91,42 +91,43 @@ class Answer:
         return text_of(self.steps)
 
     def names(self, target: str) -> bool:
-        """Whether the continuation has a target in it, as words and in any case."""
+        """Return whether the continuation contains a target as whole words, in any case."""
         return mentions(self.text, [target])
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One question, answered in two states of the history.
+    """One question in two states of the history.
 
     Attributes:
-        question: what was asked.
-        before, after: the answers.
+        question: the question.
+        before: answer of the reference state.
+        after: answer of the current state.
     """
 
     question: Question
-    before: Answer
-    after: Answer
+    before: StateAnswer
+    after: StateAnswer
 
     @property
     def by_tokens(self) -> Difference:
-        """Which tokens differ, by their ids."""
+        """Differences by token id."""
         return difference(
             [step.token for step in self.before.steps], [step.token for step in self.after.steps]
         )
 
     @property
     def by_words(self) -> Difference:
-        """Which words differ, of ``words(answer.text)``."""
+        """Differences by word, of ``words(answer.text)``."""
         return difference(words(self.before.text), words(self.after.text))
 
 
 @dataclass(frozen=True)
 class HistoryPoint:
-    """How likely the targets are in one state of the history.
+    """Scores of the targets in one state of the history.
 
     Attributes:
-        number: edits that are in the model.
+        number: number of applied edits.
         new: score of the new target; None without one.
         true: score of the true target; None without one.
     """
@@ -140,21 +141,23 @@ def compare(
     session: EditSession,
     question: Question,
     reference: int = 0,
-    known: Sequence[tuple[Question, Answer]] = (),
+    known: Sequence[tuple[Question, StateAnswer]] = (),
     monitor: Monitor | None = None,
 ) -> Comparison:
-    """Ask before and after; "before" has the weights of another state, put back afterwards.
+    """Answer a question in a reference state and in the current one.
+
+    The current state is restored afterwards.
 
     Args:
-        session: the session; "after" is where it stands now.
-        question: what to ask.
-        reference: the state that "before" is; 0 for the unedited model.
-        known: questions and answers of this session to be used again where the weights are equal.
-        monitor: what to report to; asked after every token whether to stop.
+        session: the session; its current state is "after".
+        question: the question.
+        reference: number of the state "before"; 0 for the unedited model.
+        known: earlier questions and answers of this session, reused if the weights are equal.
+        monitor: reports progress, and cancels after any token.
 
     Raises:
         InputError: if the question does not fit the model.
-        SessionError: if there is no such state, or another thread uses the model.
+        SessionError: if the state does not exist, or another thread uses the model.
         Canceled: if canceled.
     """
     monitor = monitor or Monitor()
@@ -174,17 +177,17 @@ def compare(
 
 def answer(
     model: EditableModel, question: Question, number: int, digest: str, monitor: Monitor
-) -> Answer:
-    """Ask a model as it stands; ``number`` and ``digest`` only name its state."""
+) -> StateAnswer:
+    """Return the model's current answer; ``number`` and ``digest`` name its state."""
     prompt = chat_ids(model, question.prompt) if question.chat else question.prompt
     steps = generate_with_probabilities(
         model, prompt, question.tokens, question.sampling, monitor=monitor
     )
-    return Answer(number, digest, tuple(steps), rate(model, question, monitor))
+    return StateAnswer(number, digest, tuple(steps), rate(model, question, monitor))
 
 
 def rate(model: EditableModel, question: Question, monitor: Monitor | None = None) -> Ratings:
-    """Rate the targets of a question, with the model as it stands."""
+    """Score the targets of a question with the current weights."""
     new, true = (
         None if target is None else _rated(model, question, target, monitor)
         for target in (question.new, question.true)
@@ -198,10 +201,10 @@ def rate(model: EditableModel, question: Question, monitor: Monitor | None = Non
 def probabilities_over_history(
     session: EditSession, question: Question, monitor: Monitor | None = None
 ) -> list[HistoryPoint]:
-    """Rate the targets of a question in every state, from the unedited model to the present one.
+    """Score the targets of a question in every state, from the unedited model to the current one.
 
     Raises:
-        InputError: if the question names no target.
+        InputError: if the question has no target.
         SessionError: if another thread uses the model.
         Canceled: if canceled.
     """
@@ -223,14 +226,14 @@ def probabilities_over_history(
 
 
 def state_digest(session: EditSession, number: int) -> str:
-    """What tells the weights of a state from those of all others; "" for the unedited ones."""
+    """Return a digest of a state's weights; "" for the unedited model."""
     return session.history[number - 1].digest if 0 < number <= len(session.history) else ""
 
 
 def _rated(model: EditableModel, question: Question, target: str, monitor: Monitor | None) -> Score:
     if not question.chat:
         return target_logprobs(model, [(question.prompt, target)], monitor=monitor)[0]
-    # Whether an answer begins with a space depends on the template; the likelier way counts.
+    # Whether an answer starts with a space depends on the template; the more likely form counts.
     plain = model.tokenizer(bare(target), add_special_tokens=False)["input_ids"]
     ways = {tuple(plain), target_ids(model.tokenizer, question.prompt, target)}
     ids = chat_ids(model, question.prompt)

@@ -1,4 +1,4 @@
-"""How well edits hold: CounterFact's measures, before and after (Meng et al. 2022, section 3.4)."""
+"""CounterFact's metrics of a list of facts (Meng et al. 2022, section 3.4)."""
 
 from __future__ import annotations
 
@@ -19,24 +19,23 @@ from alphaedit_core.progress import Monitor
 
 from .evaluate import evaluate
 
-#: What the measures are; the perplexity is measured by itself.
+#: All but perplexity.
 METRICS = (Efficacy, Generalization, Specificity, EfficacyAccuracy)
 
 
 @dataclass(frozen=True)
 class Measures:
-    """What a model makes of facts, each but the perplexity a mean over the facts, times 100.
+    """CounterFact's metrics; all but perplexity are means over the facts, times 100.
 
-    A prompt counts if the mean negative log-likelihood of the wanted target's tokens is the smaller
-    one. None where no fact has what the measure asks for.
+    A target is more likely if the mean negative log-likelihood of its tokens is lower. A metric is
+    None if no fact has the prompts that it needs.
 
     Attributes:
-        efficacy: the new target is the likelier one after the prompt. Higher is better.
-        generalization: the same after the paraphrases, mean within a fact. Higher is better.
-        specificity: the true target is the likelier one after the neighbors. Higher is better.
-        exact: every token of the new target is the model's first choice after the prompt. Higher is
-            better.
-        perplexity: of a running text, see :func:`~.scoring.perplexity`. Lower is better.
+        efficacy: the new target is more likely after the prompt. Higher is better.
+        generalization: the same after paraphrases, mean within a fact. Higher is better.
+        specificity: the true target is more likely after neighborhood prompts. Higher is better.
+        exact: every token of the new target is the argmax after the prompt. Higher is better.
+        perplexity: of running text, see :func:`~.scoring.perplexity`. Lower is better.
     """
 
     efficacy: float | None
@@ -52,24 +51,24 @@ def counterfact_scores(
     text: str | None = None,
     monitor: Monitor | None = None,
 ) -> Measures:
-    """Measure a model as it stands.
+    """Measure a model with its current weights.
 
     Args:
         model: the model.
-        facts: at least one; facts without a true target count for ``exact`` alone.
-        text: running text for the perplexity; None for none.
-        monitor: what to report to.
+        facts: at least one; facts without a true target count only for ``exact``.
+        text: running text for perplexity; None to skip it.
+        monitor: reports progress, and cancels.
 
     Raises:
         Canceled: if canceled.
     """
     records = [Record("facts", f"fact {n}", (fact,)) for n, fact in enumerate(facts, 1)]
     found = evaluate(model, records, METRICS, monitor)
-    read = None if text is None else perplexity(model, text, monitor)
+    text_perplexity = None if text is None else perplexity(model, text, monitor)
     return Measures(
         found[Efficacy.name].mean,
         found[Generalization.name].mean,
         found[Specificity.name].mean,
         found[EfficacyAccuracy.name].mean or 0.0,
-        read,
+        text_perplexity,
     )

@@ -1,4 +1,4 @@
-"""Metrics of one state of a model: what all of them ask is asked together, each question once."""
+"""Metrics of a model: the queries of all metrics run together, each once."""
 
 from __future__ import annotations
 
@@ -55,11 +55,10 @@ class MetricResult:
     """One metric's number.
 
     Attributes:
-        metric: what the number is.
-        values: one for each record, None where the record has none; empty for a number that is made
-            from others.
-        mean: of those that are; None if none is.
-        error: standard error of the mean; None of fewer than two values.
+        metric: the metric's class.
+        values: one per record, None for a record without a value; empty for a composite metric.
+        mean: mean of the values; None without values.
+        error: standard error of the mean; None with fewer than two values.
         reason: why there is no mean, or "".
     """
 
@@ -71,11 +70,11 @@ class MetricResult:
 
     @property
     def count(self) -> int:
-        """Records that have a value."""
+        """The number of records with a value."""
         return sum(value is not None for value in self.values)
 
     def to_dict(self) -> dict[str, Any]:
-        """The card and the numbers, ready for JSON."""
+        """Return the card and the numbers, ready for JSON."""
         return {
             **self.metric.card(),
             "mean": self.mean,
@@ -88,14 +87,14 @@ class MetricResult:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What metrics say of a model.
+    """The metrics of a model.
 
     Attributes:
-        records: what it was asked about.
-        measured: by the metrics' names.
-        compat: by whose definitions the metrics were chosen.
-        seed: of the texts.
-        answers: everything that the model was asked, with its answers.
+        records: the records evaluated.
+        measured: results by metric name.
+        compat: whose definitions selected the default metrics.
+        seed: seed of generated texts.
+        answers: the model's answers by query.
     """
 
     records: Sequence[Record]
@@ -108,7 +107,7 @@ class Evaluation:
         return self.measured[name]
 
     def to_dict(self) -> dict[str, Any]:
-        """All numbers with their cards, ready for JSON; of the answers nothing."""
+        """Return all numbers with their cards, without the answers, ready for JSON."""
         return {
             "datasets": sorted({record.dataset for record in self.records}),
             "records": [record.name for record in self.records],
@@ -150,11 +149,11 @@ class Evaluation:
         return data_frame(_COLUMNS, rows)
 
     def rows(self) -> list[tuple[str, ...]]:
-        """The table, a metric a row."""
+        """Return the table, one row per metric."""
         return [_row(one) for one in self.measured.values()]
 
     def reasons(self) -> list[str]:
-        """Why metrics have no number, a line each."""
+        """Return one line for each metric without a number, with the reason."""
         return [f"{name}: {one.reason}" for name, one in self.measured.items() if one.reason]
 
     def __repr__(self) -> str:
@@ -181,26 +180,27 @@ def evaluate(
     references: References | None = None,
     before: Evaluation | None = None,
 ) -> Evaluation:
-    """Measure a model as it stands.
+    """Evaluate a model with its current weights.
 
     Args:
         model: the model.
         records: at least one.
-        metrics: names or classes; None for the usual ones of the records' data sets. Those that
-            others are made from are measured, too.
-        monitor: what to report to.
-        seed: of the texts that are drawn.
-        compat: by whose definitions the usual ones are chosen.
+        metrics: names or classes; None for the default metrics of the records' data sets. The
+            components of composite metrics are measured, too.
+        monitor: reports progress, and cancels.
+        seed: seed of sampled texts.
+        compat: whose definitions select the default metrics.
         references: texts that consistency compares with.
-        before: the same records with the unedited model, for the metrics that compare with it.
+        before: the evaluation of the unedited model on the same records, for metrics that compare
+            with it.
 
     Raises:
-        InputError: if there is no record, or no such metric.
+        InputError: if there are no records, or a metric is unknown.
         Canceled: if canceled.
     """
     monitor = monitor or Monitor()
     if not records:
-        raise InputError("there are no records; give at least one")
+        raise InputError("no records; give at least one")
     classes = chosen(records, metrics, compat)
     given = MetricContext(references, None if before is None else before.answers, has_chat(model))
     makers = {name: metric(given) for name, metric in classes.items() if issubclass(metric, Metric)}
@@ -224,12 +224,12 @@ def evaluate(
     for name, derived in classes.items():
         if issubclass(derived, CompositeMetric):
             measured[name] = _derived(derived, measured)
-    # In the order in which they were asked for.
+    # In the order requested.
     return Evaluation(list(records), {n: measured[n] for n in classes}, compat, seed, answers)
 
 
 def comparing(metrics: Mapping[str, type[MetricInfo]]) -> list[str]:
-    """Those of some metrics that compare with the unedited model, by name."""
+    """Return the names of the metrics that compare with the unedited model."""
     return [n for n, found in metrics.items() if issubclass(found, Metric) and found.needs_baseline]
 
 
@@ -241,17 +241,23 @@ def compared_with(
     seed: int = 0,
     compat: Compat = "paper",
 ) -> Evaluation | None:
-    """What the unedited model answers, for metrics that compare with it; None where none does.
+    """Evaluate the unedited model for the metrics that compare with it; None if none does.
 
-    All questions about likelihoods are asked, not only those of the metrics that compare: which
-    rows go through the model together decides the last bits, and in 16 bits with them which token
-    is the likeliest. So the answers are those of :func:`evaluate` with the same metrics. Texts,
-    which take most of the time, are written for the metrics that compare alone.
+    All likelihood queries run, not only those of the metrics that compare. Which rows share a batch
+    affects the last bits of the logits, and in 16 bits the argmax. So the answers equal those of
+    :func:`evaluate` with the same metrics. Texts take most of the time and are generated only for
+    the metrics that compare.
 
     Args:
-        model: the model, unedited.
+        model: the unedited model.
         records: at least one.
-        metrics, monitor, seed, compat: as :func:`evaluate` takes them.
+        metrics: see :func:`evaluate`.
+        monitor: see :func:`evaluate`.
+        seed: see :func:`evaluate`.
+        compat: see :func:`evaluate`.
+
+    Returns:
+        The evaluation, for ``before`` of :func:`evaluate`.
 
     Raises:
         InputError: as :func:`evaluate` does.
@@ -283,11 +289,11 @@ def chosen(
     metrics: Sequence[str | type[MetricInfo]] | None = None,
     compat: Compat = "paper",
 ) -> dict[str, type[MetricInfo]]:
-    """The metrics that :func:`evaluate` measures, by name.
+    """Return the metrics that :func:`evaluate` measures, by name.
 
     Raises:
-        InputError: if one does not exist or needs a package that is not installed, or a data set
-            has no usual ones.
+        InputError: if a metric is unknown or needs a package that is not installed, or a data set
+            has no default metrics.
     """
     found: dict[str, type[MetricInfo]] = {}
     if metrics is None:
@@ -303,24 +309,24 @@ def chosen(
         if missing := own.missing_package():
             raise InputError(missing)
     if not found:
-        raise InputError("no metric is named; give at least one")
+        raise InputError("no metrics; give at least one")
     return found
 
 
 def _ask(
     model: EditableModel, asks: Sequence[Query], seed: int, monitor: Monitor
 ) -> dict[Query, Answer]:
-    """Answers to questions, each of them asked once."""
+    """Return the answers to queries, each run once."""
     distinct = dict.fromkeys(asks)
     rated = [ask for ask in distinct if isinstance(ask, LikelihoodQuery | ArgmaxQuery)]
     written = [ask for ask in distinct if isinstance(ask, GenerationQuery)]
     found: dict[Query, Answer] = {}
-    if written:  # first, because that is where a prompt may turn out to be too long
+    if written:  # first, because a prompt may be too long
         with monitor.stage("texts", len(written), "text"):
             texts = write(model, written, seed, None, monitor, monitor.advance)
         found |= zip(written, texts, strict=True)
     if rated:
-        # What is likely and what is likeliest come of the same pass.
+        # One pass gives both likelihood and argmax.
         pairs = list(dict.fromkeys((ask.prompt, ask.target) for ask in rated))
         with monitor.stage("likelihoods", len(pairs), "target"):
             ratings = dict(zip(pairs, rate(model, pairs, None, monitor, monitor.advance),
@@ -346,7 +352,7 @@ def _derived(derived: type[CompositeMetric], measured: Mapping[str, MetricResult
     known = [mean for mean in means if mean is not None]
     if len(known) < len(means):
         missing = [name for name in derived.of if measured[name].mean is None]
-        return MetricResult(derived, (), None, None, f"there is no {' and no '.join(missing)}")
+        return MetricResult(derived, (), None, None, f"no value of {' and '.join(missing)}")
     return MetricResult(derived, (), derived().combine(known))
 
 
@@ -359,7 +365,7 @@ def _row(one: MetricResult) -> tuple[str, ...]:
 
 
 def metric_cards_html(metrics: Sequence[type[MetricInfo]]) -> str:
-    """A list of what each metric is; all text is escaped."""
+    """Return the metrics' definitions as an HTML list; all text is escaped."""
     return "<dl>" + "".join(_card(metric.card()) for metric in metrics) + "</dl>"
 
 

@@ -10,7 +10,7 @@ from alphaedit_core.display.svg import figure_html, render_svg
 
 from .before_after import HistoryPoint
 
-#: Characters of a name that the figure has room for.
+#: Longest name in the legend, in characters.
 _LONGEST = 28
 
 if TYPE_CHECKING:
@@ -18,26 +18,26 @@ if TYPE_CHECKING:
 
 
 def history_html(points: Sequence[HistoryPoint], new: str, true: str | None = None) -> str:
-    """The figure with a text that says the same of the first and the last state.
+    """Return the figure with a text alternative for the first and the last state.
 
     Args:
-        points: one for every state, in order; at least one.
+        points: one per state, in order; at least one.
         new: text of the new target.
         true: text of the true target, if any.
     """
-    said = []
+    descriptions = []
     for name, scores in _curves(points, new, true):
         first, last = scores[0].probability, scores[-1].probability
-        said.append(f"{name}, {first:.3f} at first and {last:.3f} now")
+        descriptions.append(f"{name}, {first:.3f} at first and {last:.3f} now")
     return figure_html(
         history_svg(points, new, true),
         f"Probability of the targets in states 0 to {points[-1].number} of the history: "
-        f"{'; '.join(said)}.",
+        f"{'; '.join(descriptions)}.",
     )
 
 
 def history_svg(points: Sequence[HistoryPoint], new: str, true: str | None = None) -> str:
-    """Probability against the number of edits, a line for each target."""
+    """Return probability against the number of edits, one line per target, as SVG."""
     numbers = tuple(point.number for point in points)
     looks: tuple[tuple[str, fig.Dashes, str], ...] = (
         (fig.VERMILLION, (), "o"), (fig.BLUE, (5, 1.5), "s"),
@@ -60,7 +60,7 @@ def history_svg(points: Sequence[HistoryPoint], new: str, true: str | None = Non
 def _curves(
     points: Sequence[HistoryPoint], new: str, true: str | None
 ) -> list[tuple[str, list[Score]]]:
-    """Names and scores of the targets that were rated, the new one first."""
+    """Return names and scores of the scored targets, the new one first."""
     found = []
     for name, scores in (
         (f"new: {new}", [point.new for point in points if point.new]),

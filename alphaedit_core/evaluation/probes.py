@@ -1,21 +1,21 @@
-"""Probes of a fact: whether an edit holds, carries over to paraphrases, and spares neighbors.
+"""Probes of a fact: does an edit hold, generalize to paraphrases, and leave neighbors unchanged.
 
-Three kinds of prompts, by the words of Yao et al. 2023 (section 2); Meng et al. 2022 (section 3.4)
-call the same three efficacy, generalization and specificity:
+Three kinds of prompts, named as in Yao et al. 2023 (section 2); Meng et al. 2022 (section 3.4) call
+them efficacy, generalization and specificity:
 
 ==============  ===============================  ==================================================
 kind            prompts                          a row passes if
 ==============  ===============================  ==================================================
-reliability     the fact's own                   the new target is likelier than the true one after
-                                                 the edit; where the fact names no true target, if
-                                                 the first token of the new target is the top token
+reliability     the fact's own                   the new target is more likely than the true one
+                                                 after the edit; without a true target, if the first
+                                                 token of the new target is the argmax
 generalization  its paraphrases                  the same
-locality        its neighbors                    the top next token is the one it was before
-                                                 (``kept``); else it is ``changed``, a failure
+locality        its neighbors                    the argmax of the next token is the same as before
+                                                 (``kept``); otherwise the row is ``changed``
 ==============  ===============================  ==================================================
 
-How likely a target is, is the geometric mean of its tokens' probabilities
-(:class:`~.scores.Score`), so that targets of different lengths can be compared.
+The probability of a target is the geometric mean of its tokens' probabilities
+(:class:`~.scores.Score`), so targets of different lengths are comparable.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ KINDS = (RELIABILITY, GENERALIZATION, LOCALITY)
 
 
 @dataclass(frozen=True)
-class Probe:
-    """One prompt by which an edit is judged.
+class ProbePrompt:
+    """A prompt that tests an edit.
 
     Attributes:
         kind: ``reliability``, ``generalization`` or ``locality``.
-        prompt: the complete text that the model goes on after.
+        prompt: the complete text to continue.
 
     Raises:
         InputError: if the kind is not one of the three, or the prompt is blank.
@@ -72,14 +72,14 @@ class Probe:
 
 @dataclass(frozen=True)
 class ProbeResponse:
-    """What a model says after one prompt in one state.
+    """The model's response to one prompt in one state.
 
     Attributes:
         token: id of the most likely next token.
-        text: what that token adds to the prompt.
+        text: the text that the token adds to the prompt.
         probability: its probability.
         new: score of the new target.
-        true: score of the true target, or None if the fact names none.
+        true: score of the true target, or None if the fact has none.
     """
 
     token: int
@@ -91,20 +91,21 @@ class ProbeResponse:
 
 @dataclass(frozen=True)
 class ProbeRow:
-    """One probe before and after.
+    """One probe before and after an edit.
 
     Attributes:
         probe: the prompt and its kind.
-        before, after: what the model says in the two states.
+        before: the response before.
+        after: the response after.
     """
 
-    probe: Probe
+    probe: ProbePrompt
     before: ProbeResponse
     after: ProbeResponse
 
     @property
     def passed(self) -> bool:
-        """Whether the edit did at this prompt what it should; see the top of this file."""
+        """Whether the row passes; see the module's table."""
         if self.probe.kind == LOCALITY:
             return self.after.token == self.before.token
         if self.after.true is None:
@@ -113,24 +114,24 @@ class ProbeRow:
 
     @property
     def result(self) -> str:
-        """The same in a word: ``pass`` or ``fail``, for neighbors ``kept`` or ``changed``."""
+        """``pass`` or ``fail``; for neighbors, ``kept`` or ``changed``."""
         good, bad = ("kept", "changed") if self.probe.kind == LOCALITY else ("pass", "fail")
         return good if self.passed else bad
 
     @property
     def change(self) -> float:
-        """After minus before, of P(new) or of P(true), whichever moved further; -1 … 1."""
+        """After minus before, of P(new) or P(true), whichever changed more; -1 to 1."""
         moves = [self.after.new.probability - self.before.new.probability]
         if self.after.true is not None and self.before.true is not None:
             moves.append(self.after.true.probability - self.before.true.probability)
         return max(moves, key=abs)
 
 
-def probes_of(fact: Fact, extra: Sequence[Probe] = ()) -> list[Probe]:
-    """The fact's own probes and more, each once: reliability, generalization, locality, extra."""
-    own = [Probe(RELIABILITY, fact.text)]
-    own += [Probe(GENERALIZATION, text) for text in fact.paraphrases]
-    own += [Probe(LOCALITY, text) for text in fact.neighbors]
+def probes_of(fact: Fact, extra: Sequence[ProbePrompt] = ()) -> list[ProbePrompt]:
+    """Return the fact's probes without duplicates: reliability, generalization, locality, extra."""
+    own = [ProbePrompt(RELIABILITY, fact.text)]
+    own += [ProbePrompt(GENERALIZATION, text) for text in fact.paraphrases]
+    own += [ProbePrompt(LOCALITY, text) for text in fact.neighbors]
     return list(dict.fromkeys([*own, *extra]))
 
 
@@ -139,27 +140,28 @@ def probe(
     fact: Fact,
     before: int,
     after: int,
-    extra: Sequence[Probe] = (),
+    extra: Sequence[ProbePrompt] = (),
     monitor: Monitor | None = None,
 ) -> list[ProbeRow]:
     """Measure all probes of a fact in two states of a session's history.
 
     Args:
-        session: the session; afterwards its weights are as they were.
-        fact: the fact; it need not be one of the session's.
-        before, after: numbers of the states, 0 for the unedited model.
+        session: the session; its weights are restored afterwards.
+        fact: the fact; it may be a fact that the session has not written.
+        before: number of the state before, 0 for the unedited model.
+        after: number of the state after.
         extra: more probes.
-        monitor: what to report to.
+        monitor: reports progress, and cancels.
 
     Raises:
-        SessionError: if there is no such state, or another thread uses the model.
+        SessionError: if a state does not exist, or another thread uses the model.
         Canceled: if canceled.
     """
-    return Probes(session).measure(fact, probes_of(fact, extra), before, after, monitor)
+    return ProbeRunner(session).measure(fact, probes_of(fact, extra), before, after, monitor)
 
 
 def aggregate(rows: Sequence[ProbeRow]) -> dict[str, tuple[int, int]]:
-    """How many rows of each kind passed, and of how many."""
+    """Return by kind how many rows passed, and how many there are."""
     counts = dict.fromkeys(KINDS, (0, 0))
     for row in rows:
         passed, count = counts[row.probe.kind]
@@ -167,11 +169,11 @@ def aggregate(rows: Sequence[ProbeRow]) -> dict[str, tuple[int, int]]:
     return counts
 
 
-class Probes:
-    """Measures probes, each prompt once for the weights of each state.
+class ProbeRunner:
+    """Measures probes, each prompt once per state of the weights.
 
     Args:
-        session: whose states are looked at.
+        session: the session.
     """
 
     def __init__(self, session: EditSession) -> None:
@@ -182,39 +184,39 @@ class Probes:
     def measure(
         self,
         fact: Fact,
-        probes: Sequence[Probe],
+        probes: Sequence[ProbePrompt],
         before: int,
         after: int,
         monitor: Monitor | None = None,
     ) -> list[ProbeRow]:
-        """Measure what is not known yet, and give all rows; see :func:`probe`."""
+        """Measure the rows that are not measured yet, and return all; see :func:`probe`."""
         monitor = monitor or Monitor()
         with self.session.model.exclusive():
-            lacking = {
-                number: self._lacking(fact, probes, number) for number in sorted({before, after})
+            missing = {
+                number: self._unmeasured(fact, probes, number) for number in sorted({before, after})
             }
-            lacking = {number: prompts for number, prompts in lacking.items() if prompts}
-            count = len({prompt for prompts in lacking.values() for prompt in prompts})
+            missing = {number: prompts for number, prompts in missing.items() if prompts}
+            count = len({prompt for prompts in missing.values() for prompt in prompts})
             if count:
                 with monitor.stage("probes", count, "row"):
-                    for number, prompts in lacking.items():
+                    for number, prompts in missing.items():
                         with self.session.at_state(number):
                             readings = read(self.session.model, fact, prompts, monitor)
                         for prompt, reading in zip(prompts, readings, strict=True):
                             self._known[self._key(fact, prompt, number)] = reading
-                        monitor.advance(count / len(lacking))
+                        monitor.advance(count / len(missing))
             rows = [self.known(fact, one, before, after) for one in probes]
         return [row for row in rows if row is not None]
 
-    def known(self, fact: Fact, probe: Probe, before: int, after: int) -> ProbeRow | None:
-        """A row without any work; None if it has not been measured in both states."""
+    def known(self, fact: Fact, probe: ProbePrompt, before: int, after: int) -> ProbeRow | None:
+        """Return a measured row; None if it is not measured in both states."""
         readings = [
             self._known.get(self._key(fact, probe.prompt, number)) for number in (before, after)
         ]
         first, second = readings
         return None if first is None or second is None else ProbeRow(probe, first, second)
 
-    def _lacking(self, fact: Fact, probes: Sequence[Probe], number: int) -> list[str]:
+    def _unmeasured(self, fact: Fact, probes: Sequence[ProbePrompt], number: int) -> list[str]:
         prompts = dict.fromkeys(probe.prompt for probe in probes)
         return [p for p in prompts if self._key(fact, p, number) not in self._known]
 
@@ -230,16 +232,16 @@ class Probes:
 def read(
     model: EditableModel, fact: Fact, prompts: Sequence[str], monitor: Monitor | None = None
 ) -> list[ProbeResponse]:
-    """What a model, as it stands, says after prompts, and how likely it finds a fact's targets.
+    """Return a model's responses to prompts, with scores of a fact's targets.
 
     Args:
-        model: the model.
-        fact: its targets are scored.
+        model: the model, with its current weights.
+        fact: the fact whose targets are scored.
         prompts: n complete texts.
-        monitor: asked between groups of prompts whether to stop.
+        monitor: cancels between groups of prompts.
 
     Returns:
-        n readings.
+        n responses.
     """
     monitor = monitor or Monitor(show=None)
     targets = [fact.target] + ([fact.target_true] if fact.target_true else [])
@@ -255,7 +257,7 @@ def read(
 def _top(
     model: EditableModel, prompts: Sequence[str], monitor: Monitor
 ) -> list[tuple[int, str, float]]:
-    """The most likely next token of each prompt: id, text, probability."""
+    """Return the most likely next token of each prompt: id, text, probability."""
     rows = [encode(model.tokenizer, prompt)[0] for prompt in prompts]
     found: list[tuple[int, str, float]] = [(0, "", 0.0)] * len(rows)
     limit = 4 * plan_batches(model).tokens

@@ -9,7 +9,7 @@ from compare_panels import FACT, OTHER, compare_panel, edited_session, fresh, sa
 from examples import quiet
 
 from alphaedit_core.errors import InputError
-from alphaedit_core.evaluation.before_after import Answer, Comparison, Question, Ratings
+from alphaedit_core.evaluation.before_after import Comparison, Question, Ratings, StateAnswer
 from alphaedit_core.inference.scores import Score
 from alphaedit_core.inference.token_by_token import TokenStep, generate_with_probabilities
 from alphaedit_widgets.compare.panel import ComparePanel
@@ -57,7 +57,7 @@ def test_a_fact_right_as_text_and_wrong_in_chat_is_shown_as_such(place: Path) ->
 def test_words_about_chat(
     panel: ComparePanel, exact: bool, text: str, ending: str, look: str
 ) -> None:
-    answer = Answer(
+    answer = StateAnswer(
         1,
         "d",
         (TokenStep(1, text, 0.5, 1),),

@@ -12,11 +12,11 @@ from compare_panels import FACT, OTHER, compare_panel, edited_session, fresh, sa
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.errors import InputError
 from alphaedit_core.evaluation.before_after import (
-    Answer,
     Comparison,
     HistoryPoint,
     Question,
     Ratings,
+    StateAnswer,
 )
 from alphaedit_core.evaluation.history_figure import history_html, history_svg
 from alphaedit_core.inference.scores import Score
@@ -147,7 +147,7 @@ def test_without_a_prompt_it_is_refused_in_words(edited: EditSession) -> None:
         panel.through_history()
     panel.compare(block=True)
     assert panel.after and panel._ratings.value == ""
-    with pytest.raises(InputError, match="new tokens"):
+    with pytest.raises(InputError, match="tokens: 0 is less"):
         Question("x", 0)
 
 
@@ -226,12 +226,12 @@ def test_a_list_of_a_chip_has_token_probability_and_rank(panel: ComparePanel) ->
 def test_texts_of_models_and_people_are_never_markup(place: Path) -> None:
     evil = "<img src=x onerror=alert(1)>"
     step = TokenStep(1, evil, 0.5, 1)
-    answer = Answer(0, "", (step,), Ratings(None, None))
+    answer = StateAnswer(0, "", (step,), Ratings(None, None))
     panel = ComparePanel(fresh(place))
     fact = Fact(evil, "{} is", f"new {evil}", f"old {evil}")
     panel.state.facts = (fact,)
     one = Score(1.0, 0.4, False, 1)
-    rated = Answer(0, "", (step,), Ratings(one, one, one))
+    rated = StateAnswer(0, "", (step,), Ratings(one, one, one))
     question = Question(fact.text, 1, chat=True, new=fact.target, true=fact.target_true)
     panel._show(Comparison(question, rated, answer), panel._now())
     panel._show(Comparison(question, rated, rated), panel._now())

@@ -17,10 +17,10 @@ from alphaedit_core.data.facts import Fact
 from alphaedit_core.errors import Canceled, InputError, SessionError
 from alphaedit_core.evaluation import probes as core
 from alphaedit_core.evaluation.probes import (
-    Probe,
+    ProbePrompt,
     ProbeResponse,
     ProbeRow,
-    Probes,
+    ProbeRunner,
     aggregate,
     probe,
     probes_of,
@@ -144,7 +144,7 @@ def test_rows_in_both_states_and_the_weights_as_before(session: EditSession) -> 
 
 
 def test_extra_rows_and_each_prompt_once(session: EditSession) -> None:
-    more = [Probe("locality", "Rome is in"), Probe("reliability", f" {FACT.text} ")]
+    more = [ProbePrompt("locality", "Rome is in"), ProbePrompt("reliability", f" {FACT.text} ")]
     rows = probe(session, FACT, 0, 2, more, quiet())
     assert [row.probe for row in rows] == [*probes_of(FACT), more[0]]
 
@@ -171,7 +171,7 @@ def reading(token: int, new: float, true: float | None, rank: int = 2) -> ProbeR
 def test_what_passes(
     kind: str, before: ProbeResponse, after: ProbeResponse, result: str, change: float
 ) -> None:
-    row = ProbeRow(Probe(kind, "a prompt"), before, after)
+    row = ProbeRow(ProbePrompt(kind, "a prompt"), before, after)
     assert row.result == result
     assert row.passed == (result in ("pass", "kept"))
     assert row.change == pytest.approx(change)
@@ -186,7 +186,7 @@ def test_without_a_true_target(session: EditSession) -> None:
 
 
 def test_no_row_is_measured_twice(session: EditSession, monkeypatch: pytest.MonkeyPatch) -> None:
-    probes, seen = Probes(session), count_reads(monkeypatch)
+    probes, seen = ProbeRunner(session), count_reads(monkeypatch)
     every = probes_of(FACT)
     first = probes.measure(FACT, every[:4], 0, 1, quiet())
     assert len(seen) == 8
@@ -206,13 +206,13 @@ def test_states_that_do_not_exist_and_probes_that_are_none(session: EditSession)
         with pytest.raises(SessionError, match="no state"):
             probe(session, FACT, 0, number, monitor=quiet())
     with pytest.raises(InputError, match="blank"):
-        Probe("locality", "  ")
+        ProbePrompt("locality", "  ")
     with pytest.raises(InputError, match="kind"):
-        Probe("other", "a")
+        ProbePrompt("other", "a")
 
 
 def test_canceled(session: EditSession) -> None:
-    digest, probes = session.weights_digest(), Probes(session)
+    digest, probes = session.weights_digest(), ProbeRunner(session)
     with pytest.raises(Canceled):
         probes.measure(FACT, probes_of(FACT), 0, 1, Monitor(None, lambda: True))
     assert session.weights_digest() == digest

@@ -8,7 +8,7 @@ import ipywidgets as W
 
 from alphaedit_core.display.escaping import escape
 from alphaedit_core.display.text_diff import words
-from alphaedit_core.evaluation.before_after import Answer
+from alphaedit_core.evaluation.before_after import StateAnswer
 from alphaedit_widgets.components.token_chips import Chips
 
 from .html import words_html
@@ -42,7 +42,7 @@ class Column(W.VBox):
             f"{escape(self.chips.label)}</h4>"
         )
 
-    def show(self, answer: Answer, wanted: int) -> None:
+    def show(self, answer: StateAnswer, wanted: int) -> None:
         """Show an answer, of which so many tokens were wanted."""
         self._answer = answer
         ended = len(answer.steps) < wanted

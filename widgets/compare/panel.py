@@ -11,10 +11,10 @@ from typing_extensions import override
 from alphaedit_core.display.text_diff import Difference
 from alphaedit_core.errors import AlphaEditError, Canceled, InputError, SessionError
 from alphaedit_core.evaluation.before_after import (
-    Answer,
     Comparison,
     HistoryPoint,
     Question,
+    StateAnswer,
     probabilities_over_history,
 )
 from alphaedit_core.evaluation.before_after import compare as ask
@@ -383,7 +383,7 @@ class ComparePanel(Panel):
                 "compare", work, lambda found: self._show(found, made_from), background=True
             )
 
-    def _known(self) -> list[tuple[Question, Answer]]:
+    def _known(self) -> list[tuple[Question, StateAnswer]]:
         found = self._comparison
         return [(found.question, found.before), (found.question, found.after)] if found else []
 

@@ -13,7 +13,7 @@ from alphaedit_core.data.fact_files import facts_text
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.display.escaping import escape
 from alphaedit_core.errors import InputError, SessionError
-from alphaedit_core.evaluation.probes import ProbeRow, Probes, probes_of
+from alphaedit_core.evaluation.probes import ProbeRow, ProbeRunner, probes_of
 from alphaedit_core.export import hugging_face as export
 from alphaedit_core.export.script import to_python, to_record
 from alphaedit_core.export.session_report import model_card, report_html
@@ -347,7 +347,7 @@ class ExportPanel(Panel):
             spectra = session.spectra(monitor) if applied else session.cached_spectra
             rows: list[ProbeRow] | None = None
             if with_probes:
-                probes = Probes(session)
+                probes = ProbeRunner(session)
                 rows = [
                     found
                     for fact in facts

@@ -16,10 +16,10 @@ from alphaedit_core.evaluation.probes import (
     KINDS,
     LOCALITY,
     RELIABILITY,
-    Probe,
+    ProbePrompt,
     ProbeResponse,
     ProbeRow,
-    Probes,
+    ProbeRunner,
     aggregate,
     probes_of,
 )
@@ -56,7 +56,7 @@ class ProbesPanel(Panel):
 
     def __init__(self, source: EditSession | State) -> None:
         super().__init__(source)
-        self._probes = Probes(self.session)
+        self._probes = ProbeRunner(self.session)
         self._opened = self._pending = False
         self._applied = self.session.applied
         self._about: tuple[Any, ...] = ()
@@ -108,7 +108,7 @@ class ProbesPanel(Panel):
     # -- from Python -----------------------------------------------------------------------------
 
     @property
-    def probes(self) -> list[Probe]:
+    def probes(self) -> list[ProbePrompt]:
         """All probes of the selected fact; none if no fact is selected."""
         fact = self.state.fact
         return probes_of(fact) if fact else []
@@ -119,7 +119,7 @@ class ProbesPanel(Panel):
         return [found for found in self._rows() if found is not None]
 
     @property
-    def missing(self) -> list[Probe]:
+    def missing(self) -> list[ProbePrompt]:
         """What has not."""
         pairs = zip(self.probes, self._rows(), strict=True)
         return [probe for probe, found in pairs if found is None]
@@ -228,7 +228,7 @@ class ProbesPanel(Panel):
     def _measure(
         self,
         fact: Fact,
-        probes: Sequence[Probe],
+        probes: Sequence[ProbePrompt],
         *,
         block: bool = False,
         background: bool = False,
@@ -363,7 +363,7 @@ class ProbesPanel(Panel):
         self.table.fill(cells, [index for index, _ in pairs])
 
 
-def _cells(probe: Probe, found: ProbeRow | None) -> list[str]:
+def _cells(probe: ProbePrompt, found: ProbeRow | None) -> list[str]:
     if found is None:
         return [probe.kind, probe.prompt, *["–"] * 5, "not measured"]
     before, after = found.before, found.after
@@ -391,7 +391,7 @@ def _share(passed: int, count: int) -> str:
     return f"{passed} of {count}"
 
 
-def _sort_key(column: str, probe: Probe, found: ProbeRow | None) -> Any:
+def _sort_key(column: str, probe: ProbePrompt, found: ProbeRow | None) -> Any:
     if column == "kind":
         return KINDS.index(probe.kind)
     if column == "prompt" or found is None:
