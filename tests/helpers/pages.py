@@ -109,6 +109,7 @@ class Lab:
                 return
             except OSError:
                 time.sleep(0.25)
+        self.close()
         raise RuntimeError(f"JupyterLab did not start:\n{self._log.read_text()[-3000:]}")
 
     def close(self) -> None:
