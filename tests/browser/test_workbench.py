@@ -68,9 +68,9 @@ def test_before_and_after(wb: Page) -> None:
     assert "·Rome" in words and "·Paris" in words
     assert page.locator(".ae-compare ins, .ae-compare del").count() > 0
     top = page.locator('[data-testid="top"]:visible').first
-    expect(top).to_contain_text("Considered in place of ·Paris")  # the first one that differs
+    expect(top).to_contain_text("Alternatives to ·Paris")  # the first one that differs
     chips.nth(1).focus()
-    expect(top).to_contain_text("Considered in place of ,")
+    expect(top).to_contain_text("Alternatives to ,")
     assert len(re.findall(r"\d\.\d+|\d+ ?%", top.inner_text())) >= 5
     page.keyboard.press("Enter")
     page.keyboard.press("Escape")
