@@ -275,7 +275,7 @@ def test_an_experiment(wb: Page, tmp_path: Path) -> None:
     ready(wb)
     page.get_by_label("File", exact=True).fill(str(file))
     page.get_by_label("Number of records").fill("2")
-    page.get_by_label("Batch size").fill("2")
+    page.locator(".ae-experiment").get_by_label("Batch size").fill("2")
     page.get_by_label("Editors", exact=True).fill("memit +previous-keys")
     page.get_by_label("Output folder").fill(str(folder))
     page.keyboard.press("Tab")
