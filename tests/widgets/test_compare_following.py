@@ -97,7 +97,7 @@ def test_filling_makes_way_for_a_job_and_for_a_cell(
     assert panel.session.weights_digest() == digest  # … and left for later
     wait(panel.state)
     assert panel.comparison is not None and panel.comparison.before.number == 0
-    assert "follow" in panel._standing.value and panel.state.failure is None
+    assert "update" in panel._standing.value and panel.state.failure is None
 
     entered.clear()
     panel.state.notify_weights_changed()
