@@ -17,7 +17,7 @@ def add(commands: options.Commands) -> None:
         "ability",
         help="measure general ability: SST-2, MRPC, CoLA, RTE, NLI, MMLU",
         description="Measure a model, or the edited model of a session, on general tasks: how "
-        "often the right option is the most likely.",
+        "often the correct option is the most likely one.",
     )
     parser.add_argument(
         "folder",

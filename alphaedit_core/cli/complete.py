@@ -27,7 +27,7 @@ def add(commands: options.Commands) -> None:
         metavar="N",
         type=options.positive_int,
         default=12,
-        help="maximum of new tokens (12)",
+        help="maximum number of new tokens (12)",
     )
     options.add_json(parser)
     parser.set_defaults(run=run)

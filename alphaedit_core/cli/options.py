@@ -159,7 +159,7 @@ def add_metrics(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--references",
         metavar="FILE",
-        help="JSON file of reference texts by target, for the consistency",
+        help="JSON file of reference texts by target, for the consistency metric",
     )
 
 

@@ -15,7 +15,7 @@ def add(commands: options.Commands) -> None:
     """Declare the subcommand."""
     parser = commands.add_parser(
         "retention",
-        help="measure all earlier facts of a session again after each edit",
+        help="measure all earlier facts again in each state of a session",
         description="Measure the facts of every batch of a session in every later state: efficacy, "
         "exact match, and the relative change of the weights.",
     )
@@ -60,5 +60,5 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
         return
     print(output.clipped(repr(result)))
     print(
-        "\neach cell: efficacy / exact match, % of the batch's facts that no later batch replaced"
+        "\neach cell: efficacy / exact match, % of the batch's facts that no later batch superseded"
     )

@@ -22,7 +22,7 @@ def add(commands: options.Commands) -> None:
     for name, function, text in (
         ("history", history, "list the edits of a session"),
         ("undo", undo, "undo the last edit of a session"),
-        ("redo", redo, "redo the edit undone last"),
+        ("redo", redo, "redo the last undone edit"),
     ):
         parser = commands.add_parser(name, help=text, description=f"{text.capitalize()}.")
         parser.add_argument("--session", metavar="DIR", required=True, help="the session's folder")
@@ -51,7 +51,7 @@ def undo(arguments: argparse.Namespace, monitor: Monitor) -> None:
 
 
 def redo(arguments: argparse.Namespace, monitor: Monitor) -> None:
-    """Redo the edit undone last."""
+    """Redo the last undone edit."""
     with _locked(arguments.session):
         saved = _SavedSession(arguments.session)
         applied = saved.edits.applied

@@ -324,9 +324,9 @@ def _prompt(value: object, subject: str) -> str:
     places = len(pieces(prompt)) - 1
     if places == 0:
         remedy = (
-            f"write the prompt with {SLOT} where {shown(subject)} stands"
+            f"write {SLOT} in place of {shown(subject)} in the prompt"
             if subject in prompt
-            else f"write {SLOT} where the subject stands"
+            else f"write {SLOT} in place of the subject"
         )
         if LITERAL in prompt:
             remedy += f", for {LITERAL} is a literal {SLOT}"

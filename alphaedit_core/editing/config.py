@@ -50,7 +50,7 @@ class EditConfig:
     """Fields that ``layer_lambda_factors`` multiply; empty for an editor without a lambda."""
 
     layers: Layers
-    """Indices of the edited blocks, ascending; the target value is searched at the last one."""
+    """Indices of the edited blocks, ascending; the target search runs at the last one."""
     editor: Text
     """Editing method that solves for the weight update."""
     target_steps: Steps = 25
@@ -58,7 +58,7 @@ class EditConfig:
     target_learning_rate: Positive = 0.5
     """Learning rate of Adam in the target search (``v_lr``)."""
     loss_stop: NonNegative = 0.05
-    """Loss below which the search for a fact stops, converged."""
+    """Loss below which the target search of a fact has converged and stops."""
     clamp_norm_factor: Positive = 0.75
     """Maximum norm of delta, relative to the norm of the hidden state that it is added to."""
     weight_decay: NonNegative = 0.5
@@ -70,8 +70,8 @@ class EditConfig:
     previous_keys: Switch = False
     """Preserve earlier edits (the term ``K_p K_p^T``)."""
     previous_keys_decay: Decay = 1.0
-    """Factor on ``K_p K_p^T`` at every new batch of any size: below 1, older edits are preserved
-    less; 1 preserves all alike."""
+    """Factor on ``K_p K_p^T`` at every new batch, whatever its size: below 1, older edits are
+    preserved less; 1 preserves all equally."""
     threshold: ThresholdField = Threshold("absolute", 0.02)
     """Limit of the kept space: an eigenvalue (``0.02``), ``energy:0.1`` or ``rank:1000``."""
     layer_thresholds: LayerThresholds = ()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 #: Remedy for facts that share a key.
 ANOTHER_KEY = (
-    "word the prompts so that the relation stands before the subject, as in “The birthplace of {} "
+    "word the prompts so that the relation comes before the subject, as in “The birthplace of {} "
     "is”"
 )
 

@@ -181,4 +181,4 @@ def test_the_help_names_every_field_of_every_editor(
     out = capsys.readouterr().out
     for name in field_editors():
         assert f"\n  {name}" in out
-    assert "  ridge [10] of alphaedit: lambda" in out and "  seed [0]: Seed of" in out
+    assert "  ridge [10] of alphaedit: Ridge" in out and "  seed [0]: Random seed" in out

@@ -22,7 +22,7 @@ def without(field: str) -> dict[str, str]:
 RECORDS = {
     "no place for the subject": (
         GOOD | {"prompt": "The city is"},
-        ["fact 2", "prompt", '"The city is"', "has no {}", "write {} where the subject stands"],
+        ["fact 2", "prompt", '"The city is"', "has no {}", "write {} in place of the subject"],
     ),
     "two places for it": (
         GOOD | {"prompt": "{} and {}"},

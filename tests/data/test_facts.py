@@ -128,10 +128,10 @@ def test_a_paraphrase_may_hold_the_subject_with_its_own_braces() -> None:
 
 def test_prompt_without_a_place_for_the_subject() -> None:
     assert refusal("France", "The capital of France is", "Rome") == (
-        'prompt "The capital of France is" has no {} for the subject; write the prompt with {} '
-        'where "France" stands'
+        'prompt "The capital of France is" has no {} for the subject; write {} in place of '
+        '"France" in the prompt'
     )
-    assert "write {} where the subject stands" in refusal("Spain", "The capital is", "Rome")
+    assert "write {} in place of the subject" in refusal("Spain", "The capital is", "Rome")
 
 
 @pytest.mark.parametrize(

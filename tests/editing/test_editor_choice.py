@@ -94,7 +94,7 @@ def test_configuration_of_other_editor_is_refused(place: Path) -> None:
 
 
 def test_an_editor_that_contradicts_the_hyperparameters_is_refused(place: Path) -> None:
-    with pytest.raises(InputError, match='editor "memit" is not the hyperparameters'):
+    with pytest.raises(InputError, match='editor "memit" is not the editor of the hyperparameters'):
         EditSession(tiny_model("llama"), "memit", small(place))
 
 

@@ -14,8 +14,8 @@ from .fields import Raw, answers, other_than, questions, slotted, text
 
 _FOLDER = "https://huggingface.co/datasets/zjunlp/KnowEdit/resolve/main/benchmark"
 _ASKED = (
-    'portability and locality: each question a probe such as "portability/Reasoning", right with '
-    "any name in its ground_truth; one whose ground_truth is empty is not asked."
+    'portability and locality: each question becomes a probe such as "portability/Reasoning", '
+    "right with any name in its ground_truth; questions with an empty ground_truth are skipped."
 )
 
 
@@ -27,8 +27,8 @@ class _KnowEdit(Dataset):
     publisher = "the data set zjunlp/KnowEdit on Hugging Face, folder benchmark"
     layout = (
         "subject, prompt, target_new: the fact, with {} at the subject's first place in prompt; "
-        "ground_truth, where there is one: its true target; rephrase_prompt or rephrase, where "
-        f"there is one: its paraphrase. {_ASKED}"
+        "ground_truth, if present: its true target; rephrase_prompt or rephrase, if present: its "
+        f"paraphrase. {_ASKED}"
     )
 
     #: Field names of subject, prompt and target in the published file.
@@ -59,31 +59,29 @@ class _KnowEdit(Dataset):
 class WikiCounterFact(_KnowEdit):
     name = "knowedit-wiki-counterfact"
     title = "KnowEdit WikiData-counterfact"
-    about = "Counterfactual statements about entities of Wikidata."
+    about = "Counterfactual statements about entities in Wikidata."
     address = f"{_FOLDER}/wiki_counterfact/test_cf.json"
 
 
 class WikiRecent(_KnowEdit):
     name = "knowedit-wiki-recent"
     title = "KnowEdit WikiData-recent"
-    about = "Statements that came into Wikidata after the models were trained."
+    about = "Statements added to Wikidata after the models were trained."
     address = f"{_FOLDER}/wiki_recent/recent_test.json"
 
 
 class KnowEditZsRE(_KnowEdit):
     name = "knowedit-zsre"
     title = "KnowEdit zsRE"
-    about = (
-        "Questions of zsRE with a false answer to be written, and questions that follow from it."
-    )
+    about = "Questions from zsRE with a false answer to write, and questions that follow from it."
     address = f"{_FOLDER}/ZsRE/ZsRE-test-all.json"
 
 
 class WikiBio(_KnowEdit):
     name = "knowedit-wikibio"
     title = "KnowEdit WikiBio"
-    about = "Sentences of biographies that a model made up, to be replaced by the true ones."
-    license = "MIT; texts of Wikipedia, CC BY-SA 3.0"
+    about = "Sentences in biographies that a model made up, to be replaced by true ones."
+    license = "MIT; texts from Wikipedia, CC BY-SA 3.0"
     address = f"{_FOLDER}/WikiBio/wikibio-test-all.json"
     layout = (
         "concept, text, labels: subject, prompt and target of the fact, with {} at the subject's "

@@ -16,11 +16,11 @@ from .fields import Raw, as_object, given, objects, other_than, questions, slott
 class LongForm(Dataset):
     name = "longform"
     title = "LEME (long-form evaluation), zsRE"
-    about = "A false answer to be written; essays that should keep to it and not contradict it."
+    about = "Questions with a false answer to write; essays that should agree with it."
     source = "Rosati et al. 2024"
     license = "MIT"
     publisher = (
-        "the repository of its authors, named in arXiv:2402.09394, where it is called "
+        "the authors' repository, named in arXiv:2402.09394, file "
         "zsre_mend_eval_with_coupled_entities.json"
     )
     layout = (
@@ -29,8 +29,8 @@ class LongForm(Dataset):
         'and .coupled_prompt: probes "essay/subject" and "essay/coupled", right with the new '
         "target, wrong with the old one; locality and portability: probes. The published file: "
         "src, alt, answers[0], rephrase, loc and loc_ans in their places, and the essays' prompts "
-        "made of coupled_prompts_and_properties, with its first coupled entity, as EasyEdit does. "
-        "What is known of the entities otherwise (ground truths by property) is not read."
+        "made from coupled_prompts_and_properties, with its first coupled entity, as EasyEdit "
+        "does. Everything else about the entities (ground truths by property) is not read."
     )
 
     @override

@@ -17,7 +17,7 @@ from .fields import Raw, given, objects, other_than, text, texts, within
 class MQuAKE(Dataset):
     name = "mquake-cf"
     title = "MQuAKE-CF"
-    about = "Chains of two to four facts, some of them rewritten; questions about the chain's end."
+    about = "Chains of two to four facts, some of them edited; questions about the chain's end."
     source = "Zhong et al. 2023"
     license = "MIT"
     address = "https://raw.githubusercontent.com/princeton-nlp/MQuAKE/main/datasets/MQuAKE-CF.json"
@@ -26,9 +26,9 @@ class MQuAKE(Dataset):
         "requested_rewrite: one fact or several, each with its question as a paraphrase; "
         'questions: probes "multi-hop", right with new_answer or new_answer_alias, wrong with '
         'answer or answer_alias; new_single_hops: probes "single-hop", one for each link of the '
-        "chain, wrong with the answer that single_hops gives to the same question. An old name "
-        "that is a new one too is not wrong. MQuAKE-CF-3k and its second version are laid out "
-        "alike."
+        "chain, wrong with the answer that single_hops gives to the same question. A name that "
+        "is both old and new does not count as wrong. MQuAKE-CF-3k and its second version have the "
+        "same layout."
     )
 
     @override

@@ -18,16 +18,16 @@ from .fields import Raw, other_than, slotted, text, texts
 class ZsRE(Dataset):
     name = "zsre"
     title = "zsRE"
-    about = "Questions with an answer to be written, a rephrased one, and an unrelated question."
+    about = "Questions with a new answer, each with a rephrased and an unrelated question."
     source = "Levy et al. 2017; split and wording of Mitchell et al. 2022 (MEND)"
-    license = "as its authors say; unrelated questions of Natural Questions, CC BY-SA 3.0"
+    license = "set by its authors; unrelated questions from Natural Questions, CC BY-SA 3.0"
     address = "https://memit.baulab.info/data/dsets/zsre_mend_eval.json"
     publisher = "the projects ROME and MEMIT, memit.baulab.info"
     layout = (
         "subject, src: the fact, with {} at the subject's first place in src; rephrase: its "
         'paraphrase; loc, loc_ans: a probe "locality", with a question mark at its end as in '
         "MEMIT. Option target: the fact's target is answers[0], the true answer, as in the runs of "
-        "MEMIT and AlphaEdit (true), or alt, a false one, as in EasyEdit's; then answers[0] is the "
+        "MEMIT and AlphaEdit (true), or alt, a false one, as in EasyEdit's, with answers[0] as the "
         "true target (alt)."
     )
     options: ClassVar = {"target": ("true", "alt")}

@@ -31,12 +31,12 @@ class Emmet(Editor[EmmetConfig]):
     """
 
     name = "emmet"
-    about = "Enforces every fact exactly, as ROME does for one; ordinary text comes second."
+    about = "Treats a batch as equality constraints, as ROME does one fact; text comes second."
     source = "Gupta et al. 2024, Eq. 9"
     departures: ClassVar[tuple[str, ...]] = (
         "The weight on C is MEMIT's in the model's preset (20,000 for GPT-2 XL, 15,000 for GPT-J); "
         "the authors use 1,000 and 1, EasyEdit 10,000 and 100,000.",
-        "mu is also added for a single fact; the released code adds it for two or more only.",
+        "mu is also added for a single fact; the released code adds it only for two or more.",
     )
     config = EmmetConfig
     weight = "covariance_weight"

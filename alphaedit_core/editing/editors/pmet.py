@@ -38,8 +38,8 @@ class Pmet(Editor[PmetConfig]):
     )
     source = "Li et al. 2024, Eq. 13 to 15"
     departures: ClassVar[tuple[str, ...]] = (
-        "The weight of the likelihood in the loss is constant; the released code takes a tenth of "
-        "it in the step after one at which every token of the target is the most likely.",
+        "The weight of the likelihood in the loss is constant; the released code uses a tenth "
+        "of it in each step after one at which every target token is the most likely.",
         "The search stops only at a loss below loss_stop; the released code also stops once the "
         "target is the most likely and the KL term is at most 0.01.",
     )

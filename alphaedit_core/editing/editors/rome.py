@@ -38,7 +38,7 @@ class Rome(Editor[RomeConfig]):
     source = "Meng et al. 2022, Eq. 2"
     departures: ClassVar[tuple[str, ...]] = (
         "u is C^-1 k for every model; the code released with AlphaEdit omits C for Llama-3.",
-        "The number of contexts is the field contexts; the released code uses 20.",
+        "The field contexts sets the number of contexts; the released code uses 20.",
     )
     config: ClassVar[type[EditConfig]] = RomeConfig
     preset = "rome"

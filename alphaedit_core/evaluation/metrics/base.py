@@ -59,7 +59,7 @@ class MetricInfo(ABC):
     formula: ClassVar[str]
     source: ClassVar[str]
     direction: ClassVar[Direction] = "higher"
-    unit: ClassVar[str] = "% of records, mean within each first"
+    unit: ClassVar[str] = "% of prompts, mean per record, then over records"
     note: ClassVar[str] = ""
     default_for: ClassVar[tuple[str, ...]] = ()
 

@@ -32,8 +32,8 @@ class Consistency(Metric):
     unit = "cosine × 100, mean over records"
     note = (
         "Needs your own reference texts. Inverse document frequencies come from the reference "
-        "texts, ln((1 + n) / (1 + df)) + 1, and words that occur in none of them do not count; the "
-        "released evaluation uses frequencies of Wikipedia, so its values differ. The generated "
+        "texts, ln((1 + n) / (1 + df)) + 1, and words that occur in none of them are ignored; the "
+        "released evaluation uses frequencies from Wikipedia, so its values differ. The generated "
         "texts are those of fluency, each as often as its prompt is listed."
     )
     needs = "a relation and target with reference texts"

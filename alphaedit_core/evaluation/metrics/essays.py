@@ -17,12 +17,12 @@ _SUBJECT, _COUPLED = "essay/subject", "essay/coupled"
 
 
 class _Essay(PromptMetric):
-    source = "after Rosati et al. 2024 (LEME), by words instead of a classifier or people"
+    source = "after Rosati et al. 2024 (LEME), judged by words instead of by a classifier or people"
     note = (
         f"Texts of up to {_TOKENS} new tokens, sampled from the top {_TOP_K}, seeded. Words are "
         "compared without case and punctuation, except for signs as in C++, -5 and $75."
     )
-    unit = "% of texts, mean within each record first"
+    unit = "% of texts, mean per record, then over records"
     default_for = ("longform",)
     judgment = Contains(_TOKENS, top_k=_TOP_K)
 

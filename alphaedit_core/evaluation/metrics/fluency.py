@@ -33,9 +33,9 @@ class Fluency(Metric):
         f"Texts of {LENGTH} tokens including the prompt, sampled from the top {TOP_K}, seeded, "
         "after the generation prompts (or the facts' own). A text counts as often as its prompt is "
         "listed; the released evaluation generates a new one each time, with the same expectation. "
-        "Prompts that are already as long are skipped. Words are those of nltk's "
-        "word_tokenize(preserve_line=True): sentences are not split first, so a full stop stays "
-        "with its word, and values are a few points below those of the released evaluation. "
+        "Prompts that already have as many tokens are skipped. Words are those of nltk's "
+        "word_tokenize(preserve_line=True): sentences are not split first, so a period stays with "
+        "its word, and values are a few points below those of the released evaluation. "
         "EasyEdit reports it without the factor 100."
     )
     default_for = ("counterfact", "knowedit")
