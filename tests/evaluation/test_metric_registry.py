@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 
+from alphaedit_core import registry
+from alphaedit_core.data.facts import Fact
+from alphaedit_core.data.records import Record
 from alphaedit_core.errors import InputError
 from alphaedit_core.evaluation.metrics import registry as metrics_module
 from alphaedit_core.evaluation.metrics.base import CompositeMetric, Metric
 from alphaedit_core.evaluation.metrics.registry import metric_class, metrics, metrics_for, register
 from alphaedit_core.experiments.folder import load_experiment
+from alphaedit_core.inference.queries import LikelihoodQuery
+
+#: The published identifiers, in table order.
+PUBLISHED_METRICS = [
+    *("efficacy", "generalization", "specificity", "score"),
+    *("efficacy_accuracy", "generalization_accuracy", "specificity_accuracy"),
+    *("rewrite_acc", "rephrase_acc", "neighborhood_acc"),
+    *("portability", "portability_acc", "locality", "locality_acc"),
+    *("single_hops", "multi_hop", "multi_hop_tokens"),
+    *("essay_new", "essay_no_old", "essay_coupled_new", "essay_coupled_no_old"),
+    *("generation_starts", "generation_contains", "chat_contains"),
+    *("fluency", "consistency"),
+]
 
 
 def test_every_metric_says_what_it_is() -> None:
@@ -80,6 +99,63 @@ def test_a_metric_that_lives_elsewhere_is_registered(monkeypatch: pytest.MonkeyP
 
     with pytest.raises(InputError, match="no title"):
         register(Nameless)
+
+
+@pytest.fixture
+def install_entry_points(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[dict[str, str]], None]:
+    """Replace the installed entry points by modules with the given code, and scan again."""
+
+    def install(code_by_class: dict[str, str]) -> None:
+        points = []
+        for class_name, code in code_by_class.items():
+            module = f"plugged_{class_name.lower()}"
+            (tmp_path / f"{module}.py").write_text(code, encoding="utf-8")
+            monkeypatch.delitem(sys.modules, module, raising=False)
+            points.append(EntryPoint(module, f"{module}:{class_name}", "alphaedit.metrics"))
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.setattr(
+            registry, "entry_points", lambda group: points * (group == "alphaedit.metrics")
+        )
+        monkeypatch.setattr(metrics_module._REGISTRY, "_classes", {})
+        monkeypatch.setattr(metrics_module._REGISTRY, "_is_scanned", False)
+
+    return install
+
+
+def test_metric_names_are_the_published_list(
+    install_entry_points: Callable[[dict[str, str]], None],
+) -> None:
+    install_entry_points({})
+    assert list(metrics()) == PUBLISHED_METRICS
+
+
+def test_metric_from_entry_point_is_registered(
+    install_entry_points: Callable[[dict[str, str]], None],
+) -> None:
+    install_entry_points(
+        {
+            "Plugged": """
+from alphaedit_core.evaluation.metrics.judgments import ExactMatch
+from alphaedit_core.evaluation.metrics.prompt_metric import PromptMetric
+from alphaedit_core.evaluation.metrics.prompt_sets import paraphrase
+
+
+class Plugged(PromptMetric):
+    name, title, formula, source = "plugged", "Plugged", "exact after paraphrases", "a plug-in"
+    needs = "paraphrases"
+    prompts = staticmethod(paraphrase)
+    judgment = ExactMatch()
+"""
+        }
+    )
+    assert list(metrics()) == [*PUBLISHED_METRICS, "plugged"]
+    fact = Fact("Rome", "{} is in", "Italy", paraphrases=("Rome lies in",))
+    plugged = metric_class("plugged")
+    assert issubclass(plugged, Metric)
+    (query,) = plugged().queries(Record("counterfact", "1", (fact,)))
+    assert query == LikelihoodQuery("Rome lies in", "Italy")
 
 
 @pytest.mark.parametrize(
