@@ -1,1 +1,1 @@
-"""Parts that several tabs use: a panel, inputs, token chips, confirmations, up- and downloads."""
+"""Components shared by several tabs: panel, inputs, token chips, confirmation, file transfer."""

@@ -1,4 +1,4 @@
-"""A question before something is lost, with two answers; Escape gives the safe one."""
+"""A confirmation before data is discarded; Escape gives the safe answer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .inputs import script
 
 
 class Confirm(anywidget.AnyWidget):
-    """Shown while it asks; the answer comes from a button, a key, or from Python.
+    """A confirmation, visible while open; the answer comes from a button, a key, or from Python.
 
     Args:
         yes: words of the button that goes on.
@@ -21,13 +21,13 @@ class Confirm(anywidget.AnyWidget):
     """
 
     _esm = script("confirm")
-    #: What is asked.
+    #: Text of the question.
     text = T.Unicode("").tag(sync=True)
     yes = T.Unicode("").tag(sync=True)
     no = T.Unicode("").tag(sync=True)
     #: Whether the question is open.
     asking = T.Bool(False).tag(sync=True)
-    #: The last answer: "yes", "no", or "" while there is none.
+    #: The last answer: "yes", "no", or "" if none was given yet.
     answer = T.Unicode("").tag(sync=True)
 
     def __init__(self, yes: str, no: str, confirmed: Callable[[], object]) -> None:

@@ -12,7 +12,7 @@ from .inputs import script
 
 
 class Download(anywidget.AnyWidget):
-    """A button with words on it; pressed, it has a file made, which the browser then saves.
+    """A button that creates a file when pressed; the browser then saves the file.
 
     The file is not part of the widget's state: it goes to the browser in one message, and only when
     it was asked for, so neither a notebook nor a page that is loaded again carries it.
@@ -35,12 +35,12 @@ class Download(anywidget.AnyWidget):
         self.on_msg(self._heard)
 
     def click(self) -> None:
-        """Do what a press of the button does; no file is saved where no browser asked for it."""
+        """Run the button's action; without a browser request, no file is saved."""
         if not self.disabled:
             self._pressed()
 
     def deliver(self, name: str, content: str | bytes, kind: str) -> None:
-        """Hand the browser a file to save.
+        """Send the browser a file to save.
 
         Args:
             name: what to call it.
@@ -48,7 +48,7 @@ class Download(anywidget.AnyWidget):
             kind: its media type.
         """
         data = content.encode("utf-8") if isinstance(content, str) else content
-        # The press has a number, so that of two views of the button the pressed one saves.
+        # Each press has a number, so that only the pressed view of the button saves.
         message = {"kind": "file", "token": self._token, "name": name, "type": kind}
         self.send(message, [data])
 

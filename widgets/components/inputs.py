@@ -1,4 +1,4 @@
-"""Small parts that ipywidgets has not: looks, a table to select in, a slider with a name."""
+"""Inputs missing from ipywidgets: styles, a selectable table, an accessible slider."""
 
 from __future__ import annotations
 
@@ -12,39 +12,39 @@ _STATIC = files("alphaedit_widgets") / "static"
 
 
 def script(name: str) -> str:
-    """The source of one of our scripts in the browser."""
+    """Return the source of one of the package's browser scripts."""
     return _STATIC.joinpath(f"{name}.js").read_text("utf-8")
 
 
 def style() -> str:
-    """The style sheets of all panels, for both themes."""
+    """Return the style sheets of all panels, for both themes."""
     sheets = [file for file in _STATIC.iterdir() if file.name.endswith(".css")]
     return "\n".join(sheet.read_text("utf-8") for sheet in sorted(sheets, key=lambda f: f.name))
 
 
 class PanelStyle(anywidget.AnyWidget):
-    """How a panel looks, and that keys pressed in it are its own; nothing to see itself."""
+    """Invisible widget: styles a panel and keeps JupyterLab's shortcuts out of it."""
 
     _esm = script("look")
     _css = style()
 
 
 class Slider(anywidget.AnyWidget):
-    """A slider that the keyboard moves and a screen reader names."""
+    """A slider with keyboard control and a label for screen readers."""
 
     _esm = script("slider")
     value = T.Float(0.0).tag(sync=True)
     min = T.Float(0.0).tag(sync=True)
     max = T.Float(1.0).tag(sync=True)
     step = T.Float(0.01).tag(sync=True)
-    #: Its name.
+    #: Accessible name.
     label = T.Unicode("").tag(sync=True)
-    #: Its value in words.
+    #: Value as text, for a screen reader.
     words = T.Unicode("").tag(sync=True)
 
 
 class Table(anywidget.AnyWidget):
-    """Rows of text of which one can be selected, by click or arrow keys, sorted by a column.
+    """A sortable table of text; one row can be selected by click or arrow keys.
 
     Rows have keys, which stay theirs however the rows are sorted; set both with :meth:`fill`.
     """
@@ -56,10 +56,10 @@ class Table(anywidget.AnyWidget):
     row_keys = T.List(T.Int()).tag(sync=True)
     #: Key of the selected row; -1 for none.
     selected = T.Int(-1).tag(sync=True)
-    #: What the table holds, for a screen reader.
+    #: Description of the table, for a screen reader.
     label = T.Unicode("").tag(sync=True)
     testid = T.Unicode("").tag(sync=True)
-    #: Whether a click on a heading asks for sorting; the owner sorts.
+    #: Whether a click on a heading requests sorting; the owner sorts.
     sortable = T.Bool(False).tag(sync=True)
     sorted_by = T.Unicode("").tag(sync=True)
     descending = T.Bool(True).tag(sync=True)

@@ -1,4 +1,4 @@
-"""A plotly figure that stays as it is when the page is loaded again, in the page's own colors."""
+"""A plotly figure that survives a page reload and follows the page's colors."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class LiveFigure(W.VBox):
         self.add_class("ae-figure")
 
     def describe(self, label: str) -> None:
-        """Say in words what the figure shows."""
+        """Set the figure's description for screen readers."""
         self.label.value = f'<p data-testid="figure-words">{escape(label)}</p>'
 
     @contextmanager
@@ -55,8 +55,8 @@ class LiveFigure(W.VBox):
         self._keep()
 
     def _keep(self) -> None:
-        # A page that is loaded again is sent these two, which plotly sets once, when it makes the
-        # widget; assigned anew they are what the figure is now.
+        # A reloaded page receives these two traits, which plotly sets only once, when it makes the
+        # widget. Assigning them again makes them match the current figure.
         figure: Any = self.figure
         figure._widget_layout = deepcopy(figure._layout)
         figure._widget_data = deepcopy(figure._data)

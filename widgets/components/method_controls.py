@@ -1,4 +1,4 @@
-"""Which editor, and its two switches, with a sentence on what each does."""
+"""The choice of editor and its two switches, each with a one-sentence description."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class MethodControls(W.VBox):
         )
 
     def lock(self, locked: bool) -> None:
-        """Let nothing be chosen while the session is at work."""
+        """Disable the controls while the session is busy."""
         for widget in (self.editor, self.projection, self.previous_keys):
             widget.disabled = locked
 

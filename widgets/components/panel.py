@@ -1,4 +1,4 @@
-"""What all panels share: looks, hooks for tests, and a static picture where no kernel runs."""
+"""Base of all panels: style, hooks for tests, and a static fallback without a kernel."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ class Panel(W.VBox):
 
     @property
     def session(self) -> EditSession:
-        """The session that is looked at."""
+        """The session shown by the panel."""
         return self.state.session
 
     def show(self, *rows: W.Widget) -> None:
-        """Set what the panel consists of, under its style."""
+        """Set the panel's children, below its style widget."""
         self.children = (PanelStyle(), *rows)
 
     def on_first_show(self) -> None:
-        """Called when the panel is first shown, for what is not worth making before; idempotent."""
+        """Do the work deferred until the panel is first shown; idempotent."""
 
     def summary(self) -> str:
-        """One line that says what the panel shows; the same on every machine for equal inputs."""
+        """Summarize the panel in one line, identical on every machine for equal inputs."""
         return f"{type(self).__name__}({self.session!r})"
 
     def static_html(self) -> str:
-        """What is shown where no kernel runs: a small table, a picture in an ``<img>``."""
+        """Return the fallback without a kernel: a small table or an ``<img>`` figure."""
         return f"<p>{escape(self.summary())}</p>"
 
     def __repr__(self) -> str:
@@ -65,7 +65,7 @@ class Panel(W.VBox):
         return shown | {"text/plain": repr(self), "text/html": self.static_html()}
 
     def with_errors_shown(self, doing: str, action: Callable[[], object]) -> Callable[..., None]:
-        """A callback that shows what goes wrong in the header instead of losing it."""
+        """Wrap a callback so that its errors appear in the header."""
 
         def call(*_: object) -> None:
             try:
@@ -81,7 +81,7 @@ class Panel(W.VBox):
 def button(
     label: str, hook: str, action: Callable[..., None], *, style: str = "", help: str = ""
 ) -> W.Button:
-    """A button with words on it and the class ``ae-<hook>``."""
+    """Return a labeled button with the class ``ae-<hook>``."""
     made = W.Button(description=label, tooltip=help or label, button_style=style)
     made.layout.width = "auto"
     made.add_class(f"ae-{hook}")
@@ -90,13 +90,13 @@ def button(
 
 
 def text(testid: str, content: str = "", *, role: str = "status", tag: str = "div") -> str:
-    """HTML of a line of text (escaped) that a test can find and a screen reader announces."""
+    """Return a line of escaped text that tests can find and screen readers announce."""
     mark = f' role="{role}"' if role else ""
     return f'<{tag}{mark} data-testid="{testid}">{escape(content)}</{tag}>'
 
 
 def row(*children: W.Widget, hook: str = "") -> W.HBox:
-    """Widgets side by side, broken into lines where there is no room."""
+    """Return widgets side by side, wrapping onto further lines as needed."""
     made = W.HBox(list(children))
     made.add_class("ae-row")
     if hook:
@@ -107,7 +107,7 @@ def row(*children: W.Widget, hook: str = "") -> W.HBox:
 def table(
     headings: Sequence[str], rows: Sequence[Sequence[str]], testid: str, caption: str = ""
 ) -> str:
-    """A table of plain texts, all escaped."""
+    """Return an HTML table of plain texts, all escaped."""
     head = "".join(f'<th scope="col">{escape(heading)}</th>' for heading in headings)
     body = "".join(
         "<tr>" + "".join(f'<td dir="auto">{escape(cell)}</td>' for cell in cells) + "</tr>"

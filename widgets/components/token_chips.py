@@ -1,4 +1,4 @@
-"""Tokens as chips: each with its probability, and on request with what else was considered."""
+"""Tokens as chips: each with its probability and, on request, its alternatives."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from alphaedit_core.inference.token_by_token import Choice, TokenStep
 
 from .inputs import script
 
-#: What stands for characters that cannot be seen.
+#: Visible substitutes for whitespace.
 _MARKS = {" ": "·", "\n": "↵", "\t": "⇥", "\r": "␍"}
 
 
 class Chips(anywidget.AnyWidget):
-    """A row of tokens; hover or focus shows what else the model considered, click or Enter pins.
+    """A row of tokens; hover or focus shows a token's alternatives, click or Enter pins them.
 
     Example:
         >>> chips = Chips("After: 1", "after")
@@ -29,14 +29,14 @@ class Chips(anywidget.AnyWidget):
     """
 
     _esm = script("chips")
-    #: What the tokens are, for a screen reader.
+    #: Description of the tokens, for a screen reader.
     label = T.Unicode("").tag(sync=True)
     #: ``before`` or ``after``: the color.
     side = T.Unicode("").tag(sync=True)
-    #: What the script draws, made by :meth:`fill`.
+    #: Data drawn by the script, made by :meth:`fill`.
     chips = T.List(T.Dict()).tag(sync=True)
     pinned = T.Int(-1).tag(sync=True)
-    #: What is said in place of tokens, or behind them.
+    #: Text shown after the tokens, or instead of them.
     note = T.Unicode("").tag(sync=True)
 
     def __init__(self, label: str = "", side: str = "") -> None:
@@ -57,7 +57,7 @@ class Chips(anywidget.AnyWidget):
             self.note = note
 
     def mark(self, marks: Sequence[str]) -> None:
-        """Change the marks alone; what is pinned stays so."""
+        """Change only the marks; a pinned token stays pinned."""
         self.chips = [chip | {"mark": mark} for chip, mark in zip(self.chips, marks, strict=True)]
 
     def __repr__(self) -> str:
@@ -65,16 +65,16 @@ class Chips(anywidget.AnyWidget):
 
 
 def visible(text: str) -> str:
-    """A token's text so that all of it can be seen: spaces, line ends, marks without a letter."""
+    """Return a token's text with spaces, line ends and lone accents made visible."""
     shown = "".join(_MARKS.get(c, _written_out(c)) for c in text)
     if shown and all(unicodedata.category(c) == "Cf" for c in shown):
         return "".join(_code(c) for c in shown)
-    # An accent alone would join what stands before it on the screen.
+    # A lone accent would combine with the preceding character on the screen.
     return "◌" + shown if unicodedata.category(shown[:1] or " ")[0] == "M" else shown
 
 
 def chance(probability: float, digits: int = 2) -> str:
-    """A probability with so many digits behind the point; what would read 0 is ``<0.01``."""
+    """Format a probability to this many decimals; values that round to 0 read ``<0.01``."""
     least = 10.0**-digits
     return f"{probability:.{digits}f}" if probability >= least / 2 else f"<{least:.{digits}f}"
 
@@ -97,7 +97,7 @@ def _row(choice: Choice) -> list[str]:
 
 def _written_out(character: str) -> str:
     kind = unicodedata.category(character)
-    # Marks of direction would turn round what stands after them.
+    # Direction marks would reverse the text after them.
     turning = character in "\u200e\u200f\u061c" or "\u202a" <= character <= "\u202e"
     turning = turning or "\u2066" <= character <= "\u2069"
     unseen = kind in {"Cc", "Zl", "Zp"} or (kind == "Zs" and character != " ")

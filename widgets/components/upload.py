@@ -12,12 +12,12 @@ from alphaedit_core.errors import InputError
 
 from .inputs import script
 
-#: Bytes of a file that is taken; it is held in memory, here and in the browser.
+#: Maximum file size in bytes; kernel and browser both hold the file in memory.
 LIMIT = 100 * 2**20
 
 
 class Upload(anywidget.AnyWidget):
-    """A button with words on it; pressed, it lets a person choose a file and takes what it holds.
+    """A button that opens a file chooser and receives the chosen file's content.
 
     A file comes in messages of a megabyte: servers close the connection at a message over their
     limit, of 10 MiB as a rule. It is not part of the widget's state, so no notebook carries it.
@@ -38,7 +38,7 @@ class Upload(anywidget.AnyWidget):
     accept = T.Unicode("").tag(sync=True)
     help = T.Unicode("").tag(sync=True)
     disabled = T.Bool(False).tag(sync=True)
-    #: Bytes of a file at most; the browser sends none of a larger one.
+    #: Maximum file size in bytes; the browser sends nothing of a larger file.
     limit = T.Int(LIMIT).tag(sync=True)
 
     def __init__(
@@ -73,7 +73,7 @@ class Upload(anywidget.AnyWidget):
         if at == 0:
             self._token, self._held = token, bytearray()
         elif token != self._token:
-            return  # the rest of one that another has taken the place of
+            return  # a late piece of an upload that a newer one replaced
         piece = bytes(buffers[0]) if buffers else b""
         if at != len(self._held):
             self._token = ""

@@ -1,6 +1,6 @@
-// Tokens as buttons. Hover or focus shows what else the model considered; click or Enter keeps it
-// shown, Escape lets go. With none of these, the list is that of the first marked token, else of the
-// first: there the edit shows. Texts are set as text, never as markup.
+// Tokens as buttons. Hover or focus shows a token's alternatives; click or Enter pins them and
+// Escape unpins them. Otherwise the first marked token's alternatives are shown, or else the
+// first token's: that is where the edit shows. Texts are set as text, never as markup.
 
 const MARKS = {
   added: { tag: "ins", sign: "+", word: "added" },
@@ -23,7 +23,7 @@ function render({ model, el }) {
   list.dataset.testid = "top";
   el.append(row, list);
   let buttons = [];
-  // The chip that is looked at: under the pointer, or with the focus; -1 for none.
+  // The active chip: under the pointer or with the focus; -1 for none.
   let near = -1;
 
   const shown = () => (near >= 0 ? near : model.get("pinned"));
@@ -41,7 +41,7 @@ function render({ model, el }) {
     button.addEventListener("click", () => pin(model.get("pinned") === index ? -1 : index));
     button.addEventListener("focus", () => look(index));
     button.addEventListener("blur", () => look(-1));
-    // With one list pinned, the pointer may cross other tokens on its way there.
+    // While a list is pinned, the pointer may cross other tokens on its way to the list.
     button.addEventListener("mouseenter", () => model.get("pinned") < 0 && look(index));
     button.addEventListener("mouseleave", () => model.get("pinned") < 0 && look(focused()));
     button.addEventListener("keydown", (event) => {

@@ -1,5 +1,5 @@
-// A question that is asked before something is lost. The focus moves to the safe answer, Escape
-// gives it, and afterwards the focus is where it was. Texts are set as text, never as markup.
+// A confirmation before data is discarded. The focus moves to the safe answer, Escape
+// gives that answer, and closing restores the focus. Texts are set as text, never as markup.
 
 function render({ model, el }) {
   const box = document.createElement("div");

@@ -1,5 +1,5 @@
-// A button that makes the browser save a file. The file comes in a message after the press; of
-// several views of one button only the pressed one saves it.
+// A button that makes the browser save a file. The file arrives in a message after the press; if
+// the button has several views, only the pressed one saves the file.
 
 function render({ model, el }) {
   const button = document.createElement("button");
@@ -29,7 +29,7 @@ function render({ model, el }) {
     document.body.append(link);
     link.click();
     link.remove();
-    // Not at once: the browser still reads from it.
+    // Revoke later: the browser is still reading from the URL.
     setTimeout(() => URL.revokeObjectURL(address), 10000);
   }
 

@@ -1,4 +1,4 @@
-// The rows of the facts table. What is typed is sent when an input is left; rows are drawn again in
+// The rows of the facts table. An input is sent when it loses the focus; rows are redrawn in
 // place, so the cursor stays where it is. Texts are set as text or values, never as markup.
 
 const FIELDS = [
@@ -41,7 +41,7 @@ function headings() {
 }
 
 function render({ model, el }) {
-  // A message of its own is sent at once; a changed trait could wait for an answer to the last.
+  // A custom message is sent at once; a trait change could wait for the reply to the last one.
   const view = Math.random().toString(36).slice(2);
   const parts = new Map();
   let sent = 0;
@@ -139,7 +139,7 @@ function render({ model, el }) {
       const box = part.inputs[field];
       box.setAttribute("aria-label", `${label} ${number}`);
       if (box.pending && who === view && answered >= box.pending) box.pending = 0;
-      // What is being typed, or is on its way, is newer than what came.
+      // Text being typed or in transit is newer than the received value.
       if (!box.pending && !box.matches(":focus") && box.value !== data[field])
         box.value = data[field];
     }
@@ -155,7 +155,7 @@ function render({ model, el }) {
     part.notes.hidden = data.tokens.length + data.trueTokens.length === 0 && !data.extra;
   }
 
-  // Where the cursor was in a row that goes: the same control of the row that takes its place.
+  // If the focused row is removed, focus the same control of the row that replaces it.
   function leave(place, name) {
     const rows = [...list.children];
     const next = rows[Math.min(place, rows.length - 1)];
@@ -165,7 +165,7 @@ function render({ model, el }) {
   }
 
   function draw() {
-    // A control that goes while it has the cursor says so, in the middle of the drawing.
+    // Removing the focused control fires its blur event in the middle of the redraw.
     if (drawing) return;
     drawing = true;
     try {
@@ -194,7 +194,7 @@ function render({ model, el }) {
         part.row.dataset.key = data.key;
         parts.set(data.key, part);
       }
-      // A row that stays where it is is not touched: to move it would take its cursor away.
+      // Leave rows that keep their place untouched: moving one would drop its cursor.
       if (list.children[place] !== part.row)
         list.insertBefore(part.row, list.children[place] ?? null);
       fill(part, data, place);

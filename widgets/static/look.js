@@ -1,6 +1,6 @@
 // Inside our panels JupyterLab's shortcuts are off: in its command mode it would take arrows, Enter
-// and letters from whatever has the focus. And figures that were drawn while their tab was hidden
-// are told to take the width they have now.
+// and letters from the focused element. Figures that were drawn while their tab was hidden
+// are resized to their present width.
 
 function render({ el }) {
   el.style.display = "none";

@@ -1,4 +1,4 @@
-// A native range input with a name: ipywidgets' own slider has none for a screen reader.
+// A native range input with an accessible name, which ipywidgets' own slider lacks.
 
 function render({ model, el }) {
   const input = document.createElement("input");
@@ -18,7 +18,7 @@ function render({ model, el }) {
     input.setAttribute("aria-valuetext", model.get("words"));
   }
 
-  // While it is dragged, ten values a second are enough.
+  // During a drag, ten values a second are enough.
   input.addEventListener("input", () => {
     clearTimeout(timer);
     timer = setTimeout(() => {

@@ -1,5 +1,5 @@
-// A button that takes a file in pieces, each in a message of its own: a server closes the
-// connection at a message over its limit. Of a file over our own limit only its size is told.
+// A button that sends a file in pieces, one per message: a server closes the
+// connection at a message over its limit. For a file over our own limit, only the size is sent.
 
 const PIECE = 1 << 20;
 
@@ -35,7 +35,7 @@ function render({ model, el }) {
         at += PIECE;
       } while (at < file.size);
     }
-    chooser.value = ""; // the same file can be given again, mended
+    chooser.value = ""; // lets the user choose the same file again after correcting it
   }
 
   button.addEventListener("click", () => chooser.click());
