@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: run the benchmarks and show, or keep, what they find."""
+"""Run the benchmarks, and print or store their results."""
 
 from __future__ import annotations
 
@@ -90,16 +90,19 @@ def _facts(arguments: argparse.Namespace) -> list[Fact]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("what", nargs="?", choices=[*BENCHMARKS, "all"], default="all")
-    parser.add_argument("--model", default=DEFAULT_MODEL, help="the model that is measured")
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="model to measure")
     parser.add_argument(
         "--facts", type=int, default=16, help="facts for the library (%(default)s; full: 40)"
     )
-    parser.add_argument("--facts-file", help="where they are from (the packaged examples)")
+    parser.add_argument("--facts-file", help="file of the facts (the packaged examples)")
     parser.add_argument(
-        "--records", help="CounterFact's file, for the evaluation (made of the packaged examples)"
+        "--records", help="CounterFact's file, for evaluation (records made from the examples)"
     )
     parser.add_argument(
-        "--slow", type=int, default=2, help="facts for the plain side (%(default)s; full: 6)"
+        "--slow",
+        type=int,
+        default=2,
+        help="facts for the plain implementation (%(default)s; full: 6)",
     )
     parser.add_argument(
         "--tokens", type=int, default=16_384, help="tokens for the statistics (%(default)s)"
@@ -108,9 +111,9 @@ def _parser() -> argparse.ArgumentParser:
         "--d-in", type=int, default=14_336, help="width of the keys in the update (%(default)s)"
     )
     parser.add_argument(
-        "--earlier", type=int, default=2_000, help="earlier facts in the update (%(default)s)"
+        "--earlier", type=int, default=2_000, help="previous facts in the update (%(default)s)"
     )
-    parser.add_argument("--output", type=Path, help="Markdown file to keep the results in")
+    parser.add_argument("--output", type=Path, help="Markdown file for the results")
     return parser
 
 

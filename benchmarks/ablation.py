@@ -1,13 +1,13 @@
-"""What projection, previous keys and the ridge each do in sequential editing, one at a time.
+"""Effect of projection, previous keys and lambda on sequential edits, one at a time.
 
     python -m benchmarks.ablation RECORDS.json --text TEXT.txt --results benchmarks/ablation.jsonl
 
 Every setting edits the unedited model with the same facts in the same batches, and is measured
-after 40 and after all of them. A line is written as soon as it is known, so a run that was stopped
-goes on where it was; settings that stand in the file already are left out. ``--only`` names some,
-``--output`` makes the table of what the file holds. ``--candidates`` runs the settings that were
-tried against published AlphaEdit (``--edits 100`` for those that were given up early), and
-``--setting`` settings of your own:
+after 40 and after all of them. Each line is written as soon as it is measured, so an interrupted
+run resumes; settings already in the file are skipped. ``--only`` selects settings, and ``--output``
+writes the table of all lines in the file. ``--candidates`` runs the settings that were tried
+against published AlphaEdit (``--edits 100`` for those dropped early), and ``--setting`` runs
+settings of your own:
 
     ... --setting "memit +projection +previous-keys covariance_weight=3000 layers=5-12"
 """
@@ -170,15 +170,19 @@ def main() -> None:
     parser.add_argument("--results", type=Path, required=True, help="file of JSON lines")
     parser.add_argument("--edits", type=int, default=300)
     parser.add_argument(
-        "--skip", type=int, default=0, help="leave out the first so many, to check on others"
+        "--skip", type=int, default=0, help="skip the first facts, to check on others"
     )
-    parser.add_argument("--only", help="settings whose words contain this; none to run nothing")
     parser.add_argument(
-        "--candidates", action="store_true", help="the candidates instead of the ablation"
+        "--only", help="only settings whose name contains this text; none to run nothing"
     )
-    parser.add_argument("--setting", action="append", help="a setting of your own; can be repeated")
-    parser.add_argument("--output", type=Path, help="Markdown file to keep the table in")
-    parser.add_argument("--section", choices=SECTIONS, default="ablation", help="of that file")
+    parser.add_argument(
+        "--candidates", action="store_true", help="run the candidates instead of the ablation"
+    )
+    parser.add_argument("--setting", action="append", help="a setting of your own; repeatable")
+    parser.add_argument("--output", type=Path, help="Markdown file for the table")
+    parser.add_argument(
+        "--section", choices=SECTIONS, default="ablation", help="section of that file"
+    )
     arguments = parser.parse_args()
     model, text = load_model(), Path(arguments.text).read_text("utf-8")
     facts = read_facts(arguments.records, limit=arguments.skip + arguments.edits)[arguments.skip :]

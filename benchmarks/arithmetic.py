@@ -1,4 +1,4 @@
-"""Operations that must be done: the floor under any time, from the rows as they are.
+"""Minimum number of operations, counted on the actual rows: the floor of any implementation.
 
 One multiplication with one addition counts as two operations. Only products with weight matrices
 are counted: attention's own products, at the lengths of facts, are about 1 % of them. Padding is

@@ -1,8 +1,8 @@
 """The whole command, per additional fact, against the released code's work pattern.
 
-Start-up, loading and the like are paid once, however many facts there are; so the command is run
-with few and with many facts, and the difference counts. The plain side runs in this process, and
-leaves out nothing but what it would pay once.
+Start-up and loading are paid once, so the command runs with few and with many facts, and the
+difference counts. The plain implementation runs in this process and omits only these one-time
+costs.
 """
 
 from __future__ import annotations
@@ -60,13 +60,13 @@ def benchmark(
     slow: int = 3,
     hyperparameters: EditConfig | None = None,
 ) -> Report:
-    """Seconds per further fact of ``alphaedit edit`` and of the plain pattern.
+    """Measure seconds per additional fact of ``alphaedit edit`` and the plain implementation.
 
     Args:
         model: the model, unedited.
         facts: facts for the command; it is run with a quarter of them and with all.
         machine: where this runs.
-        slow: how many of them the plain pattern gets.
+        slow: number of facts for the plain implementation.
         hyperparameters: None for the model's.
     """
     hp = hyperparameters or default_hyperparameters(model)
@@ -89,7 +89,7 @@ def benchmark(
     with tempfile.TemporaryDirectory() as folder:
         say("command: alphaedit edit, to warm up")
         _command(model, facts[:1], hp, Path(folder))
-        say(f"command: the plain pattern, {len(some)} facts around the command")
+        say(f"command: plain implementation, {len(some)} facts around the command")
         first, evaluations = _plain(model, some[:middle], hp)
         say(f"command: alphaedit edit with {few} and with {many} facts")
         stages_few, seconds_few = _command(model, facts[:few], hp, Path(folder))
@@ -131,15 +131,15 @@ def benchmark(
         f"`alphaedit edit` took {figure(seconds_few)} s with {few} facts and "
         f"{figure(seconds_many)} s with {many}, in one batch, from the shell, with a warm cache; "
         "its parts are from `--json`.",
-        f"Plain pattern, {len(some)} facts, early stopping as in the command "
+        f"Plain implementation, {len(some)} facts, early stopping as in the command "
         f"({figure(mean_evaluations)} evaluations per fact): target values by the whole model; "
-        f"for each of {len(hp.layers)} layers, the whole model for the keys, for the state, and "
-        f"again for the keys afterwards; one dense update per layer for {many} facts; "
+        f"for each of {len(hp.layers)} layers, the whole model for the keys, for the hidden state, "
+        f"and again for the keys afterward; one dense update per layer for {many} facts; "
         "completions and scores one fact at a time, before and after.",
-        "Floor: as for the target values, with the plain pattern's mean number of evaluations; "
-        "every row once up to the last edited block and again from each changed one; the tokens "
-        "of the completions once each, with the prompt shared by the scores. The update itself is "
-        "negligible.",
+        "Floor: as for the target values, with the plain implementation's mean number of "
+        "evaluations; every row once up to the last edited block and again from each edited one; "
+        "the tokens of the completions once each, with the prompt shared by the scores. The "
+        "update itself is negligible.",
     ]
     return report
 
@@ -147,7 +147,7 @@ def benchmark(
 def _command(
     model: EditableModel, facts: Sequence[Fact], hp: EditConfig, folder: Path
 ) -> tuple[dict[str, float], float]:
-    """Seconds per stage, as the command reports them, and in all, as the shell sees them."""
+    """Seconds per stage, as the command reports them, and in total, as the shell measures them."""
     file, config = folder / "facts.json", folder / "config.json"
     write_facts(file, facts)
     fields = {name: value for name, value in hp.to_dict().items() if name != "source"}
@@ -169,7 +169,7 @@ def _command(
 def _plain(
     model: EditableModel, some: Sequence[TokenizedFact], hp: EditConfig
 ) -> tuple[dict[str, float], int]:
-    """Seconds of each part for some facts, without the solves, and evaluations in all."""
+    """Seconds of each part for some facts, without the solves, and the total of evaluations."""
     quiet = Monitor(show=None)
     searches, targets = timed(lambda: [plain_target(model, request, hp) for request in some])
 
@@ -284,14 +284,16 @@ def _check(
         state_far = max(state_far, _distance(state, plain_states))
         update_far = max(update_far, _distance(change.left @ change.right.T, plain))
     report.check("keys", key_far, 1e-4)
-    report.check("states", state_far, 1e-4)
+    report.check("hidden states", state_far, 1e-4)
     report.check("updates from the same keys", update_far, 1e-3)
     quiet = Monitor(show=None)
     together = query_facts(model, [request.fact for request in some], quiet)
     apart = [query_facts(model, [request.fact], quiet)[0] for request in some]
     pairs = list(zip(together, apart, strict=True))
     report.check("scores", max(abs(a.new.nll - b.new.nll) / b.new.nll for a, b in pairs), 1e-3)
-    report.check("completions (how many)", sum(a.completion != b.completion for a, b in pairs), 0.0)
+    report.check(
+        "number of different completions", sum(a.completion != b.completion for a, b in pairs), 0.0
+    )
 
 
 def _distance(a: Tensor, b: Tensor) -> float:

@@ -1,9 +1,9 @@
-"""Every editor on the same facts in one batch, as published, and with its projection switched.
+"""Every editor on the same facts in one batch, as published and with the other projection switch.
 
     python -m benchmarks.editors RECORDS.json --text TEXT.txt --results FILE.jsonl
 
-A line is written for every row as soon as it is known, and a run that was stopped goes on where it
-was; ``--output`` makes the table of the file.
+Each row is written as soon as it is measured, so an interrupted run resumes; ``--output`` writes
+the table of the file.
 """
 
 from __future__ import annotations
@@ -59,16 +59,16 @@ def table(rows: Sequence[dict[str, Any]], facts: int) -> Report:
     report.notes = [
         f"{facts} facts in one batch (ROME: one at a time), each row starting from the unedited "
         "model; all values × 100 except perplexity and seconds.",
-        "Editors with the same target search share it; the first of them pays for it in seconds.",
-        "ROME writes one fact after another and does not protect its earlier ones: 40 facts cost "
+        "Editors with the same target search share it; its seconds count for the first of them.",
+        "ROME writes one fact after another and does not protect previous ones: 40 facts cost "
         "more perplexity than with any other editor. PMET's search moves the outputs of attention "
         "and MLP, with a KL factor 16 times the others', and writes only the MLP's part: its new "
-        "targets are always more likely, but exact in little more than half the cases. FT takes 24 "
-        "steps of 5e-4 per entry for all facts together, too little for this model, and FT-L "
+        "targets are always more likely, but exact in little more than half of the cases. FT takes "
+        "24 steps of 5e-4 per entry for all facts together, too little for this model, and FT-L "
         "reaches its bound of 5e-4 in the first step. With the projection, neither has an effect "
         "that these metrics show.",
-        "Settings as published, scaled to this model where they depend on it. Editors of one "
-        "layer use the middle one of the preset, or two thirds of the depth for fine-tuning.",
+        "Settings as published, scaled to this model where they depend on the model. Editors of "
+        "one layer use the middle one of the preset, or two thirds of the depth for fine-tuning.",
     ]
     return report
 
@@ -94,9 +94,9 @@ def main() -> None:
     parser.add_argument("records", help="CounterFact records, or a facts file")
     parser.add_argument("--text", help="running text for the perplexity")
     parser.add_argument("--facts", type=int, default=40)
-    parser.add_argument("--editors", default=",".join(editors()), help="separated by commas")
+    parser.add_argument("--editors", default=",".join(editors()), help="comma-separated editors")
     parser.add_argument("--results", type=Path, required=True, help="file of JSON lines")
-    parser.add_argument("--output", type=Path, help="Markdown file to keep the table in")
+    parser.add_argument("--output", type=Path, help="Markdown file for the table")
     arguments = parser.parse_args()
     text = Path(arguments.text).read_text("utf-8") if arguments.text else None
     facts = read_facts(arguments.records, limit=arguments.facts)

@@ -1,4 +1,4 @@
-"""The machine that figures are taken on, and what it can do at best."""
+"""The machine that the benchmarks run on, and its peak rate."""
 
 from __future__ import annotations
 

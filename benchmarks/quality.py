@@ -1,8 +1,8 @@
-"""How well edits hold: CounterFact's measures before and after sequential edits.
+"""CounterFact's metrics before and after sequential edits.
 
     python -m benchmarks.quality RECORDS.json --text TEXT.txt --edits 200 --set ridge=1
 
-Definitions of the measures: ``alphaedit_core.evaluation.counterfact_scores``.
+Definitions of the metrics: ``alphaedit_core.evaluation.counterfact_scores``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=100)
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE")
     parser.add_argument(
-        "--skip-before", action="store_true", help="no measures of the unedited model"
+        "--skip-before", action="store_true", help="do not measure the unedited model"
     )
     arguments = parser.parse_args()
     model = load_model(arguments.model)

@@ -1,4 +1,4 @@
-"""What a benchmark found, as Markdown, and where it is kept."""
+"""A benchmark's report as Markdown, and the file that stores it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Statistics: one pass for all layers against a pass for each."""
+"""Statistics: one pass for all layers against one pass per layer."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The plain way to do everything: one fact at a time, the whole model, every position's logits.
+"""The plain implementation: one fact at a time, the whole model, every position's logits.
 
-Written to be obviously right, in the work pattern of the released research code (one fact at a
+Written to be obviously correct, following the steps of the released research code (one fact at a
 time; seven prompts padded to the longest; all blocks and all logits at every step). Tests check the
-library against it, and the benchmarks time the library beside it.
+library against it, and the benchmarks compare the library's time with it.
 """
 
 from __future__ import annotations

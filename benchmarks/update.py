@@ -108,7 +108,7 @@ def benchmark(machine: Machine, case: Case | None = None) -> Report:
     report = Report("update", "The update in closed form")
     difference = float((change - plain_change).norm() / change.norm())
     # The dense side solves in float32.
-    report.check(f"changes (on {_PROBES} random columns)", difference, 1e-3)
+    report.check(f"updates (on {_PROBES} random columns)", difference, 1e-3)
     report.columns = (
         "", "seconds", "floor GFLOP", "GFLOP/s", "share of peak", "peak beyond projector MB",
         "kept MB", "projector MB",
@@ -132,7 +132,7 @@ def benchmark(machine: Machine, case: Case | None = None) -> Report:
     ]
     report.notes = [
         f"d_in {case.d_in:,}, d_out {case.d_out:,}, {case.facts} facts, {case.earlier:,} previous "
-        f"ones, random keys, projector of rank {case.rank:,}, where its basis is largest.",
+        f"facts, random keys, projector of rank {case.rank:,}, at which its basis is largest.",
         "Floor of the library: projection of the keys, their products with the previous keys, one "
         "Cholesky of that size with its triangular solves, and the thin factor. Of the dense form: "
         "its products and one LU.",

@@ -78,7 +78,7 @@ def test_evaluation(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     records = evaluation.records_of([full, *FACTS[1:], Fact("Rome", "{} is", "old")])
     assert [len(record.facts) for record in records] == [1] * 4
     report = evaluation.benchmark(model, records, machine, 2)
-    assert [row[0] for row in report.rows] == ["likelihoods", "texts", "in all"]
+    assert [row[0] for row in report.rows] == ["likelihoods", "texts", "total"]
     assert len(report.checks) == 1 and report.ratios[2].wanted == evaluation.WANTED
     monkeypatch.setattr(evaluation, "plain_texts", lambda *_: {"fluency": 1.0})
     with pytest.raises(CheckFailed):
