@@ -26,7 +26,7 @@ from .table import FIELDS, FactRows
 from .tokenized_rows import TokenizedRows, whole
 from .true_targets import open_prompt, true_targets
 
-#: Rows that are shown; a page of more would be slow.
+#: Maximum number of rows shown; more would make the page slow.
 _SHOWN = 500
 
 
@@ -71,8 +71,8 @@ class FactsPanel(Panel):
         self.state.observe(self._lock_buttons, ["job_updates"])
         self._redraw()
 
-    # What stands above the table does not move when rows are added, so that a click that follows
-    # typing meets its button.
+    # Everything above the table stays in place when rows are added, so that a click right after
+    # typing still hits its button.
 
     def _buttons(self) -> W.Widget:
         self.add_button = button(
@@ -130,7 +130,7 @@ class FactsPanel(Panel):
 
     @property
     def drafts(self) -> tuple[Draft, ...]:
-        """All rows as they are typed, ready or not."""
+        """All rows as typed, ready or not."""
         return tuple(self.state.drafts)
 
     @drafts.setter
@@ -159,7 +159,7 @@ class FactsPanel(Panel):
 
     @property
     def message(self) -> str:
-        """What was last said of the table, in words."""
+        """The last message about the table."""
         return self._said
 
     @property
@@ -270,7 +270,7 @@ class FactsPanel(Panel):
         self._say(said if gone else "no rows to delete")
 
     def bring_back(self) -> int:
-        """Put the rows back that were deleted last.
+        """Restore the rows that were deleted last.
 
         Returns:
             How many.
@@ -280,7 +280,7 @@ class FactsPanel(Panel):
         return back
 
     def select(self, index: int) -> None:
-        """Make a row the one that all panels look at; -1 for none.
+        """Select a row for all panels; -1 for none.
 
         Raises:
             InputError: if there is no such row.
@@ -345,7 +345,7 @@ class FactsPanel(Panel):
     # -- from the browser ------------------------------------------------------------------------
 
     def _asked(self, request: Mapping[str, Any]) -> None:
-        """What a row in the browser asks for; a request that is not understood does nothing."""
+        """Handle a row's request from the browser; ignore malformed requests."""
         self._tried("facts", lambda: self._answer(request))()
 
     def _answer(self, request: Mapping[str, Any]) -> None:
@@ -380,7 +380,7 @@ class FactsPanel(Panel):
         self._tried("upload", lambda: self.upload(name, content))()
 
     def _tried(self, doing: str, action: Callable[[], object]) -> Callable[..., None]:
-        """A callback that says on the panel itself why it did nothing."""
+        """Wrap a callback so that its errors appear on this panel."""
 
         def act() -> None:
             try:
@@ -411,8 +411,8 @@ class FactsPanel(Panel):
         self._redraw()
 
     def _redraw(self, *_: Any) -> None:
-        # No lock: this may run in a job's thread while another panel, told of the same change,
-        # waits for that job to end. What changed meanwhile is drawn in a second round.
+        # No lock: this may run in a job's thread while another panel, notified of the same change,
+        # waits for that job to end. Changes made meanwhile are drawn in a second round.
         drafts: object = None
         while drafts is not self.state.drafts:
             self._draw(drafts := self.state.drafts)

@@ -1,4 +1,4 @@
-"""Facts that are pasted or uploaded: lines with tabs, as a spreadsheet copies them, or JSON."""
+"""Parse pasted or uploaded facts: tab-separated lines, as spreadsheets copy them, or JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _COLUMNS = ("subject", "prompt", "target", "true target")
 
 
 def drafts_from_text(text: str) -> list[Draft]:
-    """The facts of a pasted text: all of them, or none.
+    """Parse the facts of a pasted text: all of them, or none.
 
     Args:
         text: lines ``subject<TAB>prompt<TAB>target[<TAB>true target]``, with or without a line of
@@ -38,7 +38,7 @@ def drafts_from_text(text: str) -> list[Draft]:
 
 
 def drafts_from_file(name: str, content: bytes) -> tuple[list[Draft], list[str]]:
-    """The facts of a file: JSON, JSON lines, CSV, or lines with tabs.
+    """Parse the facts of a file: JSON, JSON lines, CSV, or tab-separated lines.
 
     Args:
         name: what the file is called; its suffix tells the format.
@@ -63,12 +63,12 @@ def drafts_from_file(name: str, content: bytes) -> tuple[list[Draft], list[str]]
 
 
 def _listed(text: str) -> bytes:
-    """JSON text as bytes; one object that spans lines becomes a list of one."""
+    """Return JSON text as bytes; a single multi-line object becomes a list of one."""
     try:
         if isinstance(json.loads(text), dict):
             text = f"[{text}]"
     except (ValueError, RecursionError):
-        pass  # JSON lines, or wrong: the reader says where
+        pass  # JSON lines or invalid: the reader reports where
     return text.encode("utf-8", "replace")
 
 
@@ -77,7 +77,7 @@ def _headings(cells: list[str]) -> bool:
 
 
 def _draft(number: int, cells: list[str]) -> Draft:
-    """One line as a draft.
+    """Parse one line into a draft.
 
     Raises:
         InputError: if it is no fact.

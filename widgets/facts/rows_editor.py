@@ -1,4 +1,4 @@
-"""Rows of inputs in one widget: a hundred facts are no more for the page than one."""
+"""Rows of inputs in one widget, so that a hundred facts cost the page no more than one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from alphaedit_widgets.components.inputs import script
 
 
 class FactsEditor(anywidget.AnyWidget):
-    """A row of native inputs for each fact; it asks for changes, and its owner makes them.
+    """A row of native inputs per fact; the widget requests changes and its owner makes them.
 
     The browser sends a request when an input is left, at once and as a message of its own: what
     was typed is here before the click of the button that took the focus. Rows have keys, so that a
@@ -28,7 +28,7 @@ class FactsEditor(anywidget.AnyWidget):
     rows = T.List(T.Dict()).tag(sync=True)
     #: Key of the selected row; -1 for none.
     selected = T.Int(-1).tag(sync=True)
-    #: View and number of the last request that was dealt with: the rows show what came of it.
+    #: View and number of the last handled request; the rows show its result.
     heard = T.List(default_value=["", 0]).tag(sync=True)
 
     def __init__(self, asked: Callable[[dict[str, Any]], None]) -> None:
@@ -43,7 +43,7 @@ class FactsEditor(anywidget.AnyWidget):
     def _received(self, _: Any, content: Any, __: Any) -> None:
         if not isinstance(content, dict):
             return
-        # One message for both: a row that is drawn again knows what it already holds.
+        # One message for both traits, so that redrawn rows match the handled request.
         with self.hold_sync():
             self.heard = [str(content.get("view", "")), content.get("n", 0)]
             self._asked(content)

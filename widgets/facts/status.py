@@ -1,4 +1,4 @@
-"""What the rows of the facts table are, in words, by what the model holds now."""
+"""Statuses of the facts table's rows, for the present state of the model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from alphaedit_widgets.fact_drafts import APPLIED, DRAFT, FAILED, READY, Draft, 
 
 
 def statuses(drafts: Sequence[Draft], session: EditSession) -> list[str]:
-    """One for each draft: ``draft``, ``needs: …``, ``ready``, ``applied`` or ``failed``.
+    """Return a status per draft: ``draft``, ``needs: …``, ``ready``, ``applied`` or ``failed``.
 
     The last two are about the edits that are in the model now, and of these about the facts that
     no later one has superseded.
@@ -35,7 +35,7 @@ def statuses(drafts: Sequence[Draft], session: EditSession) -> list[str]:
 
 
 def counted(found: Sequence[str]) -> str:
-    """How many rows are in which state: ``3 rows: 2 ready, 1 incomplete``."""
+    """Count the rows by status: ``3 rows: 2 ready, 1 incomplete``."""
     if not found:
         return "no facts yet"
     words = [
@@ -49,11 +49,11 @@ def counted(found: Sequence[str]) -> str:
 
 
 def rows(number: int) -> str:
-    """``1 row``, ``2 rows``."""
+    """Format a count of rows: ``1 row``, ``2 rows``."""
     return f"{number} row" if number == 1 else f"{number} rows"
 
 
 def wanting(found: Sequence[str]) -> str:
-    """The first three incomplete rows, in words; "" if none does."""
+    """Describe the first three incomplete rows; "" if there are none."""
     needs = [f"row {n} {status}" for n, status in enumerate(found, 1) if ":" in status]
     return "; ".join(needs[:3])

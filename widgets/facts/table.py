@@ -1,4 +1,4 @@
-"""The rows of the facts table as something to change, without any widget.
+"""Editing operations on the rows of the facts table, independent of any widget.
 
 The drafts themselves are the shared state's. What belongs to a table of them is here: a key for
 each row, by which a request of the page finds it however rows have moved since, and what was
@@ -21,14 +21,14 @@ from alphaedit_widgets.state import State
 
 from .true_targets import open_prompt
 
-#: What is typed into a row.
+#: Fields typed into a row.
 FIELDS = ("subject", "prompt", "target", "target_true", "group")
-#: What else of a row can be set from Python.
+#: Further fields that can be set from Python.
 _MORE = ("paraphrases", "neighbors", "relation", "replaces")
 
 
 class FillResult(NamedTuple):
-    """What became of rows without a true target.
+    """Result of filling in missing true targets.
 
     Attributes:
         filled: have one now.
@@ -41,7 +41,7 @@ class FillResult(NamedTuple):
     silent: int = 0
 
     def in_words(self) -> str:
-        """What to tell of it."""
+        """The message for the user."""
         said = [f"true targets filled: {self.filled}"]
         if self.already:
             said.append(f"already the new target: {self.already}")
@@ -51,7 +51,7 @@ class FillResult(NamedTuple):
 
 
 class FactRows:
-    """Changes of the rows; every one is told to all panels at once, with the selection.
+    """Changes of the rows; each notifies all panels at once, together with the selection.
 
     Args:
         state: the state whose drafts they are.
@@ -69,17 +69,17 @@ class FactRows:
 
     @property
     def removed(self) -> int:
-        """How many rows :meth:`bring_back` would put back."""
+        """Number of rows that :meth:`bring_back` would restore."""
         return len(self._removed)
 
     def keys(self, drafts: Sequence[Draft]) -> list[int]:
-        """A key for each of these rows, which are the state's, and one for the empty row."""
+        """Return a key for each of the state's rows and one for the empty row."""
         if len(self._keys) != len(drafts) + 1:  # the drafts were set from elsewhere
             self._keys = [next(self._next) for _ in range(len(drafts) + 1)]
         return self._keys
 
     def index(self, key: object) -> int:
-        """Where the row of a key is now; ``len()`` for the empty row.
+        """Return the present index of a key's row; ``len()`` for the empty row.
 
         Raises:
             InputError: if it is gone.
@@ -89,7 +89,7 @@ class FactRows:
         return self._keys.index(key)
 
     def require(self, index: int) -> None:
-        """Refuse an index that no row has.
+        """Check that a row has this index.
 
         Raises:
             InputError: if none has it.
@@ -117,7 +117,7 @@ class FactRows:
             self._set(drafts, self._keys)
 
     def type(self, key: object, field: str, value: str) -> None:
-        """Set one field of the row of a key; of the empty row it makes a row.
+        """Set one field of a key's row; setting a field of the empty row adds a row.
 
         Raises:
             InputError: if the row is gone, or has no such field.
@@ -131,13 +131,13 @@ class FactRows:
                 drafts.append(Draft())
                 keys.append(next(self._next))
             drafts[index] = drafts[index].typed(**{field: value})
-            # What was emptied again at the end is the empty row once more.
+            # A last row whose fields were all cleared becomes the empty row again.
             while drafts and drafts[-1] == Draft():
                 drafts.pop()
             self._set(drafts, keys[: len(drafts) + 1])
 
     def extend(self, new: Sequence[Draft]) -> int:
-        """Put rows at the end, without ids that other rows have; returns the first one's index."""
+        """Append rows, dropping ids already in use; return the index of the first."""
         with self._changing:
             drafts, keys = list(self._state.drafts), list(self._keys)
             first, taken = len(drafts), {draft.id for draft in drafts}
@@ -149,7 +149,7 @@ class FactRows:
         return first
 
     def duplicate(self, index: int) -> None:
-        """Put a copy of a row under it, and select the copy.
+        """Insert a copy below a row and select the copy.
 
         Raises:
             InputError: if there is no such row.
@@ -162,7 +162,7 @@ class FactRows:
             self._set(drafts, keys, index + 1)
 
     def delete(self, index: int) -> None:
-        """Take a row out; the selection stays with its row.
+        """Delete a row; the selection stays with its row.
 
         Raises:
             InputError: if there is no such row.
@@ -176,7 +176,7 @@ class FactRows:
             self._set(drafts, keys, chosen - (index < chosen))
 
     def clear(self) -> int:
-        """Take all rows out; returns how many there were."""
+        """Delete all rows; return how many there were."""
         with self._changing:
             gone = len(self)
             if gone:
@@ -185,7 +185,7 @@ class FactRows:
         return gone
 
     def bring_back(self) -> int:
-        """Put the rows back that were taken out last; returns how many."""
+        """Restore the rows that were deleted last; return how many."""
         with self._changing:
             back, self._removed = self._removed, []
             drafts, keys = list(self._state.drafts), list(self._keys)
@@ -200,7 +200,7 @@ class FactRows:
         return len(back)
 
     def fill(self, words: Mapping[str, str]) -> FillResult:
-        """Enter true targets by prompt; the rows may have changed since the model was asked."""
+        """Fill in true targets by prompt; the rows may have changed since the model ran."""
         filled = already = silent = 0
         with self._changing:
             drafts = list(self._state.drafts)
@@ -219,7 +219,7 @@ class FactRows:
         return FillResult(filled, already, silent)
 
     def _set(self, drafts: Sequence[Draft], keys: list[int], selected: int | None = None) -> None:
-        """Change the rows, and with them what is selected, at once for all panels.
+        """Set rows and selection together, with one notification to all panels.
 
         Args:
             drafts: the rows.

@@ -1,4 +1,4 @@
-"""A target as the tokens that a model has for it, with every space to be seen."""
+"""A target as the model's tokens, with visible spaces."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from alphaedit_widgets.components.token_chips import visible
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-#: What decoders write for bytes that are not (yet) a character.
+#: Decoders write this character for bytes that do not (yet) form a character.
 _BROKEN = "\ufffd"
 
 
 class TokenizedTarget(NamedTuple):
-    """A target as tokens.
+    """A tokenized target.
 
     Attributes:
         texts: their texts, ``·`` for a space and ``↵`` for a line's end. Tokens that only together
@@ -28,14 +28,14 @@ class TokenizedTarget(NamedTuple):
 
 
 def split_target(tokenizer: PreTrainedTokenizerFast, prompt: str, target: str) -> TokenizedTarget:
-    """The tokens of a target as it follows a prompt.
+    """Tokenize a target as the continuation of a prompt.
 
     Args:
         tokenizer: the model's.
         prompt: the complete prompt, not blank.
         target: the target, not blank.
     """
-    # Behind another word, since the first of a text loses its space in some tokenizers.
+    # After another word, since some tokenizers drop the space of a text's first word.
     front = list(tokenizer("x", add_special_tokens=False)["input_ids"])
 
     def decoded(ids: list[int]) -> str:

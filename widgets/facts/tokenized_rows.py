@@ -1,4 +1,4 @@
-"""The rows of the facts table as the browser shows them, targets cut into the model's tokens."""
+"""The rows of the facts table as the browser shows them, with tokenized targets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class TokenizedRows:
-    """Splits of targets into tokens, each made once.
+    """A cache of tokenized targets.
 
     Args:
         tokenizer: the model's.
@@ -29,7 +29,7 @@ class TokenizedRows:
         self._control: list[str] | None = None
 
     def cells(self, draft: Draft) -> dict[str, Any]:
-        """What the browser shows of a row beside its number and status."""
+        """Return the fields shown for a row besides its number and status."""
         split, old = self.target(draft), self.target(draft, draft.target_true)
         also = [
             f"{len(texts)} {name if len(texts) > 1 else name[:-1]}"
@@ -49,7 +49,7 @@ class TokenizedRows:
         }
 
     def target(self, draft: Draft, target: str | None = None) -> TokenizedTarget:
-        """The tokens of a draft's target, or another one; none without it, or without a prompt."""
+        """Tokenize a draft's target, or another one; [] without a target or a prompt."""
         prompt = _composed(filled(draft.prompt, draft.subject))
         target = _composed(draft.target if target is None else target)
         if not prompt or not target:
@@ -61,7 +61,7 @@ class TokenizedRows:
 
 
 def whole(words: str) -> str:
-    """A text without halves of surrogate pairs, which no message could carry."""
+    """Replace unpaired surrogates, which cannot be encoded in a message."""
     return words.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 

@@ -1,4 +1,4 @@
-"""What the unedited model says after a prompt: the true target, where the user has named none."""
+"""Missing true targets, taken from the unedited model's continuation of each prompt."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from alphaedit_core.progress import Monitor
 from alphaedit_core.session.session import EditSession
 from alphaedit_widgets.fact_drafts import Draft
 
-#: Prompts between two looks at the cancel button.
+#: Number of prompts between two checks for cancellation.
 _AT_ONCE = 16
-#: Words of a name at most.
+#: Maximum number of words in a name.
 _WORDS = 4
-#: What may stand around a word and does not belong to it.
+#: Punctuation around a word that is not part of the word.
 _MARKS = ".,;:!?…()[]{}<>\"“”„‘’'«»*_—–-。、，：；！？（）「」『』"
-#: A word that ends with a period of its own: initials and titles before a name.
+#: A word whose final period belongs to it: initials and titles before a name.
 _SHORT = re.compile(
     r"(?:[^\W\d_]\.){2,}|[A-Z]\.|(?:St|Mt|Ft|Dr|Mr|Mrs|Ms|Jr|Sr|Prof|Gen|Col|Lt|Sgt)\."
 )
-#: What begins a sentence behind such a word and is no part of a name.
+#: Words that begin a sentence after such a word and are not part of a name.
 _STARTS = ("A", "An", "And", "But", "He", "I", "In", "It", "Its", "She", "The", "They", "This")
-#: A number with what it begins with, or a name with its period: .NET.
+#: A number with its prefix, or a name with its leading period: .NET.
 _BEFORE_A_WORD = re.compile(r"[-−–+]?[$€£¥]?\d|(?<!\.)\.[A-Z]{2}")
-#: Names of scripts, as Unicode names begin, that are written without spaces between words.
+#: Prefixes of Unicode names for scripts written without spaces between words.
 _NO_SPACES = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")
 
 
 def true_targets(session: EditSession, prompts: Sequence[str], monitor: Monitor) -> list[str]:
-    """The first word or name that the unedited model says after each prompt, greedily.
+    """Return the first word or name in the unedited model's greedy continuation of each prompt.
 
     Args:
         session: the session; its model has its present weights again afterwards.
@@ -58,7 +58,7 @@ def true_targets(session: EditSession, prompts: Sequence[str], monitor: Monitor)
 
 
 def first_words(text: str) -> str:
-    """The word a continuation begins with, or the whole name where it is one: ``New York City``.
+    """Return the first word of a continuation, or its whole name: ``New York City``.
 
     A name is up to four words that all begin with a capital and have no punctuation between them,
     but for the periods of initials and titles: ``U.S. Army``. A number keeps its sign.
@@ -75,7 +75,7 @@ def first_words(text: str) -> str:
             return run
     taken: list[str] = []
     for word in line.split()[:_WORDS]:
-        # A single letter is an initial in front of a name only: "J. R. R. Tolkien", "Vitamin C."
+        # A single letter is an initial only before a name: "J. R. R. Tolkien", "Vitamin C."
         short = _SHORT.fullmatch(word) and (len(word) > 2 or all(len(one) == 2 for one in taken))
         bare = word if short else word.rstrip(_MARKS)
         if not _BEFORE_A_WORD.match(bare):
@@ -91,7 +91,7 @@ def first_words(text: str) -> str:
 
 
 def open_prompt(draft: Draft) -> str | None:
-    """The complete prompt of a draft without a true target; None if it has one, or no prompt."""
+    """Return the full prompt of a draft that lacks a true target, else None."""
     if draft.target_true.strip():
         return None
     whole = draft if draft.target.strip() else replace(draft, target="?")
@@ -99,5 +99,5 @@ def open_prompt(draft: Draft) -> str | None:
 
 
 def _run(line: str, script: str) -> str:
-    """The characters of one script that a line begins with."""
+    """Return a line's leading characters of one script."""
     return "".join(takewhile(lambda letter: unicodedata.name(letter, "").startswith(script), line))
