@@ -1,4 +1,4 @@
-"""One side of the comparison: its heading, its tokens, and the same as text."""
+"""One side of the comparison: heading, tokens, and the answer as text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .html import words_html
 
 
 class Column(W.VBox):
-    """What the model says in one state.
+    """The model's answer in one state.
 
     Args:
         side: ``Before`` or ``After``.
@@ -35,7 +35,7 @@ class Column(W.VBox):
         self.add_class("ae-column")
 
     def name(self, state: str) -> None:
-        """Say which state it is, in words."""
+        """Set the heading that names the state."""
         self.chips.label = f"{self.side}: {state}"
         self.heading.value = (
             f'<h4 data-side="{self.side.lower()}" data-testid="heading-{self.side.lower()}">'
@@ -43,13 +43,13 @@ class Column(W.VBox):
         )
 
     def show(self, answer: StateAnswer, wanted: int) -> None:
-        """Show an answer, of which so many tokens were wanted."""
+        """Show an answer, given the requested number of tokens."""
         self._answer = answer
         ended = len(answer.steps) < wanted
         self.chips.fill(answer.steps, note="end of text" if ended else "")
 
     def mark(self, flags: Sequence[bool], *, matches: bool, by_tokens: bool) -> None:
-        """Mark what the other side lacks, or what it has, among tokens or words."""
+        """Mark the tokens or words that differ from the other side, or that match it."""
         marks = [("" if flag else "same") if matches else (self._word if flag else "")
                  for flag in flags]  # fmt: skip
         pieces = words(self._answer.text)

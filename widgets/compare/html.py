@@ -1,4 +1,4 @@
-"""The comparison in words and tables of HTML; every text of a model or a person is escaped."""
+"""The comparison as HTML; all text from the model or the user is escaped."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from alphaedit_core.session.session import EditSession
 from alphaedit_widgets.components.panel import table
 from alphaedit_widgets.components.token_chips import visible
 
-#: How a marked word is written: its element, sign and what a screen reader says.
+#: Markup of a marked word: element, sign and screen reader text.
 _WORD = {
     "added": ("ins", "+", "added"),
     "removed": ("del", "−", "removed"),
@@ -21,7 +21,7 @@ _WORD = {
 
 
 def state_name(session: EditSession, number: int) -> str:
-    """A state as headings name it: ``0 original``, ``2``, ``2 capitals``."""
+    """Return a state's name in headings: ``0 original``, ``2``, ``2 capitals``."""
     if number == 0:
         return "0 original"
     history = session.history
@@ -30,7 +30,7 @@ def state_name(session: EditSession, number: int) -> str:
 
 
 def words_html(pieces: Sequence[str], marks: Sequence[str]) -> str:
-    """A text whose marked words carry a sign, and a word for who cannot see it."""
+    """Render a text whose marked words carry a sign and screen reader text."""
     parts = []
     for mark, group in groupby(zip(pieces, marks, strict=True), lambda pair: pair[1]):
         stretch = escape("".join(piece for piece, _ in group))
@@ -45,7 +45,7 @@ def words_html(pieces: Sequence[str], marks: Sequence[str]) -> str:
 
 
 def ratings_html(found: Comparison) -> str:
-    """Probability and rank of both targets, before, after and the change."""
+    """Render probability and rank of both targets: before, after and change."""
     question, rows = found.question, []
     for name, target, before, after in (
         ("new", question.new, found.before.ratings.new, found.after.ratings.new),
@@ -101,7 +101,7 @@ def chat_html(found: Comparison) -> str:
 
 
 def history_html(session: EditSession, question: Question, points: Sequence[HistoryPoint]) -> str:
-    """Picture and table of both targets' probabilities in every state; draws with matplotlib."""
+    """Render a matplotlib figure and a table of both targets' probabilities in every state."""
     from alphaedit_core.evaluation.history_figure import history_html as picture
 
     rows = [
@@ -121,7 +121,7 @@ def history_html(session: EditSession, question: Question, points: Sequence[Hist
 
 
 def sides_html(session: EditSession, found: Comparison) -> str:
-    """Both texts as a table, for places without a kernel."""
+    """Render both texts as a table, for display without a kernel."""
     rows = [
         [
             f"{side}: {state_name(session, answer.number)}",
@@ -136,7 +136,7 @@ def sides_html(session: EditSession, found: Comparison) -> str:
 
 
 def summary_words(found: Comparison) -> str:
-    """The comparison in one line, without numbers of more than two digits."""
+    """Summarize the comparison in one line, with numbers of at most two digits."""
     first, last = found.before.ratings.new, found.after.ratings.new
     rated = ""
     if first and last:
@@ -149,12 +149,12 @@ def summary_words(found: Comparison) -> str:
 
 
 def short(text: str, length: int = 40) -> str:
-    """A text cut to so many characters."""
+    """Truncate a text to a number of characters."""
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
 def _probability(probability: float) -> str:
-    """Four digits behind the point, or the power of ten where these would be zeros."""
+    """Format to four decimals, or as a power of ten if these would all be zero."""
     if 0 < probability < 0.0001:
         return f"{probability:.1e}"
     return f"{probability:.4f}"

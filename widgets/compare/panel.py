@@ -75,7 +75,7 @@ class ComparePanel(Panel):
 
     @property
     def prompt(self) -> str:
-        """What the model goes on after: a text of one's own, or else the selected fact's prompt."""
+        """The prompt: the user's own text, or else the selected fact's prompt."""
         fact = self.state.fact
         return self.state.prompt or (fact.text if fact else "")
 
@@ -86,7 +86,7 @@ class ComparePanel(Panel):
 
     @property
     def tokens(self) -> int:
-        """New tokens at most, 1 to 200."""
+        """Maximum number of new tokens, 1 to 200."""
         return self.settings.tokens
 
     @tokens.setter
@@ -95,7 +95,7 @@ class ComparePanel(Panel):
 
     @property
     def sampling(self) -> Sampling | None:
-        """How tokens are drawn; None for the likeliest one each time."""
+        """Sampling settings; None for greedy decoding."""
         return self.settings.sampling
 
     @sampling.setter
@@ -104,7 +104,7 @@ class ComparePanel(Panel):
 
     @property
     def chat(self) -> bool:
-        """Whether the prompt is put as a message; settable where the tokenizer has a template."""
+        """Whether the prompt is sent as a chat message; requires a chat template to set."""
         return self.settings.chat
 
     @chat.setter
@@ -113,7 +113,7 @@ class ComparePanel(Panel):
 
     @property
     def marks(self) -> str:
-        """What is marked: ``Diffs`` or ``Matches``."""
+        """Which parts are marked: ``Diffs`` or ``Matches``."""
         return str(self._marks.value)
 
     @marks.setter
@@ -122,7 +122,7 @@ class ComparePanel(Panel):
 
     @property
     def unit(self) -> str:
-        """What is compared: ``tokens`` or ``words``."""
+        """Unit of the comparison: ``tokens`` or ``words``."""
         return str(self._unit.value)
 
     @unit.setter
@@ -148,7 +148,7 @@ class ComparePanel(Panel):
 
     @property
     def comparison(self) -> Comparison | None:
-        """What is shown; None before the first question."""
+        """The comparison shown; None before the first one."""
         return self._comparison
 
     @property
@@ -163,14 +163,14 @@ class ComparePanel(Panel):
 
     @property
     def difference(self) -> Difference | None:
-        """What differs, in the unit that is shown; None before the first question."""
+        """The differences in the displayed unit; None before the first comparison."""
         if self._comparison is None:
             return None
         return self._comparison.by_tokens if self.unit == TOKENS else self._comparison.by_words
 
     @property
     def history(self) -> list[HistoryPoint]:
-        """How likely the targets are in every state; empty until it has been asked for."""
+        """The targets' probabilities in every state; empty until requested."""
         return list(self._points[1]) if self._points else []
 
     def compare(self, block: bool = False) -> Job[Comparison]:
@@ -301,7 +301,7 @@ class ComparePanel(Panel):
     # -- what is asked ---------------------------------------------------------------------------
 
     def _selected_changed(self, *_: Any) -> None:
-        # A text of one's own was for the fact that was selected.
+        # The user's own text belonged to the previously selected fact.
         self.state.prompt = ""
         self._asked_changed()
 
@@ -335,7 +335,7 @@ class ComparePanel(Panel):
     # -- filling by itself -----------------------------------------------------------------------
 
     def _now(self) -> tuple[int, int]:
-        """What an answer depends on beside the question."""
+        """Everything besides the question that an answer depends on."""
         return self.state.revision, self.state.reference
 
     def _weights_changed(self, change: Any) -> None:
@@ -349,12 +349,12 @@ class ComparePanel(Panel):
         job = self.state.job
         engaged = self.state.foreground_busy
         self.compare_button.disabled = self.history_button.disabled = engaged
-        # What a job in the background was stopped for comes first, and tells when it has ended.
+        # The job that preempted the background job runs first; its end triggers this again.
         if not (job is not None and job.background and job.state == "canceled"):
             self._fill_if_due()
 
     def _fill_if_due(self) -> None:
-        """Ask again, in the background, if the weights have changed and nobody needs the model."""
+        """Compare again in the background if the weights changed and the model is free."""
         made_from = self._now()
         if not self._live or self._made_from == made_from or not self.state.idle:
             return
@@ -368,7 +368,7 @@ class ComparePanel(Panel):
                 try:
                     model = session.model
                     stack.enter_context(model.exclusive(self.state.cancel, monitor.check))
-                except SessionError as error:  # a cell has the model: later, then
+                except SessionError as error:  # a cell is using the model; retry later
                     raise Canceled(str(error)) from error
                 try:
                     return ask(session, question, reference, known, monitor)
@@ -378,7 +378,7 @@ class ComparePanel(Panel):
                     self._made_from = made_from  # it would fail again
                     raise
 
-        with suppress(SessionError):  # other work has just begun; its end comes back here
+        with suppress(SessionError):  # other work has just begun; its end triggers this again
             self.state.start(
                 "compare", work, lambda found: self._show(found, made_from), background=True
             )
@@ -400,7 +400,7 @@ class ComparePanel(Panel):
         self._draw_standing()
 
     def _draw_standing(self) -> None:
-        """Whether the columns are about what is set above them."""
+        """Whether the columns match the current settings."""
         found, asked = self._comparison, self._question_or_none()
         if found is None:
             said = "Press Compare." if asked else "Select a fact or type a prompt."

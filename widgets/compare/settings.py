@@ -1,4 +1,4 @@
-"""How Compare asks: number of tokens, greedy or sampled, as text or in chat."""
+"""Settings of Compare: number of tokens, greedy or sampled, text or chat."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GREEDY, SAMPLED = "greedy", "sampled"
 
 
 class AskSettings(W.HBox):
-    """The boxes beside the Compare button; those for drawing are shown while it samples.
+    """The inputs beside the Compare button; sampling inputs appear only when sampling.
 
     Args:
         model: chat is offered only where its tokenizer has a template.
@@ -54,7 +54,7 @@ class AskSettings(W.HBox):
 
     @property
     def tokens(self) -> int:
-        """New tokens at most, 1 to 200."""
+        """Maximum number of new tokens, 1 to 200."""
         return int(self._tokens.value)
 
     @tokens.setter
@@ -63,7 +63,7 @@ class AskSettings(W.HBox):
 
     @property
     def sampling(self) -> Sampling | None:
-        """How tokens are drawn; None for the likeliest one each time."""
+        """Sampling settings; None for greedy decoding."""
         if self._sampling.value == GREEDY:
             return None
         return Sampling(self._seed.value, self._temperature.value, self._top_p.value)
@@ -77,7 +77,7 @@ class AskSettings(W.HBox):
 
     @property
     def chat(self) -> bool:
-        """Whether the prompt is put as a message, by the tokenizer's chat template."""
+        """Whether the prompt is sent as a message through the tokenizer's chat template."""
         return bool(self._chat.value)
 
     @chat.setter
@@ -91,7 +91,7 @@ class AskSettings(W.HBox):
 
 
 def _number(kind: Any, label: str, value: float, **limits: float) -> Any:
-    """A box for a number, as wide as its name needs."""
+    """Return a number input as wide as its label."""
     return kind(
         value=value,
         description=label,

@@ -1,4 +1,4 @@
-"""Paraphrases and neighbors of the selected fact, before and after, each judged in a word."""
+"""Paraphrases and neighbors of the selected fact, before and after, each with a verdict."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from alphaedit_widgets.state import State
 _JOB = "probes"
 _COLUMNS = ("kind", "prompt", "before", "after", "P(new)", "P(true)", "change", "result")
 _CHANGE = "change"
-#: What each kind asks, in words.
+#: Description of each kind of probe.
 _ASKS = {
     RELIABILITY: "the prompt gives the new target",
     GENERALIZATION: "paraphrases give it too",
@@ -115,18 +115,18 @@ class ProbesPanel(Panel):
 
     @property
     def rows(self) -> list[ProbeRow]:
-        """What has been measured of them, for the reference and the present state."""
+        """The measured probes, for the reference and the present state."""
         return [found for found in self._rows() if found is not None]
 
     @property
     def missing(self) -> list[ProbePrompt]:
-        """What has not."""
+        """The probes not measured yet."""
         pairs = zip(self.probes, self._rows(), strict=True)
         return [probe for probe, found in pairs if found is None]
 
     @property
     def counts(self) -> dict[str, tuple[int, int]]:
-        """By kind, how many of the measured rows passed, and of how many."""
+        """Passed and total number of measured rows per kind."""
         return aggregate(self.rows)
 
     @property
@@ -139,7 +139,7 @@ class ProbesPanel(Panel):
         self.table.selected = int(index)
 
     def measure(self, block: bool = False) -> Job[list[ProbeRow]] | None:
-        """Measure the rows that have not been; None if there are none.
+        """Measure the unmeasured rows; None if there are none.
 
         Args:
             block: wait until it is done, and raise what it raised.
@@ -153,7 +153,7 @@ class ProbesPanel(Panel):
     def add(
         self, prompt: str, kind: str = GENERALIZATION, block: bool = False
     ) -> Job[list[ProbeRow]] | None:
-        """Give the selected fact one more paraphrase or neighbor, and measure that row alone.
+        """Add a paraphrase or neighbor to the selected fact and measure only that row.
 
         Args:
             prompt: the complete text; ``{}`` in a paraphrase stands for the subject.
@@ -184,7 +184,7 @@ class ProbesPanel(Panel):
         return self._measure(fact, new, block=block)
 
     def sort_by_change(self) -> None:
-        """Put the rows that changed most on top, whichever way they went."""
+        """Sort the rows by absolute change, largest first."""
         with self.table.hold_trait_notifications():
             self.table.descending = True
             self.table.sorted_by = _CHANGE
@@ -221,7 +221,7 @@ class ProbesPanel(Panel):
         return fact
 
     def _rows(self) -> list[ProbeRow | None]:
-        """One for each probe, None where it has not been measured."""
+        """One entry per probe; None for unmeasured probes."""
         fact, states = self.state.fact, (self.state.reference, self.session.applied)
         return [self._probes.known(fact, one, *states) for one in self.probes] if fact else []
 
@@ -246,7 +246,7 @@ class ProbesPanel(Panel):
             return self._probes.measure(fact, probes, *states, monitor)
 
         def ended(job: Job[list[ProbeRow]]) -> None:
-            # What made way for other work is due again when that has ended.
+            # A measurement preempted by other work is due again when that work ends.
             self._pending = self._pending or (background and job.state == "canceled")
             self._said = f"measured {count}" if job.state == "done" else job.state
             self._draw()
@@ -254,13 +254,13 @@ class ProbesPanel(Panel):
         return self.state.start(_JOB, work, block=block, ended=ended, background=background)
 
     def _measure_if_due(self) -> None:
-        """After an edit, where the panel has been shown and nobody needs the model."""
+        """Measure after an edit if the panel has been shown and the model is free."""
         if not self._pending or not self._opened or not self.state.idle or self.state.fact is None:
             return
         try:
             self._measure(self.state.fact, self.missing, background=True)
         except SessionError:
-            self._pending = True  # something else was quicker; its end is the next occasion
+            self._pending = True  # other work started first; retry when it ends
 
     # -- what happens ----------------------------------------------------------------------------
 
@@ -315,7 +315,7 @@ class ProbesPanel(Panel):
         self.sort_button.disabled = none
 
     def _standing(self) -> str:
-        """What is compared, or why there is nothing to compare, in a sentence."""
+        """Return a sentence on what is compared, or why nothing is."""
         fact = self.state.fact
         if fact is None:
             return "No fact is selected; enter or select one under Facts."
@@ -351,7 +351,7 @@ class ProbesPanel(Panel):
         return f'<table class="ae-table"><tbody>{cells}</tbody></table>'
 
     def _fill(self) -> None:
-        """Fill the table in the order that its headings ask for; unmeasured rows come last."""
+        """Fill the table in the order set by its headings; unmeasured rows come last."""
         pairs = list(enumerate(zip(self.probes, self._rows(), strict=True)))
         by = self.table.sorted_by
         if by:

@@ -98,7 +98,7 @@ class SpectrumFigure(LiveFigure):
     # -- inside ----------------------------------------------------------------------------------
 
     def _axis(self, index: np.ndarray) -> np.ndarray:
-        """Places on the axis of directions, which counts from 1."""
+        """Return positions on the axis of directions, which counts from 1."""
         return np.log10(index) if self._index == "log" else index
 
     def _set_axes(self, layout: Any, most: int) -> None:
@@ -134,8 +134,8 @@ class SpectrumFigure(LiveFigure):
         assert spectrum is not None
         view, size, rank = self._view, spectrum.size, spectrum.rank(threshold)
         mark = float(np.log10(DEFAULT))
-        # A threshold far from all eigenvalues widens the picture: a line off it shows nothing.
-        # Only where it must be: somebody may have zoomed in.
+        # A threshold far from all eigenvalues widens the axis range, to keep its line visible.
+        # Only if necessary: the user may have zoomed in.
         low, high = visible_range(spectrum, line)
         wider, self._shown_range = self._shown_range != (low, high), (low, high)
         edge, end = (float(v) for v in self._axis(np.array([size - rank + 0.5, size + 0.5])))
@@ -202,7 +202,7 @@ class SpectrumFigure(LiveFigure):
         ends, across = (line.x0, line.x1), (line.y0, line.y1)
         if self._view == "eigenvalues":
             ends, across = across, ends
-        # Who drags an end of the line moves that end only.
+        # Dragging an end of the line moves only that end.
         moved = next((end for end in ends if abs(end - self._at) > 1e-9), None)
         if moved is None:
             if across != (0, 1):  # pushed along itself
@@ -219,7 +219,7 @@ class SpectrumFigure(LiveFigure):
 
 
 def massive_mark(spectrum: Spectrum) -> str:
-    """What stands beside the mark of massive directions."""
+    """Return the label beside the mark of massive directions."""
     if not spectrum.num_massive_directions:
         return ""
     count = (
@@ -235,7 +235,7 @@ def _round_numbers(size: int) -> list[int]:
 
 
 def _powers(axis: Any, low: float, high: float) -> None:
-    """An axis of log10 values, labeled with the values."""
+    """Return an axis of log10 values, labeled with the values themselves."""
     step = max(1, round((high - low) / 8))
     powers = list(range(int(np.ceil(low)), int(np.floor(high)) + 1, step))
     axis.update(
@@ -255,7 +255,7 @@ def _vertical(line: Any, at: float) -> None:
 
 
 def _empty() -> go.Figure:
-    """All parts of the figure, with nothing in them: they must be there before it is shown."""
+    """Create all traces, empty: they must exist before the figure is shown."""
     figure = go.Figure()
     figure.add_scatter(
         x=[], y=[], name="eigenvalue", mode="lines", line={"color": BEFORE, "width": 2.2},

@@ -15,7 +15,7 @@ from alphaedit_widgets.jobs import Job
 
 
 def job_html(job: Job[Any]) -> str:
-    """How far a job is: units done, rate and time left; or what went wrong, if it failed."""
+    """Render a job's progress (units done, rate, time left), or its error if it failed."""
     if job.state == "failed" and job.failure is not None:
         said = f"{job.name} failed: {job.failure.message}"
         return f'<p class="ae-warning" data-testid="failed">{escape(said)}</p>'
@@ -32,7 +32,7 @@ def job_html(job: Job[Any]) -> str:
 
 
 def numbers_html(spectrum: Spectrum, threshold: Threshold) -> str:
-    """Rank, leakage, effective rank and error, each with what it means."""
+    """Render rank, leakage, effective rank and error, each with its meaning."""
     rank, size, error = (
         spectrum.rank(threshold),
         spectrum.size,
@@ -60,7 +60,7 @@ def numbers_html(spectrum: Spectrum, threshold: Threshold) -> str:
 
 
 def massive_words(spectrum: Spectrum) -> str:
-    """What a massive direction is, where there is one."""
+    """Explain massive directions, if the layer has any."""
     count = spectrum.num_massive_directions
     if not count:
         return f"Layer {spectrum.layer} has no massive direction."
@@ -78,7 +78,7 @@ def massive_words(spectrum: Spectrum) -> str:
 
 
 def warnings_html(warnings: Sequence[str]) -> str:
-    """Each warning as a paragraph that is read aloud at once; blank ones are left out."""
+    """Render each non-empty warning as a paragraph announced at once by screen readers."""
     return "".join(
         f'<p aria-live="assertive" class="ae-warning" data-testid="warning">{escape(warning)}</p>'
         for warning in warnings
@@ -87,7 +87,7 @@ def warnings_html(warnings: Sequence[str]) -> str:
 
 
 def source_html(known: Mapping[int, Spectrum] | None, source: str) -> str:
-    """What text the spectra come from, or that they are not there yet."""
+    """Name the text behind the spectra, or report that there are none yet."""
     said = "not collected yet: runs text through the model once and caches the result"
     if known:
         said = f"{source}, {max(spectrum.tokens for spectrum in known.values()):,} tokens"

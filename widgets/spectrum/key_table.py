@@ -1,4 +1,4 @@
-"""What a threshold leaves of the facts' keys: a table of shares by layer, and what that means."""
+"""Kept share of the facts' keys by layer, as a table with an explanation."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.display.escaping import escape
 
-#: A layer where less than this share of a key survives can hardly write the fact.
+#: A layer that keeps less than this share of a key can hardly write the fact.
 LEAST = 0.05
-#: Facts whose keys are read, and rows that are shown, at most.
+#: Maximum number of facts whose keys are read and of rows shown.
 MOST_FACTS, _ROWS = 200, 50
 
 
 def verdict(shares: Mapping[int, float]) -> str:
-    """In words, whether a fact can be written with such shares of its key by layer."""
+    """Explain whether a fact can be written, given the kept share of its key by layer."""
     lacking = [layer for layer, share in shares.items() if share < LEAST]
     if not lacking:
         return "can be written"
@@ -33,7 +33,7 @@ def verdict(shares: Mapping[int, float]) -> str:
 def facts_table(
     facts: Sequence[Fact], shares: Mapping[int, Sequence[float]], selected: Fact | None = None
 ) -> str:
-    """Shares of each fact's key that survive, by layer, as an HTML table.
+    """Render the kept share of each fact's key, by layer, as an HTML table.
 
     Args:
         facts: n facts.

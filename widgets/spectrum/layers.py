@@ -37,7 +37,7 @@ def layers_html(
 
 
 def layers_table(spectra: Mapping[int, Spectrum], threshold_at: Callable[[int], Threshold]) -> str:
-    """The same as a table of plain text."""
+    """Return the same data as a table of plain text."""
     rows = []
     for layer in sorted(spectra):
         s, threshold = spectra[layer], threshold_at(layer)
@@ -55,7 +55,7 @@ def _small(s: Spectrum, threshold: Threshold, low: float, high: float, shown: bo
     try:
         rank, leakage = s.rank(threshold), s.leakage(threshold)
         line: float | None = line_of(s, threshold)
-    except AlphaEditError:  # a rank that this layer has not
+    except AlphaEditError:  # a rank larger than this layer's dimension
         rank, leakage, line = 0, 0.0, None
     index = decimated(s.size, _POINTS)
     x = (index + 0.5) / s.size * _WIDTH

@@ -16,7 +16,7 @@ from alphaedit_core.nullspace.thresholds import Rule, Threshold
 #: AlphaEdit's threshold, in all its published settings (Fang et al. 2025, section 3.2).
 DEFAULT = 0.02
 
-#: Points of a curve that reach the browser at most.
+#: Maximum number of points of a curve sent to the browser.
 MOST_POINTS = 2000
 #: Step of the slider of absolute thresholds, in log10: 2.3 %.
 LOG_STEP = 0.01
@@ -105,7 +105,7 @@ def cumulative_energy(spectrum: Spectrum) -> np.ndarray:
 
 
 def histogram(spectrum: Spectrum) -> tuple[np.ndarray, np.ndarray]:
-    """Middles of bins on the axis of log10 eigenvalues, and how many directions fall in each."""
+    """Return bin centers on the axis of log10 eigenvalues and the number of directions per bin."""
     logs = log_eigenvalues(spectrum)[spectrum.num_massive_directions :]
     counts, edges = np.histogram(logs, bins=_BARS)
     return (edges[:-1] + edges[1:]) / 2, counts

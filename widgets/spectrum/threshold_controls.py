@@ -1,4 +1,4 @@
-"""The controls of a threshold: rule, number box and slider, which always say the same."""
+"""The controls of a threshold: rule, number box and slider, always in agreement."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ class ThresholdControls(W.VBox):
         self._unit.value = f'<p class="ae-quiet" data-testid="unit">{unit}</p>'
 
     def lock(self, locked: bool, convertible: bool) -> None:
-        """Let nothing be typed while the session is at work, nor converted without a spectrum."""
+        """Disable input while the session is busy, and conversion without a spectrum."""
         self.number.disabled = self.reset.disabled = locked
         self.rule.disabled = locked or not convertible
 

@@ -20,7 +20,7 @@ CACHED, COLLECTED = "from cache", "collected now"
 
 @dataclass(frozen=True, eq=False)
 class SpectrumData:
-    """What has been found out for the screen.
+    """The data shown by the spectrum explorer.
 
     Attributes:
         source: where the spectra are from, in words.
@@ -77,12 +77,12 @@ def stale(gathered: SpectrumData, session: EditSession, facts: Sequence[Fact]) -
 
 
 def in_cache(session: EditSession, monitor: Monitor) -> bool:
-    """Whether the spectra of all edited layers can be had without any computing."""
+    """Return whether the spectra of all edited layers are available without computation."""
     hp = session.hyperparameters
     try:
         found = cached_checksums(session.model, hp.text, hp.layers, hp.tokens, monitor=monitor)
     except Canceled:
         raise
-    except (AlphaEditError, OSError):  # the text is missing: collecting will say so
+    except (AlphaEditError, OSError):  # the text is missing; collecting will report it
         return False
     return found is not None and all(spectrum_file(name).is_file() for name in found.values())
