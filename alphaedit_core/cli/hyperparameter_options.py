@@ -31,7 +31,7 @@ def add(parser: Parser) -> None:
     parser.add_argument(
         "--previous-keys",
         action=argparse.BooleanOptionalAction,
-        help="preserve previously edited facts (as published)",
+        help="protect previous facts (as published)",
     )
     add_changes(parser)
 

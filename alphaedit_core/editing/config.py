@@ -68,10 +68,10 @@ class EditConfig:
     projection: Switch = False
     """Project the update onto the null space."""
     previous_keys: Switch = False
-    """Preserve earlier edits (the term ``K_p K_p^T``)."""
+    """Protect previous facts (the term ``K_p K_p^T``)."""
     previous_keys_decay: Decay = 1.0
-    """Factor on ``K_p K_p^T`` at every new batch, whatever its size: below 1, older edits are
-    preserved less; 1 preserves all equally."""
+    """Factor on ``K_p K_p^T`` at every new batch, whatever its size: below 1, older facts are
+    protected less; 1 protects all equally."""
     threshold: ThresholdField = Threshold("absolute", 0.02)
     """Limit of the kept space: an eigenvalue (``0.02``), ``energy:0.1`` or ``rank:1000``."""
     layer_thresholds: LayerThresholds = ()

@@ -26,7 +26,7 @@ class AlphaEditConfig(EditConfig):
     projection: Switch = True
     """Project the update onto the null space."""
     previous_keys: Switch = True
-    """Preserve earlier edits (the term ``K_p K_p^T``)."""
+    """Protect previous facts (the term ``K_p K_p^T``)."""
     ridge: Positive = 10.0
     """Ridge lambda in Eq. 14, where the paper has 1; ``L2`` in the released code."""
 
@@ -39,7 +39,7 @@ class AlphaEdit(Editor[AlphaEditConfig]):
 
     name = "alphaedit"
     about = (
-        "Writes only into directions that ordinary text hardly uses, and preserves earlier edits."
+        "Writes only into directions that ordinary text hardly uses, and protects previous facts."
     )
     source = "Fang et al. 2025, Eq. 14"
     config = AlphaEditConfig

@@ -91,7 +91,7 @@ class Editor(ABC, Generic[C]):
         source: paper and equation.
         departures: differences from the method's released code, one line each.
         projection: True if the published method projects the update.
-        previous_keys: True if the published method preserves earlier edits; None if it has no such
+        previous_keys: True if the published method protects previous facts; None if it has no such
             term.
         config: the editor's configuration class.
         weight: name of the field that is the editor's lambda; "" if it has none.
