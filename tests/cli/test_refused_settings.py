@@ -84,7 +84,7 @@ class TestSettings:
         ],
     )
     def test_config(self, unloadable: Workplace, content: bytes | None, parts: list[str]) -> None:
-        file = unloadable.folder / "config.json"
+        file = unloadable.folder / "settings.json"
         if content is not None:
             file.write_bytes(content)
         line = refused(unloadable, "edit", "examples", "--config", file)

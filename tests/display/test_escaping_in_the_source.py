@@ -27,7 +27,8 @@ _HTML_CALLS = re.compile(
 _HTML_NAMES = {
     "head", "body", "rows", "cell", "cells", "told", "texts", "counts", "table", "meanings",
     "picture", "shown", "title", "items", "words", "line", "stretch", "small", "drawn", "massive",
-    "bar", "rest", "html", "more", "unit", "caption", "points", "at", "share", "filled",
+    "bar", "rest", "html", "definitions", "more", "unit", "caption", "points", "at", "share",
+    "filled",
 }  # fmt: skip
 #: and numbers and constant words.
 _TRUSTED = re.compile(

@@ -49,7 +49,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EditSession]:
 def test_fractions_match_projector(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int
 ) -> None:
-    monkeypatch.setattr(module, "_PIECE", piece)
+    monkeypatch.setattr(module, "_CHUNK", piece)
     spectrum = made_up(tmp_path, 60)
     keys = torch.randn(60, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     keys[:, 3] *= 1e4
@@ -69,7 +69,7 @@ def test_zero_key_has_zero_fraction(tmp_path: Path) -> None:
 
 
 def test_eigenvectors_are_read_in_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_PIECE", 16)
+    monkeypatch.setattr(module, "_CHUNK", 16)
     asked: list[tuple[int, int]] = []
     read = Spectrum.vectors
 

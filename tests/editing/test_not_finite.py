@@ -45,7 +45,7 @@ def test_edit_that_breaks_output_is_undone(
     session.edit(FACTS[:1], monitor=quiet())
     digest = session.weights_digest()
     session.hyperparameters = session.hyperparameters.replace(ft_learning_rate=3e4)
-    with pytest.raises(DivergedError, match=r"no number; lower .*ft_learning_rate"):
+    with pytest.raises(DivergedError, match=r"not finite; lower .*ft_learning_rate"):
         session.edit(FACTS[1:2], monitor=quiet())
     assert session.applied == 1 and session.weights_digest() == digest
     session.save(tmp_path / "saved")
@@ -80,7 +80,7 @@ def test_non_finite_keys_give_no_statistics(
     text.write_text(prose(700) + " old" * 50, encoding="utf-8")
     model = make()
     for _ in range(2):  # nor are they found in the cache
-        with pytest.raises(SessionError, match="keys of the text leave the finite numbers"):
+        with pytest.raises(SessionError, match="keys of the text are not finite"):
             collect_statistics(model, TextFile(text), (0, 1), monitor=quiet())
 
 
