@@ -1,4 +1,4 @@
-"""Views of an edit session for JupyterLab; they hold no numbers of their own.
+"""JupyterLab panels for an edit session; all numbers come from alphaedit_core.
 
 from alphaedit_core import EditSession, load_model
 from alphaedit_widgets import Workbench
@@ -39,7 +39,7 @@ _HOMES = {
 
 __all__ = [*_HOMES]
 
-# The same names again, for type checkers and editors.
+# Repeated so that type checkers and code editors see the lazily imported names.
 # ruff: noqa: F401
 if TYPE_CHECKING:
     from .compare.panel import ComparePanel

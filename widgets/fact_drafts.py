@@ -1,4 +1,4 @@
-"""A fact as it is being typed: it may still be wrong, and says what it needs."""
+"""Facts as they are typed; a draft may be incomplete and reports what it needs."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Draft:
 
     Attributes:
         subject, prompt, target, target_true: as typed.
-        group: a word of the user's own to tell facts apart.
+        group: a label chosen by the user.
         paraphrases, neighbors: as a :class:`~.facts.Fact` has them.
         relation, replaces: as a :class:`~.facts.Fact` has them.
-        id: the id that a file gave the fact, or "".
+        id: the fact's id from a file, or "".
     """
 
     subject: str = ""
@@ -42,7 +42,7 @@ class Draft:
 
     @classmethod
     def of(cls, fact: Fact, group: str = "") -> Draft:
-        """The draft that says what a fact says."""
+        """Create a draft from a fact."""
         record = fact.to_dict()
         return cls(
             fact.subject,
@@ -59,19 +59,19 @@ class Draft:
 
     @property
     def blank(self) -> bool:
-        """Whether nothing has been typed."""
+        """True if subject, prompt and target are empty."""
         return not (self.subject.strip() or self.prompt.strip() or self.target.strip())
 
     @property
     def need(self) -> str:
-        """What it needs before it is a fact, as words after "needs"; "" for nothing."""
+        """Missing part of the draft, worded to follow "needs"; "" if it is complete."""
         return self._checked if isinstance(self._checked, str) else ""
 
     def fact(self) -> Fact:
-        """The fact that it is.
+        """Return the fact.
 
         Raises:
-            InputError: if it is none yet; says what it needs.
+            InputError: if the draft is incomplete; names the missing part.
         """
         if isinstance(self._checked, str):
             raise InputError(f"needs {self._checked}")
@@ -79,7 +79,7 @@ class Draft:
 
     @cached_property
     def _checked(self) -> Fact | str:
-        """The fact that it is, or what it needs; a draft never changes, so it is found once."""
+        """The fact, or what the draft needs; cached, because drafts are immutable."""
         for name in REQUIRED:
             if not getattr(self, name).strip():
                 return f"a {name}"
@@ -106,10 +106,10 @@ class Draft:
             return f"a change: {error}"
 
     def typed(self, **fields: Any) -> Draft:
-        """With fields changed by hand.
+        """Return the draft with fields changed by hand.
 
-        Where that makes it another fact, the id that a file gave the old one no longer counts. A
-        new subject takes the old one's place in paraphrases, where that stands by itself.
+        A change of subject, prompt or target drops the id read from a file. A new subject also
+        replaces the old one in the paraphrases, as a whole word only.
         """
         if all(getattr(self, name) == fields.get(name, getattr(self, name)) for name in REQUIRED):
             return replace(self, **fields)
@@ -122,7 +122,7 @@ class Draft:
 
 
 def needs(drafts: Sequence[Draft]) -> list[str]:
-    """What each draft still needs before it can be edited, "" for those that are ready."""
+    """Return what each draft needs before it can be edited; "" for a draft that is ready."""
     found: list[str] = []
     slots: dict[tuple[str, str], int] = {}
     ids: dict[str, int] = {}
@@ -152,6 +152,6 @@ def needs(drafts: Sequence[Draft]) -> list[str]:
 
 
 def ready(drafts: Sequence[Draft]) -> list[Fact]:
-    """The facts of all drafts that need nothing more."""
+    """Return the facts of all drafts that are ready."""
     facts = [draft.fact() for draft, need in zip(drafts, needs(drafts), strict=True) if not need]
     return check_facts(facts) if facts else []

@@ -1,4 +1,4 @@
-"""The line on top: which model, how many edits, what runs now, and what went wrong."""
+"""The status bar: model, number of edits, running job and last error."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
 class StatusBar(Panel):
-    """State of the session, progress with Cancel, errors that stay, and the choice of the model.
+    """Session state, progress with Cancel, the last error, and the choice of model.
 
     Args:
         source: the session, or a shared state.
-        loaded: given the new session when another model has been loaded; None for no choice.
+        loaded: called with the new session after another model has loaded; None hides the choice.
     """
 
     name = "header"
@@ -171,7 +171,7 @@ class StatusBar(Panel):
 
 
 def _memory(model: EditableModel) -> str:
-    """What is used and free where the model is."""
+    """Used and free memory of the model's device."""
     gigabyte = 1e9
     if model.device.type == "cuda":
         used = torch.cuda.memory_allocated(model.device)

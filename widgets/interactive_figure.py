@@ -1,6 +1,6 @@
-"""A figure of the core drawn by plotly, with the static one beside it for other viewers.
+"""Interactive plotly versions of the core's figures, with the static figure as a fallback.
 
-It has the axes, curves, rules and heat maps; spans, arrows and texts are the static one's alone.
+Axes, curves, rules and heat maps are converted; spans, arrows and texts stay in the static figure.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from alphaedit_core.errors import InputError
 
 _FAINT = "rgba(119,119,119,0.25)"
 _CLEAR = "rgba(0,0,0,0)"
-#: None of plotly's own looks; what all axes share is said once, which keeps outputs small.
+#: Replaces plotly's default template; shared axis settings keep the stored outputs small.
 _AXES = {
     "zeroline": False, "showline": True, "linecolor": fig.GRAY, "gridcolor": _FAINT,
     "ticks": "outside", "automargin": True,
 }  # fmt: skip
 _TEMPLATE = go.layout.Template(layout={"xaxis": _AXES, "yaxis": _AXES})
 _CONFIG = {"responsive": True, "displaylogo": False}
-#: Pixels of an inch, and those that plotly's own margins take beside it.
+#: Pixels per inch, and the extra height for plotly's margins.
 _INCH, _MORE = 96, 50
-#: Pixels from the panels to a legend below them.
+#: Pixels between the panels and a legend below them.
 _BELOW = 60
-#: Plotly's names of matplotlib's markers.
+#: Plotly's names for matplotlib's markers.
 _SYMBOLS = {"o": "circle", ".": "circle", "s": "square", "^": "triangle-up", "x": "x-thin-open",
             "X": "x"}  # fmt: skip
 _SHOWN = ",.6~r"
@@ -39,17 +39,17 @@ _SHOWN = ",.6~r"
 class Interactive:
     """A figure that JupyterLab shows with plotly, and every other viewer as the static image.
 
-    It is no widget: nothing of it needs a kernel, so a stored notebook keeps it.
+    It is not a widget and needs no kernel, so a stored notebook keeps it.
 
     Args:
-        html: what a function such as :func:`~alphaedit_core.display.line_chart.curves_html`
-            returns.
+        html: the return value of a function such as
+            :func:`~alphaedit_core.display.line_chart.curves_html`.
 
     Attributes:
         html: the same.
 
     Raises:
-        InputError: if it is not such a figure, or a diagram, which has no curves.
+        InputError: if ``html`` is not such a figure, or is a diagram without curves.
     """
 
     def __init__(self, html: str) -> None:
@@ -68,7 +68,7 @@ class Interactive:
         return _plotly(self._described)
 
     def __repr__(self) -> str:
-        # The text of the figure says digits of a trained model, which a stored notebook may not.
+        # Stored notebooks may not contain a trained model's digits, which the figure's text has.
         count = len(self._described.panels)
         return f"interactive figure, {count} panel{'s' * (count > 1)}"
 
@@ -82,7 +82,7 @@ class Interactive:
 
 
 def interactive(html: str) -> Interactive:
-    """A figure as an interactive one; see :class:`Interactive`."""
+    """Return an interactive version of a figure; see :class:`Interactive`."""
     return Interactive(html)
 
 
@@ -109,7 +109,7 @@ def _plotly(described: fig.Figure) -> go.Figure:
             _add(figure, rule, axis.log, **place)
     figure.update_annotations(font_size=12)
     height = round(_INCH * described.height) + _MORE
-    if columns > 1:  # beside several panels a legend would take the width that they need
+    if columns > 1:  # a legend at the side would narrow the panels
         legend = {"orientation": "h", "yanchor": "top", "y": -_BELOW / height}
         height += _BELOW
     else:
@@ -130,7 +130,7 @@ def _plotly(described: fig.Figure) -> go.Figure:
 
 
 def _joined(curves: Sequence[fig.Curve]) -> list[fig.Curve]:
-    """Unnamed curves go on the one that looks the same: they share its entry in the legend."""
+    """Append unnamed curves to the curve of the same style, to share its legend entry."""
     found: list[fig.Curve] = []
     for curve in (curve for curve in curves if curve.x):
         for place, other in enumerate(found):
@@ -209,7 +209,7 @@ def _axis(axis: fig.Axis, limits: fig.Limits) -> dict[str, Any]:
     if axis.label:
         settings["title"] = {"text": in_figure(axis.label), "standoff": 8}
     if axis.log:
-        settings |= {"type": "log", "exponentformat": "e"}  # by itself 0.0001 would be 100μ
+        settings |= {"type": "log", "exponentformat": "e"}  # otherwise plotly writes 0.0001 as 100μ
     if not axis.labeled:
         settings["showticklabels"] = False
     if axis.ticks:
@@ -223,11 +223,11 @@ def _add(figure: go.Figure, rule: fig.Rule, log: bool, **place: int) -> None:
     line = {"color": rule.color, "width": rule.width} | _dash(rule)
     words: dict[str, Any] = {}
     if rule.text:
-        # Of a logarithmic axis plotly gives lines the value, but writing its logarithm.
+        # On a log axis, plotly places lines by value but annotations by logarithm.
         at = log10(rule.at) if log else rule.at
         words = {"annotation_text": in_figure(rule.text)}
         words["annotation_x" if rule.upright else "annotation_y"] = at
-        if rule.upright:  # over the panel, where no curve runs through it
+        if rule.upright:  # above the panel, clear of the curves
             words |= {"annotation_position": "top", "annotation_yanchor": "bottom"}
     draw(rule.at, line=line, **words, **place)
 
@@ -239,7 +239,7 @@ def _dash(line: fig.Curve | fig.Rule) -> dict[str, str]:
 
 
 def _names(axis: fig.Axis, values: fig.Numbers) -> list[str] | None:
-    """What the axis writes at each of the values, if it has words instead of numbers there."""
+    """Return the axis labels at the values, if the ticks there are words, not numbers."""
     words = {at: in_figure(word) for at, word in axis.ticks if word != f"{at:g}"}
     if not words or any(value is not None and value not in words for value in values):
         return None
@@ -251,5 +251,5 @@ def _short(values: fig.Numbers) -> list[float | None]:
 
 
 def _one(value: float) -> float:
-    """Four significant digits; whole numbers, which are counts, stay as they are."""
+    """Round to four significant digits; keep integers, which are counts."""
     return int(value) if value == int(value) else float(f"{value:.4g}")

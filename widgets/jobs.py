@@ -1,7 +1,7 @@
-"""Long work beside the kernel: one worker thread, one job at a time, progress and cancel.
+"""Background jobs: one worker thread, one job at a time, with progress and cancellation.
 
-A callback of a button must return at once: while it runs, no other message of the page is read. So
-it starts a job here and returns; the kernel stays free for cells.
+The kernel handles no other message while a button's callback runs. The callback therefore starts a
+job and returns at once, and the kernel stays free for cells.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from alphaedit_core.progress import Monitor, Stage
 
 T = TypeVar("T")
 
-#: Seconds between two messages about progress; more often nobody can read them.
+#: Minimum seconds between progress updates; faster updates are unreadable.
 _EVERY = 0.1
 
 
@@ -27,9 +27,9 @@ class Failure:
     """An exception that ended a job.
 
     Attributes:
-        job: what was being done.
+        job: the job's name.
         kind: the exception's type.
-        message: what it says.
+        message: the exception's message.
         details: the traceback.
     """
 
@@ -40,7 +40,7 @@ class Failure:
 
     @classmethod
     def of(cls, job: str, error: BaseException) -> Failure:
-        """From an exception that is being handled."""
+        """Create a failure from an exception."""
         return cls(
             job, type(error).__name__, str(error), "".join(traceback.format_exception(error))
         )
@@ -48,17 +48,17 @@ class Failure:
 
 @dataclass
 class Job(Generic[T]):
-    """Work that runs, or ran.
+    """A running or finished job.
 
     Attributes:
-        name: what is being done, in words ("edit", "statistics").
+        name: the name shown to the user ("edit", "statistics").
         state: ``running``, ``done``, ``canceled`` or ``failed``.
-        stages: every stage so far, in order of their beginnings.
-        stage: the one that moved last.
-        result: what the work returned, once it is done.
-        failure: what ended it, if it failed.
-        background: whether it makes way for any other work.
-        warnings: what a person should know of how it went, in words.
+        stages: all stages so far, in the order they started.
+        stage: the stage updated last.
+        result: the return value, once the job is done.
+        failure: the exception, if the job failed.
+        background: True if any other job may stop this one.
+        warnings: warnings to show to the user.
     """
 
     name: str
@@ -73,16 +73,16 @@ class Job(Generic[T]):
     _finished: threading.Event = field(default_factory=threading.Event)
 
     def cancel(self) -> None:
-        """Ask it to stop; it does at its next check."""
+        """Request cancellation; the job stops at its next check."""
         self._cancel.set()
 
     def wait(self, seconds: float | None = None) -> bool:
-        """Wait until it has ended; False if it has not within so many seconds."""
+        """Wait for the job to end; return False if ``seconds`` pass first."""
         return self._finished.wait(seconds)
 
     @property
     def where(self) -> str:
-        """Where it stands, in words: ``step 3 / 25``; "" before the first stage."""
+        """Current progress, such as ``step 3 / 25``; "" before the first stage."""
         stage = self.stage
         if stage is None:
             return ""
@@ -90,7 +90,7 @@ class Job(Generic[T]):
 
     @property
     def time_left(self) -> str:
-        """What is left of the present stage, in words; "" while that cannot be known."""
+        """Estimated time left in the current stage; "" while it is unknown."""
         left = self.stage.seconds_left if self.stage else None
         if left is None or self.state != "running":
             return ""
@@ -98,11 +98,11 @@ class Job(Generic[T]):
 
 
 class Worker:
-    """Runs jobs one after the other, each in a thread of its own.
+    """Run jobs one after the other, each in its own thread.
 
     Args:
-        changed: called with the job when it starts, about ten times a second while it moves on,
-            and when it has ended; from the worker's thread.
+        changed: called from the worker thread with the job when it starts, about ten times a
+            second while it makes progress, and when it has ended.
     """
 
     def __init__(self, changed: Callable[[Job[Any]], None]) -> None:
@@ -112,7 +112,7 @@ class Worker:
 
     @property
     def running(self) -> bool:
-        """Whether a job runs now."""
+        """True while a job runs."""
         return self._busy.locked()
 
     def start(
@@ -125,15 +125,15 @@ class Worker:
         ended: Callable[[Job[T]], None] = lambda _: None,
         background: bool = False,
     ) -> Job[T]:
-        """Start work and return.
+        """Start a job in the worker thread.
 
         Args:
-            name: what it is, in words.
-            work: is given a monitor that shows progress and knows of the canceling.
-            done: is given what the work returned; in the worker's thread.
-            block: wait until the job has ended; its exception, if any, is raised here then.
-            ended: is given the job however it ended, after the worker is free again.
-            background: whether it makes way for any other work (the worker only notes it).
+            name: the job's name.
+            work: called with a monitor that shows progress and checks for cancellation.
+            done: called with the work's return value, in the worker thread.
+            block: wait until the job has ended and raise its exception, if any.
+            ended: called with the job however it ended, once the worker is free again.
+            background: True if any other job may stop this one; recorded only.
 
         Raises:
             SessionError: if another job runs.
@@ -148,7 +148,7 @@ class Worker:
 
         def run() -> None:
             monitor = Monitor(_Throttled(job, self._changed), job._cancel)
-            job.warnings = monitor.warnings  # they are read while the work goes on
+            job.warnings = monitor.warnings  # shared, because warnings are shown while the job runs
             try:
                 job.result = work(monitor)
                 done(job.result)
@@ -177,7 +177,7 @@ class Worker:
 
 
 class _Throttled:
-    """A display that keeps a job's stages, and tells of them ten times a second at most."""
+    """A display that records a job's stages and reports at most ten times a second."""
 
     def __init__(self, job: Job[Any], changed: Callable[[Job[Any]], None]) -> None:
         self._job, self._changed = job, changed

@@ -1,7 +1,7 @@
-"""What only the screen knows: drafts, what is selected, the running job. Panels are views of it.
+"""State shared by the panels: fact drafts, selection and the running job.
 
-All panels of one workbench share one :class:`State`. It uses no widgets, so what a panel does can
-be done, and tested, without any.
+All panels of one workbench share one :class:`State`. It uses no widgets, so the panels' actions can
+be run and tested without them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ R = TypeVar("R")
 
 
 class Whole(T.Int[Any, Any]):
-    """A whole number, one of numpy's too."""
+    """An integer trait that also accepts NumPy integers."""
 
     @override
     def validate(self, obj: Any, value: Any) -> Any:
@@ -39,40 +39,40 @@ class Whole(T.Int[Any, Any]):
 
 
 class State(T.HasTraits):
-    """What all panels of a workbench share.
+    """State that all panels of a workbench share.
 
     Args:
-        session: the session that is looked at.
+        session: the edit session to show.
 
     Attributes:
-        drifts: the drift of the session's states, as far as it has been measured.
+        drifts: the drift measured so far for each state of the session.
     """
 
     session = T.Instance(EditSession)
     #: Rows of the facts table.
     drafts: Any = T.Tuple(default_value=())
-    #: The selected row, from 0; -1 for none.
+    #: Index of the selected row; -1 if none is selected.
     selected = Whole(-1)
-    #: The layer that is looked at.
+    #: The selected layer.
     layer = Whole()
-    #: Grows with every change of the threshold, and when the spectra have been made.
+    #: Counts changes of the threshold and new spectra.
     threshold_changes = T.Int(0)
-    #: Grows with every change of the editor or its switches.
+    #: Counts changes of the editor and its options.
     method_changes = T.Int(0)
-    #: State of the history that "before" means.
+    #: State of the history that "before" refers to.
     reference = Whole(0)
-    #: Grows whenever the weights or the history have changed.
+    #: Counts changes of the weights or the history.
     revision = T.Int(0)
-    #: Grows whenever the drift of a state has been measured.
+    #: Counts drift measurements.
     measured = T.Int(0)
-    #: The running or last job, and a number that grows with everything it tells.
+    #: The running or last job, and a count of its updates.
     job: Any = T.Instance(Job, allow_none=True)
     job_updates = T.Int(0)
-    #: The text that Compare is to look at, where it is not the selected fact's own.
+    #: Prompt for the Compare tab; empty to use the selected fact's prompt.
     prompt = T.Unicode("")
-    #: What failed last, until it is dismissed.
+    #: The last failure, until it is dismissed.
     failure: Any = T.Instance(Failure, allow_none=True)
-    #: The last thing worth saying, in words.
+    #: The last message to the user.
     notice = T.Unicode("")
 
     def __init__(self, session: EditSession) -> None:
@@ -85,14 +85,14 @@ class State(T.HasTraits):
 
     @classmethod
     def of(cls, source: EditSession | State) -> State:
-        """A state as it is, or a new one for a session."""
+        """Return a state unchanged, or create one for a session."""
         return source if isinstance(source, State) else cls(source)
 
     # -- facts -----------------------------------------------------------------------------------
 
     @property
     def facts(self) -> list[Fact]:
-        """All facts that are ready to be written."""
+        """All facts that are ready to edit."""
         return ready(self.drafts)
 
     @facts.setter
@@ -102,7 +102,7 @@ class State(T.HasTraits):
 
     @property
     def fact(self) -> Fact | None:
-        """The selected fact, or None if there is none or it is not ready."""
+        """The selected fact; None if no row is selected or the row is incomplete."""
         if not 0 <= self.selected < len(self.drafts):
             return None
         found = ready([self.drafts[self.selected]])
@@ -117,9 +117,9 @@ class State(T.HasTraits):
 
     @property
     def threshold(self) -> Threshold:
-        """Where the kept space of the selected layer ends.
+        """Threshold of the kept space in the selected layer.
 
-        Set, it is that of all layers.
+        Setting it applies the threshold to all layers.
         """
         return self.threshold_at(self.layer)
 
@@ -131,7 +131,7 @@ class State(T.HasTraits):
             self.session.hyperparameters = hp.replace(threshold=new, layer_thresholds=())
 
     def threshold_at(self, layer: int) -> Threshold:
-        """Where the kept space of a layer ends, as the next edit will use it."""
+        """Return the threshold that the next edit uses in a layer."""
         return self.session.hyperparameters.at(layer).threshold
 
     # -- the method ------------------------------------------------------------------------------
@@ -139,10 +139,10 @@ class State(T.HasTraits):
     def set_method(self, name: str, value: str | bool) -> None:
         """Change ``editor``, ``projection`` or ``previous_keys`` of the next edit.
 
-        Another editor brings its published settings for this model; threshold, text and seed stay.
+        Changing the editor loads its published settings; threshold, text and seed are kept.
 
         Raises:
-            InputError: if there is no such editor, or the switch means nothing for it.
+            InputError: if the editor is unknown or does not support the option.
             SessionError: if the editor edits other layers and the session has edits.
         """
         hp = self.session.hyperparameters
@@ -154,19 +154,19 @@ class State(T.HasTraits):
 
     @property
     def busy(self) -> bool:
-        """Whether a job runs."""
+        """True while a job runs."""
         return self._worker.running
 
     @property
     def status(self) -> str:
-        """``ready``, ``closed``, or ``running:`` and what."""
+        """``ready``, ``closed``, or ``running:`` and the job's name."""
         if self.busy and self.job:
             return f"running: {self.job.name}"
         return "closed" if self.session.closed else "ready"
 
     @property
     def idle(self) -> bool:
-        """Whether work that nobody asked for may begin: no job runs, and there is a model."""
+        """True if background work may start: no job runs and the session is open."""
         return not self.busy and not self.session.closed
 
     def start(
@@ -179,10 +179,10 @@ class State(T.HasTraits):
         ended: Callable[[Job[R]], None] = lambda _: None,
         background: bool = False,
     ) -> Job[R]:
-        """Start a job; see :meth:`~.Worker.start`. A failure is kept until it is dismissed.
+        """Start a job; see :meth:`~.Worker.start`. A failure is shown until it is dismissed.
 
-        A job in the background is stopped when another is started; ``busy`` is True while it runs,
-        ``engaged`` is not.
+        A background job is stopped when another job starts. While it runs, ``busy`` is True and
+        ``foreground_busy`` is False.
         """
         self.preempt_background_job()
         if not background:
@@ -190,8 +190,8 @@ class State(T.HasTraits):
         return self._worker.start(name, work, done, block=block, ended=ended, background=background)
 
     def preempt_background_job(self) -> None:
-        """Stop a job that runs in the background, if one does, and wait until it has ended."""
-        # Its end may have let the next one of its kind begin.
+        """Stop a running background job, if any, and wait until it has ended."""
+        # The end of one background job may start the next, so loop.
         while self.busy and (job := self._worker.job) is not None and job.background:
             job.cancel()
             if not job.wait(10):
@@ -199,7 +199,7 @@ class State(T.HasTraits):
 
     @property
     def foreground_busy(self) -> bool:
-        """Whether a job runs that does not make way for others."""
+        """True while a job runs that is not a background job."""
         job = self._worker.job
         return self.busy and job is not None and not job.background
 
@@ -209,7 +209,7 @@ class State(T.HasTraits):
             job.cancel()
 
     def _follow_session(self, change: str) -> None:
-        """Follow what was done to the session, here, in a cell or in another workbench."""
+        """Update after a change of the session here, in a cell or in another workbench."""
         if change == "spectra":
             self.threshold_changes += 1
         elif change == "hyperparameters":
@@ -220,20 +220,20 @@ class State(T.HasTraits):
             else:
                 self.method_changes += 1
         else:
-            self.preempt_background_job()  # work in the background is about other weights by now
+            self.preempt_background_job()  # it started from weights that have changed
             self.notify_weights_changed()
 
     def notify_weights_changed(self) -> None:
-        """Tell every panel that weights or history have changed."""
+        """Notify all panels that the weights or the history have changed."""
         self.reference = min(self.reference, len(self.session.history))
         self.revision += 1
 
     def report(self, job: str, error: BaseException) -> None:
-        """Show an exception of something that was not a job."""
+        """Show an exception that was raised outside a job."""
         self.failure = Failure.of(job, error)
 
     def _follow(self, job: Job[Any]) -> None:
-        # The end of one job may be told of when the next has begun already.
+        # The next job may have started before the end of this one is reported.
         self.job = self._worker.job
         if job.state == "failed":
             self.failure = job.failure
@@ -244,14 +244,14 @@ class State(T.HasTraits):
         self.job_updates += 1
 
 
-#: What stays as it was set when another editor is chosen.
+#: Fields that keep their values when another editor is chosen.
 _KEPT = ("threshold", "text", "tokens", "seed", "contexts", "context_tokens")
 
 
 def method_changed(
     session: EditSession, hp: EditConfig, name: str, value: str | bool
 ) -> EditConfig:
-    """Hyperparameters with another ``editor``, ``projection`` or ``previous_keys``.
+    """Return hyperparameters with another ``editor``, ``projection`` or ``previous_keys``.
 
     Raises:
         InputError: if there is no such editor.
@@ -264,8 +264,8 @@ def method_changed(
 
 
 def settled(hp: EditConfig, present: EditConfig) -> EditConfig:
-    """Return hyperparameters with the present threshold, text, seed and layers' thresholds."""
+    """Return hyperparameters with the current thresholds, text and seed."""
     kept = {name: getattr(present, name) for name in _KEPT}
-    # Thresholds by layer mean nothing for other layers than they were given for.
+    # Per-layer thresholds apply only to the layers that they were set for.
     own = present.layer_thresholds if hp.layers == present.layers else ()
     return hp.replace(**kept, layer_thresholds=own)

@@ -28,7 +28,7 @@ from .state import State
 
 
 class Workbench(Panel):
-    """Enter facts, look at the null space, edit, compare, take back, export: one cell does all.
+    """All panels of an edit session in one widget: facts, null space, edit, compare, export.
 
     Example:
         >>> wb = Workbench(EditSession(load_model()))  # doctest: +SKIP
@@ -37,8 +37,7 @@ class Workbench(Panel):
         >>> wb.edit.run(block=True)  # doctest: +SKIP
         >>> wb  # doctest: +SKIP
 
-    Everything on the screen can be read and set from the next cell; what needs a click there is a
-    method here.
+    Every value on the screen can be read and set from a cell; every button has a method.
 
     Attributes:
         header, facts_panel, spectrum, edit, compare, probes, drift, history, editors, experiment,
@@ -55,7 +54,7 @@ class Workbench(Panel):
         self.tabs.observe(lambda _: self._open(), "selected_index")
 
     def _fill(self) -> None:
-        """Make all panels for the session of the state."""
+        """Create all panels for the current session."""
         state = self.state
         self.header = StatusBar(state, loaded=self.replace_session)
         self.facts_panel = FactsPanel(state)
@@ -77,7 +76,7 @@ class Workbench(Panel):
         self.show(self.header, self.tabs)
 
     def replace_session(self, session: EditSession) -> None:
-        """Show another session instead; facts that were entered stay."""
+        """Show another session; entered facts are kept."""
         drafts, old = self.state.drafts, self.panels
         self.state = State(session)
         self.state.drafts, self.state.selected = drafts, 0 if drafts else -1
@@ -90,7 +89,7 @@ class Workbench(Panel):
 
     @property
     def facts(self) -> list[Fact]:
-        """The facts that are ready to be written."""
+        """The facts that are ready to edit."""
         return self.state.facts
 
     @facts.setter
@@ -99,7 +98,7 @@ class Workbench(Panel):
 
     @property
     def selected(self) -> int:
-        """The selected row of the facts, from 0; -1 for none."""
+        """Index of the selected row of the facts table; -1 if none is selected."""
         return int(self.state.selected)
 
     @selected.setter
@@ -115,10 +114,10 @@ class Workbench(Panel):
     # -- showing ---------------------------------------------------------------------------------
 
     def select_tab(self, title: str) -> None:
-        """Turn to a tab.
+        """Select a tab by its title.
 
         Raises:
-            ValueError: if there is none of this title.
+            ValueError: if no tab has this title.
         """
         self.tabs.selected_index = [panel.title for panel in self.panels].index(title)
 

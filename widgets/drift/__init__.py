@@ -1,1 +1,1 @@
-"""The tab Drift: what all edits together did to ordinary text."""
+"""The Drift tab: effects of all edits on ordinary text."""

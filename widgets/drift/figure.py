@@ -1,4 +1,4 @@
-"""The drift of every state of the history: one chart below the other over the same edit numbers."""
+"""Drift of every state of the history: stacked charts over the number of edits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from alphaedit_widgets.components.colors import AFTER, SERIES
 from alphaedit_widgets.components.live_figure import LiveFigure
 
 _DASHES = ("solid", "dash", "dot", "dashdot")
-#: Numbers on the axis at most.
+#: Maximum number of tick labels.
 _LABELS = 20
 
 
@@ -22,11 +22,11 @@ class DriftFigure(LiveFigure):
     """Five charts: weights by layer, KL, disagreement, perplexity, neighbors.
 
     Args:
-        layers: the edited layers; each has a curve of its own.
+        layers: the edited layers; one curve each.
 
     Attributes:
         layers: the same.
-        columns: what each curve shows, in the order of the curves.
+        columns: the quantity of each curve, in order.
     """
 
     def __init__(self, layers: Sequence[int]) -> None:
@@ -69,11 +69,11 @@ class DriftFigure(LiveFigure):
         super().__init__(figure, "Drift by number of edits; nothing has been measured yet.")
 
     def draw(self, drifts: Mapping[int, Drift], applied: int) -> None:
-        """Show the drift of states.
+        """Draw the drift of the given states.
 
         Args:
-            drifts: by number of edits.
-            applied: the present state; later ones are undone, and drawn hollow and pale.
+            drifts: drift by number of edits.
+            applied: the current state; later states are undone and drawn hollow and pale.
         """
         numbers = sorted(drifts)
         marker: dict[str, Any] = {
@@ -104,12 +104,12 @@ class DriftFigure(LiveFigure):
 
 
 def span(values: Sequence[float], watch: float, bad: float) -> list[float]:
-    """Ends of an axis: all values, and a limit only where they are near it.
+    """Return the range of an axis: all values, and a limit only if they come near it.
 
-    Left to plotly an axis reaches to every line on it, and small drifts would look like none.
+    Plotly's automatic range includes every limit line, which would flatten small drifts.
 
     Args:
-        values: what is drawn.
+        values: the plotted values.
         watch: the lower limit.
         bad: the upper one.
     """

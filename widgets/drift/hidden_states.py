@@ -1,7 +1,6 @@
-"""Hidden states of unrelated prompts: two clouds of points, made only when they are asked for.
+"""Hidden states of unrelated prompts before and after the edits, computed on request.
 
-The picture is a still one: a workbench has three live figures and no more, which is what a page
-and a kernel bear well.
+The figure is static: a workbench has only three live figures, to limit the load on page and kernel.
 """
 
 from __future__ import annotations
@@ -24,13 +23,13 @@ _JOB = "compare hidden states"
 
 
 class HiddenStates(W.VBox):
-    """The section of the drift panel with the hidden states of the present state.
+    """Section of the drift panel for the hidden states of the current state.
 
     Args:
-        panel: the panel that it belongs to.
+        panel: the drift panel.
 
     Attributes:
-        found: the last comparison, or None.
+        found: the last comparison; None before the first.
     """
 
     def __init__(self, panel: Panel) -> None:
@@ -60,10 +59,10 @@ class HiddenStates(W.VBox):
         self._say()
 
     def compare(self, block: bool = False) -> Job[tuple[str, HiddenDrift]]:
-        """Compare the present state with the unedited model.
+        """Compare the current state with the unedited model.
 
         Args:
-            block: wait until it is done, and raise what went wrong.
+            block: wait until the job has ended and raise its exception, if any.
 
         Raises:
             SessionError: if another job runs.

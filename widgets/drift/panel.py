@@ -1,4 +1,4 @@
-"""Drift: what all edits together did to everything that was not to change."""
+"""The drift panel: effects of all edits on text that should not change."""
 
 from __future__ import annotations
 
@@ -41,17 +41,16 @@ _MEANINGS = {
 
 
 class DriftPanel(Panel):
-    """Charts and a table of how far each state of the history is from the unedited model.
+    """Charts and a table of each state's drift from the unedited model.
 
     Args:
         source: the session, or the state that this panel shares with others.
         probe: the text to measure on, as :func:`~alphaedit_core.corpora.sources.open_text` takes
-            it; None for the packaged text that is set aside from all statistics, or the session's
-            own file.
+            it; None for the packaged held-out text, or the session's own text file.
 
     Attributes:
-        figure: the charts, once the panel has been opened.
-        hidden: the section about hidden states.
+        figure: the charts; None until the panel is first shown.
+        hidden: the hidden-states section.
     """
 
     name = "drift"
@@ -101,7 +100,7 @@ class DriftPanel(Panel):
 
     @property
     def auto(self) -> bool:
-        """Whether each edit is followed by a measurement, once the panel has been opened."""
+        """True if drift is measured after each edit, once the panel has been shown."""
         return bool(self._auto.value)
 
     @auto.setter
@@ -110,21 +109,21 @@ class DriftPanel(Panel):
 
     @property
     def drifts(self) -> dict[int, Drift]:
-        """The drift of every state that has been measured; state 0 always is."""
+        """Drift by state, for the measured states; state 0 is always included."""
         known = {n: self.state.drifts.known(n) for n in range(len(self.session.history) + 1)}
         return {number: drift for number, drift in known.items() if drift is not None}
 
     @property
     def band(self) -> str:
-        """``ok``, ``watch`` or ``bad`` for the present state; "" while it is not measured."""
+        """``ok``, ``watch`` or ``bad`` for the current state; "" if it is not measured."""
         drift = self.state.drifts.known(self.session.applied)
         return "" if drift is None else drift.band
 
     def measure(self, block: bool = False) -> Job[None] | None:
-        """Measure every state of the history that has not been measured; None if all have been.
+        """Measure all states not measured yet; return None if there are none.
 
         Args:
-            block: wait until they are, and raise what went wrong.
+            block: wait until the job has ended and raise its exception, if any.
 
         Raises:
             SessionError: if another job runs.
@@ -155,7 +154,7 @@ class DriftPanel(Panel):
     # -- measuring -------------------------------------------------------------------------------
 
     def _missing(self, last: int) -> list[int]:
-        """States up to this one that have not been measured, the newest first."""
+        """Unmeasured states up to ``last``, newest first."""
         return [n for n in range(last, 0, -1) if self.state.drifts.known(n) is None]
 
     def _measure(self, numbers: list[int], monitor: Monitor) -> None:
@@ -164,7 +163,7 @@ class DriftPanel(Panel):
             self.state.measured += 1
 
     def _measure_if_due(self) -> None:
-        """Measure the applied edits, where it is wanted and nobody needs the model."""
+        """Measure the applied edits if ``auto`` is set and the model is idle."""
         if not self._opened or not self.auto or not self.state.idle:
             return
         missing = self._missing(self.session.applied)
@@ -176,7 +175,7 @@ class DriftPanel(Panel):
             with ExitStack() as stack:
                 try:
                     stack.enter_context(model.exclusive(self.state.cancel, monitor.check))
-                except SessionError as error:  # a cell has the model: later, then
+                except SessionError as error:  # a cell is using the model; try again later
                     raise Canceled(str(error)) from error
                 self._measure(missing, monitor)
 
@@ -184,7 +183,7 @@ class DriftPanel(Panel):
 
     def _ended(self, job: Job[None]) -> None:
         if job.state == "failed":
-            self.auto = False  # it would fail after every edit
+            self.auto = False  # it would fail again after every edit
 
     def _changed(self, *_: Any) -> None:
         self._refresh()
@@ -193,14 +192,14 @@ class DriftPanel(Panel):
     def _job_moved(self, *_: Any) -> None:
         job = self.state.job
         self.measure_button.disabled = self.state.foreground_busy
-        # What a job in the background was stopped for comes first, and tells when it has ended.
+        # The job that stopped a background job runs first; its end triggers the measurement.
         if not (job is not None and job.background and job.state in ("canceled", "failed")):
             self._measure_if_due()
 
     # -- showing ---------------------------------------------------------------------------------
 
     def _refresh(self) -> None:
-        """Bring everything up to date that has changed."""
+        """Redraw if the history or the measurements have changed."""
         history, known = self.session.history, self.drifts
         titles = tuple(entry.title for entry in history)
         now = (history.applied, titles, *((n, id(drift)) for n, drift in known.items() if n))
@@ -276,7 +275,7 @@ class DriftPanel(Panel):
 
 
 def _perplexity(drift: Drift | None) -> str:
-    """Perplexity before and after, where it was measured."""
+    """Format perplexity before and after; a dash if it was not measured."""
     if drift is None or drift.perplexity_before is None or drift.perplexity_after is None:
         return "–"
     return f"{drift.perplexity_before:.2f} → {drift.perplexity_after:.2f}"

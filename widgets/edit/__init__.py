@@ -1,1 +1,1 @@
-"""The tab Edit: run an editor, watch the search, read what became of each fact."""
+"""The Edit tab: run an editor, follow the target search, and see each fact's outcome."""

@@ -1,4 +1,4 @@
-"""The live curves of an edit: the parts of the loss, and the probability of every target."""
+"""Live curves of an edit: the loss terms and the probability of each target."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from alphaedit_core.editing.search_trace import Trace
 from alphaedit_widgets.components.colors import SERIES
 from alphaedit_widgets.components.live_figure import LiveFigure
 
-#: Facts that get a curve of their own; of more, the least likely ones do.
+#: Maximum number of curves; with more facts, the least likely targets are shown.
 _CURVES = 8
 _PARTS = (("nll", "−log P(target)"), ("kl", "KL"), ("decay", "decay"))
 _DASHES = ("solid", "dash", "dot")
 
 
 class RunFigure(LiveFigure):
-    """Loss parts on the left, probabilities of the targets on the right, by step."""
+    """Loss terms on the left and target probabilities on the right, by step."""
 
     def __init__(self) -> None:
         figure = make_subplots(
@@ -48,11 +48,11 @@ class RunFigure(LiveFigure):
         super().__init__(figure, "Loss and target probability per step; no edit has run yet.")
 
     def draw(self, traces: Sequence[Trace], names: Sequence[str], only: int | None = None) -> None:
-        """Show a search as it stands.
+        """Draw the current state of a search.
 
         Args:
-            traces: one per fact; they may be growing.
-            names: what the facts are called.
+            traces: one per fact; a running search may still extend them.
+            names: labels of the facts.
             only: index of the one fact to show, None for all.
         """
         shown = list(range(len(traces))) if only is None else [only]
@@ -84,13 +84,15 @@ class RunFigure(LiveFigure):
 
 
 def means(traces: Sequence[Trace], part: str) -> list[float]:
-    """Mean of one part of the loss over the facts, by step; one that has converged stays as it was.
+    """Return the mean of a loss term over the facts, by step.
+
+    A fact that has converged keeps its last value.
 
     Args:
         traces: one per fact, of different lengths.
         part: ``nll``, ``kl`` or ``decay``.
     """
-    # A trace that is growing in another thread is read once.
+    # Copied once, because another thread may extend the trace.
     values = [list(getattr(trace, part)) for trace in traces]
     values = [own for own in values if own]
     steps = max(map(len, values), default=0)

@@ -1,4 +1,4 @@
-"""Run an edit: what it will do, live curves, what it did, and why a fact failed."""
+"""The edit panel: settings, live curves, outcomes, and why a fact failed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from alphaedit_widgets.state import State
 
 from .figure import RunFigure
 
-#: The stages of an edit, in their order, and what each does in words.
+#: The stages of an edit, in order, with descriptions.
 _STAGES = {
     "statistics": "measure ordinary text (once per model)",
     "null space": "find the null space of each layer",
@@ -37,18 +37,18 @@ _STAGES = {
     "keys and update": "read the keys and write the update, layer by layer",
     "after": "record the new answers",
 }
-#: Notes on how facts were read that are shown at most.
+#: Maximum number of notes shown about how facts were tokenized.
 _NOTES = 20
-#: Stages that have a curve for every fact.
+#: Stages that record a curve per fact.
 _SEARCHES = ("target values", "training")
 
 
 class EditPanel(Panel):
-    """Run and Cancel, the stages, live curves, and the outcome of every fact.
+    """Run and cancel an edit, follow its stages and curves, and see each fact's outcome.
 
     Attributes:
-        batch_size: facts written together; a box on the screen.
-        keep_both: whether facts take the place of no earlier ones; a box on the screen.
+        batch_size: facts per batch, as in the input on the screen.
+        keep_both: True if new facts supersede no earlier ones, as in the checkbox.
         run: see :meth:`run`.
     """
 
@@ -111,7 +111,7 @@ class EditPanel(Panel):
 
     @property
     def batch_size(self) -> int:
-        """Facts that are written together."""
+        """Facts per batch."""
         return int(self._batch_size.value)
 
     @batch_size.setter
@@ -120,7 +120,7 @@ class EditPanel(Panel):
 
     @property
     def keep_both(self) -> bool:
-        """Whether facts take the place of no earlier ones; a box on the screen."""
+        """True if new facts supersede no earlier ones."""
         return bool(self._keep_both.value)
 
     @keep_both.setter
@@ -129,14 +129,14 @@ class EditPanel(Panel):
 
     @property
     def result(self) -> EditResult | None:
-        """What the last applied edit did."""
+        """Result of the last applied edit."""
         return self.session.last_result
 
     def run(self, block: bool = False) -> Job[EditResult] | None:
-        """Write all ready facts; a second call while one runs does nothing.
+        """Edit all ready facts; do nothing if a job is already running.
 
         Args:
-            block: wait until the edit has ended, and raise what it raised.
+            block: wait until the edit has ended and raise its exception, if any.
 
         Raises:
             AlphaEditError: if there is no ready fact or the threshold cannot be used.
@@ -157,7 +157,7 @@ class EditPanel(Panel):
         )
 
     def check(self, block: bool = False) -> Job[list[ForgottenFact]]:
-        """Look for facts of applied edits that the model no longer says, and what undid them."""
+        """Find facts of applied edits that no longer hold, and what undid them."""
         session = self.session
         return self.state.start(
             "check", lambda monitor: lost_facts(session, monitor), self._checked, block=block
@@ -172,7 +172,7 @@ class EditPanel(Panel):
         self._lost.value = text("lost", said) + (f"<ul>{items}</ul>" if items else "")
 
     def problem(self) -> str:
-        """Why an edit cannot run now, in a sentence; "" if it can."""
+        """Return why an edit cannot run now; "" if it can."""
         if not self.state.facts:
             return "no fact is ready; enter one under Facts"
         unready = len(self.state.drafts) - len(self.state.facts)
@@ -232,12 +232,12 @@ class EditPanel(Panel):
         self._ready_changed()
 
     def _memory(self, facts: int) -> int:
-        """Megabytes that an edit needs beside the model: what autograd keeps, and the bases."""
+        """Megabytes that an edit needs beside the model: activations for autograd, and bases."""
         architecture, hp = self.session.model.architecture, self.session.hyperparameters
         tokens = min(1024, 40 * facts)
         kept = tokens * self.session.model.layers * (16 * architecture.hidden_size
                                                      + 5 * architecture.inner_size) * 4  # fmt: skip
-        # The projector's basis is at most half of all directions; C^-1 needs them all.
+        # The projector stores at most half of all directions; C^-1 needs all of them.
         half = editor_class(hp.editor).preconditioner is not Editor.preconditioner
         bases = len(hp.layers) * architecture.inner_size**2 * (2 if half else 6)
         return round((kept + bases) / 1e6)
@@ -262,7 +262,7 @@ class EditPanel(Panel):
         self._step.value = text("run-state", words, tag="span")
         trains = issubclass(editor_class(self.session.editor), FineTuner)
         self._stages.value = _stage_list(job, trains)
-        # Once it has ended, the result of all batches is shown.
+        # After the job, the result of all batches is shown instead.
         traces = _traces(job) if running else []
         if traces is not self._shown and traces:
             self._shown = traces
@@ -271,7 +271,7 @@ class EditPanel(Panel):
             self._draw()
 
     def _facts_of(self, job: Job[Any], count: int) -> list[Fact]:
-        """The facts of the search that runs, which those of earlier batches precede."""
+        """Facts of the running search; the facts of earlier batches come before them."""
         before = sum(len(stage.detail) for stage in _searches(job)[:-1])
         return self.state.facts[before : before + count]
 
@@ -293,7 +293,7 @@ class EditPanel(Panel):
         self.state.notice = summary(result, self._projected())
 
     def _projected(self) -> bool:
-        """Whether the last applied edit stayed inside the null space."""
+        """True if the last applied edit used the projection."""
         return bool(self.session.history[self.session.applied - 1].hyperparameters.projection)
 
     def _show_result(self) -> None:
@@ -315,11 +315,11 @@ class EditPanel(Panel):
 
 
 def summary(result: EditResult, projected: bool = True) -> str:
-    """What an edit did, in a sentence.
+    """Return a one-sentence summary of an edit.
 
     Args:
         result: the edit.
-        projected: whether it stayed inside the null space.
+        projected: True if the edit used the projection.
     """
     count = len(result.outcomes)
     first = sum(outcome.after.new.rank == 1 for outcome in result.outcomes)
@@ -344,7 +344,7 @@ def _searching(job: Job[Any]) -> bool:
 
 
 def _traces(job: Job[Any]) -> list[Trace]:
-    """Traces of the last search of a job, growing while it runs."""
+    """Traces of the last search of a job; a running search extends them."""
     found = _searches(job)
     return found[-1].detail if found else []
 
@@ -355,7 +355,7 @@ def _searches(job: Job[Any]) -> list[Stage]:
 
 
 def _stage_list(job: Job[Any], trains: bool) -> str:
-    """The stages of an edit as a list: done, running, or to come; of one that trains, its own."""
+    """The stages of an edit with their status; fine-tuning has its own stages."""
     done = {stage.name: stage for stage in job.stages}
     trains = "training" in done or (trains and "target values" not in done)
     others = {"target values", "keys and update"} if trains else {"training"}
@@ -378,7 +378,7 @@ def _stage_list(job: Job[Any], trains: bool) -> str:
 
 
 def _notes(result: EditResult) -> str:
-    """What a person should know about how facts were read, each note once."""
+    """Distinct notes about how the facts were tokenized."""
     notes = dict.fromkeys(outcome.note for outcome in result.outcomes if outcome.note)
     return "".join(text("run-note", note, tag="p") for note in list(notes)[:_NOTES])
 
@@ -402,7 +402,7 @@ def _facts_table(result: EditResult) -> str:
 
 
 def _left(outcome: FactResult) -> str:
-    """What of the wanted change is missing; nothing can be where nothing was wanted."""
+    """Format the residual of an outcome; "held already" if no change was needed."""
     if outcome.residual_left is not None:
         return f"{outcome.residual_left:.0%}"
     return "held already" if outcome.trace.delta == [0.0] else "n/a"

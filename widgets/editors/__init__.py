@@ -1,1 +1,1 @@
-"""The tab Editors: two editors side by side on the same facts."""
+"""The Editors tab: two editors compared on the same facts."""

@@ -1,4 +1,4 @@
-"""Editors side by side: the same facts by two of them, each from the unedited model."""
+"""The editors panel: two editors on the same facts, each from the unedited model."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from alphaedit_widgets.components.panel import Panel, button, row, table, text
 from alphaedit_widgets.jobs import Job
 from alphaedit_widgets.state import State, method_changed, settled
 
-#: Facts that are written together.
+#: Facts per batch.
 _BATCH = 100
-#: Characters of the text that is set aside which the perplexity is read from.
+#: Characters of held-out text for the perplexity.
 _PROBE = 20_000
 _MEASURES = (
     (
@@ -39,11 +39,11 @@ _MEASURES = (
 
 
 class EditorsPanel(Panel):
-    """Two editors on the facts that are ready; the session's own edits are put back afterwards.
+    """Compare two editors on the ready facts; the session's edits are restored afterwards.
 
     Attributes:
-        methods: hyperparameters of both.
-        contest: what came out; None before the first comparison.
+        methods: hyperparameters of both editors.
+        contest: the last comparison; None before the first.
     """
 
     name = "editors"
@@ -105,7 +105,7 @@ class EditorsPanel(Panel):
 
     @property
     def with_perplexity(self) -> bool:
-        """Whether the perplexity of ordinary text is measured, too; it takes most of the time."""
+        """True to measure perplexity on held-out text, which takes most of the time."""
         return bool(self._with_text.value)
 
     @with_perplexity.setter
@@ -114,14 +114,14 @@ class EditorsPanel(Panel):
 
     @property
     def contest(self) -> EditorComparison | None:
-        """What came out; None before the first comparison."""
+        """The last comparison; None before the first."""
         return self._contest
 
     def compare(self, block: bool = False) -> Job[EditorComparison]:
-        """Write the ready facts with both editors, and measure.
+        """Edit the ready facts with both editors and measure the results.
 
         Args:
-            block: wait until it is done, and raise what it raised.
+            block: wait until the job has ended and raise its exception, if any.
 
         Raises:
             AlphaEditError: if no fact is ready.
@@ -213,7 +213,7 @@ def _fact_rows(contest: EditorComparison) -> list[tuple[str, ...]]:
 
 
 def _probe(session: EditSession, monitor: Monitor) -> str:
-    """The beginning of the text that drift is measured on, too."""
+    """Return the beginning of the drift text."""
     from alphaedit_core.side_effects.drift import default_probe
 
     source = open_text(default_probe(session.hyperparameters.text), session.model, monitor)

@@ -1,1 +1,1 @@
-"""The tab Experiment: a whole data set, batch after batch."""
+"""The Experiment tab: a whole data set, batch by batch."""

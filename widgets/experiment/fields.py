@@ -1,4 +1,4 @@
-"""What stands in the fields of an experiment, read; each refuses by the field's name."""
+"""Parse the fields of the experiment panel; errors name the field."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ITEMS = 30
 
 
 def choices(given: str) -> dict[str, str]:
-    """Options of a data set, separated by commas or spaces."""
+    """Parse data set options separated by commas or spaces."""
     chosen = {}
     for one in given.replace(",", " ").split():
         name, equals, value = one.partition("=")
@@ -27,7 +27,7 @@ def choices(given: str) -> dict[str, str]:
 
 
 def drift_text(name: str, statistics: str) -> str | None:
-    """The text that drift is measured on; None where that is not wanted."""
+    """Return the text for measuring drift; None to skip drift."""
     name = name.strip()
     if name == "none":
         return None
@@ -37,17 +37,17 @@ def drift_text(name: str, statistics: str) -> str | None:
 
 
 def listed(names: str) -> tuple[str, ...]:
-    """Names that are separated by commas."""
+    """Split names at commas."""
     return tuple(filter(None, (name.strip() for name in names.split(","))))
 
 
 def references(name: str) -> References | None:
-    """The reference texts of a file, or None where none is named."""
+    """Load the reference texts of a file; None if the field is empty."""
     return read_references(Path(name.strip()).expanduser()) if name.strip() else None
 
 
 def running_text(name: str) -> str | None:
-    """The text of a file, or None where none is named."""
+    """Load the text of a file; None if the field is empty."""
     if not name.strip():
         return None
     try:
@@ -60,5 +60,5 @@ def running_text(name: str) -> str | None:
 
 
 def tasks(name: str) -> Sequence[Task]:
-    """The tasks of a folder, none where none is named."""
+    """Load the tasks of a folder; none if the field is empty."""
     return read_tasks(Path(name.strip()).expanduser(), _ITEMS) if name.strip() else ()

@@ -1,4 +1,4 @@
-"""An experiment: a whole data set, batch after batch, by one editor after another."""
+"""The experiment panel: a whole data set, batch by batch, with one or more editors."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ _NARROW = {"layout": W.Layout(width="260px"), "style": {"description_width": "17
 
 
 class ExperimentPanel(Panel):
-    """Runs an experiment in the unedited model, or goes on with one; the session's edits stay.
+    """Run or resume an experiment on the unedited model; the session's edits are kept.
 
-    Every field is a widget whose ``value`` can be set from the next cell.
+    Every field is a widget whose ``value`` can be set from a cell.
 
     Attributes:
         dataset, path, choices, edits, batch_size, evaluate_every, editors, metrics, compat, at_end,
             references, perplexity, drift, ability, folder: the fields, as ``alphaedit experiment``
             has them.
-        findings: what has been found; None before anything was run or opened.
+        findings: the results; None before an experiment was run or opened.
     """
 
     name = "experiment"
@@ -157,10 +157,10 @@ class ExperimentPanel(Panel):
 
     @property
     def methods(self) -> tuple[EditConfig, ...]:
-        """Hyperparameters of the editors; threshold, text and seed are the session's.
+        """Hyperparameters of the editors, with the session's threshold, text and seed.
 
         Raises:
-            InputError: if there is no such editor, or none is named.
+            InputError: if an editor is unknown or none is named.
         """
         present, model = self.session.hyperparameters, self.session.model
         names = listed(self.editors.value)
@@ -169,13 +169,13 @@ class ExperimentPanel(Panel):
         return tuple(settled(parse_method(name, model), present) for name in names)
 
     def run(self, block: bool = False) -> Job[ExperimentResult]:
-        """Run the experiment, or go on with it.
+        """Run or resume the experiment.
 
         Args:
-            block: wait until it is done, and raise what it raised.
+            block: wait until the job has ended and raise its exception, if any.
 
         Raises:
-            InputError: if a field cannot be used; nothing was started.
+            InputError: if a field is invalid; nothing is started.
             SessionError: if another job runs.
         """
         metrics = listed(self.metrics.value)
@@ -191,14 +191,14 @@ class ExperimentPanel(Panel):
             compat=self.compat.value,
             seed=self.session.hyperparameters.seed,
         )
-        # Without a file the published one is meant, which is fetched as part of the job.
+        # Without a file, the job downloads the published data set.
         name = self.path.value.strip()
         path = Path(name).expanduser() if name else None
         silent = Monitor(show=None)
         reader = dataset(self.dataset.value, **choices(self.choices.value))
         check_final_only(plan.final_only, metrics or metrics_for(reader.name, plan.compat))
         read = partial(read_records, path, reader, plan.edits, fetch=True)
-        known = None if path is None else read(monitor=silent)  # refused now if it cannot be used
+        known = None if path is None else read(monitor=silent)  # fail before the job
         if not self.folder.value.strip():
             raise InputError('field "Output folder" is empty; give a folder')
         folder = Path(self.folder.value.strip()).expanduser()
@@ -223,7 +223,7 @@ class ExperimentPanel(Panel):
         """Show stored results.
 
         Raises:
-            InputError: if it holds no experiment.
+            InputError: if the folder holds no experiment.
         """
         found = load_experiment(Path(self.folder.value.strip()).expanduser())
         self._show_found(found)
@@ -240,7 +240,7 @@ class ExperimentPanel(Panel):
     def static_html(self) -> str:
         if self.findings is None:
             return super().static_html()
-        # The paper's columns and what the edits did to all else; the screen shows every measure.
+        # The paper's columns and the side effects only; the screen shows every measure.
         headings, rows = paper_table(self.findings)
         shown = (*headings, "perplexity", SHIFTS["kl"])
         return html_table(headings, rows) + experiment_curves_html(self.findings, shown)

@@ -1,4 +1,4 @@
-"""Take everything away: as Python, as data, as a report, as a session or as an edited model."""
+"""The export panel: script, data, report, session or edited model."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from alphaedit_widgets.state import State
 
 R = TypeVar("R")
 
-#: Characters of the script that the page shows; a file has all of them.
+#: Maximum characters of the script on the page; the download is complete.
 _SHOWN = 50_000
 _NAMED = {"style": {"description_width": "initial"}}
 _FOLDER = {**_NAMED, "layout": W.Layout(width="360px")}
 
 
 class ExportPanel(Panel):
-    """A script that makes the edits again, files to download, folders to write and to load.
+    """A script that repeats the edits, files to download, and folders to save and load.
 
     Args:
         source: the session, or a shared state.
-        loaded: given the session that was loaded from a folder; None where there is no place for
-            another session, and none can be loaded.
+        loaded: called with a session loaded from a folder; None if the panel cannot switch
+            sessions, which hides loading.
     """
 
     name = "export"
@@ -76,7 +76,7 @@ class ExportPanel(Panel):
         )  # fmt: skip
         self.downloads = self._make_downloads()
         self.show(*self._rows())
-        # Shown to be copied; what is typed into it is put back.
+        # The code is shown for copying; changes to it are reverted.
         self._code.observe(lambda _: self._show_code(), "value")
         self.state.observe(
             lambda _: self._show_code(),
@@ -86,7 +86,7 @@ class ExportPanel(Panel):
         self._lock()
 
     def _make_downloads(self) -> dict[str, Download]:
-        """Buttons that save a file, by the hook of each."""
+        """Create the download buttons, keyed by hook."""
         files: dict[str, tuple[str, str, str, Callable[[], str]]] = {
             "python": ("Download script", "edits.py", "text/x-python", lambda: self.code),
             "json": ("Session as JSON", "session.json", "application/json", self.json),
@@ -146,18 +146,18 @@ class ExportPanel(Panel):
 
     @property
     def code(self) -> str:
-        """Python source that makes the applied edits again, and the facts that are ready."""
+        """Python source that repeats the applied edits, followed by the ready facts."""
         return to_python(self.session, self.drafts)
 
     @property
     def drafts(self) -> list[Fact]:
-        """Facts that are ready and not in the model."""
+        """Ready facts that are not applied."""
         applied = {fact.id for fact in self._applied_facts()}
         return [fact for fact in self.state.facts if fact.id not in applied]
 
     @property
     def folder(self) -> str:
-        """Where a session is saved to and loaded from."""
+        """Folder for saving and loading a session."""
         return str(self._folder.value)
 
     @folder.setter
@@ -166,7 +166,7 @@ class ExportPanel(Panel):
 
     @property
     def model_folder(self) -> str:
-        """Where the edited model is written to."""
+        """Target folder of :meth:`save_model`."""
         return str(self._model_folder.value)
 
     @model_folder.setter
@@ -175,7 +175,7 @@ class ExportPanel(Panel):
 
     @property
     def with_probes(self) -> bool:
-        """Whether a report measures paraphrases and neighbors of all applied facts."""
+        """True if the report measures paraphrases and neighbors of all applied facts."""
         return bool(self._with_probes.value)
 
     @with_probes.setter
@@ -183,7 +183,7 @@ class ExportPanel(Panel):
         self._with_probes.value = value
 
     def json(self) -> str:
-        """The session as one JSON object: schema, model, seeds, versions, numbers, facts.
+        """Return the session as one JSON object: schema, model, seeds, versions, numbers, facts.
 
         Raises:
             SessionError: if a job runs.
@@ -193,13 +193,13 @@ class ExportPanel(Panel):
         return to_json(record, indent=1) + "\n"
 
     def facts(self, layout: str = "json") -> str:
-        """The facts of the table, or where it has none, those in the model, as a file's text.
+        """Return the table's ready facts as file content; the applied facts if there are none.
 
         Args:
             layout: ``json``, ``jsonl`` or ``csv``.
 
         Raises:
-            InputError: if there are no facts, or they cannot be written in this layout.
+            InputError: if there are no facts, or the layout cannot hold them.
             SessionError: if a job runs.
         """
         self._require_free()
@@ -209,7 +209,7 @@ class ExportPanel(Panel):
         return facts_text(facts, layout)
 
     def card(self) -> str:
-        """Markdown for the card of the edited model.
+        """Return Markdown for the model card of the edited model.
 
         Raises:
             SessionError: if a job runs.
@@ -218,7 +218,7 @@ class ExportPanel(Panel):
         return model_card(self.session)
 
     def report(self) -> str:
-        """The report as one HTML page; waits for the spectra, and the probes if they are wanted.
+        """Return the report as one HTML page; waits for the spectra and any probes.
 
         Raises:
             SessionError: if another job runs.
@@ -228,14 +228,14 @@ class ExportPanel(Panel):
         return job.result
 
     def save(self, folder: str | Path | None = None, block: bool = False) -> Job[Path]:
-        """Write the session to a folder; one that is there is replaced, if it is of this model.
+        """Save the session to a folder, replacing an earlier session of the same model.
 
         Args:
-            folder: None for the one on the screen.
-            block: wait until it is written, and raise what went wrong.
+            folder: None for the folder on the screen.
+            block: wait until the job has ended and raise its exception, if any.
 
         Raises:
-            InputError: if something else is in the folder.
+            InputError: if the folder holds something else.
             SessionError: if another job runs.
         """
         place, session = self._place(self._folder, folder), self.session
@@ -249,19 +249,19 @@ class ExportPanel(Panel):
         return self._start("save session", work, f"session saved in {place}", block=block)
 
     def load(self, folder: str | Path | None = None, block: bool = False) -> Job[EditSession]:
-        """Show a saved session instead of this one, on the same model; this one is closed.
+        """Close this session and show a saved one on the same model.
 
-        If it cannot be loaded, everything is as before.
+        If loading fails, this session is restored.
 
         Args:
-            folder: None for the one on the screen.
-            block: wait until it is loaded, and raise what went wrong.
+            folder: None for the folder on the screen.
+            block: wait until the job has ended and raise its exception, if any.
 
         Raises:
-            FingerprintError: if it belongs to another model; names both.
-            CorruptFileError: if a file of it is damaged.
-            InputError: if there is no session.
-            SessionError: if another job runs, or there is no place for another session.
+            FingerprintError: if the session belongs to another model; names both models.
+            CorruptFileError: if a file of the session is damaged.
+            InputError: if the folder holds no session.
+            SessionError: if another job runs, or the panel cannot switch sessions.
         """
         loaded = self._loaded
         if loaded is None:
@@ -278,14 +278,14 @@ class ExportPanel(Panel):
         return self._start("load session", work, said, loaded, block=block)
 
     def save_model(self, folder: str | Path | None = None, block: bool = False) -> Job[Path]:
-        """Write the model with its applied edits as a Hugging Face directory.
+        """Save the edited model as a Hugging Face directory.
 
         Args:
-            folder: None for the one on the screen; a new one, or an earlier export.
-            block: wait until it is written, and raise what went wrong.
+            folder: a new folder or an earlier export; None for the folder on the screen.
+            block: wait until the job has ended and raise its exception, if any.
 
         Raises:
-            InputError: if something else is in the folder.
+            InputError: if the folder holds something else.
             SessionError: if another job runs.
         """
         place, session = self._place(self._model_folder, folder), self.session
@@ -328,7 +328,7 @@ class ExportPanel(Panel):
         *,
         block: bool,
     ) -> Job[R]:
-        """Start a job that says here, too, how it ended."""
+        """Start a job and show its outcome in this panel, too."""
 
         def ended(job: Job[R]) -> None:
             failure = job.failure
@@ -343,7 +343,7 @@ class ExportPanel(Panel):
         with_probes, applied = self.with_probes, self.session.applied
 
         def work(monitor: Monitor) -> str:
-            # Those of applied edits are in the cache; for none they would take minutes.
+            # Applied edits have cached spectra; without edits, computing them takes minutes.
             spectra = session.spectra(monitor) if applied else session.cached_spectra
             rows: list[ProbeRow] | None = None
             if with_probes:
@@ -383,7 +383,7 @@ class ExportPanel(Panel):
     # -- what is shown ---------------------------------------------------------------------------
 
     def _press(self, action: Callable[..., Any]) -> Callable[..., None]:
-        """A callback that says what is wrong here, where it was pressed, too."""
+        """Return a button callback that shows errors in this panel, too."""
 
         def act() -> None:
             self._say("")
@@ -420,7 +420,7 @@ def _cut(code: str) -> str:
 
 
 def _check_session_place(place: Path, session: EditSession) -> None:
-    """Refuse a folder that cannot be written to without loss."""
+    """Raise InputError if saving to the folder would overwrite other data."""
     ledger.check_place(place)
     if ledger.is_session(place):
         there = ledger.load_manifest(place)
@@ -432,7 +432,7 @@ def _check_session_place(place: Path, session: EditSession) -> None:
 
 
 def _exchanged(session: EditSession, place: Path, monitor: Monitor) -> EditSession:
-    """The saved session on the model of another, which is closed; or that one again, as it was."""
+    """Close a session and load a saved one on its model; restore the first on failure."""
     model = session.model
     with model.exclusive():
         held, applied = model.owner is session, session.applied

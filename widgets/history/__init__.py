@@ -1,1 +1,1 @@
-"""The tab History: every state, and the way back and forth."""
+"""The History tab: all states, with undo and redo."""

@@ -1,4 +1,4 @@
-"""History: every edit, where the model stands among them, and the way back and forth."""
+"""The history panel: all edits, the current state, undo, redo and restore."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ _HEADINGS = (
     "state", "edit", "facts", "written", "method", "threshold", "layers", "time (UTC)",
     "|ΔW|/|W|, %", "KL, nats", "drift",
 )  # fmt: skip
-#: Facts that a comparison lists at most.
+#: Maximum number of facts listed in a comparison.
 _COMPARED = 200
 
 
 class HistoryPanel(Panel):
-    """The edits, newest first; undo, redo, restore, name, compare, clear and save them.
+    """List of edits, newest first, to undo, redo, restore, name, compare, clear or save.
 
     Attributes:
-        table: the list; its keys are the numbers of the states, 0 for the unedited model.
-        confirm: the question that Clear asks first.
+        table: the list, keyed by state number; 0 is the unedited model.
+        confirm: the confirmation dialog of Clear.
     """
 
     name = "history"
@@ -125,7 +125,7 @@ class HistoryPanel(Panel):
 
     @property
     def folder(self) -> str:
-        """Where :meth:`save` writes to."""
+        """Target folder of :meth:`save`."""
         return str(self._folder.value)
 
     @folder.setter
@@ -133,7 +133,7 @@ class HistoryPanel(Panel):
         self._folder.value = str(value)
 
     def undo(self) -> None:
-        """Take back the last applied edit, exactly.
+        """Undo the last applied edit, bit for bit.
 
         Raises:
             SessionError: if there is none, or a job runs.
@@ -141,7 +141,7 @@ class HistoryPanel(Panel):
         self._move("undo", self.session.undo)
 
     def redo(self) -> None:
-        """Apply again the edit that was undone last.
+        """Redo the next undone edit.
 
         Raises:
             SessionError: if there is none, or a job runs.
@@ -149,7 +149,7 @@ class HistoryPanel(Panel):
         self._move("redo", self.session.redo)
 
     def restore(self, number: int | None = None) -> None:
-        """Go to a state; None for the selected one.
+        """Restore a state; None for the selected one.
 
         Raises:
             SessionError: if there is no such state, or a job runs.
@@ -158,7 +158,7 @@ class HistoryPanel(Panel):
         self._move("restore", lambda: self.session.restore(where))
 
     def clear(self) -> None:
-        """Put the unedited weights back and forget all edits, without asking.
+        """Restore the unedited weights and delete all edits, without confirmation.
 
         Raises:
             SessionError: if a job runs.
@@ -166,7 +166,7 @@ class HistoryPanel(Panel):
         self._move("clear", self.session.reset)
 
     def ask_to_clear(self) -> None:
-        """Ask whether to clear, as the button does; the answer is ``confirm.answer``."""
+        """Ask for confirmation, as the Clear button does; answer with ``confirm.answer``."""
         self._require_free("clear")
         count = len(self.session.history)
         self.confirm.ask(
@@ -175,7 +175,7 @@ class HistoryPanel(Panel):
         )
 
     def rename(self, number: int, title: str) -> None:
-        """Give an edit a name; "" takes it away.
+        """Name an edit; "" removes the name.
 
         Raises:
             SessionError: if there is no such edit, or a job runs.
@@ -183,7 +183,7 @@ class HistoryPanel(Panel):
         self._move("rename", lambda: self.session.rename(number, title))
 
     def set_reference(self, number: int | None = None) -> None:
-        """Take a state as what "before" means in all panels; None for the selected one.
+        """Set the state that "before" refers to in all panels; None for the selected one.
 
         Raises:
             SessionError: if there is no such state, or a job runs.
@@ -194,11 +194,11 @@ class HistoryPanel(Panel):
         self.state.reference = where
 
     def compare(self, one: int | None = None, other: int | None = None) -> None:
-        """Show which facts two states have, and the difference of their drift.
+        """Show the facts of two states and the difference in drift.
 
         Args:
-            one: a state; None for the reference.
-            other: another; None for the selected one.
+            one: number of a state; None for the reference.
+            other: number of another state; None for the selected one.
 
         Raises:
             SessionError: if there is no such state.
@@ -213,11 +213,11 @@ class HistoryPanel(Panel):
         self._show_comparison()
 
     def save(self, folder: str | Path | None = None, block: bool = False) -> Job[None]:
-        """Write the session to a folder, in the background.
+        """Save the session to a folder, in the worker thread.
 
         Args:
-            folder: where to; None for what stands in the box.
-            block: wait until it is written, and raise what went wrong.
+            folder: the target folder; None for the one entered on the screen.
+            block: wait until the job has ended and raise its exception, if any.
 
         Raises:
             InputError: if no folder is given.
@@ -244,7 +244,7 @@ class HistoryPanel(Panel):
             raise SessionError(f"there is no state {number}; give 0 to {len(self.session.history)}")
 
     def _require_free(self, doing: str) -> None:
-        """Refuse while a job runs; one in the background makes way."""
+        """Raise SessionError if a job runs; stop a background job instead."""
         self.state.preempt_background_job()
         if self.state.busy:
             running = self.state.job.name if self.state.job else "other work"
@@ -264,7 +264,7 @@ class HistoryPanel(Panel):
             self._compared = None
         self.table.fill(self._rows(), list(range(len(history), -1, -1)))
         shape = (len(history), history.applied)
-        if shape != self._shape:  # the model stands elsewhere: so does who looks at it
+        if shape != self._shape:  # select the new current state
             self._shape = shape
             self.table.selected = history.applied
         undone = len(history) - history.applied
@@ -391,7 +391,7 @@ class HistoryPanel(Panel):
 
 
 def label(session: EditSession, number: int) -> str:
-    """What a state is called: ``0 original``, or number and name of its edit."""
+    """Return the label of a state: ``0 original``, or its edit's number and name."""
     if number == 0:
         return "0 original"
     entry = session.history.entries[number - 1]
@@ -403,7 +403,7 @@ def label(session: EditSession, number: int) -> str:
 
 
 def said(entries: Sequence[Edit]) -> dict[tuple[str, str], list[Fact]]:
-    """What edits made the model say of each thing, less what later ones superseded."""
+    """Return the facts per subject and prompt, without superseded ones."""
     found: dict[tuple[str, str], list[Fact]] = {}
     for fact in Standing(batch for entry in entries for batch in entry.batches).facts:
         found.setdefault(fact.slot, []).append(fact)
@@ -411,7 +411,7 @@ def said(entries: Sequence[Edit]) -> dict[tuple[str, str], list[Fact]]:
 
 
 def _cells(entry: Edit | None) -> tuple[str, ...]:
-    """Facts, written, method, threshold, layers and time of an edit."""
+    """Return the table cells of an edit: facts, written, method, threshold, layers, time."""
     if entry is None:
         return ("",) * 6
     count, hp = len(entry.facts), entry.hyperparameters
@@ -428,14 +428,14 @@ def _cells(entry: Edit | None) -> tuple[str, ...]:
 
 
 def _drift_cells(drift: Drift | None) -> tuple[str, ...]:
-    """The largest change of a layer, KL and band, where they are known."""
+    """Return the drift cells: largest change of a layer, KL and band, if measured."""
     if drift is None:
         return ("–",) * 3
     return f"{100 * drift.largest_change:.3f}", f"{drift.kl:.5f}", drift.band
 
 
 def _bytes(entry: Edit) -> int:
-    """Bytes of what an edit left behind: the changes of the weights, and the facts' keys."""
+    """Return the stored size of an edit in bytes: weight updates and the facts' keys."""
     return sum(
         tensor.nbytes
         for batch in entry.batches
