@@ -1,8 +1,7 @@
-"""Keep notebooks small, the same on every machine, and worth comparing against.
+"""Remove from notebooks what differs between machines, runs and versions of Jupyter.
 
-``clean_notebooks.py [PATH ...]`` rewrites what it can mend; ``--check`` writes nothing. Both name
-what they find, one line each, and exit with 1 if anything unclean is left. A folder stands for the
-notebooks below it.
+``clean_notebooks.py [PATH ...]`` rewrites the notebooks; ``--check`` only reports. Both print one
+line per problem and exit with 1 if any problem is left. A folder means all notebooks below it.
 """
 
 from __future__ import annotations
@@ -48,6 +47,8 @@ def mend(notebook: Notebook) -> list[str]:
         if cell["cell_type"] != "code":
             continue
         changes += [f"cell {number}: {change}" for change in _mend_views(cell)]
+        if _merge_streams(cell):
+            changes.append(f"cell {number}: one stream in several outputs")
         if cell["execution_count"] is not None:
             executed += 1
             if _renumber(cell, executed):
@@ -84,6 +85,21 @@ def _mend_views(cell: Cell) -> Iterator[str]:
         # JupyterLab adds it when it draws the figure, and from then on shows it in its place.
         if PLOTLY in data and data.pop("image/png", None) is not None:
             yield "photograph of a plotly figure"
+
+
+def _merge_streams(cell: Cell) -> bool:
+    # The kernel splits what a cell prints by the clock, so that every run would change the file.
+    merged: list[dict[str, Any]] = []
+    for output in cell["outputs"]:
+        previous = merged[-1] if merged else {}
+        if output["output_type"] == "stream" and previous.get("name") == output["name"]:
+            text = "".join(previous["text"]) + "".join(output["text"])
+            previous["text"] = text.splitlines(keepends=True)
+        else:
+            merged.append(output)
+    changed = len(merged) < len(cell["outputs"])
+    cell["outputs"] = merged
+    return changed
 
 
 def _has_fallback(data: dict[str, Any]) -> bool:

@@ -109,6 +109,10 @@ def photographed(notebook: Notebook) -> None:
     notebook["cells"][1]["outputs"].append(new_output("display_data", data))
 
 
+def split_stream(notebook: Notebook) -> None:
+    notebook["cells"][2]["outputs"].append(new_output("stream", text="more\n"))
+
+
 @pytest.mark.parametrize(
     ("spoil", "named"),
     [
@@ -122,6 +126,7 @@ def photographed(notebook: Notebook) -> None:
         (view_and_picture, "cell 2: widget view"),
         (view_and_html, "cell 2: widget view"),
         (photographed, "cell 2: photograph of a plotly figure"),
+        (split_stream, "cell 3: one stream in several outputs"),
     ],
 )
 def test_what_can_be_mended_is_named_then_mended(
@@ -156,6 +161,16 @@ def test_mending_keeps_every_output_but_the_view(tmp_path: Path) -> None:
     assert first["data"] == {"text/plain": ["2"]}
     assert second["data"] == {"image/png": "shown"}
     assert cells[2]["outputs"][0]["text"] == ["ü\n"]
+
+
+def test_streams_are_merged_where_they_follow_each_other() -> None:
+    notebook = clean_notebook()
+    cell = notebook["cells"][2]
+    for name, text in (("stdout", "half "), ("stdout", "line\n"), ("stderr", "x"), ("stdout", "y")):
+        cell["outputs"].append(new_output("stream", name=name, text=text))
+    mend(notebook)
+    merged = [(output["name"], output["text"]) for output in cell["outputs"]]
+    assert merged == [("stdout", ["ü\n", "half line\n"]), ("stderr", "x"), ("stdout", "y")]
 
 
 def test_a_view_with_nothing_beside_it_stays() -> None:
