@@ -45,7 +45,8 @@ class Dataset(ABC):
     chosen: Mapping[str, str]
 
     def __init__(self, /, **options: str) -> None:
-        """
+        """Choose how the data set is read; an option not given keeps its default.
+
         Raises:
             InputError: if an option is not one of this data set's, or has no such value.
         """

@@ -12,6 +12,8 @@ from .fields import Raw, given, other_than, texts
 
 
 class CounterFact(Dataset):
+    """Reader of CounterFact (Meng et al. 2022)."""
+
     name = "counterfact"
     title = "CounterFact"
     about = "Counterfactual statements; paraphrases, neighbors of the same relation, free text."

@@ -57,6 +57,8 @@ class _KnowEdit(Dataset):
 
 
 class WikiCounterFact(_KnowEdit):
+    """Reader of KnowEdit's WikiData-counterfact (Zhang et al. 2024)."""
+
     name = "knowedit-wiki-counterfact"
     title = "KnowEdit WikiData-counterfact"
     about = "Counterfactual statements about entities in Wikidata."
@@ -64,6 +66,8 @@ class WikiCounterFact(_KnowEdit):
 
 
 class WikiRecent(_KnowEdit):
+    """Reader of KnowEdit's WikiData-recent (Zhang et al. 2024)."""
+
     name = "knowedit-wiki-recent"
     title = "KnowEdit WikiData-recent"
     about = "Statements added to Wikidata after the models were trained."
@@ -71,6 +75,8 @@ class WikiRecent(_KnowEdit):
 
 
 class KnowEditZsRE(_KnowEdit):
+    """Reader of KnowEdit's zsRE (Zhang et al. 2024)."""
+
     name = "knowedit-zsre"
     title = "KnowEdit zsRE"
     about = "Questions from zsRE with a false answer to write, and questions that follow from it."
@@ -78,6 +84,8 @@ class KnowEditZsRE(_KnowEdit):
 
 
 class WikiBio(_KnowEdit):
+    """Reader of KnowEdit's WikiBio (Zhang et al. 2024)."""
+
     name = "knowedit-wikibio"
     title = "KnowEdit WikiBio"
     about = "Sentences in biographies that a model made up, to be replaced by true ones."

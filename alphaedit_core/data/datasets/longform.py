@@ -14,6 +14,8 @@ from .fields import Raw, as_object, given, objects, other_than, questions, slott
 
 
 class LongForm(Dataset):
+    """Reader of the zsRE part of LEME (Rosati et al. 2024), in both published forms."""
+
     name = "longform"
     title = "LEME (long-form evaluation), zsRE"
     about = "Questions with a false answer to write; essays that should agree with it."

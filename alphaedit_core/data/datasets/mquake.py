@@ -15,6 +15,8 @@ from .fields import Raw, given, objects, other_than, text, texts, within
 
 
 class MQuAKE(Dataset):
+    """Reader of MQuAKE-CF (Zhong et al. 2023)."""
+
     name = "mquake-cf"
     title = "MQuAKE-CF"
     about = "Chains of two to four facts, some of them edited; questions about the chain's end."

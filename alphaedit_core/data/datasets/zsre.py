@@ -16,6 +16,8 @@ from .fields import Raw, other_than, slotted, text, texts
 
 
 class ZsRE(Dataset):
+    """Reader of zsRE in the split and wording of MEND (Mitchell et al. 2022)."""
+
     name = "zsre"
     title = "zsRE"
     about = "Questions with a new answer, each with a rephrased and an unrelated question."
