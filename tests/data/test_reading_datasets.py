@@ -143,7 +143,7 @@ def test_what_there_is_as_json(tmp_path: Path) -> None:
         ("counterfact", changed(COUNTERFACT, "requested_rewrite", "target_new", to=None),
          "case 12: target null is not a text; give a text"),
         ("counterfact", changed(COUNTERFACT, "requested_rewrite", "prompt", to="It is in"),
-         'case 12: prompt "It is in" has no {} for the subject; write {} where the subject'),
+         'case 12: prompt "It is in" has no {} for the subject; write {} in place of the subject'),
         ("counterfact", changed(COUNTERFACT, "neighborhood_prompts", 1, to=""),
          'case 12: neighbor 2: "" is blank; give a text'),
         ("counterfact", changed(COUNTERFACT, "generation_prompts", to="Go on"),

@@ -80,7 +80,7 @@ def test_several_relations_of_one_subject_share_their_key() -> None:
     result = EditResult(outcomes=facts, writes=[], batches=[0] * 4, plans=[])
     assert "the same key as “Marie Curie worked as a”" in diagnose(result, 0)
     assert "the same key as “Marie Curie was born in”" in diagnose(result, 1)
-    assert "stands before the subject" in diagnose(result, 0)
+    assert "the relation comes before the subject" in diagnose(result, 0)
     assert "ridge" not in diagnose(result, 0) and "threshold" not in diagnose(result, 0)
     assert "fell short" in diagnose(result, 2) and "fell short" in diagnose(result, 3)
     # Facts of different batches do not compete for a key.
