@@ -1,10 +1,10 @@
-"""Where a causal language model keeps its blocks, down-projections, final norm and head.
+"""Find the blocks, down-projections, final norm and head of a causal language model.
 
-Nothing here is a table of model names. A transformer language model has one long list of blocks of
-the same class; in every block exactly one matrix outside the attention leads from a wide inner
-space back to the residual stream, and another leads into it; after the blocks one norm and one
-head follow. That is looked for, and then checked on a few tokens: the head applied to the normed
-output of the last block must give the model's own logits.
+The search uses the structure of the model, not a table of model names. A transformer language model
+has one long list of blocks of the same class. Outside the attention, each block has exactly one
+matrix that maps the wide inner space to the residual stream, and another that maps the stream to
+the inner space. One norm and one head follow the blocks. The result is checked on a few tokens:
+the head applied to the normed output of the last block must reproduce the model's logits.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from alphaedit_core.errors import StructureError
 
 from .hooks import own_hooks
 
-#: Parameters that only a module which mixes tokens takes.
+#: Arguments of ``forward`` that only modules that mix tokens take.
 _ATTENTION_PARAMETERS = {"attention_mask", "past_key_values", "past_key_value", "layer_past"}
 
 _BY_HAND = (
@@ -32,13 +32,13 @@ _BY_HAND = (
 
 @dataclass(frozen=True)
 class ModulePaths:
-    """Names of the parts, for a model whose structure is not understood.
+    """Paths of the modules that editing needs, for a structure that is not recognized.
 
     Attributes:
         blocks: path of the list of blocks inside the model.
         down_projection: path of the down-projection inside one block.
         norm: path of the norm after the last block.
-        head: path of the matrix that turns hidden states into logits.
+        head: path of the matrix that maps hidden states to logits.
     """
 
     blocks: str
@@ -49,22 +49,22 @@ class ModulePaths:
 
 @dataclass(frozen=True)
 class Architecture:
-    """The parts of a model that editing needs.
+    """The modules and sizes of a model that editing needs.
 
     Attributes:
-        places: where each part was found.
+        places: paths of the modules.
         blocks: the transformer blocks, first to last.
-        down_projections: one per block; the module whose input is a *key* (d_in numbers a token).
+        down_projections: one per block; the input of each is a *key* of shape (d_in,) per token.
         norm: the norm between the last block and the head.
-        head: hidden states to logits.
+        head: maps hidden states to logits.
         hidden_size: width of the residual stream (d_out of the down-projections).
         inner_size: width of the keys (d_in of the down-projections).
-        softcap: cap of ``cap * tanh(logits / cap)``, or None where logits are used as they are.
-        logit_scale: factor between the head's output and the logits, before the cap.
-        vocabulary: rows of the embedding; token ids are below it.
-        reach: by what each block multiplies its down-projection's output before it joins the
-            stream; None where that is no multiple (see :func:`~.load_checks.mlp_reach`), and empty
-            where it was not tried.
+        softcap: cap of ``cap * tanh(logits / cap)``, or None if the logits are not capped.
+        logit_scale: factor applied to the head's output before the cap.
+        vocabulary: number of rows of the embedding; every token id is smaller.
+        reach: per block, the factor that multiplies the output of the down-projection on its way
+            to the residual stream; None if the two are not proportional (see
+            :func:`~.load_checks.mlp_reach`). Empty if it was not measured.
     """
 
     places: ModulePaths
@@ -80,7 +80,7 @@ class Architecture:
     reach: tuple[float | None, ...] = ()
 
     def matrix(self, layer: int) -> Tensor:
-        """The down-projection of a block as a view of shape (d_out, d_in), however it is stored.
+        """Return the down-projection of a block as a view of shape (d_out, d_in).
 
         A ``Linear`` stores (d_out, d_in), GPT-2's ``Conv1D`` the transpose. Writing to the view
         writes to the model.
@@ -91,29 +91,29 @@ class Architecture:
         return weight.T if isinstance(module, Conv1D) else weight
 
     def attention(self, layer: int) -> nn.Module:
-        """The module of a block that mixes tokens, whose output joins the residual stream.
+        """Return the attention module of a block, whose output is added to the residual stream.
 
         Raises:
-            StructureError: if there is not exactly one.
+            StructureError: if the block does not have exactly one module that mixes tokens.
         """
         block = self.blocks[layer]
-        found = [child for child in block.children() if _mixes_tokens(child)]
-        if len(found) != 1:
+        mixers = [child for child in block.children() if _mixes_tokens(child)]
+        if len(mixers) != 1:
             saw = ", ".join(type(child).__name__ for child in block.children())
             raise StructureError(
                 f"block {layer}: looked for one module that takes an attention mask, saw {saw}; "
                 "use an editor that does not search in the attention"
             )
-        return found[0]
+        return mixers[0]
 
     def weight_name(self, layer: int) -> str:
-        """Name of the down-projection's weight in the model's state dict."""
+        """Return the name of the down-projection's weight in the model's state dict."""
         return f"{self.places.blocks}.{layer}.{self.places.down_projection}.weight"
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Logits of outputs of the last block: (..., hidden_size) to (..., vocabulary).
+        """Map outputs of the last block, (..., hidden_size), to logits, (..., vocabulary).
 
-        In float32 or better, whatever the model runs in.
+        The logits are float32 or wider, whatever the dtype of the model.
         """
         logits: Tensor = self.head(self.norm(hidden))
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32)) * self.logit_scale
@@ -127,20 +127,20 @@ def find_architecture(model: nn.Module, places: ModulePaths | None = None) -> Ar
 
     Args:
         model: a model with ``get_input_embeddings`` and ``get_output_embeddings``.
-        places: where the parts are, for a structure that is not understood by itself.
+        places: paths of the modules, for a structure that is not recognized.
 
     Raises:
-        StructureError: if a part is not found or is not unique, or the parts together do not give
-            the model's logits. Says what was looked for and how to name the parts by hand.
+        StructureError: if a module is missing or ambiguous, or the modules together do not
+            reproduce the model's logits. The message explains how to give the paths by hand.
     """
     embeddings = model.get_input_embeddings()  # type: ignore[operator]
     hidden_size = int(embeddings.weight.shape[1])
     if places is None:
-        blocks_at = _find_blocks(model)
+        blocks_path = _find_blocks(model)
         places = ModulePaths(
-            blocks=blocks_at,
-            down_projection=_find_down_projection(model, blocks_at, hidden_size),
-            norm=_find_norm(model, blocks_at, hidden_size),
+            blocks=blocks_path,
+            down_projection=_find_down_projection(model, blocks_path, hidden_size),
+            norm=_find_norm(model, blocks_path, hidden_size),
             head=_find_head(model),
         )
     blocks = tuple(_submodule(model, places.blocks).children())
@@ -149,7 +149,7 @@ def find_architecture(model: nn.Module, places: ModulePaths | None = None) -> Ar
     downs = tuple(_submodule(block, places.down_projection) for block in blocks)
     inner_size = _check_down_projections(downs, places, hidden_size)
     softcap, logit_scale = _logit_transform(model)
-    found = Architecture(
+    architecture = Architecture(
         places=places,
         blocks=blocks,
         down_projections=downs,
@@ -161,14 +161,14 @@ def find_architecture(model: nn.Module, places: ModulePaths | None = None) -> Ar
         logit_scale=logit_scale,
         vocabulary=int(embeddings.weight.shape[0]),
     )
-    _verify(model, found)
-    return found
+    _verify(model, architecture)
+    return architecture
 
 
 def _check_down_projections(
     downs: Sequence[nn.Module], places: ModulePaths, hidden_size: int
 ) -> int:
-    """The width of the keys, if every block's matrix leads from that one width to the stream."""
+    """Return the width of the keys after checking that all blocks agree on the shape."""
     inner_size = None
     for layer, module in enumerate(downs):
         at = f'"{places.down_projection}" of block {layer}'
@@ -197,7 +197,7 @@ def _submodule(model: nn.Module, path: str) -> nn.Module:
 
 
 def _shape(module: nn.Module) -> tuple[int, int] | None:
-    """(inputs, outputs) of a Linear or Conv1D with a floating-point matrix, else None."""
+    """Return (inputs, outputs) of a Linear or Conv1D with a floating-point matrix, else None."""
     weight = getattr(module, "weight", None)
     if not isinstance(weight, Tensor) or weight.ndim != 2 or not weight.is_floating_point():
         return None
@@ -213,7 +213,10 @@ def _mixes_tokens(module: nn.Module) -> bool:
 
 
 def _find_blocks(model: nn.Module) -> str:
-    """Path of the outermost list of equal modules that mix tokens and hold most parameters."""
+    """Return the path of the outermost list of modules of one class that mix tokens.
+
+    If there are several such lists, the one with the most parameters counts.
+    """
     best: str | None = None
     size = 0
     for path, module in model.named_modules():
@@ -235,7 +238,7 @@ def _find_blocks(model: nn.Module) -> str:
 
 
 def _find_down_projection(model: nn.Module, blocks: str, hidden_size: int) -> str:
-    """Path of the one matrix f -> hidden outside the attention that has a partner hidden -> f."""
+    """Return the path of the matrix f -> hidden, outside attention, with a partner hidden -> f."""
     block = next(model.get_submodule(blocks).children())
     shapes = {
         str(path): shape
@@ -245,44 +248,44 @@ def _find_down_projection(model: nn.Module, blocks: str, hidden_size: int) -> st
 
     def has_partner(path: str) -> bool:
         inner = shapes[path][0]
-        # A fused gate and up projection leads to twice the inner width.
+        # The output of a fused gate and up projection is twice as wide.
         return any(
             other != path and shape[0] == hidden_size and shape[1] in (inner, 2 * inner)
             for other, shape in shapes.items()
         )
 
-    experts = any(_has_experts(each) for each in model.get_submodule(blocks).children())
-    found = [p for p, shape in shapes.items() if shape[1] == hidden_size and has_partner(p)]
-    if len(found) > 1:
-        # Square matrices are partners of each other: attention's own, where it lies bare in the
-        # block, or a whole MLP whose inner width is that of the stream.
-        wider = [p for p in found if shapes[p][0] != hidden_size]
-        found = wider or _last_called(model, block, found)
-    if len(found) != 1 or experts:
+    experts = any(_has_experts(child) for child in model.get_submodule(blocks).children())
+    candidates = [p for p, shape in shapes.items() if shape[1] == hidden_size and has_partner(p)]
+    if len(candidates) > 1:
+        # Square matrices are partners of each other: the matrices of an attention that has no
+        # module of its own, or an MLP whose inner width equals the width of the stream.
+        wider = [p for p in candidates if shapes[p][0] != hidden_size]
+        candidates = wider or _last_called(model, block, candidates)
+    if len(candidates) != 1 or experts:
         saw = ", ".join(f"{p} {s[0]}->{s[1]}" for p, s in shapes.items()) or "no matrix"
         raise StructureError(
             f"no single down-projection in a {type(block).__name__}: looked outside the attention "
             f"for one matrix f -> {hidden_size} with a partner {hidden_size} -> f, saw {saw}"
             f"{' and experts, which are not supported' if experts else ''}; {_BY_HAND}"
         )
-    return found[0]
+    return candidates[0]
 
 
 def _attention(block: nn.Module) -> set[str]:
-    """Paths of all modules and parameters of a block that belong to its attention."""
+    """Return the paths of all modules and parameters in the attention of a block."""
     tops = [path for path, module in block.named_modules() if path and _mixes_tokens(module)]
     paths = [path for path, _ in (*block.named_modules(), *block.named_parameters())]
     return {path for path in paths if any(f"{path}.".startswith(f"{top}.") for top in tops)}
 
 
 def _has_experts(block: nn.Module) -> bool:
-    """Whether there is a list of modules, or a stack of matrices, outside the attention."""
+    """Whether a list of modules or a stack of matrices lies outside the attention."""
     attention = _attention(block)
     lists = any(
         isinstance(module, nn.ModuleList) and len(module) > 1 and path not in attention
         for path, module in block.named_modules()
     )
-    # A depthwise convolution has three dimensions too, one of them of size 1.
+    # The weight of a depthwise convolution also has three dimensions, but one of them has size 1.
     stacks = any(
         p.ndim == 3 and min(p.shape) > 1 and path not in attention
         for path, p in block.named_parameters()
@@ -292,7 +295,7 @@ def _has_experts(block: nn.Module) -> bool:
 
 @torch.no_grad()
 def _last_called(model: nn.Module, block: nn.Module, paths: list[str]) -> list[str]:
-    """Of the matrices of one MLP the one that runs last; all of them if they are of several."""
+    """Return the matrix that runs last, if all belong to one MLP; otherwise return all of them."""
     if len({path.rpartition(".")[0] for path in paths}) > 1:
         return paths
     called: list[str] = []
@@ -304,19 +307,19 @@ def _last_called(model: nn.Module, block: nn.Module, paths: list[str]) -> list[s
 
 
 def _find_norm(model: nn.Module, blocks: str, hidden_size: int) -> str:
-    """Path of the last norm-like sibling of the blocks: its only weights are vectors."""
+    """Return the path of the last sibling of the blocks that only has vectors as weights."""
     parent_path = blocks.rpartition(".")[0]
-    found = []
+    norms = []
     for name, child in model.get_submodule(parent_path).named_children():
         parameters = list(child.parameters())
         if parameters and all(p.shape == (hidden_size,) for p in parameters):
-            found.append(f"{parent_path}.{name}" if parent_path else name)
-    if not found:
+            norms.append(f"{parent_path}.{name}" if parent_path else name)
+    if not norms:
         raise StructureError(
             f'no final norm in a {type(model).__name__}: looked beside "{blocks}" for a module '
             f"whose weights are vectors of {hidden_size}; {_BY_HAND}"
         )
-    return found[-1]
+    return norms[-1]
 
 
 def _find_head(model: nn.Module) -> str:
@@ -330,7 +333,7 @@ def _find_head(model: nn.Module) -> str:
 
 
 def _logit_transform(model: nn.Module) -> tuple[float | None, float]:
-    """Cap and scale that the configuration puts between the head's output and the logits."""
+    """Return the cap and scale that the configuration applies to the output of the head."""
     config = model.config.get_text_config()  # type: ignore[operator,union-attr]
     scale = float(getattr(config, "logit_scale", None) or 1.0)
     scale /= float(getattr(config, "logits_scaling", None) or 1.0)
@@ -344,7 +347,7 @@ def _four_tokens(model: nn.Module) -> Tensor:
 
 @torch.no_grad()
 def _verify(model: nn.Module, architecture: Architecture) -> None:
-    """Check on four tokens that norm and head lead from the last block to the model's logits."""
+    """Check on four tokens that norm and head map the last block's output to the model's logits."""
     outputs: list[Tensor] = []
     with own_hooks() as hooks:
         hooks.after(
@@ -355,9 +358,9 @@ def _verify(model: nn.Module, architecture: Architecture) -> None:
     try:
         actual = architecture.logits(outputs[0])
         gap = float((actual - expected).abs().max() / expected.abs().max().clamp_min(1e-6))
-    except (RuntimeError, NotImplementedError, TypeError, IndexError):  # parts that do not fit
+    except (RuntimeError, NotImplementedError, TypeError, IndexError):  # shapes that do not fit
         gap = float("inf")
-    # 16-bit weights round every logit; a missing norm or cap is off by far more.
+    # 16-bit weights round every logit; a missing norm or cap causes far larger errors.
     wide = next(model.parameters()).dtype in (torch.float32, torch.float64)
     tolerance = 1e-4 if wide else 0.05
     if not gap <= tolerance:

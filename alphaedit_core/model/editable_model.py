@@ -35,7 +35,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-#: Seconds to wait for the weights before asking again, or giving up where nobody can be asked.
+#: Seconds to wait for the lock before interrupting again, or before giving up.
 _PATIENCE = 0.1
 
 
@@ -44,12 +44,12 @@ class EditableModel:
     """A causal language model with everything that editing it needs.
 
     Attributes:
-        model: the transformers model, in evaluation mode, no parameter asking for a gradient.
+        model: the transformers model, in evaluation mode and with ``requires_grad`` off.
         tokenizer: its (fast) tokenizer.
-        architecture: where blocks, down-projections, norm and head are.
-        name: how the model was asked for; :func:`.load_model` finds it again by this.
-        ownership: who edits the weights and which thread has them; shared by all wraps of the
-            weights.
+        architecture: the blocks, down-projections, norm and head.
+        name: the name that the model was loaded by; :func:`.load_model` finds it again by this.
+        ownership: the session that edits the weights and the lock on them; all wraps of the same
+            weights share it.
     """
 
     model: PreTrainedModel
@@ -59,7 +59,7 @@ class EditableModel:
     ownership: Ownership = field(default_factory=Ownership, repr=False)
     _weights: dict[str, str] | None = field(default=None, repr=False)
     _glance: dict[str, object] = field(default_factory=dict, repr=False)
-    _found: dict[tuple[object, ...], Any] = field(default_factory=dict, repr=False)
+    _test_results: dict[tuple[object, ...], Any] = field(default_factory=dict, repr=False)
 
     @classmethod
     def from_pretrained(
@@ -126,22 +126,23 @@ class EditableModel:
         name: str,
         places: ModulePaths | None = None,
     ) -> EditableModel:
-        """Make a loaded transformers model editable; the model is used, not copied.
+        """Make a loaded transformers model editable, without copying it.
 
-        The same arguments give the same editable model. Another tokenizer or name, or a model that
-        shares edited matrices with a wrapped one, gives another editable model of the same weights;
-        all of them share one session at a time.
+        The same arguments return the same editable model. A different tokenizer or name, or a model
+        that shares edited matrices with a wrapped one, returns another editable model of the same
+        weights. Only one session at a time can use the editable models of the same weights.
 
         Args:
             model: a causal language model with all weights in memory on one device.
             tokenizer: its fast tokenizer.
-            name: what :func:`.load_model` would find the model by.
+            name: the name by which :func:`.load_model` would find the model.
             places: paths of the modules, for a structure that is not recognized.
 
         Raises:
-            InputError: if the tokenizer gives no character offsets, or has tokens that the
-                embedding lacks.
-            SessionError: if a session has edits in the weights and the arguments are not the same.
+            InputError: if the tokenizer gives no character offsets, or has tokens without a row in
+                the embedding.
+            SessionError: if a session has edits in the weights and the arguments differ from those
+                of its own model.
             StructureError: if the structure is not recognized, or weights are not loaded, on
                 several devices, or in a dtype that cannot be edited.
         """
@@ -164,7 +165,7 @@ class EditableModel:
                 "its own model"
             )
         for known in ownership.wraps:
-            known.fingerprint  # noqa: B018 - taken now: a session of the new wrap would change it
+            known.fingerprint  # noqa: B018 - computed now, before a session of the new wrap edits
         new = cls(model, tokenizer, architecture, name, ownership)
         if ownership.wraps:
             new.fingerprint  # noqa: B018 - likewise
@@ -173,29 +174,33 @@ class EditableModel:
 
     @property
     def owner(self) -> object | None:
-        """What currently edits the weights, or None; a second session is refused meanwhile."""
+        """The session that edits the weights, or None; an owned model refuses a second session."""
         return self.ownership.owner
 
     @owner.setter
-    def owner(self, holder: object | None) -> None:
-        self.ownership.owner = holder
+    def owner(self, owner: object | None) -> None:
+        self.ownership.owner = owner
 
     @property
     def lock(self) -> threading.RLock:
-        """Held by the thread that reads or changes the weights at length."""
+        """Lock of the thread that reads or changes the weights in a longer operation."""
         return self.ownership.lock
 
     def remembered(self, what: str, find: Callable[[], R]) -> R:
-        """What ``find`` found out about how this model computes, tried once.
+        """Return the cached result of ``find``, a test of how this model computes.
 
-        Once for each attention implementation, dtype and device; not for other weights: it is to
-        be something that does not depend on them.
+        The cache has one entry per attention implementation, dtype and device. Edits do not clear
+        it, so the result must not depend on the weights.
+
+        Args:
+            what: name of the test.
+            find: the test; called if there is no cached result.
         """
         key = (what, self.model.config._attn_implementation, self.dtype, self.device)
-        if key not in self._found:
-            self._found[key] = find()
-        found: R = self._found[key]
-        return found
+        if key not in self._test_results:
+            self._test_results[key] = find()
+        result: R = self._test_results[key]
+        return result
 
     @contextlib.contextmanager
     def exclusive(
@@ -203,21 +208,22 @@ class EditableModel:
         interrupt: Callable[[], None] | None = None,
         check: Callable[[], None] = lambda: None,
     ) -> Iterator[None]:
-        """Keep other threads off the weights while this is open; one thread may nest it.
+        """Give the current thread exclusive use of the weights; calls in one thread may nest.
 
-        A caller's inference mode is left meanwhile: what is made in it can never be searched with.
+        The model is in evaluation mode inside the context, so that dropout has no effect. On exit
+        every module returns to its previous mode.
 
-        The model is in evaluation mode meanwhile: dropout has no place in what is read or written
-        here. Afterwards every module is in the mode that it was in.
+        The context also leaves the caller's inference mode, because a tensor created in that mode
+        can never take part in a gradient search.
 
         Args:
-            interrupt: for work that nobody waits for and that can be done again later: called in
-                the thread that wants the weights next, which then waits until this work has ended.
-                Work of this kind interrupts no other, but waits for it.
-            check: called while it waits for other such work; may raise.
+            interrupt: only for background work that can be repeated later: stops that work.
+                Another thread that needs the weights calls it and waits for the work to end.
+                Background work does not interrupt other background work but waits for it.
+            check: called repeatedly while background work waits for the weights; may raise.
 
         Raises:
-            SessionError: if another thread has them and gave no ``interrupt``.
+            SessionError: if another thread uses the weights and gave no ``interrupt``.
         """
         if self.lock._is_owned():  # type: ignore[attr-defined]  # as threading.Condition asks
             outer = self.ownership.interrupt
@@ -228,12 +234,12 @@ class EditableModel:
                 self.ownership.interrupt = outer
             return
 
-        def let_go() -> None:
+        def release() -> None:
             if self.lock._is_owned():  # type: ignore[attr-defined]
                 self.ownership.interrupt = None
                 self.lock.release()
 
-        # Acquired inside: an interrupt that comes right behind must not leave it locked for good.
+        # Acquire inside the try: a KeyboardInterrupt right after it must not leave it locked.
         try:
             if not self.lock.acquire(blocking=False):
                 self._wait_for_interrupted_work(check if interrupt is not None else None)
@@ -242,31 +248,31 @@ class EditableModel:
                 yield
         finally:
             try:
-                let_go()
+                release()
             except BaseException:
-                let_go()
+                release()
                 raise
 
     def _wait_for_interrupted_work(self, check: Callable[[], None] | None) -> None:
-        """Acquire the lock, asking its holder to stop, or calling ``check``, while it can stop."""
+        """Acquire the lock; until then call ``check``, or else interrupt the thread that has it."""
         while True:
             interrupt = self.ownership.interrupt
             if check is not None:
                 check()
             elif interrupt is not None:
                 interrupt()
-            # Waited for in any case: the holder may be about to end.
+            # Wait even without an interrupt: the other work may be about to end.
             if self.lock.acquire(timeout=_PATIENCE):
                 return
-            # Whoever took it just now may not have said yet how to be interrupted.
+            # A thread that has just acquired the lock may not have set its interrupt yet.
             if interrupt is None and self.ownership.interrupt is None:
                 raise SessionError("the model is busy with other work; wait for it, or cancel it")
 
     def check_ids(self, ids: Sequence[int] | torch.Tensor) -> None:
-        """Check that the embedding has a row for every one of some token ids.
+        """Check that the embedding has a row for every token id.
 
         Raises:
-            InputError: if not; on an accelerator such an id would end the process.
+            InputError: if a row is missing; on an accelerator such an id would crash the process.
         """
         rows = self.architecture.vocabulary
         if len(self.tokenizer) <= rows:  # no text can have such a token
@@ -291,9 +297,9 @@ class EditableModel:
 
     @property
     def max_length(self) -> int | None:
-        """Tokens that the model reads at most; None where its configuration does not say."""
-        most = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        return int(most) if most else None
+        """Maximum number of tokens in one input; None if the configuration gives no limit."""
+        limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        return int(limit) if limit else None
 
     @property
     def layers(self) -> int:
@@ -302,11 +308,11 @@ class EditableModel:
 
     @property
     def fingerprint(self) -> str:
-        """Hex digest of all weights (names, shapes, dtypes and bytes).
+        """Hex digest of all unedited weights (names, shapes, dtypes and bytes).
 
-        While something holds the model: of the weights that it had when it was taken, whatever has
-        been edited since. Otherwise of the weights as they are now; they are read again where a few
-        numbers of each, its place or its version have changed.
+        For a model with an owner, this is the digest of the weights from before the owner's edits.
+        Otherwise it is the digest of the current weights. It is computed again if the address, the
+        version or a few entries of a weight have changed (see :func:`~.fingerprints.glance`).
         """
         if self._weights is None or (self.owner is None and self._glance != glance(self.model)):
             self.take_weights()
@@ -314,20 +320,20 @@ class EditableModel:
         return _combined(self._weights)
 
     def take_weights(self) -> None:
-        """Take the weights as they are now for the unedited ones; every number is read."""
+        """Record the digests of the current weights as those of the unedited model."""
         self._glance = glance(self.model)
         self._weights = weight_digests(self.model)
 
     def check_weights(self, changed: Collection[str] = (), *, wholly: bool = True) -> None:
-        """Refuse weights that are not those that were taken; where nothing holds them, take them.
+        """Check that the weights equal the recorded ones; without an owner, record them instead.
 
         Args:
             changed: names of the parameters that may differ.
-            wholly: whether every number is read; otherwise only where a few numbers of a weight,
-                its place or its version are others.
+            wholly: whether to digest all weights in any case; if False, only after a glance finds a
+                difference in the address, the version or a few entries of a weight.
 
         Raises:
-            SessionError: if they differ; names some of them.
+            SessionError: if weights differ; the message names some of them.
         """
         if self._weights is None or self.owner is None:
             self.take_weights()
@@ -339,11 +345,11 @@ class EditableModel:
             return
         now = weight_digests(self.model)
         names = self._weights.keys() | now.keys()
-        apart = [
+        differing = [
             n for n in sorted(names) if n not in changed and now.get(n) != self._weights.get(n)
         ]
-        if apart:
-            raise changed_by_hand(apart)
+        if differing:
+            raise changed_by_hand(differing)
         self._glance |= {name: what for name, what in seen.items() if name not in changed}
 
     def __repr__(self) -> str:
@@ -357,7 +363,7 @@ class EditableModel:
 
 
 def outside_inference_mode() -> contextlib.AbstractContextManager[object]:
-    """Leave the caller's inference mode while this is open; outside of one it does nothing."""
+    """Return a context that leaves the caller's inference mode; without one it does nothing."""
     if torch.is_inference_mode_enabled():
         return torch.inference_mode(False)
     return contextlib.nullcontext()
@@ -366,25 +372,25 @@ def outside_inference_mode() -> contextlib.AbstractContextManager[object]:
 def using_model(
     function: Callable[Concatenate[EditableModel, P], R],
 ) -> Callable[Concatenate[EditableModel, P], R]:
-    """A function that has its model, the first argument, to itself while it runs.
+    """Decorate a function so that it has exclusive use of its first argument, the model.
 
-    Work in the background may show another state of the model for a moment; it makes way first.
+    Background work may have set the weights to another state; it is interrupted first.
     """
 
     @functools.wraps(function)
-    def alone(model: EditableModel, /, *args: P.args, **kwargs: P.kwargs) -> R:
+    def exclusively(model: EditableModel, /, *args: P.args, **kwargs: P.kwargs) -> R:
         with model.exclusive():
             return function(model, *args, **kwargs)
 
-    return alone
+    return exclusively
 
 
 @contextlib.contextmanager
 def _evaluating(model: torch.nn.Module) -> Iterator[None]:
-    """Evaluation mode for the time, and every module's own mode afterwards."""
+    """Put the model into evaluation mode; on exit restore the mode of every module."""
     training = [module for module in model.modules() if module.training]
 
-    def train() -> None:
+    def restore_training() -> None:
         for module in training:
             module.training = True
 
@@ -394,7 +400,7 @@ def _evaluating(model: torch.nn.Module) -> Iterator[None]:
         yield
     finally:
         try:
-            train()
+            restore_training()
         except BaseException:
-            train()
+            restore_training()
             raise

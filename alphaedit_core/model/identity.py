@@ -1,10 +1,11 @@
-"""What a model is besides its name: everything that numbers computed with it depend on.
+"""Identity of a model: everything that affects the numbers computed with it.
 
-Statistics, contexts and searches are kept for later under what they were made from. The weights
-alone do not say that: the same weights read other tokens under another tokenizer, turn them by
-other angles under another ``rope_theta``, and round differently under TF32.
+Cached statistics, contexts and target searches are stored under the identity of their model. The
+weights are not enough: the same weights give other numbers with another tokenizer, another
+``rope_theta`` or TF32 arithmetic.
 
-What only the last bits depend on is left out: the device, the number of threads, the versions.
+The device, the number of threads and the library versions are not part of the identity, because
+they only affect the last bits.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ from alphaedit_core.storage.tensor_files import tensor_digest
 
 from .editable_model import EditableModel
 
-#: Fields of a configuration that no number depends on, besides those that begin with "_".
+#: Configuration fields without effect on any number, besides those that begin with "_".
 _VOLATILE = {
     "architectures", "dtype", "id2label", "label2id", "name_or_path", "output_attentions",
     "output_hidden_states", "problem_type", "return_dict", "torch_dtype", "transformers_version",
     "use_cache",
 }  # fmt: skip
 
-#: Texts whose tokens tell tokenizers apart that have one vocabulary.
+#: Texts whose tokens distinguish tokenizers with the same vocabulary.
 _PROBES = (
     "The Eiffel Tower is located in the city of Paris.",
     "  two spaces,\ttab\nand line",
@@ -40,24 +41,24 @@ _PROBES = (
     "東京は日本の首都です。 Москва 🦊",
 )
 
-#: Buffers that are computed from the configuration may differ in their last bits by machine.
+#: Relative tolerance for computed buffers, whose last bits may depend on the machine.
 _LAST_BITS = 1e-5
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What numbers computed with a model depend on, each part as a text that can be compared.
+    """Everything that affects the numbers computed with a model, each part as a comparable string.
 
     Attributes:
         fingerprint: digest of the weights.
         dtype: dtype of the forward pass.
-        buffers: JSON; digest of every buffer, and two sums of one that is computed at load.
-        tokenizer: digest of the vocabulary, the special tokens and how a few texts are read.
-        serialization: digest of the tokenizer as it is written to a file.
-        configuration: JSON; class and configuration, without what no number depends on.
-        places: JSON; where blocks, down-projections, norm and head are.
-        precision: of float32 products, and autocast where it is on.
-        attention: the implementation of attention.
+        buffers: JSON; a digest of every buffer, and two sums of each buffer computed at load time.
+        tokenizer: digest of the vocabulary, the special tokens and the tokens of a few texts.
+        serialization: digest of the serialized tokenizer.
+        configuration: JSON; the model class and all configuration fields that affect numbers.
+        places: JSON; paths of the blocks, down-projections, norm and head.
+        precision: precision of float32 products, and the autocast dtype if autocast is on.
+        attention: the attention implementation.
     """
 
     fingerprint: str = ""
@@ -71,19 +72,23 @@ class Identity:
     attention: str = ""
 
     def key(self) -> str:
-        """A short digest of all parts."""
+        """Return a short digest of all parts."""
         return blake2b(json.dumps(astuple(self)).encode(), digest_size=8).hexdigest()
 
     def to_dict(self) -> dict[str, str]:
-        """The parts by name, ready for JSON."""
+        """Return the parts by name, ready for JSON."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, parts: Mapping[str, Any], where: str) -> Identity:
-        """From what :meth:`to_dict` gave; ``where`` names the file.
+        """Build an identity from the result of :meth:`to_dict`.
+
+        Args:
+            parts: the parts by name.
+            where: name of the file, for error messages.
 
         Raises:
-            CorruptFileError: if a part is missing or is no text.
+            CorruptFileError: if a part is missing or not a string.
         """
         names = [each.name for each in fields(cls)]
         bad = [name for name in names if not isinstance(parts.get(name), str)]
@@ -95,29 +100,33 @@ class Identity:
                 bad.append(name)
         if bad:
             raise CorruptFileError(
-                f'{where}: does not say the "{bad[0]}" of its model; take a copy'
+                f'{where}: "{bad[0]}" of its model is missing or invalid; use a backup copy'
             )
         return cls(**{name: parts[name] for name in names})
 
     def differences(self, other: Identity) -> dict[str, str]:
-        """What differs in another, by part: ``"rope_theta 10000.0, here 500000.0"``."""
-        found: dict[str, str] = {}
+        """Return the differences to another identity, by part.
+
+        A difference reads like ``"rope_theta 10000.0, here 500000.0"``, with this identity's value
+        first.
+        """
+        differing: dict[str, str] = {}
         if self.configuration != other.configuration:
-            changed, added = _fields_apart(self.configuration, other.configuration)
-            found |= {"configuration": ", ".join(changed)} if changed else {}
-            found |= {"fields": ", ".join(added)} if added else {}
-        if bad := _buffers_apart(self.buffers, other.buffers):
-            found["buffers"] = f"{bad[0]}{f' and {len(bad) - 1} more' if bad[1:] else ''}"
+            changed, added = _differing_fields(self.configuration, other.configuration)
+            differing |= {"configuration": ", ".join(changed)} if changed else {}
+            differing |= {"fields": ", ".join(added)} if added else {}
+        if bad := _differing_buffers(self.buffers, other.buffers):
+            differing["buffers"] = f"{bad[0]}{f' and {len(bad) - 1} more' if bad[1:] else ''}"
         for name in ("fingerprint", "dtype", "tokenizer", "serialization", "places", "precision",
                      "attention"):  # fmt: skip
-            one, two = getattr(self, name), getattr(other, name)
-            if one != two:
-                found[name] = f"{one}, here {two}"
-        return found
+            own, others = getattr(self, name), getattr(other, name)
+            if own != others:
+                differing[name] = f"{own}, here {others}"
+        return differing
 
 
 def describe(differences: Mapping[str, str]) -> str:
-    """Differences as a person reads them, in one line."""
+    """Format differences for people, in one line."""
     words = {
         "fingerprint": "weights",
         "fields": "fields of the configuration that only one has:",
@@ -132,15 +141,15 @@ def describe(differences: Mapping[str, str]) -> str:
 
 @runtime_checkable
 class _Session(Protocol):
-    """What holds a model and can show its unedited weights for a while."""
+    """An owner of a model that can temporarily restore the unedited weights."""
 
     def at_state(self, number: int) -> AbstractContextManager[None]:
-        """While this is open, the model has the weights after so many edits."""
+        """Return a context in which the model has the weights after ``number`` edits."""
         ...
 
 
 def identity(model: EditableModel) -> Identity:
-    """What a model is, with its unedited weights (see ``EditableModel.fingerprint``)."""
+    """Return the identity of a model with unedited weights (``EditableModel.fingerprint``)."""
     inner, config = model.model, model.model.config
     tokenizer, serialization = _tokenizer_digests(model.tokenizer)
     return Identity(
@@ -158,14 +167,14 @@ def identity(model: EditableModel) -> Identity:
 
 @contextmanager
 def unedited(model: EditableModel) -> Iterator[Identity]:
-    """While this is open, the model is unedited and nobody else's; gives what it is.
+    """Enter a context with the unedited model for exclusive use, and yield its identity.
 
-    Every weight is read for it: 0.3 s for 135 million, which no shorter look can stand for, since a
-    write through ``.data`` leaves no trace but the numbers.
+    This reads all weights, which takes 0.3 s for 135 million parameters. A cheaper check would miss
+    some writes through ``.data``, which change nothing but the entries.
 
     Raises:
-        SessionError: if another thread uses the model, or its weights were changed by hand since a
-            session took it.
+        SessionError: if another thread uses the model, or the weights were changed by hand since a
+            session took the model.
     """
     with ExitStack() as stack:
         stack.enter_context(model.exclusive())
@@ -176,24 +185,28 @@ def unedited(model: EditableModel) -> Iterator[Identity]:
 
 
 def precision(device: torch.device) -> str:
-    """How float32 products are formed on a device: ``ieee``, ``tf32`` or ``bf16``, and autocast."""
+    """Return the precision of float32 products on a device: ``ieee``, ``tf32`` or ``bf16``.
+
+    The autocast dtype is appended if autocast is on.
+    """
     general = getattr(torch.backends, "fp32_precision", "none")
     backend = torch.backends.cuda if device.type == "cuda" else torch.backends.mkldnn
-    found = getattr(getattr(backend, "matmul", None), "fp32_precision", None)
-    if found is None:  # before PyTorch 2.9
-        lower = {"highest": "ieee", "high": "tf32", "medium": "bf16"}
-        found = lower[torch.get_float32_matmul_precision()]
-    elif found == "none":
-        found = "ieee" if general == "none" else general
+    matmul = getattr(getattr(backend, "matmul", None), "fp32_precision", None)
+    if matmul is None:  # before PyTorch 2.9
+        names = {"highest": "ieee", "high": "tf32", "medium": "bf16"}
+        matmul = names[torch.get_float32_matmul_precision()]
+    elif matmul == "none":
+        matmul = "ieee" if general == "none" else general
     if torch.is_autocast_enabled(device.type):
-        kind = str(torch.get_autocast_dtype(device.type)).removeprefix("torch.")
-        found += f", autocast {kind}"
-    return str(found)
+        dtype = str(torch.get_autocast_dtype(device.type)).removeprefix("torch.")
+        matmul += f", autocast {dtype}"
+    return str(matmul)
 
 
 def _buffers(model: torch.nn.Module) -> str:
+    """Return the buffers as JSON: kind and digest, and two sums of each that is not stored."""
     stored = set(model.state_dict())
-    found = {}
+    buffers = {}
     for name, buffer in model.named_buffers():
         sums: list[float] = []
         if name not in stored and buffer.is_floating_point():
@@ -202,13 +215,13 @@ def _buffers(model: torch.nn.Module) -> str:
             sums = [float(values.sum()), float(values @ weights)]
             sums = sums if all(map(math.isfinite, sums)) else []
         kind = f"{buffer.dtype} {list(buffer.shape)} {tensor_digest(buffer)}"
-        found[name] = [kind.removeprefix("torch."), *sums]
-    return json.dumps(found, sort_keys=True)
+        buffers[name] = [kind.removeprefix("torch."), *sums]
+    return json.dumps(buffers, sort_keys=True)
 
 
-def _buffers_apart(one: str, two: str) -> list[str]:
-    """Names of the buffers that differ by more than their last bits."""
-    ours, theirs = json.loads(one), json.loads(two)
+def _differing_buffers(own: str, other: str) -> list[str]:
+    """Return the names of the buffers that differ by more than their last bits."""
+    ours, theirs = json.loads(own), json.loads(other)
 
     def same(a: Any, b: Any) -> bool:
         if a == b or not (isinstance(a, list) and isinstance(b, list) and len(a) == len(b) > 1):
@@ -222,26 +235,26 @@ def _buffers_apart(one: str, two: str) -> list[str]:
 
 
 def _tokenizer_digests(tokenizer: Any) -> tuple[str, str]:
-    """Of what it does and of how it is written."""
-    # What pads is no part of it: rows are padded, and the padding masked, without the tokenizer.
+    """Return the digests of the tokenizer's behavior and of its serialization."""
+    # The padding token has no effect: rows are padded and masked without the tokenizer.
     pad = getattr(tokenizer, "pad_token_id", None)
     special = [getattr(tokenizer, f"{name}_token_id", None) for name in ("bos", "eos", "unk")]
-    reads = [
+    probe_ids = [
         tokenizer(text, add_special_tokens=added)["input_ids"]
         for text in _PROBES
         for added in (True, False)
     ]
-    does = [
+    behavior = [
         sorted(tokenizer.get_vocab().items()),
         special,
         [t for t in sorted(tokenizer.all_special_ids) if t in special or t != pad],
-        reads,
+        probe_ids,
     ]
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    written = "" if backend is None else backend.to_str()
-    # Truncation and padding stand first; they are those of the last call, and no one's choice.
-    _, _, written = written.partition('"added_tokens"')
-    return _digest(json.dumps(does)), _digest(written)
+    serialized = "" if backend is None else backend.to_str()
+    # Truncation and padding come first; they are left over from the last call.
+    _, _, serialized = serialized.partition('"added_tokens"')
+    return _digest(json.dumps(behavior)), _digest(serialized)
 
 
 def _configuration(model: Any) -> str:
@@ -250,9 +263,9 @@ def _configuration(model: Any) -> str:
     return json.dumps({"class": type(model).__name__} | config, sort_keys=True, default=str)
 
 
-def _fields_apart(one: str, two: str) -> tuple[list[str], list[str]]:
-    """Fields with other values, and fields that only one of two configurations has."""
-    ours, theirs = json.loads(one), json.loads(two)
+def _differing_fields(own: str, other: str) -> tuple[list[str], list[str]]:
+    """Return the fields with different values, and the fields that only one of two has."""
+    ours, theirs = json.loads(own), json.loads(other)
     changed = [
         f"{name} {json.dumps(ours[name])}, here {json.dumps(theirs[name])}"
         for name in sorted(ours.keys() & theirs.keys())

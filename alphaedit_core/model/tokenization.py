@@ -1,9 +1,9 @@
-"""Facts as token ids: where the subject ends, and what the target's tokens are.
+"""Facts as token ids: the position of the subject's last token, and the target's tokens.
 
-The subject is located by the tokenizer's character offsets, never by counting tokens of a prefix:
-a subject that merges with the word after it, or a character that takes several tokens, is found
-all the same. Special tokens in front (a BOS) are the tokenizer's own choice and come once; token
-ids are joined, never decoded and encoded again.
+The subject is located by the tokenizer's character offsets, not by counting tokens of a prefix.
+This also works if the subject merges with the next word, or if a character takes several tokens.
+The tokenizer decides on special tokens at the start, such as a BOS, which occur once. Token ids are
+concatenated, never decoded and encoded again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .forward import pad_rows, record
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-#: A first token whose hidden state is longer than this many times the next one's is an outlier.
+#: A first token is an outlier if its hidden state's norm is over this many times the next one's.
 OUTLIER = 3.0
 
 
@@ -39,15 +39,15 @@ class TokenRow:
 
 @dataclass(frozen=True)
 class TokenizedFact:
-    """A fact as one model's tokens.
+    """A fact as token ids of one model.
 
     Attributes:
         fact: the fact.
-        target: token ids of the new target, with its leading space where the script has one.
-        target_true: the same for the true target, or None.
-        rows: the bare prompt first, then one row per context in front of it.
+        target: token ids of the new target, including its leading space if the script has one.
+        target_true: token ids of the true target, or None.
+        rows: the prompt alone, then the prompt after each context.
         essence: ``{subject} is a`` up to the subject's last token, for the KL term.
-        note: what a person should know about how the fact was read, or "".
+        note: remarks for the user on how the fact was tokenized, or "".
     """
 
     fact: Fact
@@ -61,7 +61,7 @@ class TokenizedFact:
 def encode(
     tokenizer: PreTrainedTokenizerFast, text: str
 ) -> tuple[list[int], list[tuple[int, int]]]:
-    """Token ids and character offsets of a text that goes on: BOS if any, no closing tokens."""
+    """Return token ids and character offsets, with the tokenizer's BOS but no closing tokens."""
     encoding = tokenizer(text, return_offsets_mapping=True, return_special_tokens_mask=True)
     ids, offsets = list(encoding["input_ids"]), list(encoding["offset_mapping"])
     special = encoding["special_tokens_mask"]
@@ -72,27 +72,27 @@ def encode(
 
 
 def find_subject(tokenizer: PreTrainedTokenizerFast, text: str, end: int) -> TokenRow:
-    """Encode a text and find the last token that holds character ``end`` - 1.
+    """Encode a text and find the last token that contains character ``end`` - 1.
 
     Raises:
-        InputError: if no token does.
+        InputError: if no token contains the character.
     """
     ids, offsets = encode(tokenizer, text)
-    holds = [i for i, (start, stop) in enumerate(offsets) if start < end <= stop]
-    if not holds:
+    containing = [i for i, (start, stop) in enumerate(offsets) if start < end <= stop]
+    if not containing:
         raise InputError(
             f'the tokenizer has no token for "{text[:end][-20:]}"; write the subject differently'
         )
-    return TokenRow(tuple(ids), holds[-1])
+    return TokenRow(tuple(ids), containing[-1])
 
 
 def target_ids(tokenizer: PreTrainedTokenizerFast, prompt: str, target: str) -> tuple[int, ...]:
-    """Token ids of a target as it follows a prompt; :mod:`.joining` says what stands between them.
+    """Return the token ids of a target after a prompt; :mod:`.joining` chooses the separator.
 
-    Where nothing does, and the tokens of prompt and target as one text begin with the prompt's own,
-    they are the rest. Otherwise they are those that the target has in running text: encoded after
-    a neutral anchor, which is then taken off (some tokenizers put a space before any first word,
-    others do not, and so neither matters).
+    If there is no separator and the joint text's tokens begin with the tokens of the prompt, the
+    remaining tokens are the target's. Otherwise the target is encoded after a neutral anchor, whose
+    tokens are then removed. The anchor gives the tokens of running text whether or not the
+    tokenizer puts a space before the first word.
     """
     between, target = joint(prompt, target), bare(target)
     if not between and not (prompt[-1].isspace() or spaceless(prompt[-1]) or spaceless(target[0])):
@@ -109,65 +109,66 @@ def target_ids(tokenizer: PreTrainedTokenizerFast, prompt: str, target: str) -> 
 
 
 def control_tokens(tokenizer: PreTrainedTokenizerFast) -> list[str]:
-    """What a tokenizer reads as control tokens wherever it stands in a text: ``<|im_start|>``."""
+    """Return the strings that a tokenizer reads as control tokens, such as ``<|im_start|>``."""
     added = tokenizer.added_tokens_decoder.values()
     names = {*tokenizer.all_special_tokens, *(token.content for token in added if token.special)}
     return sorted(name for name in names if name)
 
 
 def _control_note(control: Sequence[str], fact: Fact) -> str:
-    """That control tokens stand in a fact's texts, or ""."""
+    """Return a note on the control tokens in a fact's texts, or "" if there are none."""
     texts = {"prompt": fact.text, "target": fact.target, "true target": fact.target_true or ""}
-    said = [
-        f"the {name} holds {' '.join(found)}"
+    notes = [
+        f"the {name} contains {' '.join(tokens)}"
         for name, text in texts.items()
-        if (found := [token for token in control if token in text])
+        if (tokens := [token for token in control if token in text])
     ]
-    return f"{', '.join(said)}, read as control tokens and not as text" if said else ""
+    return f"{', '.join(notes)}, read as control tokens and not as text" if notes else ""
 
 
 def prepare(
     model: EditableModel, facts: Sequence[Fact], contexts: Sequence[str], last_layer: int
 ) -> list[TokenizedFact]:
-    """Facts as the token rows that targets and keys are computed from.
+    """Tokenize facts into the rows from which targets and keys are computed.
 
     Args:
-        model: the model, as it stands.
+        model: the model, with its current weights.
         facts: the facts.
-        contexts: texts to put in front of the prompt, each followed by ``". "``.
-        last_layer: the last edited block, where an outlier at the first position is looked for.
+        contexts: texts to put before the prompt, each followed by ``". "``.
+        last_layer: the last edited block, where the first position is checked for an outlier.
 
     Raises:
-        InputError: if a subject or target has no tokens, or one that the model does not have.
+        InputError: if a fact is too long, or a subject or target has no tokens or tokens that are
+            not in the model's embedding.
     """
-    requests = [_request(model.tokenizer, fact, contexts) for fact in facts]
-    for number, request in enumerate(requests, 1):
-        own = len(request.rows[0].ids)
-        longest = max(len(row.ids) for row in request.rows)
-        front, target = longest - own, len(request.target)
-        _check_length(f"fact {number}", request.fact, model, own, target, front)
-        model.check_ids([*request.target, *(token for row in request.rows for token in row.ids)])
+    tokenized = [_tokenize(model.tokenizer, fact, contexts) for fact in facts]
+    for number, item in enumerate(tokenized, 1):
+        own = len(item.rows[0].ids)
+        longest = max(len(row.ids) for row in item.rows)
+        front, target = longest - own, len(item.target)
+        _check_length(f"fact {number}", item.fact, model, own, target, front)
+        model.check_ids([*item.target, *(token for row in item.rows for token in row.ids)])
     control = control_tokens(model.tokenizer)
-    requests = [replace(one, note=_control_note(control, one.fact)) for one in requests]
-    return _move_off_the_start(model, requests, last_layer)
+    tokenized = [replace(item, note=_control_note(control, item.fact)) for item in tokenized]
+    return _avoid_outlying_first_tokens(model, tokenized, last_layer)
 
 
 def check_lengths(
     model: EditableModel, facts: Sequence[Fact], front: int = 0, behind: int = 0
 ) -> None:
-    """Refuse facts that are longer than what the model reads.
+    """Check that facts fit into the model's maximum length.
 
     Args:
         model: the model.
         facts: the facts.
-        front: tokens that contexts put before a prompt, at most.
-        behind: tokens that are to follow a prompt, if that is more than the target has.
+        front: maximum number of context tokens before a prompt.
+        behind: number of tokens to generate after a prompt; counted if the target is shorter.
 
     Raises:
-        InputError: naming the fact, its tokens, the limit and what helps.
+        InputError: if a fact is too long; names the fact, its length, the limit and the remedy.
     """
-    room = model.max_length
-    for number, fact in enumerate(facts if room is not None else (), 1):
+    limit = model.max_length
+    for number, fact in enumerate(facts if limit is not None else (), 1):
         prompt = len(encode(model.tokenizer, fact.text)[0])
         texts = (fact.target, fact.target_true)
         target = max(len(target_ids(model.tokenizer, fact.text, text)) for text in texts if text)
@@ -177,18 +178,17 @@ def check_lengths(
 def _check_length(
     name: str, fact: Fact, model: EditableModel, own: int, behind: int, front: int
 ) -> None:
-    room = model.max_length
-    if room is not None and own + behind + front > room:
+    limit = model.max_length
+    if limit is not None and own + behind + front > limit:
         context = f", {front} of a context before it" if front else ""
-        remedy = ", or set contexts to 0" if front and own + behind <= room else ""
+        remedy = ", or set contexts to 0" if front and own + behind <= limit else ""
         raise InputError(
-            f"{name}: {shown(fact.text)} has {own} tokens{context} and {behind} behind it, for its "
-            f"target or for the completion that is compared, and the model reads {room}; shorten "
-            f"the prompt{remedy}"
+            f"{name}: {shown(fact.text)} has {own} tokens{context} and {behind} after it for the "
+            f"target or completion, and the model reads {limit}; shorten the prompt{remedy}"
         )
 
 
-def _request(
+def _tokenize(
     tokenizer: PreTrainedTokenizerFast, fact: Fact, contexts: Sequence[str]
 ) -> TokenizedFact:
     end = fact.subject_span[1]
@@ -206,28 +206,28 @@ def _request(
 
 
 @torch.no_grad()
-def _move_off_the_start(
-    model: EditableModel, requests: list[TokenizedFact], last_layer: int
+def _avoid_outlying_first_tokens(
+    model: EditableModel, tokenized: list[TokenizedFact], last_layer: int
 ) -> list[TokenizedFact]:
-    """Put a context before bare prompts whose subject ends at an outlying first token.
+    """Put a context before prompts whose subject ends at an outlying first token.
 
-    Where a model adds no BOS, the first token of a text can take over the role of one: its hidden
-    state is then many times longer than any other and says nothing of the subject.
+    In a model without BOS, the first token of a text can take over its role. The norm of its hidden
+    state is then many times larger than any other, and the state does not represent the subject.
     """
-    at_start = [i for i, request in enumerate(requests) if request.rows[0].subject == 0]
+    at_start = [i for i, item in enumerate(tokenized) if item.rows[0].subject == 0]
     if not at_start:
-        return requests
-    bare = [requests[i].rows[0].ids[:2] for i in at_start]
-    ids = pad_rows([row + row[:1] if len(row) == 1 else row for row in bare], model.device)
+        return tokenized
+    starts = [tokenized[i].rows[0].ids[:2] for i in at_start]
+    ids = pad_rows([row + row[:1] if len(row) == 1 else row for row in starts], model.device)
     norms = record(model, ids, last_layer + 1, last_layer + 1).entry.float().norm(dim=-1)
-    moved = list(requests)
+    moved = list(tokenized)
     for i, (first, second) in zip(at_start, norms.tolist(), strict=True):
-        request = requests[i]
-        if first > OUTLIER * second and len(request.rows) > 1:
+        item = tokenized[i]
+        if first > OUTLIER * second and len(item.rows) > 1:
             note = (
-                f'subject "{request.fact.subject}" is the first token, whose hidden state is '
+                f'subject "{item.fact.subject}" is the first token, whose hidden state is '
                 f"{first / second:.0f} times the next one's: a context was put before the prompt"
             )
-            note = "; ".join(filter(None, (request.note, note)))
-            moved[i] = replace(request, rows=(request.rows[1], *request.rows[1:]), note=note)
+            note = "; ".join(filter(None, (item.note, note)))
+            moved[i] = replace(item, rows=(item.rows[1], *item.rows[1:]), note=note)
     return moved

@@ -146,7 +146,7 @@ def tiny_model(
     model, architecture = copy.deepcopy((original.model, original.architecture))
     ownership = ownership_of(model, architecture)
     copied = EditableModel(model, tiny_tokenizer(), architecture, original.name, ownership)
-    copied._found.update(original._found)
+    copied._test_results.update(original._test_results)
     ownership.wraps.add(copied)
     return copied
 

@@ -114,7 +114,7 @@ def test_rows_that_leave(name: str, known: bool, monkeypatch: pytest.MonkeyPatch
     """As many rows as heads, some, one: each as it is in a pass of its own."""
     model = other(name)
     if not known:
-        monkeypatch.setattr(call_shapes_module, "_tried", lambda _: CallShapes({}))
+        monkeypatch.setattr(call_shapes_module, "_measure", lambda _: CallShapes({}))
     rows = four_rows()
     expected = [outputs(model, model.layers - 1, ids)[cut:] for ids, cut in rows]
     with torch.no_grad():
@@ -211,7 +211,7 @@ def test_an_edit_says_it(tmp_path: Path, cache: Path) -> None:
 
 def test_blocks_that_cannot_be_run_again_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     model = other("llama")
-    model._found.clear()  # tiny models are checked when they are built
+    model._test_results.clear()  # tiny models are checked when they are built
     run = PackedRows.run
     monkeypatch.setattr(PackedRows, "run", lambda *args: run(*args) * 1.01)
     with pytest.raises(StructureError, match=r"a LlamaForCausalLM cannot be searched: .*by 1%"):

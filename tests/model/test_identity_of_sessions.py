@@ -76,13 +76,13 @@ def test_sessions_of_earlier_versions_are_loaded(
 @pytest.mark.parametrize(
     "wrong", [None, 5, [], {}, {"places": 3}, {"configuration": "{"}, {"buffers": "[]"}]
 )
-def test_a_manifest_that_does_not_say_what_its_model_was(kept: Path, wrong: Any) -> None:
+def test_a_manifest_with_an_invalid_identity_is_refused(kept: Path, wrong: Any) -> None:
     def spoil(manifest: dict[str, Any]) -> None:
         small_change = isinstance(wrong, dict) and wrong
         manifest["identity"] = manifest["identity"] | wrong if small_change else wrong
 
     rewritten(kept, spoil)
-    with pytest.raises(CorruptFileError, match='does not say the "'):
+    with pytest.raises(CorruptFileError, match="of its model is missing or invalid"):
         EditSession.load(kept, tiny_model("llama"))
 
 

@@ -277,8 +277,8 @@ def test_control_tokens_in_a_fact_are_said() -> None:
     notes = [one.note for one in prepare(model, facts, [], last_layer=1)]
     end = "read as control tokens and not as text"
     assert notes == [
-        f"the prompt holds {token}, {end}",
-        f"the target holds {token}, the true target holds {token}, {end}",
+        f"the prompt contains {token}, {end}",
+        f"the target contains {token}, the true target contains {token}, {end}",
         "",
     ]
 
