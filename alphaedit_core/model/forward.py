@@ -1,13 +1,13 @@
-"""Run parts of a model: up to a block, from a block on.
+"""Run parts of a model: the blocks before a given one, or the blocks from it on.
 
 A transformers model prepares masks, positions and caches before it calls its blocks, and every
-architecture does that in its own way. So none of it is rebuilt here: one real forward pass is
-recorded (what each block was called with), and from then on the blocks can be called again with
-another hidden state, as often as needed, and only those that matter.
+architecture does so in its own way. None of this is reimplemented here. Instead, one real forward
+pass records the arguments of each block; after that, any of the blocks can be called again with
+another hidden state.
 
-Rows are padded on the right and carry explicit positions. In a causal model nothing that follows a
-token can change it, so what is read (always a real token) does not depend on the padding, and the
-tokenizer's ``padding_side`` plays no part.
+Rows are padded on the right and have explicit positions. In a causal model no later token affects
+an earlier one, so the states of real tokens do not depend on the padding or on the tokenizer's
+``padding_side``.
 """
 
 from __future__ import annotations
@@ -29,24 +29,25 @@ from .hooks import own_hooks
 
 
 class _Stop(Exception):
-    """Ends a forward pass whose rest is not wanted."""
+    """Ends a forward pass early."""
 
 
 @dataclass
 class BlockCall:
-    """What a block was called with, besides the hidden state, by parameter name."""
+    """Arguments of a block by parameter name, without the hidden state."""
 
     kwargs: dict[str, Any]
 
 
 @dataclass
 class RecordedPass:
-    """A forward pass that can go on from the input of block ``start``.
+    """A forward pass that can be continued from the input of block ``start``.
 
     Attributes:
         start: index of the first recorded block.
-        entry: its input, (rows, tokens, hidden_size); the last block's output if none follows.
-        calls: what the recorded blocks were called with, from ``start`` on.
+        entry: input of that block, (rows, tokens, hidden_size); the output of the last block if
+            ``start`` is the number of blocks.
+        calls: arguments of the recorded blocks, from ``start`` on.
     """
 
     start: int
@@ -55,7 +56,7 @@ class RecordedPass:
 
 
 def pad_rows(rows: Sequence[Sequence[int]], device: torch.device) -> Tensor:
-    """Token ids as one tensor (rows, longest), int64, padded on the right with zeros."""
+    """Return token ids as one tensor (rows, longest), int64, padded on the right with zeros."""
     longest = max(len(row) for row in rows)
     ids = torch.zeros(len(rows), longest, dtype=torch.long)
     for i, row in enumerate(rows):
@@ -64,11 +65,10 @@ def pad_rows(rows: Sequence[Sequence[int]], device: torch.device) -> Tensor:
 
 
 def by_length(lengths: Sequence[int], token_limit: int, slack: int = 0) -> list[list[int]]:
-    """Indices in groups of similar length, each of at most ``token_limit`` tokens with padding.
+    """Group indices by similar length, with at most ``token_limit`` tokens per group.
 
-    A row joins the group of the next longer one only while the padding this costs stays under a
-    sixteenth of the group, or ``slack`` tokens if that is more, so that hardly any work is spent on
-    padding.
+    A row joins the group of the next longer row only if the group's padding stays within a
+    sixteenth of the group, or within ``slack`` tokens if that is more. The limit includes padding.
     """
     groups: list[list[int]] = []
     longest = total = 0
@@ -86,7 +86,7 @@ def by_length(lengths: Sequence[int], token_limit: int, slack: int = 0) -> list[
 
 
 def call_block(block: nn.Module, hidden: Tensor, call: BlockCall) -> Tensor:
-    """Call a block as it was called before, with another hidden state; tuples are unwrapped."""
+    """Call a block with recorded arguments and another hidden state; unwrap a tuple result."""
     out = block(hidden, **call.kwargs)
     hidden_out: Tensor = out[0] if isinstance(out, tuple) else out
     return hidden_out
@@ -102,7 +102,7 @@ def record(
     mask: Tensor | None = None,
     cache: Cache | None = None,
 ) -> RecordedPass:
-    """One forward pass that notes how the blocks from ``start`` to ``stop`` - 1 are called.
+    """Run a forward pass and record the arguments of the blocks ``start`` to ``stop`` - 1.
 
     Args:
         model: the model.
@@ -110,8 +110,11 @@ def record(
         start: first block to record, 0 … number of blocks.
         stop: the pass ends before this block.
         positions: position of each token (rows, tokens); None for 0, 1, 2 …
-        mask: (rows, cached + tokens), 1 for real tokens; None where every token may be seen.
-        cache: keys and values of earlier tokens; None for none.
+        mask: (rows, cached + tokens), 1 for real tokens; None if no token is padding.
+        cache: keys and values of earlier tokens, or None.
+
+    Raises:
+        StructureError: if the blocks do not run once each, in order.
     """
     blocks = model.architecture.blocks
     entry: list[Tensor] = []
@@ -133,8 +136,8 @@ def record(
         run_model(model, ids, positions=positions, mask=mask, cache=cache)
     if called != list(blocks[start:stop]):
         raise StructureError(
-            f"blocks {start} to {stop - 1} did not run once each, one after the other; a model "
-            "that runs its blocks otherwise cannot be edited"
+            f"blocks {start} to {stop - 1} did not run once each, one after the other; such a "
+            "model cannot be edited"
         )
     return RecordedPass(start, entry[0] if entry else end[0], calls)
 
@@ -146,7 +149,7 @@ def proceed(
     start: int,
     check: Callable[[], None] = lambda: None,
 ) -> Tensor:
-    """Run blocks ``start``, ``start`` + 1 … for as many calls as given; returns the last output."""
+    """Run one block per call, from block ``start`` on; return the output of the last one."""
     for block, call in zip(model.architecture.blocks[start:], calls, strict=False):
         check()
         hidden = call_block(block, hidden, call)
@@ -161,7 +164,7 @@ def run_model(
     mask: Tensor | None = None,
     cache: Cache | None = None,
 ) -> None:
-    """Call the model below its head; hooks take what they want from it."""
+    """Run the model without its head; the caller's hooks read the results."""
     model.check_ids(ids)
     base = model.model.get_submodule(model.architecture.places.blocks.rpartition(".")[0])
     kwargs: dict[str, Any] = {"input_ids": ids, "use_cache": cache is not None}
@@ -178,52 +181,55 @@ def run_model(
 def tap(
     module: nn.Module, read: Callable[[Tensor], None], tokens: int | None = None
 ) -> Iterator[None]:
-    """Call ``read`` with the input of ``module`` at every call that this thread makes inside.
+    """Call ``read`` with each input of ``module`` from this thread's calls inside the context.
 
     Args:
         module: a module whose first argument is (…, width), or (rows * tokens, width).
-        read: what to do with it.
-        tokens: rows times tokens of what is to go through it, once; None to take what comes.
+        read: receives the first argument.
+        tokens: expected total number of tokens; None not to check the number.
 
     Raises:
-        StructureError: where another number of tokens went through.
+        StructureError: if the module processed another number of tokens.
     """
-    seen = 0
+    count = 0
 
     def note(module: nn.Module, args: tuple[Any, ...], _kwargs: dict[str, Any]) -> None:
-        nonlocal seen
-        seen += args[0].numel() // args[0].shape[-1]
-        _check_tokens(module, seen, tokens)
+        nonlocal count
+        count += args[0].numel() // args[0].shape[-1]
+        _check_tokens(module, count, tokens)
         read(args[0])
 
     with own_hooks() as hooks:
         hooks.before(module, note)
         yield
-    _check_tokens(module, seen, tokens, all_of_them=True)
+    _check_tokens(module, count, tokens, finished=True)
 
 
 def _check_tokens(
-    module: nn.Module, seen: int, tokens: int | None, all_of_them: bool = False
+    module: nn.Module, count: int, expected: int | None, finished: bool = False
 ) -> None:
-    if tokens is not None and (seen > tokens or (all_of_them and seen < tokens)):
+    if expected is not None and (count > expected or (finished and count < expected)):
         raise StructureError(
-            f"{seen} tokens went through a {type(module).__name__} in a pass of {tokens}; every "
-            "token is to go through it once, so what it read was not used"
+            f"{count} tokens went through a {type(module).__name__} in a pass of {expected}; every "
+            "token must go through it once, so its inputs were not used"
         )
 
 
 @contextmanager
 def tap_output(module: nn.Module) -> Iterator[list[Tensor]]:
-    """The list receives the output of ``module`` at every call that this thread makes inside."""
-    seen: list[Tensor] = []
+    """Yield a list that collects the outputs of ``module`` from this thread's calls inside."""
+    outputs: list[Tensor] = []
     with own_hooks() as hooks:
-        hooks.after(module, lambda _module, _args, out: seen.append(out))
-        yield seen
+        hooks.after(module, lambda _module, _args, out: outputs.append(out))
+        yield outputs
 
 
 @contextmanager
 def ending_before(model: EditableModel, stop: int) -> Iterator[list[Tensor]]:
-    """End this thread's pass after block ``stop`` - 1; the list receives that block's output."""
+    """End this thread's pass after block ``stop`` - 1; yield a list with that block's output.
+
+    The list stays empty for ``stop`` 0.
+    """
     end: list[Tensor] = []
 
     def stop_here(*_: Any) -> None:

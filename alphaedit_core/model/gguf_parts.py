@@ -21,7 +21,7 @@ def parts_of(path: Path) -> list[Path]:
     """Return all files of a split model in order, or the one file of a whole model.
 
     Raises:
-        InputError: naming the missing files.
+        InputError: if files are missing; names them.
     """
     match = _PART.fullmatch(path.name)
     if match is None or int(match["count"]) < 2:
@@ -33,7 +33,7 @@ def parts_of(path: Path) -> list[Path]:
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise InputError(
-            f'"{path.name}" is one of the {count} files of a model, and beside it '
+            f'"{path.name}" is one of {count} files of a model, and beside it '
             f"{', '.join(missing[:3])}{more} {'is' if len(missing) == 1 else 'are'} missing; put "
             "all of them into one folder"
         )
@@ -44,35 +44,35 @@ def check_whole(parts: Sequence[Path]) -> None:
     """Check that GGUF files form one model, in order, and describe it.
 
     Raises:
-        InputError: if not; nothing was built.
+        InputError: if they do not.
     """
     from gguf import GGUFReader
 
-    tensors, stated = 0, 0
-    for number, part in enumerate(parts):
+    tensors, expected = 0, 0
+    for index, part in enumerate(parts):
         reader = GGUFReader(part)
-        count, place = _field(reader, "split.count") or 1, _field(reader, "split.no") or 0
+        count, own_index = _field(reader, "split.count") or 1, _field(reader, "split.no") or 0
         if count != len(parts):
             raise InputError(
-                f'"{part.name}" is file {place + 1} of {count} of a model; give the files the '
-                f"names that they were made with, such as model-00001-of-{count:05}.gguf, in one "
-                "folder, and name any of them"
+                f'"{part.name}" is file {own_index + 1} of {count} of a model; give the files '
+                f"their original names, such as model-00001-of-{count:05}.gguf, in one folder, and "
+                "name any of them"
                 if count > 1
                 else f'"{part.name}" has the name of a part, but is a whole model; rename it'
             )
-        if place != number:
+        if own_index != index:
             raise InputError(
-                f'"{part.name}" is file {place + 1} of its model by what it says itself; give it '
-                "the name that it was made with"
+                f'"{part.name}" is file {own_index + 1} of its model according to its metadata; '
+                "give it its original name"
             )
-        if number == 0:
+        if index == 0:
             _check_described(reader, part.name)
-            stated = int(_field(reader, "split.tensors.count") or 0)
+            expected = int(_field(reader, "split.tensors.count") or 0)
         tensors += len(reader.tensors)
-    if stated and stated != tensors:
+    if expected and expected != tensors:
         raise InputError(
-            f'"{parts[0].name}" and the files beside it hold {tensors} of {stated} tensors; '
-            "they are not all of one model: fetch them anew"
+            f'"{parts[0].name}" and the files beside it hold {tensors} of {expected} tensors; '
+            "they are not all of one model: download them again"
         )
 
 
@@ -102,13 +102,13 @@ def join(parts: Sequence[Path], to: Path) -> None:
 
 
 def _check_described(reader: Any, name: str) -> None:
-    kind = _field(reader, "general.architecture")
-    wanted = [f"{kind}.{what}" for what in ("block_count", "embedding_length")]
-    absent = [key for key in wanted if _field(reader, key) is None]
-    if not kind or absent:
-        lacks = ", ".join(absent) if kind else "general.architecture"
+    architecture = _field(reader, "general.architecture")
+    required = [f"{architecture}.{key}" for key in ("block_count", "embedding_length")]
+    missing = [key for key in required if _field(reader, key) is None]
+    if not architecture or missing:
+        keys = ", ".join(missing) if architecture else "general.architecture"
         raise InputError(
-            f'"{name}" does not say what model it is (it has no {lacks}); give the GGUF file of a '
+            f'"{name}" does not describe its model (it has no {keys}); give the GGUF file of a '
             "whole language model, or the first part of one"
         )
 

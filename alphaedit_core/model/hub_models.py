@@ -10,9 +10,9 @@ from alphaedit_core.errors import InputError
 
 from .packaged import PACKAGED
 
-#: Seconds that the hub may take to answer whether it has a model.
+#: Time limit for a request to the hub, in seconds.
 _HUB_SECONDS = 10.0
-#: Remedy for a name that leads nowhere.
+#: Accepted names, for messages about a name that does not exist.
 NAMES = f"{', '.join(PACKAGED)}, a directory, a GGUF file or a hub id"
 _LOGIN = 'log in with "hf auth login" or give token='
 #: Weights that only a pickle or another framework could read.
@@ -59,7 +59,7 @@ def downloaded(name: str, revision: str | None = None) -> str:
         return str(snapshot_download(name, revision=revision, local_files_only=True))
     except HFValidationError:
         raise InputError(
-            f'model "{shown}" is no longer there; give its present place (--model, or model=)'
+            f'model "{shown}" no longer exists; give its current path (--model, or model=)'
         ) from None
     except OSError:
         raise InputError(
@@ -131,7 +131,7 @@ def check_safetensors(name: str, files: Sequence[str]) -> None:
         files: names of its files.
 
     Raises:
-        InputError: naming a file of weights.
+        InputError: if so; names a file of weights.
     """
     if any(file.endswith(".safetensors") for file in files):
         return

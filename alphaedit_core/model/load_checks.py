@@ -1,8 +1,9 @@
-"""What a model must do for its edits to be right, tried on a few tokens when it is loaded.
+"""Checks, on a few tokens at load time, that a model can be edited correctly.
 
-Earlier tokens must act on later ones by their attention keys and values alone: all that is written
-here goes on from such a cache. And a change of what a down-projection puts out must reach the
-stream, best of all in proportion, so that it is known how much of it to ask for.
+Earlier tokens must affect later ones only by their attention keys and values, because this package
+continues texts from a cache of them. A change of a down-projection's output must also reach the
+residual stream. If the two are proportional, the factor is measured, and the editors use it to
+scale the requested change.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ if TYPE_CHECKING:
 
     from .architecture import Architecture
 
-#: Dtypes of weights that a forward pass computes in.
+#: Dtypes of weights that can be edited.
 _COMPUTE_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-#: Token ids of two texts that end together: so one of them is padded in front.
+#: Token ids of two test texts of different lengths, so that one is padded on the left.
 _TEXTS = ((5, 9, 6, 7, 11, 8, 4), (12, 7, 8, 10, 6))
-#: How many of their last tokens are read from the cache of the others.
+#: Number of their last tokens that run on the cache of the tokens before.
 _LATER = 3
 
 
@@ -37,7 +38,7 @@ def check_placement(model: PreTrainedModel, name: str) -> None:
     """Check that all weights are in memory and on one device.
 
     Raises:
-        StructureError: naming a weight that is not loaded, or the devices.
+        StructureError: names a weight that is not loaded, or the devices.
     """
     devices: dict[str, str] = {}
     for path, parameter in model.named_parameters():
@@ -57,10 +58,10 @@ def check_placement(model: PreTrainedModel, name: str) -> None:
 
 
 def check_dtypes(model: PreTrainedModel, name: str) -> None:
-    """Check that the weights can be multiplied, added to and written back.
+    """Check that the dtypes of the weights allow arithmetic and in-place writes.
 
     Raises:
-        StructureError: naming the weight that cannot.
+        StructureError: names the first weight that does not.
     """
     for path, parameter in model.named_parameters():
         dtype = parameter.dtype
@@ -83,7 +84,7 @@ def check_tokenizer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, 
     that contains one.
 
     Raises:
-        InputError: if not.
+        InputError: if the tokenizer is not a fast one, or a row is missing.
     """
     if not getattr(tokenizer, "is_fast", False):
         raise InputError(
@@ -103,74 +104,75 @@ def check_tokenizer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, 
 
 
 def is_wide(dtype: torch.dtype) -> bool:
-    """Whether a dtype is so fine that rounding cannot be taken for another model."""
+    """Whether rounding in a dtype is small enough for tight tolerances."""
     return dtype in (torch.float32, torch.float64)
 
 
-def gap(found: Tensor, expected: Tensor) -> float:
-    """The largest distance of a token's state relative to its length; nan counts as infinite."""
-    apart = (found - expected).float().norm(dim=-1) / expected.float().norm(dim=-1).clamp_min(1e-30)
-    return float(apart.max().nan_to_num(torch.inf))
+def gap(actual: Tensor, expected: Tensor) -> float:
+    """Return the largest relative error of a token's hidden state; nan counts as infinite."""
+    errors = (actual - expected).float().norm(dim=-1)
+    relative = errors / expected.float().norm(dim=-1).clamp_min(1e-30)
+    return float(relative.max().nan_to_num(torch.inf))
 
 
 def allowed_gap(dtype: torch.dtype) -> float:
-    """What rounding alone may come to in :func:`gap`; another model is off by far more."""
+    """Return the largest :func:`gap` that rounding alone may cause; other errors are far larger."""
     return 1e-3 if is_wide(dtype) else 0.1
 
 
 @torch.no_grad()
 def check_cache(model: PreTrainedModel, architecture: Architecture) -> None:
-    """Check that a text read on from the keys and values of its beginning is what it is as a whole.
+    """Check that continuing a text from its cached keys and values gives the same hidden states.
 
     Raises:
-        StructureError: if it is not; names the architecture and what does not fit.
+        StructureError: if the states differ; names the architecture and the reason.
     """
     texts = [[token % architecture.vocabulary for token in text] for text in _TEXTS]
     device = next(model.parameters()).device
     cuts = [len(text) - _LATER for text in texts]
     later = torch.tensor([text[-_LATER:] for text in texts], device=device)
     before = torch.tensor(cuts, device=device)[:, None]
-    places = torch.arange(max(cuts) + _LATER, device=device)
+    columns = torch.arange(max(cuts) + _LATER, device=device)
     options = {
-        "attention_mask": (places >= max(cuts) - before).long(),
+        "attention_mask": (columns >= max(cuts) - before).long(),
         "position_ids": before + torch.arange(_LATER, device=device),
     }
     try:
         expected = []
-        begun = []
+        caches = []
         for text, cut in zip(texts, cuts, strict=True):
             ids = torch.tensor([text], device=device)
             expected.append(_states(model, architecture, ids, use_cache=False)[0, cut:])
-            begun.append(DynamicCache())
-            _states(model, architecture, ids[:, :cut], use_cache=True, past_key_values=begun[-1])
-            _check_kept(begun[-1], architecture, cut)
-        cache = _joined(begun, max(cuts))
-        found = _states(
+            caches.append(DynamicCache())
+            _states(model, architecture, ids[:, :cut], use_cache=True, past_key_values=caches[-1])
+            _check_contents(caches[-1], architecture, cut)
+        cache = _joined(caches, max(cuts))
+        actual = _states(
             model, architecture, later, use_cache=True, past_key_values=cache, **options
         )
     except torch.OutOfMemoryError:
         raise
     except StructureError as error:
         raise _refused(model, str(error)) from None
-    except Exception as error:  # whatever a model says that is called as a plain transformer is
+    except Exception as error:  # an unusual model may raise anything here
         raise _refused(
             model,
-            "it does not go on from the attention keys and values of earlier tokens as other "
+            "it cannot continue from the attention keys and values of earlier tokens as other "
             f"models do ({type(error).__name__}: {' '.join(str(error).split())[:100]})",
         ) from error
-    off = gap(found, torch.stack(expected))
-    if not off <= allowed_gap(found.dtype):
+    off = gap(actual, torch.stack(expected))
+    if not off <= allowed_gap(actual.dtype):
         raise _refused(
             model,
-            "a text that is read on from the attention keys and values of its beginning has other "
-            f"hidden states than the same text as a whole (off by {off:.0%})",
+            "continuing a text from cached attention keys and values gives other hidden states "
+            f"than the whole text at once (off by {off:.0%})",
         )
 
 
-def _joined(begun: list[DynamicCache], longest: int) -> DynamicCache:
-    """The keys and values of several texts, one row each, filled up in front."""
+def _joined(caches: list[DynamicCache], longest: int) -> DynamicCache:
+    """Join the caches of several texts, one row each, padded on the left."""
     cache = DynamicCache()
-    for index, layers in enumerate(zip(*(one.layers for one in begun), strict=True)):
+    for index, layers in enumerate(zip(*(one.layers for one in caches), strict=True)):
         keys, values = (
             torch.cat([F.pad(t, (0, 0, longest - t.shape[-2], 0)) for t in tensors])
             for tensors in zip(*((layer.keys, layer.values) for layer in layers), strict=True)
@@ -179,9 +181,9 @@ def _joined(begun: list[DynamicCache], longest: int) -> DynamicCache:
     return cache
 
 
-def _check_kept(cache: DynamicCache, architecture: Architecture, tokens: int) -> None:
-    """Check that every block has keys and values of every token, and nothing else, in the cache."""
-    kept = [type(layer).__name__ for layer in cache.layers]
+def _check_contents(cache: DynamicCache, architecture: Architecture, tokens: int) -> None:
+    """Check that the cache holds the keys and values of every token per block, and nothing else."""
+    kinds = [type(layer).__name__ for layer in cache.layers]
     plain = all(
         type(layer) is DynamicLayer
         and isinstance(layer.keys, Tensor)
@@ -189,20 +191,20 @@ def _check_kept(cache: DynamicCache, architecture: Architecture, tokens: int) ->
         and layer.keys.shape[-2] == layer.values.shape[-2] == tokens
         for layer in cache.layers
     )
-    if len(kept) != len(architecture.blocks) or not plain:
+    if len(kinds) != len(architecture.blocks) or not plain:
         raise StructureError(
-            f"of earlier tokens its {len(architecture.blocks)} blocks keep something else than the "
-            f"attention keys and values of each (kept: {', '.join(kept) or 'nothing'})"
+            f"its {len(architecture.blocks)} blocks do not cache exactly the attention keys and "
+            f"values of each earlier token (cached: {', '.join(kinds) or 'nothing'})"
         )
 
 
 def _states(
     model: PreTrainedModel, architecture: Architecture, ids: Tensor, use_cache: bool, **options: Any
 ) -> Tensor:
-    """Output of the last block, (rows, tokens, hidden_size)."""
+    """Return the output of the last block, (rows, tokens, hidden_size)."""
     base = model.get_submodule(architecture.places.blocks.rpartition(".")[0])
-    known = inspect.signature(base.forward).parameters
-    if "position_ids" not in known:
+    parameters = inspect.signature(base.forward).parameters
+    if "position_ids" not in parameters:
         options.pop("position_ids", None)
     end: list[Tensor] = []
     with own_hooks() as hooks:
@@ -214,30 +216,30 @@ def _states(
     return end[0]
 
 
-def _refused(model: PreTrainedModel, why: str) -> StructureError:
+def _refused(model: PreTrainedModel, reason: str) -> StructureError:
     kind = type(model).__name__
-    named = getattr(model.config, "model_type", "")
+    model_type = getattr(model.config, "model_type", "")
     return StructureError(
-        f"a {kind} (model type {named}) cannot be edited: {why}; models of plain attention blocks "
-        "can (Llama, Qwen, Gemma, GPT and the like)"
+        f"a {kind} (model type {model_type}) cannot be edited: {reason}; use a model with plain "
+        "attention blocks (Llama, Qwen, Gemma, GPT and the like)"
     )
 
 
 @torch.no_grad()
 def mlp_reach(model: PreTrainedModel, architecture: Architecture) -> tuple[float | None, ...]:
-    """By what each block multiplies its down-projection's output before it joins the stream.
+    """Measure the factor of each down-projection's output on its way to the residual stream.
 
-    Two vectors as long as the block's output are added to what its down-projection puts out. Where
-    the block's output changes by the same multiple of both, at all tokens, that is the factor: 1 in
-    most models, Granite's residual multiplier. It is taken exactly as the configuration has it
-    where a number there is what was measured.
+    Two random vectors with the norm of the block's output are added to the output of its
+    down-projection. If the block's output changes by the same multiple of both at all tokens, that
+    multiple is the factor. It is 1 in most models, and the residual multiplier in Granite. If a
+    number in the configuration matches the measured factor, that exact number is used.
 
     Returns:
-        One factor per block; None where the change is no multiple of what was added, as behind a
-        norm (Gemma 2 and 3, OLMo 2).
+        One factor per block; None if the change is not proportional, as after a norm (Gemma 2 and
+        3, OLMo 2).
 
     Raises:
-        StructureError: if what a down-projection puts out does not reach the stream at all.
+        StructureError: if the output of a down-projection does not reach the stream at all.
     """
     calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
     ids = torch.arange(4, device=next(model.parameters()).device)[None] % architecture.vocabulary
@@ -251,27 +253,30 @@ def mlp_reach(model: PreTrainedModel, architecture: Architecture) -> tuple[float
     directions /= directions.norm(dim=1, keepdim=True)
     factors: list[float | None] = []
     for layer, (args, kwargs) in enumerate(calls):
-        before = _block(architecture, layer, args, kwargs, None)
+        before = _block_output(architecture, layer, args, kwargs, None)
         size = before.norm(dim=-1, keepdim=True)
         pairs = []
         for direction in directions.to(before):
             added = size * direction
-            after = _block(architecture, layer, args, kwargs, added)
+            after = _block_output(architecture, layer, args, kwargs, added)
             pairs.append((added.double().cpu(), (after.double() - before.double()).cpu()))
         factors.append(_factor(model, layer, pairs, is_wide(before.dtype)))
     return tuple(factors)
 
 
-def _block(
+def _block_output(
     architecture: Architecture,
     layer: int,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     added: Tensor | None,
 ) -> Tensor:
-    """A block's output when a vector is added to its down-projection's, (1, tokens, hidden)."""
+    """Return a block's output, (1, tokens, hidden), with ``added`` to its down-projection's output.
 
-    def own(value: Any) -> Any:  # some blocks write into what they are given
+    The arguments are cloned first, because some blocks write to them.
+    """
+
+    def copied(value: Any) -> Any:
         return value.clone() if isinstance(value, Tensor) else value
 
     with own_hooks() as hooks:
@@ -281,10 +286,11 @@ def _block(
                 lambda _module, _args, out: out + added.view_as(out).to(out.dtype),
             )
         out = architecture.blocks[layer](
-            *(own(arg) for arg in args), **{name: own(value) for name, value in kwargs.items()}
+            *(copied(arg) for arg in args),
+            **{name: copied(value) for name, value in kwargs.items()},
         )
-    found: Tensor = out[0] if isinstance(out, tuple) else out
-    return found.clone()
+    hidden: Tensor = out[0] if isinstance(out, tuple) else out
+    return hidden.clone()
 
 
 def _factor(
@@ -292,26 +298,27 @@ def _factor(
 ) -> float | None:
     added, change = (torch.cat(parts) for parts in zip(*pairs, strict=True))
     factor = float((added * change).sum() / added.square().sum())
-    most = float((change.norm(dim=-1) / added.norm(dim=-1)).max())
+    largest = float((change.norm(dim=-1) / added.norm(dim=-1)).max())
     rounding = 1e-4 if wide else 0.02
-    if most < rounding:
+    if largest < rounding:
         raise _refused(
-            model, f"what the down-projection of block {layer} puts out does not reach the stream"
+            model, f"the output of block {layer}'s down-projection does not reach the stream"
         )
     off = (change - factor * added).norm(dim=-1) / (abs(factor) * added.norm(dim=-1))
     if not bool((off <= rounding).all()):
         return None
-    close = rounding / 4 if not wide else rounding
-    for exact in (1.0, *_numbers(model)):
-        if abs(exact - factor) <= close * abs(factor):
+    tolerance = rounding / 4 if not wide else rounding
+    for exact in (1.0, *_candidate_factors(model)):
+        if abs(exact - factor) <= tolerance * abs(factor):
             return exact
     return factor
 
 
-def _numbers(model: PreTrainedModel) -> list[float]:
-    """Numbers of the configuration that a factor may be, likely ones first.
+def _candidate_factors(model: PreTrainedModel) -> list[float]:
+    """Return the numbers in the configuration that may be the factor, likely ones first.
 
-    Also over the root of the number of blocks, by which MiniCPM scales what joins its stream.
+    The list also has each number divided by the root of the number of blocks, which is how MiniCPM
+    scales its residual branches.
     """
     fields = model.config.get_text_config().to_dict()
     named = sorted(fields, key=lambda name: ("residual" not in name, "multiplier" not in name))

@@ -1,4 +1,4 @@
-"""Where models are loaded from: a folder, the hub, or a GGUF file that is converted once."""
+"""Sources of models: a folder, the hub, or a GGUF file that is converted once."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ def resolve_model(
     Args:
         name: a packaged model, a GGUF file, a directory or a hub id, without a revision.
         monitor: receives progress.
-        network: whether the hub may be asked for a hub id.
-        revision: of a hub id.
-        token: of the hub.
+        network: whether the hub may be contacted.
+        revision: branch, tag or commit of a hub id.
+        token: access token for the hub.
 
     Raises:
         InputError: if there is no such model, or access to it is refused.
@@ -144,14 +144,14 @@ def _converted(
 def _damage(folder: Path, checksum: str) -> str:
     """Return what is damaged in a converted model, or "" if it is intact."""
     try:
-        stamp, found = read_json(folder / _STAMP), _checksums(folder)
+        stamp, actual = read_json(folder / _STAMP), _checksums(folder)
     except (OSError, CorruptFileError) as error:
         return str(error)
-    wanted = stamp.get("sha256") if isinstance(stamp, dict) else None
-    if not isinstance(wanted, dict) or stamp.get("source_sha256") != checksum:
-        return "does not say what its files were"
-    bad = sorted(n for n in wanted.keys() | found.keys() if wanted.get(n) != found.get(n))
-    return f"{bad[0]} is not as it was written" if bad else ""
+    expected = stamp.get("sha256") if isinstance(stamp, dict) else None
+    if not isinstance(expected, dict) or stamp.get("source_sha256") != checksum:
+        return "its checksums are missing or belong to another source"
+    bad = sorted(n for n in expected.keys() | actual.keys() if expected.get(n) != actual.get(n))
+    return f"{bad[0]} has changed since it was written" if bad else ""
 
 
 def _checksums(folder: Path) -> dict[str, str]:
@@ -182,7 +182,7 @@ def _weights(source: str | Path, **options: Any) -> PreTrainedModel:
 
 @contextlib.contextmanager
 def _refusing(name: str) -> Iterator[None]:
-    """Turn any error of transformers and its readers into one line."""
+    """Turn any error of transformers and its readers into an error of one line."""
     try:
         yield
     except AlphaEditError:

@@ -1,11 +1,11 @@
-"""Attention for rows of different lengths that are laid end to end in one sequence.
+"""Attention for rows of different lengths that are packed end to end in one sequence.
 
-All that a block does to one token at a time (norms, projections, the MLP) costs least when as many
-tokens as possible go through together; only attention must keep rows apart. So rows are laid end to
-end, the block is called once, and what stands here in transformers' registry in front of the
-model's own attention function cuts queries, keys and values into groups of equally long rows, joins
-each row's cached prefix, and calls that function with the model's own mask. It does so in the
-thread whose rows are laid end to end, while they are; anyone else's calls it passes on.
+The operations on single tokens (norms, projections, the MLP) are fastest with as many tokens as
+possible in one call; only attention must keep the rows separate. So each block is called once with
+all rows end to end. A wrapper around the model's attention function in transformers' registry
+splits queries, keys and values into groups of equally long rows, prepends each row's cached prefix
+and calls the original function with the model's own mask. The wrapper does so only in a thread that
+is inside :func:`packed`; it forwards all other calls unchanged.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ class PackedGroup:
     """Rows of equal length in the packed sequence.
 
     Attributes:
-        rows: how many.
-        length: tokens of each.
-        cache: keys and values of what comes before each row, frozen.
-        masks: the model's own mask of each block, by block index; None where it needs none.
+        rows: number of rows.
+        length: number of tokens per row.
+        cache: frozen keys and values of the prefix of each row.
+        masks: the model's own mask per block index; None for a block without a mask.
     """
 
     rows: int
@@ -44,15 +44,15 @@ class PackedGroup:
     masks: dict[int, Tensor | None]
 
 
-# What attention is to be cut by; set only while packed blocks run, by thread.
+# The groups to split attention into; per thread, and only set while packed blocks run.
 _packing: ContextVar[Sequence[PackedGroup] | None] = ContextVar("packing", default=None)
 _registering = Lock()
 
 
 def can_pack(model: PreTrainedModel) -> bool:
-    """Whether the model's blocks ask transformers' registry for their attention function."""
+    """Whether the model's blocks take their attention function from transformers' registry."""
     implementation = model.config._attn_implementation
-    # Attention outside the registry, or of a model's own making, cannot be cut.
+    # Attention functions outside the registry cannot be wrapped.
     return implementation in ALL_ATTENTION_FUNCTIONS and bool(
         getattr(model, "_supports_attention_backend", False)
     )
@@ -60,8 +60,8 @@ def can_pack(model: PreTrainedModel) -> bool:
 
 @contextmanager
 def packed(model: PreTrainedModel, groups: Sequence[PackedGroup]) -> Iterator[None]:
-    """While this is open, the model's blocks take these groups laid end to end."""
-    _stand_in_front(model.config._attn_implementation)
+    """Enter a context in which the model's blocks process these groups end to end."""
+    _wrap_registered(model.config._attn_implementation)
     token = _packing.set(groups)
     try:
         yield
@@ -69,17 +69,17 @@ def packed(model: PreTrainedModel, groups: Sequence[PackedGroup]) -> Iterator[No
         _packing.reset(token)
 
 
-def _stand_in_front(implementation: str) -> None:
-    """Put the cutting in front of an attention function of the registry, if it is not there yet."""
+def _wrap_registered(implementation: str) -> None:
+    """Wrap an attention function of the registry, if it is not wrapped yet."""
     with _registering:
         attend = ALL_ATTENTION_FUNCTIONS[implementation]
-        if not isinstance(attend, _Cutting):
-            ALL_ATTENTION_FUNCTIONS[implementation] = _Cutting(attend)
+        if not isinstance(attend, _SplittingAttention):
+            ALL_ATTENTION_FUNCTIONS[implementation] = _SplittingAttention(attend)
 
 
 @dataclass(frozen=True)
-class _Cutting:
-    """An attention function that keeps packed rows apart, and is else the one that it is given."""
+class _SplittingAttention:
+    """An attention function that keeps packed rows separate, and otherwise equals ``attend``."""
 
     attend: Callable[..., tuple[Tensor, Any]]
 
@@ -96,14 +96,16 @@ class _Cutting:
         groups = _packing.get()
         if groups is None:
             return self.attend(module, query, key, value, attention_mask, *args, **kwargs)
-        token = _packing.set(None)  # what the groups are given to is not to cut them again
+        token = _packing.set(None)  # the wrapped function must not split the groups again
         try:
-            return _attend(self.attend, groups, module, query, key, value, *args, **kwargs), None
+            return _split_attend(
+                self.attend, groups, module, query, key, value, *args, **kwargs
+            ), None
         finally:
             _packing.reset(token)
 
 
-def _attend(
+def _split_attend(
     attend: Callable[..., tuple[Tensor, Any]],
     groups: Sequence[PackedGroup],
     module: nn.Module,
@@ -113,15 +115,15 @@ def _attend(
     *args: Any,
     **kwargs: Any,
 ) -> Tensor:
-    """Queries, keys and values (1, heads, tokens, width) to outputs (1, tokens, heads, width)."""
+    """Map queries, keys and values (1, heads, tokens, width) to (1, tokens, heads, width)."""
     layer: int = module.layer_idx  # type: ignore[assignment]
     sizes = [group.rows * group.length for group in groups]
     # split, not slices: its gradient is one concatenation instead of a padded copy per group.
     flat = (tensor.squeeze(0).split(sizes, dim=1) for tensor in (query, key, value))
     outputs = []
-    for group, *cut in zip(groups, *flat, strict=True):
+    for group, *parts in zip(groups, *flat, strict=True):
         # (heads, rows * length, width) to (rows, heads, length, width)
-        q, k, v = (part.unflatten(1, (group.rows, group.length)).transpose(0, 1) for part in cut)
+        q, k, v = (part.unflatten(1, (group.rows, group.length)).transpose(0, 1) for part in parts)
         keys, values = group.cache.update(k, v, layer)
         if attend is _SDPA and keys.shape[1] < q.shape[1] and "position_bias" not in kwargs:
             out = _shared_keys(q, keys, values, group.masks[layer], kwargs.get("scaling"))
@@ -134,17 +136,17 @@ def _attend(
 def _shared_keys(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float | None
 ) -> Tensor:
-    """Attention where several query heads share a key head, without repeating keys and values.
+    """Compute grouped-query attention without repeating keys and values.
 
-    The heads that share are laid out as further queries of one head; for the few queries and long
-    prefixes here that is twice as fast as repeating.
+    The query heads that share a key head become additional queries of one head. For few queries and
+    long prefixes, this is twice as fast as repeating keys and values.
 
     Args:
         query: (rows, heads, length, width).
         key: (rows, key heads, cached + length, width).
-        value: the same shape.
-        mask: (rows, 1, length, cached + length); None if every earlier token is seen.
-        scale: factor of the scores; None for one over the root of the width.
+        value: same shape as ``key``.
+        mask: (rows, 1, length, cached + length); None for a plain causal mask.
+        scale: factor of the scores; None for 1 / sqrt(width).
 
     Returns:
         (rows, length, heads, width).
@@ -152,8 +154,8 @@ def _shared_keys(
     rows, heads, length, width = query.shape
     sharing = heads // key.shape[1]
     if mask is None:
-        seen = torch.ones(length, key.shape[2], dtype=torch.bool, device=query.device)
-        mask = seen.tril(key.shape[2] - length)[None, None]
+        visible = torch.ones(length, key.shape[2], dtype=torch.bool, device=query.device)
+        mask = visible.tril(key.shape[2] - length)[None, None]
     out = F.scaled_dot_product_attention(
         query.reshape(rows, key.shape[1], sharing * length, width),
         key,

@@ -1,8 +1,8 @@
-"""Rows of text whose beginnings are fixed, run again and again through the later blocks.
+"""Rows with fixed prefixes, whose suffixes run repeatedly through the later blocks.
 
-A row is cut in two: a prefix, whose attention keys and values are computed once and kept, and the
-suffix from the subject's last token on. :class:`PackedRows` holds many rows of different lengths
-and runs their suffixes from some block to the last one without a single padding token.
+The attention keys and values of a row's prefix are computed once. The suffix starts at the
+subject's last token. :class:`PackedRows` runs the suffixes of many rows of different lengths, from
+a given block to the last one, without any padding tokens.
 """
 
 from __future__ import annotations
@@ -23,18 +23,20 @@ from .prefix_cache import PrefixCache
 
 
 class PackedRows:
-    """Rows that go through the blocks together.
+    """Rows that run through the blocks together.
+
+    The suffixes of all rows form one flat sequence of tokens, without padding.
 
     Args:
         model: the model; it must not change while this object is used.
         rows: pairs of token ids and the index where the suffix begins.
-        start: the first block that the suffixes are run through.
-        pack: whether rows of different lengths may be laid end to end.
+        start: the first block to run.
+        pack: whether a block may process rows of different lengths in one call.
 
     Attributes:
-        order: the given indices of the rows, as they lie in the flat sequence.
-        entry: input of block ``start`` for all suffixes end to end, (tokens, hidden_size).
-        starts: where each row (in ``order``) begins in the flat sequence, int64.
+        order: indices of the rows, in the order of the flat sequence.
+        entry: input of block ``start`` for the flat sequence, (tokens, hidden_size).
+        starts: index of each row's first token in the flat sequence, in ``order``, int64.
     """
 
     def __init__(
@@ -53,7 +55,7 @@ class PackedRows:
         self.order: list[int] = []
         prefixes = PrefixCache(model, [ids[:cut] for ids, cut in rows])
         for _, members in sorted(by_length.items()):
-            # Prefixes of like length together; they are padded, but only attention sees that.
+            # Sort by prefix length: padding between prefixes costs time only in the attention.
             members.sort(key=lambda index: rows[index][1])
             cache = prefixes.cache(members)
             self._groups.append(_Group(model, [rows[i] for i in members], cache, start))
@@ -62,17 +64,17 @@ class PackedRows:
 
     @property
     def is_packed(self) -> bool:
-        """Whether all rows go through a block end to end; else in groups of one length."""
+        """Whether a block processes all rows in one call; otherwise one call per suffix length."""
         return self._packed is not None
 
     def lay_end_to_end(self) -> bool:
-        """Lay rows in groups end to end where that is possible; True if they are."""
+        """Pack rows that are in groups, if the model allows it; return whether they are packed."""
         self._pack = can_pack(self._model.model)
         self._lay_out()
         return self.is_packed
 
     def run(self, hidden: Tensor, check: Callable[[], None], stop: int | None = None) -> Tensor:
-        """Output of the last block, or of block ``stop`` - 1, for the flat sequence.
+        """Return the output of the last block, or of block ``stop`` - 1, for the flat sequence.
 
         Args:
             hidden: input of block ``start``, (tokens, hidden_size).
@@ -84,8 +86,8 @@ class PackedRows:
             outputs, first = [], 0
             for group in self._groups:
                 last = first + group.rows * group.length
-                own = hidden[first:last].view(group.rows, group.length, -1)
-                out = proceed(self._model, own, group.calls[:count], self._start, check)
+                states = hidden[first:last].view(group.rows, group.length, -1)
+                out = proceed(self._model, states, group.calls[:count], self._start, check)
                 outputs.append(out.flatten(0, 1))
                 first = last
             return torch.cat(outputs)
@@ -93,18 +95,18 @@ class PackedRows:
             return proceed(self._model, hidden[None], self._packed[:count], self._start, check)[0]
 
     def keep(self, rows: Tensor) -> Tensor:
-        """Drop all rows but these (ascending indices into ``order``).
+        """Drop all rows except the given ones (ascending indices into ``order``).
 
         Returns:
-            The indices of the tokens that stay, in the flat sequence as it was before.
+            Indices of the kept tokens in the previous flat sequence, int64.
         """
         tokens, first_row, first_token = [], 0, 0
         for group in self._groups:
-            own = rows[(rows >= first_row) & (rows < first_row + group.rows)] - first_row
+            kept = rows[(rows >= first_row) & (rows < first_row + group.rows)] - first_row
             columns = torch.arange(group.length, device=rows.device)
-            tokens.append((first_token + own[:, None] * group.length + columns).flatten())
+            tokens.append((first_token + kept[:, None] * group.length + columns).flatten())
             first_row, first_token = first_row + group.rows, first_token + group.rows * group.length
-            group.keep(own)
+            group.keep(kept)
         self._groups = [group for group in self._groups if group.rows]
         self.order = [self.order[i] for i in rows.tolist()]
         self._lay_out()
@@ -118,7 +120,7 @@ class PackedRows:
 
 
 class _Group:
-    """Rows with suffixes of equal length, as the model itself prepares them for its blocks."""
+    """Rows with suffixes of equal length, with the block arguments that the model prepares."""
 
     def __init__(
         self,
@@ -130,14 +132,14 @@ class _Group:
         self._model, self._start, self.cache = model, start, cache
         self.shapes = call_shapes(model)
         self._texts = [(list(ids), cut) for ids, cut in rows]
-        #: Tokens in the cache: the longest prefix, also when its row has left.
+        #: Length of the cache: that of the longest prefix, even after its row was dropped.
         self._longest = max(cut for _, cut in rows)
         self._prepare()
-        everyone = torch.arange(self.rows, device=model.device)
-        #: Whether calls can be cut to some rows; else the model prepares those anew.
-        self._known = self._selected(everyone) is not None
-        if self._known:
-            for layer in cache.layers[:start]:  # earlier blocks are not run again
+        all_rows = torch.arange(self.rows, device=model.device)
+        #: Whether the calls can be reduced to some rows; otherwise the model prepares new calls.
+        self._selectable = self._selected(all_rows) is not None
+        if self._selectable:
+            for layer in cache.layers[:start]:  # earlier blocks do not run again
                 layer.reset()
 
     @torch.no_grad()
@@ -148,7 +150,7 @@ class _Group:
         self.rows, self.length = suffix.shape
         longest = self._longest
         real = torch.arange(longest, device=device) >= longest - before[:, None]
-        seen = torch.cat([real, torch.ones_like(suffix, dtype=torch.bool)], dim=1).long()
+        mask = torch.cat([real, torch.ones_like(suffix, dtype=torch.bool)], dim=1).long()
         recording = record(
             self._model,
             suffix,
@@ -156,27 +158,27 @@ class _Group:
             self._model.layers,
             positions=before[:, None] + torch.arange(self.length, device=device),
             # Without padding no mask is needed, and attention is faster without one.
-            mask=None if bool(real.all()) else seen,
+            mask=None if bool(real.all()) else mask,
             cache=self.cache,
         )
         self.entry, self.calls = recording.entry, recording.calls
 
     def _selected(self, rows: Tensor) -> list[BlockCall] | None:
-        """The calls for some rows; None where it is not known what belongs to which row."""
-        found = []
+        """Return the calls for some rows; None if the row dimension of an argument is unknown."""
+        calls = []
         for block, call in enumerate(self.calls, start=self._start):
             selected = self.shapes.select(block, call, rows, self.rows)
             if selected is None:
                 return None
-            found.append(selected)
-        return found
+            calls.append(selected)
+        return calls
 
     def keep(self, rows: Tensor) -> None:
         if not len(rows):
             self.rows = 0
             self.entry = self.entry[rows]
             return
-        calls = self._selected(rows) if self._known else None
+        calls = self._selected(rows) if self._selectable else None
         self._texts = [self._texts[i] for i in rows.tolist()]
         for layer in self.cache.layers:
             assert isinstance(layer, DynamicLayer)
@@ -194,12 +196,15 @@ class _Group:
         return PackedGroup(self.rows, self.length, self.cache, masks)
 
 
-class _NotPackable(Exception):
-    """A block was called with something that has no clear form for rows laid end to end."""
+class _NotPackableError(Exception):
+    """A block has an argument that cannot be joined for packed rows."""
 
 
 def _merged(groups: Sequence[_Group], start: int) -> list[BlockCall] | None:
-    """What to call each block with for all groups laid end to end; None where that is not clear."""
+    """Return each block's call for all groups end to end; None if an argument has no packed form.
+
+    An argument can be packed if it has one part per token, or if it is the same for all groups.
+    """
     try:
         return [
             BlockCall(
@@ -212,14 +217,14 @@ def _merged(groups: Sequence[_Group], start: int) -> list[BlockCall] | None:
                 zip(*(group.calls for group in groups), strict=True), start=start
             )
         ]
-    except _NotPackable:
+    except _NotPackableError:
         return None
 
 
 def _end_to_end(place: ArgumentPlace, values: Sequence[Any], groups: Sequence[_Group]) -> Any:
     first, name = values[0], place[1]
     if name == "attention_mask" or isinstance(first, Cache):
-        return None  # the packed attention has masks and caches, by group
+        return None  # packed_attention has the masks and caches of each group
     if isinstance(first, tuple):
         return tuple(
             _end_to_end((*place, i), parts, groups)
@@ -229,5 +234,5 @@ def _end_to_end(place: ArgumentPlace, values: Sequence[Any], groups: Sequence[_G
         return False if name == "use_cache" else first
     for group, value in zip(groups, values, strict=True):
         if not group.shapes.by_token(place, value, group.rows, group.length):
-            raise _NotPackable(name)
+            raise _NotPackableError(name)
     return torch.cat([value.flatten(0, 1) for value in values])[None]

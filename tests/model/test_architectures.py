@@ -280,7 +280,7 @@ def test_a_norm_behind_the_mlp_is_said() -> None:
 
 
 def test_an_mlp_that_does_not_reach_the_stream_is_refused() -> None:
-    with pytest.raises(StructureError, match="block 0 puts out does not reach the stream"):
+    with pytest.raises(StructureError, match="output of block 0's down-projection does not reach"):
         tiny_model("granite", residual_multiplier=0.0)
 
 
