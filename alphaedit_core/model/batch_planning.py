@@ -1,4 +1,4 @@
-"""How many tokens go through a model at once, planned from free memory.
+"""Number of tokens that go through a model at once, planned from free memory.
 
 Floating-point sums depend on how rows are grouped. The plan is therefore rounded down to a power of
 two (equal on similar machines), stored with every edit of a session, and reused when that edit is
@@ -14,11 +14,11 @@ import torch
 
 from .editable_model import EditableModel
 
-#: More tokens at once are no faster on the CPU, where caches are small …
-_MOST_CPU = 1024
-#: … nor on a GPU, which is saturated by then.
-_MOST_GPU = 16_384
-_LEAST = 32
+#: Larger batches are no faster on the CPU, whose caches are small …
+_MAX_CPU = 1024
+#: … or on a GPU, which is saturated at this size.
+_MAX_GPU = 16_384
+_MIN = 32
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class BatchPlan:
 
     def halved(self) -> BatchPlan | None:
         """Return a plan of half as many tokens, or None at the minimum."""
-        return BatchPlan(self.tokens // 2) if self.tokens > _LEAST else None
+        return BatchPlan(self.tokens // 2) if self.tokens > _MIN else None
 
 
 def plan_batches(model: EditableModel) -> BatchPlan:
@@ -45,8 +45,8 @@ def plan_batches(model: EditableModel) -> BatchPlan:
     width = model.dtype.itemsize
     bytes_per_token = blocks * (16 * architecture.hidden_size + 5 * architecture.inner_size) * width
     bytes_per_token += 12 * vocabulary
-    most = _MOST_CPU if model.device.type == "cpu" else _MOST_GPU
-    fitting = max(_LEAST, min(most, free_memory(model.device) // 2 // bytes_per_token))
+    maximum = _MAX_CPU if model.device.type == "cpu" else _MAX_GPU
+    fitting = max(_MIN, min(maximum, free_memory(model.device) // 2 // bytes_per_token))
     return BatchPlan(1 << (int(fitting).bit_length() - 1))
 
 

@@ -75,7 +75,7 @@ def _placement(
     device: str | torch.device,
     device_map: str | int | torch.device | Mapping[str, Any] | None,
 ) -> tuple[dict[str, Any], torch.device]:
-    """Return what transformers is to place itself, and the device that decides the dtype.
+    """Return the placement options for transformers, and the device that decides the dtype.
 
     Raises:
         InputError: if a device does not exist on this machine, or both arguments are given.
@@ -86,9 +86,9 @@ def _placement(
         raise InputError(f'device "{device}" and device_map are both given; give one of them')
     if isinstance(device_map, str) and device_map in _COMPUTED_MAPS:
         return {"device_map": device_map}, resolve_device("auto")
-    named = list(device_map.values()) if isinstance(device_map, Mapping) else [device_map]
-    devices = [resolve_device(each) for each in named if each != "disk"]
-    accelerators = [each for each in devices if each.type != "cpu"]
+    targets = list(device_map.values()) if isinstance(device_map, Mapping) else [device_map]
+    devices = [resolve_device(target) for target in targets if target != "disk"]
+    accelerators = [device for device in devices if device.type != "cpu"]
     return {"device_map": device_map}, accelerators[0] if accelerators else torch.device("cpu")
 
 
@@ -129,7 +129,7 @@ def _check_config(source: str, name: str, hub: Mapping[str, Any]) -> None:
     """Refuse a configuration of an unknown or non-causal model, or one that names a hub kernel.
 
     Raises:
-        InputError: naming the model type or the kernel.
+        InputError: if so; names the model type or the kernel.
     """
     from transformers import AutoConfig, PretrainedConfig, __version__
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING

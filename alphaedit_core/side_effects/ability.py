@@ -1,11 +1,10 @@
-"""General ability: how well a model still answers questions that no edit is about.
+"""General ability: accuracy and F1 on questions unrelated to the edits.
 
-The six tasks of Fang et al. 2025 (SST-2, MRPC, CoLA, RTE, NLI, MMLU), and two more of their
-released code. A question stands behind a few answered ones, and the model's answer is the option
-that is likeliest after it: the one with the largest *sum* of the log-likelihoods of its tokens, as
-``acc`` of the LM Evaluation Harness has it (Gao et al. 2021). The options are single words and
-letters; dividing by their length, as the released code does, would only favor a word for being
-cut into more tokens.
+The tasks are the six of Fang et al. 2025 (SST-2, MRPC, CoLA, RTE, NLI, MMLU) and two more from
+their released code. A question follows a few answered examples. The model's answer is the option
+with the largest *sum* of the log-likelihoods of its tokens, like ``acc`` in the LM Evaluation
+Harness (Gao et al. 2021). The options are single words and letters. Dividing by the number of
+tokens, as the released code does, would favor words that are split into more tokens.
 """
 
 from __future__ import annotations
@@ -34,29 +33,29 @@ DEFINITIONS: Mapping[str, str] = {
     "label, mean weighted with the number of items that have the label, %; higher is better. A "
     "model that gives one of two equally frequent answers always has 33",
     "chance": "accuracy of guessing: mean of 1 / number of options, %",
-    "no answer": "share of the items for which no option is the likeliest (equally likely ones, "
-    "numbers that are none, a question longer than the model's window), %; they count as wrong",
-    "n": "items asked",
-    "shots": "answered examples before a question, on average: as many of those wanted as the "
-    "model's window has room for",
+    "no answer": "share of the items without a single likeliest option (a tie, likelihoods that "
+    "are not finite, or a question longer than the model's window), %; they count as wrong",
+    "n": "number of items",
+    "shots": "mean number of answered examples before a question; fewer than requested if the "
+    "model's window is too short",
 }
-"""Metric definitions, by the heading that stands over them."""
+"""Metric definitions, by column heading."""
 
 HEADINGS = ("task", *DEFINITIONS)
-"""What stands over the columns of the table."""
+"""Column headings of the table."""
 
 
 @dataclass(frozen=True)
 class TaskAbility:
-    """How a model does at one task.
+    """Results of a model on one task.
 
     Attributes:
         task: name of the task.
-        title: the name for people.
-        labels: index of the right option of each item.
-        answers: index of the likeliest option; None where no option is that.
+        title: display name of the task.
+        labels: index of the correct option of each item.
+        answers: index of the likeliest option of each item; None if there is no single one.
         chance: accuracy of guessing, %.
-        shots: examples before a question, on average.
+        shots: mean number of examples before a question.
     """
 
     task: str
@@ -73,13 +72,13 @@ class TaskAbility:
 
     @property
     def accuracy(self) -> float:
-        """Share of the items that are answered rightly, %."""
-        right = sum(a == b for a, b in zip(self.labels, self.answers, strict=True))
-        return 100 * right / self.n
+        """Share of the items with the correct answer, %."""
+        correct = sum(a == b for a, b in zip(self.labels, self.answers, strict=True))
+        return 100 * correct / self.n
 
     @property
     def error(self) -> float:
-        """Standard error of the accuracy, in points of a percent."""
+        """Standard error of the accuracy, in percentage points."""
         share = self.accuracy / 100
         return 100 * math.sqrt(share * (1 - share) / self.n)
 
@@ -101,68 +100,68 @@ class TaskAbility:
 
 @dataclass(frozen=True)
 class Ability:
-    """How a model does at several tasks.
+    """Results of a model on several tasks.
 
     Attributes:
-        tasks: one for each task, in the order asked.
+        tasks: results of each task, in the given order.
     """
 
     tasks: tuple[TaskAbility, ...]
 
     @property
     def accuracy(self) -> float:
-        """Mean over the tasks, %."""
-        return sum(one.accuracy for one in self.tasks) / len(self.tasks)
+        """Mean accuracy over the tasks, %."""
+        return sum(task.accuracy for task in self.tasks) / len(self.tasks)
 
     @property
     def f1(self) -> float:
-        """Mean over the tasks, %."""
-        return sum(one.f1 for one in self.tasks) / len(self.tasks)
+        """Mean F1 over the tasks, %."""
+        return sum(task.f1 for task in self.tasks) / len(self.tasks)
 
     def __getitem__(self, task: str) -> TaskAbility:
-        """The numbers of one task, by its name."""
-        return {one.task: one for one in self.tasks}[task]
+        """Return the results of one task by name."""
+        return {result.task: result for result in self.tasks}[task]
 
     @property
     def note(self) -> str:
-        """Tasks that the model is no better at than guessing, in words; "" for none."""
-        guessed = [one.title for one in self.tasks if not one.above_chance]
-        if not guessed:
+        """A warning that names the tasks with an accuracy near or below chance; "" for none."""
+        near_chance = [task.title for task in self.tasks if not task.above_chance]
+        if not near_chance:
             return ""
         return (
-            f"within two standard errors of guessing, or under it: {', '.join(guessed)}; where the "
-            "unedited model is, these cannot show what an edit costs"
+            f"accuracy near or below chance (within two standard errors): {', '.join(near_chance)};"
+            " if this holds for the unedited model, these tasks cannot show the cost of an edit"
         )
 
     def rows(self) -> list[tuple[str, ...]]:
-        """The table: a row for each task, and their mean."""
+        """Return the table: a row per task, and a row of means."""
         rows = [
             (
-                one.title, f"{one.accuracy:.1f} ± {one.error:.1f}", f"{one.f1:.1f}",
-                f"{one.chance:.1f}", f"{one.unanswerable:.1f}", str(one.n), f"{one.shots:.1f}",
+                task.title, f"{task.accuracy:.1f} ± {task.error:.1f}", f"{task.f1:.1f}",
+                f"{task.chance:.1f}", f"{task.unanswerable:.1f}", str(task.n), f"{task.shots:.1f}",
             )
-            for one in self.tasks
+            for task in self.tasks
         ]  # fmt: skip
         return [*rows, ("mean", f"{self.accuracy:.1f}", f"{self.f1:.1f}", "", "", "", "")]
 
     def to_dict(self) -> dict[str, Any]:
-        """All numbers, ready for JSON."""
+        """Return all numbers as JSON-serializable values."""
         return {
             "accuracy": self.accuracy,
             "f1": self.f1,
             "tasks": {
-                one.task: {
-                    "accuracy": one.accuracy,
-                    "standard_error": one.error,
-                    "f1": one.f1,
-                    "n": one.n,
-                    "chance": one.chance,
-                    "unanswerable": one.unanswerable,
-                    "shots": one.shots,
-                    "labels": list(one.labels),
-                    "answers": list(one.answers),
+                task.task: {
+                    "accuracy": task.accuracy,
+                    "standard_error": task.error,
+                    "f1": task.f1,
+                    "n": task.n,
+                    "chance": task.chance,
+                    "unanswerable": task.unanswerable,
+                    "shots": task.shots,
+                    "labels": list(task.labels),
+                    "answers": list(task.answers),
                 }
-                for one in self.tasks
+                for task in self.tasks
             },
         }
 
@@ -170,27 +169,27 @@ class Ability:
         return text_table(HEADINGS, self.rows())
 
     def _repr_html_(self) -> str:
-        meanings = html_table(("number", "what it is"), list(DEFINITIONS.items()))
+        definitions = html_table(("number", "definition"), list(DEFINITIONS.items()))
         note = f"<p>{escape(self.note)}</p>" if self.note else ""
-        return html_table(HEADINGS, self.rows()) + note + meanings
+        return html_table(HEADINGS, self.rows()) + note + definitions
 
 
 @using_model
 def measure_ability(
     model: EditableModel, tasks: Sequence[Task], monitor: Monitor | None = None
 ) -> Ability:
-    """Ask a model, as it stands, all questions of some tasks.
+    """Measure a model with its current weights on some tasks.
 
-    Everything goes through the model together. Where a question is too long for the model's window
-    with all examples before it, the last ones are left out.
+    All questions are scored in one call. If a question with all examples is longer than the model's
+    window, the last examples are left out.
 
     Args:
         model: the model.
-        tasks: at least one, as :func:`~.ability_tasks.read_tasks` gives them.
-        monitor: what to report to.
+        tasks: at least one task, as returned by :func:`~.ability_tasks.read_tasks`.
+        monitor: receives progress.
 
     Raises:
-        InputError: if there is no task, or one without items.
+        InputError: if ``tasks`` is empty, or a task has no items.
         Canceled: if canceled.
     """
     monitor = monitor or Monitor()
@@ -201,29 +200,29 @@ def measure_ability(
             raise InputError(f'task "{task.name}" has no items; give at least one')
     total = sum(len(item.options) for task in tasks for item in task.items)
     with monitor.stage("ability", total, "option"):
-        put = [[_put(model, task, item, monitor) for item in task.items] for task in tasks]
-        asked = [one for questions in put for one in questions if one is not None]
-        # In one call: what prompts have in common, as the examples, need not be read twice.
-        pairs = [(one.prompt, option) for one in asked for option, _ in one.options]
+        by_task = [[_question(model, task, item, monitor) for item in task.items] for task in tasks]
+        asked = [q for questions in by_task for q in questions if q is not None]
+        # One call for all, so that shared beginnings such as the examples are computed once.
+        pairs = [(q.prompt, option) for q in asked for option, _ in q.options]
         ratings = rate(model, pairs, monitor=monitor, done=monitor.advance)
         scores = iter(rating.score for rating in ratings)
-        found = []
-        for task, questions in zip(tasks, put, strict=True):
+        results = []
+        for task, questions in zip(tasks, by_task, strict=True):
             answers = [
-                None if one is None else likeliest([next(scores).nll * n for _, n in one.options])
-                for one in questions
+                None if q is None else likeliest([next(scores).nll * n for _, n in q.options])
+                for q in questions
             ]
-            found.append(
+            results.append(
                 TaskAbility(
                     task.name,
                     task.title,
                     tuple(item.label for item in task.items),
                     tuple(answers),
                     100 * sum(1 / len(item.options) for item in task.items) / len(task.items),
-                    sum(one.shots for one in questions if one) / len(task.items),
+                    sum(q.shots for q in questions if q) / len(task.items),
                 )
             )
-    return Ability(tuple(found))
+    return Ability(tuple(results))
 
 
 def ability_of_states(
@@ -232,36 +231,39 @@ def ability_of_states(
     states: Sequence[int],
     monitor: Monitor | None = None,
 ) -> dict[int, Ability]:
-    """The ability in several states of a session; the weights are as before afterwards.
+    """Measure several states of a session, and restore the weights afterwards.
 
     Args:
         session: the session.
         tasks: as for :func:`measure_ability`.
-        states: numbers of edits; 0 is the unedited model.
-        monitor: what to report to.
+        states: numbers of edits, including undone ones; 0 is the unedited model.
+        monitor: receives progress.
+
+    Returns:
+        The ability by number of edits.
 
     Raises:
-        InputError: as :func:`measure_ability`.
-        SessionError: if there is no such state, or another thread uses the model.
+        InputError: as for :func:`measure_ability`.
+        SessionError: if a state does not exist, or another thread uses the model.
         Canceled: if canceled.
     """
     monitor, edits = monitor or Monitor(), len(session.history)
-    wanted = [as_integer(number) for number in states]
-    for number, whole in zip(states, wanted, strict=True):
-        if whole is None or not 0 <= whole <= edits:
+    integers = [as_integer(number) for number in states]
+    for number, integer in zip(states, integers, strict=True):
+        if integer is None or not 0 <= integer <= edits:
             raise SessionError(f"there is no state {number}; give 0 to {edits}")
-    states = [number for number in wanted if number is not None]
-    found: dict[int, Ability] = {}
+    states = [number for number in integers if number is not None]
+    by_state: dict[int, Ability] = {}
     with session.model.exclusive(), monitor.stage("states", len(states), "state"):
         for number in states:
             with session.at_state(number):
-                found[number] = measure_ability(session.model, tasks, monitor)
+                by_state[number] = measure_ability(session.model, tasks, monitor)
             monitor.advance()
-    return found
+    return by_state
 
 
 def likeliest(nlls: Sequence[float]) -> int | None:
-    """Index of the smallest number; None if two are equally small, or one is not finite."""
+    """Return the index of the smallest number; None for a tie, or if a number is not finite."""
     if not all(math.isfinite(nll) for nll in nlls):
         return None
     best = min(nlls)
@@ -269,25 +271,25 @@ def likeliest(nlls: Sequence[float]) -> int | None:
 
 
 def weighted_f1(labels: Sequence[int], answers: Sequence[int | None]) -> float:
-    """F1 of each label that occurs, their mean weighted with how often it does; 0 to 1."""
+    """Return the mean F1 of the labels that occur, weighted by their frequency; 0 to 1."""
     pairs, total = list(zip(labels, answers, strict=True)), 0.0
     for label in set(labels):
         support = sum(a == label for a, _ in pairs)
         hits = sum(a == b == label for a, b in pairs)
-        said = sum(b == label for _, b in pairs)
-        # 2 TP / (2 TP + FP + FN): what is said and what is true, each hit counted in both.
-        total += support * 2 * hits / (said + support)
+        predicted = sum(b == label for _, b in pairs)
+        # 2 TP / (2 TP + FP + FN), with TP + FP = predicted and TP + FN = support.
+        total += support * 2 * hits / (predicted + support)
     return total / len(pairs)
 
 
 @dataclass(frozen=True)
-class _Put:
-    """An item as a model is asked it.
+class _Question:
+    """An item as a prompt for one model.
 
     Attributes:
         prompt: examples and question.
-        options: the options, each with the number of its tokens as it follows.
-        shots: examples that it has.
+        options: each option with its number of tokens after the prompt.
+        shots: number of examples.
     """
 
     prompt: str
@@ -295,17 +297,17 @@ class _Put:
     shots: int
 
 
-def _put(model: EditableModel, task: Task, item: Item, monitor: Monitor) -> _Put | None:
-    """An item with as many examples as fit; None where not even the question does."""
+def _question(model: EditableModel, task: Task, item: Item, monitor: Monitor) -> _Question | None:
+    """Return an item with as many examples as fit; None if even the question does not fit."""
     monitor.check()
-    room = model.max_length
-    lengths = [len(target_ids(model.tokenizer, item.question, one)) for one in item.options]
+    limit = model.max_length
+    lengths = [len(target_ids(model.tokenizer, item.question, text)) for text in item.options]
     if not all(lengths):
         return None
     options = list(zip(item.options, lengths, strict=True))
     for shots in range(len(task.examples), -1, -1):
         prompt = task.prompt(item, shots)
         ids, _ = encode(model.tokenizer, prompt)
-        if room is None or len(ids) + max(lengths) <= room:
-            return _Put(prompt, options, shots)
+        if limit is None or len(ids) + max(lengths) <= limit:
+            return _Question(prompt, options, shots)
     return None

@@ -1,4 +1,4 @@
-"""General ability tasks: their files, and each item put as a question with a few answers.
+"""General ability tasks: reading their files, and turning each item into a question with options.
 
 ======================  ===========================================================================
 file                    items, one JSON object each in a list
@@ -16,8 +16,8 @@ mmlu                    ``question``, ``choices``, ``answer`` 0, 1 … or A, B �
 dialogue                ``article``, ``options``, ``answers`` A, B …; MuTual, Cui et al. 2020
 ======================  ===========================================================================
 
-Labels may be numbers or texts. The questions are our own, in plain words. In RTE, 1 says that the
-second sentence does *not* follow, as GLUE has it.
+Labels may be numbers or strings. The wording of the questions is this project's own. In RTE, label
+1 means that the second sentence does *not* follow, as in GLUE.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from alphaedit_core.errors import InputError
 from alphaedit_core.messages import kind, shown
 from alphaedit_core.storage.json_text import parse_json, read_text
 
-#: Items that are asked and examples that are given, unless others are wanted.
+#: Default numbers of items and of examples.
 ITEMS, SHOTS = 30, 4
-#: Examples are chosen among so many items at the end of a file.
+#: The examples are drawn from this many items at the end of a file.
 _POOL = 32
 _LETTERS = "ABCDEFGH"
 
@@ -45,9 +45,9 @@ class Item:
     """One question.
 
     Attributes:
-        question: the text after which the answer follows.
-        options: the answers that are possible, at least two.
-        label: index of the right one.
+        question: the text before the answer.
+        options: the possible answers, at least two.
+        label: index of the correct option.
     """
 
     question: str
@@ -56,18 +56,18 @@ class Item:
 
     @property
     def answered(self) -> str:
-        """The question with its right answer, as an example has it."""
+        """The question with its correct answer, for use as an example."""
         return f"{self.question} {self.options[self.label]}"
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Questions of one kind.
+    """A task: its items and examples.
 
     Attributes:
         name: ``sst2``, ``mmlu`` …
-        items: those that are asked.
-        examples: what stands before every question, answered; none of them is asked.
+        items: the items to answer.
+        examples: answered items to put before every question, disjoint from ``items``.
     """
 
     name: str
@@ -76,27 +76,27 @@ class Task:
 
     @property
     def title(self) -> str:
-        """The name for people."""
+        """The display name."""
         return _FORMS[self.name].title if self.name in _FORMS else self.name
 
     def prompt(self, item: Item, shots: int | None = None) -> str:
-        """A question with the first so many examples before it; None for all."""
-        given = [example.answered for example in self.examples[:shots]]
-        return "\n\n".join([*given, item.question])
+        """Return the question after the first ``shots`` examples; None for all examples."""
+        examples = [example.answered for example in self.examples[:shots]]
+        return "\n\n".join([*examples, item.question])
 
 
 @dataclass(frozen=True)
 class _Form:
-    """How the items of a task are written, and how they are asked.
+    """File format and question template of a task.
 
     Attributes:
-        title: the name for people.
-        texts: fields that are texts.
+        title: the display name.
+        texts: names of the text fields.
         template: the question, with these fields and ``{choices}``.
-        label: field of the right answer.
-        options: the answers in the order of their labels; none where each item has its own.
-        labels: what may stand in the field, by text; letters and numbers where there are choices.
-        choices: field of the choices, or "".
+        label: name of the field of the correct answer.
+        options: the options in the order of their indices; empty if each item has its own.
+        labels: index of the option by field value; None if letters and numbers of choices count.
+        choices: name of the field of the choices, or "".
     """
 
     title: str
@@ -160,7 +160,7 @@ _FORMS: Mapping[str, _Form] = {
 }
 
 NAMES = tuple(_FORMS)
-"""Names of the tasks, which are those of their files, in the order in which they are shown."""
+"""Names of the tasks and of their files, in display order."""
 
 
 def read_tasks(
@@ -172,30 +172,34 @@ def read_tasks(
 ) -> list[Task]:
     """Read tasks from JSON files named after them (``sst2.json``, ``mmlu.json``, …).
 
-    The first items are asked. The examples are taken from the end of the same file, never one that
-    is asked, as many of each label as of any other where there are enough, in an order that depends
-    on the seed alone.
+    The items come from the start of a file and the examples from its end, without overlap. The
+    examples are balanced over the labels as far as possible, and their choice and order depend
+    only on the seed.
 
     Args:
-        place: a folder, of which other files are left alone; or files.
-        limit: items of each task that are asked at most; None for all but those of the examples.
-        shots: examples before every question; 0 for none.
-        names: tasks that are wanted; None for all that are there.
-        seed: of the choice of the examples.
+        place: a folder, whose other files are ignored; or files.
+        limit: maximum number of items per task; None for all items except the examples.
+        shots: number of examples before every question; 0 for none.
+        names: names of the tasks to read; None for all in the folder.
+        seed: seed of the choice of the examples.
 
     Returns:
         The tasks, in the order of ``NAMES``.
 
     Raises:
-        InputError: one line with file, item, field, value and remedy.
+        InputError: if an argument, a file or an item is invalid; one line with file, item, field,
+            value and remedy.
     """
-    for what, value, least in (("limit", limit, 1), ("shots", shots, 0)):
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        if value is not None and not (whole and value >= least):
-            raise InputError(f"{what} {shown(value)} is not a number from {least}; give such a one")
+    for option, value, minimum in (("limit", limit, 1), ("shots", shots, 0)):
+        is_integer = isinstance(value, int) and not isinstance(value, bool)
+        if value is not None and not (is_integer and value >= minimum):
+            raise InputError(
+                f"{option} {shown(value)} is not a number from {minimum}; give an integer >= "
+                f"{minimum}"
+            )
     files = _files(place)
-    wanted = NAMES if names is None else names
-    for name in wanted:
+    selected = NAMES if names is None else names
+    for name in selected:
         if name not in _FORMS:
             raise InputError(f'task "{name}" is not known; possible are {", ".join(NAMES)}')
         if names is not None and name not in files:
@@ -205,25 +209,25 @@ def read_tasks(
     return [
         _task(name, files[name], limit, shots, seed)
         for name in NAMES
-        if name in wanted and name in files
+        if name in selected and name in files
     ]
 
 
 def _files(place: str | Path | Sequence[str | Path]) -> dict[str, Path]:
-    """Files by the name of their task."""
+    """Return the files by the name of their task."""
     if not isinstance(place, str | Path):
-        files = [Path(one).expanduser() for one in place]
+        files = [Path(path).expanduser() for path in place]
         for file in files:
             if file.stem.lower() not in _FORMS:
                 raise InputError(
                     f"{file}: no task has this name; name the file after one of {', '.join(NAMES)}"
                 )
-        found = {file.stem.lower(): file for file in files}
-        if len(found) < len(files):
-            raise InputError(f"{_listed(found)}: a task is named twice; give each file once")
-        if not found:
+        by_task = {file.stem.lower(): file for file in files}
+        if len(by_task) < len(files):
+            raise InputError(f"{_listed(by_task)}: a task is named twice; give each file once")
+        if not by_task:
             raise InputError("no file of a task is given; give a folder, or files")
-        return found
+        return by_task
     folder = Path(place).expanduser()
     if not folder.is_dir():
         if folder.is_file():
@@ -231,17 +235,17 @@ def _files(place: str | Path | Sequence[str | Path]) -> dict[str, Path]:
         raise InputError(
             f"{folder}: there is no such folder; give one with files such as sst2.json"
         )
-    found = {
+    by_task = {
         file.stem.lower(): file
         for file in sorted(folder.iterdir())
         if file.suffix.lower() == ".json" and file.stem.lower() in _FORMS
     }
-    if not found:
+    if not by_task:
         raise InputError(
-            f"{folder}: holds no task; put files into it that are named after "
+            f"{folder}: holds no task; add files with names such as "
             f"{', '.join(f'{name}.json' for name in NAMES)}"
         )
-    return found
+    return by_task
 
 
 def _listed(files: Mapping[str, Path]) -> str:
@@ -251,7 +255,7 @@ def _listed(files: Mapping[str, Path]) -> str:
 def _task(name: str, file: Path, limit: int | None, shots: int, seed: int) -> Task:
     form = _FORMS[name]
     try:
-        items = [_item(form, number, one) for number, one in enumerate(_records(file), 1)]
+        items = [_item(form, number, record) for number, record in enumerate(_records(file), 1)]
         if len(items) <= shots:
             raise InputError(
                 f"has {len(items)} items, too few for {shots} examples and a question; add items, "
@@ -259,29 +263,29 @@ def _task(name: str, file: Path, limit: int | None, shots: int, seed: int) -> Ta
             )
     except InputError as error:
         raise InputError(f"{file}: {error}") from None
-    asked = items[: min(len(items) - shots, len(items) if limit is None else limit)]
-    questions = {item.question for item in asked}
-    rest = [item for item in items[len(asked) :] if item.question not in questions]
-    return Task(name, tuple(asked), _examples(rest[-_POOL:], shots, f"{seed} {name}"))
+    first = items[: min(len(items) - shots, len(items) if limit is None else limit)]
+    questions = {item.question for item in first}
+    rest = [item for item in items[len(first) :] if item.question not in questions]
+    return Task(name, tuple(first), _examples(rest[-_POOL:], shots, f"{seed} {name}"))
 
 
 def _examples(pool: Sequence[Item], shots: int, seed: str) -> tuple[Item, ...]:
-    """So many of the pool, drawn from each label in turn, in an order that says nothing."""
-    draw = random.Random(seed)
+    """Draw examples from each label in turn, and shuffle them."""
+    generator = random.Random(seed)
     by_label: dict[int, list[Item]] = {}
-    for item in draw.sample(pool, len(pool)):
+    for item in generator.sample(pool, len(pool)):
         by_label.setdefault(item.label, []).append(item)
-    labels = draw.sample(sorted(by_label), len(by_label))
+    labels = generator.sample(sorted(by_label), len(by_label))
     chosen: list[Item] = []
     while len(chosen) < min(shots, len(pool)):
         for label in labels:
             if by_label[label] and len(chosen) < shots:
                 chosen.append(by_label[label].pop())
-    return tuple(draw.sample(chosen, len(chosen)))
+    return tuple(generator.sample(chosen, len(chosen)))
 
 
 def _records(file: Path) -> list[Any]:
-    """The list that a file holds."""
+    """Return the list in a file."""
     try:
         content = parse_json(read_text(file, "utf-8-sig"))
     except OSError as error:
@@ -302,8 +306,8 @@ def _item(form: _Form, number: int, record: object) -> Item:
     where = f"item {number}"
     if not isinstance(record, Mapping):
         raise InputError(f"{where}: {shown(record)} is {kind(record)}; an item is an object")
-    needed = [*form.texts, *filter(None, [form.choices]), form.label]
-    for name in needed:
+    required = [*form.texts, *filter(None, [form.choices]), form.label]
+    for name in required:
         if name not in record:
             raise InputError(f'{where}: field "{name}" is missing; add it')
     texts = {name: _text(f"{where}: {name}", record[name]) for name in form.texts}
@@ -313,9 +317,9 @@ def _item(form: _Form, number: int, record: object) -> Item:
         return Item(form.template.format(**texts), form.options, label)
     choices = _choices(f"{where}: {form.choices}", record[form.choices])
     letters = tuple(_LETTERS[: len(choices)])
-    known = {letter: n for n, letter in enumerate(letters)}
-    known |= {str(n): n for n in range(len(letters))}
-    label = _label(f"{where}: {form.label}", record[form.label], known)
+    labels = {letter: n for n, letter in enumerate(letters)}
+    labels |= {str(n): n for n in range(len(letters))}
+    label = _label(f"{where}: {form.label}", record[form.label], labels)
     lines = [f"{letter}. {text}" for letter, text in zip(letters, choices, strict=True)]
     return Item(form.template.format(**texts, choices="\n".join(lines)), letters, label)
 
@@ -329,16 +333,16 @@ def _text(where: str, value: object) -> str:
 
 
 def _choices(where: str, value: object) -> list[str]:
-    most = len(_LETTERS)
-    if not isinstance(value, list) or not 2 <= len(value) <= most:
-        raise InputError(f"{where} {shown(value)} is no list of 2 to {most} texts; give one")
-    return [_text(f"{where} {letter}:", one) for letter, one in zip(_LETTERS, value, strict=False)]
+    limit = len(_LETTERS)
+    if not isinstance(value, list) or not 2 <= len(value) <= limit:
+        raise InputError(f"{where} {shown(value)} is not a list of 2 to {limit} texts; give one")
+    return [_text(f"{where} {key}:", text) for key, text in zip(_LETTERS, value, strict=False)]
 
 
-def _label(where: str, value: object, known: Mapping[str, int]) -> int:
-    plain = isinstance(value, str | int) and not isinstance(value, bool)
-    found = known.get(str(value).strip()) if plain else None
-    if found is None:
+def _label(where: str, value: object, labels: Mapping[str, int]) -> int:
+    is_text_or_integer = isinstance(value, str | int) and not isinstance(value, bool)
+    label = labels.get(str(value).strip()) if is_text_or_integer else None
+    if label is None:
         hint = " (a file without answers has -1)" if str(value).strip() == "-1" else ""
-        raise InputError(f"{where} {shown(value)} is not known{hint}; write {', '.join(known)}")
-    return found
+        raise InputError(f"{where} {shown(value)} is not known{hint}; write {', '.join(labels)}")
+    return label

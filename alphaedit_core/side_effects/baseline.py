@@ -1,8 +1,8 @@
-"""The unedited model's way of reading ordinary text, kept to compare edited ones with it.
+"""Baseline for drift: outputs and hidden states of the unedited model, to compare edited ones with.
 
-Of an experiment's states only one is in the model at a time, and the way back to the unedited one
-is closed while a method is at work. So what drift is measured against is kept once, before the
-first edit: outputs for the windows of a text, and hidden states of prompts that no edit is about.
+An experiment has only one state of the model at a time, and a running method cannot go back to the
+unedited one. So the baseline is computed once, before the first edit: outputs for the windows of a
+text, and hidden states of prompts unrelated to the edits.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ DRIFTS: Mapping[str, str] = {
     "prompt_shift": f"{_STATES}: {DEFINITIONS['shift of a prompt']}",
     "cosine": f"{_STATES}: {DEFINITIONS['cosine']}",
 }
-"""What :meth:`DriftBaseline.compare` measures, by name."""
+"""Definitions of the numbers of :meth:`DriftBaseline.compare`, by name."""
 
 
 class DriftBaseline:
-    """Keeps how a model, unedited now, reads a text; compares edited states of it with that.
+    """Outputs and hidden states of the unedited model, to compare edited states with.
 
     Args:
-        model: the model, unedited.
-        probe: the text, as :func:`~.sources.open_text` takes it.
-        layer: the block whose output is read for the hidden states.
-        subjects: of the facts that will be written; sentences with one of them are left out.
-        monitor: what to report to.
+        model: the unedited model.
+        probe: the text, as accepted by :func:`~.sources.open_text`.
+        layer: the block whose output gives the hidden states.
+        subjects: subjects of the facts to be edited; sentences that contain one are left out.
+        monitor: receives progress.
 
     Raises:
         InputError: if the text cannot be used, or is too short.
@@ -54,25 +54,25 @@ class DriftBaseline:
         monitor: Monitor,
     ) -> None:
         self._model, self._layer = model, layer
-        self._reading = TextBaseline(model, probe, monitor)
+        self._text_baseline = TextBaseline(model, probe, monitor)
         self._prompts = sentences_without(subjects, model, probe, monitor=monitor)
-        with model.exclusive(), monitor.stage("how the unedited model reads", self._total, "text"):
-            self._reading.keep(monitor)
+        with model.exclusive(), monitor.stage("drift baseline", self._total, "text"):
+            self._text_baseline.keep(monitor)
             self._states = end_states(model, self._prompts, layer, monitor)
 
     @property
     def _total(self) -> int:
-        return len(self._reading.windows) + len(self._prompts)
+        return len(self._text_baseline.windows) + len(self._prompts)
 
     def compare(self, monitor: Monitor) -> dict[str, float]:
-        """How differently the model reads now, by the names in ``DRIFTS``.
+        """Return the drift of the model's current state, by the names in ``DRIFTS``.
 
         Raises:
             SessionError: if another thread uses the model.
             Canceled: if canceled.
         """
         with self._model.exclusive(), monitor.stage("drift", self._total, "text"):
-            kl, disagreement, _, _ = self._reading.compare(monitor)
+            kl, disagreement, _, _ = self._text_baseline.compare(monitor)
             states = end_states(self._model, self._prompts, self._layer, monitor)
         moved = compare_states(self._states, states, 0, self._layer, self._prompts)
         return {

@@ -293,7 +293,7 @@ def surviving_facts(batches: Sequence[Written]) -> list[list[Fact]]:
 def _measure(
     model: EditableModel, batches: Sequence[Sequence[Fact]], monitor: Monitor
 ) -> Iterator[BatchRetention]:
-    """Retention of each batch in the current model; all prompts in one pass."""
+    """Measure each batch in the current model, with all prompts in one pass."""
     pairs = [
         (fact.text, target)
         for facts in batches

@@ -1,10 +1,10 @@
 """Drift: how far edits have moved a model away from the unedited one, in a few numbers.
 
-All numbers compare a state of a session with its state 0: how much the weights moved, how much
-otherwise the model reads a fixed piece of ordinary text, whether the neighbors of the edited facts
-are still answered alike, and how much of the update lies outside the null space. Nothing of it
-needs a second copy of the model: of the unedited one the outputs of the last block are kept (no
-edit touches what follows it), from which its logits are had again piece by piece.
+All numbers compare a state of a session with its state 0: the change of the weights, the change of
+the predictions on a fixed piece of ordinary text, the share of neighborhood prompts with another
+answer, and the share of the update outside the null space. Instead of a second copy of the model,
+the outputs of the unedited model's last block are stored. No edit changes the norm and the head, so
+the logits are computed from these outputs, piece by piece.
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ from .text_divergence import compare_outputs, last_block_outputs
 if TYPE_CHECKING:
     import pandas
 
-#: The text that drift is measured on unless another is given: set aside from all statistics.
+#: Default text to measure drift on; held out from all statistics.
 PROBE = "wikipedia-sample:probe"
-#: Windows that are read of it, from the first, and their length in tokens (shorter where a model
-#: takes fewer). Other windows give other numbers, so these are the same for every model.
+#: Number of windows, from the start of the text, and their length in tokens (shorter if a model
+#: reads fewer). The numbers depend on the windows, so these are the same for every model.
 WINDOWS, WINDOW = 6, 256
 
-#: Tokens of neighbors that go through the model together.
+#: Tokens of neighborhood prompts per forward pass.
 _TOKENS = 1024
 
 OK, WATCH, BAD = "ok", "watch", "bad"
-#: From where on a number is to be watched, and from where on it is bad. They are ours, chosen on
-#: the default model: 40 facts move its perplexity by 1 %, 200 in sequence by 12 %, and 400 by 28 %
-#: while the edited matrices have moved by 35 to 90 % of their norm.
+#: Lower bounds of the bands "watch" and "bad". They are this project's own choice, based on the
+#: default model: 40 facts change its perplexity by 1 %, 200 in sequence by 12 %, and 400 by 28 %,
+#: with a change of the edited matrices by 35 to 90 % of their norm.
 BANDS: Mapping[str, tuple[float, float]] = {
     "weights": (0.2, 0.5),
     "kl": (0.05, 0.2),
@@ -67,17 +67,18 @@ class Drift:
     """How far one state of a session is from the unedited model.
 
     Attributes:
-        weights: Frobenius norm of the whole change of each edited matrix, as a share of the
-            original's, by layer.
+        weights: Frobenius norm of the total change of each edited matrix, as a share of the
+            original's norm, by layer.
         kl: KL(before || after) of the next token, nats, mean over the tokens of the text.
-        disagreement: share of these tokens at which the most likely next token is another one.
-        perplexity_before: of the text, unedited; None for state 0, where nothing is measured.
-        perplexity_after: of the text, in this state.
-        neighbors: number of neighbor prompts of the facts written so far.
-        neighbors_changed: share of them whose most likely next token is another one; None where
-            there are none to ask.
-        outside: ``|dW - dW P| / |dW|`` over all layers, P being the projector that each edit was
-            made with; 0 up to rounding for an editor that projects; None where P is not to be had.
+        disagreement: share of these tokens whose most likely next token differs.
+        perplexity_before: perplexity of the text in the unedited model; None for state 0, where
+            nothing is measured.
+        perplexity_after: perplexity of the text in this state; None for state 0.
+        neighbors: number of neighborhood prompts of the facts written so far.
+        neighbors_changed: share of these prompts whose most likely next token differs; None
+            without prompts.
+        outside: ``|dW - dW P| / |dW|`` over all layers, with the projector P of each edit. It is
+            0 up to rounding for an editor that projects, and None if P is not available.
     """
 
     weights: Mapping[int, float]
@@ -91,7 +92,7 @@ class Drift:
 
     @classmethod
     def unchanged(cls, layers: Sequence[int]) -> Drift:
-        """The drift of the unedited model: every number is exactly 0."""
+        """Return the drift of the unedited model: every number is exactly 0."""
         return cls(
             weights=dict.fromkeys(layers, 0.0), kl=0.0, disagreement=0.0, perplexity_before=None,
             perplexity_after=None, neighbors=0, neighbors_changed=0.0, outside=0.0,
@@ -99,7 +100,7 @@ class Drift:
 
     @property
     def largest_change(self) -> float:
-        """The largest relative change of a layer's weights; not a number if one is not."""
+        """The largest relative change of a layer's weights; nan if one of them is nan."""
         return max(self.weights.values(), key=lambda share: (math.isnan(share), share), default=0.0)
 
     @property
@@ -111,12 +112,12 @@ class Drift:
 
     @property
     def locality(self) -> float | None:
-        """Share of the neighbors that are answered as before, or None without neighbors."""
+        """Share of the neighborhood prompts with an unchanged answer; None without prompts."""
         return None if self.neighbors_changed is None else 1 - self.neighbors_changed
 
     @property
     def bands(self) -> dict[str, str]:
-        """``ok``, ``watch`` or ``bad`` for every number that ``BANDS`` names and that is known."""
+        """``ok``, ``watch`` or ``bad`` for every known number in ``BANDS``."""
         values = {
             "weights": self.largest_change,
             "kl": self.kl,
@@ -130,8 +131,8 @@ class Drift:
     @property
     def band(self) -> str:
         """The worst of the bands."""
-        found = self.bands.values()
-        return next((word for word in (BAD, WATCH) if word in found), OK)
+        bands = self.bands.values()
+        return next((band for band in (BAD, WATCH) if band in bands), OK)
 
     def to_pandas(self) -> pandas.DataFrame:
         """Return a data frame with one row and the columns of :meth:`DriftTracker.to_pandas`.
@@ -143,7 +144,7 @@ class Drift:
 
 
 def _frame(drifts: Sequence[tuple[int | None, Drift]]) -> pandas.DataFrame:
-    """Some states of a session and their drift, as a data frame."""
+    """Return a data frame of states and their drift."""
     layers = sorted({layer for _, drift in drifts for layer in drift.weights})
     columns: dict[str, type] = {
         "state": int, "kl": float, "disagreement": float, "perplexity_before": float,
@@ -164,23 +165,23 @@ def _frame(drifts: Sequence[tuple[int | None, Drift]]) -> pandas.DataFrame:
 
 
 def _band(value: float, watch: float, bad: float) -> str:
-    # Asked so that what is not a number is bad.
+    # These comparisons make nan bad.
     return OK if value < watch else WATCH if value < bad else BAD
 
 
 class TextBaseline:
-    """How a model reads a text now, to be compared with how it read it when that was kept.
+    """Stored outputs of a model for a text, to compare with its outputs in a later state.
 
     Args:
         model: the model.
-        probe: the text, as :func:`~.sources.open_text` takes it; its first windows are read.
-        monitor: told about the fetching of the packaged text.
+        probe: the text, as accepted by :func:`~.sources.open_text`; only its first windows count.
+        monitor: receives the progress of a download of the packaged text.
 
     Attributes:
-        windows: (windows, tokens), int64, on the model's device.
+        windows: token ids, (windows, tokens), int64, on the model's device.
 
     Raises:
-        InputError: if the text cannot be used or has not one whole window.
+        InputError: if the text cannot be used or is shorter than one window.
     """
 
     def __init__(
@@ -199,35 +200,35 @@ class TextBaseline:
                 "longer one to measure drift on"
             )
         self.windows = torch.tensor(windows, device=model.device)
-        self._kept: Tensor | None = None
+        self._outputs: Tensor | None = None
 
     @property
     def is_kept(self) -> bool:
         """Whether :meth:`keep` was called."""
-        return self._kept is not None
+        return self._outputs is not None
 
     @torch.no_grad()
     def keep(self, monitor: Monitor) -> None:
-        """Keep how the model reads the text now; the monitor advances by each window."""
-        self._kept = last_block_outputs(self._model, self.windows, monitor)
+        """Store the model's current outputs for the text; the monitor advances by each window."""
+        self._outputs = last_block_outputs(self._model, self.windows, monitor)
 
     @torch.no_grad()
     def compare(self, monitor: Monitor) -> tuple[float, float, float, float]:
-        """Read the text again; see :func:`compare_outputs`. Advances by each window."""
-        assert self._kept is not None
-        now = last_block_outputs(self._model, self.windows, monitor)
+        """Compare current and stored outputs; see :func:`compare_outputs` and :meth:`keep`."""
+        assert self._outputs is not None
+        current = last_block_outputs(self._model, self.windows, monitor)
         return compare_outputs(
-            self._model, self._kept.flatten(0, 1), now.flatten(0, 1),
+            self._model, self._outputs.flatten(0, 1), current.flatten(0, 1),
             self.windows[:, 1:].flatten(), monitor,
         )  # fmt: skip
 
 
 class DriftTracker:
-    """The drift of every state of one session; a state is measured once.
+    """Measures the drift of the states of one session, each of them once.
 
     Args:
         session: the session.
-        probe: the text to read, as :func:`~.sources.open_text` takes it; None for
+        probe: the text, as accepted by :func:`~.sources.open_text`; None for
             :func:`default_probe`.
 
     Attributes:
@@ -239,33 +240,33 @@ class DriftTracker:
     ) -> None:
         self._session = session
         self.probe = default_probe(session.hyperparameters.text) if probe is None else probe
-        self._reading: TextBaseline | None = None
-        self._found: dict[object, Drift] = {}
+        self._baseline: TextBaseline | None = None
+        self._measured: dict[object, Drift] = {}
 
     def known(self, number: int) -> Drift | None:
-        """The drift after so many edits if it has been measured; without any work.
+        """Return the drift after ``number`` edits if it was measured; never measures it.
 
         Raises:
-            SessionError: if there are not so many edits.
+            SessionError: if there are fewer edits.
         """
         entry = self._entry(number)
         if entry is None:
             return Drift.unchanged(self._session.hyperparameters.layers)
-        return self._found.get(_key(entry))
+        return self._measured.get(_key(entry))
 
     def measure(self, number: int, monitor: Monitor | None = None) -> Drift:
-        """The drift after so many edits, also of undone ones; see :func:`measure`."""
-        found = self.known(number)
-        if found is None:
+        """Return the drift after ``number`` edits, including undone ones; see :func:`measure`."""
+        drift = self.known(number)
+        if drift is None:
             with self._session.model.exclusive():
-                found = self._measure(number, monitor or Monitor())
+                drift = self._measure(number, monitor or Monitor())
             entry = self._entry(number)
             assert entry is not None
-            self._found[_key(entry)] = found
-        return found
+            self._measured[_key(entry)] = drift
+        return drift
 
     def to_pandas(self) -> pandas.DataFrame:
-        """Return a data frame with one row per state that was measured, ascending.
+        """Return a data frame with one row per measured state, ascending.
 
         Columns:
 
@@ -282,7 +283,7 @@ class DriftTracker:
         return _frame([(n, drift) for n in states if (drift := self.known(n)) is not None])
 
     def _entry(self, number: int) -> Edit | None:
-        """The edit that leads to a state; None for state 0."""
+        """Return the edit that leads to a state; None for state 0."""
         history = self._session.history
         if not 0 <= number <= len(history):
             raise SessionError(f"there is no state {number}; give 0 to {len(history)}")
@@ -293,19 +294,19 @@ class DriftTracker:
         session, model = self._session, self._session.model
         entries = session.history.entries[:number]
         prompts = neighbors_of(entries)
-        if self._reading is None:
-            self._reading = TextBaseline(model, self.probe, monitor)
-        reading = self._reading
-        total = len(reading.windows) * (1 if reading.is_kept else 2)
+        if self._baseline is None:
+            self._baseline = TextBaseline(model, self.probe, monitor)
+        baseline = self._baseline
+        total = len(baseline.windows) * (1 if baseline.is_kept else 2)
         with monitor.stage("drift", total, "window"):
             with session.at_state(0):
-                if not reading.is_kept:
-                    reading.keep(monitor)
-                answers = _next_tokens(model, prompts, monitor)
+                if not baseline.is_kept:
+                    baseline.keep(monitor)
+                answers_before = _next_tokens(model, prompts, monitor)
             with session.at_state(number):
-                kl, disagreement, before_nll, after_nll = reading.compare(monitor)
-                answers_now = _next_tokens(model, prompts, monitor)
-        changed = sum(a != b for a, b in zip(answers, answers_now, strict=True))
+                kl, disagreement, before_nll, after_nll = baseline.compare(monitor)
+                answers_after = _next_tokens(model, prompts, monitor)
+        changed = sum(a != b for a, b in zip(answers_before, answers_after, strict=True))
         return Drift(
             weights=weight_changes(entries),
             kl=kl,
@@ -319,12 +320,12 @@ class DriftTracker:
 
     def _outside(self, entries: Sequence[Edit], monitor: Monitor) -> float | None:
         hp = self._session.hyperparameters
-        own = {(entry.hyperparameters.text, entry.hyperparameters.tokens) for entry in entries}
-        if own != {(hp.text, hp.tokens)}:
-            return None  # the spectra that are at hand are not those that the edits were made with
+        texts = {(entry.hyperparameters.text, entry.hyperparameters.tokens) for entry in entries}
+        if texts != {(hp.text, hp.tokens)}:
+            return None  # the edits were made with other spectra than the session's present ones
         try:
             return outside_share(entries, self._session.spectra(monitor))
-        except (FetchError, InputError):  # of a loaded session whose text is no longer there
+        except (FetchError, InputError):  # the text of a loaded session may no longer exist
             return None
 
 
@@ -334,38 +335,38 @@ def measure(
     monitor: Monitor | None = None,
     probe: str | PathLike[str] | TextSource | None = None,
 ) -> Drift:
-    """The drift of one state of a session; the weights are as before afterwards.
+    """Measure the drift of one state of a session, and restore the weights afterwards.
 
-    Several states are measured faster with one :class:`DriftTracker`.
+    For several states, one :class:`DriftTracker` is faster.
 
     Args:
         session: the session.
-        number: the state after so many edits, undone ones too; 0 is the unedited model.
-        monitor: what to report to.
-        probe: the text to read; None for :func:`default_probe`.
+        number: number of edits, including undone ones; 0 is the unedited model.
+        monitor: receives progress.
+        probe: the text to measure on; None for :func:`default_probe`.
 
     Raises:
-        SessionError: if there are not so many edits, or another thread uses the model.
-        InputError: if the text cannot be used or has not one whole window.
+        SessionError: if there are fewer edits, or another thread uses the model.
+        InputError: if the text cannot be used or is shorter than one window.
         Canceled: if canceled.
     """
     return DriftTracker(session, probe).measure(number, monitor)
 
 
 def default_probe(text: str) -> str:
-    """The text that drift is measured on: ``PROBE``, or the statistics' own text if it is a file.
+    """Return the text to measure drift on: ``PROBE``, or the text of the statistics if a file.
 
-    Who brings a text of one's own may be without a network, and then the packaged one is not to be
-    had. A file is not held out from the statistics, but still has nothing to do with the facts.
+    A user of a local file may have no network to download the packaged text. The file is not held
+    out from the statistics, but it is unrelated to the facts.
     """
     return text if Path(text).suffix.lower() in {".txt", ".jsonl"} else PROBE
 
 
 def neighbors_of(entries: Sequence[Edit]) -> list[str]:
-    """The neighbor prompts of all facts of some edits, each once, without those that are edited.
+    """Return the distinct neighborhood prompts of the facts of some edits.
 
-    A neighbor of one fact may be the very prompt, or a paraphrase, of another fact, and is meant
-    to change then.
+    A neighborhood prompt that equals another fact's prompt or paraphrase is left out, because its
+    answer is supposed to change.
     """
     facts = [fact for entry in entries for fact in entry.facts]
     edited = {text for fact in facts for text in (fact.text, *fact.paraphrases)}
@@ -374,7 +375,7 @@ def neighbors_of(entries: Sequence[Edit]) -> list[str]:
 
 
 def weight_changes(entries: Sequence[Edit]) -> dict[int, float]:
-    """``|dW| / |W|`` by layer: Frobenius norms of the sum of all changes and of the original."""
+    """Return ``|dW| / |W|`` by layer: Frobenius norms of the total change and of the original."""
     originals = {
         write.layer: write.weight_norm
         for entry in entries
@@ -388,35 +389,35 @@ def weight_changes(entries: Sequence[Edit]) -> dict[int, float]:
 
 
 def outside_share(entries: Sequence[Edit], spectra: Mapping[int, Spectrum]) -> float:
-    """``|dW - dW P| / |dW|``, Frobenius norms over all layers.
+    """Return ``|dW - dW P| / |dW|``, with Frobenius norms over all layers.
 
-    Each edit's own change is projected with the P of its own threshold.
+    Each edit's change is projected with the P of that edit's threshold.
 
     Args:
-        entries: some edits.
+        entries: the edits.
         spectra: the spectrum of every layer that they changed.
 
     Raises:
         CorruptFileError: if a file of eigenvectors cannot be read.
     """
-    whole = left = 0.0
+    total_square = outside_square = 0.0
     for layer, changes in _by_layer(entries).items():
-        whole += total_change([change for _, change in changes]).norm ** 2
+        total_square += total_change([change for _, change in changes]).norm ** 2
         outside: list[WeightUpdate] = []
         for threshold in dict.fromkeys(threshold for threshold, _ in changes):
             projector = spectra[layer].projector(threshold)
-            own = total_change([change for other, change in changes if other == threshold])
-            outside.append(projected(own, lambda x, p=projector: x - p(x)))  # type: ignore[misc]
-        left += total_change(outside).norm ** 2
-    return math.sqrt(left / whole) if whole else 0.0
+            change = total_change([change for other, change in changes if other == threshold])
+            outside.append(projected(change, lambda x, p=projector: x - p(x)))  # type: ignore[misc]
+        outside_square += total_change(outside).norm ** 2
+    return math.sqrt(outside_square / total_square) if total_square else 0.0
 
 
 def _next_tokens(model: EditableModel, prompts: Sequence[str], monitor: Monitor) -> list[int]:
-    """The most likely next token after each prompt."""
+    """Return the most likely next token after each prompt."""
     rows = [encode(model.tokenizer, prompt)[0] for prompt in prompts]
     for prompt, row in zip(prompts, rows, strict=True):
         check_room(model, prompt, len(row), tokens=0)
-    found = [0] * len(rows)
+    tokens = [0] * len(rows)
     for group in by_length([len(row) for row in rows], _TOKENS):
         monitor.check()
         padded = pad_rows([rows[i] for i in group], model.device)
@@ -424,26 +425,26 @@ def _next_tokens(model: EditableModel, prompts: Sequence[str], monitor: Monitor)
         last = [len(rows[i]) - 1 for i in group]
         logits = model.architecture.logits(hidden[list(range(len(group))), last])
         for i, token in zip(group, logits.argmax(dim=-1).tolist(), strict=True):
-            found[i] = token
-    return found
+            tokens[i] = token
+    return tokens
 
 
 def _by_layer(entries: Sequence[Edit]) -> dict[int, list[tuple[Threshold, WeightUpdate]]]:
-    """All changes of each layer in order, each with the threshold of its edit."""
-    found: dict[int, list[tuple[Threshold, WeightUpdate]]] = {}
+    """Return all changes of each layer in order, each with the threshold of its edit."""
+    updates: dict[int, list[tuple[Threshold, WeightUpdate]]] = {}
     for entry in entries:
         for batch in entry.batches:
             for layer, change in batch.changes.items():
                 threshold = entry.hyperparameters.at(layer).threshold
-                found.setdefault(layer, []).append((threshold, change))
-    return dict(sorted(found.items()))
+                updates.setdefault(layer, []).append((threshold, change))
+    return dict(sorted(updates.items()))
 
 
 def _key(entry: Edit) -> object:
-    """What tells the state after an edit from all others of a session; a title plays no part."""
+    """Return a key that identifies the state after an edit; the title is not part of it."""
     return entry.created, entry.digest, tuple(fact.neighbors for fact in entry.facts)
 
 
 def _exp(nll: float) -> float:
-    """exp, without the overflow error of the math module: a broken model's perplexity is inf."""
+    """Return exp(nll), inf instead of math.exp's OverflowError for a broken model."""
     return float(torch.tensor(nll, dtype=torch.float64).exp())

@@ -348,7 +348,7 @@ def _checked(prompts: Sequence[str]) -> list[str]:
 
 
 def _sentences(document: str) -> Iterator[str]:
-    """Sentences of a text with at least ``_MIN_WORDS`` words, without closing punctuation."""
+    """Yield the sentences of at least ``_MIN_WORDS`` words, without closing punctuation."""
     for piece in _SENTENCE_ENDS.split(document):
         sentence = " ".join(piece.split()).rstrip(_CLOSING)
         if len(sentence.split()) >= _MIN_WORDS:

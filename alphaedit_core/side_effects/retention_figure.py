@@ -42,7 +42,7 @@ def _alt(
     exact: Sequence[float | None],
     weights: Sequence[Mapping[int, float]],
 ) -> str:
-    """A summary of the figure."""
+    """Return a summary of the figure."""
     summary = (
         f"Retention of {len(batches)} batches in {len(states)} states, edits {states[0]} to "
         f"{states[-1]}."

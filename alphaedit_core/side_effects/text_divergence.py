@@ -1,4 +1,4 @@
-"""How differently two states of a model read the same text."""
+"""Divergence of the predictions of two states of a model on the same text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.forward import record
 from alphaedit_core.progress import Monitor
 
-#: Positions whose logits of both states are in memory together.
+#: Positions per piece; the logits of both states for a piece are in memory together.
 _POSITIONS = 64
 
 
@@ -22,18 +22,18 @@ def compare_outputs(
     labels: Tensor,
     monitor: Monitor | None = None,
 ) -> tuple[float, float, float, float]:
-    """How differently two states of a model read the same tokens.
+    """Compare the next-token distributions of two states of a model.
 
     Args:
-        model: the model, in any of the two states.
-        before: outputs of the last block in the one state, (tokens, hidden_size).
-        after: in the other.
-        labels: the tokens that follow, (tokens,), int64.
-        monitor: asked now and then whether to stop.
+        model: the model, in either state.
+        before: outputs of the last block in the first state, (tokens, hidden_size).
+        after: outputs of the last block in the second state, same shape.
+        labels: the next tokens, (tokens,), int64.
+        monitor: may cancel between pieces.
 
     Returns:
-        Means over the tokens: KL(before || after) in nats, share of tokens whose most likely
-        successor differs, negative log-likelihood of the labels before, and after, in nats.
+        Means over the tokens: KL(before || after) in nats, the share of tokens whose most likely
+        next token differs, and the negative log-likelihoods of the labels before and after in nats.
     """
     monitor = monitor or Monitor(show=None)
     kl = nll_before = nll_after = 0.0
@@ -47,13 +47,13 @@ def compare_outputs(
         differ += int((p.argmax(dim=-1) != q.argmax(dim=-1)).sum())
         nll_before += float(F.nll_loss(p, labels[piece], reduction="sum"))
         nll_after += float(F.nll_loss(q, labels[piece], reduction="sum"))
-    # KL is never negative; its sum in float32 can be, by a rounding error.
+    # KL is never negative, but rounding can make its float32 sum so.
     kl = 0.0 if kl < 0 else kl
     return kl / count, differ / count, nll_before / count, nll_after / count
 
 
 def last_block_outputs(model: EditableModel, windows: Tensor, monitor: Monitor) -> Tensor:
-    """Outputs of the last block where a token follows: (windows, tokens - 1, hidden_size)."""
+    """Return the last block's outputs except at the last token: (windows, tokens - 1, hidden)."""
     outputs = []
     for window in windows:
         outputs.append(record(model, window[None, :-1], model.layers, model.layers).entry[0])

@@ -201,13 +201,13 @@ def test_the_table_has_every_number_and_what_it_means() -> None:
         ("mean", "59.4", f"{(f1 + 12.5) / 2:.1f}", "", "", "", ""),
     ]
     assert found["mmlu"] is poor
-    assert "guessing, or under it: MMLU; where" in found.note
+    assert "near or below chance (within two standard errors): MMLU; if" in found.note
     assert Ability((good,)).note == ""
     html = found._repr_html_()
     for name, meaning in DEFINITIONS.items():
         assert f">{name}</th>" in html and name in repr(found)
         assert meaning.partition(",")[0] in html
-    assert "guessing, or under it: MMLU" in html
+    assert "near or below chance (within two standard errors): MMLU" in html
     told = found.to_dict()
     assert told["tasks"]["mmlu"]["answers"] == [0, 0, None, 0]
     assert told["accuracy"] == found.accuracy and told["tasks"]["sst2"]["f1"] == f1
