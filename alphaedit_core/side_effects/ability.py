@@ -37,7 +37,7 @@ DEFINITIONS: Mapping[str, str] = {
     "are not finite, or a question longer than the model's window), %; they count as wrong",
     "n": "number of items",
     "shots": "mean number of answered examples before a question; fewer than requested if the "
-    "model's window is too short",
+    "window of the model is too short",
 }
 """Metric definitions, by column heading."""
 
