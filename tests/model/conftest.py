@@ -1,4 +1,4 @@
-"""What the tests of models share: a text, and a tiny model in a folder."""
+"""Fixtures for the tests of models: a text, and a tiny model in a folder."""
 
 from __future__ import annotations
 
@@ -29,5 +29,5 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def copy(saved: Path, tmp_path: Path) -> Path:
-    """A copy that a test may damage."""
+    """A copy of ``saved`` that a test may damage."""
     return shutil.copytree(saved, tmp_path / "model")

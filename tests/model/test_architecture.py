@@ -1,4 +1,4 @@
-"""Where the parts of a model are: every layout, by structure alone, and what is refused."""
+"""Finding the modules of a model by its structure, for every layout, and refusals."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_cap_and_scale_of_the_logits_are_read() -> None:
     assert tiny_model("llama").architecture.softcap is None
 
 
-def test_gpt2_is_stored_the_other_way_round() -> None:
+def test_gpt2_stores_the_transpose() -> None:
     model = tiny_model("gpt2")
     assert isinstance(model.architecture.down_projections[0], Conv1D)
     assert model.architecture.down_projections[0].weight.shape == (INNER, HIDDEN)
@@ -111,21 +111,21 @@ def test_gpt2_is_stored_the_other_way_round() -> None:
         ("opt", "ffn_dim"),
     ],
 )
-def test_an_inner_width_equal_to_the_streams(layout: str, field: str) -> None:
+def test_an_inner_width_equal_to_the_hidden_size(layout: str, field: str) -> None:
     model = tiny_model(layout, **{field: HIDDEN})
     assert model.architecture.places == expected_places(layout)
     assert model.architecture.inner_size == HIDDEN
 
 
-# --------------------------------------------------------------------------- models made by hand
+# --------------------------------------------------------------------------------- custom models
 
 
 class BareBlock(nn.Module):
-    """A block whose attention lies bare in it, and whose matrices are named in no usual way."""
+    """A block with unusual names, whose attention matrices have no module of their own."""
 
     def __init__(self, inner: int) -> None:
         super().__init__()
-        self.out_first = nn.Linear(inner, 16)  # defined before the way in
+        self.out_first = nn.Linear(inner, 16)  # defined before the up-projection
         self.q, self.k, self.v, self.o = (nn.Linear(16, 16) for _ in range(4))
         self.inwards = nn.Linear(16, inner)
 
@@ -145,7 +145,7 @@ class BlockWithoutMask(BareBlock):
 
 
 class BareModel(nn.Module):
-    """A language model that is nothing but what a test says."""
+    """A minimal language model of blocks that a test supplies."""
 
     def __init__(self, block: Callable[[], nn.Module]) -> None:
         super().__init__()
@@ -180,7 +180,7 @@ def test_square_attention_matrices_are_not_taken_for_the_mlp(inner: int) -> None
     assert find_architecture(BareModel(lambda: BareBlock(inner))).places == PLACES_OF_BARE
 
 
-def test_of_square_matrices_the_one_that_runs_last() -> None:
+def test_the_square_matrix_that_runs_last_is_the_down_projection() -> None:
     class Mlp(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -210,7 +210,7 @@ def test_two_mlps_in_one_block_are_refused() -> None:
     assert found.inner_size == 24
 
 
-def test_a_model_without_structure_is_refused_and_can_be_said_by_hand() -> None:
+def test_an_unknown_structure_is_refused_unless_paths_are_given() -> None:
     model = BareModel(lambda: BlockWithoutMask(24))
     with pytest.raises(StructureError) as caught:
         find_architecture(model)
@@ -238,9 +238,9 @@ EXPERTS = {
     ("config_class", "fields"),
     [
         ("MixtralConfig", {"num_local_experts": 3}),
-        # A shared expert is one matrix, but not the block's whole MLP.
+        # A shared expert has a single matrix, which is not the whole MLP of the block.
         ("Qwen2MoeConfig", {"num_experts": 4, "shared_expert_intermediate_size": 48}),
-        # Experts from the second block on: the first one alone looks like any Llama.
+        # Experts start at the second block; the first one alone looks like a Llama block.
         (
             "Qwen3MoeConfig",
             {"num_experts": 4, "mlp_only_layers": [0], "head_dim": 8},
@@ -281,7 +281,7 @@ def test_wrong_places_are_noticed(
     assert complaint in str(caught.value) and BY_HAND in str(caught.value)
 
 
-def test_a_matrix_of_whole_numbers_is_refused() -> None:
+def test_an_integer_matrix_is_refused() -> None:
     model = tiny_model("llama").model
     module = model.model.layers[1].mlp.down_proj
     module.weight = nn.Parameter(torch.zeros(32, 48, dtype=torch.int8), requires_grad=False)

@@ -1,4 +1,4 @@
-"""Layouts whose blocks are called, attend or add in their own way: right, or refused by name."""
+"""Models with unusual block calls, attention or residuals: edited correctly or refused by name."""
 
 from __future__ import annotations
 
@@ -69,9 +69,9 @@ OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
     "doge": ("DogeConfig", _SHAPE),
     "ctrl": ("CTRLConfig", {**_GPT, "dff": INNER}),
 }
-#: Models whose search cannot take rows end to end although their class says so.
+#: Models whose rows cannot be packed, although their class supports attention functions.
 NOT_END_TO_END = {"diffllama", "deepseek-v2", "deepseek-v3", "minicpm3", "doge"}
-#: Attention, its bias, softmax or rotation in float32 even where the weights are float64.
+#: Models that compute parts of the attention in float32 even with float64 weights.
 NARROW = {"bloom", "mpt", "gptj", "deepseek-v2"}
 
 
@@ -86,7 +86,7 @@ def other(name: str, dtype: torch.dtype = torch.float64) -> EditableModel:
 
 @pytest.fixture
 def wide_softmax(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Eager attention asks for a softmax in float32; here it gets one as wide as the rest."""
+    """Eager attention requests a softmax in float32; compute it in float64 for float64 weights."""
     softmax = F.softmax
 
     def wide(values: Tensor, dim: int = -1, dtype: torch.dtype | None = None) -> Tensor:
@@ -97,21 +97,21 @@ def wide_softmax(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(F, "softmax", wide)
 
 
-# --------------------------------------------------- which dimension of a block's call is the batch
+# ---------------------------------------------------------- row dimensions of the block arguments
 
 
 def four_rows() -> list[tuple[tuple[int, ...], int]]:
-    """As many rows as there are heads, suffixes of one length, prefixes of different ones."""
+    """As many rows as heads, with suffixes of one length and prefixes of different lengths."""
     ids = torch.randint(3, 250, (4, 20), generator=torch.Generator().manual_seed(1)).tolist()
     return [(tuple(row[: cut + 4]), cut) for row, cut in zip(ids, (3, 9, 5, 0), strict=True)]
 
 
-@pytest.mark.parametrize("known", [True, False], ids=["known", "prepared anew"])
+@pytest.mark.parametrize("known", [True, False], ids=["known", "prepared again"])
 @pytest.mark.parametrize(
     "name", ["bloom", "mpt", "falcon-alibi", "llama", "gpt2", "neox", "gptj", "phi", "diffllama"]
 )
-def test_rows_that_leave(name: str, known: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As many rows as heads, some, one: each as it is in a pass of its own."""
+def test_dropping_rows(name: str, known: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The remaining rows (as many as heads, some, one) equal their own separate forward passes."""
     model = other(name)
     if not known:
         monkeypatch.setattr(call_shapes_module, "_measure", lambda _: CallShapes({}))
@@ -129,7 +129,7 @@ def test_rows_that_leave(name: str, known: bool, monkeypatch: pytest.MonkeyPatch
     assert len(suffixes.order) == 1
 
 
-def test_what_is_known_of_calls() -> None:
+def test_dimensions_of_the_block_arguments() -> None:
     def of(name: str) -> set[Axes]:
         shapes = call_shapes(other(name))
         return {axes for (_, argument, *_), axes in shapes._axes.items() if argument in _BIASES}
@@ -144,8 +144,8 @@ def test_what_is_known_of_calls() -> None:
 _BIASES = {"alibi", "position_bias"}
 
 
-def test_rows_that_are_not_told_apart_are_not_cut() -> None:
-    """Heads before rows, or numbers of their own for another batch: not known, so not cut."""
+def test_tensors_with_an_unknown_row_dimension_are_not_split() -> None:
+    """Heads before rows, or values that depend on the batch, leave the row dimension unknown."""
     heads_first = torch.arange(4)[:, None] * 10 + torch.arange(3)
     two, three = heads_first[:, :2].reshape(8, 1, 1), heads_first.reshape(12, 1, 1)
     assert call_shapes_module._axes(two, three, two) is None
@@ -158,8 +158,8 @@ def test_rows_that_are_not_told_apart_are_not_cut() -> None:
 
 
 @pytest.mark.parametrize("name", list(OTHERS))
-def test_all_steps_of_the_search_agree_with_the_plain_way(name: str, wide_softmax: None) -> None:
-    """Facts that converge at different steps, against each alone through the whole model."""
+def test_all_steps_of_the_search_agree_with_the_plain_search(name: str, wide_softmax: None) -> None:
+    """Facts that converge at different steps, compared with single facts in the whole model."""
     model = other(name)
     requests = requests_of(model)
     hp = AlphaEditConfig(layers=(0,), target_steps=5, target_learning_rate=0.3, loss_stop=0.0)
@@ -178,15 +178,15 @@ def test_all_steps_of_the_search_agree_with_the_plain_way(name: str, wide_softma
         assert ours.shape == (len(one.losses), 3)
         gap = max(gap, float((ours - torch.tensor(one.losses)).abs().max()))
     assert gap < (1e-5 if name in NARROW else 1e-8)
-    said = any("laid end to end" in warning for warning in monitor.warnings)
-    assert said == (name in NOT_END_TO_END)
+    warned = any("laid end to end" in warning for warning in monitor.warnings)
+    assert warned == (name in NOT_END_TO_END)
 
 
-# ----------------------------------------------------------------- rows laid end to end, or not
+# ------------------------------------------------------------------------------- packing of rows
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_packing_is_tried_once_and_said(
+def test_packing_is_checked_once_with_a_warning(
     dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, monitor = other("diffllama", dtype), quiet()
@@ -196,13 +196,12 @@ def test_packing_is_tried_once_and_said(
     plain = quiet()
     assert may_pack(other("llama", dtype), plain) and not plain.warnings
     with monkeypatch.context() as patched:
-        patched.setattr(
-            "alphaedit_core.model.packing_check.PackedRows", None
-        )  # not asked a second time
+        # The check must not run a second time.
+        patched.setattr("alphaedit_core.model.packing_check.PackedRows", None)
         assert not may_pack(model, quiet())
 
 
-def test_an_edit_says_it(tmp_path: Path, cache: Path) -> None:
+def test_an_edit_warns_that_rows_are_not_packed(tmp_path: Path, cache: Path) -> None:
     monitor = quiet()
     session = EditSession(other("diffllama", torch.float32), hyperparameters=small(tmp_path))
     session.edit(FACTS, batch_size=2, monitor=monitor)
@@ -218,11 +217,11 @@ def test_blocks_that_cannot_be_run_again_are_refused(monkeypatch: pytest.MonkeyP
         may_pack(model, quiet())
 
 
-# ------------------------------------------------------------------ what joins the stream, scaled
+# ----------------------------------------------- factor from the down-projection to the stream
 
 
-def test_the_factor_of_what_joins_the_stream() -> None:
-    """As the configuration has it where a number there is what was measured; None behind norms."""
+def test_the_factor_to_the_residual_stream() -> None:
+    """The factor is the matching number in the configuration, and None after a norm."""
     for dtype in (torch.float32, torch.bfloat16):
         for name in ("llama", "gpt2", "neox", "opt", "gptj", "phi"):
             assert other(name, dtype).architecture.reach == (1.0,) * BLOCKS
@@ -234,7 +233,7 @@ def test_the_factor_of_what_joins_the_stream() -> None:
 
 
 def write(model: EditableModel, layers: tuple[int, ...], editor: str) -> tuple[Any, list[str]]:
-    """Facts written with nothing protected and next to no ridge, and what was said."""
+    """Write facts without a protected space and with a tiny ridge; return result and warnings."""
     hp = config_of(editor, layers=layers, target_steps=4, loss_stop=0.0, ridge=1e-9)
     everything = Projector.identity(INNER)
     none = PreviousKeys.none(INNER)
@@ -257,23 +256,23 @@ def write(model: EditableModel, layers: tuple[int, ...], editor: str) -> tuple[A
 @pytest.mark.parametrize(
     ("editor", "layers"), [("alphaedit", (1,)), ("alphaedit", (0, 1)), ("rome", (1,))]
 )
-def test_nothing_is_left_unwritten(multiplier: float, editor: str, layers: tuple[int, ...]) -> None:
+def test_no_residual_is_left(multiplier: float, editor: str, layers: tuple[int, ...]) -> None:
     model = tiny_model("granite", dtype=torch.float64, residual_multiplier=multiplier)
     written, warnings = write(model, layers, editor)
     assert max(written.residual_left) < 1e-5 and not warnings
 
 
 def test_the_residual_is_divided_exactly() -> None:
-    """One layer: the change of the output, times the factor, is all that was lacking."""
+    """With one layer, the change of the output times the factor is the whole residual."""
     model = tiny_model("granite", dtype=torch.float64, residual_multiplier=0.22)
     written, _ = write(model, (1,), "alphaedit")
     change = written.changes[1]
     output = change.left @ (change.right.T @ written.keys[1])
-    lacking = (written.targets.z - written.targets.h0).T
-    assert float((0.22 * output - lacking).abs().max()) < 1e-6
+    residual = (written.targets.z - written.targets.h0).T
+    assert float((0.22 * output - residual).abs().max()) < 1e-6
 
 
-def test_a_norm_behind_the_mlp_is_said() -> None:
+def test_a_norm_after_the_mlp_gives_a_warning() -> None:
     written, warnings = write(tiny_model("gemma3", dtype=torch.float64), (1,), "alphaedit")
     assert written.residual_left[0] is not None
     assert len(warnings) == 1 and "no layer can write its share exactly" in warnings[0]
@@ -302,14 +301,14 @@ REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
             "layer_types": ["mamba", "attention", "mamba"],
         },
     ),
-    # A decoder that counts positions by itself: what lies in front of a text moves it.
+    # A decoder that computes its own positions: padding before a text shifts them.
     "mbart": ("MBartConfig", {**_SHAPE, "d_model": HIDDEN, "decoder_layers": BLOCKS,
                               "decoder_attention_heads": 4, "decoder_ffn_dim": INNER}),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", list(REFUSED))
-def test_what_is_no_plain_transformer_is_refused_by_name(name: str) -> None:
+def test_a_model_without_plain_attention_blocks_is_refused_by_name(name: str) -> None:
     config_class, fields = REFUSED[name]
     tokenizer = tiny_tokenizer()
     model = tiny_language_model(config_class, {"vocab_size": len(tokenizer)} | fields)

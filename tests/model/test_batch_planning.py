@@ -1,4 +1,4 @@
-"""Plans for how much goes through a model at once."""
+"""Plans for the number of tokens that go through a model at once."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from alphaedit_core.model.editable_model import EditableModel
 
 
 def per_token(model: EditableModel) -> int:
-    """Bytes that a token is counted with: 3 blocks of 16 x 32 and 5 x 48 numbers, and logits."""
+    """Return the estimated bytes per token: 16 x 32 + 5 x 48 numbers in 3 blocks, and logits."""
     vocabulary = model.model.config.vocab_size
     return 3 * (16 * 32 + 5 * 48) * model.dtype.itemsize + 12 * vocabulary
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("wanted", [33, 64, 100, 500, 1000])
-def test_a_plan_is_the_power_of_two_that_fits_in_half_of_what_is_free(
-    dtype: torch.dtype, wanted: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("fitting", [33, 64, 100, 500, 1000])
+def test_a_plan_is_the_power_of_two_that_fits_in_half_of_the_free_memory(
+    dtype: torch.dtype, fitting: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = tiny_model("llama", dtype=dtype)
-    monkeypatch.setattr(memory, "free_memory", lambda _: 2 * wanted * per_token(model))
+    monkeypatch.setattr(memory, "free_memory", lambda _: 2 * fitting * per_token(model))
     tokens = plan_batches(model).tokens
     assert tokens & (tokens - 1) == 0
-    assert tokens <= wanted < 2 * tokens
+    assert tokens <= fitting < 2 * tokens
 
 
 def test_a_plan_has_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,7 +50,7 @@ def test_a_small_difference_of_free_memory_changes_nothing(
     assert plans == {BatchPlan(256)}
 
 
-def test_halving_ends() -> None:
+def test_halving_stops_at_the_minimum() -> None:
     plan: BatchPlan | None = BatchPlan(256)
     seen = []
     while plan is not None:

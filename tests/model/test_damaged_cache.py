@@ -1,4 +1,4 @@
-"""Contexts and eigenvectors that are damaged in the cache are made again."""
+"""Damaged contexts and eigenvectors in the cache are computed again."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def one_number(stored: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("damage", [letter, fewer, one_number, "[]", '["a", "b"]', "{", "foreign"])
-def test_contexts_that_are_damaged_are_sampled_again(
+def test_damaged_contexts_are_sampled_again(
     cache: Path, damage: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     model = tiny_model("llama")
@@ -74,10 +74,10 @@ def test_a_cache_that_cannot_be_written_costs_only_time(
 
 
 @pytest.mark.parametrize("damage", ["bit", "other layer", "gone"])
-def test_eigenvectors_damaged_before_they_are_used_are_made_again(
+def test_eigenvectors_damaged_before_their_use_are_computed_again(
     cache: Path, text: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Between the check at the start and the read for the first edit's projectors."""
+    """The damage occurs between the initial check and the read for the first projectors."""
     plain = edited(text, tiny_model("llama"))
     session = EditSession(tiny_model("llama"), hyperparameters=small(text.parent), contexts=())
     files = [spectrum.vectors_file for spectrum in session.spectra(quiet()).values()]

@@ -1,4 +1,4 @@
-"""The packaged default model, really edited with the library as a user would."""
+"""Edits of the packaged default model, as a user makes them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def matrices(session: EditSession) -> list[torch.Tensor]:
     return [session.model.architecture.matrix(layer).clone() for layer in layers]
 
 
-def test_an_edit_is_said_and_can_be_taken_back(session: EditSession) -> None:
+def test_an_edit_takes_effect_and_can_be_undone(session: EditSession) -> None:
     model, fact = session.model, example_facts()[0]
     prompts = [fact.text, *fact.paraphrases, *fact.neighbors]
     unedited, digest = matrices(session), session.weights_digest()

@@ -8,7 +8,7 @@ from tiny import tiny_model
 from alphaedit_core.model.fingerprints import fingerprint
 
 
-def test_the_fingerprint_is_of_every_weight() -> None:
+def test_the_fingerprint_depends_on_every_weight() -> None:
     model = tiny_model("llama").model
     first = fingerprint(model)
     assert len(first) == 32 and first == fingerprint(tiny_model("llama").model)
@@ -21,7 +21,7 @@ def test_the_fingerprint_is_of_every_weight() -> None:
     assert fingerprint(tiny_model("llama", seed=1).model) != first
 
 
-def test_the_fingerprint_is_of_dtype_and_shape_too() -> None:
+def test_the_fingerprint_depends_on_dtype_and_shape() -> None:
     module = torch.nn.ParameterDict({"a": torch.zeros(2, 3), "scale": torch.tensor(1.0)})
     seen = {fingerprint(module)}
     module["a"] = torch.zeros(3, 2)
@@ -30,7 +30,7 @@ def test_the_fingerprint_is_of_dtype_and_shape_too() -> None:
     assert len(seen) == 3
 
 
-def test_the_fingerprint_is_taken_once_while_something_holds_the_weights() -> None:
+def test_the_fingerprint_stays_while_the_model_has_an_owner() -> None:
     model = tiny_model("llama")
     first = model.fingerprint
     model.owner = object()

@@ -32,7 +32,7 @@ def load(name: str | Path, **options: Any) -> EditableModel:
     return EditableModel.from_pretrained(name, monitor=quiet, **options)
 
 
-def test_it_gives_what_load_model_gives(saved: Path) -> None:
+def test_it_returns_the_same_model_as_load_model(saved: Path) -> None:
     model = load(saved, device="cpu")
     assert model.fingerprint == load_model(saved, device="cpu", monitor=quiet).fingerprint
     assert model.name == str(saved)
@@ -80,9 +80,9 @@ def test_a_model_on_several_devices_is_refused_with_a_remedy() -> None:
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """A hub that knows ``somebody/tiny`` with two revisions, downloaded before.
+    """A fake hub with two revisions of ``somebody/tiny``, both already downloaded.
 
-    ``asked`` collects what :meth:`HfApi.model_info` is asked; ``error`` is raised by it if set.
+    ``asked`` collects the calls of :meth:`HfApi.model_info`, which raises ``error`` if set.
     """
     place = tmp_path / "hub" / "models--somebody--tiny"
     (place / "refs").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Loading from GGUF: converted once, and again when what was converted is damaged."""
+"""GGUF files are converted once, and again if the converted model is damaged."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from alphaedit_core.storage.downloads import SMOLLM2, is_cached
 
 
 def write_gguf(model: EditableModel, file: Path) -> None:
-    """Write a tiny Llama the way llama.cpp stores one, in float32."""
+    """Write a tiny Llama in float32, as llama.cpp does."""
     config, weights = model.model.config, model.model.state_dict()
     writer = gguf.GGUFWriter(file, "llama")
     writer.add_context_length(config.max_position_embeddings)
@@ -131,13 +131,13 @@ def test_a_gguf_file_that_is_cut_short(gguf_file: Path, cache: Path) -> None:
 
 
 def split_gguf(whole: Path, count: int) -> list[Path]:
-    """Files as llama.cpp splits one: what the model is in the first, some tensors in each."""
+    """Split a file as llama.cpp does: metadata in the first part, some tensors in each."""
     reader = gguf.GGUFReader(whole)
     parts = []
     for number in range(count):
         part = whole.with_name(f"part-{number + 1:05}-of-{count:05}.gguf")
         writer = gguf.GGUFWriter(part, "llama")
-        if number:  # the others do not even say what the model is
+        if number:  # the other parts do not even have the architecture
             writer.kv_data[0].clear()
         else:
             for field in reader.fields.values():
@@ -198,7 +198,7 @@ def test_split_files_that_are_not_one_model(gguf_file: Path, cache: Path) -> Non
     assert not list((cache / "models").iterdir())
 
 
-def test_a_gguf_file_that_does_not_say_what_it_is(gguf_file: Path, cache: Path) -> None:
+def test_a_gguf_file_without_metadata_is_refused(gguf_file: Path, cache: Path) -> None:
     writer = gguf.GGUFWriter(gguf_file, "llama")
     writer.add_tensor("x", np.zeros((2, 2), dtype=np.float32))
     writer.write_header_to_file()
@@ -253,7 +253,7 @@ def earlier_version(folder: Path) -> None:
 @pytest.mark.parametrize(
     "damage", [one_bit, one_number, one_letter, one_more, another_source, earlier_version]
 )
-def test_a_converted_model_that_is_not_as_it_was_written_is_made_again(
+def test_a_changed_converted_model_is_converted_again(
     gguf_file: Path,
     cache: Path,
     damage: Callable[[Path], None],

@@ -1,4 +1,4 @@
-"""Hooks answer to their own thread only and are gone whatever ends the work; so is the lock."""
+"""Hooks act in their own thread only; hooks and the lock are always released."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ IDS = torch.arange(3, 12)[None]
 
 
 class Asking:
-    """What a person's cell does while a worker is busy: it calls the transformers model."""
+    """Calls the transformers model like a notebook cell while a worker is busy."""
 
     def __init__(self, model: EditableModel) -> None:
         self.model, self.calls = model, 0
@@ -87,7 +87,7 @@ def test_a_raw_call_does_not_disturb_an_edit(tmp_path: Path, cache: Path, editor
         session = EditSession(model, hyperparameters=hp)
         asking = Asking(model)
         if disturbed:
-            with asking.all_the_time(None):  # the weights change: so does what it says
+            with asking.all_the_time(None):  # no fixed result, since the weights change
                 session.edit(FACTS, monitor=quiet())
             assert asking.calls > 3 and not asking.wrong
         else:
@@ -105,7 +105,7 @@ def hooks_of(model: nn.Module) -> int:
 
 
 @pytest.mark.parametrize("which", ["register_forward_hook", "register_forward_pre_hook"])
-def test_an_interrupt_behind_the_registration_leaves_no_hook(
+def test_an_interrupt_after_the_registration_leaves_no_hook(
     which: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = tiny_model("llama")
@@ -129,7 +129,7 @@ def test_an_interrupt_behind_the_registration_leaves_no_hook(
     assert hooks_of(model.model) == 0
 
 
-def test_an_interrupt_behind_the_lock_leaves_it_open() -> None:
+def test_an_interrupt_after_the_lock_releases_it() -> None:
     model = tiny_model("llama")
 
     class Interrupted:
@@ -153,7 +153,7 @@ def test_an_interrupt_behind_the_lock_leaves_it_open() -> None:
     lock.interrupting = False
     with model.exclusive():
         lock.interrupting = True
-        with model.exclusive():  # nested, it has nothing to wait for
+        with model.exclusive():  # a nested call acquires nothing
             assert lock.lock._is_owned()  # type: ignore[attr-defined]
         assert lock.lock._is_owned()  # type: ignore[attr-defined]
     assert not lock.lock._is_owned()  # type: ignore[attr-defined]
@@ -181,7 +181,7 @@ def test_hooks_of_two_threads_on_one_module() -> None:
 
 
 class TestCounts:
-    """What went through a module is counted: another number is refused, not used."""
+    """The tokens that pass a module are counted; another number is refused."""
 
     @pytest.mark.parametrize("times", [0, 2])
     def test_a_tap(self, times: int) -> None:
@@ -197,7 +197,7 @@ class TestCounts:
     def test_a_block_that_runs_twice(self) -> None:
         model = tiny_model("llama")
         layers = model.model.model.layers
-        layers[1] = layers[0]  # one block, two places
+        layers[1] = layers[0]  # one block at two positions
         with pytest.raises(StructureError, match="did not run once each"):
             record(model, IDS, 0, 3)
 

@@ -1,4 +1,4 @@
-"""What is kept for later is found again by the very same model, and by no other."""
+"""Cached data are found by the same model, and by no other."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def low_precision() -> Iterator[None]:
 
 
 @others
-def test_the_same_weights_in_another_model_have_statistics_of_their_own(
+def test_the_same_weights_in_another_model_get_their_own_statistics(
     cache: Path, text: Path, other: Callable[[], EditableModel], part: str, words: str
 ) -> None:
     first, model = collect(tiny_model("llama"), text), other()
@@ -53,8 +53,8 @@ def test_the_same_weights_in_another_model_have_statistics_of_their_own(
     assert set(first.recipe.model.differences(found.recipe.model)) & {part}
 
 
-def test_other_module_paths_have_statistics_of_their_own(cache: Path, text: Path) -> None:
-    """A model whose keys are said to be read elsewhere: of another width here."""
+def test_other_module_paths_get_their_own_statistics(cache: Path, text: Path) -> None:
+    """The same model with keys from another module, here of another width."""
     first, model = collect(tiny_model("llama"), text), tiny_model("llama")
     architecture = model.architecture
     model.architecture = replace(
@@ -95,10 +95,10 @@ def test_attention_is_part_of_the_recipe() -> None:
     assert set(before.differences(identity(model))) == {"attention"}
 
 
-def test_what_no_number_depends_on_changes_nothing(text: Path, tmp_path: Path) -> None:
+def test_settings_without_effect_on_numbers_change_nothing(text: Path, tmp_path: Path) -> None:
     model = tiny_model("llama", tiny_tokenizer(padding_side="left"))
     before = identity(model)
-    assert identity(tiny_model("llama")) == before  # but for the padding side
+    assert identity(tiny_model("llama")) == before  # except for the padding side
     model.tokenizer(["Rome", "the city of Rome"], padding=True, truncation=True, max_length=5)
     assert identity(model) == before
     model.model.save_pretrained(tmp_path / "kept")
@@ -138,14 +138,14 @@ def test_an_import_names_what_differs(
     )
 
 
-def test_an_identity_is_read_as_it_was_written() -> None:
+def test_an_identity_survives_json() -> None:
     whole = identity(tiny_model("gpt2"))
     assert Identity.from_dict(json.loads(json.dumps(whole.to_dict())), "here") == whole
     assert all(whole.to_dict().values())
 
 
-def test_what_pads_is_no_part_of_the_tokenizer(cache: Path, tmp_path: Path) -> None:
-    """Many notebooks set it before anything else; nothing here is padded by the tokenizer."""
+def test_the_padding_token_is_not_part_of_the_identity(cache: Path, tmp_path: Path) -> None:
+    """Many notebooks set the padding token first; the tokenizer pads nothing here."""
     model = tiny_model()
     plain = identity(tiny_model())
     model.tokenizer.pad_token = model.tokenizer.eos_token

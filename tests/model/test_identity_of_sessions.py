@@ -1,4 +1,4 @@
-"""A session is loaded into the model that it was made of, and into no other."""
+"""A session can be loaded into its own model only."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def kept(text: Path, tmp_path: Path) -> Path:
 
 
 @others
-def test_a_session_in_another_model_of_the_same_weights_says_what_differs(
+def test_another_model_of_the_same_weights_is_refused_with_the_differences(
     kept: Path, other: Callable[[], EditableModel], part: str, words: str
 ) -> None:
     model = other()
@@ -38,7 +38,7 @@ def test_a_session_in_another_model_of_the_same_weights_says_what_differs(
     assert model.owner is None and model.fingerprint == tiny_model("llama").fingerprint
 
 
-def test_what_only_rounds_otherwise_is_said_and_loaded(
+def test_differences_that_only_affect_rounding_give_a_warning(
     kept: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     model = tiny_model("llama")
@@ -68,7 +68,7 @@ def test_sessions_of_earlier_versions_are_loaded(
     assert "identity" not in load_manifest(kept)
     session = EditSession.load(kept, tiny_model("llama"))
     session.edit(FACTS[1:2], monitor=quiet())
-    assert not caplog.records  # the statistics are the same, under another name
+    assert not caplog.records  # the statistics are the same, only under another name
     session.save(kept)
     assert load_manifest(kept)["identity"] == identity(session.model).to_dict()
 
@@ -86,7 +86,7 @@ def test_a_manifest_with_an_invalid_identity_is_refused(kept: Path, wrong: Any) 
         EditSession.load(kept, tiny_model("llama"))
 
 
-def test_target_values_are_shared_by_equal_models_alone(cache: Path, text: Path) -> None:
+def test_only_equal_models_share_targets(cache: Path, text: Path) -> None:
     shared: dict[str, Any] = {}
     for model in (tiny_model("llama"), tiny_model("llama"), other_norm()):
         session = EditSession(
@@ -111,7 +111,7 @@ def test_a_model_folder_that_has_moved(text: Path, tmp_path: Path) -> None:
     assert loaded.weights_digest() == session.weights_digest()
 
 
-def test_a_weight_that_changed_behind_the_fingerprint_is_seen_on_load(
+def test_a_weight_that_changed_after_the_fingerprint_is_detected_on_load(
     cache: Path, tmp_path: Path
 ) -> None:
     session = EditSession(tiny_model(), hyperparameters=small(tmp_path, target_steps=2, contexts=0))
@@ -119,7 +119,7 @@ def test_a_weight_that_changed_behind_the_fingerprint_is_seen_on_load(
     session.save(tmp_path / "saved")
     session.close()
     other = tiny_model()
-    assert other.fingerprint == session.model.fingerprint  # taken, and remembered
+    assert other.fingerprint == session.model.fingerprint  # computed and cached
     token = other.tokenizer("Rome", add_special_tokens=False)["input_ids"][0]
     other.model.get_input_embeddings().weight.data[token, 1:4] = 3.0
     with pytest.raises(FingerprintError, match="belongs to"):

@@ -26,7 +26,7 @@ def test_a_folder_gives_the_model_that_was_saved(saved: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "float64"])
-def test_the_dtype_asked_for(saved: Path, dtype: str) -> None:
+def test_the_requested_dtype(saved: Path, dtype: str) -> None:
     assert load_model(saved, device="cpu", dtype=dtype).dtype == getattr(torch, dtype)
 
 
@@ -37,7 +37,7 @@ def test_auto_takes_float32_on_the_cpu(tmp_path: Path) -> None:
     assert load_model(tmp_path, device="cpu").dtype == torch.float32
 
 
-def test_auto_takes_the_first_device_there_is() -> None:
+def test_auto_takes_the_first_available_device() -> None:
     found = resolve_device("auto").type
     if torch.cuda.is_available():
         assert found == "cuda"

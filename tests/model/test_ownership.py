@@ -1,4 +1,4 @@
-"""However often weights are wrapped, they have one session at a time."""
+"""All wraps of the same weights share one session at a time."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def new_session(model: EditableModel, place: Path) -> EditSession:
 
 
 def twin(model: Any) -> Any:
-    """Another transformers model that has the very same blocks."""
+    """Return another transformers model with the same blocks."""
     other = type(model)(model.config)
     other.model = model.model
     other.lm_head = model.lm_head
@@ -40,7 +40,7 @@ def twin(model: Any) -> Any:
 
 
 def assigned(model: Any) -> Any:
-    """Another whose parameters are others, in the same memory."""
+    """Return another model whose parameters are different objects in the same memory."""
     other = type(model)(model.config)
     other.load_state_dict(model.state_dict(), assign=True)
     return other
@@ -57,7 +57,7 @@ def test_the_same_wrap_is_the_same_model() -> None:
 
 @pytest.mark.parametrize("second", [lambda raw: raw, copy.copy, twin, assigned])
 def test_a_second_wrap_does_not_lose_the_edits_of_the_first(second: Any, tmp_path: Path) -> None:
-    """Through a second session, the first one's undo would erase what that had written."""
+    """With a second session, an undo in the first one would erase the edits of the second."""
     model = tiny_model("llama")
     other = wrap(second(model.model), tiny_tokenizer(), "second")
     assert other is not model and other.ownership is model.ownership
@@ -69,7 +69,7 @@ def test_a_second_wrap_does_not_lose_the_edits_of_the_first(second: Any, tmp_pat
     with pytest.raises(SessionError, match="holds 1 edits of a session already"):
         wrap(second(model.model), tiny_tokenizer(), "third")
     assert session.weights_digest() == digest
-    # The other way about, the first knows that its turn is over.
+    # Conversely, the first session refuses work after it was closed.
     session.close()
     later = new_session(other, tmp_path)
     later.edit(FACTS[1:2], monitor=quiet())
@@ -90,12 +90,12 @@ def test_every_wrap_knows_the_fingerprint_of_the_unedited_weights(tmp_path: Path
     session.close()
 
 
-def test_one_thread_at_a_time_has_the_weights_through_whichever_wrap() -> None:
+def test_all_wraps_share_one_lock() -> None:
     model = tiny_model("llama")
     assert wrap(twin(model.model), tiny_tokenizer(), "second").lock is model.lock
 
 
-def test_edits_are_known_after_their_session_was_forgotten(tmp_path: Path) -> None:
+def test_edits_are_known_after_their_session_was_garbage_collected(tmp_path: Path) -> None:
     model = tiny_model("llama")
     raw, tokenizer = model.model, model.tokenizer
     new_session(model, tmp_path).edit(FACTS[:1], monitor=quiet())
@@ -113,7 +113,7 @@ def test_a_copy_has_weights_of_its_own(tmp_path: Path) -> None:
     assert copied.ownership is not model.ownership and copied.owner is None
 
 
-def test_nothing_of_ours_is_in_a_pickled_model_and_no_model_is_kept() -> None:
+def test_a_pickled_model_has_no_ownership_and_no_model_is_kept_alive() -> None:
     model = tiny_model("llama")
     buffer = io.BytesIO()
     torch.save(model.model, buffer)
@@ -127,12 +127,12 @@ def test_nothing_of_ours_is_in_a_pickled_model_and_no_model_is_kept() -> None:
     assert gone() is None
 
 
-def test_who_has_just_taken_the_weights_may_still_say_how_to_be_interrupted() -> None:
+def test_an_interrupt_may_be_set_shortly_after_the_lock_is_acquired() -> None:
     model = tiny_model()
     taken, asked = threading.Event(), threading.Event()
 
     def hold() -> None:
-        """As ``in_use`` does it, in slow motion."""
+        """Acquire the lock as ``exclusive`` does, but slowly."""
         with model.lock:
             taken.set()
             time.sleep(0.02)

@@ -1,4 +1,4 @@
-"""Suffixes of many rows at once against one whole pass per row; attention of packed rows."""
+"""Suffixes of many rows at once, compared with a full pass per row; attention of packed rows."""
 
 from __future__ import annotations
 
@@ -20,14 +20,13 @@ from alphaedit_core.model.forward import by_length
 from alphaedit_core.model.packed_attention import can_pack, packed
 from alphaedit_core.model.packed_rows import PackedRows
 
-#: Models whose attention is not asked for in the registry: their rows go in groups of one length.
+#: Models whose attention functions are not in the registry; their rows run in groups.
 UNPACKED = {"gptj", "gemma2"}
 
-#: Lengths of texts and of their prefixes: none, short ones, ones longer than a sliding window;
-#: suffixes of one token and of many; several of one length with prefixes alike and unlike. Rows of
-#: SHARED begin like another: (row, other, tokens), up to the whole prefix.
+#: (length of a text, length of its prefix). The prefixes are empty, short or longer than a sliding
+#: window; the suffixes have one token or many, and several have the same length.
 SHAPES = [(5, 0), (1, 0), (12, 11), (30, 20), (30, 28), (4, 2), (22, 12), (30, 20), (9, 8), (14, 4)]
-
+#: (row, other row, number of shared tokens at the start), up to the whole prefix.
 SHARED = [(7, 3, 15), (5, 3, 2), (6, 4, 12), (9, 8, 3)]
 
 
@@ -40,7 +39,7 @@ def rows_of(shapes: list[tuple[int, int]]) -> list[tuple[tuple[int, ...], int]]:
 
 
 def plain(model: EditableModel, rows: list[tuple[tuple[int, ...], int]]) -> list[Tensor]:
-    """Output of the last block for every suffix, each from a pass of its own."""
+    """Return the output of the last block for every suffix, each from its own forward pass."""
     return [outputs(model, model.layers - 1, ids)[cut:] for ids, cut in rows]
 
 
@@ -52,7 +51,7 @@ def run(suffixes: PackedRows) -> Tensor:
 @pytest.mark.parametrize("start", [0, 1, 3])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_the_last_blocks_output(layout: str, start: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Packed and by groups, before and after rows have left, from any block on."""
+    """Packed and in groups, before and after rows are dropped, from any block on."""
     model = tiny_model(layout, dtype=torch.float64)
     rows = rows_of(SHAPES)
     expected = plain(model, rows)
@@ -78,7 +77,9 @@ def test_the_last_blocks_output(layout: str, start: int, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("layout", ["gpt2", "llama", "gemma3"])
-def test_the_two_ways_find_the_same_targets(layout: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packed_and_grouped_rows_find_the_same_targets(
+    layout: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = tiny_model(layout, dtype=torch.float64)
     hp = AlphaEditConfig(layers=(0,), target_steps=5, loss_stop=0.0)
     first = find_targets(model, requests_of(model), hp, BatchPlan(4096), quiet())
@@ -93,12 +94,12 @@ def test_nothing_is_padded() -> None:
         suffixes = PackedRows(tiny_model(), rows, 1)
     assert len(suffixes.entry) == sum(length - cut for length, cut in SHAPES)
     assert sorted(suffixes.order) == list(range(len(SHAPES)))
-    for group in suffixes._groups:  # and of blocks that are not run again nothing is kept
+    for group in suffixes._groups:  # blocks that do not run again have no cache
         there = [layer.is_initialized for layer in group.cache.layers]
         assert not there[0] and len(set(there[1:])) == 1
 
 
-def test_which_tokens_stay() -> None:
+def test_keep_returns_the_kept_tokens() -> None:
     rows = rows_of(SHAPES)
     with torch.no_grad():
         suffixes = PackedRows(tiny_model(), rows, 1)
@@ -118,7 +119,7 @@ class Stop(Exception):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_the_models_own_attention_is_back_afterwards(layout: str) -> None:
+def test_the_models_own_attention_is_restored(layout: str) -> None:
     model = tiny_model(layout)
     implementations = {
         id(module.config): module.config._attn_implementation
@@ -154,7 +155,7 @@ def test_the_models_own_attention_is_back_afterwards(layout: str) -> None:
         assert torch.equal(model.model(input_ids=ids).logits, expected)
 
 
-def test_packed_attention_is_in_use_only_while_it_is_open_and_in_its_own_thread() -> None:
+def test_packed_attention_acts_only_inside_the_context_and_in_its_thread() -> None:
     model = tiny_model("llama").model
     assert can_pack(model)
     before = model.config._attn_implementation
@@ -163,7 +164,7 @@ def test_packed_attention_is_in_use_only_while_it_is_open_and_in_its_own_thread(
     ask = lambda: model(input_ids=ids, attention_mask=mask).logits  # noqa: E731
     expected = ask()
     with ThreadPoolExecutor(1) as other, pytest.raises(Stop), packed(model, []):
-        with pytest.raises(RuntimeError):  # no groups: there is nothing to attend to
+        with pytest.raises(RuntimeError):  # there are no groups
             ask()
         assert torch.equal(other.submit(ask).result(), expected)
         raise Stop
@@ -174,8 +175,8 @@ def test_packed_attention_is_in_use_only_while_it_is_open_and_in_its_own_thread(
 
 
 @pytest.mark.parametrize("limit", [1, 10, 64, 1000])
-def test_groups_of_like_length(limit: int) -> None:
-    """Every row once, no group over the limit but a single row, hardly any padding."""
+def test_groups_of_similar_length(limit: int) -> None:
+    """Every row occurs once; only a single row may exceed the limit; padding is small."""
     lengths = torch.randint(1, 40, (200,), generator=torch.Generator().manual_seed(0)).tolist()
     groups = by_length(lengths, limit)
     assert sorted(index for group in groups for index in group) == list(range(200))

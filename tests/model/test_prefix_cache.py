@@ -1,4 +1,4 @@
-"""Cached prefixes against a pass of its own for each, and which of their tokens are computed."""
+"""Cached prefixes, compared with a separate pass for each, and the choice of shared beginnings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.forward import run_model
 from alphaedit_core.model.prefix_cache import PrefixCache, shared_beginnings
 
-#: Nothing; one that is all of a shared beginning; long ones, some beyond a sliding window of 8.
+#: An empty prefix, one that equals a shared beginning, and prefixes beyond a sliding window of 8.
 ROWS = [
     [],
     [7, 8, 9, 10, 11],
@@ -64,7 +64,7 @@ def test_rows_without_any_prefix() -> None:
         assert torch.equal(keys, key) and torch.equal(values, 2 * key)
 
 
-def test_later_tokens_see_a_prefix_and_do_not_lengthen_it() -> None:
+def test_later_tokens_attend_to_a_prefix_without_extending_it() -> None:
     cache = PrefixCache(tiny_model(), ROWS).cache([2, 6])
     before = cache.layers[1].keys.clone()  # type: ignore[union-attr]
     new = torch.ones(2, before.shape[1], 3, before.shape[3])
@@ -88,24 +88,24 @@ def test_a_shared_beginning_is_computed_once(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def saved(rows: Sequence[Sequence[int]], lengths: Sequence[int]) -> int:
-    """Tokens of which another row has the same with the same beginning."""
-    begins = [tuple(row[:length]) for row, length in zip(rows, lengths, strict=True)]
-    return sum(map(len, begins)) - sum(map(len, set(begins)))
+    """Return the number of tokens that need not be computed thanks to shared beginnings."""
+    beginnings = [tuple(row[:length]) for row, length in zip(rows, lengths, strict=True)]
+    return sum(map(len, beginnings)) - sum(map(len, set(beginnings)))
 
 
 def most_saved(rows: Sequence[Sequence[int]]) -> int:
-    """By trying every beginning length for every row."""
+    """Return the maximum of ``saved`` by brute force over all lengths for all rows."""
     best = 0
     choices: list[list[int]] = [[]]
     for row in rows:
-        choices = [[*one, length] for one in choices for length in range(len(row) + 1)]
-    for one in choices:
-        best = max(best, saved(rows, one))
+        choices = [[*choice, length] for choice in choices for length in range(len(row) + 1)]
+    for choice in choices:
+        best = max(best, saved(rows, choice))
     return best
 
 
 @given(st.lists(st.lists(st.integers(0, 1), max_size=3), max_size=5))
-def test_the_shared_beginnings_save_most(rows: list[list[int]]) -> None:
+def test_the_shared_beginnings_save_the_most_tokens(rows: list[list[int]]) -> None:
     lengths = shared_beginnings(rows)
     assert all(0 <= length <= len(row) for length, row in zip(lengths, rows, strict=True))
     assert saved(rows, lengths) == most_saved(rows)

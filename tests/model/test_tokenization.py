@@ -1,4 +1,4 @@
-"""Facts as tokens: where subjects end in any script, and what targets are made of."""
+"""Facts as tokens: the last token of a subject in any script, and the tokens of targets."""
 
 from __future__ import annotations
 
@@ -66,7 +66,9 @@ def words(tokenizer: PreTrainedTokenizerFast, ids: tuple[int, ...] | list[int]) 
         ("{} มี", "กรุงเทพฯ"),
     ],
 )
-def test_the_text_up_to_the_token_holds_the_subject(name: str, prompt: str, subject: str) -> None:
+def test_the_text_up_to_the_token_contains_the_subject(
+    name: str, prompt: str, subject: str
+) -> None:
     tokenizer = TOKENIZERS[name]
     fact = Fact(subject, prompt, "Rome")
     end = fact.subject_span[1]
@@ -84,7 +86,7 @@ texts = st.text(
 
 @given(before=texts, subject=texts, after=texts)
 def test_the_subjects_last_byte_lies_in_the_token(before: str, subject: str, after: str) -> None:
-    """In byte-level tokens, every character of a token stands for one byte of the text."""
+    """Every character of a byte-level token represents one byte of the text."""
     assume(subject.strip() == subject)
     text = before + subject + after
     row = find_subject(BYTES, text, len(before + subject))
@@ -109,7 +111,7 @@ def test_a_character_of_several_tokens_ends_with_its_last() -> None:
     assert words(PIECES, row.ids)[row.subject] == "<0x8A>"
 
 
-def test_the_first_of_two_equal_words_is_meant() -> None:
+def test_the_first_of_two_equal_words_is_the_subject() -> None:
     fact = Fact("Rome", "{} is the Rome of", "Italy")
     row = find_subject(BYTES, fact.text, fact.subject_span[1])
     assert (words(BYTES, row.ids)[row.subject], row.subject) == ("Rome", 0)
@@ -127,7 +129,7 @@ def test_a_character_without_a_token() -> None:
 
 
 @pytest.mark.parametrize("kind", ["bytes", "pieces"])
-def test_bos_stands_once_in_every_row_and_never_in_a_target(kind: str) -> None:
+def test_bos_occurs_once_in_every_row_and_never_in_a_target(kind: str) -> None:
     tokenizer = tiny_tokenizer(kind, bos=True, closing=True)  # type: ignore[arg-type]
     model = tiny_model("llama", tokenizer)
     (request,) = prepare(model, [EIFFEL], ["The city", "You know"], last_layer=1)
@@ -142,7 +144,7 @@ def test_bos_stands_once_in_every_row_and_never_in_a_target(kind: str) -> None:
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
-def test_only_what_opens_a_text_is_encoded(name: str) -> None:
+def test_closing_tokens_are_removed(name: str) -> None:
     tokenizer = TOKENIZERS[name]
     ids, offsets = encode(tokenizer, "Rome is old")
     plain = tokenizer("Rome is old", add_special_tokens=False)["input_ids"]
@@ -192,7 +194,7 @@ def test_a_target_without_tokens() -> None:
 # ------------------------------------------------------------------------------------ whole facts
 
 
-def test_a_request_holds_bare_prompt_contexts_and_essence() -> None:
+def test_a_tokenized_fact_has_prompt_contexts_and_essence() -> None:
     model = tiny_model("llama")
     (request,) = prepare(model, [EIFFEL], ["You know", "Italy"], last_layer=1)
     assert request.fact is EIFFEL and request.note == ""
@@ -213,7 +215,7 @@ def test_a_request_holds_bare_prompt_contexts_and_essence() -> None:
 
 
 def model_with_outlier(bos: bool = False) -> tuple[EditableModel, str]:
-    """A model in which one word's embedding is huge, and that word."""
+    """Return a model in which the embedding of one word is huge, and that word."""
     model = tiny_model("llama", tiny_tokenizer(bos=bos))
     (token,) = model.tokenizer("Rome", add_special_tokens=False)["input_ids"]
     model.model.get_input_embeddings().weight[token] *= 1e4
@@ -233,7 +235,7 @@ def prepared(
     return prepare(model, facts, contexts, last_layer=1)[1]
 
 
-def test_an_outlier_at_the_start_gets_a_context_in_front() -> None:
+def test_a_context_is_put_before_an_outlier_at_the_start() -> None:
     model, subject = model_with_outlier()
     request = prepared(model, subject)
     assert request.rows[0] == request.rows[1] != request.rows[2]
@@ -243,11 +245,11 @@ def test_an_outlier_at_the_start_gets_a_context_in_front() -> None:
     assert "times the next one's: a context was put before the prompt" in request.note
 
 
-def test_nothing_is_moved_without_need() -> None:
+def test_no_context_is_added_without_an_outlier() -> None:
     model, subject = model_with_outlier()
     ordinary = prepared(tiny_model("llama"), subject)
     assert ordinary.rows[0].subject == 0 and ordinary.note == ""
-    assert prepared(model, subject, ()).rows[0].subject == 0  # there is no context to take
+    assert prepared(model, subject, ()).rows[0].subject == 0  # no context is available
     after_bos = prepared(model_with_outlier(bos=True)[0], subject)
     assert after_bos.rows[0].subject == 1 and after_bos.note == ""
     alone = prepare(model, [Fact(subject, "{}", "Rome")], CONTEXTS, last_layer=1)[0]
@@ -255,7 +257,7 @@ def test_nothing_is_moved_without_need() -> None:
 
 
 @pytest.mark.parametrize("kind", ["bytes", "pieces"])
-def test_both_padding_sides_give_the_same_requests(kind: str) -> None:
+def test_both_padding_sides_give_the_same_tokens(kind: str) -> None:
     facts = [EIFFEL, Fact("Rome", "{} is like", "東京"), Fact("東京", "首都は{}", "Paris")]
     results = []
     for side in ("left", "right"):
@@ -266,7 +268,7 @@ def test_both_padding_sides_give_the_same_requests(kind: str) -> None:
     assert results[0] == results[1]
 
 
-def test_control_tokens_in_a_fact_are_said() -> None:
+def test_control_tokens_in_a_fact_are_noted() -> None:
     model = tiny_model("llama", tiny_tokenizer(bos=True))
     token = model.tokenizer.bos_token
     facts = [
@@ -283,7 +285,7 @@ def test_control_tokens_in_a_fact_are_said() -> None:
     ]
 
 
-def test_no_space_behind_the_line_break_of_a_chat_template() -> None:
+def test_no_space_after_the_line_break_of_a_chat_template() -> None:
     tokenizer = tiny_model("llama").tokenizer
     assert tokenizer.decode(target_ids(tokenizer, "<|im_start|>assistant\n", "Rome")) == "Rome"
     assert tokenizer.decode(target_ids(tokenizer, "the assistant", "Rome")) == " Rome"
@@ -298,7 +300,7 @@ def test_a_prompt_longer_than_the_model_reads_is_refused_before_any_work(
     assert room is not None
     long = Fact("Rome", "{} " + "is " * room, "Paris")
     session = EditSession(model, hyperparameters=small(tmp_path), contexts=CONTEXTS)
-    monkeypatch.setattr(session, "_edit", lambda *_: pytest.fail("the work was begun"))
+    monkeypatch.setattr(session, "_edit", lambda *_: pytest.fail("work started"))
     with pytest.raises(InputError, match=rf"^fact 2: .* and the model reads {room}; shorten"):
         session.edit([FACTS[0], long])
     for work in (
@@ -308,7 +310,7 @@ def test_a_prompt_longer_than_the_model_reads_is_refused_before_any_work(
     ):
         with pytest.raises(InputError, match=f"{room}; shorten"):
             work()
-    # It fits alone, and not with a context before it.
+    # The prompt fits alone, but not with a context before it.
     words = [n for n in range(room) if len(encode(model.tokenizer, "Rome" + " is" * n)[0]) < room]
     fits = Fact("Rome", "{}" + " is" * (words[-1] - 12), "Paris")
     prepare(model, [fits], (), 0)

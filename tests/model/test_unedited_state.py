@@ -1,4 +1,4 @@
-"""What is kept is of the unedited model, and weights that are changed by hand are noticed."""
+"""Cached data belong to the unedited model, and weights changed by hand are detected."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from alphaedit_core.model.identity import identity
 from alphaedit_core.session.session import EditSession
 
 
-def test_statistics_asked_for_amid_edits_are_those_of_the_unedited_model(
+def test_statistics_collected_between_edits_are_those_of_the_unedited_model(
     cache: Path, text: Path
 ) -> None:
     unedited = collect(tiny_model("llama"), text, cache=False)
@@ -32,7 +32,7 @@ def test_statistics_asked_for_amid_edits_are_those_of_the_unedited_model(
     assert same(collect(session.model, text), unedited)
 
 
-def test_state_0_may_be_asked_for_inside_another_state(cache: Path, text: Path) -> None:
+def test_state_0_may_be_entered_inside_another_state(cache: Path, text: Path) -> None:
     session = edited(text, tiny_model("llama"), 1)
     session.edit(FACTS[1:2], monitor=quiet())
     last = session.weights_digest()
@@ -46,9 +46,7 @@ def test_state_0_may_be_asked_for_inside_another_state(cache: Path, text: Path) 
     assert session.weights_digest() == last
 
 
-def test_contexts_and_text_of_the_models_own_are_the_unedited_models(
-    cache: Path, text: Path
-) -> None:
+def test_sampled_contexts_and_text_are_those_of_the_unedited_model(cache: Path, text: Path) -> None:
     plain = tiny_model("llama")
     session = edited(text, tiny_model("llama"))
     assert sample_contexts(session.model, 3) == sample_contexts(plain, 3)
@@ -58,10 +56,10 @@ def test_contexts_and_text_of_the_models_own_are_the_unedited_models(
 
 
 @pytest.mark.parametrize("part", ["all", "dropout"])
-def test_training_mode_does_not_reach_what_is_collected_or_written(
+def test_training_mode_does_not_affect_statistics_or_edits(
     cache: Path, text: Path, part: str
 ) -> None:
-    """Dropout would change keys, contexts and target values; the caller's mode is back after."""
+    """Dropout would change keys, contexts and targets; the caller's mode is restored afterwards."""
 
     def with_dropout() -> EditableModel:
         return tiny_model("gpt2", resid_pdrop=0.3, attn_pdrop=0.3, embd_pdrop=0.3)
@@ -94,7 +92,7 @@ by_hand = pytest.mark.parametrize("change", [by_version, by_data, by_one_number]
 
 
 @by_hand
-def test_weights_changed_by_hand_have_statistics_and_contexts_of_their_own(
+def test_weights_changed_by_hand_get_their_own_statistics_and_contexts(
     cache: Path, text: Path, change: Callable[[torch.Tensor], None]
 ) -> None:
     model = tiny_model("llama")
@@ -126,7 +124,7 @@ def test_weights_changed_by_hand_under_a_session_are_refused_by_name(
         lambda: sample_contexts(model, 0),
         lambda: own_contexts(model, 0),
     ]
-    if change is not by_one_number or not edits:  # a glance is all that a later edit costs
+    if change is not by_one_number or not edits:  # later edits only glance
         refused.append(lambda: session.edit(FACTS[2:], monitor=quiet()))
     for call in refused:
         with pytest.raises(
@@ -137,7 +135,7 @@ def test_weights_changed_by_hand_under_a_session_are_refused_by_name(
 
 
 @pytest.mark.parametrize("edits", [0, 2])
-def test_an_edited_matrix_that_was_changed_by_hand_is_not_written_over(
+def test_an_edited_matrix_changed_by_hand_is_not_overwritten(
     cache: Path, text: Path, edits: int
 ) -> None:
     model = tiny_model("llama")
@@ -151,7 +149,7 @@ def test_an_edited_matrix_that_was_changed_by_hand_is_not_written_over(
     assert session.weights_digest() == digest
 
 
-def test_a_session_takes_the_weights_as_they_are_then(cache: Path, text: Path) -> None:
+def test_a_new_session_records_the_current_weights(cache: Path, text: Path) -> None:
     model = tiny_model("llama")
     before = model.fingerprint
     EditSession(model, hyperparameters=small(text.parent)).close()

@@ -1,4 +1,4 @@
-"""Everything that cannot be loaded is refused in one line."""
+"""Models that cannot be loaded are refused with a message of one line."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from alphaedit_core.model import pretrained
 from alphaedit_core.model.loading import load_model, wrap
 from alphaedit_core.model.tokenization import prepare
 
-# -------------------------------------------------------------------------- what cannot be loaded
+# ---------------------------------------------------------------------- files, names and arguments
 
 
 @pytest.mark.parametrize("device", ["", "gpu", "cuda:77", "hpu", "cpu cpu"])
-def test_a_device_that_is_not_there(saved: Path, device: str) -> None:
+def test_a_device_that_does_not_exist(saved: Path, device: str) -> None:
     message = refused(saved, device=device)
     assert message.startswith(f'device "{device}" is not on this machine; give auto or one of cpu')
 
 
-def test_a_dtype_that_is_not_known(saved: Path) -> None:
+def test_an_unknown_dtype(saved: Path) -> None:
     message = refused(saved, dtype="int8")
     assert message == (
         'dtype "int8" is not known; give auto or one of float32, bfloat16, float16, float64'
@@ -39,7 +39,7 @@ def test_a_dtype_that_is_not_known(saved: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["./no/such", "a/b/c"])
-def test_a_name_that_leads_nowhere(name: str) -> None:
+def test_a_name_that_does_not_exist(name: str) -> None:
     message = refused(name)
     assert f'model "{name}" does not exist; give smollm2-135m,' in message
 
@@ -52,7 +52,7 @@ def test_a_model_of_the_hub_without_a_network(monkeypatch: pytest.MonkeyPatch) -
     )
 
 
-def test_a_folder_that_holds_no_model(tmp_path: Path) -> None:
+def test_a_folder_without_a_model(tmp_path: Path) -> None:
     assert "is a folder without config.json; give a folder" in refused(tmp_path)
     assert "does not exist; give the path of a GGUF file" in refused(tmp_path / "a.gguf")
 
@@ -154,7 +154,7 @@ def test_a_tokenizer_without_offsets_is_refused() -> None:
         wrap(model, ByT5Tokenizer(), "slow")
 
 
-def test_a_model_whose_weights_are_elsewhere_is_refused() -> None:
+def test_a_model_with_weights_on_the_meta_device_is_refused() -> None:
     model = tiny_model("llama").model.to("meta")
     with pytest.raises(StructureError, match="weights that are not loaded"):
         wrap(model, tiny_tokenizer(), "meta")
@@ -194,7 +194,7 @@ def test_a_tokenizer_with_more_tokens_than_the_embedding_is_refused() -> None:
         wrap(model, tokenizer, "short")
 
 
-def test_a_token_that_was_added_without_a_row_is_refused_where_a_text_has_it() -> None:
+def test_an_added_token_without_a_row_is_refused_in_a_text() -> None:
     tokenizer = tiny_tokenizer()
     rows = len(tokenizer)
     model = tiny_model("llama", tokenizer)
