@@ -1,4 +1,4 @@
-"""What the tests of side effects share: a folder of ability tasks."""
+"""Fixtures for the tests of side effects: a folder of ability tasks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""General ability: likelihoods option by option, F1 by its formula, the table."""
+"""General ability: the likelihood of each option, F1 by its formula, and the table."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ from alphaedit_core.side_effects.ability_tasks import NAMES, Item, Task, read_ta
 
 @torch.no_grad()
 def plain(model: EditableModel, prompt: str, options: tuple[str, ...]) -> list[float]:
-    """The sum of the log-probabilities of each option's tokens, a pass for each."""
-    found = []
+    """Return the sum of the log-probabilities of each option's tokens, with one pass per option."""
+    sums = []
     for option in options:
         ids, _ = encode(model.tokenizer, prompt)
         goal = list(target_ids(model.tokenizer, prompt, option))
         logits = model.model(input_ids=torch.tensor([ids + goal])).logits[0].double()
-        given = logits[len(ids) - 1 : -1].log_softmax(dim=-1)
-        found.append(sum(float(row[t]) for row, t in zip(given, goal, strict=True)))
-    return found
+        logprobs = logits[len(ids) - 1 : -1].log_softmax(dim=-1)
+        sums.append(sum(float(row[t]) for row, t in zip(logprobs, goal, strict=True)))
+    return sums
 
 
 @pytest.mark.parametrize("shots", [0, 2])
@@ -69,7 +69,7 @@ def test_answers_are_the_options_of_largest_likelihood(
 
 
 def test_options_of_several_tokens_are_summed() -> None:
-    """By hand: of equal means the shorter option is the likelier one."""
+    """The sum, unlike the mean, favors options with fewer tokens."""
     model = tiny_model(dtype=torch.float64)
     options = ("Rome", "in the city of Paris", "Italy and Rome")
     task = Task("own", tuple(Item(f"{n} Newton is", options, 0) for n in range(12)))
@@ -83,7 +83,7 @@ def test_options_of_several_tokens_are_summed() -> None:
     assert one.title == "own" and one.chance == pytest.approx(100 / 3)
 
 
-def test_everything_goes_in_one_call(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_options_are_scored_in_one_call(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[list[tuple[str, str]]] = []
 
     def counted(model: Any, pairs: list[tuple[str, str]], **options: Any) -> Any:
@@ -103,7 +103,7 @@ def test_everything_goes_in_one_call(folder: Path, monkeypatch: pytest.MonkeyPat
     ]
 
 
-def test_examples_are_left_out_where_there_is_no_room() -> None:
+def test_examples_that_do_not_fit_are_left_out() -> None:
     model = tiny_model()
     short, long = Item("Rome is", ("old", "new"), 0), Item("Newton " * 55 + "is", ("a", "b"), 1)
     never = Item("Paris " * 100, ("old", "new"), 0)
@@ -119,7 +119,7 @@ def test_examples_are_left_out_where_there_is_no_room() -> None:
     assert one.shots == pytest.approx(1 / 3) and one.unanswerable == pytest.approx(100 / 3)
 
 
-def test_a_model_that_says_nothing_answers_nothing(folder: Path) -> None:
+def test_a_model_with_nan_logits_gives_no_answers(folder: Path) -> None:
     model = tiny_model(**LONG)
     with torch.no_grad():
         model.architecture.norm.weight[0] = torch.nan
@@ -151,7 +151,7 @@ def test_no_tasks_and_cancel(folder: Path) -> None:
 # -- numbers ---------------------------------------------------------------------------------------
 
 
-def test_which_is_likeliest() -> None:
+def test_the_likeliest_option() -> None:
     assert likeliest([3.0, 1.0, 2.0]) == 1
     assert likeliest([1.0, 1.0, 2.0]) is None
     assert likeliest([2.0, 2.0, 1.0]) == 2
@@ -168,8 +168,8 @@ def test_f1_by_hand() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.none() | st.integers(0, 3)), min_size=1))
-def test_f1_is_its_formula(pairs: list[tuple[int, int | None]]) -> None:
-    """Precision and recall of each label, and their harmonic mean."""
+def test_f1_follows_its_formula(pairs: list[tuple[int, int | None]]) -> None:
+    """F1 is the harmonic mean of the precision and recall of each label."""
     labels, answers = [a for a, _ in pairs], [b for _, b in pairs]
     total = 0.0
     for label in range(4):
@@ -187,7 +187,7 @@ def an_ability() -> Ability:
     return Ability((good, poor))
 
 
-def test_the_table_has_every_number_and_what_it_means() -> None:
+def test_the_table_has_every_number_and_its_definition() -> None:
     found = an_ability()
     good, poor = found.tasks
     assert good.accuracy == 93.75 and good.error == pytest.approx(
@@ -204,20 +204,20 @@ def test_the_table_has_every_number_and_what_it_means() -> None:
     assert "near or below chance (within two standard errors): MMLU; if" in found.note
     assert Ability((good,)).note == ""
     html = found._repr_html_()
-    for name, meaning in DEFINITIONS.items():
+    for name, definition in DEFINITIONS.items():
         assert f">{name}</th>" in html and name in repr(found)
-        assert meaning.partition(",")[0] in html
+        assert definition.partition(",")[0] in html
     assert "near or below chance (within two standard errors): MMLU" in html
-    told = found.to_dict()
-    assert told["tasks"]["mmlu"]["answers"] == [0, 0, None, 0]
-    assert told["accuracy"] == found.accuracy and told["tasks"]["sst2"]["f1"] == f1
-    json.dumps(told)
+    data = found.to_dict()
+    assert data["tasks"]["mmlu"]["answers"] == [0, 0, None, 0]
+    assert data["accuracy"] == found.accuracy and data["tasks"]["sst2"]["f1"] == f1
+    json.dumps(data)
 
 
-# -- data sets as they are published ---------------------------------------------------------------
+# -- published data sets ---------------------------------------------------------------------------
 
 
-def test_published_files_are_read_whole(samples: Path) -> None:
+def test_published_files_are_read_completely(samples: Path) -> None:
     tasks = read_tasks(samples / "capability", limit=None)
     assert {task.name for task in tasks} == set(NAMES)
     for task in tasks:

@@ -32,7 +32,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
-def test_states_are_asked_as_they_are(place: Path, folder: Path) -> None:
+def test_each_state_is_measured_with_its_own_weights(place: Path, folder: Path) -> None:
     hp = small(place, ridge=0.01, target_steps=12, clamp_norm_factor=3.0)
     session = EditSession(tiny_model(seed=1, **LONG), hyperparameters=hp, contexts=CONTEXTS[:1])
     tasks = read_tasks(folder, 6, 1)
@@ -89,7 +89,7 @@ class TestCommand:
             (["--shots", "12"], "too few for 12 examples"),
         ],
     )
-    def test_what_is_refused_in_one_line(
+    def test_invalid_arguments_are_refused_in_one_line(
         self, work: Workplace, folder: Path, more: list[str], message: str
     ) -> None:
         ran = work.run("ability", folder, "--model", work.folder / "no model", *more)

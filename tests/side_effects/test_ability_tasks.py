@@ -1,4 +1,4 @@
-"""Ability tasks: how files are read, how items are asked, and what is refused."""
+"""Ability tasks: reading of files, the questions of items, and refusals."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from alphaedit_core.errors import InputError
 from alphaedit_core.side_effects.ability_tasks import NAMES, Item, read_tasks
 
 
-def test_every_task_is_read_and_asked_in_words(folder: Path) -> None:
+def test_every_task_is_read_and_turned_into_questions(folder: Path) -> None:
     tasks = read_tasks(folder, 5, 3)
     assert tuple(task.name for task in tasks) == NAMES == tuple(WRITTEN)
     asked = {task.name: task.items[2] for task in tasks}
@@ -40,7 +40,7 @@ def test_every_task_is_read_and_asked_in_words(folder: Path) -> None:
     assert [task.title for task in tasks][:3] == ["SST-2", "MRPC", "CoLA"]
 
 
-def test_examples_are_of_the_end_balanced_and_never_asked(folder: Path) -> None:
+def test_examples_come_from_the_end_and_are_balanced_and_not_items(folder: Path) -> None:
     for task in read_tasks(folder, 6, 4):
         written = [WRITTEN[task.name](n) for n in range(12)]
         assert len(task.items) == 6 and len(task.examples) == 4
@@ -60,7 +60,7 @@ def test_examples_are_of_the_end_balanced_and_never_asked(folder: Path) -> None:
     assert Counter(item.label for item in task.examples) == {0: 3, 1: 1}
 
 
-def test_how_many_are_asked(folder: Path) -> None:
+def test_the_number_of_items(folder: Path) -> None:
     def counts(**how: Any) -> tuple[int, int]:
         [task] = read_tasks(folder, names=["cola"], **how)
         return len(task.items), len(task.examples)
@@ -102,7 +102,7 @@ def test_files_can_be_named_one_by_one(folder: Path) -> None:
         ("dialogue", {"answers": "D"}, 'item 3: answers "D" is not known; write A, B, C'),
     ],
 )  # fmt: skip
-def test_a_wrong_item_is_named(
+def test_an_invalid_item_is_named(
     folder: Path, name: str, change: dict[str, Any], message: str
 ) -> None:
     items = [WRITTEN[name](n) for n in range(12)]
@@ -127,13 +127,13 @@ def test_a_wrong_item_is_named(
         (b"[3]", "item 1: 3 is a number; an item is an object"),
     ],
 )
-def test_a_file_that_is_no_task(folder: Path, content: bytes, message: str) -> None:
+def test_a_file_that_is_not_a_task(folder: Path, content: bytes, message: str) -> None:
     (folder / "rte.json").write_bytes(content)
     with pytest.raises(InputError, match=rf"rte\.json: .*{message}"):
         read_tasks(folder)
 
 
-def test_what_cannot_be_read_is_refused(folder: Path, tmp_path: Path) -> None:
+def test_invalid_arguments_are_refused(folder: Path, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     for place, how, message in (

@@ -1,4 +1,4 @@
-"""Drift: every number against a plain computation, exact zeros, and a model left as it was."""
+"""Drift: every number against a plain computation, exact zeros, and restored weights."""
 
 from __future__ import annotations
 
@@ -64,14 +64,14 @@ def probe(place: Path) -> str:
 
 
 def new_session(place: Path, layout: str = "llama", **changes: object) -> EditSession:
-    """Of little ridge and many steps: its edits leave a mark even on so small a model."""
+    """Return a session with a small ridge and many steps, whose edits change even a tiny model."""
     hp = small(place, **{"ridge": 0.01, "steps": 12, "clamp_norm_factor": 3.0, **changes})
     return EditSession(tiny_model(layout), hyperparameters=hp, contexts=CONTEXTS[:1])
 
 
 @pytest.fixture(scope="module")
 def session(place: Path) -> EditSession:
-    """Two edits, nothing undone; tests leave it so."""
+    """A session with two applied edits, which no test changes."""
     made = new_session(place, "gpt2")
     made.edit([A], monitor=quiet())
     made.edit([B], monitor=quiet())
@@ -80,7 +80,7 @@ def session(place: Path) -> EditSession:
 
 @torch.no_grad()
 def plain(session: EditSession, number: int, rows: list[list[int]]) -> torch.Tensor:
-    """Log-probabilities by the whole model's own forward pass, (rows, tokens, vocabulary)."""
+    """Return log-probabilities of the model's own forward pass, (rows, tokens, vocabulary)."""
     with session.at_state(number):
         return session.model.model(input_ids=torch.tensor(rows)).logits.log_softmax(dim=-1)
 
@@ -93,7 +93,7 @@ def test_numbers_on_text_are_those_of_the_plain_model(session: EditSession, prob
     p, q = (plain(session, number, rows)[:, :-1] for number in (0, 2))
     kl = (p.exp() * (p - q)).sum(dim=-1).mean()
     assert measured.kl == pytest.approx(float(kl), rel=1e-3)
-    assert measured.kl > 1e-3, "the edit must be seen"
+    assert measured.kl > 1e-3, "the edit must have an effect"
     differing = (p.argmax(-1) != q.argmax(-1)).float().mean()
     assert measured.disagreement == pytest.approx(float(differing), abs=1e-6)
     labels = torch.tensor(rows)[:, 1:, None]
@@ -104,7 +104,7 @@ def test_numbers_on_text_are_those_of_the_plain_model(session: EditSession, prob
 
 
 @pytest.mark.parametrize("layout", ["llama", "gpt2"])
-def test_weights_are_compared_as_they_are_in_the_model(place: Path, layout: str) -> None:
+def test_weight_changes_equal_those_of_the_matrices_in_the_model(place: Path, layout: str) -> None:
     session = new_session(place, layout)
     original = {n: session.model.architecture.matrix(n).clone() for n in (0, 1)}
     for fact in (A, B):
@@ -117,7 +117,7 @@ def test_weights_are_compared_as_they_are_in_the_model(place: Path, layout: str)
 
 
 def test_more_facts_than_rows_give_the_same_norm(session: EditSession) -> None:
-    """The other way to take the norm, for many facts."""
+    """With many facts, the norm is computed in another way."""
     entries = session.history.entries
     many = [dataclasses.replace(e, batches=e.batches * 40) for e in entries]
     few, more = weight_changes(entries), weight_changes(many)
@@ -125,7 +125,7 @@ def test_more_facts_than_rows_give_the_same_norm(session: EditSession) -> None:
     assert more == pytest.approx({layer: 40 * share for layer, share in few.items()}, rel=1e-5)
 
 
-def test_neighbors_count_whose_next_token_changed(session: EditSession, probe: str) -> None:
+def test_neighbors_with_another_next_token_are_counted(session: EditSession, probe: str) -> None:
     measured = measure(session, 2, quiet(), probe)
 
     def tops(number: int) -> list[int]:
@@ -147,7 +147,7 @@ def test_a_changed_neighbor_is_counted(
     assert (measured.neighbors_changed, measured.locality) == (0.25, 0.75)
 
 
-def test_a_neighbor_that_is_itself_edited_is_not_asked(session: EditSession) -> None:
+def test_a_neighbor_that_is_itself_edited_is_left_out(session: EditSession) -> None:
     entry = session.history[0]
     louvre = Fact("The Louvre", "{} is in the city of", "Rome")
     other = dataclasses.replace(
@@ -163,13 +163,13 @@ def test_a_projected_update_stays_in_the_null_space(session: EditSession, probe:
     assert outside is not None and outside < 1e-5
 
 
-def test_what_lies_outside_another_space_is_the_dense_share(session: EditSession) -> None:
+def test_the_share_outside_equals_that_of_dense_matrices(session: EditSession) -> None:
     spectra = session.spectra(quiet())
     narrow = [
         dataclasses.replace(e, hyperparameters=e.hyperparameters.replace(threshold="rank:8"))
         for e in session.history
     ]
-    whole = left = 0.0
+    total_square = outside_square = 0.0
     for layer, spectrum in spectra.items():
         kept = spectrum.vectors(spectrum.size - 8, spectrum.size).double()
         change = sum(
@@ -178,14 +178,14 @@ def test_what_lies_outside_another_space_is_the_dense_share(session: EditSession
             for batch in entry.batches
         )
         assert isinstance(change, torch.Tensor)
-        whole += float(change.norm()) ** 2
-        left += float((change - change @ kept @ kept.T).norm()) ** 2
-    expected = (left / whole) ** 0.5
+        total_square += float(change.norm()) ** 2
+        outside_square += float((change - change @ kept @ kept.T).norm()) ** 2
+    expected = (outside_square / total_square) ** 0.5
     assert 0.05 < expected < 1
     assert outside_share(narrow, spectra) == pytest.approx(expected, rel=1e-4)
 
 
-def test_each_edit_is_held_to_its_own_threshold(session: EditSession) -> None:
+def test_each_edit_is_projected_with_its_own_threshold(session: EditSession) -> None:
     first, second = session.history
     hp = second.hyperparameters.replace(threshold="rank:8")
     mixed = [first, dataclasses.replace(second, hyperparameters=hp)]
@@ -208,7 +208,7 @@ def test_without_an_edit_every_number_is_exactly_zero(place: Path, probe: str) -
     assert (kl, differing, before - after) == (0.0, 0.0, 0.0)
 
 
-def test_an_undone_edit_can_be_measured_and_the_model_stays(
+def test_an_undone_edit_can_be_measured_and_the_weights_are_restored(
     place: Path, probe: str, session: EditSession
 ) -> None:
     own = new_session(place, "gpt2")
@@ -241,7 +241,7 @@ def test_a_state_is_measured_once(
     assert drifts.measure(1, quiet()) is first is drifts.known(1)
     assert len(calls) == 2
     drifts.measure(2, quiet())
-    assert len(calls) == 3, "the unedited model is read once"
+    assert len(calls) == 3, "the unedited model runs only once"
     session.rename(1, "A")
     try:
         assert drifts.known(1) is first
@@ -249,7 +249,7 @@ def test_a_state_is_measured_once(
         session.rename(1, "")
 
 
-def test_new_neighbors_are_measured_anew(place: Path, probe: str) -> None:
+def test_new_neighbors_are_measured_again(place: Path, probe: str) -> None:
     session = new_session(place)
     drifts = DriftTracker(session, probe)
     session.edit([A.changed(neighbors=[])], monitor=quiet())
@@ -266,7 +266,7 @@ def test_cancel_stops_and_changes_nothing(session: EditSession, probe: str) -> N
     digest, stop, drifts = session.weights_digest(), threading.Event(), DriftTracker(session, probe)
 
     def show(stage: object, *, closed: bool) -> None:
-        if getattr(stage, "done", 0) >= WINDOWS + 2:  # inside state 1
+        if getattr(stage, "done", 0) >= WINDOWS + 2:  # while state 1 is measured
             stop.set()
 
     with pytest.raises(Canceled):
@@ -276,7 +276,7 @@ def test_cancel_stops_and_changes_nothing(session: EditSession, probe: str) -> N
     drifts.measure(1, quiet())
 
 
-def test_what_cannot_be_measured_is_refused(session: EditSession, tmp_path: Path) -> None:
+def test_missing_states_and_short_texts_are_refused(session: EditSession, tmp_path: Path) -> None:
     for number in (-1, 3):
         with pytest.raises(SessionError, match="no state"):
             measure(session, number, quiet())
@@ -286,7 +286,7 @@ def test_what_cannot_be_measured_is_refused(session: EditSession, tmp_path: Path
         measure(session, 1, quiet(), short)
 
 
-def test_the_probe_is_set_aside_unless_the_text_is_a_file(place: Path) -> None:
+def test_the_default_probe_is_held_out_unless_the_text_is_a_file(place: Path) -> None:
     session = new_session(place)
     assert default_probe(session.hyperparameters.text) == str(place / "text.txt")
     assert DriftTracker(session).probe == str(place / "text.txt")
@@ -294,7 +294,7 @@ def test_the_probe_is_set_aside_unless_the_text_is_a_file(place: Path) -> None:
         assert default_probe(text) == PROBE
 
 
-def test_other_statistics_than_the_edits_had_are_not_used(place: Path, probe: str) -> None:
+def test_statistics_other_than_those_of_the_edits_are_not_used(place: Path, probe: str) -> None:
     session = new_session(place)
     session.edit([B], monitor=quiet())
     session.hyperparameters = session.hyperparameters.replace(tokens=512)
@@ -329,14 +329,14 @@ def test_every_number_has_its_bands(name: str, fields: object) -> None:
     assert callable(fields)
     assert a_drift().band == "ok"
     watch, bad = BANDS[name]
-    for value, word in ((0.9 * watch, "ok"), (watch, "watch"), (bad, "bad"), (float("nan"), "bad")):
+    for value, band in ((0.9 * watch, "ok"), (watch, "watch"), (bad, "bad"), (float("nan"), "bad")):
         drift = a_drift(**fields(value))
-        assert (drift.bands[name], drift.band) == (word, word)
-    shown = 100 if name != "kl" else 1
-    assert limits(name) == (shown * watch, shown * bad)
+        assert (drift.bands[name], drift.band) == (band, band)
+    scale = 100 if name != "kl" else 1
+    assert limits(name) == (scale * watch, scale * bad)
 
 
-def test_the_reason_names_what_is_worst() -> None:
+def test_the_reason_names_the_worst_measures() -> None:
     assert reason(a_drift()) == "ok"
     drift = a_drift(kl=0.1, disagreement=0.3)
     assert reason(drift) == "bad: next token differs"
@@ -354,7 +354,7 @@ def test_columns_are_in_the_unit_of_their_heading() -> None:
     assert drift_columns([3])[0].written(-1e-9) == "0.000"
 
 
-def test_the_static_picture_says_the_same_in_words() -> None:
+def test_the_figure_has_a_text_alternative() -> None:
     html = drift_html({0: Drift.unchanged([3, 4]), 1: a_drift(), 2: a_drift(kl=0.3)}, 1)
     assert "2 (undone)" in html and "bad: KL" in html
     assert "which the last is 1" in html and "next token differs 1.00 %" in html

@@ -1,4 +1,4 @@
-"""Hidden states of unrelated prompts: against the whole model's own forward pass, and by hand."""
+"""Hidden states of unrelated prompts, compared with the model's forward pass and by hand."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def new_session(place: Path, layout: str = "llama") -> EditSession:
 
 @pytest.fixture(scope="module")
 def session(place: Path) -> EditSession:
-    """Two edits, nothing undone; tests leave it so."""
+    """A session with two applied edits, which no test changes."""
     made = new_session(place)
     for fact in FACTS[:2]:
         made.edit([fact], monitor=quiet())
@@ -69,7 +69,7 @@ def session(place: Path) -> EditSession:
 
 @torch.no_grad()
 def plain(session: EditSession, number: int, prompts: list[str], layer: int = 1) -> Tensor:
-    """What the whole model gives as its hidden states, one prompt at a time."""
+    """Return the hidden states of the whole model, one prompt at a time."""
     model, rows = session.model, []
     with session.at_state(number):
         for prompt in prompts:
@@ -87,7 +87,7 @@ def test_states_are_those_of_the_whole_model(place: Path, layout: str) -> None:
         assert torch.allclose(found.double(), plain(session, 0, PROMPTS, layer), atol=1e-5)
 
 
-def test_numbers_are_their_formulas(session: EditSession) -> None:
+def test_numbers_follow_their_formulas(session: EditSession) -> None:
     found = hidden_drift(session, 2, PROMPTS, quiet())
     before, after = (plain(session, number, PROMPTS).numpy() for number in (0, 2))
     norms = np.linalg.norm(before, axis=1)
@@ -106,8 +106,8 @@ def test_numbers_are_their_formulas(session: EditSession) -> None:
     assert (found.number, found.layer, found.prompts) == (2, 1, tuple(PROMPTS))
 
 
-def test_the_projection_is_that_of_the_covariance(session: EditSession) -> None:
-    """By another way: the eigenvectors of the unedited states' covariance."""
+def test_the_projection_agrees_with_the_covariance(session: EditSession) -> None:
+    """The components are also the eigenvectors of the covariance of the unedited states."""
     found = hidden_drift(session, 2, PROMPTS, quiet())
     before, after = (plain(session, number, PROMPTS).numpy() for number in (0, 2))
     center = before.mean(axis=0)
@@ -147,7 +147,7 @@ def test_without_an_edit_nothing_moves(session: EditSession) -> None:
     assert same.explained == (0.0, 0.0) and same.mean_shift == 0.0
 
 
-def test_an_undone_edit_can_be_asked_for(place: Path, session: EditSession) -> None:
+def test_an_undone_edit_can_be_measured(place: Path, session: EditSession) -> None:
     own = new_session(place)
     for fact in FACTS[:2]:
         own.edit([fact], monitor=quiet())
@@ -178,7 +178,7 @@ def test_sentences_are_taken_from_all_documents_in_turn(session: EditSession, pl
     assert unrelated_prompts(session, 3, file) == unrelated_prompts(session, 10, file)[:3]
 
 
-def test_a_subject_is_a_word_of_its_own(session: EditSession, place: Path) -> None:
+def test_a_subject_matches_whole_words_only(session: EditSession, place: Path) -> None:
     file = place / "words.txt"
     file.write_text(
         "Italy is far away. It is an old city. Some of it is old.\f東京は 古い 都 です。\f"
@@ -192,14 +192,14 @@ def test_a_subject_is_a_word_of_its_own(session: EditSession, place: Path) -> No
     ]
 
 
-def test_the_default_is_the_text_that_drift_is_measured_on(session: EditSession) -> None:
+def test_the_default_text_is_that_of_drift(session: EditSession) -> None:
     found = hidden_drift(session, 1, monitor=quiet())
     assert list(found.prompts) == unrelated_prompts(session, monitor=quiet())
     assert len(found.prompts) > 10
     assert not [text for text in found.prompts if "eiffel tower" in text.casefold()]
 
 
-def test_what_cannot_be_used_is_refused(session: EditSession, place: Path) -> None:
+def test_invalid_prompts_and_states_are_refused(session: EditSession, place: Path) -> None:
     for prompts, message in (
         ("Rome is", 'the prompts "Rome is" are one text; give a list'),
         (["a", "b"], "2 prompts are too few; give at least 3"),
@@ -221,7 +221,7 @@ def test_cancel_stops_and_changes_nothing(session: EditSession) -> None:
     digest, stop = session.weights_digest(), threading.Event()
 
     def show(stage: Any, *, closed: bool) -> None:
-        if stage.done > len(PROMPTS):  # in the edited state
+        if stage.done > len(PROMPTS):  # while the edited state is measured
             stop.set()
 
     with pytest.raises(Canceled):
@@ -229,17 +229,17 @@ def test_cancel_stops_and_changes_nothing(session: EditSession) -> None:
     assert session.weights_digest() == digest
 
 
-def test_special_tokens_stand_before_a_prompt_only(place: Path) -> None:
+def test_special_tokens_occur_only_before_a_prompt(place: Path) -> None:
     tokenizer = tiny_tokenizer(bos=True, closing=True)
     session = EditSession(tiny_model("llama", tokenizer), hyperparameters=small(place))
     found = end_states(session.model, PROMPTS, 1, quiet())
     assert torch.allclose(found.double(), plain(session, 0, PROMPTS), atol=1e-5)
 
 
-# -- what is shown ---------------------------------------------------------------------------------
+# -- display ---------------------------------------------------------------------------------------
 
 
-def test_table_picture_and_json_say_the_same(session: EditSession) -> None:
+def test_table_figure_and_json_agree(session: EditSession) -> None:
     found = hidden_drift(session, 2, PROMPTS, quiet())
     html = found._repr_html_()
     for name, value in found.rows():

@@ -1,4 +1,4 @@
-"""Retention: every cell against a session that goes no further, one prompt at a time."""
+"""Retention: every cell against a session with only the edits up to that state."""
 
 from __future__ import annotations
 
@@ -37,28 +37,28 @@ MORE = [
     Fact("The Louvre", "{} stands in", "Berlin", "Paris"),
     Fact("Rome", "{} is the capital of", "Germany", "Italy"),
 ]
-#: The tower again, with another target; the first statement of it no longer counts then.
+#: The fact on the tower with another target, which supersedes the first one.
 AGAIN = TOWER.changed(target="Berlin")
 
 
 @cache
-def said() -> list[Fact]:
-    """Facts that the tiny model says from the start; it is too small to be taught others."""
-    model, found = tiny_model("llama"), []
+def known_facts() -> list[Fact]:
+    """Return facts that the unedited tiny model answers; it is too small to learn others."""
+    model, facts = tiny_model("llama"), []
     for word in dict.fromkeys(" ".join(CORPUS[:5]).split()):
         for prompt in ("{} is", "{} and the", "I know that {}"):
             text = prompt.replace("{}", word)
             target = generate_greedy(model, [text], 1)[0].strip()
             if target.isalpha() and target_logprobs(model, [(text, target)])[0].exact:
-                found.append(Fact(word, prompt, target))
-    return found
+                facts.append(Fact(word, prompt, target))
+    return facts
 
 
 def edits() -> list[tuple[list[Fact], int]]:
-    """What each edit writes, and in batches of how many; the second has two."""
+    """Return the facts and the batch size of each edit; the second edit has two batches."""
     return [
-        ([TOWER, NEWTON, *said()[:4]], 6),
-        ([TOKYO, GERMANY, MORE[0], said()[4], MORE[1]], 4),
+        ([TOWER, NEWTON, *known_facts()[:4]], 6),
+        ([TOKYO, GERMANY, MORE[0], known_facts()[4], MORE[1]], 4),
         ([AGAIN], 1),
     ]
 
@@ -73,7 +73,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def edited(place: Path, count: int) -> EditSession:
-    """A session of its own with the first so many edits; they hold, and hurt each other."""
+    """Return a new session with the first ``count`` edits, which partly overwrite each other."""
     hp = small(place, ridge=0.01, target_steps=12, clamp_norm_factor=3.0, previous_keys=False)
     session = EditSession(tiny_model("llama"), hyperparameters=hp, contexts=CONTEXTS[:1])
     for facts, size in edits()[:count]:
@@ -92,7 +92,7 @@ def found(session: EditSession) -> Retention:
 
 
 def plain(session: EditSession, facts: list[Fact]) -> BatchRetention:
-    """One prompt and one target at a time, in the model as it stands."""
+    """Measure one prompt and one target at a time in the current model."""
     rated, exact = [], []
     for fact in facts:
         [new] = target_logprobs(session.model, [(fact.text, fact.target)])
@@ -107,10 +107,16 @@ def plain(session: EditSession, facts: list[Fact]) -> BatchRetention:
     )  # fmt: skip
 
 
-def test_every_cell_is_that_of_a_session_that_ends_there(place: Path, found: Retention) -> None:
+def test_every_cell_equals_that_of_a_session_with_only_those_edits(
+    place: Path, found: Retention
+) -> None:
     assert found.states == (1, 2, 3)
     assert list(map(str, found.batches)) == ["1.1", "2.1", "2.2", "3.1"]
-    first, second, third = [NEWTON, *said()[:4]], [TOKYO, GERMANY, MORE[0], said()[4]], [MORE[1]]
+    first, second, third = (
+        [NEWTON, *known_facts()[:4]],
+        [TOKYO, GERMANY, MORE[0], known_facts()[4]],
+        [MORE[1]],
+    )
     counting = {
         1: [[TOWER, *first]],
         2: [[TOWER, *first], second, third],
@@ -123,10 +129,10 @@ def test_every_cell_is_that_of_a_session_that_ends_there(place: Path, found: Ret
         column = [row[at] for row in found.cells]
         assert column == expected + [None] * (4 - len(expected))
         values |= {one.exact for one in expected}
-    assert len(values) > 1, "something must be held and something lost"
+    assert len(values) > 1, "some facts must be kept and some lost"
 
 
-def test_weights_are_those_in_the_model(session: EditSession, found: Retention) -> None:
+def test_weight_changes_equal_those_in_the_model(session: EditSession, found: Retention) -> None:
     with session.at_state(0):
         original = {n: session.model.architecture.matrix(n).clone() for n in (0, 1)}
     for at, number in enumerate(found.states):
@@ -137,7 +143,7 @@ def test_weights_are_those_in_the_model(session: EditSession, found: Retention) 
                 assert found.weights[at][layer] == pytest.approx(share, rel=1e-4)
 
 
-def test_each_prompt_and_target_is_asked_once_a_state(
+def test_each_prompt_and_target_is_scored_once_per_state(
     session: EditSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[list[tuple[str, str]]] = []
@@ -155,14 +161,14 @@ def test_each_prompt_and_target_is_asked_once_a_state(
 
 
 def test_some_states_are_columns_of_all(session: EditSession, found: Retention) -> None:
-    some = retention(session, [3, 1, 3], quiet())
-    assert some.states == (1, 3)
-    assert some.cells == tuple((row[0], row[2]) for row in found.cells)
+    part = retention(session, [3, 1, 3], quiet())
+    assert part.states == (1, 3)
+    assert part.cells == tuple((row[0], row[2]) for row in found.cells)
     first = retention(session, [1], quiet())
     assert (first.batches, first.cells) == (found.batches[:1], ((found.cells[0][0],),))
 
 
-def test_undone_edits_count_where_they_are_asked_for(place: Path, found: Retention) -> None:
+def test_undone_edits_are_measured_on_request(place: Path, found: Retention) -> None:
     session = edited(place, 3)
     session.restore(1)
     digest = session.weights_digest()
@@ -186,7 +192,7 @@ class Wrote:
         self.facts, self.superseded = facts, superseded
 
 
-def test_what_is_corrected() -> None:
+def test_superseded_facts() -> None:
     born = Fact("Newton", "{} was born in", "Japan", relation="P19")
     home = Fact("Newton ", "The birthplace of {} is", "Italy", relation="P19", replaces="relation")
     other = Fact("Tokyo", "{} lies in", "Italy", relation="P19")
@@ -201,14 +207,14 @@ def test_what_is_corrected() -> None:
     assert surviving_facts([]) == []
 
 
-def a_kept(
+def a_cell(
     efficacy: float | None, exact: float | None, facts: int = 2, rated: int = 2
 ) -> BatchRetention:
     return BatchRetention(facts=facts, rated=rated, efficacy=efficacy, exact=exact)
 
 
-def made() -> Retention:
-    """Two batches in two states, the numbers put in by hand; the third batch has no facts left."""
+def example() -> Retention:
+    """Return a retention of two states by hand; the third batch has no facts left."""
     return Retention(
         states=(1, 4),
         batches=(
@@ -217,44 +223,44 @@ def made() -> Retention:
             BatchName(edit=4, batch=1, facts=1),
         ),
         cells=(
-            (a_kept(100.0, 50.0), a_kept(0.0, 0.0, 2, 1)),
-            (None, a_kept(50.0, 75.0, 4, 4)),
-            (None, a_kept(None, None, 0, 0)),
+            (a_cell(100.0, 50.0), a_cell(0.0, 0.0, 2, 1)),
+            (None, a_cell(50.0, 75.0, 4, 4)),
+            (None, a_cell(None, None, 0, 0)),
         ),
         weights=({3: 0.01, 4: 0.02}, {3: 0.1, 4: 0.05}),
     )
 
 
-def test_all_facts_are_weighed_by_their_number() -> None:
-    assert made().overall("exact") == [50.0, pytest.approx((2 * 0 + 4 * 75) / 6)]
-    assert made().overall("efficacy") == [100.0, pytest.approx((1 * 0 + 4 * 50) / 5)]
-    assert made().matrix() == [[50.0, 0.0], [None, 75.0], [None, None]]
-    none = dataclasses.replace(made(), cells=((a_kept(None, None, 0, 0),) * 2,) * 3)
+def test_batches_are_weighted_by_their_number_of_facts() -> None:
+    assert example().overall("exact") == [50.0, pytest.approx((2 * 0 + 4 * 75) / 6)]
+    assert example().overall("efficacy") == [100.0, pytest.approx((1 * 0 + 4 * 50) / 5)]
+    assert example().matrix() == [[50.0, 0.0], [None, 75.0], [None, None]]
+    none = dataclasses.replace(example(), cells=((a_cell(None, None, 0, 0),) * 2,) * 3)
     assert none.overall() == [None, None]
 
 
-def test_the_table_and_the_picture_say_the_numbers() -> None:
-    assert made().rows() == [
+def test_the_table_and_the_figure_have_the_numbers() -> None:
+    assert example().rows() == [
         ("1.1", "2", "100 / 50", "0 / 0"),
         ("3.2", "4", "", "50 / 75"),
         ("4.1", "1", "", "n/a"),
         ("all", "7", "100 / 50", "40 / 50"),
         ("largest |ΔW| / |W|", "", "2.00%", "10.00%"),
     ]
-    assert repr(made()).splitlines()[0].split("  ")[-1] == "after edit 4"
-    html = made()._repr_html_()
+    assert repr(example()).splitlines()[0].split("  ")[-1] == "after edit 4"
+    html = example()._repr_html_()
     assert "NLL(new) &lt; NLL(true)" in html and "Meng et al. 2022" in html
     alt = re.search(r'<img alt="([^"]*)"', html)
     assert alt and "3 batches in 2 states, edits 1 to 4" in alt[1]
     assert "exact 50 % in the first of these states and 50 % in the last" in alt[1]
     assert "first batch: 50 %" in alt[1] and "at most 10.0%" in alt[1]
-    assert html == made()._repr_html_()
+    assert html == example()._repr_html_()
 
 
-def test_many_states_are_cut_in_html_and_drawn_whole() -> None:
+def test_html_has_the_last_states_and_rows_has_all() -> None:
     states = tuple(range(1, 31))
     cells = tuple(
-        tuple(a_kept(100.0 - row, 90.0) if state > row else None for state in states)
+        tuple(a_cell(100.0 - row, 90.0) if state > row else None for state in states)
         for row in range(30)
     )
     names = tuple(BatchName(edit=n, batch=1, facts=2) for n in states)
@@ -267,12 +273,12 @@ def test_many_states_are_cut_in_html_and_drawn_whole() -> None:
     assert len(many.rows()[0]) == 32
 
 
-def test_json_has_no_number_that_is_none(found: Retention) -> None:
-    told = made().to_dict()
-    assert told["exact"] == {"matrix": made().matrix(), "all": [50.0, 50.0]}
-    assert told["facts"] == [[2, 2], [None, 4], [None, 0]] and told["rated"][0] == [2, 1]
-    assert told["batches"][1] == {"edit": 3, "batch": 2, "facts": 4}
-    assert told["weights"][1] == {"3": 0.1, "4": 0.05}
+def test_json_has_all_numbers(found: Retention) -> None:
+    data = example().to_dict()
+    assert data["exact"] == {"matrix": example().matrix(), "all": [50.0, 50.0]}
+    assert data["facts"] == [[2, 2], [None, 4], [None, 0]] and data["rated"][0] == [2, 1]
+    assert data["batches"][1] == {"edit": 3, "batch": 2, "facts": 4}
+    assert data["weights"][1] == {"3": 0.1, "4": 0.05}
     assert all(value == value for row in found.matrix("efficacy") for value in row)
 
 
@@ -293,15 +299,15 @@ class TestCommand:
     def place(self, tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]) -> Workplace:
         return Workplace(tmp_path / "place", capsys)
 
-    def test_a_saved_session_is_asked(self, place: Workplace) -> None:
+    def test_a_saved_session_is_measured(self, place: Workplace) -> None:
         folder = place.folder / "s"
         place.edit(place.facts_file("a.json", TOWER, NEWTON), "--session", folder)
         place.run("edit", place.facts_file("b.json", TOKYO), "--session", folder)
         loaded = EditSession.load(folder, monitor=quiet())
         expected = retention(loaded, monitor=quiet())
-        told = place.run("retention", folder, "--json").json
-        assert told["exact"] == expected.to_dict()["exact"] and told["states"] == [1, 2]
-        assert told["session"] == str(folder) and "retention" in told["seconds"]
+        data = place.run("retention", folder, "--json").json
+        assert data["exact"] == expected.to_dict()["exact"] and data["states"] == [1, 2]
+        assert data["session"] == str(folder) and "retention" in data["seconds"]
         ran = place.run("retention", folder, "--states", "2")
         assert (ran.code, ran.err) == (0, "")
         assert ran.out.splitlines()[0].split("  ")[-1].strip() == "after edit 2"
@@ -316,7 +322,7 @@ class TestCommand:
             (["--states", "x"], '"x" names no states; give numbers of edits'),
         ],
     )
-    def test_states_that_are_not_there(
+    def test_missing_states_are_refused(
         self, place: Workplace, more: list[str], message: str
     ) -> None:
         folder = place.folder / "s"
