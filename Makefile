@@ -79,8 +79,9 @@ test-notebooks: statistics ## run the notebooks and compare their outputs with t
 	$(PARALLEL) notebooks --nbval --nbval-current-env --nbval-cell-timeout=300 \
 		--nbval-sanitize-with tests/nbval_sanitize.cfg $(PYTEST_ARGS)
 
+# One file at a time: a page and a kernel that share a core are slow enough for figures not to load.
 test-browser: statistics ## drive the workbench in a headless Chromium, where there is one
-	$(PARALLEL) tests/browser $(PYTEST_ARGS)
+	$(BIN)/python -m pytest tests/browser $(PYTEST_ARGS)
 
 fault-test: fetch ## break the core in one place at a time; a notebook must notice (ten minutes)
 	$(BIN)/python tools/fault_test.py $(FAULT_ARGS)

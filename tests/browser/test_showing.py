@@ -37,7 +37,7 @@ def test_first_paint(notebook: Page) -> None:
     both = page.get_by_label("Threshold", exact=True)
     for place in (0, 1):
         page.get_by_role("tab", name="Spectrum", exact=True).nth(place).click()
-    expect(both).to_have_count(2, timeout=30_000)
+    expect(both).to_have_count(2, timeout=60_000)
     expect(both.nth(0)).to_be_visible()
     both.nth(0).fill("0.03")
     both.nth(0).press("Enter")
@@ -93,8 +93,8 @@ def test_the_app(app: str, browser: Any) -> None:
     page.get_by_role("tab", name="Edit", exact=True).click()
     page.locator("button.ae-run").click()
     status = page.locator('[data-testid="status"]')
-    expect(status).to_have_text("running: edit", timeout=10_000)
+    expect(status).to_have_text("running: edit", timeout=20_000)
     page.locator("button.ae-cancel-run").click()
-    expect(page.locator('[data-testid="run-state"]')).to_contain_text("canceled", timeout=20_000)
+    expect(page.locator('[data-testid="run-state"]')).to_contain_text("canceled", timeout=60_000)
     assert outside == []
     page.close()

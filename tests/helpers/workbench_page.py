@@ -22,7 +22,7 @@ TITLES = (
     "Export",
 )  # fmt: skip
 #: An edit, from the click to its end, on two cores that do other things beside.
-EDIT = 120_000
+EDIT = 300_000
 
 
 def ready(wb: Page, timeout: float = EDIT) -> None:
@@ -30,7 +30,7 @@ def ready(wb: Page, timeout: float = EDIT) -> None:
     expect(wb.said("status")).to_have_text("ready", timeout=timeout)
 
 
-def eventually(wb: Page, condition: str, seconds: float = 20) -> None:
+def eventually(wb: Page, condition: str, seconds: float = 60) -> None:
     """Wait until something is true in the kernel."""
     end = time.monotonic() + seconds
     while wb.python(f"print({condition})") != "True":
@@ -38,7 +38,7 @@ def eventually(wb: Page, condition: str, seconds: float = 20) -> None:
         time.sleep(0.2)
 
 
-def digest_of(wb: Page, seconds: float = 20) -> str:
+def digest_of(wb: Page, seconds: float = 60) -> str:
     """What the weights are now; waits while work behind the scenes has the model."""
     end = time.monotonic() + seconds
     while not re.fullmatch("[0-9a-f]{32}", said := wb.python("print(session.weights_digest())")):
