@@ -25,7 +25,7 @@ from .hooks import own_hooks
 _ATTENTION_PARAMETERS = {"attention_mask", "past_key_values", "past_key_value", "layer_past"}
 
 _BY_HAND = (
-    'say it by hand: load_model(..., places=ModulePaths(blocks="model.layers", '
+    'give the module paths: load_model(..., places=ModulePaths(blocks="model.layers", '
     'down_projection="mlp.down_proj", norm="model.norm", head="lm_head"))'
 )
 

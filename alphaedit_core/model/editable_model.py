@@ -161,8 +161,8 @@ class EditableModel:
         ownership = ownership_of(model, architecture)
         if applied := getattr(ownership.owner, "applied", 0):
             raise SessionError(
-                f'model "{name}" holds {applied} edits of a session already; close() that, or use '
-                "its own model"
+                f'model "{name}" holds {applied} edits of a session already; close() that session, '
+                "or use its own model"
             )
         for known in ownership.wraps:
             known.fingerprint  # noqa: B018 - computed now, before a session of the new wrap edits

@@ -43,7 +43,7 @@ def may_pack(model: EditableModel, monitor: Monitor) -> bool:
     if reason:
         warning = (
             f"a {type(model.model).__name__} cannot take texts of different lengths laid end to "
-            f"end ({reason}); they are searched in groups of one length, which is slower and exact"
+            f"end ({reason}); they are searched in groups of one length, which is slower but exact"
         )
         if warning not in monitor.warnings:
             monitor.warn(warning)

@@ -26,7 +26,7 @@ from alphaedit_core.errors import StructureError
 from alphaedit_core.model.architecture import ModulePaths, find_architecture
 from alphaedit_core.model.editable_model import EditableModel
 
-BY_HAND = 'say it by hand: load_model(..., places=ModulePaths(blocks="'
+BY_HAND = 'give the module paths: load_model(..., places=ModulePaths(blocks="'
 
 
 def logits(model: EditableModel) -> Tensor:
