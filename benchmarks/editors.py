@@ -110,13 +110,13 @@ def main() -> None:
         if hp.method in known:
             continue
         found = compare_editors(session, facts, [hp], len(facts), text, Monitor(None), shared)
-        [rival] = found.rivals
+        [run] = found.runs
         new: list[dict[str, Any]] = [
             {
                 "method": hp.method,
                 "hyperparameters": hp.to_dict(),
-                "after": asdict(rival.after),
-                "seconds": rival.seconds,
+                "after": asdict(run.after),
+                "seconds": run.seconds,
             }
         ]
         if not lines:

@@ -21,7 +21,7 @@ _HEADINGS = (
     "leakage",
     "effective rank",
     "massive",
-    "health",
+    "orthogonality error",
     "as absolute",
     "as energy",
     "as rank",
@@ -36,7 +36,8 @@ def add(commands: options.Commands) -> None:
         help="show the null space of each layer",
         description="Show for each layer how many directions a threshold keeps, the share of "
         "ordinary text's energy in them, and the equivalent threshold of every rule.",
-        epilog="health is the largest entry of |V'V - I|, the rounding error of the eigenvectors.",
+        epilog="The orthogonality error is the largest entry of |V'V - I|, a rounding error of the "
+        "eigenvectors.",
     )
     options.add_model(parser)
     options.add_text(parser)
@@ -97,7 +98,7 @@ def _figures(spectrum: Spectrum, threshold: Threshold) -> dict[str, Any]:
         "effective_rank": spectrum.effective_rank,
         "massive": spectrum.num_massive_directions,
         "trace": spectrum.trace,
-        "health": spectrum.orthogonality_error,
+        "orthogonality_error": spectrum.orthogonality_error,
         "equivalent": {rule: str(spectrum.convert(threshold, rule)) for rule in _RULES},
         "warning": spectrum.threshold_warning(threshold),
     }
@@ -112,7 +113,7 @@ def _row(figures: dict[str, Any]) -> tuple[str, ...]:
         f"{figures['leakage']:.2%}",
         f"{figures['effective_rank']:.0f}",
         str(figures["massive"]),
-        f"{figures['health']:.0e}",
+        f"{figures['orthogonality_error']:.0e}",
         f"{float(equivalent['absolute']):.4g}",
         f"energy:{float(equivalent['energy'].partition(':')[2]):.4g}",
         equivalent["rank"],

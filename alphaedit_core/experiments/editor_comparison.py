@@ -59,17 +59,17 @@ class EditorComparison:
     Attributes:
         facts: the facts.
         before: scores of the unedited model.
-        rivals: one run per editor, in the order of the call.
+        runs: one run per editor, in the order of the call.
     """
 
     facts: Sequence[Fact]
     before: Measures
-    rivals: Sequence[EditorRun]
+    runs: Sequence[EditorRun]
 
     def rows(self) -> list[tuple[str, ...]]:
         """Return the table: a row for the unedited model, then a row per editor."""
         rows = [("unedited", *_cells(self.before), "")]
-        for run in self.rivals:
+        for run in self.runs:
             cells = _cells(run.after)
             rows.append((run.hyperparameters.method, *cells, f"{run.seconds:.1f}"))
         return rows
@@ -79,7 +79,7 @@ class EditorComparison:
         return {
             "facts": [fact.to_dict() for fact in self.facts],
             "before": asdict(self.before),
-            "rivals": [
+            "runs": [
                 {
                     "method": run.hyperparameters.method,
                     "hyperparameters": run.hyperparameters.to_dict(),
@@ -87,7 +87,7 @@ class EditorComparison:
                     "after": asdict(run.after),
                     "seconds": run.seconds,
                 }
-                for run in self.rivals
+                for run in self.runs
             ],
         }
 
@@ -116,7 +116,7 @@ class EditorComparison:
         rows: list[tuple[object, ...]] = [
             ("unedited", None, *_numbers(self.before), None, count, None)
         ]
-        for run in self.rivals:
+        for run in self.runs:
             hp, result = run.hyperparameters, run.result
             rows.append(
                 (hp.method, hp.editor, *_numbers(run.after), result.written, count, run.seconds)

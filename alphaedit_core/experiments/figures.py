@@ -27,18 +27,18 @@ SHIFTS = {
 
 
 def experiment_curves_html(
-    findings: ExperimentResult, measures: Collection[str] | None = None
+    result: ExperimentResult, measures: Collection[str] | None = None
 ) -> str:
     """Return a figure of measures over the number of edits, with one line per method.
 
     Args:
-        findings: the experiment.
+        result: the experiment.
         measures: metrics, ``perplexity`` or titles of :data:`SHIFTS` to draw; None for all.
 
     Returns:
         HTML of the figure and a text with the last values; "" if nothing was measured.
     """
-    series = _series(findings)
+    series = _series(result)
     if measures is not None:
         series = {name: lines for name, lines in series.items() if name in measures}
     if not series:
@@ -51,11 +51,11 @@ def experiment_curves_html(
     return figure_html(_panels(series, "edits"), alt)
 
 
-def experiment_retention_html(findings: ExperimentResult, measures: Sequence[str]) -> str:
+def experiment_retention_html(result: ExperimentResult, measures: Sequence[str]) -> str:
     """Return a figure of each batch's metrics after the last edit, with one line per method.
 
     Args:
-        findings: the experiment.
+        result: the experiment.
         measures: metrics to draw.
 
     Returns:
@@ -64,7 +64,7 @@ def experiment_retention_html(findings: ExperimentResult, measures: Sequence[str
     """
     series: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for measure in measures:
-        for name, point in findings.final().items():
+        for name, point in result.final().items():
             by_batch = point.retention.get(measure, ())
             values = [(float(n), value) for n, value in enumerate(by_batch, 1) if value is not None]
             if values and point.weights:
@@ -82,14 +82,14 @@ def experiment_retention_html(findings: ExperimentResult, measures: Sequence[str
     )
 
 
-def _series(findings: ExperimentResult) -> dict[str, dict[str, list[tuple[float, float]]]]:
+def _series(result: ExperimentResult) -> dict[str, dict[str, list[tuple[float, float]]]]:
     """Return (number of edits, value) of all measurements, by measure and method."""
-    unedited = findings.final().get("unedited")
+    unedited = result.final().get("unedited")
     measures: dict[str, Callable[[Measurement], float | None]] = {}
-    for name in findings.metrics:
+    for name in result.metrics:
         measures[name] = lambda point, name=name: point.values.get(name)  # type: ignore[misc]
     measures["perplexity"] = lambda point: point.perplexity
-    for task in sorted({task for point in findings.points for task in point.ability}):
+    for task in sorted({task for point in result.points for task in point.ability}):
         measures[f"{task}, F1"] = lambda point, task=task: point.ability.get(task, {}).get("f1")  # type: ignore[misc]
     for shift, title in SHIFTS.items():
         measures[title] = lambda point, shift=shift: point.drift.get(shift)  # type: ignore[misc]
@@ -99,8 +99,8 @@ def _series(findings: ExperimentResult) -> dict[str, dict[str, list[tuple[float,
     series: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for measure, read in measures.items():
         lines: dict[str, list[tuple[float, float]]] = {}
-        for name in findings.plan.names():
-            points = [(p.edits, read(p)) for p in findings.for_method(name)]
+        for name in result.plan.names():
+            points = [(p.edits, read(p)) for p in result.for_method(name)]
             values = [(float(n), value) for n, value in points if value is not None]
             if values:
                 lines[name] = values

@@ -50,12 +50,12 @@ class StoredLines:
     Attributes:
         lines: number and content of each valid line, in order.
         damaged: all other lines, except an unfinished last line.
-        torn: whether the last line is unfinished because the process was killed.
+        unfinished: whether the last line is unfinished because the process was killed.
     """
 
     lines: list[tuple[int, dict[str, Any]]]
     damaged: list[Damage]
-    torn: bool
+    unfinished: bool
 
 
 def is_experiment(folder: Path) -> bool:

@@ -97,12 +97,12 @@ def load_experiment(folder: str | Path) -> ExperimentResult:
         CorruptFileError: if a file is damaged; names the line.
     """
     place = Path(folder)
-    findings, damaged, _ = _loaded(place)
+    result, damaged, _ = _load(place)
     refuse(place, damaged)
-    return findings
+    return result
 
 
-def _loaded(place: Path) -> tuple[ExperimentResult, list[Damage], bool]:
+def _load(place: Path) -> tuple[ExperimentResult, list[Damage], bool]:
     """The results, the damaged lines, and whether the last line is unfinished."""
     manifest, checked = read_manifest(place)
     try:
@@ -116,7 +116,7 @@ def _loaded(place: Path) -> tuple[ExperimentResult, list[Damage], bool]:
         except InputError as error:
             damaged.append(Damage(number, str(error)))
     damaged = sorted([*stored.damaged, *damaged], key=lambda damage: damage.line)
-    return ExperimentResult(place, manifest, points, checked), damaged, stored.torn
+    return ExperimentResult(place, manifest, points, checked), damaged, stored.unfinished
 
 
 def _with_present_names(point: Mapping[str, Any]) -> dict[str, Any]:
@@ -176,7 +176,9 @@ def _manifest(
 
 
 @contextmanager
-def _opened(place: Path, manifest: dict[str, Any], monitor: Monitor) -> Iterator[ExperimentResult]:
+def _open_experiment(
+    place: Path, manifest: dict[str, Any], monitor: Monitor
+) -> Iterator[ExperimentResult]:
     """Lock the folder of an experiment, and create or resume the experiment in it.
 
     A new folder is removed again if an InputError is raised before anything was measured.
@@ -204,13 +206,13 @@ def _opened(place: Path, manifest: dict[str, Any], monitor: Monitor) -> Iterator
                 if path.name != _LOCK and _is_leftover(path):
                     path.unlink()
             write_manifest(place, manifest)
-            findings = ExperimentResult(place, manifest)
+            result = ExperimentResult(place, manifest)
         else:
-            findings = _resumed(place, manifest, monitor)
+            result = _resume(place, manifest, monitor)
         try:
-            yield findings
+            yield result
         except InputError:
-            if new and not findings.points:
+            if new and not result.points:
                 (place / MANIFEST).unlink()
             raise
     finally:
@@ -233,17 +235,17 @@ def _is_leftover(path: Path) -> bool:
     return path.name == _LOCK or final_name(path) == MANIFEST
 
 
-def _resumed(place: Path, manifest: Mapping[str, Any], monitor: Monitor) -> ExperimentResult:
+def _resume(place: Path, manifest: Mapping[str, Any], monitor: Monitor) -> ExperimentResult:
     """The experiment in a folder, without its damaged lines.
 
     Raises:
         InputError: if it differs from the manifest, naming the first difference.
     """
-    findings, damaged, torn = _loaded(place)
+    result, damaged, unfinished = _load(place)
     for part in _PARTS:
-        stored, current = findings.manifest[part], json.loads(json.dumps(manifest[part]))
+        stored, current = result.manifest[part], json.loads(json.dumps(manifest[part]))
         if part == "plan":  # an earlier version had fewer hyperparameters
-            stored = json.loads(json.dumps(findings.plan.to_dict()))
+            stored = json.loads(json.dumps(result.plan.to_dict()))
         for name, value in stored.items():
             if current.get(name) != value:
                 raise InputError(
@@ -255,16 +257,16 @@ def _resumed(place: Path, manifest: Mapping[str, Any], monitor: Monitor) -> Expe
         monitor.warn(
             f"{place / POINTS}: line {damage.line} is damaged and is measured anew: {damage.reason}"
         )
-    if not findings.checked:
+    if not result.checked:
         monitor.warn(
             f"experiment {place}: an earlier version wrote no checksums; existing numbers are "
             "accepted unverified, and get checksums now"
         )
-    if damaged or torn or not findings.checked:
-        write_points(place, findings.manifest, [asdict(point) for point in findings.points])
-    if not findings.checked:
-        write_manifest(place, findings.manifest)
-    return replace(findings, checked=True)
+    if damaged or unfinished or not result.checked:
+        write_points(place, result.manifest, [asdict(point) for point in result.points])
+    if not result.checked:
+        write_manifest(place, result.manifest)
+    return replace(result, checked=True)
 
 
 def _short(value: object) -> str:

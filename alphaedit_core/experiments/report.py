@@ -27,23 +27,23 @@ from .results import (
 )
 
 
-def experiment_html(findings: ExperimentResult) -> str:
+def experiment_html(result: ExperimentResult) -> str:
     """Return a self-contained page: tables, curves, retention, definitions and settings."""
-    manifest = findings.manifest
+    manifest = result.manifest
     model, count = manifest["model"]["name"], len(manifest["records"]["names"])
     title = f"{count} sequential edits of {portable_name(model)}"
-    headings, rows = paper_table(findings)
+    headings, rows = paper_table(result)
     parts = [
-        f"<h1>{escape(title)}</h1><p>{escape(about(findings))}</p>",
+        f"<h1>{escape(title)}</h1><p>{escape(about(result))}</p>",
         f"<h2>In the paper's layout</h2>{scroll(html_table(headings, rows))}",
         '<p class="quiet">Mean over the records ± standard error. '
         f"Rows of the paper, where it has this model, are after {EDITS:,} edits in batches of "
         f"{BATCH}.</p>",
-        f"<h2>Everything measured</h2>{scroll(html_table(*whole_table(findings)))}",
-        f"<h2>Over the edits</h2>{experiment_curves_html(findings)}",
-        f"<h2>Retention of every batch</h2>{experiment_retention_html(findings, held(findings))}",
-        f"<h2>Metric definitions</h2>{scroll(html_table(*cards(findings.metrics)))}",
-        scroll(html_table(*other_cards(findings))),
+        f"<h2>Everything measured</h2>{scroll(html_table(*whole_table(result)))}",
+        f"<h2>Over the edits</h2>{experiment_curves_html(result)}",
+        f"<h2>Retention of every batch</h2>{experiment_retention_html(result, held(result))}",
+        f"<h2>Metric definitions</h2>{scroll(html_table(*cards(result.metrics)))}",
+        scroll(html_table(*other_cards(result))),
         "<h2>Settings</h2><details><summary>Everything that the numbers depend on</summary>"
         f"<pre>{escape(to_json(dict(manifest), indent=1))}</pre></details>",
     ]
@@ -61,23 +61,23 @@ def cards(names: Iterable[str]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]
     return ("metric", "formula", "better", "unit", "source", "note"), rows
 
 
-def other_cards(findings: ExperimentResult) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+def other_cards(result: ExperimentResult) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Return headings and rows of the definitions of all other measures of an experiment."""
     rows: list[tuple[str, ...]] = []
-    if any(point.perplexity is not None for point in findings.points):
+    if any(point.perplexity is not None for point in result.points):
         rows.append(("perplexity", PERPLEXITY))
-    if any(point.ability for point in findings.points):
+    if any(point.ability for point in result.points):
         rows += [
             (f"{name} of a task", DEFINITIONS[name].partition(" After ±")[0])
             for name in ("accuracy", "F1")
         ]
-    drifts = measured_drifts(findings)
+    drifts = measured_drifts(result)
     rows += [(name.replace("_", " "), definition) for name, definition in drifts.items()]
     rows.append(("|ΔW| / |W|", _WEIGHT_CHANGE))
     return ("beside the metrics", "what it is"), rows
 
 
-def save_report(findings: ExperimentResult) -> Path:
+def save_report(result: ExperimentResult) -> Path:
     """Write ``report.html`` into the experiment's folder and return its path.
 
     The page needs no network.
@@ -85,6 +85,6 @@ def save_report(findings: ExperimentResult) -> Path:
     Raises:
         OSError: if the file cannot be written.
     """
-    path = findings.folder / "report.html"
-    write_atomic(path, experiment_html(findings))
+    path = result.folder / "report.html"
+    write_atomic(path, experiment_html(result))
     return path

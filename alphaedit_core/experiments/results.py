@@ -174,9 +174,9 @@ _WEIGHT_CHANGE = (
 )
 
 
-def about(findings: ExperimentResult) -> str:
+def about(result: ExperimentResult) -> str:
     """Return a description of the data, the definitions and the state of an experiment."""
-    records, plan = findings.manifest["records"], findings.plan
+    records, plan = result.manifest["records"], result.plan
     left_out = len(records["left_out"])
     sentences = [
         f"{', '.join([records['dataset'], *(f'{n}={v}' for n, v in records['options'].items())])}, "
@@ -186,46 +186,46 @@ def about(findings: ExperimentResult) -> str:
         sentences.append("The default metrics are those of EasyEdit.")
     if left_out:
         sentences.append(f"{left_out} more duplicate a record of their batch and are left out.")
-    if not findings.checked:
+    if not result.checked:
         sentences.append("Written without checksums by an earlier version.")
-    if not findings.complete:
+    if not result.complete:
         sentences.append("Not complete yet.")
     sentences += [
         f"{name} broke down after {end.edits} edits: {end.broke}."
         for name in plan.names()
-        if (end := findings.diverged_at(name)) is not None
+        if (end := result.diverged_at(name)) is not None
     ]
     return " ".join(sentences)
 
 
-def paper_table(findings: ExperimentResult) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+def paper_table(result: ExperimentResult) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Return headings and rows in the layout of the paper's Table 1 (Fang et al. 2025).
 
     The paper's values follow for models that it lists. If some of the paper's columns were not
     measured, all other metrics are appended.
     """
-    dataset = findings.manifest["records"]["dataset"]
+    dataset = result.manifest["records"]["dataset"]
     paper_columns = COLUMNS.get(dataset, ())
-    shared = [name for name in paper_columns if name in findings.metrics]
-    others = [name for name in findings.metrics if name not in shared]
+    shared = [name for name in paper_columns if name in result.metrics]
+    others = [name for name in result.metrics if name not in shared]
     columns = shared if shared and len(shared) == len(paper_columns) else shared + others
     rows = [
         (
-            _named(findings, name),
+            _named(result, name),
             str(point.edits if name != "unedited" else 0),
             *_cells(point, columns),
         )
-        for name, point in findings.final().items()
+        for name, point in result.final().items()
     ]
     rows += [
-        (_named(findings, name), "0", *("n/a" for _ in columns))
-        for name in findings.plan.names()
-        if findings.diverged_at(name) and not findings.for_method(name)
+        (_named(result, name), "0", *("n/a" for _ in columns))
+        for name in result.plan.names()
+        if result.diverged_at(name) and not result.for_method(name)
     ]
-    model = findings.manifest["model"].get("preset") or ""
+    model = result.manifest["model"].get("preset") or ""
     indices = [paper_columns.index(name) for name in shared]
     # The paper's values hold for the default options of the data set only.
-    comparable = bool(shared) and findings.manifest["records"]["options"] == reader(dataset).chosen
+    comparable = bool(shared) and result.manifest["records"]["options"] == reader(dataset).chosen
     for method, values in (published(model, dataset) if comparable else {}).items():
         rows.append(
             (
@@ -238,14 +238,14 @@ def paper_table(findings: ExperimentResult) -> tuple[tuple[str, ...], list[tuple
     return ("method", "edits", *columns), rows
 
 
-def whole_table(findings: ExperimentResult) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+def whole_table(result: ExperimentResult) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Return headings and rows of all measurements, one row each."""
-    names = findings.metrics
-    tasks = sorted({task for point in findings.points for task in point.ability})
-    drifts = measured_drifts(findings)
+    names = result.metrics
+    tasks = sorted({task for point in result.points for task in point.ability})
+    drifts = measured_drifts(result)
     rows = []
-    for method in ("unedited", *findings.plan.names()):
-        for point in findings.for_method(method):
+    for method in ("unedited", *result.plan.names()):
+        for point in result.for_method(method):
             weights = list(point.weights.values())
             shifts = [point.drift.get(name) for name in drifts]
             rows.append(
@@ -271,27 +271,27 @@ def whole_table(findings: ExperimentResult) -> tuple[tuple[str, ...], list[tuple
     return ("method", "edits", *names, "perplexity", *ability, *drift_names, *ends), rows
 
 
-def measured_drifts(findings: ExperimentResult) -> dict[str, str]:
+def measured_drifts(result: ExperimentResult) -> dict[str, str]:
     """Return the definitions of all drift measures that the experiment has, by name."""
-    measured = {name for point in findings.points for name in point.drift}
+    measured = {name for point in result.points for name in point.drift}
     return {name: definition for name, definition in DRIFTS.items() if name in measured}
 
 
-def _named(findings: ExperimentResult, method: str) -> str:
+def _named(result: ExperimentResult, method: str) -> str:
     """The name of a method, with the number of edits after which it diverged, if it did."""
-    end = findings.diverged_at(method)
+    end = result.diverged_at(method)
     return method if end is None else f"{method}, broke down after {end.edits}"
 
 
-def experiment_text(findings: ExperimentResult) -> str:
+def experiment_text(result: ExperimentResult) -> str:
     """Return the description and the paper's table as plain text."""
-    return "\n".join([about(findings), text_table(*paper_table(findings))])
+    return "\n".join([about(result), text_table(*paper_table(result))])
 
 
-def held(findings: ExperimentResult) -> list[str]:
+def held(result: ExperimentResult) -> list[str]:
     """Return the measured metrics that show whether written facts are kept."""
     names = ("efficacy", "efficacy_accuracy", "rewrite_acc", "multi_hop")
-    return [name for name in names if name in findings.metrics]
+    return [name for name in names if name in result.metrics]
 
 
 def _cells(point: Measurement, names: Iterable[str]) -> list[str]:

@@ -40,7 +40,7 @@ from alphaedit_core.side_effects.ability import measure_ability
 from alphaedit_core.side_effects.baseline import DriftBaseline
 
 from .files import PointsWriter
-from .folder import _manifest, _opened, _short, session_folder
+from .folder import _manifest, _open_experiment, _short, session_folder
 from .plan import ExperimentPlan, ExtraMeasurements, batched, check_final_only
 from .results import UNEDITED, ExperimentResult, Measurement
 
@@ -91,13 +91,13 @@ def run_experiment(
             f"{' …' if len(left_out) > 3 else ''})"
         )
     manifest = _manifest(model, records, plan, written, left_out, probes)
-    with _opened(place, manifest, monitor) as findings:
-        run = _Run(model, findings, batches, metrics, probes, monitor)
+    with _open_experiment(place, manifest, monitor) as result:
+        run = _Run(model, result, batches, metrics, probes, monitor)
         with monitor.stage("experiment", len(batches) * len(plan.methods), "batch"):
-            run.unedited()
+            run.measure_unedited()
             for name, hp in zip(plan.names(), plan.methods, strict=True):
-                run.method(name, hp)
-    return findings
+                run.run_method(name, hp)
+    return result
 
 
 class _Run:
@@ -106,27 +106,27 @@ class _Run:
     def __init__(
         self,
         model: EditableModel,
-        findings: ExperimentResult,
+        result: ExperimentResult,
         batches: list[list[Record]],
         metrics: Sequence[str],
         probes: ExtraMeasurements,
         monitor: Monitor,
     ) -> None:
-        self._model, self._findings, self._batches = model, findings, batches
+        self._model, self._result, self._batches = model, result, batches
         self._metrics, self._probes, self._monitor = metrics, probes, monitor
-        self._plan = findings.plan
-        self._points = PointsWriter(findings.folder, findings.manifest, len(findings.points))
+        self._plan = result.plan
+        self._points = PointsWriter(result.folder, result.manifest, len(result.points))
         self._before: Evaluation | None = None
         self._baseline: DriftBaseline | None = None
 
-    def unedited(self) -> None:
+    def measure_unedited(self) -> None:
         """Measure the unedited model on all records.
 
         In a resumed experiment, measure again only what the metrics of edited models compare with.
         """
         records = [record for batch in self._batches for record in batch]
         names = self._plan.names()
-        ended = self._findings.complete and not any(self._missing(name) for name in names)
+        ended = self._result.complete and not any(self._missing(name) for name in names)
         if self._probes.drift is not None and not ended:
             subjects = [fact.subject for record in records for fact in record.facts]
             last = max(layer for hp in self._plan.methods for layer in hp.layers)
@@ -140,12 +140,12 @@ class _Run:
                 self._model, records, self._metrics, self._monitor, self._plan.seed
             )
 
-    def method(self, name: str, hp: EditConfig) -> None:
+    def run_method(self, name: str, hp: EditConfig) -> None:
         """Write all remaining batches with one method and evaluate where it is due."""
         number = self._plan.names().index(name) + 1
-        folder = session_folder(self._findings.folder, number, name)
-        missing, divergence = self._missing(name), self._findings.diverged_at(name)
-        if self._findings.has_ended(name) and not missing:
+        folder = session_folder(self._result.folder, number, name)
+        missing, divergence = self._missing(name), self._result.diverged_at(name)
+        if self._result.has_ended(name) and not missing:
             self._monitor.advance(len(self._batches))
             return
         if (folder / "session.json").exists():
@@ -181,7 +181,7 @@ class _Run:
 
     def _missing(self, name: str) -> list[int]:
         """Numbers of batches after which an evaluation of a method is due and missing."""
-        divergence = self._findings.diverged_at(name)
+        divergence = self._result.diverged_at(name)
         return [
             number
             for number in range(1, len(self._batches) + 1)
@@ -224,16 +224,16 @@ class _Run:
         return sum(map(len, self._batches[:number]))
 
     def _due(self, number: int) -> bool:
-        every = self._plan.evaluate_every
+        interval = self._plan.evaluate_every
         records = number * self._plan.batch_size
-        return number == len(self._batches) or (every is not None and records % every == 0)
+        return number == len(self._batches) or (interval is not None and records % interval == 0)
 
     def _has(self, name: str, edits: int) -> bool:
-        return any(p.method == name and p.edits == edits for p in self._findings.points)
+        return any(p.method == name and p.edits == edits for p in self._result.points)
 
     def _spent(self, name: str, number: int, session: EditSession) -> float:
         """Seconds spent writing since the previous measurement, also in earlier runs."""
-        before = [point.edits for point in self._findings.for_method(name)]
+        before = [point.edits for point in self._result.for_method(name)]
         return sum(
             sum(entry.result.seconds.values())
             for batch, entry in enumerate(session.history[:number], 1)
@@ -313,7 +313,7 @@ class _Run:
 
     def _keep(self, point: Measurement) -> None:
         self._points.append(asdict(point))
-        self._findings.points.append(point)
+        self._result.points.append(point)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -17,39 +17,39 @@ _PANELS = {
 }
 
 
-def sequence_html(found: Mapping[str, Mapping[int, Mapping[str, float]]]) -> str:
+def sequence_html(results: Mapping[str, Mapping[int, Mapping[str, float]]]) -> str:
     """Return the figure as HTML with a text of all values after the most edits.
 
     Args:
-        found: ``efficacy``, ``generalization``, ``specificity``, ``exact`` and ``perplexity`` (see
-            :class:`~.counterfact_scores.Measures`) by setting and number of edits. All settings
-            have the same numbers of edits.
+        results: ``efficacy``, ``generalization``, ``specificity``, ``exact`` and ``perplexity``
+            (see :class:`~.counterfact_scores.Measures`) by setting and number of edits. All
+            settings have the same numbers of edits.
     """
-    last = max(max(counts) for counts in found.values())
+    last = max(max(counts) for counts in results.values())
     values = [
         f"{name}: " + ", ".join(f"{panel} {counts[last][panel]:.1f}" for panel in _PANELS)
-        for name, counts in found.items()
+        for name, counts in results.items()
     ]
-    return figure_html(sequence_svg(found), f"After {last} edits. " + "; ".join(values) + ".")
+    return figure_html(sequence_svg(results), f"After {last} edits. " + "; ".join(values) + ".")
 
 
-def sequence_svg(found: Mapping[str, Mapping[int, Mapping[str, float]]]) -> str:
+def sequence_svg(results: Mapping[str, Mapping[int, Mapping[str, float]]]) -> str:
     """Return an SVG with hollow marks after the fewest edits and filled marks after the most.
 
     Perplexity has a logarithmic axis. See :func:`sequence_html` for the argument.
     """
-    names = list(found)
-    counts = sorted({count for per in found.values() for count in per})
+    names = list(results)
+    counts = sorted({count for per in results.values() for count in per})
     places = tuple(range(len(names)))
     ends = ((counts[0], fig.BLUE, True), (counts[-1], fig.VERMILLION, False))
     panels: list[fig.Panel] = []
     for measure, better in _PANELS.items():
         curves = []
         for place, name in enumerate(names):
-            values = tuple(found[name][count][measure] for count in counts)
+            values = tuple(results[name][count][measure] for count in counts)
             curves.append(fig.Curve(values, (place,) * len(values), fig.GRAY, width=1))
         for count, color, hollow in ends:
-            values = tuple(found[name][count][measure] for name in names)
+            values = tuple(results[name][count][measure] for name in names)
             label = f"after {count} edits"
             curves.append(fig.Curve(values, places, color, label, 0, marker="o", hollow=hollow))
         rows = fig.Axis(

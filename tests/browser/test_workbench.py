@@ -240,10 +240,10 @@ def test_two_editors_side_by_side(wb: Page) -> None:
     expect(page.get_by_label("First editor", exact=True)).to_have_value("alphaedit")
     page.get_by_label("Second editor", exact=True).select_option("memit")
     page.locator("button.ae-compare-editors").click()
-    table = wb.said("contest")
+    table = wb.said("editors-scores")
     expect(table).to_contain_text("memit -projection -previous-keys", timeout=EDIT)
     expect(table.locator("tbody tr")).to_have_count(3)
-    expect(wb.said("contest-facts")).to_contain_text("written")
+    expect(wb.said("editors-facts")).to_contain_text("written")
     ready(wb)
     assert digest_of(wb) == digest and wb.python("print(session.applied)") == "1"
     wb.shot("editors")

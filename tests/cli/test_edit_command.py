@@ -61,7 +61,7 @@ class TestEditors:
         rows = [line.split()[0] for line in ran.out.splitlines()[2:]]
         assert (ran.code, rows) == (0, ["unedited", "memit", "memit"])
         report = place.run(*command, "--editors", "memit,alphaedit-projection", "--json").json
-        methods = [rival["method"] for rival in report["rivals"]]
+        methods = [run["method"] for run in report["runs"]]
         assert methods == [
             "memit -projection -previous-keys", "alphaedit -projection +previous-keys",
         ]  # fmt: skip

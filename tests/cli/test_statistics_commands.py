@@ -56,7 +56,7 @@ class TestStatistics:
         assert (layer["layer"], layer["d_in"], layer["rank"]) == (1, 48, 30)
         assert 0 < layer["leakage"] < 1
         assert 1 < layer["effective_rank"] <= 48
-        assert layer["health"] < 1e-5
+        assert layer["orthogonality_error"] < 1e-5
         for threshold in layer["equivalent"].values():
             [same] = place.run(*command, threshold).json["layers"]
             assert same["rank"] == 30
@@ -66,7 +66,9 @@ class TestStatistics:
         ran = place.run("spectrum", "--model", place.model, *text, "--threshold", "rank:48")
         assert (ran.code, ran.err) == (0, "")
         lines = ran.out.splitlines()
-        assert lines[0].startswith("layer  d_in  kept  leakage  effective rank  massive  health")
+        assert lines[0].startswith(
+            "layer  d_in  kept  leakage  effective rank  massive  orthogonality error"
+        )
         assert [line.split()[:3] for line in lines[2:4]] == [["0", "48", "48"], ["1", "48", "48"]]
         assert "nothing is protected" in lines[-1]
 

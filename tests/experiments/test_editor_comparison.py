@@ -14,7 +14,7 @@ from tiny import prose, tiny_model
 
 from alphaedit_core.errors import Canceled, InputError
 from alphaedit_core.evaluation.counterfact_scores import counterfact_scores
-from alphaedit_core.experiments import editor_comparison as rivals
+from alphaedit_core.experiments import editor_comparison
 from alphaedit_core.experiments.editor_comparison import compare_editors, parse_method
 from alphaedit_core.inference.completions import generate_greedy
 from alphaedit_core.inference.scoring import perplexity, target_logprobs
@@ -35,7 +35,7 @@ TOLD = (
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("rivals")
+    folder = tmp_path_factory.mktemp("comparison")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
         patch.setattr(outcomes, "generate_greedy", partial(generate_greedy, tokens=2))
@@ -95,17 +95,17 @@ def test_each_editor_begins_on_the_unedited_model_and_all_is_put_back(
     session.edit(FACTS[3:], monitor=quiet())
     digest = session.weights_digest()
     wanted = methods(place, "memit", "alphaedit")
-    contest = compare_editors(session, TOLD, wanted, monitor=quiet())
+    comparison = compare_editors(session, TOLD, wanted, monitor=quiet())
     assert session.weights_digest() == digest and session.applied == 1
     session.undo()
-    assert contest.before == counterfact_scores(session.model, TOLD, monitor=quiet())
+    assert comparison.before == counterfact_scores(session.model, TOLD, monitor=quiet())
     session.close()
-    for rival, hp in zip(contest.rivals, wanted, strict=True):
+    for run, hp in zip(comparison.runs, wanted, strict=True):
         alone = EditSession(session.model, hyperparameters=hp, contexts=CONTEXTS[:1])
         result = alone.edit(TOLD, monitor=quiet())
-        assert rival.hyperparameters == hp
-        assert rival.after == counterfact_scores(session.model, TOLD, monitor=quiet())
-        assert [o.after for o in rival.result.outcomes] == [o.after for o in result.outcomes]
+        assert run.hyperparameters == hp
+        assert run.after == counterfact_scores(session.model, TOLD, monitor=quiet())
+        assert [o.after for o in run.result.outcomes] == [o.after for o in result.outcomes]
         alone.close()
 
 
@@ -123,14 +123,14 @@ def test_target_values_that_the_session_keeps_are_not_searched_for_again(place: 
 
 
 def test_the_table_states_both_switches(session: EditSession, place: Path) -> None:
-    contest = compare_editors(session, TOLD, methods(place, "memit"), monitor=quiet())
-    names = [row[0] for row in contest.rows()]
+    comparison = compare_editors(session, TOLD, methods(place, "memit"), monitor=quiet())
+    names = [row[0] for row in comparison.rows()]
     assert names == [
         "unedited", "memit -projection -previous-keys", "memit +projection -previous-keys",
     ]  # fmt: skip
-    assert "memit +projection -previous-keys" in repr(contest)
-    assert "memit +projection -previous-keys" in contest._repr_html_()
-    stored = contest.to_dict()["rivals"][1]
+    assert "memit +projection -previous-keys" in repr(comparison)
+    assert "memit +projection -previous-keys" in comparison._repr_html_()
+    stored = comparison.to_dict()["runs"][1]
     assert stored["method"] == names[2] and stored["hyperparameters"]["projection"] is True
 
 
@@ -191,7 +191,9 @@ def test_a_method_in_words(text: str, editor: str, projection: bool, previous: b
 def test_a_method_that_cannot_be_is_refused_before_any_work(
     session: EditSession, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rivals, "counterfact_scores", lambda *_: pytest.fail("work was begun"))
+    monkeypatch.setattr(
+        editor_comparison, "counterfact_scores", lambda *_: pytest.fail("work was begun")
+    )
     bad = small(place, editor="rome", previous_keys=False)  # two layers
     with pytest.raises(InputError, match=r"rome writes into one layer, not \[0, 1\]; give one"):
         compare_editors(session, TOLD, [*methods(place, "memit"), bad], monitor=quiet())

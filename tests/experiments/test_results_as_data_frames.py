@@ -200,7 +200,7 @@ def test_a_comparison_has_a_row_for_each_editor(place: Path) -> None:
     frame = found.to_pandas()
     assert frame["method"].tolist() == [row[0] for row in found.rows()]
     assert cells(frame["editor"]) == [None, "memit", "alphaedit"]
-    runs = found.rivals
+    runs = found.runs
     measured = [found.before, *(run.after for run in runs)]
     assert frame["efficacy"].tolist() == [one.efficacy for one in measured]
     assert frame["exact_match"].tolist() == [one.exact for one in measured]

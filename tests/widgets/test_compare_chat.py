@@ -64,6 +64,6 @@ def test_words_about_chat(
         Ratings(Score(1.0, 0.4, exact, 1), None, Score(0.1, 0.9, True, 1)),
     )
     question = Question("x", 1, chat=True, new="Rome", true=None)
-    panel._show(Comparison(question, answer, answer), panel._now())
+    panel._show(Comparison(question, answer, answer), panel._weights_version())
     assert said(panel._chat_check.value, "chat-check").endswith(ending)
     assert look in panel._chat_check.value

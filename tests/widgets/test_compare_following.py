@@ -97,7 +97,7 @@ def test_filling_makes_way_for_a_job_and_for_a_cell(
     assert panel.session.weights_digest() == digest  # … and left for later
     wait(panel.state)
     assert panel.comparison is not None and panel.comparison.before.number == 0
-    assert "update" in panel._standing.value and panel.state.failure is None
+    assert "update" in panel._status.value and panel.state.failure is None
 
     entered.clear()
     panel.state.notify_weights_changed()
@@ -105,7 +105,7 @@ def test_filling_makes_way_for_a_job_and_for_a_cell(
     monkeypatch.setattr(comparison_module, "generate_with_probabilities", real)
     panel.state.start("other work", lambda _: None, block=True)
     wait(panel.state)
-    assert panel.comparison.before.number == 2 and panel._standing.value == ""
+    assert panel.comparison.before.number == 2 and panel._status.value == ""
 
 
 def test_what_fails_by_itself_is_told_once(

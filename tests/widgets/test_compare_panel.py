@@ -105,17 +105,17 @@ def test_marks_are_of_tokens_or_words_and_can_be_turned_round(panel: ComparePane
 
 def test_own_text_sampling_and_number_of_tokens(panel: ComparePanel) -> None:
     panel.compare(block=True)
-    standing = panel._standing
-    assert standing.value == ""
+    status = panel._status
+    assert status.value == ""
     panel._prompt.value = "You know that Tokyo is in"
     assert panel.prompt == panel.state.prompt == "You know that Tokyo is in"
-    assert "press Compare" in standing.value
+    assert "press Compare" in status.value
     panel.tokens, panel.sampling = 4, Sampling(seed=3, temperature=0.8, top_p=0.9)
     assert panel.sampling == Sampling(3, 0.8, 0.9)
     panel.compare(block=True)
     expected = generate_with_probabilities(panel.session.model, panel.prompt, 4, panel.sampling)
     assert panel.after == expected and len(panel.after) <= 4
-    assert standing.value == ""
+    assert status.value == ""
     panel.sampling = None
     assert panel.sampling is None
     panel.reset_button.click()
@@ -144,7 +144,7 @@ def test_without_a_prompt_it_is_refused_in_words(edited: EditSession) -> None:
     assert "select a fact" in panel.state.notice
     panel.prompt = "Rome is"
     with pytest.raises(InputError, match="no target"):
-        panel.through_history()
+        panel.probabilities_over_history()
     panel.compare(block=True)
     assert panel.after and panel._ratings.value == ""
     with pytest.raises(InputError, match="tokens: 0 is less"):
@@ -167,7 +167,7 @@ def test_probabilities_through_the_history(panel: ComparePanel) -> None:
     panel.session.restore(2)
     panel.state.notify_weights_changed()
     digest = panel.session.weights_digest()
-    panel.through_history(block=True)
+    panel.probabilities_over_history(block=True)
     assert panel.session.weights_digest() == digest
     assert [point.number for point in panel.history] == [0, 1, 2]
     for point in panel.history:
@@ -233,8 +233,8 @@ def test_texts_of_models_and_people_are_never_markup(place: Path) -> None:
     one = Score(1.0, 0.4, False, 1)
     rated = StateAnswer(0, "", (step,), Ratings(one, one, one))
     question = Question(fact.text, 1, chat=True, new=fact.target, true=fact.target_true)
-    panel._show(Comparison(question, rated, answer), panel._now())
-    panel._show(Comparison(question, rated, rated), panel._now())
+    panel._show(Comparison(question, rated, answer), panel._weights_version())
+    panel._show(Comparison(question, rated, rated), panel._weights_version())
     panel.unit = "words"
     panel._points = question, [HistoryPoint(0, one, one)]
     panel._draw_history()
@@ -252,7 +252,7 @@ def test_texts_of_models_and_people_are_never_markup(place: Path) -> None:
 def test_places_without_a_kernel(panel: ComparePanel) -> None:
     assert "no answers yet" in repr(panel)
     panel.compare(block=True)
-    panel.through_history(block=True)
+    panel.probabilities_over_history(block=True)
     assert repr(panel) == panel.summary() and "\n" not in repr(panel)
     assert "before 0: " in repr(panel) and "after 1: " in repr(panel)
     assert re.search(r"P\(new target\) 0\.\d\d → [01]\.\d\d", repr(panel))

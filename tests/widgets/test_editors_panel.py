@@ -14,7 +14,7 @@ from tiny import tiny_model
 from alphaedit_core.editing.editors.registry import editor_class, editors
 from alphaedit_core.errors import AlphaEditError
 from alphaedit_core.evaluation.counterfact_scores import Measures, counterfact_scores
-from alphaedit_core.experiments import editor_comparison as rivals
+from alphaedit_core.experiments import editor_comparison
 from alphaedit_core.inference.completions import generate_greedy
 from alphaedit_core.session import outcomes
 from alphaedit_core.session.session import EditSession
@@ -115,18 +115,18 @@ def test_two_editors_side_by_side(state: State) -> None:
     digest = state.session.weights_digest()
     panel = EditorsPanel(state)
     assert [hp.editor for hp in panel.methods] == ["alphaedit", "memit"]
-    assert panel.contest is None and "not compared yet" in panel.summary()
+    assert panel.comparison is None and "not compared yet" in panel.summary()
     panel.with_perplexity = False
     assert panel._with_text.value is panel.with_perplexity is False
     panel.controls[1].projection.value = True
     panel.compare(block=True)
-    contest = panel.contest
-    assert contest is not None and len(contest.rivals) == 2
-    assert [rival.hyperparameters for rival in contest.rivals] == list(panel.methods)
-    for row in contest.rows():
+    comparison = panel.comparison
+    assert comparison is not None and len(comparison.runs) == 2
+    assert [run.hyperparameters for run in comparison.runs] == list(panel.methods)
+    for row in comparison.rows():
         assert all(cell in panel._shown.value for cell in row)
     assert "memit +projection -previous-keys" in panel._shown.value
-    assert contest.rivals[0].hyperparameters.method in panel.static_html()
+    assert comparison.runs[0].hyperparameters.method in panel.static_html()
     assert state.session.weights_digest() == digest and state.session.applied == 1
 
 
@@ -167,7 +167,7 @@ def test_curves_are_called_by_the_facts_of_their_search(state: State) -> None:
 def test_perplexity_is_of_the_text_that_drift_reads(state: State) -> None:
     panel = EditorsPanel(state)
     panel.compare(block=True)
-    assert panel.contest is not None and panel.contest.before.perplexity is not None
+    assert panel.comparison is not None and panel.comparison.before.perplexity is not None
 
 
 def test_a_comparison_can_be_canceled(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,10 +182,10 @@ def test_a_comparison_can_be_canceled(state: State, monkeypatch: pytest.MonkeyPa
             state.cancel()
         return measured
 
-    monkeypatch.setattr(rivals, "counterfact_scores", then_cancel)
+    monkeypatch.setattr(editor_comparison, "counterfact_scores", then_cancel)
     job = panel.compare()
     assert job.wait(20) and job.state == "canceled" and len(edited) == 1
-    assert "the weights are unchanged" in panel._status.value and panel.contest is None
+    assert "the weights are unchanged" in panel._status.value and panel.comparison is None
     assert state.session.weights_digest() == digest
     assert not panel.run_button.disabled and panel.cancel_button.disabled
 

@@ -73,9 +73,9 @@ def test_it_runs_shows_and_leaves_the_session_as_it_was(
     text.write_text(prose(900), encoding="utf-8")
     panel.perplexity.value = str(text)
     job = panel.run(block=True)
-    assert job.state == "done" and panel.findings is not None and panel.findings.complete
+    assert job.state == "done" and panel.result is not None and panel.result.complete
     assert panel.session.weights_digest() == digest
-    assert [p.edits for p in panel.findings.for_method("rome +projection -previous-keys")] == [
+    assert [p.edits for p in panel.result.for_method("rome +projection -previous-keys")] == [
         1,
         2,
         3,
@@ -105,13 +105,13 @@ def test_what_was_canceled_goes_on(panel: ExperimentPanel) -> None:
     assert job.wait(60) and job.state == "canceled"
     assert "run again to resume" in panel._status.value
     panel.state.unobserve(cancel, "job_updates")
-    found = panel.look()
+    found = panel.load()
     assert not found.complete and "Not complete yet" in panel._shown.value
     assert len(found.points) < 7
     panel.run(block=True)
-    assert panel.findings is not None
-    assert panel.findings.complete and len(panel.findings.points) == 7
-    assert panel.findings.points[: len(found.points)] == found.points
+    assert panel.result is not None
+    assert panel.result.complete and len(panel.result.points) == 7
+    assert panel.result.points[: len(found.points)] == found.points
 
 
 def test_what_cannot_be_run_is_refused_before_anything_starts(panel: ExperimentPanel) -> None:
@@ -124,7 +124,7 @@ def test_what_cannot_be_run_is_refused_before_anything_starts(panel: ExperimentP
         ("choices", "target=both", "both"),
         ("perplexity", "/nowhere.txt", "Text for perplexity"),
         ("drift", "/nowhere.txt", "nowhere.txt"),
-        ("at_end", "fluency, none", 'the metric "fluency" is not measured'),
+        ("final_only", "fluency, none", 'the metric "fluency" is not measured'),
         ("ability", "/nowhere", "nowhere"),
         ("metrics", "efficiency", "efficiency"),
         ("references", "/nowhere.json", "nowhere.json"),
@@ -149,25 +149,26 @@ def test_metrics_definitions_and_reference_texts_can_be_chosen(
     texts.write_text(json.dumps({"Rome": ["Rome is the capital of Italy"]}), encoding="utf-8")
     panel.references.value = str(texts)
     panel.run(block=True)
-    assert panel.findings is not None
-    assert panel.findings.metrics == ["rewrite_acc", "consistency"]
-    assert panel.findings.manifest["probes"]["references"] is not None
+    assert panel.result is not None
+    assert panel.result.metrics == ["rewrite_acc", "consistency"]
+    assert panel.result.manifest["probes"]["references"] is not None
     assert panel._shown.value.count("rewrite_acc") > 1  # in the table, though it is not the paper's
 
     panel.metrics.value, panel.compat.value = "", "easyedit"
     panel.folder.value = str(tmp_path / "easyedit")
     panel.run(block=True)
-    assert panel.findings.plan.compat == "easyedit" and "locality_acc" in panel.findings.metrics
-    assert "neighborhood_acc" not in panel.findings.metrics
+    assert panel.result.plan.compat == "easyedit" and "locality_acc" in panel.result.metrics
+    assert "neighborhood_acc" not in panel.result.metrics
     assert "target=true" in panel._shown.value and "EasyEdit" in panel._shown.value
     assert "numbers are of target=alt" in panel.state.notice
 
 
 def test_a_metric_can_be_left_to_the_end(panel: ExperimentPanel) -> None:
-    panel.edits.value, panel.editors.value, panel.at_end.value = 2, "rome", " neighborhood_acc ,"
+    panel.edits.value, panel.editors.value = 2, "rome"
+    panel.final_only.value = " neighborhood_acc ,"
     panel.run(block=True)
-    assert panel.findings is not None
-    _, early, last = panel.findings.points
+    assert panel.result is not None
+    _, early, last = panel.result.points
     assert "neighborhood_acc" in last.values and "neighborhood_acc" not in early.values
 
 
@@ -177,18 +178,18 @@ def test_drift_is_measured_unless_it_is_not_wanted(
 ) -> None:
     panel.edits.value, panel.editors.value, panel.drift.value = 1, "rome", asked
     panel.run(block=True)
-    assert panel.findings is not None
-    drift = panel.findings.manifest["probes"]["drift"]
+    assert panel.result is not None
+    drift = panel.result.manifest["probes"]["drift"]
     assert drift == (str(place / "text.txt") if measured else None)
-    assert bool(panel.findings.points[-1].drift) is measured
+    assert bool(panel.result.points[-1].drift) is measured
 
 
 def test_the_options_of_the_data_set_are_kept(panel: ExperimentPanel) -> None:
     assert "target=alt" in panel.choices.placeholder
     panel.choices.value, panel.edits.value, panel.editors.value = "target=alt", 1, "rome"
     panel.run(block=True)
-    assert panel.findings is not None
-    assert panel.findings.manifest["records"]["options"] == {"target": "alt"}
+    assert panel.result is not None
+    assert panel.result.manifest["records"]["options"] == {"target": "alt"}
 
 
 def test_a_refusal_is_said_on_the_screen(panel: ExperimentPanel) -> None:

@@ -95,7 +95,7 @@ def test_the_list_has_every_state_newest_first(panel: HistoryPanel) -> None:
     assert newest["written"] == f"{entry.result.written} of 2"
     assert (newest["threshold"], newest["layers"]) == ("rank:30", "0–1")
     assert newest["time (UTC)"] == entry.created[:19].replace("T", " ")
-    assert words(panel._stands) == "current: 2 B · reference: 0 original"
+    assert words(panel._current) == "current: 2 B · reference: 0 original"
 
 
 def test_an_edit_without_a_name_goes_by_its_first_fact(place: Path) -> None:
@@ -104,7 +104,7 @@ def test_an_edit_without_a_name_goes_by_its_first_fact(place: Path) -> None:
     assert listed(panel)[0][1] == "1 The old mechanics of Newton is named in → Japan and 1 more"
     panel.rename(1, "two <facts>")
     assert listed(panel)[0][1] == "1 two <facts>"
-    assert "two &lt;facts&gt;" in panel._stands.value and "<facts>" not in panel._stands.value
+    assert "two &lt;facts&gt;" in panel._current.value and "<facts>" not in panel._stands.value
     assert "two &lt;facts&gt;" in panel.static_html()
     panel.rename(1, "")
     assert "Newton" in listed(panel)[0][1]
@@ -195,7 +195,7 @@ def test_while_a_job_runs_nothing_moves_and_it_is_said(panel: HistoryPanel) -> N
     try:
         assert entered.wait(5)
         assert disabled(panel) == dict.fromkeys(("undo", "redo", "restore", "clear"), True)
-        assert "edit is running: undo, redo and restore have to wait" in words(panel._stands)
+        assert "edit is running: undo, redo and restore have to wait" in words(panel._current)
         for action in (panel.undo, panel.redo, panel.clear, panel.ask_to_clear,
                        lambda: panel.restore(0), lambda: panel.rename(1, "x"),
                        lambda: panel.set_reference(1)):  # fmt: skip
@@ -209,7 +209,7 @@ def test_while_a_job_runs_nothing_moves_and_it_is_said(panel: HistoryPanel) -> N
         assert job.wait(5)
     assert (panel.session.weights_digest(), panel.state.revision) == (digest, revision)
     assert not panel.undo_button.disabled
-    assert "running" not in words(panel._stands)
+    assert "running" not in words(panel._current)
     panel.undo()
     assert panel.session.applied == 1
 

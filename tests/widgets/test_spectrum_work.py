@@ -77,7 +77,7 @@ def test_shares_of_the_facts_keys_follow_the_threshold(folder: Path) -> None:
     assert panel.shares == {} and "not been read yet" in html_of(panel)
     panel.on_first_show()
     wait(state)
-    assert panel.survival is not None and panel.survival.facts == FACTS
+    assert panel.key_projection is not None and panel.key_projection.facts == FACTS
     before = panel.shares
     assert sorted(before) == [0, 1] and len(before[0]) == len(FACTS)
     table = said(panel, "survival")
@@ -117,7 +117,7 @@ def test_shares_are_those_that_the_edit_then_has(folder: Path) -> None:
     state.facts = list(FACTS[:1])  # type: ignore[assignment]
     panel.keys_button.click()
     wait(state)
-    assert panel.survival is not None and panel.survival.facts == FACTS[:1]
+    assert panel.key_projection is not None and panel.key_projection.facts == FACTS[:1]
     state.facts = []  # type: ignore[assignment]
     assert "No facts yet" in html_of(panel)
 

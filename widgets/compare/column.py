@@ -42,10 +42,10 @@ class Column(W.VBox):
             f"{escape(self.chips.label)}</h4>"
         )
 
-    def show(self, answer: StateAnswer, wanted: int) -> None:
+    def show(self, answer: StateAnswer, tokens: int) -> None:
         """Show an answer, given the requested number of tokens."""
         self._answer = answer
-        ended = len(answer.steps) < wanted
+        ended = len(answer.steps) < tokens
         self.chips.fill(answer.steps, note="end of text" if ended else "")
 
     def mark(self, flags: Sequence[bool], *, matches: bool, by_tokens: bool) -> None:

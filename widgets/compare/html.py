@@ -33,31 +33,31 @@ def words_html(pieces: Sequence[str], marks: Sequence[str]) -> str:
     """Render a text whose marked words carry a sign and screen reader text."""
     parts = []
     for mark, group in groupby(zip(pieces, marks, strict=True), lambda pair: pair[1]):
-        stretch = escape("".join(piece for piece, _ in group))
+        content = escape("".join(piece for piece, _ in group))
         if mark:
-            tag, sign, spoken = _WORD[mark]
-            stretch = (
-                f'<{tag} class="ae-word"><span class="ae-hidden">{spoken}: </span>'
-                f'<span class="ae-sign" aria-hidden="true">{sign}</span>{stretch}</{tag}>'
+            tag, sign, label = _WORD[mark]
+            content = (
+                f'<{tag} class="ae-word"><span class="ae-hidden">{label}: </span>'
+                f'<span class="ae-sign" aria-hidden="true">{sign}</span>{content}</{tag}>'
             )
-        parts.append(stretch)
+        parts.append(content)
     return "".join(parts)
 
 
-def ratings_html(found: Comparison) -> str:
+def ratings_html(comparison: Comparison) -> str:
     """Render probability and rank of both targets: before, after and change."""
-    question, rows = found.question, []
-    for name, target, before, after in (
-        ("new", question.new, found.before.ratings.new, found.after.ratings.new),
-        ("true", question.true, found.before.ratings.true, found.after.ratings.true),
+    question, rows = comparison.question, []
+    for name, target, score_before, score_after in (
+        ("new", question.new, comparison.before.ratings.new, comparison.after.ratings.new),
+        ("true", question.true, comparison.before.ratings.true, comparison.after.ratings.true),
     ):
-        if target is None or before is None or after is None:
+        if target is None or score_before is None or score_after is None:
             continue
         cells = {
-            f"p-{name}-before": _probability(before.probability),
-            f"p-{name}-after": _probability(after.probability),
-            f"delta-{name}": _change(before, after),
-            f"rank-{name}": f"{before.rank:,} → {after.rank:,}",
+            f"p-{name}-before": _probability(score_before.probability),
+            f"p-{name}-after": _probability(score_after.probability),
+            f"delta-{name}": _change(score_before, score_after),
+            f"rank-{name}": f"{score_before.rank:,} → {score_after.rank:,}",
         }
         rows.append(
             f'<tr><th scope="row">{name} target: <bdi>{escape(target)}</bdi></th>'
@@ -69,40 +69,40 @@ def ratings_html(found: Comparison) -> str:
         )
     if not rows:
         return ""
-    where = "as the answer in chat" if question.chat else "after this prompt"
+    kind = "as the answer in chat" if question.chat else "after this prompt"
     head = "".join(
         f'<th scope="col">{name}</th>'
         for name in ("", "before", "after", "change", "rank of its first token")
     )
     return (
         '<div class="ae-scroll"><table class="ae-table" data-testid="ratings">'
-        f"<caption>Probability of the targets {where} (geometric mean over their tokens)</caption>"
+        f"<caption>Probability of the targets {kind} (geometric mean over their tokens)</caption>"
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
 
 
-def chat_html(found: Comparison) -> str:
+def chat_html(comparison: Comparison) -> str:
     """Whether a fact that is right as text is right in chat, too."""
-    target, ratings = found.question.new, found.after.ratings
+    target, ratings = comparison.question.new, comparison.after.ratings
     if target is None or ratings.new is None or ratings.as_text is None:
         return ""
     as_text = "the top prediction" if ratings.as_text.exact else "not the top prediction"
-    named = found.after.names(target)
+    named = comparison.after.names(target)
     if ratings.new.exact:
-        in_chat = "it is"
+        chat_result = "it is"
     elif named:
-        in_chat = "it is not, but the answer contains it"
+        chat_result = "it is not, but the answer contains it"
     else:
-        in_chat = "it is not, and the answer does not contain it"
-    lost = ratings.as_text.exact and not (ratings.new.exact or named)
-    said = f"as text: new target is {as_text}; in chat: {in_chat}"
-    look = "ae-warning" if lost else "ae-ok" if ratings.new.exact or named else "ae-quiet"
-    return f'<p role="status" class="{look}" data-testid="chat-check">{escape(said)}</p>'
+        chat_result = "it is not, and the answer does not contain it"
+    text_only = ratings.as_text.exact and not (ratings.new.exact or named)
+    message = f"as text: new target is {as_text}; in chat: {chat_result}"
+    css_class = "ae-warning" if text_only else "ae-ok" if ratings.new.exact or named else "ae-quiet"
+    return f'<p role="status" class="{css_class}" data-testid="chat-check">{escape(message)}</p>'
 
 
 def history_html(session: EditSession, question: Question, points: Sequence[HistoryPoint]) -> str:
     """Render a matplotlib figure and a table of both targets' probabilities in every state."""
-    from alphaedit_core.evaluation.history_figure import history_html as picture
+    from alphaedit_core.evaluation.history_figure import history_html as figure
 
     rows = [
         [
@@ -112,7 +112,7 @@ def history_html(session: EditSession, question: Question, points: Sequence[Hist
         ]
         for point in points
     ]
-    return picture(points, question.new or "", question.true) + table(
+    return figure(points, question.new or "", question.true) + table(
         ["state", "P(new)", "rank of new", "P(true)", "rank of true"],
         rows,
         "targets-through-history",
@@ -120,7 +120,7 @@ def history_html(session: EditSession, question: Question, points: Sequence[Hist
     )
 
 
-def sides_html(session: EditSession, found: Comparison) -> str:
+def sides_html(session: EditSession, comparison: Comparison) -> str:
     """Render both texts as a table, for display without a kernel."""
     rows = [
         [
@@ -128,23 +128,23 @@ def sides_html(session: EditSession, found: Comparison) -> str:
             answer.text,
             " ".join(f"{visible(step.label)} {step.probability:.2f}" for step in answer.steps),
         ]
-        for side, answer in (("Before", found.before), ("After", found.after))
+        for side, answer in (("Before", comparison.before), ("After", comparison.after))
     ]
-    return f"<p>Prompt: {escape(found.question.prompt)}</p>" + table(
+    return f"<p>Prompt: {escape(comparison.question.prompt)}</p>" + table(
         ["state", "continuation", "tokens and their probabilities"], rows, "compared"
     )
 
 
-def summary_words(found: Comparison) -> str:
+def summary_words(comparison: Comparison) -> str:
     """Summarize the comparison in one line, with numbers of at most two digits."""
-    first, last = found.before.ratings.new, found.after.ratings.new
+    first, last = comparison.before.ratings.new, comparison.after.ratings.new
     rated = ""
     if first and last:
         rated = f", P(new target) {first.probability:.2f} → {last.probability:.2f}"
     return (
-        f"{short(found.question.prompt)!r}, before {found.before.number}: "
-        f"{short(found.before.text)!r}, after {found.after.number}: "
-        f"{short(found.after.text)!r}{rated}"
+        f"{short(comparison.question.prompt)!r}, before {comparison.before.number}: "
+        f"{short(comparison.before.text)!r}, after {comparison.after.number}: "
+        f"{short(comparison.after.text)!r}{rated}"
     )
 
 

@@ -17,7 +17,7 @@ from alphaedit_core.evaluation.before_after import (
     StateAnswer,
     probabilities_over_history,
 )
-from alphaedit_core.evaluation.before_after import compare as ask
+from alphaedit_core.evaluation.before_after import compare as compare_states
 from alphaedit_core.inference.token_by_token import Sampling, TokenStep
 from alphaedit_core.progress import Monitor
 from alphaedit_core.session.session import EditSession
@@ -61,14 +61,14 @@ class ComparePanel(Panel):
         self._comparison: Comparison | None = None
         self._points: tuple[Question, list[HistoryPoint]] | None = None
         self._live = False
-        self._made_from = self._now()
-        self._make()
+        self._shown_version = self._weights_version()
+        self._make_widgets()
         state = self.state
         state.observe(self._selected_changed, ["selected"])
-        state.observe(self._asked_changed, ["drafts", "prompt"])
+        state.observe(self._question_changed, ["drafts", "prompt"])
         state.observe(self._weights_changed, ["revision", "reference"])
         state.observe(self._job_moved, ["job_updates"])
-        self._asked_changed()
+        self._question_changed()
         self._job_moved()
 
     # -- from Python -----------------------------------------------------------------------------
@@ -184,16 +184,16 @@ class ComparePanel(Panel):
             SessionError: if another job runs.
         """
         session, question, reference = self.session, self.question, self.state.reference
-        made_from, known = self._now(), self._known()
+        version, cached = self._weights_version(), self._cached_answers()
         self._live = True
         return self.state.start(
             "compare",
-            lambda monitor: ask(session, question, reference, known, monitor),
-            lambda found: self._show(found, made_from),
+            lambda monitor: compare_states(session, question, reference, cached, monitor),
+            lambda comparison: self._show(comparison, version),
             block=block,
         )
 
-    def through_history(self, block: bool = False) -> Job[list[HistoryPoint]]:
+    def probabilities_over_history(self, block: bool = False) -> Job[list[HistoryPoint]]:
         """Follow the probability of both targets through all states up to the present one.
 
         Args:
@@ -225,29 +225,31 @@ class ComparePanel(Panel):
 
     @override
     def summary(self) -> str:
-        found = self._comparison
-        if found is None:
+        comparison = self._comparison
+        if comparison is None:
             return f"ComparePanel({short(self.prompt)!r}, no answers yet)"
-        return f"ComparePanel({summary_words(found)})"
+        return f"ComparePanel({summary_words(comparison)})"
 
     @override
     def static_html(self) -> str:
-        found = self._comparison
-        if found is None:
+        comparison = self._comparison
+        if comparison is None:
             return super().static_html()
-        return sides_html(self.session, found) + ratings_html(found) + self._history_html()
+        return (
+            sides_html(self.session, comparison) + ratings_html(comparison) + self._history_html()
+        )
 
     # -- the widgets -----------------------------------------------------------------------------
 
-    def _make(self) -> None:
-        self._selected, self._standing, self._headline = W.HTML(), W.HTML(), W.HTML()
+    def _make_widgets(self) -> None:
+        self._selected, self._status, self._headline = W.HTML(), W.HTML(), W.HTML()
         self._ratings, self._chat_check, self._through = W.HTML(), W.HTML(), W.HTML()
         wide = W.Layout(width="100%")
         self._prompt = W.Textarea(
             description="Prompt", rows=2, continuous_update=False, layout=wide, **_NAMED
         )
         self._prompt.add_class("ae-prompt")
-        self.settings = AskSettings(self.session.model, self._asked_changed)
+        self.settings = AskSettings(self.session.model, self._question_changed)
         self.compare_button = button(
             "Compare",
             "compare-run",
@@ -268,17 +270,17 @@ class ComparePanel(Panel):
             column.name(state_name(self.session, number))
         self.history_button = button(
             "Through history", "through-history",
-            self.with_errors_shown("history of the targets", self.through_history),
+            self.with_errors_shown("history of the targets", self.probabilities_over_history),
             help="probability of both targets in every state of the history",
         )  # fmt: skip
-        self._place()
+        self._arrange_widgets()
         self._prompt.observe(self._prompt_typed, "value")
         for widget in (self._marks, self._unit):
             widget.observe(lambda _: self._draw_difference(), "value")
 
-    def _place(self) -> None:
-        both = W.HBox(self.columns)
-        both.add_class("ae-columns")
+    def _arrange_widgets(self) -> None:
+        columns = W.HBox(self.columns)
+        columns.add_class("ae-columns")
         self.show(
             W.HTML(
                 "<h3>Before and after</h3><p class='ae-quiet'>Completions with the weights of two "
@@ -289,9 +291,9 @@ class ComparePanel(Panel):
             self._selected,
             self._prompt,
             row(self.compare_button, self.reset_button, self.settings),
-            self._standing,
+            self._status,
             row(self._marks, self._unit, self._headline),
-            both,
+            columns,
             self._ratings,
             self._chat_check,
             row(self.history_button),
@@ -303,20 +305,20 @@ class ComparePanel(Panel):
     def _selected_changed(self, *_: Any) -> None:
         # The user's own text belonged to the previously selected fact.
         self.state.prompt = ""
-        self._asked_changed()
+        self._question_changed()
 
     def _prompt_typed(self, *_: Any) -> None:
         self.prompt = self._prompt.value
-        self._asked_changed()
+        self._question_changed()
 
     def _use_facts_prompt(self, *_: Any) -> None:
         self.state.prompt = ""
-        self._asked_changed()
+        self._question_changed()
 
-    def _asked_changed(self, *_: Any) -> None:
+    def _question_changed(self, *_: Any) -> None:
         state = self.state
-        chosen = state.drafts[state.selected] if 0 <= state.selected < len(state.drafts) else None
-        subject = chosen.subject if chosen and chosen.subject.strip() else "none"
+        draft = state.drafts[state.selected] if 0 <= state.selected < len(state.drafts) else None
+        subject = draft.subject if draft and draft.subject.strip() else "none"
         self._selected.value = text("selected", f"selected: {subject}", tag="p")
         if self._prompt.value != self.prompt:
             self._prompt.value = self.prompt
@@ -324,7 +326,7 @@ class ComparePanel(Panel):
         if self._points and self._points[0] != self._question_or_none():
             self._points = None
             self._draw_history()
-        self._draw_standing()
+        self._update_status()
 
     def _question_or_none(self) -> Question | None:
         try:
@@ -334,7 +336,7 @@ class ComparePanel(Panel):
 
     # -- filling by itself -----------------------------------------------------------------------
 
-    def _now(self) -> tuple[int, int]:
+    def _weights_version(self) -> tuple[int, int]:
         """Everything besides the question that an answer depends on."""
         return self.state.revision, self.state.reference
 
@@ -342,26 +344,26 @@ class ComparePanel(Panel):
         if change["name"] == "revision" and self._points:
             self._points = None
             self._draw_history()
-        self._draw_standing()
+        self._update_status()
         self._fill_if_due()
 
     def _job_moved(self, *_: Any) -> None:
         job = self.state.job
-        engaged = self.state.foreground_busy
-        self.compare_button.disabled = self.history_button.disabled = engaged
+        busy = self.state.foreground_busy
+        self.compare_button.disabled = self.history_button.disabled = busy
         # The job that preempted the background job runs first; its end triggers this again.
         if not (job is not None and job.background and job.state == "canceled"):
             self._fill_if_due()
 
     def _fill_if_due(self) -> None:
         """Compare again in the background if the weights changed and the model is free."""
-        made_from = self._now()
-        if not self._live or self._made_from == made_from or not self.state.idle:
+        version = self._weights_version()
+        if not self._live or self._shown_version == version or not self.state.idle:
             return
         question = self._question_or_none()
         if question is None:
             return
-        session, reference, known = self.session, self.state.reference, self._known()
+        session, reference, cached = self.session, self.state.reference, self._cached_answers()
 
         def work(monitor: Monitor) -> Comparison:
             with ExitStack() as stack:
@@ -371,50 +373,54 @@ class ComparePanel(Panel):
                 except SessionError as error:  # a cell is using the model; retry later
                     raise Canceled(str(error)) from error
                 try:
-                    return ask(session, question, reference, known, monitor)
+                    return compare_states(session, question, reference, cached, monitor)
                 except Canceled:
                     raise
                 except Exception:
-                    self._made_from = made_from  # it would fail again
+                    self._shown_version = version  # it would fail again
                     raise
 
         with suppress(SessionError):  # other work has just begun; its end triggers this again
             self.state.start(
-                "compare", work, lambda found: self._show(found, made_from), background=True
+                "compare", work, lambda comparison: self._show(comparison, version), background=True
             )
 
-    def _known(self) -> list[tuple[Question, StateAnswer]]:
-        found = self._comparison
-        return [(found.question, found.before), (found.question, found.after)] if found else []
+    def _cached_answers(self) -> list[tuple[Question, StateAnswer]]:
+        comparison = self._comparison
+        return (
+            [(comparison.question, comparison.before), (comparison.question, comparison.after)]
+            if comparison
+            else []
+        )
 
     # -- what is shown ---------------------------------------------------------------------------
 
-    def _show(self, found: Comparison, made_from: tuple[int, int]) -> None:
-        self._comparison, self._made_from = found, made_from
-        for column, answer in zip(self.columns, (found.before, found.after), strict=True):
+    def _show(self, comparison: Comparison, version: tuple[int, int]) -> None:
+        self._comparison, self._shown_version = comparison, version
+        for column, answer in zip(self.columns, (comparison.before, comparison.after), strict=True):
             column.name(state_name(self.session, answer.number))
-            column.show(answer, found.question.tokens)
+            column.show(answer, comparison.question.tokens)
         self._draw_difference()
-        self._ratings.value = ratings_html(found)
-        self._chat_check.value = chat_html(found)
-        self._draw_standing()
+        self._ratings.value = ratings_html(comparison)
+        self._chat_check.value = chat_html(comparison)
+        self._update_status()
 
-    def _draw_standing(self) -> None:
+    def _update_status(self) -> None:
         """Whether the columns match the current settings."""
-        found, asked = self._comparison, self._question_or_none()
-        if found is None:
-            said = "Press Compare." if asked else "Select a fact or type a prompt."
-        elif asked is not None and found.question != asked:
-            said = "The columns are for another prompt or other settings; press Compare."
-        elif self._made_from != self._now():
-            said = "The weights have changed; the columns update, or press Compare."
+        comparison, question = self._comparison, self._question_or_none()
+        if comparison is None:
+            message = "Press Compare." if question else "Select a fact or type a prompt."
+        elif question is not None and comparison.question != question:
+            message = "The columns are for another prompt or other settings; press Compare."
+        elif self._shown_version != self._weights_version():
+            message = "The weights have changed; the columns update, or press Compare."
         else:
-            said = ""
-        self._standing.value = text("compare-state", said, tag="p") if said else ""
+            message = ""
+        self._status.value = text("compare-state", message, tag="p") if message else ""
 
     def _draw_difference(self) -> None:
-        found, difference = self._comparison, self.difference
-        if found is None or difference is None:
+        comparison, difference = self._comparison, self.difference
+        if comparison is None or difference is None:
             return
         testid = "no-difference" if difference.none else "difference"
         self._headline.value = text(testid, str(difference), tag="span")

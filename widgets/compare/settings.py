@@ -37,7 +37,7 @@ class AskSettings(W.HBox):
             W.BoundedFloatText, "Temperature", 1.0, min=0.01, max=10.0, step=0.1
         )
         self._top_p = _number(W.BoundedFloatText, "Top-p", 1.0, min=0.01, max=1.0, step=0.05)
-        self._drawing = row(self._seed, self._temperature, self._top_p)
+        self._sampling_inputs = row(self._seed, self._temperature, self._top_p)
         self._chat = W.Checkbox(
             description="Chat",
             indent=False,
@@ -45,11 +45,11 @@ class AskSettings(W.HBox):
             tooltip="send the prompt as a message, with the tokenizer's chat template",
         )
         self._chat.layout.display = "" if has_chat(model) else "none"
-        super().__init__([self._tokens, self._sampling, self._drawing, self._chat])
+        super().__init__([self._tokens, self._sampling, self._sampling_inputs, self._chat])
         self.add_class("ae-row")
-        self._show_drawing()
-        self._sampling.observe(self._show_drawing, "value")
-        for widget in (self._tokens, self._sampling, *self._drawing.children, self._chat):
+        self._show_sampling_inputs()
+        self._sampling.observe(self._show_sampling_inputs, "value")
+        for widget in (self._tokens, self._sampling, *self._sampling_inputs.children, self._chat):
             widget.observe(lambda _: changed(), "value")
 
     @property
@@ -86,8 +86,8 @@ class AskSettings(W.HBox):
             raise InputError(f'the tokenizer of "{self._model.name}" has no chat template')
         self._chat.value = value
 
-    def _show_drawing(self, *_: Any) -> None:
-        self._drawing.layout.display = "none" if self._sampling.value == GREEDY else ""
+    def _show_sampling_inputs(self, *_: Any) -> None:
+        self._sampling_inputs.layout.display = "none" if self._sampling.value == GREEDY else ""
 
 
 def _number(kind: Any, label: str, value: float, **limits: float) -> Any:

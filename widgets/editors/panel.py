@@ -43,7 +43,7 @@ class EditorsPanel(Panel):
 
     Attributes:
         methods: hyperparameters of both editors.
-        contest: the last comparison; None before the first.
+        comparison: the last comparison; None before the first.
     """
 
     name = "editors"
@@ -51,7 +51,7 @@ class EditorsPanel(Panel):
 
     def __init__(self, source: EditSession | State) -> None:
         super().__init__(source)
-        self._contest: EditorComparison | None = None
+        self._comparison: EditorComparison | None = None
         present = self.session.hyperparameters
         other = "memit" if present.editor == "alphaedit" else "alphaedit"
         self._methods = [present, method_changed(self.session, present, "editor", other)]
@@ -113,9 +113,9 @@ class EditorsPanel(Panel):
         self._with_text.value = value
 
     @property
-    def contest(self) -> EditorComparison | None:
+    def comparison(self) -> EditorComparison | None:
         """The last comparison; None before the first."""
-        return self._contest
+        return self._comparison
 
     def compare(self, block: bool = False) -> Job[EditorComparison]:
         """Edit the ready facts with both editors and measure the results.
@@ -133,30 +133,30 @@ class EditorsPanel(Panel):
         with_text = self.with_perplexity
 
         def work(monitor: Monitor) -> EditorComparison:
-            read = _probe(session, monitor) if with_text else None
-            return compare_editors(session, facts, methods, _BATCH, read, monitor)
+            text = _probe(session, monitor) if with_text else None
+            return compare_editors(session, facts, methods, _BATCH, text, monitor)
 
         return self.state.start("editors", work, self._done, block=block)
 
     @override
     def summary(self) -> str:
         names = " against ".join(hp.method for hp in self.methods)
-        done = "not compared yet" if self._contest is None else "compared"
+        done = "not compared yet" if self._comparison is None else "compared"
         return f"EditorsPanel({names}: {done})"
 
     @override
     def static_html(self) -> str:
-        if self._contest is None:
+        if self._comparison is None:
             return super().static_html()
-        return self._contest._repr_html_() + html_table(_HEADINGS, _fact_rows(self._contest))
+        return self._comparison._repr_html_() + html_table(_HEADINGS, _fact_rows(self._comparison))
 
     # -- inside ----------------------------------------------------------------------------------
 
     def _chosen(self, place: int, name: str, value: Any) -> None:
-        def take() -> None:
+        def change() -> None:
             self._set(place, method_changed(self.session, self._methods[place], name, value))
 
-        self.with_errors_shown("editors", take)()
+        self.with_errors_shown("editors", change)()
 
     def _set(self, place: int, hp: EditConfig) -> None:
         self._methods[place] = hp
@@ -168,47 +168,49 @@ class EditorsPanel(Panel):
         self._settings.value = text("editors-settings", f"{words} · batch size {_BATCH}", tag="p")
 
     def _job_moved(self, *_: Any) -> None:
-        engaged, job = self.state.foreground_busy, self.state.job
-        self.run_button.disabled = engaged or not self.state.facts
+        busy, job = self.state.foreground_busy, self.state.job
+        self.run_button.disabled = busy or not self.state.facts
         for controls in self.controls:
-            controls.lock(engaged)
-        mine = job is not None and job.name == "editors"
-        self.cancel_button.disabled = not (mine and self.state.busy)
-        if mine and job is not None:
+            controls.lock(busy)
+        is_own_job = job is not None and job.name == "editors"
+        self.cancel_button.disabled = not (is_own_job and self.state.busy)
+        if is_own_job and job is not None:
             words = ", ".join(filter(None, [job.where, job.time_left])) if self.state.busy else ""
             if job.state == "canceled":
                 words = f"canceled at {job.where}; the weights are unchanged"
             self._status.value = text("editors-state", words or job.state, tag="span")
 
-    def _done(self, contest: EditorComparison) -> None:
-        self._contest = contest
+    def _done(self, comparison: EditorComparison) -> None:
+        self._comparison = comparison
         headings = ("method", *(name for name, _ in _MEASURES), "seconds")
-        count = len(contest.facts)
+        count = len(comparison.facts)
         caption = (
             f"{count} {'fact' if count == 1 else 'facts'} each; editors with the same target "
             "search share it"
         )
-        measured = table(headings, contest.rows(), "contest", caption)
-        each = table(_HEADINGS, _fact_rows(contest), "contest-facts", "Each fact with each editor")
-        self._shown.value = measured + each
+        scores = table(headings, comparison.rows(), "editors-scores", caption)
+        facts = table(
+            _HEADINGS, _fact_rows(comparison), "editors-facts", "Each fact with each editor"
+        )
+        self._shown.value = scores + facts
 
 
 _HEADINGS = ("prompt", "target", "method", "P(target)", "says now", "outcome")
 
 
-def _fact_rows(contest: EditorComparison) -> list[tuple[str, ...]]:
+def _fact_rows(comparison: EditorComparison) -> list[tuple[str, ...]]:
     return [
         (
-            fact.text if place == 0 else "",
-            fact.target if place == 0 else "",
-            rival.hyperparameters.method,
+            fact.text if number == 0 else "",
+            fact.target if number == 0 else "",
+            run.hyperparameters.method,
             f"{outcome.before.new.probability:.3f} → {outcome.after.new.probability:.3f}",
             outcome.after.completion,
             "written" if outcome.written else "not written",
         )
-        for index, fact in enumerate(contest.facts)
-        for place, rival in enumerate(contest.rivals)
-        for outcome in [rival.result.outcomes[index]]
+        for index, fact in enumerate(comparison.facts)
+        for number, run in enumerate(comparison.runs)
+        for outcome in [run.result.outcomes[index]]
     ]
 
 

@@ -15,15 +15,15 @@ from alphaedit_core.storage.json_text import read_text
 _ITEMS = 30
 
 
-def choices(given: str) -> dict[str, str]:
+def choices(text: str) -> dict[str, str]:
     """Parse data set options separated by commas or spaces."""
-    chosen = {}
-    for one in given.replace(",", " ").split():
-        name, equals, value = one.partition("=")
+    options = {}
+    for item in text.replace(",", " ").split():
+        name, equals, value = item.partition("=")
         if not (name and equals and value):
-            raise InputError(f'field "Options": "{one}" is not NAME=VALUE; give target=alt')
-        chosen[name] = value
-    return chosen
+            raise InputError(f'field "Options": "{item}" is not NAME=VALUE; give target=alt')
+        options[name] = value
+    return options
 
 
 def drift_text(name: str, statistics: str) -> str | None:

@@ -50,10 +50,10 @@ class ExperimentPanel(Panel):
     Every field is a widget whose ``value`` can be set from a cell.
 
     Attributes:
-        dataset, path, choices, edits, batch_size, evaluate_every, editors, metrics, compat, at_end,
-            references, perplexity, drift, ability, folder: the fields, as ``alphaedit experiment``
-            has them.
-        findings: the results; None before an experiment was run or opened.
+        dataset, path, choices, edits, batch_size, evaluate_every, editors, metrics, compat,
+            final_only, references, perplexity, drift, ability, folder: the fields, as ``alphaedit
+            experiment`` has them.
+        result: the results; None before an experiment was run or opened.
     """
 
     name = "experiment"
@@ -61,7 +61,7 @@ class ExperimentPanel(Panel):
 
     def __init__(self, source: EditSession | State) -> None:
         super().__init__(source)
-        self.findings: ExperimentResult | None = None
+        self.result: ExperimentResult | None = None
         self.dataset = W.Dropdown(description="Data set", options=list(datasets()), **_WIDE)
         self.path = W.Text(description="File", placeholder="download the published file", **_WIDE)
         self.choices = W.Text(
@@ -79,7 +79,7 @@ class ExperimentPanel(Panel):
             self.session.hyperparameters.editor, description="Editors", **_WIDE,
             tooltip="separated by commas: alphaedit, memit +previous-keys",
         )  # fmt: skip
-        self.at_end = W.Text(
+        self.final_only = W.Text(
             description="Only at the end",
             placeholder="none (such as fluency, consistency)",
             **_WIDE,
@@ -115,7 +115,7 @@ class ExperimentPanel(Panel):
         self.open_button = button(
             "Show stored results",
             "open-experiment",
-            self.with_errors_shown("experiment", self.look),
+            self.with_errors_shown("experiment", self.load),
         )
         self._about, self._status, self._shown = W.HTML(), W.HTML(), W.HTML()
         self.show(
@@ -139,7 +139,7 @@ class ExperimentPanel(Panel):
             ),
             self.metrics,
             self.compat,
-            self.at_end,
+            self.final_only,
             self.references,
             self.perplexity,
             self.drift,
@@ -187,18 +187,18 @@ class ExperimentPanel(Panel):
             batch_size=self.batch_size.value,
             evaluate_every=self.evaluate_every.value or None,
             metrics=metrics,
-            final_only=listed(self.at_end.value),
+            final_only=listed(self.final_only.value),
             compat=self.compat.value,
             seed=self.session.hyperparameters.seed,
         )
         # Without a file, the job downloads the published data set.
         name = self.path.value.strip()
         path = Path(name).expanduser() if name else None
-        silent = Monitor(show=None)
+        quiet = Monitor(show=None)
         reader = dataset(self.dataset.value, **choices(self.choices.value))
         check_final_only(plan.final_only, metrics or metrics_for(reader.name, plan.compat))
         read = partial(read_records, path, reader, plan.edits, fetch=True)
-        known = None if path is None else read(monitor=silent)  # fail before the job
+        checked_records = None if path is None else read(monitor=quiet)  # fail before the job
         if not self.folder.value.strip():
             raise InputError('field "Output folder" is empty; give a folder')
         folder = Path(self.folder.value.strip()).expanduser()
@@ -211,77 +211,85 @@ class ExperimentPanel(Panel):
         session = self.session
 
         def work(monitor: Monitor) -> ExperimentResult:
-            records = read(monitor=monitor) if known is None else known
+            records = read(monitor=monitor) if checked_records is None else checked_records
             with session.lend_model() as model:
-                found = run_experiment(model, records, plan, folder, probes, monitor)
-            save_report(found)
-            return found
+                result = run_experiment(model, records, plan, folder, probes, monitor)
+            save_report(result)
+            return result
 
-        return self.state.start("experiment", work, self._show_found, block=block)
+        return self.state.start("experiment", work, self._show_result, block=block)
 
-    def look(self) -> ExperimentResult:
+    def load(self) -> ExperimentResult:
         """Show stored results.
 
         Raises:
             InputError: if the folder holds no experiment.
         """
-        found = load_experiment(Path(self.folder.value.strip()).expanduser())
-        self._show_found(found)
-        return found
+        result = load_experiment(Path(self.folder.value.strip()).expanduser())
+        self._show_result(result)
+        return result
 
     @override
     def summary(self) -> str:
-        if self.findings is None:
+        if self.result is None:
             return f"ExperimentPanel({self.dataset.value}: nothing run yet)"
-        word = "complete" if self.findings.complete else "not complete"
-        return f"ExperimentPanel({', '.join(self.findings.plan.names())}: {word})"
+        word = "complete" if self.result.complete else "not complete"
+        return f"ExperimentPanel({', '.join(self.result.plan.names())}: {word})"
 
     @override
     def static_html(self) -> str:
-        if self.findings is None:
+        if self.result is None:
             return super().static_html()
         # The paper's columns and the side effects only; the screen shows every measure.
-        headings, rows = paper_table(self.findings)
+        headings, rows = paper_table(self.result)
         shown = (*headings, "perplexity", SHIFTS["kl"])
-        return html_table(headings, rows) + experiment_curves_html(self.findings, shown)
+        return html_table(headings, rows) + experiment_curves_html(self.result, shown)
 
     # -- inside ----------------------------------------------------------------------------------
 
     def _say_dataset(self) -> None:
         chosen = datasets()[self.dataset.value]
-        words = f"{chosen.title}: {chosen.about} ({chosen.source})"
-        known = [f"{name}={value}" for name, own in chosen.options.items() for value in own]
-        self.choices.placeholder = f"none (there are {', '.join(known)})" if known else "none"
-        self._about.value = f"<p class='ae-quiet'>{text('dataset', words, role='', tag='span')}</p>"
+        summary = f"{chosen.title}: {chosen.about} ({chosen.source})"
+        options = [f"{name}={value}" for name, values in chosen.options.items() for value in values]
+        self.choices.placeholder = f"none (there are {', '.join(options)})" if options else "none"
+        self._about.value = (
+            f"<p class='ae-quiet'>{text('dataset', summary, role='', tag='span')}</p>"
+        )
 
     def _job_moved(self, *_: Any) -> None:
-        engaged, job = self.state.foreground_busy, self.state.job
-        self.run_button.disabled = engaged
-        mine = job is not None and job.name == "experiment"
-        self.cancel_button.disabled = not (mine and self.state.busy)
-        if mine and job is not None:
+        busy, job = self.state.foreground_busy, self.state.job
+        self.run_button.disabled = busy
+        is_own_job = job is not None and job.name == "experiment"
+        self.cancel_button.disabled = not (is_own_job and self.state.busy)
+        if is_own_job and job is not None:
             words = job.state
             if self.state.busy:
-                whole = next((stage for stage in job.stages if stage.name == "experiment"), None)
-                batches = "" if whole is None else f"batch {whole.done:.0f} / {whole.total:.0f}"
+                run_stage = next(
+                    (stage for stage in job.stages if stage.name == "experiment"), None
+                )
+                batches = (
+                    ""
+                    if run_stage is None
+                    else f"batch {run_stage.done:.0f} / {run_stage.total:.0f}"
+                )
                 words = ", ".join(filter(None, [batches, job.where, job.time_left]))
             elif job.state == "canceled":
                 words = "canceled; run again to resume"
             self._status.value = text("experiment-state", words, tag="span")
 
-    def _show_found(self, findings: ExperimentResult) -> None:
-        self.findings = findings
-        word = "" if findings.complete else " Run it to resume."
-        where = f"{about(findings)} Kept in {findings.folder}.{word}"
+    def _show_result(self, result: ExperimentResult) -> None:
+        self.result = result
+        word = "" if result.complete else " Run it to resume."
+        where = f"{about(result)} Kept in {result.folder}.{word}"
         self._shown.value = (
             text("experiment-folder", where, tag="p")
-            + table(*paper_table(findings), "experiment-table", "Table in the paper's layout")
-            + experiment_curves_html(findings)
-            + experiment_retention_html(findings, held(findings))
+            + table(*paper_table(result), "experiment-table", "Table in the paper's layout")
+            + experiment_curves_html(result)
+            + experiment_retention_html(result, held(result))
             + "<details><summary>Everything measured</summary>"
-            + table(*whole_table(findings), "experiment-whole")
+            + table(*whole_table(result), "experiment-whole")
             + "</details><details><summary>Metric definitions</summary>"
-            + table(*cards(findings.metrics), "experiment-cards")
-            + table(*other_cards(findings), "experiment-other-cards")
+            + table(*cards(result.metrics), "experiment-cards")
+            + table(*other_cards(result), "experiment-other-cards")
             + "</details>"
         )

@@ -49,7 +49,7 @@ class HistoryPanel(Panel):
         self.table = Table(
             columns=list(_HEADINGS), label="History of edits, newest first", testid="history-table"
         )
-        self._stands, self._warning, self._memory, self._comparison = (W.HTML() for _ in range(4))
+        self._current, self._warning, self._memory, self._comparison = (W.HTML() for _ in range(4))
         self._compared: tuple[int, int] | None = None
         self._shape = (-1, -1)
         self._make_controls()
@@ -61,7 +61,7 @@ class HistoryPanel(Panel):
                 "<h3>History</h3><p class='ae-quiet'>Undo and redo edits bit for bit, without "
                 "running them again. Select a row, then restore it.</p>"
             ),
-            self._stands,
+            self._current,
             row(self.undo_button, self.redo_button, self.restore_button, self.reference_button,
                 self.compare_button, self.clear_button),
             self.confirm,
@@ -72,39 +72,39 @@ class HistoryPanel(Panel):
             row(self._folder, self.save_button),
             self._memory,
         )  # fmt: skip
-        self.table.observe(lambda _: self._selected(), "selected")
+        self.table.observe(lambda _: self._show_selected(), "selected")
         self.state.observe(self._refresh, ["revision", "reference", "measured"])
         self.state.observe(self._job_moved, ["job_updates"])
-        self._engaged = self.state.foreground_busy
+        self._was_busy = self.state.foreground_busy
         self._refresh()
 
     def _make_controls(self) -> None:
-        def made(label: str, hook: str, action: Callable[[], object], help: str) -> W.Button:
+        def make(label: str, hook: str, action: Callable[[], object], help: str) -> W.Button:
             return button(label, hook, self.with_errors_shown(label.lower(), action), help=help)
 
-        self.undo_button = made("Undo", "undo", self.undo, "undo the last applied edit")
-        self.redo_button = made("Redo", "redo", self.redo, "redo the next undone edit")
-        self.restore_button = made(
+        self.undo_button = make("Undo", "undo", self.undo, "undo the last applied edit")
+        self.redo_button = make("Redo", "redo", self.redo, "redo the next undone edit")
+        self.restore_button = make(
             "Restore to here", "restore", self.restore, "go to the selected state"
         )
-        self.reference_button = made(
+        self.reference_button = make(
             "Set as reference", "reference", self.set_reference,
             "show the selected state's answers as Before",
         )  # fmt: skip
-        self.compare_button = made(
+        self.compare_button = make(
             "Compare two",
             "compare-two",
             self.compare,
             "compare the selected state with the reference",
         )
-        self.clear_button = made(
+        self.clear_button = make(
             "Clear", "clear", self.ask_to_clear, "delete all edits, after confirmation"
         )
-        self.rename_button = made(
+        self.rename_button = make(
             "Rename", "rename", lambda: self.rename(self.selected, self._name.value),
             "rename the selected edit",
         )  # fmt: skip
-        self.save_button = made("Save session", "save", self.save, "save all edits to the folder")
+        self.save_button = make("Save session", "save", self.save, "save all edits to the folder")
         wide = {"description_width": "initial"}
         self._name = W.Text(description="Name", placeholder="name of the selected edit", style=wide)
         self._folder = W.Text(
@@ -138,7 +138,7 @@ class HistoryPanel(Panel):
         Raises:
             SessionError: if there is none, or a job runs.
         """
-        self._move("undo", self.session.undo)
+        self._change_state("undo", self.session.undo)
 
     def redo(self) -> None:
         """Redo the next undone edit.
@@ -146,7 +146,7 @@ class HistoryPanel(Panel):
         Raises:
             SessionError: if there is none, or a job runs.
         """
-        self._move("redo", self.session.redo)
+        self._change_state("redo", self.session.redo)
 
     def restore(self, number: int | None = None) -> None:
         """Restore a state; None for the selected one.
@@ -155,7 +155,7 @@ class HistoryPanel(Panel):
             SessionError: if there is no such state, or a job runs.
         """
         where = self.selected if number is None else number
-        self._move("restore", lambda: self.session.restore(where))
+        self._change_state("restore", lambda: self.session.restore(where))
 
     def clear(self) -> None:
         """Restore the unedited weights and delete all edits, without confirmation.
@@ -163,7 +163,7 @@ class HistoryPanel(Panel):
         Raises:
             SessionError: if a job runs.
         """
-        self._move("clear", self.session.reset)
+        self._change_state("clear", self.session.reset)
 
     def ask_to_clear(self) -> None:
         """Ask for confirmation, as the Clear button does; answer with ``confirm.answer``."""
@@ -180,7 +180,7 @@ class HistoryPanel(Panel):
         Raises:
             SessionError: if there is no such edit, or a job runs.
         """
-        self._move("rename", lambda: self.session.rename(number, title))
+        self._change_state("rename", lambda: self.session.rename(number, title))
 
     def set_reference(self, number: int | None = None) -> None:
         """Set the state that "before" refers to in all panels; None for the selected one.
@@ -223,17 +223,17 @@ class HistoryPanel(Panel):
             InputError: if no folder is given.
             SessionError: if another job runs.
         """
-        given = str(self.folder if folder is None else folder).strip()
-        if not given:
+        name = str(self.folder if folder is None else folder).strip()
+        if not name:
             raise InputError("no folder given; enter one for the session")
-        place, session = Path(given).expanduser(), self.session
+        target, session = Path(name).expanduser(), self.session
 
         def work(monitor: Any) -> None:
             with monitor.stage("save", 1, "folder"):
-                session.save(place)
+                session.save(target)
 
         def done(_: None) -> None:
-            self.state.notice = f"session saved to {place}"
+            self.state.notice = f"session saved to {target}"
 
         return self.state.start("save", work, done, block=block)
 
@@ -252,7 +252,7 @@ class HistoryPanel(Panel):
                 f"cannot {doing} while {running} is running; wait for it, or cancel it"
             )
 
-    def _move(self, doing: str, action: Callable[[], None]) -> None:
+    def _change_state(self, doing: str, action: Callable[[], None]) -> None:
         self._require_free(doing)
         action()
 
@@ -268,7 +268,7 @@ class HistoryPanel(Panel):
             self._shape = shape
             self.table.selected = history.applied
         undone = len(history) - history.applied
-        self._stands.value = text("history-state", self._where(), tag="p")
+        self._current.value = text("history-state", self._state_text(), tag="p")
         self._warning.value = (
             '<p class="ae-warning" role="status" data-testid="redo-warning">'
             f"the next edit discards {undone} undone {'edit' if undone == 1 else 'edits'}</p>"
@@ -276,35 +276,35 @@ class HistoryPanel(Panel):
             else ""
         )
         self._memory.value = (
-            f'<p class="ae-quiet" data-testid="history-memory">{escape(self._stored())}</p>'
+            f'<p class="ae-quiet" data-testid="history-memory">{escape(self._size_text())}</p>'
         )
         self._update_buttons()
         self._show_comparison()
 
     def _job_moved(self, *_: Any) -> None:
-        if self.state.foreground_busy != self._engaged:
-            self._engaged = self.state.foreground_busy
-            self._stands.value = text("history-state", self._where(), tag="p")
+        if self.state.foreground_busy != self._was_busy:
+            self._was_busy = self.state.foreground_busy
+            self._current.value = text("history-state", self._state_text(), tag="p")
             self._update_buttons()
 
-    def _selected(self) -> None:
+    def _show_selected(self) -> None:
         number, entries = self.selected, self.session.history.entries
         self._name.value = entries[number - 1].title if 0 < number <= len(entries) else ""
         self._update_buttons()
 
     def _update_buttons(self) -> None:
-        history, engaged, at = self.session.history, self.state.foreground_busy, self.selected
+        history, busy, selected = self.session.history, self.state.foreground_busy, self.selected
         edits = len(history)
-        self.undo_button.disabled = engaged or history.applied == 0
-        self.redo_button.disabled = engaged or history.applied == edits
-        self.restore_button.disabled = engaged or at == history.applied
-        self.reference_button.disabled = engaged or at == self.state.reference
-        self.compare_button.disabled = at == self.state.reference
-        self.clear_button.disabled = engaged or edits == 0
-        self.rename_button.disabled = self._name.disabled = engaged or at < 1
-        self.save_button.disabled = engaged
+        self.undo_button.disabled = busy or history.applied == 0
+        self.redo_button.disabled = busy or history.applied == edits
+        self.restore_button.disabled = busy or selected == history.applied
+        self.reference_button.disabled = busy or selected == self.state.reference
+        self.compare_button.disabled = selected == self.state.reference
+        self.clear_button.disabled = busy or edits == 0
+        self.rename_button.disabled = self._name.disabled = busy or selected < 1
+        self.save_button.disabled = busy
 
-    def _where(self) -> str:
+    def _state_text(self) -> str:
         history = self.session.history
         words = f"current: {self._label(history.applied)}"
         undone = len(history) - history.applied
@@ -314,7 +314,7 @@ class HistoryPanel(Panel):
             words += f" · {self.state.job.name} is running: undo, redo and restore have to wait"
         return words
 
-    def _stored(self) -> str:
+    def _size_text(self) -> str:
         entries = self.session.history.entries
         if not entries:
             return "no edits stored"
@@ -338,11 +338,11 @@ class HistoryPanel(Panel):
         return rows
 
     def _show_comparison(self) -> None:
-        self._comparison.value = "" if self._compared is None else self._compare(*self._compared)
+        self._comparison.value = "" if self._compared is None else self._pair_html(*self._compared)
 
-    def _compare(self, one: int, other: int) -> str:
+    def _pair_html(self, one: int, other: int) -> str:
         entries = self.session.history.entries
-        first, second = said(entries[:one]), said(entries[:other])
+        first, second = current_facts(entries[:one]), current_facts(entries[:other])
         rows = [
             (
                 (first.get(slot) or second[slot])[0].text,
@@ -353,12 +353,13 @@ class HistoryPanel(Panel):
         ]
         names = (self._label(one), self._label(other))
         left_out = len(rows) - _COMPARED
-        more = f"<p>… and {left_out} more facts</p>" if left_out > 0 else ""
-        shown = table(
+        omitted = f"<p>… and {left_out} more facts</p>" if left_out > 0 else ""
+        facts = table(
             ("prompt", *names), rows[:_COMPARED], "history-facts",
             "Targets in each state",
         )  # fmt: skip
-        return f'<div data-testid="history-compare">{shown}{more}{self._drifts(one, other)}</div>'
+        drifts = self._drifts(one, other)
+        return f'<div data-testid="history-compare">{facts}{omitted}{drifts}</div>'
 
     def _drifts(self, one: int, other: int) -> str:
         first, second = (self.state.drifts.known(number) for number in (one, other))
@@ -402,12 +403,12 @@ def label(session: EditSession, number: int) -> str:
     return f"{number} {facts[0].text} → {facts[0].target}{more}"
 
 
-def said(entries: Sequence[Edit]) -> dict[tuple[str, str], list[Fact]]:
+def current_facts(entries: Sequence[Edit]) -> dict[tuple[str, str], list[Fact]]:
     """Return the facts per subject and prompt, without superseded ones."""
-    found: dict[tuple[str, str], list[Fact]] = {}
+    facts: dict[tuple[str, str], list[Fact]] = {}
     for fact in Standing(batch for entry in entries for batch in entry.batches).facts:
-        found.setdefault(fact.slot, []).append(fact)
-    return found
+        facts.setdefault(fact.slot, []).append(fact)
+    return facts
 
 
 def _cells(entry: Edit | None) -> tuple[str, ...]:
@@ -416,13 +417,13 @@ def _cells(entry: Edit | None) -> tuple[str, ...]:
         return ("",) * 6
     count, hp = len(entry.facts), entry.hyperparameters
     first, last = hp.layers[0], hp.layers[-1]
-    together = last - first + 1 == len(hp.layers) > 1
+    consecutive = last - first + 1 == len(hp.layers) > 1
     return (
         str(count),
         f"{entry.result.written} of {count}",
         hp.method,
         hp.threshold_words,
-        f"{first}–{last}" if together else ", ".join(map(str, hp.layers)),
+        f"{first}–{last}" if consecutive else ", ".join(map(str, hp.layers)),
         entry.created.replace("+00:00", "").replace("T", " "),
     )
 

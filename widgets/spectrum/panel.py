@@ -48,15 +48,15 @@ class SpectrumPanel(Panel):
         super().__init__(source)
         self.figure: SpectrumFigure | None = None
         self._gathered = SpectrumData()
-        self._drawn: tuple[Spectrum, str, str] | None = None
-        self._facts_of: tuple[Any, list[Fact]] | None = None
-        # Both the page's thread and a job's may want to show something new.
-        self._painting = threading.RLock()
+        self._figure_state: tuple[Spectrum, str, str] | None = None
+        self._cached_facts: tuple[Any, list[Fact]] | None = None
+        # The kernel thread and a job's thread may update the panel at the same time.
+        self._update_lock = threading.RLock()
         self._filling = False
         self._make_widgets()
-        self._arrange()
-        self._listen()
-        self._paint()
+        self._arrange_widgets()
+        self._observe_state()
+        self._update()
 
     # -- from Python -----------------------------------------------------------------------------
 
@@ -103,7 +103,7 @@ class SpectrumPanel(Panel):
     @rule.setter
     def rule(self, rule: Rule) -> None:
         if rule != self.rule:
-            self._take(converted(self._required(), self._threshold, rule))
+            self._set_threshold(converted(self._required(), self._threshold, rule))
 
     @property
     def threshold(self) -> float:
@@ -115,16 +115,15 @@ class SpectrumPanel(Panel):
         Raises:
             InputError: if it is set to what is no threshold of these layers.
         """
-        own = self._threshold
-        if own.rule == "absolute":
-            return own.value
-        if self._trouble():
+        if self._threshold.rule == "absolute":
+            return self._threshold.value
+        if self._problem():
             return float("nan")
-        return self._required().convert(own, "absolute").value
+        return self._required().convert(self._threshold, "absolute").value
 
     @threshold.setter
     def threshold(self, threshold: float | str | Threshold) -> None:
-        self._take(Threshold.parse(threshold))
+        self._set_threshold(Threshold.parse(threshold))
 
     @property
     def spectrum(self) -> Spectrum | None:
@@ -134,32 +133,34 @@ class SpectrumPanel(Panel):
     @property
     def rank(self) -> int | None:
         """Dimension of the kept space of the shown layer; None if that is not known."""
-        return None if self._trouble() else self._required().rank(self._threshold)
+        return None if self._problem() else self._required().rank(self._threshold)
 
     @property
     def leakage(self) -> float | None:
         """Share of ordinary text's energy that the kept space still holds; None if not known."""
-        return None if self._trouble() else self._required().leakage(self._threshold)
+        return None if self._problem() else self._required().leakage(self._threshold)
 
     @property
-    def survival(self) -> KeyProjection | None:
+    def key_projection(self) -> KeyProjection | None:
         """The keys that were read last; None if none were."""
-        return self._gathered.survival
+        return self._gathered.key_projection
 
     @property
     def shares(self) -> dict[int, list[float]]:
-        """By layer, the share of each fact's key that survives; in the order of ``survival.facts``.
+        """Kept share of each fact's key, by layer; empty if no keys were read.
 
-        Empty where no keys were read.
+        The facts are in the order of ``key_projection.facts``.
         """
-        known, found = self.session.cached_spectra, self.survival
-        if not known or found is None or self._trouble() or self._gathered.spectra is not known:
+        spectra, projection = self.session.cached_spectra, self.key_projection
+        current = self._gathered.spectra is spectra
+        if not spectra or projection is None or not current or self._problem():
             return {}
-        return found.at({n: known[n].rank(self.state.threshold_at(n)) for n in found.by_layer})
+        ranks = {n: spectra[n].rank(self.state.threshold_at(n)) for n in projection.by_layer}
+        return projection.at(ranks)
 
     def reset(self) -> None:
         """Go back to AlphaEdit's default threshold."""
-        self._take(Threshold("absolute", DEFAULT))
+        self._set_threshold(Threshold("absolute", DEFAULT))
 
     def collect(self, block: bool = False) -> Job[SpectrumData]:
         """Read the spectra from the cache, or collect statistics over text; then read the keys.
@@ -181,17 +182,17 @@ class SpectrumPanel(Panel):
     def summary(self) -> str:
         if self.spectrum is None:
             return f"SpectrumPanel(layer {self.layer}, threshold {self._threshold}: not collected)"
-        return f"SpectrumPanel({self._trouble() or self.spectrum.summary(self._threshold)})"
+        return f"SpectrumPanel({self._problem() or self.spectrum.summary(self._threshold)})"
 
     @override
     def static_html(self) -> str:
-        spectrum, known = self.spectrum, self.session.cached_spectra
-        if spectrum is None or known is None or self._trouble():
+        spectrum, spectra = self.spectrum, self.session.cached_spectra
+        if spectrum is None or spectra is None or self._problem():
             return super().static_html()
         threshold = self._threshold
-        parts = [spectrum.html(threshold), layers_table(known, self.state.threshold_at)]
-        if self.survival is not None and self.survival.facts:
-            parts.append(facts_table(self.survival.facts, self.shares))
+        parts = [spectrum.html(threshold), layers_table(spectra, self.state.threshold_at)]
+        if self.key_projection is not None and self.key_projection.facts:
+            parts.append(facts_table(self.key_projection.facts, self.shares))
         return "".join(parts)
 
     # -- showing ---------------------------------------------------------------------------------
@@ -201,13 +202,13 @@ class SpectrumPanel(Panel):
         if self.figure is None:
             self.figure = SpectrumFigure(self._dragged)
             self._figure_place.children = (self.figure,)
-        self._paint()
+        self._update()
         if self.state.idle and (self.session.cached_spectra is None or self._keys_stale()):
             self.with_errors_shown(_LOADING, lambda: self._start(_LOADING))()
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
-        # Shown on its own, it waits for what is in the cache: the picture that stays in the
-        # notebook is then the same at every run, and the next cell finds the model free.
+        # A panel shown alone waits for cached spectra, so that the stored figure is the same in
+        # every run and the next cell finds the model free.
         if self.state.idle and self.session.cached_spectra is None:
             self.with_errors_shown(_LOADING, lambda: self._start(_LOADING, block=True))()
         return super()._repr_mimebundle_(**kwargs)
@@ -225,7 +226,7 @@ class SpectrumPanel(Panel):
             )
         )  # fmt: skip
         self.controls = ThresholdControls(
-            lambda threshold: self._try(lambda: self._take(threshold)),
+            lambda threshold: self._try(lambda: self._set_threshold(threshold)),
             lambda rule: self._try(lambda: setattr(self, "rule", rule)),
             self.with_errors_shown("reset", self.reset),
             self._refused,
@@ -242,7 +243,7 @@ class SpectrumPanel(Panel):
         self._massive, self._layers, self._selected, self._facts = (W.HTML() for _ in range(4))
         self._figure_place = W.VBox()
 
-    def _arrange(self) -> None:
+    def _arrange_widgets(self) -> None:
         self.show(
             W.HTML(
                 "<h3>Spectrum</h3><p class='ae-quiet'>How much ordinary text uses each direction "
@@ -262,12 +263,12 @@ class SpectrumPanel(Panel):
             self._facts,
         )
 
-    def _listen(self) -> None:
+    def _observe_state(self) -> None:
         self._layer.observe(self._layer_chosen, "value")
-        self._view.observe(self._paint, "value")
-        self._index.observe(self._paint, "value")
-        moved = ["layer", "threshold_changes", "method_changes", "revision", "session"]
-        self.state.observe(self._paint, moved)
+        self._view.observe(self._update, "value")
+        self._index.observe(self._update, "value")
+        changes = ["layer", "threshold_changes", "method_changes", "revision", "session"]
+        self.state.observe(self._update, changes)
         self.state.observe(self._facts_changed, ["drafts", "selected"])
         self.state.observe(self._job_moved, ["job_updates"])
 
@@ -279,22 +280,22 @@ class SpectrumPanel(Panel):
 
     def _refused(self, error: InputError) -> None:
         self.state.notice = str(error)
-        self._paint()
+        self._update()
 
     def _dragged(self, threshold: Threshold) -> None:
         spectrum, rule = self.spectrum, self.rule
         if spectrum is not None:
             new = threshold if threshold.rule == rule else converted(spectrum, threshold, rule)
-            self._try(lambda: self._take(new))
+            self._try(lambda: self._set_threshold(new))
 
     def _try(self, action: Any) -> None:
         """Do what was asked on the screen; if it cannot be done, show again what is."""
         before = self.state.threshold_changes
         self.with_errors_shown("threshold", action)()
         if self.state.threshold_changes == before:
-            self._paint()
+            self._update()
 
-    def _take(self, threshold: Threshold) -> None:
+    def _set_threshold(self, threshold: Threshold) -> None:
         """Make this the threshold of the session, if every layer has it."""
         job = self.state.job
         if self.state.busy and job is not None and job.name in (_LOADING, _READING):
@@ -306,39 +307,39 @@ class SpectrumPanel(Panel):
     # -- work ------------------------------------------------------------------------------------
 
     def _start(self, name: str, block: bool = False) -> Job[SpectrumData]:
-        session, facts, before = self.session, self._wanted(), self._gathered
+        session, facts, previous = self.session, self._requested_facts(), self._gathered
 
         def done(gathered: SpectrumData) -> None:
             self._gathered = gathered
 
         return self.state.start(
             name,
-            lambda monitor: gather(session, facts, before, monitor, collect=name == _COLLECTING),
+            lambda monitor: gather(session, facts, previous, monitor, collect=name == _COLLECTING),
             done,
             block=block,
             background=name == _LOADING,
         )
 
     def _keys_stale(self) -> bool:
-        return stale(self._gathered, self.session, self._wanted())
+        return stale(self._gathered, self.session, self._requested_facts())
 
-    def _wanted(self) -> list[Fact]:
+    def _requested_facts(self) -> list[Fact]:
         """The facts whose keys are shown; found anew only when what was entered has changed."""
-        if self._facts_of is None or self._facts_of[0] is not self.state.drafts:
-            self._facts_of = self.state.drafts, self.state.facts[:MOST_FACTS]
-        return self._facts_of[1]
+        if self._cached_facts is None or self._cached_facts[0] is not self.state.drafts:
+            self._cached_facts = self.state.drafts, self.state.facts[:MOST_FACTS]
+        return self._cached_facts[1]
 
     def _job_moved(self, *_: Any) -> None:
         if self.state.busy:
-            with self._painting:
-                self._paint_progress()
+            with self._update_lock:
+                self._update_progress()
         else:
-            self._paint()
+            self._update()
 
     def _facts_changed(self, *_: Any) -> None:
-        with self._painting:
-            self._paint_source()
-            self._paint_facts()
+        with self._update_lock:
+            self._update_source()
+            self._update_facts()
 
     # -- painting --------------------------------------------------------------------------------
 
@@ -352,7 +353,7 @@ class SpectrumPanel(Panel):
         """That of the shown layer."""
         return self.state.threshold_at(self.layer)
 
-    def _trouble(self) -> str:
+    def _problem(self) -> str:
         """Why the shown layer has no rank, in a sentence; "" if it has one."""
         if self.spectrum is None:
             return "the spectrum is not available; collect statistics first"
@@ -362,35 +363,35 @@ class SpectrumPanel(Panel):
             return str(error)
         return ""
 
-    def _paint(self, *_: Any) -> None:
+    def _update(self, *_: Any) -> None:
         """Show what the state says."""
-        with self._painting:
+        with self._update_lock:
             own = self._threshold
-            self._paint_progress()
-            self._paint_source()
-            self._paint_controls(own)
-            self._paint_words()
-            self._paint_figure(own)
-            self._paint_layers()
-            self._paint_facts()
+            self._update_progress()
+            self._update_source()
+            self._update_controls(own)
+            self._update_numbers()
+            self._update_figure(own)
+            self._update_layers()
+            self._update_facts()
 
-    def _paint_progress(self) -> None:
-        job, engaged = self.state.job, self.state.foreground_busy
-        mine = job is not None and job.name in (_LOADING, _COLLECTING, _READING)
-        running = mine and self.state.busy
+    def _update_progress(self) -> None:
+        job, busy = self.state.job, self.state.foreground_busy
+        is_own_job = job is not None and job.name in (_LOADING, _COLLECTING, _READING)
+        running = is_own_job and self.state.busy
         self.cancel_button.layout.display = "" if running else "none"
         self.cancel_button.disabled = not running
-        self.collect_button.disabled = self.keys_button.disabled = engaged
-        self.controls.lock(engaged, convertible=bool(self.session.cached_spectra))
-        self._progress.value = job_html(job) if mine and job is not None else ""
+        self.collect_button.disabled = self.keys_button.disabled = busy
+        self.controls.lock(busy, convertible=bool(self.session.cached_spectra))
+        self._progress.value = job_html(job) if is_own_job and job is not None else ""
 
-    def _paint_source(self) -> None:
-        known = self.session.cached_spectra
-        self._source.value = source_html(known, self._gathered.source)
-        self.collect_button.layout.display = "none" if known else ""
-        self.keys_button.layout.display = "" if known and self._keys_stale() else "none"
+    def _update_source(self) -> None:
+        spectra = self.session.cached_spectra
+        self._source.value = source_html(spectra, self._gathered.source)
+        self.collect_button.layout.display = "none" if spectra else ""
+        self.keys_button.layout.display = "" if spectra and self._keys_stale() else "none"
 
-    def _paint_controls(self, own: Threshold) -> None:
+    def _update_controls(self, own: Threshold) -> None:
         layers = tuple((f"layer {n}", n) for n in self.session.hyperparameters.layers)
         self._filling = True
         try:
@@ -406,45 +407,44 @@ class SpectrumPanel(Panel):
             self.session.model.architecture.inner_size,
         )
 
-    def _paint_words(self) -> None:
-        spectrum, trouble = self.spectrum, self._trouble()
-        warnings = [trouble] if spectrum is not None else []
-        if not trouble:
-            known = (self.session.cached_spectra or {}).values()
-            shown_first = sorted(known, key=lambda s: (s.layer != self.layer, s.layer))
-            warnings += [s.threshold_warning(self.state.threshold_at(s.layer)) for s in shown_first]
+    def _update_numbers(self) -> None:
+        spectrum, problem = self.spectrum, self._problem()
+        warnings = [problem] if spectrum is not None else []
+        if not problem:
+            spectra = (self.session.cached_spectra or {}).values()
+            ordered = sorted(spectra, key=lambda s: (s.layer != self.layer, s.layer))
+            warnings += [s.threshold_warning(self.state.threshold_at(s.layer)) for s in ordered]
         self._warning.value = warnings_html(warnings)
-        if spectrum is None or trouble:
+        if spectrum is None or problem:
             self._numbers.value = self._massive.value = ""
             return
         self._numbers.value = numbers_html(spectrum, self._threshold)
         self._massive.value = text("massive", massive_words(spectrum), tag="p", role="")
 
-    def _paint_figure(self, own: Threshold) -> None:
+    def _update_figure(self, own: Threshold) -> None:
         spectrum, figure = self.spectrum, self.figure
-        if figure is None or spectrum is None or self._trouble():
+        if figure is None or spectrum is None or self._problem():
             return
         line = self.controls.place if own.rule == "absolute" else line_of(spectrum, own)
         view, index = self._view.value, self._index.value
-        drawn = self._drawn
-        if drawn is not None and drawn[0] is spectrum and drawn[1:] == (view, index):
+        previous = self._figure_state
+        if previous is not None and previous[0] is spectrum and previous[1:] == (view, index):
             figure.move(own, line)
         else:
             figure.draw(spectrum, view, index, own, line)
-            self._drawn = (spectrum, view, index)
+            self._figure_state = (spectrum, view, index)
 
-    def _paint_layers(self) -> None:
-        known, threshold = self.session.cached_spectra, self.state.threshold_at
-        self._layers.value = layers_html(known, threshold, self.layer) if known else ""
+    def _update_layers(self) -> None:
+        spectra, threshold = self.session.cached_spectra, self.state.threshold_at
+        self._layers.value = layers_html(spectra, threshold, self.layer) if spectra else ""
 
-    def _paint_facts(self) -> None:
+    def _update_facts(self) -> None:
         fact = self.state.fact
         subject = fact.subject if fact is not None else "none"
         self._selected.value = text("selected", f"selected: {subject}", tag="span")
-        read = self.survival.facts if self.survival is not None else []
-        wanted, stale = bool(self._wanted()), self._keys_stale()
-        self._facts.value = (
-            keys_html(read, self.shares, fact, wanted=wanted, stale=stale)
-            if self.session.cached_spectra
-            else ""
-        )
+        html = ""
+        if self.session.cached_spectra:
+            facts = self.key_projection.facts if self.key_projection is not None else []
+            wanted, stale = bool(self._requested_facts()), self._keys_stale()
+            html = keys_html(facts, self.shares, fact, wanted=wanted, stale=stale)
+        self._facts.value = html

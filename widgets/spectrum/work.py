@@ -24,13 +24,13 @@ class SpectrumData:
 
     Attributes:
         source: where the spectra are from, in words.
-        survival: shares of the facts' keys; None where none were read.
+        key_projection: shares of the facts' keys; None where none were read.
         spectra: those that the shares are of.
         edit: result of the edit that was applied last when the keys were read, None for none.
     """
 
     source: str = CACHED
-    survival: KeyProjection | None = None
+    key_projection: KeyProjection | None = None
     spectra: Mapping[int, Spectrum] | None = None
     edit: EditResult | None = None
 
@@ -38,7 +38,7 @@ class SpectrumData:
 def gather(
     session: EditSession,
     facts: Sequence[Fact],
-    before: SpectrumData,
+    previous: SpectrumData,
     monitor: Monitor,
     *,
     collect: bool,
@@ -48,41 +48,45 @@ def gather(
     Args:
         session: the session.
         facts: the facts.
-        before: what was found out before.
+        previous: what was found out before.
         monitor: what to report to.
         collect: whether statistics may be collected; otherwise only the cache is read.
     """
     if session.cached_spectra is None:
         if not collect and not in_cache(session, monitor):
-            return before
+            return previous
         session.spectra(monitor)
-        before = replace(before, source=COLLECTED if "statistics" in monitor.seconds else CACHED)
-    known = session.cached_spectra
-    assert known is not None
+        previous = replace(
+            previous, source=COLLECTED if "statistics" in monitor.seconds else CACHED
+        )
+    spectra = session.cached_spectra
+    assert spectra is not None
     if not facts:
-        return replace(before, survival=None)
+        return replace(previous, key_projection=None)
     with session.model.exclusive():
-        keys = fact_keys(session.model, facts, session.contexts, sorted(known), monitor)
+        keys = fact_keys(session.model, facts, session.contexts, sorted(spectra), monitor)
         edit = session.last_result
-    return SpectrumData(before.source, project_keys(facts, keys, known, monitor), known, edit)
+    return SpectrumData(previous.source, project_keys(facts, keys, spectra, monitor), spectra, edit)
 
 
 def stale(gathered: SpectrumData, session: EditSession, facts: Sequence[Fact]) -> bool:
     """Whether the keys that were read are not those of these facts on the model as it stands."""
-    read = gathered.survival.facts if gathered.survival is not None else ()
-    if tuple(facts) != read:
+    facts_read = gathered.key_projection.facts if gathered.key_projection is not None else ()
+    if tuple(facts) != facts_read:
         return bool(facts)
-    same = gathered.spectra is session.cached_spectra and gathered.edit is session.last_result
-    return bool(facts) and not same
+    unchanged = gathered.spectra is session.cached_spectra and gathered.edit is session.last_result
+    return bool(facts) and not unchanged
 
 
 def in_cache(session: EditSession, monitor: Monitor) -> bool:
     """Return whether the spectra of all edited layers are available without computation."""
     hp = session.hyperparameters
     try:
-        found = cached_checksums(session.model, hp.text, hp.layers, hp.tokens, monitor=monitor)
+        checksums = cached_checksums(session.model, hp.text, hp.layers, hp.tokens, monitor=monitor)
     except Canceled:
         raise
     except (AlphaEditError, OSError):  # the text is missing; collecting will report it
         return False
-    return found is not None and all(spectrum_file(name).is_file() for name in found.values())
+    return checksums is not None and all(
+        spectrum_file(name).is_file() for name in checksums.values()
+    )
