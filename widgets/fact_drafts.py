@@ -83,13 +83,13 @@ class Draft:
         for name in REQUIRED:
             if not getattr(self, name).strip():
                 return f"a {name}"
-        places = len(pieces(self.prompt)) - 1
-        if places == 0:
+        slots = len(pieces(self.prompt)) - 1
+        if slots == 0:
             subject = self.subject.strip()
-            where = shown(subject) if subject in self.prompt else "the subject"
-            return f"{SLOT} in the prompt in place of {where}"
-        if places > 1:
-            return f"one {SLOT} in the prompt, not {places}; {LITERAL} is a literal {SLOT}"
+            replaced_text = shown(subject) if subject in self.prompt else "the subject"
+            return f"{SLOT} in the prompt in place of {replaced_text}"
+        if slots > 1:
+            return f"one {SLOT} in the prompt, not {slots}; {LITERAL} is a literal {SLOT}"
         try:
             return Fact(
                 self.subject,
@@ -105,7 +105,7 @@ class Draft:
         except InputError as error:
             return f"a change: {error}"
 
-    def typed(self, **fields: Any) -> Draft:
+    def with_fields(self, **fields: Any) -> Draft:
         """Return the draft with fields changed by hand.
 
         A change of subject, prompt or target drops the id read from a file. A new subject also
@@ -123,32 +123,32 @@ class Draft:
 
 def needs(drafts: Sequence[Draft]) -> list[str]:
     """Return what each draft needs before it can be edited; "" for a draft that is ready."""
-    found: list[str] = []
+    result: list[str] = []
     slots: dict[tuple[str, str], int] = {}
     ids: dict[str, int] = {}
     related: dict[tuple[str, str | None], list[tuple[int, Fact]]] = {}
     for number, draft in enumerate(drafts, 1):
         if need := draft.need:
-            found.append(need)
+            result.append(need)
             continue
         fact = draft.fact()
-        alike = related.setdefault((fact.slot[0], fact.relation), [])
-        against = next((n for n, o in alike if replaced(o, fact) or replaced(fact, o)), 0)
+        same_relation = related.setdefault((fact.slot[0], fact.relation), [])
+        other = next((n for n, o in same_relation if replaced(o, fact) or replaced(fact, o)), 0)
         if fact.slot in slots:
-            same = slots[fact.slot]
-            found.append(f"another subject or prompt; row {same} has the same")
-        elif against:
-            found.append(
-                f"the target of row {against}, which sets the only value of {shown(fact.relation)} "
+            row = slots[fact.slot]
+            result.append(f"another subject or prompt; row {row} has the same")
+        elif other:
+            result.append(
+                f"the target of row {other}, which sets the only value of {shown(fact.relation)} "
                 f"for {shown(fact.subject)}"
             )
         elif fact.id in ids:
-            found.append(f"a unique id; row {ids[fact.id]} also has {shown(fact.id)}")
+            result.append(f"a unique id; row {ids[fact.id]} also has {shown(fact.id)}")
         else:
             slots[fact.slot] = ids[fact.id] = number
-            alike.append((number, fact))
-            found.append("")
-    return found
+            same_relation.append((number, fact))
+            result.append("")
+    return result
 
 
 def ready(drafts: Sequence[Draft]) -> list[Fact]:

@@ -41,31 +41,36 @@ class StatusBar(Panel):
     ) -> None:
         super().__init__(source)
         self._loaded = loaded
-        self._line, self._progress, self._notice, self._alert = (W.HTML() for _ in range(4))
+        self._session_line, self._progress, self._notice, self._alert = (W.HTML() for _ in range(4))
         self.cancel = button("Cancel", "cancel", lambda *_: self.state.cancel(), style="warning")
         self.dismiss = button("Dismiss", "dismiss", self._dismiss)
-        self._trouble = row(self._alert, self.dismiss)
-        self._working = row(self._progress, self.cancel)
-        rows: list[W.Widget] = [self._line, self._working, self._notice, self._trouble]
+        self._failure_row = row(self._alert, self.dismiss)
+        self._progress_row = row(self._progress, self.cancel)
+        rows: list[W.Widget] = [
+            self._session_line,
+            self._progress_row,
+            self._notice,
+            self._failure_row,
+        ]
         if loaded is not None:
-            rows.append(self._choice())
+            rows.append(self._model_choice())
         self.show(*rows)
-        self.state.observe(self._job_moved, ["job_updates", "job"])
+        self.state.observe(self._job_changed, ["job_updates", "job"])
         self.state.observe(self._update, ["revision", "method_changes"])
-        self.state.observe(self._said, ["notice"])
-        self.state.observe(self._failed, ["failure"])
+        self.state.observe(self._notice_changed, ["notice"])
+        self.state.observe(self._failure_changed, ["failure"])
         self._update()
-        self._job_moved()
-        self._said()
-        self._failed()
+        self._job_changed()
+        self._notice_changed()
+        self._failure_changed()
 
     @override
     def summary(self) -> str:
-        return f"StatusBar: {self._words()}"
+        return f"StatusBar: {self._session_text()}"
 
     # -- what is shown ---------------------------------------------------------------------------
 
-    def _words(self) -> str:
+    def _session_text(self) -> str:
         model = self.session.model
         dtype = str(model.dtype).removeprefix("torch.")
         return (
@@ -75,17 +80,17 @@ class StatusBar(Panel):
 
     def _update(self, *_: Any) -> None:
         status = self.state.status
-        self._line.value = (
+        self._session_line.value = (
             '<p data-testid="session" role="status" class="ae-big">'
-            f"{escape(self._words())} · "
+            f"{escape(self._session_text())} · "
             f'<span data-testid="status" class="ae-pill">{escape(status)}</span></p>'
             f'<p class="ae-quiet" data-testid="memory">{escape(_memory(self.session.model))}</p>'
         )
 
-    def _job_moved(self, *_: Any) -> None:
+    def _job_changed(self, *_: Any) -> None:
         job = self.state.job
         running = self.state.busy and job is not None
-        self._working.layout.display = "" if running else "none"
+        self._progress_row.layout.display = "" if running else "none"
         self.cancel.disabled = not running
         if running and job is not None:
             stage = job.stage
@@ -93,10 +98,10 @@ class StatusBar(Panel):
             parts += [stage.note if stage else "", *job.warnings]
             total = stage.total if stage else None
             filled = f' value="{stage.done / total:.3f}"' if stage and total else ""
-            said = ", ".join(part for part in parts if part)
+            details = ", ".join(part for part in parts if part)
             self._progress.value = (
                 f'<progress aria-label="{escape(job.name)}" max="1"{filled}></progress> '
-                f'<span data-testid="progress">{escape(said)}</span>'
+                f'<span data-testid="progress">{escape(details)}</span>'
             )
         else:
             self._progress.value = ""
@@ -106,13 +111,13 @@ class StatusBar(Panel):
 
     _shown_status = ""
 
-    def _said(self, *_: Any) -> None:
+    def _notice_changed(self, *_: Any) -> None:
         self._notice.layout.display = "" if self.state.notice else "none"
         self._notice.value = text("notice", self.state.notice, tag="p")
 
-    def _failed(self, *_: Any) -> None:
+    def _failure_changed(self, *_: Any) -> None:
         failure = self.state.failure
-        self._trouble.layout.display = "none" if failure is None else ""
+        self._failure_row.layout.display = "none" if failure is None else ""
         if failure is None:
             self._alert.value = ""
             return
@@ -128,7 +133,7 @@ class StatusBar(Panel):
 
     # -- another model ---------------------------------------------------------------------------
 
-    def _choice(self) -> W.Widget:
+    def _model_choice(self) -> W.Widget:
         self.model = W.Combobox(
             description="Model",
             value=self.session.model.name,

@@ -61,15 +61,15 @@ class Interactive:
         if not any(panel.curves or panel.heat_map for panel in html.figure.panels):
             raise InputError("this figure has no curves; show it with HTML(figure)")
         self.html = html
-        self._described = html.figure
+        self._figure = html.figure
 
     def figure(self) -> go.Figure:
         """The plotly figure."""
-        return _plotly(self._described)
+        return _plotly(self._figure)
 
     def __repr__(self) -> str:
         # Stored notebooks may not contain a trained model's digits, which the figure's text has.
-        count = len(self._described.panels)
+        count = len(self._figure.panels)
         return f"interactive figure, {count} panel{'s' * (count > 1)}"
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
@@ -86,29 +86,29 @@ def interactive(html: str) -> Interactive:
     return Interactive(html)
 
 
-def _plotly(described: fig.Figure) -> go.Figure:
-    rows, columns = described.rows, described.columns
+def _plotly(spec: fig.Figure) -> go.Figure:
+    rows, columns = spec.rows, spec.columns
     figure = make_subplots(
-        rows, columns, column_widths=list(described.column_widths or [1.0] * columns),
+        rows, columns, column_widths=list(spec.column_widths or [1.0] * columns),
         horizontal_spacing=0.2 / columns if columns < 4 else 0.1 / columns,
         vertical_spacing=0.35 / rows if rows > 1 else None,
-        subplot_titles=[in_figure(panel.title) for panel in described.panels],
+        subplot_titles=[in_figure(panel.title) for panel in spec.panels],
     )  # fmt: skip
-    named: set[str] = set()
-    for number, panel in enumerate(described.panels):
+    legend_names: set[str] = set()
+    for number, panel in enumerate(spec.panels):
         place = {"row": number // columns + 1, "col": number % columns + 1}
         if panel.heat_map:
             figure.add_trace(_heatmap(panel.heat_map, panel), **place)
-        for curve in _joined(panel.curves):
-            figure.add_trace(_scatter(curve, panel, first=curve.name not in named), **place)
-            named.add(curve.name)
+        for curve in _merge_unnamed(panel.curves):
+            figure.add_trace(_scatter(curve, panel, first=curve.name not in legend_names), **place)
+            legend_names.add(curve.name)
         figure.update_xaxes(_axis(panel.x, panel.x_limits), **place)
         figure.update_yaxes(_axis(panel.y, panel.y_limits), **place)
         for rule in panel.rules:
             axis = panel.x if rule.upright else panel.y
             _add(figure, rule, axis.log, **place)
     figure.update_annotations(font_size=12)
-    height = round(_INCH * described.height) + _MORE
+    height = round(_INCH * spec.height) + _MORE
     if columns > 1:  # a legend at the side would narrow the panels
         legend = {"orientation": "h", "yanchor": "top", "y": -_BELOW / height}
         height += _BELOW
@@ -123,34 +123,38 @@ def _plotly(described: fig.Figure) -> go.Figure:
         plot_bgcolor=_CLEAR,
         font={"family": "inherit", "size": 12, "color": fig.GRAY},
         legend=legend,
-        showlegend=len(named - {""}) > 1,
+        showlegend=len(legend_names - {""}) > 1,
         hovermode="closest",
     )
     return figure
 
 
-def _joined(curves: Sequence[fig.Curve]) -> list[fig.Curve]:
+def _merge_unnamed(curves: Sequence[fig.Curve]) -> list[fig.Curve]:
     """Append unnamed curves to the curve of the same style, to share its legend entry."""
-    found: list[fig.Curve] = []
+    merged: list[fig.Curve] = []
     for curve in (curve for curve in curves if curve.x):
-        for place, other in enumerate(found):
-            alike = replace(curve, name=other.name, x=other.x, y=other.y) == other
-            if alike and not curve.name and not curve.last_only:
+        for index, other in enumerate(merged):
+            same_style = replace(curve, name=other.name, x=other.x, y=other.y) == other
+            if same_style and not curve.name and not curve.last_only:
                 gap = (None,) if curve.width else ()
-                found[place] = replace(other, x=other.x + gap + curve.x, y=other.y + gap + curve.y)
+                merged[index] = replace(other, x=other.x + gap + curve.x, y=other.y + gap + curve.y)
                 break
         else:
-            found.append(curve)
-    return found
+            merged.append(curve)
+    return merged
 
 
 def _scatter(curve: fig.Curve, panel: fig.Panel, first: bool) -> go.Scatter:
     modes = [mode for mode, on in (("lines", curve.width), ("markers", curve.marker)) if on]
-    trace: dict[str, Any] = {"x": _short(curve.x), "y": _short(curve.y), "mode": "+".join(modes)}
-    words = f"%{{x:{_SHOWN}}}: %{{y:{_SHOWN}}}"
+    trace: dict[str, Any] = {
+        "x": _rounded(curve.x),
+        "y": _rounded(curve.y),
+        "mode": "+".join(modes),
+    }
+    hover_html = f"%{{x:{_SHOWN}}}: %{{y:{_SHOWN}}}"
     for axis, values, other in ((panel.x, curve.x, "y"), (panel.y, curve.y, "x")):
         if (names := _names(axis, values)) is not None:
-            trace["text"], words = names, f"%{{text}}: %{{{other}:{_SHOWN}}}"
+            trace["text"], hover_html = names, f"%{{text}}: %{{{other}:{_SHOWN}}}"
     if curve.name:
         trace |= {
             "name": in_figure(curve.name),
@@ -160,7 +164,7 @@ def _scatter(curve: fig.Curve, panel: fig.Panel, first: bool) -> go.Scatter:
     else:
         trace["showlegend"] = False
     if curve.name or curve.marker:
-        trace["hovertemplate"] = f"{words}<extra>{in_figure(curve.name)}</extra>"
+        trace["hovertemplate"] = f"{hover_html}<extra>{in_figure(curve.name)}</extra>"
     else:
         trace["hoverinfo"] = "skip"
         trace.pop("text", None)
@@ -184,7 +188,7 @@ def _heatmap(cells: fig.HeatMap, panel: fig.Panel) -> go.Heatmap:
     x = tuple(place + 0.5 for place in range(len(cells.values[0])))
     y = tuple(place + 0.5 for place in range(len(cells.values)))
     trace: dict[str, Any] = {
-        "x": x, "y": y, "z": [_short(row) for row in cells.values],
+        "x": x, "y": y, "z": [_rounded(row) for row in cells.values],
         "zmin": cells.limits[0], "zmax": cells.limits[1], "colorscale": "Cividis",
         "showscale": False, "hovertemplate": "%{z:.4~r}<extra></extra>",
     }  # fmt: skip
@@ -195,17 +199,17 @@ def _heatmap(cells: fig.HeatMap, panel: fig.Panel) -> go.Heatmap:
             "showscale": True,
             "colorbar": {"title": {"text": in_figure(cells.color_label)}, "thickness": 12},
         }
-    across, up = _names(panel.x, x), _names(panel.y, y)
-    if across and up:
-        trace["text"] = [[f"{row}, {column}" for column in across] for row in up]
-        told = f"{in_figure(panel.y.label)}, {in_figure(panel.x.label)}"
-        trace["hovertemplate"] = f"{told} %{{text}}: %{{z:.4~r}}<extra></extra>"
+    x_names, y_names = _names(panel.x, x), _names(panel.y, y)
+    if x_names and y_names:
+        trace["text"] = [[f"{row}, {column}" for column in x_names] for row in y_names]
+        axes_html = f"{in_figure(panel.y.label)}, {in_figure(panel.x.label)}"
+        trace["hovertemplate"] = f"{axes_html} %{{text}}: %{{z:.4~r}}<extra></extra>"
     return go.Heatmap(trace)
 
 
 def _axis(axis: fig.Axis, limits: fig.Limits) -> dict[str, Any]:
     low, high = (log10(end) if axis.log else end for end in limits)
-    settings: dict[str, Any] = {"range": [_one(low), _one(high)]}
+    settings: dict[str, Any] = {"range": [_round4(low), _round4(high)]}
     if axis.label:
         settings["title"] = {"text": in_figure(axis.label), "standoff": 8}
     if axis.log:
@@ -213,43 +217,43 @@ def _axis(axis: fig.Axis, limits: fig.Limits) -> dict[str, Any]:
     if not axis.labeled:
         settings["showticklabels"] = False
     if axis.ticks:
-        settings["tickvals"] = [_one(at) for at, _ in axis.ticks]
-        settings["ticktext"] = [in_figure(word) for _, word in axis.ticks] if axis.labeled else []
+        settings["tickvals"] = [_round4(at) for at, _ in axis.ticks]
+        settings["ticktext"] = [in_figure(label) for _, label in axis.ticks] if axis.labeled else []
     return settings
 
 
 def _add(figure: go.Figure, rule: fig.Rule, log: bool, **place: int) -> None:
     draw = figure.add_vline if rule.upright else figure.add_hline
     line = {"color": rule.color, "width": rule.width} | _dash(rule)
-    words: dict[str, Any] = {}
+    annotation: dict[str, Any] = {}
     if rule.text:
         # On a log axis, plotly places lines by value but annotations by logarithm.
         at = log10(rule.at) if log else rule.at
-        words = {"annotation_text": in_figure(rule.text)}
-        words["annotation_x" if rule.upright else "annotation_y"] = at
+        annotation = {"annotation_text": in_figure(rule.text)}
+        annotation["annotation_x" if rule.upright else "annotation_y"] = at
         if rule.upright:  # above the panel, clear of the curves
-            words |= {"annotation_position": "top", "annotation_yanchor": "bottom"}
-    draw(rule.at, line=line, **words, **place)
+            annotation |= {"annotation_position": "top", "annotation_yanchor": "bottom"}
+    draw(rule.at, line=line, **annotation, **place)
 
 
 def _dash(line: fig.Curve | fig.Rule) -> dict[str, str]:
     if not line.dashes:
         return {}
-    return {"dash": ",".join(f"{one * line.width:.3g}px" for one in line.dashes)}
+    return {"dash": ",".join(f"{length * line.width:.3g}px" for length in line.dashes)}
 
 
 def _names(axis: fig.Axis, values: fig.Numbers) -> list[str] | None:
     """Return the axis labels at the values, if the ticks there are words, not numbers."""
-    words = {at: in_figure(word) for at, word in axis.ticks if word != f"{at:g}"}
-    if not words or any(value is not None and value not in words for value in values):
+    labels = {at: in_figure(word) for at, word in axis.ticks if word != f"{at:g}"}
+    if not labels or any(value is not None and value not in labels for value in values):
         return None
-    return ["" if value is None else words[value] for value in values]
+    return ["" if value is None else labels[value] for value in values]
 
 
-def _short(values: fig.Numbers) -> list[float | None]:
-    return [None if value is None or not isfinite(value) else _one(value) for value in values]
+def _rounded(values: fig.Numbers) -> list[float | None]:
+    return [None if value is None or not isfinite(value) else _round4(value) for value in values]
 
 
-def _one(value: float) -> float:
+def _round4(value: float) -> float:
     """Round to four significant digits; keep integers, which are counts."""
     return int(value) if value == int(value) else float(f"{value:.4g}")

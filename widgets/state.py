@@ -105,8 +105,8 @@ class State(T.HasTraits):
         """The selected fact; None if no row is selected or the row is incomplete."""
         if not 0 <= self.selected < len(self.drafts):
             return None
-        found = ready([self.drafts[self.selected]])
-        return found[0] if found else None
+        facts = ready([self.drafts[self.selected]])
+        return facts[0] if facts else None
 
     @T.observe("drafts")
     def _keep_selection(self, change: Any) -> None:
@@ -213,9 +213,11 @@ class State(T.HasTraits):
         if change == "spectra":
             self.threshold_changes += 1
         elif change == "hyperparameters":
-            before, self._settings = self._settings, self.session.hyperparameters
-            threshold = {name: getattr(before, name) for name in ("threshold", "layer_thresholds")}
-            if self._settings.replace(**threshold) == before:
+            previous, self._settings = self._settings, self.session.hyperparameters
+            threshold = {
+                name: getattr(previous, name) for name in ("threshold", "layer_thresholds")
+            }
+            if self._settings.replace(**threshold) == previous:
                 self.threshold_changes += 1
             else:
                 self.method_changes += 1
@@ -267,5 +269,5 @@ def settled(hp: EditConfig, present: EditConfig) -> EditConfig:
     """Return hyperparameters with the current thresholds, text and seed."""
     kept = {name: getattr(present, name) for name in _KEPT}
     # Per-layer thresholds apply only to the layers that they were set for.
-    own = present.layer_thresholds if hp.layers == present.layers else ()
-    return hp.replace(**kept, layer_thresholds=own)
+    layer_thresholds = present.layer_thresholds if hp.layers == present.layers else ()
+    return hp.replace(**kept, layer_thresholds=layer_thresholds)

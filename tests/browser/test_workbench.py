@@ -216,7 +216,7 @@ def test_hidden_states_before_and_after(wb: Page) -> None:
     ready(wb)
     told = wb.python(
         "from alphaedit_core.side_effects.hidden_states import hidden_drift; "
-        "h = wb.drift.hidden.found; "
+        "h = wb.drift.hidden.result; "
         "print(hidden_drift(session, 1, h.prompts) == h, f'{h.mean_shift:.2%}')"
     )
     same, shift = told.split()

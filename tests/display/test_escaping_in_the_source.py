@@ -18,23 +18,22 @@ def test_every_module_uses_the_same_functions() -> None:
             )
 
 
-#: Expressions allowed between tags without escaping: calls that return HTML,
+#: Expressions allowed between tags without escaping: calls that return HTML, names ending in _html,
 _HTML_CALLS = re.compile(
-    r"(escape|in_figure|text|table|scroll|html_table|\w+_html|words_html|self\._drifts)\(.*\)"
+    r"(escape|in_figure|text|table|scroll|html_table|\w+_html|words_html)\(.*\)|\w+_html"
     r"|.*\.(_repr_html_|figure|html)\(\)|''\.join\(\w+\)|_unbroken\(escape\(cell\)\)"
 )
 #: variables with these names, which hold HTML,
 _HTML_NAMES = {
     "head", "body", "rows", "cell", "cells", "told", "texts", "counts", "table", "meanings",
-    "picture", "shown", "title", "items", "words", "line", "stretch", "small", "drawn", "massive",
-    "bar", "rest", "html", "definitions", "more", "unit", "caption", "points", "at", "share",
-    "filled",
+    "shown", "title", "items", "words", "small", "massive", "bar", "html", "definitions", "unit",
+    "caption", "points", "line_y", "share", "filled",
 }  # fmt: skip
 #: and numbers and constant words.
 _TRUSTED = re.compile(
     r"len\(.*\)( - \w+)?|[A-Z_]+|_ASKS\[kind\]|_share\(.*\)|self\.side\.lower\(\)|s\.layer|layer|"
-    r"number|hidden|undone|left_out|left|look|tag|sign|spoken|where|name|testid|kind|state|source|"
-    r"power|note|said|as_published|'.*' if \w.* else '.*'"
+    r"number|hidden|undone|left_out|left|omitted_count|css_class|tag|sign|sr_text|name|testid|kind|state|source|"
+    r"power|note|as_published|'.*' if \w.* else '.*'"
 )
 _TAG = re.compile(r"</?[a-z!]")
 

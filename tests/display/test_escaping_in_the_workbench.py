@@ -60,8 +60,8 @@ def workbench(hostile: EditSession) -> Workbench:
         moved=(0.1,),
     )
     wb.drift.hidden._show(("", found))
-    wb.edit._name([EVIL, EVIL])
-    wb.edit._only.value = 0
+    wb.edit._set_names([EVIL, EVIL])
+    wb.edit._curves_of.value = 0
     wb.edit._draw()
     return wb
 

@@ -82,7 +82,7 @@ def test_nothing_is_built_or_measured_before_it_is_opened(panel: DriftPanel) -> 
     edit(panel, A)
     assert panel.figure is None and list(panel.drifts) == [0]
     assert table(panel)[0]["band"] == "not measured"
-    assert words(panel._news.value) == "edit 1 is not measured"
+    assert words(panel._band_text.value) == "edit 1 is not measured"
     panel.on_first_show()
     figure = panel.figure
     settle(panel)
@@ -121,7 +121,7 @@ def test_without_an_edit_every_number_is_zero(panel: DriftPanel) -> None:
     assert len(shown) == 7 and all(float(cell) == 0 for cell in shown.values())
     assert [list(line.y) for line in curves(panel)] == [[0.0]] * 6
     assert (row["edit"], row["band"], panel.band) == ("0 original", "ok", "ok")
-    assert words(panel._news.value) == "Drift is ok: no edits"
+    assert words(panel._band_text.value) == "Drift is ok: no edits"
 
 
 def test_the_table_has_the_numbers_of_the_charts(panel: DriftPanel) -> None:
@@ -173,9 +173,9 @@ def test_a_change_of_the_band_is_announced_in_words(
     said = []
     for fact in (A, B, C):
         edit(panel, fact)
-        assert 'role="status"' in panel._news.value
-        assert 'data-testid="drift-band"' in panel._news.value
-        said.append(words(panel._news.value))
+        assert 'role="status"' in panel._band_text.value
+        assert 'data-testid="drift-band"' in panel._band_text.value
+        said.append(words(panel._band_text.value))
     assert said == [
         "Drift is ok (edit 1)",
         "Drift was ok, now watch: perplexity change (edit 2)",
@@ -184,7 +184,7 @@ def test_a_change_of_the_band_is_announced_in_words(
     assert [row["band"].partition(":")[0] for row in table(panel)] == ["bad", "watch", "ok", "ok"]
     panel.session.restore(1)
     panel.state.notify_weights_changed()
-    assert words(panel._news.value) == "Drift was bad, now ok (edit 1)"
+    assert words(panel._band_text.value) == "Drift was bad, now ok (edit 1)"
 
 
 def test_undo_and_redo_measure_nothing_again(
@@ -352,7 +352,7 @@ def test_the_page_has_the_figure_as_it_is(panel: DriftPanel) -> None:
 
 
 def test_the_meaning_of_the_numbers_is_said(panel: DriftPanel, place: Path) -> None:
-    html = panel._meanings()
+    html = panel._definitions_html()
     assert "probe.txt" in html and "<details>" in html
     assert "20 %" in html and "0.05 nats" in html
     titled = panel.session

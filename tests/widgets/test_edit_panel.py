@@ -71,7 +71,7 @@ def test_the_curves_end_where_the_traces_do(panel: EditPanel) -> None:
     shown = [line for line in figure.data[3:] if line.visible]
     assert [list(line.y) for line in shown] == [trace.probability for trace in traces]
     assert [line.name for line in shown] == [fact.subject for fact in FACTS]
-    panel._only.value = 1
+    panel._curves_of.value = 1
     assert list(figure.data[0].y) == pytest.approx(traces[1].nll)
     assert sum(bool(line.visible) for line in figure.data[3:]) == 1
 
@@ -194,7 +194,7 @@ def test_whether_earlier_facts_hold(panel: EditPanel) -> None:
     panel.state.notify_weights_changed()
     assert not panel.check_button.disabled
     job = panel.check(block=True)
-    said = words(panel._lost.value)
+    said = words(panel._forgotten.value)
     if job.result:
         assert f"{len(job.result)} of " in said and "no longer hold" in said and "edit 1" in said
     else:

@@ -156,8 +156,8 @@ def test_curves_are_called_by_the_facts_of_their_search(state: State) -> None:
     panel.on_first_show()
     panel.method.editor.value = "rome"
     named: list[list[str]] = []
-    kept = panel._name
-    panel._name = lambda names: (named.append(names), kept(names))[1]  # type: ignore[method-assign]
+    kept = panel._set_names
+    panel._set_names = lambda names: (named.append(names), kept(names))[1]  # type: ignore[method-assign]
     panel.run(block=True)
     while_it_ran = [names for names in named if len(names) == 1]
     assert while_it_ran == [[FACTS[0].subject], [FACTS[1].subject]]

@@ -66,10 +66,10 @@ def test_facts_of_equal_ids_do_not_stop_the_others() -> None:
 
 def test_another_fact_loses_what_belonged_to_the_old_one() -> None:
     draft = Draft(*TOWER, paraphrases=("See the Eiffel Tower in",), id="7")
-    assert draft.typed(group="x").id == "7"
-    other = draft.typed(subject="Big Ben")
+    assert draft.with_fields(group="x").id == "7"
+    other = draft.with_fields(subject="Big Ben")
     assert other.id == "" and other.paraphrases == ("See the Big Ben in",)
-    assert draft.typed(target="Rome") == draft
+    assert draft.with_fields(target="Rome") == draft
 
 
 # -- tokens ----------------------------------------------------------------------------------------

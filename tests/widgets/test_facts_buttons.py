@@ -198,10 +198,10 @@ def test_rows_are_copied_deleted_and_brought_back(panel: FactsPanel, browser: Br
 
 
 def test_the_paste_box_opens_and_closes(panel: FactsPanel) -> None:
-    shown = [panel._pasting.layout.display]
+    shown = [panel._paste_row.layout.display]
     for _ in range(2):
         panel.paste_button.click()
-        shown.append(panel._pasting.layout.display)
+        shown.append(panel._paste_row.layout.display)
     assert shown == ["none", "", "none"]
 
 

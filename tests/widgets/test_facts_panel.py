@@ -34,8 +34,8 @@ def test_typing_into_the_empty_row_makes_a_fact(panel: FactsPanel, browser: Brow
     assert panel.facts == [Fact(*TOWER, target_true="Paris")]
     assert rows_shown(panel) == [(*TOWER, "Paris", "ready")]
     assert panel.drafts[0].group == "towers"
-    assert "selected: Eiffel Tower" in panel._chosen.value
-    assert 'data-testid="selected"' in panel._chosen.value
+    assert "selected: Eiffel Tower" in panel._choice.value
+    assert 'data-testid="selected"' in panel._choice.value
     assert words(panel._count.value) == "1 row: 1 ready"
 
 
@@ -118,7 +118,7 @@ def test_half_a_surrogate_pair_does_not_get_into_a_row(panel: FactsPanel, browse
     panel.add("half \ud83d", "{} is", "x")
     json.dumps(panel.editor.rows, ensure_ascii=False).encode()
     panel.select(1)
-    (panel._chosen.value + panel.static_html() + panel.summary()).encode()
+    (panel._choice.value + panel.static_html() + panel.summary()).encode()
 
 
 def test_many_rows(panel: FactsPanel) -> None:
@@ -165,7 +165,7 @@ def test_static_output_is_a_table_of_the_rows(panel: FactsPanel) -> None:
     for fact in FACTS:
         assert fact.subject in html and fact.target in html
     assert "<img" not in html and "&lt;img" in html and "{} &amp; &lt;b&gt;" in html
-    assert "<img" not in panel._chosen.value
+    assert "<img" not in panel._choice.value
     panel.paste_area.value = "<img src=x>\t1"
     panel.paste_rows_button.click()
     assert "<img" not in panel._message.value

@@ -41,7 +41,7 @@ def new_session(place: Path) -> EditSession:
 
 def screen(wb: Workbench) -> dict[str, Any]:
     """What a person reads of the state of the session."""
-    header = re.sub(r"<[^>]+>", "", wb.header._line.value)
+    header = re.sub(r"<[^>]+>", "", wb.header._session_line.value)
     found = re.search(r"edits: (\d+) · (\S+)", header)
     assert found
     return {
@@ -114,7 +114,7 @@ def test_what_one_workbench_does_is_shown_by_the_other(place: Path) -> None:
     ("change", "seen"),
     [
         (lambda hp: hp.replace(threshold="rank:20"), lambda wb: wb.edit._preflight.value),
-        (lambda hp: hp.replace(projection=False), lambda wb: wb.header._line.value),
+        (lambda hp: hp.replace(projection=False), lambda wb: wb.header._session_line.value),
         (lambda hp: hp.replace(projection=False), lambda wb: wb.edit.method.projection.value),
         (lambda hp: hp.replace(layers=(1, 2)), lambda wb: wb.spectrum._layer.options),
     ],

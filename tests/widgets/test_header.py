@@ -38,12 +38,12 @@ def words(html: str) -> str:
 
 def test_the_line_on_top(state: State) -> None:
     header = StatusBar(state)
-    assert words(header._line.value).startswith(
+    assert words(header._session_line.value).startswith(
         "tiny llama · float32 · cpu · alphaedit +projection +previous-keys · edits: 0 · ready "
         "memory: "
     )
     assert header._alert.value == header._progress.value == words(header._notice.value) == ""
-    assert header._working.layout.display == header._notice.layout.display == "none"
+    assert header._progress_row.layout.display == header._notice.layout.display == "none"
     assert repr(header) == (
         "StatusBar: tiny llama · float32 · cpu · alphaedit +projection +previous-keys · edits: 0"
     )
@@ -62,15 +62,15 @@ def test_a_running_job_is_named_and_can_be_canceled(state: State) -> None:
 
     job = state.start("look", work)
     assert begun.wait(10)
-    assert "running: look" in words(header._line.value)
+    assert "running: look" in words(header._session_line.value)
     assert "reading" in words(header._progress.value)
     assert 'aria-label="look"' in header._progress.value
-    assert header._working.layout.display == "" and not header.cancel.disabled
+    assert header._progress_row.layout.display == "" and not header.cancel.disabled
     assert header.load.disabled
     header.cancel.click()
     go_on.set()
     assert job.wait(10)
-    assert "ready" in words(header._line.value)
+    assert "ready" in words(header._session_line.value)
     assert header._progress.value == "" and header.cancel.disabled and not header.load.disabled
     assert "canceled" in words(header._notice.value)
 
@@ -88,7 +88,7 @@ def test_an_error_stays_until_it_is_dismissed(state: State) -> None:
     assert "&lt;b&gt;no&lt;/b&gt;" in header._alert.value and "<b>no" not in header._alert.value
     assert "<details>" in header._alert.value and "Traceback" in header._alert.value
     header.dismiss.click()
-    assert header._alert.value == "" and header._trouble.layout.display == "none"
+    assert header._alert.value == "" and header._failure_row.layout.display == "none"
 
 
 def test_another_model(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,15 +119,15 @@ def test_edits_are_counted(state: State, monkeypatch: pytest.MonkeyPatch, tmp_pa
     header = StatusBar(state)
     state.session.edit(FACTS[:1], monitor=quiet())
     state.notify_weights_changed()
-    assert "edits: 1" in words(header._line.value)
+    assert "edits: 1" in words(header._session_line.value)
     state.session.undo()
     state.notify_weights_changed()
-    assert "edits: 0" in words(header._line.value)
+    assert "edits: 0" in words(header._session_line.value)
 
 
 def test_drafts() -> None:
     fact = FACTS[0]
-    same = Draft.of(fact).typed(target="Oslo")
+    same = Draft.of(fact).with_fields(target="Oslo")
     drafts = [Draft.of(fact, "g"), Draft("x", "nothing", "y"), Draft("x", "{} is", " "), same]
     assert Draft.of(fact).fact() == fact
     said = needs(drafts)

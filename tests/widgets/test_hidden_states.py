@@ -54,31 +54,31 @@ def edit(panel: DriftPanel, *facts: Any) -> None:
 
 
 def said(panel: DriftPanel) -> str:
-    return re.sub(r"<[^>]+>", "", panel.hidden._said.value)
+    return re.sub(r"<[^>]+>", "", panel.hidden._message.value)
 
 
 def test_nothing_is_made_before_it_is_asked_for(panel: DriftPanel) -> None:
     panel.on_first_show()
     edit(panel, FACTS[0])
     hidden = panel.hidden
-    assert hidden.found is None
-    assert said(panel) == "not compared" and hidden._shown.value == ""
+    assert hidden.result is None
+    assert said(panel) == "not compared" and hidden._details.value == ""
     assert hidden in panel.children
     panel.hidden.compare_button.click()
     job = panel.state.job
     assert job is not None and job.wait(20) and job.state == "done"
-    assert hidden._shown.value.count("<img alt=") == 1 and hidden.found is not None
+    assert hidden._details.value.count("<img alt=") == 1 and hidden.result is not None
 
 
 def test_numbers_and_points_are_those_of_the_core(panel: DriftPanel, place: Path) -> None:
     edit(panel, FACTS[1])
     panel.hidden.compare(block=True)
-    found, session = panel.hidden.found, panel.session
+    found, session = panel.hidden.result, panel.session
     prompts = unrelated_prompts(session, probe=place / "probe.txt")
     assert len(prompts) == 4, "what is said of Newton is not unrelated"
     assert found == hidden_drift(session, 1, prompts, quiet())
     assert found is not None and found.mean_shift > 0
-    shown = panel.hidden._shown.value
+    shown = panel.hidden._details.value
     assert found.figure() in shown and f"Mean shift {found.mean_shift:.2%}" in shown
     for name, value in found.rows():
         assert f">{name}<" in shown and value in shown
@@ -90,8 +90,8 @@ def test_numbers_and_points_are_those_of_the_core(panel: DriftPanel, place: Path
 def test_another_state_is_not_passed_off_as_the_present_one(panel: DriftPanel) -> None:
     edit(panel, FACTS[0])
     panel.hidden.compare(block=True)
-    assert panel.hidden.found is not None
-    share = f"{panel.hidden.found.mean_shift:.2%}"
+    assert panel.hidden.result is not None
+    share = f"{panel.hidden.result.mean_shift:.2%}"
     assert said(panel) == f"After edit 1 the mean has moved by {share}."
     panel.session.undo()
     panel.state.notify_weights_changed()
@@ -129,4 +129,4 @@ def test_what_cannot_be_compared_is_said_in_the_header(panel: DriftPanel, place:
     assert panel.state.failure is not None and "has 1 sentences" in panel.state.failure.message
     with pytest.raises(InputError, match="has 1 sentences"):
         panel.hidden.compare(block=True)
-    assert panel.hidden.found is None and said(panel) == "not compared"
+    assert panel.hidden.result is None and said(panel) == "not compared"

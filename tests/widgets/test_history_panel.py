@@ -104,7 +104,7 @@ def test_an_edit_without_a_name_goes_by_its_first_fact(place: Path) -> None:
     assert listed(panel)[0][1] == "1 The old mechanics of Newton is named in → Japan and 1 more"
     panel.rename(1, "two <facts>")
     assert listed(panel)[0][1] == "1 two <facts>"
-    assert "two &lt;facts&gt;" in panel._current.value and "<facts>" not in panel._stands.value
+    assert "two &lt;facts&gt;" in panel._current.value and "<facts>" not in panel._current.value
     assert "two &lt;facts&gt;" in panel.static_html()
     panel.rename(1, "")
     assert "Newton" in listed(panel)[0][1]

@@ -174,5 +174,5 @@ def test_a_new_subject_takes_the_old_ones_place_and_no_other(
     old: str, new: str, text: str, expected: str
 ) -> None:
     draft = Draft(old, "{} is", "x", paraphrases=(text, "{} {}"), neighbors=(text,))
-    assert draft.typed(subject=new).paraphrases == (expected, "{} {}")
-    assert draft.typed(subject=new).neighbors == (text,)
+    assert draft.with_fields(subject=new).paraphrases == (expected, "{} {}")
+    assert draft.with_fields(subject=new).neighbors == (text,)

@@ -33,14 +33,14 @@ def words_html(pieces: Sequence[str], marks: Sequence[str]) -> str:
     """Render a text whose marked words carry a sign and screen reader text."""
     parts = []
     for mark, group in groupby(zip(pieces, marks, strict=True), lambda pair: pair[1]):
-        content = escape("".join(piece for piece, _ in group))
+        content_html = escape("".join(piece for piece, _ in group))
         if mark:
-            tag, sign, label = _WORD[mark]
-            content = (
-                f'<{tag} class="ae-word"><span class="ae-hidden">{label}: </span>'
-                f'<span class="ae-sign" aria-hidden="true">{sign}</span>{content}</{tag}>'
+            tag, sign, sr_text = _WORD[mark]
+            content_html = (
+                f'<{tag} class="ae-word"><span class="ae-hidden">{sr_text}: </span>'
+                f'<span class="ae-sign" aria-hidden="true">{sign}</span>{content_html}</{tag}>'
             )
-        parts.append(content)
+        parts.append(content_html)
     return "".join(parts)
 
 

@@ -32,7 +32,7 @@ class Download(anywidget.AnyWidget):
         super().__init__(label=label, hook=f"ae-{hook}")
         self._pressed = pressed
         self._token = ""
-        self.on_msg(self._heard)
+        self.on_msg(self._on_message)
 
     def click(self) -> None:
         """Run the button's action; without a browser request, no file is saved."""
@@ -52,7 +52,7 @@ class Download(anywidget.AnyWidget):
         message = {"kind": "file", "token": self._token, "name": name, "type": kind}
         self.send(message, [data])
 
-    def _heard(self, _: Any, content: Any, __: Any) -> None:
+    def _on_message(self, _: Any, content: Any, __: Any) -> None:
         if isinstance(content, dict) and content.get("kind") == "press":
             self._token = str(content.get("token", ""))
             self.click()

@@ -52,9 +52,9 @@ class LiveFigure(W.VBox):
         """Change the figure in one message."""
         with self.figure.batch_update():
             yield self.figure
-        self._keep()
+        self._store_traits()
 
-    def _keep(self) -> None:
+    def _store_traits(self) -> None:
         # A reloaded page receives these two traits, which plotly sets only once, when it makes the
         # widget. Assigning them again makes them match the current figure.
         figure: Any = self.figure

@@ -28,20 +28,20 @@ class MethodControls(W.VBox):
     def __init__(self, label: str, chosen: Callable[[str, Any], object]) -> None:
         self._chosen = chosen
         self._filling = False
-        named = {"style": {"description_width": "initial"}}
+        full_label = {"style": {"description_width": "initial"}}
         self.editor = W.Dropdown(
-            description=label, options=list(editors()), layout=W.Layout(width="230px"), **named
+            description=label, options=list(editors()), layout=W.Layout(width="230px"), **full_label
         )
         self.projection, self.previous_keys = (
-            W.Checkbox(description=words, indent=False, layout=W.Layout(width="auto"), **named)
-            for words in (_PROJECTION, _PREVIOUS)
+            W.Checkbox(description=text, indent=False, layout=W.Layout(width="auto"), **full_label)
+            for text in (_PROJECTION, _PREVIOUS)
         )
         self._about = W.HTML()
         super().__init__([row(self.editor, self.projection, self.previous_keys), self._about])
         self.add_class("ae-method")
         for name in ("editor", "projection", "previous_keys"):
             getattr(self, name).observe(
-                lambda change, name=name: self._moved(name, change), "value"
+                lambda change, name=name: self._control_changed(name, change), "value"
             )
 
     def set(self, hp: EditConfig) -> None:
@@ -55,9 +55,9 @@ class MethodControls(W.VBox):
         finally:
             self._filling = False
         self.previous_keys.layout.display = "none" if editor.previous_keys is None else ""
-        same = hp.projection is editor.projection
-        same = same and hp.previous_keys is bool(editor.previous_keys)
-        as_published = "as published" if same else "not as published"
+        published = hp.projection is editor.projection
+        published = published and hp.previous_keys is bool(editor.previous_keys)
+        as_published = "as published" if published else "not as published"
         self._about.value = (
             f'<p class="ae-quiet" data-testid="method">{escape(editor.about)} '
             f"({escape(editor.source)}; {as_published}: {escape(hp.method)})</p>"
@@ -69,6 +69,6 @@ class MethodControls(W.VBox):
         for widget in (self.editor, self.projection, self.previous_keys):
             widget.disabled = locked
 
-    def _moved(self, name: str, change: Any) -> None:
+    def _control_changed(self, name: str, change: Any) -> None:
         if not self._filling:
             self._chosen(name, change["new"])

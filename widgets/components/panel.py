@@ -82,11 +82,11 @@ def button(
     label: str, hook: str, action: Callable[..., None], *, style: str = "", help: str = ""
 ) -> W.Button:
     """Return a labeled button with the class ``ae-<hook>``."""
-    made = W.Button(description=label, tooltip=help or label, button_style=style)
-    made.layout.width = "auto"
-    made.add_class(f"ae-{hook}")
-    made.on_click(action)
-    return made
+    widget = W.Button(description=label, tooltip=help or label, button_style=style)
+    widget.layout.width = "auto"
+    widget.add_class(f"ae-{hook}")
+    widget.on_click(action)
+    return widget
 
 
 def text(testid: str, content: str = "", *, role: str = "status", tag: str = "div") -> str:
@@ -97,11 +97,11 @@ def text(testid: str, content: str = "", *, role: str = "status", tag: str = "di
 
 def row(*children: W.Widget, hook: str = "") -> W.HBox:
     """Return widgets side by side, wrapping onto further lines as needed."""
-    made = W.HBox(list(children))
-    made.add_class("ae-row")
+    box = W.HBox(list(children))
+    box.add_class("ae-row")
     if hook:
-        made.add_class(f"ae-{hook}")
-    return made
+        box.add_class(f"ae-{hook}")
+    return box
 
 
 def table(

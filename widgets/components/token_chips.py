@@ -66,11 +66,11 @@ class Chips(anywidget.AnyWidget):
 
 def visible(text: str) -> str:
     """Return a token's text with spaces, line ends and lone accents made visible."""
-    shown = "".join(_MARKS.get(c, _written_out(c)) for c in text)
-    if shown and all(unicodedata.category(c) == "Cf" for c in shown):
-        return "".join(_code(c) for c in shown)
+    marked = "".join(_MARKS.get(c, _escaped(c)) for c in text)
+    if marked and all(unicodedata.category(c) == "Cf" for c in marked):
+        return "".join(_code(c) for c in marked)
     # A lone accent would combine with the preceding character on the screen.
-    return "◌" + shown if unicodedata.category(shown[:1] or " ")[0] == "M" else shown
+    return "◌" + marked if unicodedata.category(marked[:1] or " ")[0] == "M" else marked
 
 
 def chance(probability: float, digits: int = 2) -> str:
@@ -95,13 +95,13 @@ def _row(choice: Choice) -> list[str]:
     return [visible(choice.label), chance(choice.probability, 4), str(choice.rank)]
 
 
-def _written_out(character: str) -> str:
+def _escaped(character: str) -> str:
     kind = unicodedata.category(character)
     # Direction marks would reverse the text after them.
-    turning = character in "\u200e\u200f\u061c" or "\u202a" <= character <= "\u202e"
-    turning = turning or "\u2066" <= character <= "\u2069"
-    unseen = kind in {"Cc", "Zl", "Zp"} or (kind == "Zs" and character != " ")
-    return _code(character) if unseen or turning else character
+    reverses = character in "\u200e\u200f\u061c" or "\u202a" <= character <= "\u202e"
+    reverses = reverses or "\u2066" <= character <= "\u2069"
+    invisible = kind in {"Cc", "Zl", "Zp"} or (kind == "Zs" and character != " ")
+    return _code(character) if invisible or reverses else character
 
 
 def _code(character: str) -> str:

@@ -25,7 +25,7 @@ class Upload(anywidget.AnyWidget):
     Args:
         label: the words on the button.
         hook: the button gets the class ``ae-<hook>``.
-        taken: given the name and the content of each file.
+        received: called with the name and the content of each file.
         refused: given a sentence about a file that was not taken.
         accept: suffixes that the browser offers.
         help: what it is, for who hovers over it.
@@ -45,7 +45,7 @@ class Upload(anywidget.AnyWidget):
         self,
         label: str,
         hook: str,
-        taken: Callable[[str, bytes], object],
+        received: Callable[[str, bytes], object],
         refused: Callable[[InputError], object],
         *,
         accept: str = "",
@@ -53,15 +53,15 @@ class Upload(anywidget.AnyWidget):
         too_large: str = "",
     ) -> None:
         super().__init__(label=label, hook=f"ae-{hook}", accept=accept, help=help)
-        self._taken, self._refused, self._too_large = taken, refused, too_large
-        self._token, self._held = "", bytearray()
-        self.on_msg(self._heard)
+        self._received, self._refused, self._too_large = received, refused, too_large
+        self._token, self._content = "", bytearray()
+        self.on_msg(self._on_message)
 
-    def _heard(self, _: Any, content: Any, buffers: Any) -> None:
+    def _on_message(self, _: Any, content: Any, buffers: Any) -> None:
         if not isinstance(content, dict) or content.get("kind") != "piece":
             return
         name, size = str(content.get("name", "")), int(content.get("size", 0))
-        token, at = str(content.get("token", "")), int(content.get("at", 0))
+        token, offset = str(content.get("token", "")), int(content.get("at", 0))
         if size > self.limit:
             self._refused(
                 InputError(
@@ -70,19 +70,19 @@ class Upload(anywidget.AnyWidget):
                 )
             )
             return
-        if at == 0:
-            self._token, self._held = token, bytearray()
+        if offset == 0:
+            self._token, self._content = token, bytearray()
         elif token != self._token:
             return  # a late piece of an upload that a newer one replaced
         piece = bytes(buffers[0]) if buffers else b""
-        if at != len(self._held):
+        if offset != len(self._content):
             self._token = ""
             self._refused(InputError(f"{name}: the upload is incomplete; upload it again"))
             return
-        self._held += piece
-        if len(self._held) >= size:
-            whole, self._token, self._held = bytes(self._held), "", bytearray()
-            self._taken(name, whole)
+        self._content += piece
+        if len(self._content) >= size:
+            complete, self._token, self._content = bytes(self._content), "", bytearray()
+            self._received(name, complete)
 
     def __repr__(self) -> str:
         return f"Upload({self.label!r})"

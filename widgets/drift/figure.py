@@ -37,25 +37,25 @@ class DriftFigure(LiveFigure):
             len(measures), 1, shared_xaxes=True, vertical_spacing=0.055,
             subplot_titles=[title(measure) for measure in measures],
         )  # fmt: skip
-        for place, column in enumerate(self.columns):
+        for row, column in enumerate(self.columns):
             several = column.measure == "weights"
-            color = SERIES[place % len(SERIES)] if several else SERIES[0]
+            color = SERIES[row % len(SERIES)] if several else SERIES[0]
             figure.add_scatter(
                 x=[], y=[], name=column.name, mode="lines+markers", showlegend=several,
                 line={
                     "color": color, "width": 2,
-                    "dash": _DASHES[place // len(SERIES) % len(_DASHES)] if several else "solid",
+                    "dash": _DASHES[row // len(SERIES) % len(_DASHES)] if several else "solid",
                 },
                 marker={"size": 8, "symbol": [], "opacity": []},
                 hovertemplate=f"edit %{{x}}: %{{y:.{column.digits}f}}",
                 row=1 + measures.index(column.measure), col=1,
             )  # fmt: skip
-        for place, measure in enumerate(measures, start=1):
+        for row, measure in enumerate(measures, start=1):
             for limit, name, dash in zip(
                 limits(measure), ("watch", "bad"), ("dot", "dash"), strict=True
             ):
                 figure.add_hline(
-                    limit, row=place, col=1, opacity=0.8,
+                    limit, row=row, col=1, opacity=0.8,
                     line={"color": AFTER, "width": 1, "dash": dash},
                     annotation={"text": name, "font": {"size": 10}, "showarrow": False},
                     annotation_position="top left",
@@ -91,15 +91,15 @@ class DriftFigure(LiveFigure):
                 tickmode="array", tickvals=ticks, ticktext=[str(number) for number in ticks],
                 range=[-0.5, max(numbers, default=0) + 0.5],
             )  # fmt: skip
-            for place, measure in enumerate(NAMES, start=1):
-                drawn = [
+            for row, measure in enumerate(NAMES, start=1):
+                plotted = [
                     value
                     for column, values in zip(self.columns, curves, strict=True)
                     if column.measure == measure
                     for value in values
                     if value is not None
                 ]
-                figure.update_yaxes(range=span(drawn, *limits(measure)), row=place, col=1)
+                figure.update_yaxes(range=span(plotted, *limits(measure)), row=row, col=1)
         self.describe(words(drifts, applied))
 
 
@@ -113,11 +113,11 @@ def span(values: Sequence[float], watch: float, bad: float) -> list[float]:
         watch: the lower limit.
         bad: the upper one.
     """
-    known = [value for value in values if isfinite(value)]
-    high = max([watch / 20, *known])
-    low = min([0.0, *known])
+    finite = [value for value in values if isfinite(value)]
+    high = max([watch / 20, *finite])
+    low = min([0.0, *finite])
     for limit in (watch, bad):
         if high > limit / 2:
             high = max(high, limit)
-    room = 0.12 * (high - low)
-    return [low - room, high + room]
+    margin = 0.12 * (high - low)
+    return [low - margin, high + margin]

@@ -29,17 +29,17 @@ class HiddenStates(W.VBox):
         panel: the drift panel.
 
     Attributes:
-        found: the last comparison; None before the first.
+        result: the last comparison; None before the first.
     """
 
     def __init__(self, panel: Panel) -> None:
         self._state, self._digest = panel.state, ""
-        self.found: HiddenDrift | None = None
+        self.result: HiddenDrift | None = None
         self.compare_button = button(
             "Compare hidden states", "compare-hidden", panel.with_errors_shown(_JOB, self.compare),
             help="run unrelated prompts in the unedited model and in the current state",
         )  # fmt: skip
-        self._said, self._shown = W.HTML(), W.HTML()
+        self._message, self._details = W.HTML(), W.HTML()
         super().__init__(
             [
                 W.HTML(
@@ -49,14 +49,14 @@ class HiddenStates(W.VBox):
                     "leaves other text alone does not move the cloud.</p>"
                 ),
                 row(self.compare_button),
-                self._said,
-                self._shown,
+                self._message,
+                self._details,
             ]
         )
         self.add_class("ae-hidden-states")
-        self._state.observe(lambda _: self._say(), ["revision"])
+        self._state.observe(lambda _: self._update_message(), ["revision"])
         self._state.observe(self._job_moved, ["job_updates"])
-        self._say()
+        self._update_message()
 
     def compare(self, block: bool = False) -> Job[tuple[str, HiddenDrift]]:
         """Compare the current state with the unedited model.
@@ -77,25 +77,25 @@ class HiddenStates(W.VBox):
         return self._state.start(_JOB, work, self._show, block=block)
 
     def _show(self, compared: tuple[str, HiddenDrift]) -> None:
-        self._digest, found = compared
-        self.found = found
-        rows = [(name, value, DEFINITIONS[name]) for name, value in found.rows()]
-        self._shown.value = (
-            found.figure()
+        self._digest, result = compared
+        self.result = result
+        rows = [(name, value, DEFINITIONS[name]) for name, value in result.rows()]
+        self._details.value = (
+            result.figure()
             + table(("metric", "value", "meaning"), rows, "hidden-table")
-            + table(("moved most", "by"), found.most_moved(), "hidden-most")
+            + table(("moved most", "by"), result.most_moved(), "hidden-most")
         )
-        self._say()
+        self._update_message()
 
-    def _say(self) -> None:
-        session, found = self._state.session, self.found
-        if found is None:
-            told = "not compared"
+    def _update_message(self) -> None:
+        session, result = self._state.session, self.result
+        if result is None:
+            message = "not compared"
         else:
-            told = f"After edit {found.number} the mean has moved by {found.mean_shift:.2%}."
+            message = f"After edit {result.number} the mean has moved by {result.mean_shift:.2%}."
             if state_digest(session, session.applied) != self._digest:
-                told += " The state has changed since; compare again to update."
-        self._said.value = text("hidden-words", told, tag="p")
+                message += " The state has changed since; compare again to update."
+        self._message.value = text("hidden-words", message, tag="p")
 
     def _job_moved(self, *_: object) -> None:
         self.compare_button.disabled = self._state.foreground_busy

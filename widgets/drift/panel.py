@@ -65,10 +65,10 @@ class DriftPanel(Panel):
         if probe is not None:
             self.state.drifts = DriftTracker(self.session, probe)
         self.figure: DriftFigure | None = None
-        self._opened = False
+        self._was_shown = False
         self._band = OK
-        self._drawn: tuple[object, ...] = ()
-        self._news, self._table = W.HTML(), W.HTML()
+        self._shown_state: tuple[object, ...] = ()
+        self._band_text, self._table = W.HTML(), W.HTML()
         self._auto = W.Checkbox(
             True, description="Measure every edit", indent=False,
             layout=W.Layout(width="auto"),
@@ -77,21 +77,21 @@ class DriftPanel(Panel):
             "Measure", "measure", self.with_errors_shown("measure drift", self.measure),
             help="measure every unmeasured state",
         )  # fmt: skip
-        self._place, self.hidden = W.VBox(), HiddenStates(self)
+        self._figure_box, self.hidden = W.VBox(), HiddenStates(self)
         self.show(
             W.HTML(
                 "<h3>Drift</h3><p class='ae-quiet'>How far the edits have moved the model on "
                 "unrelated text. 0 is the unedited model.</p>"
             ),
-            self._news,
+            self._band_text,
             row(self.measure_button, self._auto),
-            self._place,
+            self._figure_box,
             self._table,
-            W.HTML(self._meanings()),
+            W.HTML(self._definitions_html()),
             self.hidden,
         )
         self._auto.observe(lambda _: self._measure_if_due(), "value")
-        self.state.observe(self._changed, ["revision"])
+        self.state.observe(self._weights_changed, ["revision"])
         self.state.observe(lambda _: self._refresh(), ["measured"])
         self.state.observe(self._job_moved, ["job_updates"])
         self._refresh()
@@ -110,8 +110,8 @@ class DriftPanel(Panel):
     @property
     def drifts(self) -> dict[int, Drift]:
         """Drift by state, for the measured states; state 0 is always included."""
-        known = {n: self.state.drifts.known(n) for n in range(len(self.session.history) + 1)}
-        return {number: drift for number, drift in known.items() if drift is not None}
+        drifts = {n: self.state.drifts.known(n) for n in range(len(self.session.history) + 1)}
+        return {number: drift for number, drift in drifts.items() if drift is not None}
 
     @property
     def band(self) -> str:
@@ -141,13 +141,13 @@ class DriftPanel(Panel):
 
     @override
     def static_html(self) -> str:
-        found = self.hidden.found
-        hidden = "" if found is None else found._repr_html_()
+        comparison = self.hidden.found
+        hidden = "" if comparison is None else comparison._repr_html_()
         return drift_html(self.drifts, self.session.applied) + hidden
 
     @override
     def on_first_show(self) -> None:
-        self._opened = True
+        self._was_shown = True
         self._draw()
         self._measure_if_due()
 
@@ -164,7 +164,7 @@ class DriftPanel(Panel):
 
     def _measure_if_due(self) -> None:
         """Measure the applied edits if ``auto`` is set and the model is idle."""
-        if not self._opened or not self.auto or not self.state.idle:
+        if not self._was_shown or not self.auto or not self.state.idle:
             return
         missing = self._missing(self.session.applied)
         if not missing:
@@ -185,7 +185,7 @@ class DriftPanel(Panel):
         if job.state == "failed":
             self.auto = False  # it would fail again after every edit
 
-    def _changed(self, *_: Any) -> None:
+    def _weights_changed(self, *_: Any) -> None:
         self._refresh()
         self._measure_if_due()
 
@@ -200,47 +200,47 @@ class DriftPanel(Panel):
 
     def _refresh(self) -> None:
         """Redraw if the history or the measurements have changed."""
-        history, known = self.session.history, self.drifts
+        history, drifts = self.session.history, self.drifts
         titles = tuple(entry.title for entry in history)
-        now = (history.applied, titles, *((n, id(drift)) for n, drift in known.items() if n))
-        if now == self._drawn:
+        state = (history.applied, titles, *((n, id(drift)) for n, drift in drifts.items() if n))
+        if state == self._shown_state:
             return
-        self._drawn = now
-        self._announce(known)
-        self._table.value = self._rows(known)
+        self._shown_state = state
+        self._update_band(drifts)
+        self._table.value = self._table_html(drifts)
         self._draw()
 
     def _draw(self) -> None:
-        if not self._opened:
+        if not self._was_shown:
             return
         layers = self.session.hyperparameters.layers
         if self.figure is None or self.figure.layers != tuple(layers):
-            old, self.figure = self.figure, DriftFigure(layers)
-            self._place.children = (self.figure,)
-            if old is not None:
-                old.close()
+            previous, self.figure = self.figure, DriftFigure(layers)
+            self._figure_box.children = (self.figure,)
+            if previous is not None:
+                previous.close()
         self.figure.draw(self.drifts, self.session.applied)
 
-    def _announce(self, known: dict[int, Drift]) -> None:
+    def _update_band(self, drifts: dict[int, Drift]) -> None:
         applied = self.session.applied
-        drift = known.get(applied)
+        drift = drifts.get(applied)
         if drift is None:
-            words = f"edit {applied} is not measured"
+            message = f"edit {applied} is not measured"
         elif drift.band != self._band:
-            words = f"Drift was {self._band}, now {reason(drift)} (edit {applied})"
+            message = f"Drift was {self._band}, now {reason(drift)} (edit {applied})"
             self._band = drift.band
         elif applied == 0:
-            words = "Drift is ok: no edits"
+            message = "Drift is ok: no edits"
         else:
-            words = f"Drift is {reason(drift)} (edit {applied})"
-        self._news.value = text("drift-band", words, tag="p")
+            message = f"Drift is {reason(drift)} (edit {applied})"
+        self._band_text.value = text("drift-band", message, tag="p")
 
-    def _rows(self, known: dict[int, Drift]) -> str:
+    def _table_html(self, drifts: dict[int, Drift]) -> str:
         history = self.session.history
-        shown = drift_columns(self.session.hyperparameters.layers)
+        columns = drift_columns(self.session.hyperparameters.layers)
         rows = []
         for number in range(len(history), -1, -1):
-            drift = known.get(number)
+            drift = drifts.get(number)
             state = "current" if number == history.applied else ""
             state = "undone" if number > history.applied else state
             name = history.entries[number - 1].title if number else "original"
@@ -249,26 +249,26 @@ class DriftPanel(Panel):
                     f"{number} {name}".rstrip(),
                     state,
                     "not measured" if drift is None else reason(drift),
-                    *(column.text(drift) for column in shown),
+                    *(column.text(drift) for column in columns),
                     _perplexity(drift),
                 )
             )
-        headings = ("edit", "state", "band", *(column.heading for column in shown), "perplexity")
+        headings = ("edit", "state", "band", *(column.heading for column in columns), "perplexity")
         return table(headings, rows, "drift-table", "The same numbers as in the charts")
 
-    def _meanings(self) -> str:
+    def _definitions_html(self) -> str:
         rows = []
-        for name, words in NAMES.items():
+        for name, heading in NAMES.items():
             watch, bad = limits(name)
             unit = title(name).rpartition(", ")[2]
-            rows.append((words, _MEANINGS[name], f"{watch:g} {unit}", f"{bad:g} {unit}"))
-        shown = table(("metric", "meaning", "watch from", "bad from"), rows, "drift-meanings")
+            rows.append((heading, _MEANINGS[name], f"{watch:g} {unit}", f"{bad:g} {unit}"))
+        definitions = table(("metric", "meaning", "watch from", "bad from"), rows, "drift-meanings")
         probe = self.state.drifts.probe
         name = probe.name if isinstance(probe, TextSource) else str(probe)
         return (
             "<details><summary>Metric definitions</summary>"
             f"<p data-testid='drift-probe'>Text: the first {WINDOWS} windows of up to "
-            f"{WINDOW} tokens of {escape(name)}. The values depend on the text.</p>{shown}"
+            f"{WINDOW} tokens of {escape(name)}. The values depend on the text.</p>{definitions}"
             "<p><i>Outside the null space</i> is the part of an update that the projection would "
             "remove: 0 for an editor that projects.</p></details>"
         )

@@ -65,22 +65,22 @@ class RunFigure(LiveFigure):
         with self.changing() as figure:
             for line, (part, _) in zip(figure.data, _PARTS, strict=False):
                 line.x, line.y = list(range(1, steps + 1)), means([traces[i] for i in shown], part)
-            for place, line in enumerate(figure.data[len(_PARTS) :]):
-                if place < len(curves):
-                    values = list(traces[curves[place]].probability)
+            for position, line in enumerate(figure.data[len(_PARTS) :]):
+                if position < len(curves):
+                    values = list(traces[curves[position]].probability)
                     line.x, line.y = list(range(1, len(values) + 1)), values
-                    line.name = in_figure(names[curves[place]])
-                line.visible = place < len(curves)
-            wanted = "probability of the target"
+                    line.name = in_figure(names[curves[position]])
+                line.visible = position < len(curves)
+            title = "probability of the target"
             if len(curves) < len(shown):
-                wanted += f", {len(curves)} least likely of {len(shown)}"
-            figure.layout.annotations[1].text = wanted
-            mean = "mean over the facts" if only is None else in_figure(names[only])
-            figure.layout.annotations[0].text = f"loss, {mean}"
-        last_words = ", ".join(
+                title += f", {len(curves)} least likely of {len(shown)}"
+            figure.layout.annotations[1].text = title
+            subject = "mean over the facts" if only is None else in_figure(names[only])
+            figure.layout.annotations[0].text = f"loss, {subject}"
+        final = ", ".join(
             f"{names[i]} {traces[i].probability[-1]:.2f}" for i in curves if traces[i].probability
         )
-        self.describe(f"After {steps} steps the target probabilities are: {last_words}.")
+        self.describe(f"After {steps} steps the target probabilities are: {final}.")
 
 
 def means(traces: Sequence[Trace], part: str) -> list[float]:
@@ -94,7 +94,7 @@ def means(traces: Sequence[Trace], part: str) -> list[float]:
     """
     # Copied once, because another thread may extend the trace.
     values = [list(getattr(trace, part)) for trace in traces]
-    values = [own for own in values if own]
+    values = [series for series in values if series]
     steps = max(map(len, values), default=0)
-    return [sum(own[min(step, len(own) - 1)] for own in values) / len(values)
+    return [sum(series[min(step, len(series) - 1)] for series in values) / len(values)
             for step in range(steps)]  # fmt: skip

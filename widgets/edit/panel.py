@@ -58,7 +58,7 @@ class EditPanel(Panel):
     def __init__(self, source: EditSession | State) -> None:
         super().__init__(source)
         self.figure: RunFigure | None = None
-        self._shown: list[Trace] = []
+        self._traces: list[Trace] = []
         self._names: list[str] = []
         self._preflight, self._step, self._stages, self._outcome = (W.HTML() for _ in range(4))
         self._batch_size = W.BoundedIntText(
@@ -71,7 +71,7 @@ class EditPanel(Panel):
             tooltip="new facts supersede no earlier ones; both are protected",
             layout=W.Layout(width="auto"),
         )  # fmt: skip
-        self._only = W.Dropdown(
+        self._curves_of = W.Dropdown(
             description="Curves of", options=[("all facts", -1)], value=-1,
             style={"description_width": "initial"}, layout=W.Layout(width="280px"),
         )  # fmt: skip
@@ -82,8 +82,8 @@ class EditPanel(Panel):
         self.check_button = button(
             "Do earlier facts still hold?", "check", self.with_errors_shown("check", self.check)
         )
-        self._lost = W.HTML()
-        self._place = W.VBox()
+        self._forgotten = W.HTML()
+        self._figure_box = W.VBox()
         self.show(
             W.HTML(
                 "<h3>Edit</h3><p class='ae-quiet'>Writes all ready facts into the model. History "
@@ -93,18 +93,18 @@ class EditPanel(Panel):
             self._preflight,
             row(self.run_button, self.cancel_button, self._batch_size, self._keep_both, self._step),
             self._stages,
-            row(self._only),
-            self._place,
+            row(self._curves_of),
+            self._figure_box,
             self._outcome,
-            row(self.check_button, self._lost),
+            row(self.check_button, self._forgotten),
         )
-        self._only.observe(lambda _: self._draw(), "value")
+        self._curves_of.observe(lambda _: self._draw(), "value")
         self.state.observe(
-            self._ready_changed, ["drafts", "threshold_changes", "method_changes", "revision"]
+            self._update_preflight, ["drafts", "threshold_changes", "method_changes", "revision"]
         )
-        self.state.observe(self._job_moved, ["job_updates"])
+        self.state.observe(self._job_changed, ["job_updates"])
         self.state.observe(lambda _: self._show_result(), ["revision"])
-        self._job_moved()
+        self._job_changed()
         self._show_result()
 
     # -- from Python -----------------------------------------------------------------------------
@@ -160,28 +160,28 @@ class EditPanel(Panel):
         """Find facts of applied edits that no longer hold, and what undid them."""
         session = self.session
         return self.state.start(
-            "check", lambda monitor: lost_facts(session, monitor), self._checked, block=block
+            "check", lambda monitor: lost_facts(session, monitor), self._show_check, block=block
         )
 
-    def _checked(self, lost: list[ForgottenFact]) -> None:
+    def _show_check(self, forgotten: list[ForgottenFact]) -> None:
         count = sum(len(entry.facts) for entry in self.session.history[: self.session.applied])
-        items = "".join(f"<li>{escape(str(one))}</li>" for one in lost)
-        said = f"{len(lost)} of {count} written facts no longer hold" if lost else (
+        items = "".join(f"<li>{escape(str(fact))}</li>" for fact in forgotten)
+        message = f"{len(forgotten)} of {count} written facts no longer hold" if forgotten else (
             f"all {count} facts still hold"
         )  # fmt: skip
-        self._lost.value = text("lost", said) + (f"<ul>{items}</ul>" if items else "")
+        self._forgotten.value = text("lost", message) + (f"<ul>{items}</ul>" if items else "")
 
     def problem(self) -> str:
         """Return why an edit cannot run now; "" if it can."""
         if not self.state.facts:
             return "no fact is ready; enter one under Facts"
-        unready = len(self.state.drafts) - len(self.state.facts)
+        incomplete = len(self.state.drafts) - len(self.state.facts)
         blank = sum(draft.blank for draft in self.state.drafts)
-        if unready > blank:
-            return f"{unready - blank} rows under Facts are incomplete; complete or delete them"
-        known = self.session.cached_spectra or {}
+        if incomplete > blank:
+            return f"{incomplete - blank} rows under Facts are incomplete; complete or delete them"
+        spectra = self.session.cached_spectra or {}
         hp = self.session.hyperparameters
-        for layer, spectrum in known.items() if hp.projection else ():
+        for layer, spectrum in spectra.items() if hp.projection else ():
             if warning := spectrum.threshold_warning(Threshold.parse(hp.at(layer).threshold)):
                 return warning
         return ""
@@ -200,26 +200,26 @@ class EditPanel(Panel):
     def on_first_show(self) -> None:
         if self.figure is None:
             self.figure = RunFigure()
-            self._place.children = (self.figure,)
+            self._figure_box.children = (self.figure,)
             self._draw()
 
     # -- before ----------------------------------------------------------------------------------
 
-    def _ready_changed(self, *_: Any) -> None:
+    def _update_preflight(self, *_: Any) -> None:
         hp = self.session.hyperparameters
         facts, problem = self.state.facts, self.problem()
-        words = (
+        message = (
             f"{len(facts)} {'fact' if len(facts) == 1 else 'facts'} ready · {settings_words(hp)} · "
             f"peak memory about {self._memory(len(facts))} MB"
         )
         undone = len(self.session.history) - self.session.applied
-        lost = f"this edit discards {undone} undone edits; they can no longer be redone"
+        discarded = f"this edit discards {undone} undone edits; they can no longer be redone"
         self._preflight.value = "".join(
             [
-                text("preflight", words, tag="p"),
+                text("preflight", message, tag="p"),
                 f'<p class="ae-warning" data-testid="problem">{escape(problem)}</p>'
                 * bool(problem),
-                f'<p class="ae-warning" data-testid="drops">{escape(lost)}</p>' * bool(undone),
+                f'<p class="ae-warning" data-testid="drops">{escape(discarded)}</p>' * bool(undone),
             ]
         )
         self.method.set(hp)
@@ -229,63 +229,65 @@ class EditPanel(Panel):
 
     def _method_chosen(self, name: str, value: Any) -> None:
         self.with_errors_shown("method", lambda: self.state.set_method(name, value))()
-        self._ready_changed()
+        self._update_preflight()
 
     def _memory(self, facts: int) -> int:
         """Megabytes that an edit needs beside the model: activations for autograd, and bases."""
         architecture, hp = self.session.model.architecture, self.session.hyperparameters
         tokens = min(1024, 40 * facts)
-        kept = tokens * self.session.model.layers * (16 * architecture.hidden_size
+        activations = tokens * self.session.model.layers * (16 * architecture.hidden_size
                                                      + 5 * architecture.inner_size) * 4  # fmt: skip
         # The projector stores at most half of all directions; C^-1 needs all of them.
-        half = editor_class(hp.editor).preconditioner is not Editor.preconditioner
-        bases = len(hp.layers) * architecture.inner_size**2 * (2 if half else 6)
-        return round((kept + bases) / 1e6)
+        half_stored = editor_class(hp.editor).preconditioner is not Editor.preconditioner
+        bases = len(hp.layers) * architecture.inner_size**2 * (2 if half_stored else 6)
+        return round((activations + bases) / 1e6)
 
     # -- while it runs ---------------------------------------------------------------------------
 
-    def _job_moved(self, *_: Any) -> None:
+    def _job_changed(self, *_: Any) -> None:
         job = self.state.job
-        mine = job is not None and job.name == "edit"
-        running = self.state.busy and mine
-        self._ready_changed()
+        is_own_job = job is not None and job.name == "edit"
+        running = self.state.busy and is_own_job
+        self._update_preflight()
         self.cancel_button.disabled = not running
-        if job is None or not mine:
+        if job is None or not is_own_job:
             return
         if running:
-            said = f"step {job.where.partition(' ')[2]}" if _searching(job) else job.where
-            words = f"{said}{', ' if job.time_left else ''}{job.time_left}"
+            progress = f"step {job.where.partition(' ')[2]}" if _searching(job) else job.where
+            message = f"{progress}{', ' if job.time_left else ''}{job.time_left}"
         elif job.state == "canceled":
-            words = f"canceled at {job.where}; the weights are unchanged"
+            message = f"canceled at {job.where}; the weights are unchanged"
         else:
-            words = job.state
-        self._step.value = text("run-state", words, tag="span")
-        trains = issubclass(editor_class(self.session.editor), FineTuner)
-        self._stages.value = _stage_list(job, trains)
+            message = job.state
+        self._step.value = text("run-state", message, tag="span")
+        fine_tunes = issubclass(editor_class(self.session.editor), FineTuner)
+        self._stages.value = _stage_list(job, fine_tunes)
         # After the job, the result of all batches is shown instead.
         traces = _traces(job) if running else []
-        if traces is not self._shown and traces:
-            self._shown = traces
-            self._name([f.subject for f in self._facts_of(job, len(traces))])
+        if traces is not self._traces and traces:
+            self._traces = traces
+            self._set_names([f.subject for f in self._searched_facts(job, len(traces))])
         if traces:
             self._draw()
 
-    def _facts_of(self, job: Job[Any], count: int) -> list[Fact]:
+    def _searched_facts(self, job: Job[Any], count: int) -> list[Fact]:
         """Facts of the running search; the facts of earlier batches come before them."""
-        before = sum(len(stage.detail) for stage in _searches(job)[:-1])
-        return self.state.facts[before : before + count]
+        start = sum(len(stage.detail) for stage in _searches(job)[:-1])
+        return self.state.facts[start : start + count]
 
-    def _name(self, names: list[str]) -> None:
+    def _set_names(self, names: list[str]) -> None:
         if not names:
-            names = [f"fact {i + 1}" for i in range(len(self._shown))]
+            names = [f"fact {i + 1}" for i in range(len(self._traces))]
         self._names = names
-        self._only.options = [("all facts", -1), *((name, i) for i, name in enumerate(names))]
-        self._only.value = -1
+        self._curves_of.options = [("all facts", -1), *((name, i) for i, name in enumerate(names))]
+        self._curves_of.value = -1
 
     def _draw(self) -> None:
-        if self.figure is not None and self._shown:
-            only = self._only.value if 0 <= self._only.value < len(self._shown) else None
-            self.figure.draw(self._shown, self._names, only)
+        if self.figure is not None and self._traces:
+            index = (
+                self._curves_of.value if 0 <= self._curves_of.value < len(self._traces) else None
+            )
+            self.figure.draw(self._traces, self._names, index)
 
     # -- after -----------------------------------------------------------------------------------
 
@@ -298,12 +300,12 @@ class EditPanel(Panel):
 
     def _show_result(self) -> None:
         result = self.result
-        self._lost.value = ""
+        self._forgotten.value = ""
         if result is None:
             self._outcome.value = ""
             return
-        self._shown = [outcome.trace for outcome in result.outcomes]
-        self._name([outcome.fact.subject for outcome in result.outcomes])
+        self._traces = [outcome.trace for outcome in result.outcomes]
+        self._set_names([outcome.fact.subject for outcome in result.outcomes])
         self._draw()
         self._outcome.value = (
             text("run-summary", summary(result, self._projected()), tag="p")
@@ -325,17 +327,19 @@ def summary(result: EditResult, projected: bool = True) -> str:
     first = sum(outcome.after.new.rank == 1 for outcome in result.outcomes)
     writes = [write for batch in result.writes for write in batch]
     norm = sqrt(sum(write.update_norm**2 for write in writes))
-    free = sqrt(sum(write.unprojected_norm**2 for write in writes))
-    share = sqrt(sum(write.surviving_norm**2 for write in writes)) / free if free else 0.0
+    unprojected = sqrt(sum(write.unprojected_norm**2 for write in writes))
+    share = (
+        sqrt(sum(write.surviving_norm**2 for write in writes)) / unprojected if unprojected else 0.0
+    )
     seconds = sum(result.seconds.values())
-    whose = (
+    share_label = (
         "share of the unprojected update's norm kept"
         if projected
         else "share of its norm that a projection would keep"
     )
     return (
         f"{result.written} of {count} facts written: target is now the top token for {first}; "
-        f"update norm {norm:.3f}; {whose}: {share:.0%}; {seconds:.1f} s"
+        f"update norm {norm:.3f}; {share_label}: {share:.0%}; {seconds:.1f} s"
     )
 
 
@@ -345,8 +349,8 @@ def _searching(job: Job[Any]) -> bool:
 
 def _traces(job: Job[Any]) -> list[Trace]:
     """Traces of the last search of a job; a running search extends them."""
-    found = _searches(job)
-    return found[-1].detail if found else []
+    searches = _searches(job)
+    return searches[-1].detail if searches else []
 
 
 def _searches(job: Job[Any]) -> list[Stage]:
@@ -393,7 +397,7 @@ def _facts_table(result: EditResult) -> str:
                 outcome.fact.target,
                 new,
                 str(len(outcome.trace.nll)),
-                _left(outcome),
+                _residual_text(outcome),
                 "written" if outcome.written else f"failed: {diagnose(result, index)}",
             )
         )
@@ -401,7 +405,7 @@ def _facts_table(result: EditResult) -> str:
     return table(headings, rows, "outcomes", "Result for each fact")
 
 
-def _left(outcome: FactResult) -> str:
+def _residual_text(outcome: FactResult) -> str:
     """Format the residual of an outcome; "held already" if no change was needed."""
     if outcome.residual_left is not None:
         return f"{outcome.residual_left:.0%}"

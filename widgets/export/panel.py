@@ -18,7 +18,7 @@ from alphaedit_core.export import hugging_face as export
 from alphaedit_core.export.script import to_python, to_record
 from alphaedit_core.export.session_report import model_card, report_html
 from alphaedit_core.progress import Monitor
-from alphaedit_core.session import files as ledger
+from alphaedit_core.session import files as session_files
 from alphaedit_core.session.session import EditSession
 from alphaedit_core.storage.json_text import to_json
 from alphaedit_widgets.components.download import Download
@@ -53,7 +53,7 @@ class ExportPanel(Panel):
     ) -> None:
         super().__init__(source)
         self._loaded = loaded
-        self._opened = False
+        self._was_shown = False
         self._status = W.HTML()
         self._code = W.Textarea(
             description="Python", rows=16, continuous_update=False,
@@ -69,13 +69,13 @@ class ExportPanel(Panel):
             layout=W.Layout(width="auto"),
             **_NAMED,
         )
-        self.save_button = button("Save session", "save-session", self._press(self.save))
-        self.load_button = button("Load session", "load-session", self._press(self.load))
+        self.save_button = button("Save session", "save-session", self._action(self.save))
+        self.load_button = button("Load session", "load-session", self._action(self.load))
         self.model_button = button(
-            "Save edited model", "save-model", self._press(self.save_model)
+            "Save edited model", "save-model", self._action(self.save_model)
         )  # fmt: skip
         self.downloads = self._make_downloads()
-        self.show(*self._rows())
+        self.show(*self._make_rows())
         # The code is shown for copying; changes to it are reverted.
         self._code.observe(lambda _: self._show_code(), "value")
         self.state.observe(
@@ -96,29 +96,29 @@ class ExportPanel(Panel):
             "facts-csv": ("Facts as CSV", "facts.csv", "text/csv", lambda: self.facts("csv")),
             "card": ("Model card fragment", "card.md", "text/markdown", self.card),
         }  # fmt: skip
-        made: dict[str, Download] = {}
-        for hook, (label, name, kind, content) in files.items():
+        downloads: dict[str, Download] = {}
+        for hook, (label, name, media_type, content) in files.items():
 
-            def send(hook: str = hook, name: str = name, kind: str = kind,
+            def send(hook: str = hook, name: str = name, media_type: str = media_type,
                      content: Callable[[], str] = content) -> None:  # fmt: skip
                 self._require_free()
-                made[hook].deliver(f"alphaedit-{name}", content(), kind)
+                downloads[hook].deliver(f"alphaedit-{name}", content(), media_type)
                 self._say(f"alphaedit-{name} downloaded")
 
-            made[hook] = Download(
+            downloads[hook] = Download(
                 label, f"download-{hook}", self.with_errors_shown("download", send)
             )
-        made["report"] = Download(
-            "Report as HTML", "download-report", self._press(self._download_report)
+        downloads["report"] = Download(
+            "Report as HTML", "download-report", self._action(self._download_report)
         )
-        return made
+        return downloads
 
-    def _rows(self) -> list[W.Widget]:
+    def _make_rows(self) -> list[W.Widget]:
         downloads = self.downloads
         files = [downloads[h] for h in ("json", "facts-json", "facts-csv", "card", "report")]
-        keep = [self._folder, self.save_button]
+        folder_row = [self._folder, self.save_button]
         if self._loaded is not None:
-            keep.append(self.load_button)
+            folder_row.append(self.load_button)
         return [
             W.HTML(
                 "<h3>Export</h3><p class='ae-quiet'>This script repeats the applied edits "
@@ -138,7 +138,7 @@ class ExportPanel(Panel):
                 "can be loaded with all its edits, and undone; an edited model is a Hugging Face "
                 "directory.</p>"
             ),
-            row(*keep),
+            row(*folder_row),
             row(self._model_folder, self.model_button),
         ]
 
@@ -238,15 +238,15 @@ class ExportPanel(Panel):
             InputError: if the folder holds something else.
             SessionError: if another job runs.
         """
-        place, session = self._place(self._folder, folder), self.session
-        _check_session_place(place, session)
+        target, session = self._target_folder(self._folder, folder), self.session
+        _check_target(target, session)
 
         def work(monitor: Monitor) -> Path:
             with monitor.stage("saving the session", 1), session.model.exclusive():
-                session.save(place)
-            return place
+                session.save(target)
+            return target
 
-        return self._start("save session", work, f"session saved in {place}", block=block)
+        return self._start("save session", work, f"session saved in {target}", block=block)
 
     def load(self, folder: str | Path | None = None, block: bool = False) -> Job[EditSession]:
         """Close this session and show a saved one on the same model.
@@ -268,14 +268,14 @@ class ExportPanel(Panel):
             raise SessionError(
                 "a standalone panel cannot load another session; use EditSession.load(folder)"
             )
-        place, session = self._place(self._folder, folder), self.session
+        source, session = self._target_folder(self._folder, folder), self.session
 
         def work(monitor: Monitor) -> EditSession:
             with monitor.stage("loading the session", 1):
-                return _exchanged(session, place, monitor)
+                return _swap_session(session, source, monitor)
 
-        said = f"session loaded from {place}"
-        return self._start("load session", work, said, loaded, block=block)
+        message = f"session loaded from {source}"
+        return self._start("load session", work, message, loaded, block=block)
 
     def save_model(self, folder: str | Path | None = None, block: bool = False) -> Job[Path]:
         """Save the edited model as a Hugging Face directory.
@@ -288,34 +288,34 @@ class ExportPanel(Panel):
             InputError: if the folder holds something else.
             SessionError: if another job runs.
         """
-        place, session = self._place(self._model_folder, folder), self.session
-        export.check_folder(place)
+        target, session = self._target_folder(self._model_folder, folder), self.session
+        export.check_folder(target)
 
         def work(monitor: Monitor) -> Path:
             with session.model.exclusive():
-                export.model(session, place, monitor)
-            return place
+                export.model(session, target, monitor)
+            return target
 
-        return self._start("save model", work, f"edited model saved in {place}", block=block)
+        return self._start("save model", work, f"edited model saved in {target}", block=block)
 
     @override
     def on_first_show(self) -> None:
-        if not self._opened:
-            self._opened = True
+        if not self._was_shown:
+            self._was_shown = True
             self._show_code()
 
     @override
     def summary(self) -> str:
         lines = len(self.code.splitlines())
-        waiting = len(self.drafts)
+        not_applied = len(self.drafts)
         return (
-            f"ExportPanel(edits: {self.session.applied}, facts not applied: {waiting}, "
+            f"ExportPanel(edits: {self.session.applied}, facts not applied: {not_applied}, "
             f"script: {lines} lines)"
         )
 
     @override
     def static_html(self) -> str:
-        return f"<pre>{escape(_cut(self.code))}</pre>"
+        return f"<pre>{escape(_truncated(self.code))}</pre>"
 
     # -- work ------------------------------------------------------------------------------------
 
@@ -323,7 +323,7 @@ class ExportPanel(Panel):
         self,
         name: str,
         work: Callable[[Monitor], R],
-        said: str,
+        message: str,
         done: Callable[[R], None] = lambda _: None,
         *,
         block: bool,
@@ -332,7 +332,7 @@ class ExportPanel(Panel):
 
         def ended(job: Job[R]) -> None:
             failure = job.failure
-            self._say(said if job.state == "done" else failure.message if failure else job.state)
+            self._say(message if job.state == "done" else failure.message if failure else job.state)
 
         return self.state.start(name, work, done, block=block, ended=ended)
 
@@ -349,9 +349,9 @@ class ExportPanel(Panel):
             if with_probes:
                 probes = ProbeRunner(session)
                 rows = [
-                    found
+                    row
                     for fact in facts
-                    for found in probes.measure(fact, probes_of(fact), 0, applied, monitor)
+                    for row in probes.measure(fact, probes_of(fact), 0, applied, monitor)
                 ]
             return report_html(session, spectra, rows)
 
@@ -374,15 +374,15 @@ class ExportPanel(Panel):
     def _applied_facts(self) -> list[Fact]:
         return export.facts_in_model(self.session)
 
-    def _place(self, field: W.Text, folder: str | Path | None) -> Path:
-        written = str(field.value if folder is None else folder).strip()
-        if not written:
+    def _target_folder(self, field: W.Text, folder: str | Path | None) -> Path:
+        name = str(field.value if folder is None else folder).strip()
+        if not name:
             raise InputError("no folder given; enter one")
-        return Path(written).expanduser()
+        return Path(name).expanduser()
 
     # -- what is shown ---------------------------------------------------------------------------
 
-    def _press(self, action: Callable[..., Any]) -> Callable[..., None]:
+    def _action(self, action: Callable[..., Any]) -> Callable[..., None]:
         """Return a button callback that shows errors in this panel, too."""
 
         def act() -> None:
@@ -396,52 +396,52 @@ class ExportPanel(Panel):
         return self.with_errors_shown("export", act)
 
     def _show_code(self) -> None:
-        if self._opened:
-            code = _cut(self.code)
+        if self._was_shown:
+            code = _truncated(self.code)
             if self._code.value != code:
                 self._code.value = code
 
     def _lock(self, *_: Any) -> None:
-        engaged = self.state.foreground_busy
+        busy = self.state.foreground_busy
         for widget in (self.save_button, self.load_button, self.model_button):
-            widget.disabled = engaged
+            widget.disabled = busy
         for download in self.downloads.values():
-            download.disabled = engaged
+            download.disabled = busy
 
-    def _say(self, words: str) -> None:
-        self._status.value = text("export-state", words, tag="span")
+    def _say(self, message: str) -> None:
+        self._status.value = text("export-state", message, tag="span")
 
 
-def _cut(code: str) -> str:
+def _truncated(code: str) -> str:
     if len(code) <= _SHOWN:
         return code
-    shown = code[:_SHOWN].rpartition("\n")[0]
-    return f"{shown}\n# … truncated; the downloaded script has {len(code.splitlines())} lines.\n"
+    start = code[:_SHOWN].rpartition("\n")[0]
+    return f"{start}\n# … truncated; the downloaded script has {len(code.splitlines())} lines.\n"
 
 
-def _check_session_place(place: Path, session: EditSession) -> None:
+def _check_target(target: Path, session: EditSession) -> None:
     """Raise InputError if saving to the folder would overwrite other data."""
-    ledger.check_place(place)
-    if ledger.is_session(place):
-        there = ledger.load_manifest(place)
-        if there["fingerprint"] != session.model.fingerprint:
+    session_files.check_place(target)
+    if session_files.is_session(target):
+        manifest = session_files.load_manifest(target)
+        if manifest["fingerprint"] != session.model.fingerprint:
             raise InputError(
-                f'session {place}: holds a session of "{there["model"]}", not of '
+                f'session {target}: holds a session of "{manifest["model"]}", not of '
                 f'"{session.model.name}"; give a new folder'
             )
 
 
-def _exchanged(session: EditSession, place: Path, monitor: Monitor) -> EditSession:
+def _swap_session(session: EditSession, folder: Path, monitor: Monitor) -> EditSession:
     """Close a session and load a saved one on its model; restore the first on failure."""
     model = session.model
     with model.exclusive():
-        held, applied = model.owner is session, session.applied
-        if held:
+        owned, applied = model.owner is session, session.applied
+        if owned:
             session.close()
         try:
-            return EditSession.load(place, model, monitor=monitor)
+            return EditSession.load(folder, model, monitor=monitor)
         except BaseException:
-            if held:
+            if owned:
                 model.owner = session
                 session.restore(applied)
             raise

@@ -21,9 +21,9 @@ from alphaedit_widgets.state import State
 
 from .paste import drafts_from_file, drafts_from_text
 from .rows_editor import FactsEditor
-from .status import counted, rows, statuses, wanting
+from .status import count_text, incomplete_rows, rows, statuses
 from .table import FIELDS, FactRows
-from .tokenized_rows import TokenizedRows, whole
+from .tokenized_rows import TokenizedRows, encodable
 from .true_targets import open_prompt, true_targets
 
 #: Maximum number of rows shown; more would make the page slow.
@@ -50,23 +50,23 @@ class FactsPanel(Panel):
         super().__init__(source)
         self._rows = FactRows(self.state)
         self._tokenized = TokenizedRows(self.session.model.tokenizer)
-        self._said = ""
-        self.editor = FactsEditor(self._asked)
-        self._count, self._chosen, self._message = W.HTML(), W.HTML(), W.HTML()
+        self._message_text = ""
+        self.editor = FactsEditor(self._handle_request)
+        self._count, self._choice, self._message = W.HTML(), W.HTML(), W.HTML()
         self.show(
             W.HTML(
                 "<h3>Facts</h3><p class='ae-quiet'>Each fact is a prompt, with <code>{}</code> in "
                 "place of the subject, and the new target that the model should continue it with. "
                 "Type into the last row, or load facts.</p>"
             ),
-            self._buttons(),
-            self._paste_box(),
-            row(self._count, self._chosen),
+            self._make_buttons(),
+            self._make_paste_box(),
+            row(self._count, self._choice),
             self._message,
             self.editor,
         )
         self.state.observe(self._redraw, ["drafts", "revision"])
-        self.state.observe(self._other_session, ["session"])
+        self.state.observe(self._session_changed, ["session"])
         self.state.observe(self._show_selected, ["selected"])
         self.state.observe(self._lock_buttons, ["job_updates"])
         self._redraw()
@@ -74,19 +74,19 @@ class FactsPanel(Panel):
     # Everything above the table stays in place when rows are added, so that a click right after
     # typing still hits its button.
 
-    def _buttons(self) -> W.Widget:
+    def _make_buttons(self) -> W.Widget:
         self.add_button = button(
-            "Add", "add", self._tried("add", self._next_row), help="go to the empty row"
+            "Add", "add", self._wrap("add", self._next_row), help="go to the empty row"
         )
         self.examples_button = button(
-            "Load examples", "examples", self._tried("load examples", self.load_examples),
+            "Load examples", "examples", self._wrap("load examples", self.load_examples),
             help="load the facts included in the package",
         )  # fmt: skip
         self.paste_button = button(
             "Paste", "paste", lambda *_: self._toggle_paste(), help="paste rows or JSON"
         )
         self.upload_button = Upload(
-            "Upload", "upload", self._take_upload, lambda error: self._say(str(error), wrong=True),
+            "Upload", "upload", self._add_uploaded, lambda error: self._say(str(error), wrong=True),
             accept=".json,.jsonl,.ndjson,.csv,.tsv,.txt",
             help="facts as JSON, JSON lines, CSV or tab-separated lines",
             too_large=(
@@ -95,12 +95,12 @@ class FactsPanel(Panel):
             ),
         )  # fmt: skip
         self.fill_button = button(
-            "Fill true targets", "fill", self._tried("true targets", self.fill_true_targets),
+            "Fill true targets", "fill", self._wrap("true targets", self.fill_true_targets),
             help="take the unedited model's answers",
         )  # fmt: skip
-        self.clear_button = button("Clear", "clear", self._tried("clear", self.clear))
+        self.clear_button = button("Clear", "clear", self._wrap("clear", self.clear))
         self.back_button = button(
-            "Restore rows", "bring-back", self._tried("bring back", self.bring_back),
+            "Restore rows", "bring-back", self._wrap("bring back", self.bring_back),
             help="restore the rows deleted last",
         )  # fmt: skip
         return row(
@@ -108,7 +108,7 @@ class FactsPanel(Panel):
             self.fill_button, self.clear_button, self.back_button,
         )  # fmt: skip
 
-    def _paste_box(self) -> W.Widget:
+    def _make_paste_box(self) -> W.Widget:
         self.paste_area = W.Textarea(
             description="Rows to add",
             placeholder=(
@@ -120,11 +120,11 @@ class FactsPanel(Panel):
             layout=W.Layout(width="min(100%, 640px)"),
         )
         self.paste_rows_button = button(
-            "Add rows", "add-pasted", self._tried("paste", self._take_pasted), style="primary"
+            "Add rows", "add-pasted", self._wrap("paste", self._add_pasted), style="primary"
         )
-        self._pasting = row(self.paste_area, self.paste_rows_button, hook="paste-box")
-        self._pasting.layout.display = "none"
-        return self._pasting
+        self._paste_row = row(self.paste_area, self.paste_rows_button, hook="paste-box")
+        self._paste_row.layout.display = "none"
+        return self._paste_row
 
     # -- from Python -----------------------------------------------------------------------------
 
@@ -160,7 +160,7 @@ class FactsPanel(Panel):
     @property
     def message(self) -> str:
         """The last message about the table."""
-        return self._said
+        return self._message_text
 
     @property
     def statuses(self) -> list[str]:
@@ -207,7 +207,7 @@ class FactsPanel(Panel):
         Raises:
             InputError: if a line cannot be used; names it. No row is added then.
         """
-        return self._added(drafts_from_text(text))
+        return self._append(drafts_from_text(text))
 
     def upload(self, name: str, content: bytes) -> int:
         """Add the facts of a file: JSON, JSON lines, CSV, or lines with tabs.
@@ -223,7 +223,7 @@ class FactsPanel(Panel):
             InputError: if the file cannot be used; names it and the place. No row is added then.
         """
         drafts, ignored = drafts_from_file(name, content)
-        added = self._added(drafts)
+        added = self._append(drafts)
         if ignored:
             self._say("; ".join([f"{rows(added)} added", *ignored]))
         return added
@@ -234,12 +234,12 @@ class FactsPanel(Panel):
         Returns:
             How many rows were added.
         """
-        there = {draft.fact().slot for draft in self.state.drafts if not draft.need}
-        found = [Draft.of(fact) for fact in example_facts() if fact.slot not in there]
-        if not found:
+        existing = {draft.fact().slot for draft in self.state.drafts if not draft.need}
+        new = [Draft.of(fact) for fact in example_facts() if fact.slot not in existing]
+        if not new:
             self._say("all examples are already in the table")
             return 0
-        return self._added(found)
+        return self._append(new)
 
     def duplicate(self, index: int) -> int:
         """Put a copy of a row under it, and select it; it needs another subject or prompt.
@@ -265,9 +265,9 @@ class FactsPanel(Panel):
 
     def clear(self) -> None:
         """Take all rows out; :meth:`bring_back` puts them back."""
-        gone = self._rows.clear()
-        said = f"{rows(gone)} deleted; Restore rows undoes this"
-        self._say(said if gone else "no rows to delete")
+        count = self._rows.clear()
+        message = f"{rows(count)} deleted; Restore rows undoes this"
+        self._say(message if count else "no rows to delete")
 
     def bring_back(self) -> int:
         """Restore the rows that were deleted last.
@@ -275,9 +275,9 @@ class FactsPanel(Panel):
         Returns:
             How many.
         """
-        back = self._rows.bring_back()
-        self._say(f"{rows(back)} restored" if back else "nothing was deleted")
-        return back
+        count = self._rows.bring_back()
+        self._say(f"{rows(count)} restored" if count else "nothing was deleted")
+        return count
 
     def select(self, index: int) -> None:
         """Select a row for all panels; -1 for none.
@@ -322,20 +322,20 @@ class FactsPanel(Panel):
         return self.state.start(
             "true targets",
             lambda monitor: true_targets(session, prompts, monitor),
-            lambda words: self._fill(dict(zip(prompts, words, strict=True))),
+            lambda words: self._fill_targets(dict(zip(prompts, words, strict=True))),
             block=block,
         )
 
     @override
     def summary(self) -> str:
-        count, chosen = rows(len(self._rows)), self._subject()
-        return f"FactsPanel({count}, {len(self.facts)} ready, selected: {chosen})"
+        count, selected = rows(len(self._rows)), self._subject()
+        return f"FactsPanel({count}, {len(self.facts)} ready, selected: {selected})"
 
     @override
     def static_html(self) -> str:
         headings = ("", "subject", "prompt", "target", "true target", "group", "status")
         cells = [
-            (str(number), *(whole(getattr(draft, name)) for name in FIELDS), status)
+            (str(number), *(encodable(getattr(draft, name)) for name in FIELDS), status)
             for number, (draft, status) in enumerate(
                 zip(self.state.drafts, self.statuses, strict=True), 1
             )
@@ -344,42 +344,42 @@ class FactsPanel(Panel):
 
     # -- from the browser ------------------------------------------------------------------------
 
-    def _asked(self, request: Mapping[str, Any]) -> None:
+    def _handle_request(self, request: Mapping[str, Any]) -> None:
         """Handle a row's request from the browser; ignore malformed requests."""
-        self._tried("facts", lambda: self._answer(request))()
+        self._wrap("facts", lambda: self._run_request(request))()
 
-    def _answer(self, request: Mapping[str, Any]) -> None:
-        doing, key = request.get("do"), request.get("key")
-        field, words = request.get("field"), request.get("value")
-        actions: dict[Any, Callable[[int], object]] = {
+    def _run_request(self, request: Mapping[str, Any]) -> None:
+        action, key = request.get("do"), request.get("key")
+        field, value = request.get("field"), request.get("value")
+        row_actions: dict[Any, Callable[[int], object]] = {
             "select": self.select,
             "duplicate": self.duplicate,
             "delete": self.delete,
         }
-        if doing == "paste" and isinstance(request.get("text"), str):
+        if action == "paste" and isinstance(request.get("text"), str):
             self.paste(request["text"])
-        elif doing == "type" and field in FIELDS and isinstance(words, str):
-            self._rows.type(key, str(field), whole(words))
-        elif doing in actions:
-            actions[doing](self._rows.index(key))
+        elif action == "type" and field in FIELDS and isinstance(value, str):
+            self._rows.type(key, str(field), encodable(value))
+        elif action in row_actions:
+            row_actions[action](self._rows.index(key))
 
     def _next_row(self) -> None:
         empty = f"row {len(self._rows) + 1} is empty; type the next fact there"
-        self._say(wanting(self.statuses) or empty)
+        self._say(incomplete_rows(self.statuses) or empty)
         self.editor.focus(self._rows.keys(self.state.drafts)[-1])
 
     def _toggle_paste(self) -> None:
-        hidden = self._pasting.layout.display == "none"
-        self._pasting.layout.display = "" if hidden else "none"
+        hidden = self._paste_row.layout.display == "none"
+        self._paste_row.layout.display = "" if hidden else "none"
 
-    def _take_pasted(self) -> None:
+    def _add_pasted(self) -> None:
         self.paste(self.paste_area.value)
         self.paste_area.value = ""
 
-    def _take_upload(self, name: str, content: bytes) -> None:
-        self._tried("upload", lambda: self.upload(name, content))()
+    def _add_uploaded(self, name: str, content: bytes) -> None:
+        self._wrap("upload", lambda: self.upload(name, content))()
 
-    def _tried(self, doing: str, action: Callable[[], object]) -> Callable[..., None]:
+    def _wrap(self, doing: str, action: Callable[[], object]) -> Callable[..., None]:
         """Wrap a callback so that its errors appear on this panel."""
 
         def act() -> None:
@@ -390,23 +390,23 @@ class FactsPanel(Panel):
 
         return self.with_errors_shown(doing, act)
 
-    def _added(self, new: Sequence[Draft]) -> int:
+    def _append(self, new: Sequence[Draft]) -> int:
         self._rows.extend(new)
         self._say(f"{rows(len(new))} added")
         return len(new)
 
-    def _fill(self, words: Mapping[str, str]) -> None:
-        self._say(self._rows.fill(words).in_words())
+    def _fill_targets(self, answers: Mapping[str, str]) -> None:
+        self._say(self._rows.fill(answers).message())
 
     # -- what is shown ---------------------------------------------------------------------------
 
-    def _say(self, words: str, wrong: bool = False) -> None:
-        self._said = words
-        role, look = ("alert", "ae-warning") if wrong else ("status", "ae-quiet")
-        line = text("facts-message", words, role=role, tag="p")
-        self._message.value = f'<div class="{look}">{line}</div>'
+    def _say(self, message: str, wrong: bool = False) -> None:
+        self._message_text = message
+        role, css_class = ("alert", "ae-warning") if wrong else ("status", "ae-quiet")
+        html = text("facts-message", message, role=role, tag="p")
+        self._message.value = f'<div class="{css_class}">{html}</div>'
 
-    def _other_session(self, *_: Any) -> None:
+    def _session_changed(self, *_: Any) -> None:
         self._tokenized = TokenizedRows(self.session.model.tokenizer)
         self._redraw()
 
@@ -419,14 +419,14 @@ class FactsPanel(Panel):
         self._lock_buttons()
 
     def _draw(self, drafts: Sequence[Draft]) -> None:
-        keys, found = self._rows.keys(drafts), statuses(drafts, self.session)
-        shown = [self._row(*parts) for parts in zip(keys[:_SHOWN], drafts, found, strict=False)]
+        keys, states = self._rows.keys(drafts), statuses(drafts, self.session)
+        shown = [self._row(*parts) for parts in zip(keys[:_SHOWN], drafts, states, strict=False)]
         empty = self._row(keys[-1], Draft(), DRAFT) | {"new": True}
         with self.editor.hold_sync():
             self.editor.rows = [*shown, empty]
             self._show_selected()
-        more = f"; the first {_SHOWN} are shown, all are edited" if len(drafts) > _SHOWN else ""
-        self._count.value = text("facts-count", counted(found) + more, tag="span")
+        note = f"; the first {_SHOWN} are shown, all are edited" if len(drafts) > _SHOWN else ""
+        self._count.value = text("facts-count", count_text(states) + note, tag="span")
 
     def _row(self, key: int, draft: Draft, status: str) -> dict[str, Any]:
         return {"key": key, "status": status, **self._tokenized.cells(draft)}
@@ -435,13 +435,13 @@ class FactsPanel(Panel):
         index = self.state.selected
         keys = self._rows.keys(self.state.drafts)
         self.editor.selected = keys[index] if 0 <= index < len(keys) - 1 else -1
-        words = escape(self._subject())
-        self._chosen.value = f'<span data-testid="selected" role="status">selected: {words}</span>'
+        name = escape(self._subject())
+        self._choice.value = f'<span data-testid="selected" role="status">selected: {name}</span>'
 
     def _subject(self) -> str:
         if not 0 <= self.selected < len(self.state.drafts):
             return "none"
-        subject = whole(self.state.drafts[self.selected].subject).strip()
+        subject = encodable(self.state.drafts[self.selected].subject).strip()
         return subject or f"row {self.selected + 1}"
 
     def _lock_buttons(self, *_: Any) -> None:

@@ -19,8 +19,9 @@ class FactsEditor(anywidget.AnyWidget):
     request that was made before other rows moved still finds its row.
 
     Args:
-        asked: given each request: ``do`` is ``type`` (with ``key``, ``field``, ``value``),
-            ``paste`` (with ``text``), ``select``, ``duplicate`` or ``delete`` (with ``key``).
+        on_request: called with each request: ``do`` is ``type`` (with ``key``, ``field``,
+            ``value``), ``paste`` (with ``text``), ``select``, ``duplicate`` or ``delete`` (with
+            ``key``).
     """
 
     _esm = script("facts")
@@ -31,22 +32,22 @@ class FactsEditor(anywidget.AnyWidget):
     #: View and number of the last handled request; the rows show its result.
     heard = T.List(default_value=["", 0]).tag(sync=True)
 
-    def __init__(self, asked: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(self, on_request: Callable[[dict[str, Any]], None]) -> None:
         super().__init__()
-        self._asked = asked
-        self.on_msg(self._received)
+        self._on_request = on_request
+        self.on_msg(self._on_message)
 
     def focus(self, key: int) -> None:
         """Put the cursor into the subject of a row."""
         self.send({"focus": key})
 
-    def _received(self, _: Any, content: Any, __: Any) -> None:
+    def _on_message(self, _: Any, content: Any, __: Any) -> None:
         if not isinstance(content, dict):
             return
         # One message for both traits, so that redrawn rows match the handled request.
         with self.hold_sync():
             self.heard = [str(content.get("view", "")), content.get("n", 0)]
-            self._asked(content)
+            self._on_request(content)
 
     def __repr__(self) -> str:
         return f"FactsEditor({len(self.rows)} rows)"

@@ -17,35 +17,35 @@ def statuses(drafts: Sequence[Draft], session: EditSession) -> list[str]:
     """
     entries = session.history[: session.applied]
     outcomes = [outcome for entry in entries for outcome in entry.result.outcomes]
-    standing = Standing(batch for entry in entries for batch in entry.batches)
+    current = Standing(batch for entry in entries for batch in entry.batches)
     latest = {
         (outcomes[at].fact.slot, outcomes[at].fact.id): APPLIED if outcomes[at].written else FAILED
-        for at in standing.positions
+        for at in current.positions
     }
-    found = []
+    result = []
     for draft, need in zip(drafts, needs(drafts), strict=True):
         if draft.blank:
-            found.append(DRAFT)
+            result.append(DRAFT)
         elif need:
-            found.append(f"needs: {need}")
+            result.append(f"needs: {need}")
         else:
             fact = draft.fact()
-            found.append(latest.get((fact.slot, fact.id), READY))
-    return found
+            result.append(latest.get((fact.slot, fact.id), READY))
+    return result
 
 
-def counted(found: Sequence[str]) -> str:
+def count_text(row_statuses: Sequence[str]) -> str:
     """Count the rows by status: ``3 rows: 2 ready, 1 incomplete``."""
-    if not found:
+    if not row_statuses:
         return "no facts yet"
-    words = [
+    parts = [
         f"{number} {word}"
         for word in (READY, APPLIED, FAILED)
-        if (number := sum(status == word for status in found))
+        if (number := sum(status == word for status in row_statuses))
     ]
-    if wanting := sum(status.startswith("needs") for status in found):
-        words.append(f"{wanting} incomplete")
-    return f"{rows(len(found))}: {', '.join(words) or 'empty'}"
+    if incomplete := sum(status.startswith("needs") for status in row_statuses):
+        parts.append(f"{incomplete} incomplete")
+    return f"{rows(len(row_statuses))}: {', '.join(parts) or 'empty'}"
 
 
 def rows(number: int) -> str:
@@ -53,7 +53,7 @@ def rows(number: int) -> str:
     return f"{number} row" if number == 1 else f"{number} rows"
 
 
-def wanting(found: Sequence[str]) -> str:
+def incomplete_rows(row_statuses: Sequence[str]) -> str:
     """Describe the first three incomplete rows; "" if there are none."""
-    needs = [f"row {n} {status}" for n, status in enumerate(found, 1) if ":" in status]
+    needs = [f"row {n} {status}" for n, status in enumerate(row_statuses, 1) if ":" in status]
     return "; ".join(needs[:3])

@@ -40,14 +40,14 @@ class FillResult(NamedTuple):
     already: int = 0
     silent: int = 0
 
-    def in_words(self) -> str:
+    def message(self) -> str:
         """The message for the user."""
-        said = [f"true targets filled: {self.filled}"]
+        parts = [f"true targets filled: {self.filled}"]
         if self.already:
-            said.append(f"already the new target: {self.already}")
+            parts.append(f"already the new target: {self.already}")
         if self.silent:
-            said.append(f"no answer: {self.silent}")
-        return "; ".join(said)
+            parts.append(f"no answer: {self.silent}")
+        return "; ".join(parts)
 
 
 class FactRows:
@@ -94,10 +94,10 @@ class FactRows:
         Raises:
             InputError: if none has it.
         """
-        whole = as_integer(index)
-        if whole is None or not 0 <= whole < len(self):
-            there = f"give 0 to {len(self) - 1}" if len(self) else "the table is empty"
-            raise InputError(f"no row has the index {index}; {there}")
+        number = as_integer(index)
+        if number is None or not 0 <= number < len(self):
+            remedy = f"give 0 to {len(self) - 1}" if len(self) else "the table is empty"
+            raise InputError(f"no row has the index {index}; {remedy}")
 
     def change(self, index: int, **fields: Any) -> None:
         """Set fields of a row.
@@ -113,7 +113,7 @@ class FactRows:
         with self._changing:
             self.require(index)
             drafts = list(self._state.drafts)
-            drafts[index] = drafts[index].typed(**fields)
+            drafts[index] = drafts[index].with_fields(**fields)
             self._set(drafts, self._keys)
 
     def type(self, key: object, field: str, value: str) -> None:
@@ -130,7 +130,7 @@ class FactRows:
             if index == len(drafts):
                 drafts.append(Draft())
                 keys.append(next(self._next))
-            drafts[index] = drafts[index].typed(**{field: value})
+            drafts[index] = drafts[index].with_fields(**{field: value})
             # A last row whose fields were all cleared becomes the empty row again.
             while drafts and drafts[-1] == Draft():
                 drafts.pop()
@@ -140,13 +140,13 @@ class FactRows:
         """Append rows, dropping ids already in use; return the index of the first."""
         with self._changing:
             drafts, keys = list(self._state.drafts), list(self._keys)
-            first, taken = len(drafts), {draft.id for draft in drafts}
+            start, used_ids = len(drafts), {draft.id for draft in drafts}
             for draft in new:
-                drafts.append(replace(draft, id="") if draft.id in taken else draft)
-                taken.add(draft.id)
+                drafts.append(replace(draft, id="") if draft.id in used_ids else draft)
+                used_ids.add(draft.id)
                 keys.insert(len(drafts) - 1, next(self._next))
             self._set(drafts, keys)
-        return first
+        return start
 
     def duplicate(self, index: int) -> None:
         """Insert a copy below a row and select the copy.
@@ -172,48 +172,48 @@ class FactRows:
             drafts, keys = list(self._state.drafts), list(self._keys)
             self._removed = [(index, drafts.pop(index))]
             del keys[index]
-            chosen = self._state.selected
-            self._set(drafts, keys, chosen - (index < chosen))
+            selected = self._state.selected
+            self._set(drafts, keys, selected - (index < selected))
 
     def clear(self) -> int:
         """Delete all rows; return how many there were."""
         with self._changing:
-            gone = len(self)
-            if gone:
+            removed = len(self)
+            if removed:
                 self._removed = list(enumerate(self._state.drafts))
                 self._set([], self._keys[-1:], -1)
-        return gone
+        return removed
 
     def bring_back(self) -> int:
         """Restore the rows that were deleted last; return how many."""
         with self._changing:
-            back, self._removed = self._removed, []
+            removed, self._removed = self._removed, []
             drafts, keys = list(self._state.drafts), list(self._keys)
-            for index, draft in back:
-                place = min(index, len(drafts))
-                drafts.insert(place, draft)
-                keys.insert(place, next(self._next))
-            if len(back) == 1:
-                self._set(drafts, keys, back[0][0])
-            elif back:
+            for index, draft in removed:
+                position = min(index, len(drafts))
+                drafts.insert(position, draft)
+                keys.insert(position, next(self._next))
+            if len(removed) == 1:
+                self._set(drafts, keys, removed[0][0])
+            elif removed:
                 self._set(drafts, keys, max(self._state.selected, 0))
-        return len(back)
+        return len(removed)
 
-    def fill(self, words: Mapping[str, str]) -> FillResult:
+    def fill(self, answers: Mapping[str, str]) -> FillResult:
         """Fill in true targets by prompt; the rows may have changed since the model ran."""
         filled = already = silent = 0
         with self._changing:
             drafts = list(self._state.drafts)
             for index, draft in enumerate(drafts):
-                word = words.get(open_prompt(draft) or "")
-                if word is None:
+                answer = answers.get(open_prompt(draft) or "")
+                if answer is None:
                     continue
-                if not word:
+                if not answer:
                     silent += 1
-                elif word.casefold() == bare(draft.target.strip()).casefold():
+                elif answer.casefold() == bare(draft.target.strip()).casefold():
                     already += 1
                 else:
-                    drafts[index] = replace(draft, target_true=word)
+                    drafts[index] = replace(draft, target_true=answer)
                     filled += 1
             self._state.drafts = tuple(drafts)
         return FillResult(filled, already, silent)

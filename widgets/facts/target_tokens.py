@@ -36,20 +36,20 @@ def split_target(tokenizer: PreTrainedTokenizerFast, prompt: str, target: str) -
         target: the target, not blank.
     """
     # After another word, since some tokenizers drop the space of a text's first word.
-    front = list(tokenizer("x", add_special_tokens=False)["input_ids"])
+    anchor = list(tokenizer("x", add_special_tokens=False)["input_ids"])
 
-    def decoded(ids: list[int]) -> str:
+    def decode(ids: list[int]) -> str:
         return str(tokenizer.decode(ids, clean_up_tokenization_spaces=False))
 
     texts: list[str] = []
-    held: list[int] = []
+    pending: list[int] = []
     ids = target_ids(tokenizer, prompt, target)
-    for place, token in enumerate(ids, 1):
-        held.append(token)
-        text = decoded(front + held)[len(decoded(front)) :]
-        if _BROKEN in text and place < len(ids):
+    for position, token in enumerate(ids, 1):
+        pending.append(token)
+        text = decode(anchor + pending)[len(decode(anchor)) :]
+        if _BROKEN in text and position < len(ids):
             continue
-        count = f" ({len(held)} tokens)" if len(held) > 1 else ""
+        count = f" ({len(pending)} tokens)" if len(pending) > 1 else ""
         texts.append(visible(text) + count)
-        held = []
+        pending = []
     return TokenizedTarget(tuple(texts), len(ids))

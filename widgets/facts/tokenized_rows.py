@@ -30,40 +30,40 @@ class TokenizedRows:
 
     def cells(self, draft: Draft) -> dict[str, Any]:
         """Return the fields shown for a row besides its number and status."""
-        split, old = self.target(draft), self.target(draft, draft.target_true)
-        also = [
+        split, true_split = self.target(draft), self.target(draft, draft.target_true)
+        extras = [
             f"{len(texts)} {name if len(texts) > 1 else name[:-1]}"
             for name in ("paraphrases", "neighbors")
             if (texts := getattr(draft, name))
         ]
-        words = filled(draft.prompt, draft.subject), draft.target, draft.target_true
+        fields = filled(draft.prompt, draft.subject), draft.target, draft.target_true
         if self._control is None:
             self._control = control_tokens(self._tokenizer)
-        found = [token for token in self._control if any(token in text for text in words)]
-        also += [f"control token {token}" for token in found]
+        control = [token for token in self._control if any(token in text for text in fields)]
+        extras += [f"control token {token}" for token in control]
         return {
-            **{name: whole(getattr(draft, name)) for name in FIELDS},
+            **{name: encodable(getattr(draft, name)) for name in FIELDS},
             "tokens": list(split.texts),
-            "trueTokens": list(old.texts),
-            "extra": ", ".join(also),
+            "trueTokens": list(true_split.texts),
+            "extra": ", ".join(extras),
         }
 
     def target(self, draft: Draft, target: str | None = None) -> TokenizedTarget:
         """Tokenize a draft's target, or another one; [] without a target or a prompt."""
-        prompt = _composed(filled(draft.prompt, draft.subject))
-        target = _composed(draft.target if target is None else target)
+        prompt = _normalized(filled(draft.prompt, draft.subject))
+        target = _normalized(draft.target if target is None else target)
         if not prompt or not target:
             return TokenizedTarget()
-        known = prompt, target
-        if known not in self._splits:
-            self._splits[known] = split_target(self._tokenizer, prompt, target)
-        return self._splits[known]
+        key = prompt, target
+        if key not in self._splits:
+            self._splits[key] = split_target(self._tokenizer, prompt, target)
+        return self._splits[key]
 
 
-def whole(words: str) -> str:
+def encodable(text: str) -> str:
     """Replace unpaired surrogates, which cannot be encoded in a message."""
-    return words.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def _composed(words: str) -> str:
-    return unicodedata.normalize("NFC", stripped(whole(words)))
+def _normalized(text: str) -> str:
+    return unicodedata.normalize("NFC", stripped(encodable(text)))

@@ -48,8 +48,8 @@ def true_targets(session: EditSession, prompts: Sequence[str], monitor: Monitor)
     """
     words: list[str] = []
     with monitor.stage("true targets", len(prompts), "prompt"), session.at_state(0):
-        for first in range(0, len(prompts), _AT_ONCE):
-            part = prompts[first : first + _AT_ONCE]
+        for start in range(0, len(prompts), _AT_ONCE):
+            part = prompts[start : start + _AT_ONCE]
             words += [
                 first_words(text) for text in generate_greedy(session.model, part, monitor=monitor)
             ]
@@ -73,29 +73,31 @@ def first_words(text: str) -> str:
     for script in _NO_SPACES:
         if run := _run(line, script):
             return run
-    taken: list[str] = []
+    name_words: list[str] = []
     for word in line.split()[:_WORDS]:
         # A single letter is an initial only before a name: "J. R. R. Tolkien", "Vitamin C."
-        short = _SHORT.fullmatch(word) and (len(word) > 2 or all(len(one) == 2 for one in taken))
-        bare = word if short else word.rstrip(_MARKS)
-        if not _BEFORE_A_WORD.match(bare):
-            bare = bare.lstrip(_MARKS)
-        if taken and taken[-1].endswith(".") and bare in _STARTS:
+        abbreviated = _SHORT.fullmatch(word) and (
+            len(word) > 2 or all(len(previous) == 2 for previous in name_words)
+        )
+        core = word if abbreviated else word.rstrip(_MARKS)
+        if not _BEFORE_A_WORD.match(core):
+            core = core.lstrip(_MARKS)
+        if name_words and name_words[-1].endswith(".") and core in _STARTS:
             break
-        if not bare or (taken and not (bare[0].isupper() and word[0] == bare[0])):
+        if not core or (name_words and not (core[0].isupper() and word[0] == core[0])):
             break
-        taken.append(bare)
-        if not bare.lstrip(".")[:1].isupper() or not word.endswith(bare):
+        name_words.append(core)
+        if not core.lstrip(".")[:1].isupper() or not word.endswith(core):
             break
-    return " ".join(taken)
+    return " ".join(name_words)
 
 
 def open_prompt(draft: Draft) -> str | None:
     """Return the full prompt of a draft that lacks a true target, else None."""
     if draft.target_true.strip():
         return None
-    whole = draft if draft.target.strip() else replace(draft, target="?")
-    return None if whole.need else whole.fact().text
+    complete = draft if draft.target.strip() else replace(draft, target="?")
+    return None if complete.need else complete.fact().text
 
 
 def _run(line: str, script: str) -> str:

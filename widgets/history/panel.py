@@ -353,13 +353,13 @@ class HistoryPanel(Panel):
         ]
         names = (self._label(one), self._label(other))
         left_out = len(rows) - _COMPARED
-        omitted = f"<p>… and {left_out} more facts</p>" if left_out > 0 else ""
-        facts = table(
+        omitted_html = f"<p>… and {left_out} more facts</p>" if left_out > 0 else ""
+        facts_html = table(
             ("prompt", *names), rows[:_COMPARED], "history-facts",
             "Targets in each state",
         )  # fmt: skip
-        drifts = self._drifts(one, other)
-        return f'<div data-testid="history-compare">{facts}{omitted}{drifts}</div>'
+        drifts_html = self._drifts(one, other)
+        return f'<div data-testid="history-compare">{facts_html}{omitted_html}{drifts_html}</div>'
 
     def _drifts(self, one: int, other: int) -> str:
         first, second = (self.state.drifts.known(number) for number in (one, other))

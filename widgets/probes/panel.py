@@ -57,10 +57,10 @@ class ProbesPanel(Panel):
     def __init__(self, source: EditSession | State) -> None:
         super().__init__(source)
         self._probes = ProbeRunner(self.session)
-        self._opened = self._pending = False
+        self._was_shown = self._pending = False
         self._applied = self.session.applied
-        self._about: tuple[Any, ...] = ()
-        self._said = ""
+        self._question: tuple[Any, ...] = ()
+        self._message = ""
         self._states, self._counts, self._status = (W.HTML() for _ in range(3))
         self.table = Table(
             columns=list(_COLUMNS), label="Probes of the selected fact", testid="probes",
@@ -98,9 +98,9 @@ class ProbesPanel(Panel):
             self.table,
             row(self._prompt, self._kind, self.add_button),
         )
-        self.table.observe(self._sorted, ["sorted_by", "descending"])
+        self.table.observe(self._sorting_changed, ["sorted_by", "descending"])
         self.table.observe(self._row_selected, ["selected"])
-        self.state.observe(self._asked_changed, ["drafts", "selected", "reference"])
+        self.state.observe(self._question_changed, ["drafts", "selected", "reference"])
         self.state.observe(self._weights_changed, ["revision"])
         self.state.observe(self._job_moved, ["job_updates"])
         self._draw()
@@ -116,13 +116,13 @@ class ProbesPanel(Panel):
     @property
     def rows(self) -> list[ProbeRow]:
         """The measured probes, for the reference and the present state."""
-        return [found for found in self._rows() if found is not None]
+        return [row for row in self._rows() if row is not None]
 
     @property
     def missing(self) -> list[ProbePrompt]:
         """The probes not measured yet."""
         pairs = zip(self.probes, self._rows(), strict=True)
-        return [probe for probe, found in pairs if found is None]
+        return [probe for probe, row in pairs if row is None]
 
     @property
     def counts(self) -> dict[str, tuple[int, int]]:
@@ -164,7 +164,7 @@ class ProbesPanel(Panel):
             InputError: if no fact is selected, or the row cannot be used or is there already.
             SessionError: if a job runs; nothing is added.
         """
-        fact, before = self._fact(), self.probes
+        fact, existing = self._fact(), self.probes
         if self.state.foreground_busy:
             raise SessionError(
                 "wait until the running job has ended, or cancel it; then add the row"
@@ -174,12 +174,12 @@ class ProbesPanel(Panel):
             raise InputError(f"kind {kind!r} cannot be added; give {GENERALIZATION} or {LOCALITY}")
         state = self.state
         draft = state.drafts[state.selected]
-        more = replace(draft, **{field: (*getattr(draft, field), prompt)})
-        new = [probe for probe in probes_of(more.fact()) if probe not in before]
+        changed = replace(draft, **{field: (*getattr(draft, field), prompt)})
+        new = [probe for probe in probes_of(changed.fact()) if probe not in existing]
         if not new:
             raise InputError(f"the prompt {prompt.strip()!r} is already there; enter another")
         drafts = list(state.drafts)
-        drafts[state.selected] = more
+        drafts[state.selected] = changed
         state.drafts = tuple(drafts)
         return self._measure(fact, new, block=block)
 
@@ -191,7 +191,7 @@ class ProbesPanel(Panel):
 
     @override
     def on_first_show(self) -> None:
-        self._opened = True
+        self._was_shown = True
         self._measure_if_due()
 
     @override
@@ -207,7 +207,7 @@ class ProbesPanel(Panel):
         if not self.rows:
             return super().static_html()
         counts = [[kind, _ASKS[kind], _share(*self.counts[kind])] for kind in KINDS]
-        cells = [_cells(found.probe, found) for found in self.rows]
+        cells = [_cells(measured.probe, measured) for measured in self.rows]
         return table(("kind", "asks whether", "passed"), counts, "probe-counts") + table(
             _COLUMNS, cells, "probes", self._compared()
         )
@@ -223,7 +223,7 @@ class ProbesPanel(Panel):
     def _rows(self) -> list[ProbeRow | None]:
         """One entry per probe; None for unmeasured probes."""
         fact, states = self.state.fact, (self.state.reference, self.session.applied)
-        return [self._probes.known(fact, one, *states) for one in self.probes] if fact else []
+        return [self._probes.known(fact, probe, *states) for probe in self.probes] if fact else []
 
     def _measure(
         self,
@@ -235,7 +235,7 @@ class ProbesPanel(Panel):
     ) -> Job[list[ProbeRow]] | None:
         self._pending = False
         if not probes:
-            self._said = "all rows are measured"
+            self._message = "all rows are measured"
             self._draw()
             return None
         states = (self.state.reference, self.session.applied)
@@ -248,14 +248,19 @@ class ProbesPanel(Panel):
         def ended(job: Job[list[ProbeRow]]) -> None:
             # A measurement preempted by other work is due again when that work ends.
             self._pending = self._pending or (background and job.state == "canceled")
-            self._said = f"measured {count}" if job.state == "done" else job.state
+            self._message = f"measured {count}" if job.state == "done" else job.state
             self._draw()
 
         return self.state.start(_JOB, work, block=block, ended=ended, background=background)
 
     def _measure_if_due(self) -> None:
         """Measure after an edit if the panel has been shown and the model is free."""
-        if not self._pending or not self._opened or not self.state.idle or self.state.fact is None:
+        if (
+            not self._pending
+            or not self._was_shown
+            or not self.state.idle
+            or self.state.fact is None
+        ):
             return
         try:
             self._measure(self.state.fact, self.missing, background=True)
@@ -264,20 +269,20 @@ class ProbesPanel(Panel):
 
     # -- what happens ----------------------------------------------------------------------------
 
-    def _asked_changed(self, *_: Any) -> None:
+    def _question_changed(self, *_: Any) -> None:
         fact = self.state.fact
-        about = (fact.slot if fact else None, self.state.reference)
-        if about[:1] != self._about[:1]:
+        question = (fact.slot if fact else None, self.state.reference)
+        if question[:1] != self._question[:1]:
             self.table.selected = -1
-        if about != self._about:
-            self._about, self._said = about, ""
+        if question != self._question:
+            self._question, self._message = question, ""
         self._draw()
 
     def _weights_changed(self, *_: Any) -> None:
         applied = self.session.applied
         if applied > self._applied:
             self._pending = True
-        self._applied, self._said = applied, ""
+        self._applied, self._message = applied, ""
         self._draw()
         self._measure_if_due()
 
@@ -298,14 +303,14 @@ class ProbesPanel(Panel):
 
     # -- what is shown ---------------------------------------------------------------------------
 
-    def _sorted(self, *_: Any) -> None:
+    def _sorting_changed(self, *_: Any) -> None:
         self._fill()
 
     def _draw(self) -> None:
-        self._states.value = text("probe-states", self._standing(), tag="p")
+        self._states.value = text("probe-states", self._state_text(), tag="p")
         self._counts.value = self._counts_html()
         self._fill()
-        self._say("; ".join(words for words in (self._said, self._due_words()) if words))
+        self._say("; ".join(words for words in (self._message, self._unmeasured_text()) if words))
         self._lock()
 
     def _lock(self) -> None:
@@ -314,29 +319,29 @@ class ProbesPanel(Panel):
         self.add_button.disabled = self._prompt.disabled = none or self.state.foreground_busy
         self.sort_button.disabled = none
 
-    def _standing(self) -> str:
+    def _state_text(self) -> str:
         """Return a sentence on what is compared, or why nothing is."""
         fact = self.state.fact
         if fact is None:
             return "No fact is selected; enter or select one under Facts."
-        words = f"{fact.text} → {fact.target}. {self._compared()}."
+        message = f"{fact.text} → {fact.target}. {self._compared()}."
         if self.state.reference == self.session.applied:
-            words += " Both have the same weights, so nothing differs; run an edit first."
+            message += " Both have the same weights, so nothing differs; run an edit first."
         if not fact.paraphrases and not fact.neighbors:
-            words += " The fact has no paraphrases or neighbors yet; add some below."
-        return words
+            message += " The fact has no paraphrases or neighbors yet; add some below."
+        return message
 
     def _compared(self) -> str:
         states = (self.state.reference, self.session.applied)
         before, after = (f"{n} original" if n == 0 else f"edit {n}" for n in states)
         return f"Before: {before}; after: {after}"
 
-    def _due_words(self) -> str:
-        left, every = len(self.missing), len(self.probes)
-        if not every or not left:
+    def _unmeasured_text(self) -> str:
+        unmeasured, total = len(self.missing), len(self.probes)
+        if not total or not unmeasured:
             return ""
-        which = "the rows are" if left == every else f"{left} of {every} rows are"
-        return f"{which} not measured for these weights yet; press Measure"
+        subject = "the rows are" if unmeasured == total else f"{unmeasured} of {total} rows are"
+        return f"{subject} not measured for these weights yet; press Measure"
 
     def _say(self, words: str) -> None:
         self._status.value = text("probes-state", words, tag="span")
@@ -353,54 +358,58 @@ class ProbesPanel(Panel):
     def _fill(self) -> None:
         """Fill the table in the order set by its headings; unmeasured rows come last."""
         pairs = list(enumerate(zip(self.probes, self._rows(), strict=True)))
-        by = self.table.sorted_by
-        if by:
-            known = [pair for pair in pairs if pair[1][1] is not None or by in ("kind", "prompt")]
-            rest = [pair for pair in pairs if pair not in known]
-            known.sort(key=lambda pair: _sort_key(by, *pair[1]), reverse=self.table.descending)
-            pairs = [*known, *rest]
-        cells = [_cells(probe, found) for _, (probe, found) in pairs]
+        column = self.table.sorted_by
+        if column:
+            sortable = [
+                pair for pair in pairs if pair[1][1] is not None or column in ("kind", "prompt")
+            ]
+            unmeasured = [pair for pair in pairs if pair not in sortable]
+            sortable.sort(
+                key=lambda pair: _sort_key(column, *pair[1]), reverse=self.table.descending
+            )
+            pairs = [*sortable, *unmeasured]
+        cells = [_cells(probe, measured) for _, (probe, measured) in pairs]
         self.table.fill(cells, [index for index, _ in pairs])
 
 
-def _cells(probe: ProbePrompt, found: ProbeRow | None) -> list[str]:
-    if found is None:
+def _cells(probe: ProbePrompt, row: ProbeRow | None) -> list[str]:
+    if row is None:
         return [probe.kind, probe.prompt, *["–"] * 5, "not measured"]
-    before, after = found.before, found.after
+    before, after = row.before, row.after
     new = f"{chance(before.new.probability, 3)} → {chance(after.new.probability, 3)}"
-    old = "–"
+    true = "–"
     if before.true is not None and after.true is not None:
-        old = f"{chance(before.true.probability, 3)} → {chance(after.true.probability, 3)}"
+        true = f"{chance(before.true.probability, 3)} → {chance(after.true.probability, 3)}"
     return [
         probe.kind,
         probe.prompt,
-        _said(before),
-        _said(after),
+        _answer_text(before),
+        _answer_text(after),
         new,
-        old,
-        f"{found.change:+.3f}",
-        found.result,
+        true,
+        f"{row.change:+.3f}",
+        row.result,
     ]
 
 
-def _said(reading: ProbeResponse) -> str:
-    return f"{visible(reading.text)} {chance(reading.probability)}"
+def _answer_text(response: ProbeResponse) -> str:
+    return f"{visible(response.text)} {chance(response.probability)}"
 
 
 def _share(passed: int, count: int) -> str:
     return f"{passed} of {count}"
 
 
-def _sort_key(column: str, probe: ProbePrompt, found: ProbeRow | None) -> Any:
+def _sort_key(column: str, probe: ProbePrompt, row: ProbeRow | None) -> Any:
     if column == "kind":
         return KINDS.index(probe.kind)
-    if column == "prompt" or found is None:
+    if column == "prompt" or row is None:
         return probe.prompt.casefold()
-    after = found.after
+    after = row.after
     return {
-        "before": found.before.probability,
+        "before": row.before.probability,
         "after": after.probability,
         "P(new)": after.new.probability,
         "P(true)": after.true.probability if after.true else -1.0,
-        "result": found.result,
-    }.get(column, abs(found.change))
+        "result": row.result,
+    }.get(column, abs(row.change))

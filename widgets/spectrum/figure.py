@@ -51,7 +51,7 @@ class SpectrumFigure(LiveFigure):
         self._spectrum: Spectrum | None = None
         self._view: View = "eigenvalues"
         self._index: Index = "linear"
-        self._at = 0.0
+        self._line_position = 0.0
         self._shown_range: tuple[float, float] | None = None
         super().__init__(_empty(), "The spectrum is not collected yet.")
         self.figure.layout.on_change(self._shapes_changed, "shapes")
@@ -69,15 +69,15 @@ class SpectrumFigure(LiveFigure):
             line: log10 of the eigenvalue at which the line stands.
         """
         self._spectrum, self._view, self._index = spectrum, view, index
-        logs, shown = log_eigenvalues(spectrum), decimated(spectrum.size)
-        x = self._axis(shown + 1.0)
+        logs, indices = log_eigenvalues(spectrum), decimated(spectrum.size)
+        x = self._axis(indices + 1.0)
         massive = np.arange(spectrum.num_massive_directions)
         centers, counts = histogram(spectrum)
         curve, bars = view == "eigenvalues", view == "histogram"
         with self.changing() as figure:
             eigenvalues, energy, marks, histogram_bars = figure.data
-            eigenvalues.x, eigenvalues.y, eigenvalues.visible = x, logs[shown], curve
-            energy.x, energy.y, energy.visible = x, cumulative_energy(spectrum)[shown], not bars
+            eigenvalues.x, eigenvalues.y, eigenvalues.visible = x, logs[indices], curve
+            energy.x, energy.y, energy.visible = x, cumulative_energy(spectrum)[indices], not bars
             marks.x = self._axis(massive + 1.0)
             marks.customdata = [f"{value:.3g}" for value in spectrum.eigenvalues[massive]]
             marks.visible = curve and bool(spectrum.num_massive_directions)
@@ -137,24 +137,24 @@ class SpectrumFigure(LiveFigure):
         # A threshold far from all eigenvalues widens the axis range, to keep its line visible.
         # Only if necessary: the user may have zoomed in.
         low, high = visible_range(spectrum, line)
-        wider, self._shown_range = self._shown_range != (low, high), (low, high)
-        edge, end = (float(v) for v in self._axis(np.array([size - rank + 0.5, size + 0.5])))
+        range_changed, self._shown_range = self._shown_range != (low, high), (low, high)
+        kept_start, end = (float(v) for v in self._axis(np.array([size - rank + 0.5, size + 0.5])))
         default = float(self._axis(np.array([size - spectrum.rank(DEFAULT) + 0.5]))[0])
         if view == "eigenvalues":
-            if wider:
+            if range_changed:
                 _powers(layout.yaxis, low, high)
             figure.data[2].y = np.full(spectrum.num_massive_directions, high - 0.025 * (high - low))
-            self._at, kept = line, (edge, end)
+            self._line_position, kept = line, (kept_start, end)
             _horizontal(layout.shapes[0], line)
             _horizontal(layout.shapes[2], mark)
         elif view == "cumulative energy":
-            self._at, kept = edge, (edge, end)
-            _vertical(layout.shapes[0], edge)
+            self._line_position, kept = kept_start, (kept_start, end)
+            _vertical(layout.shapes[0], kept_start)
             _vertical(layout.shapes[2], default)
         else:
-            if wider:
+            if range_changed:
                 _powers(layout.xaxis, low, high)
-            self._at, kept = line, (low, min(max(line, low), high))
+            self._line_position, kept = line, (low, min(max(line, low), high))
             _vertical(layout.shapes[0], line)
             _vertical(layout.shapes[2], mark)
         # Of the line over the energy it is known only which data set it belongs to.
@@ -176,9 +176,13 @@ class SpectrumFigure(LiveFigure):
             standard.update(xref="paper", x=0.995, xanchor="right", yref="y", y=mark)
             standard.yanchor = "bottom"
         else:
-            at, beside = (edge, default) if view == "cumulative energy" else (line, mark)
-            value.update(xref="x", x=at, xanchor="auto", yref="paper", y=0.9, yanchor="top")
-            standard.update(xref="x", x=beside, xanchor="auto", yref="paper", y=1, yanchor="top")
+            position, default_position = (
+                (kept_start, default) if view == "cumulative energy" else (line, mark)
+            )
+            value.update(xref="x", x=position, xanchor="auto", yref="paper", y=0.9, yanchor="top")
+            standard.update(
+                xref="x", x=default_position, xanchor="auto", yref="paper", y=1, yanchor="top"
+            )
         layout.title.text = (
             f"Layer {spectrum.layer}: null-space rank {rank} / {size} at {threshold}"
         )
@@ -199,21 +203,21 @@ class SpectrumFigure(LiveFigure):
         spectrum, line = self._spectrum, shapes[0]
         if spectrum is None:
             return
-        ends, across = (line.x0, line.x1), (line.y0, line.y1)
+        ends, extent = (line.x0, line.x1), (line.y0, line.y1)
         if self._view == "eigenvalues":
-            ends, across = across, ends
+            ends, extent = extent, ends
         # Dragging an end of the line moves only that end.
-        moved = next((end for end in ends if abs(end - self._at) > 1e-9), None)
+        moved = next((end for end in ends if abs(end - self._line_position) > 1e-9), None)
         if moved is None:
-            if across != (0, 1):  # pushed along itself
+            if extent != (0, 1):  # pushed along itself
                 with self.changing():
-                    turn = _horizontal if self._view == "eigenvalues" else _vertical
-                    turn(line, self._at)
+                    set_line = _horizontal if self._view == "eigenvalues" else _vertical
+                    set_line(line, self._line_position)
             return
         if self._view == "cumulative energy":
-            place = 10**moved if self._index == "log" else moved
-            dropped = min(max(round(place - 0.5), 0), spectrum.size)
-            self._dragged(Threshold("rank", float(spectrum.size - dropped)))
+            position = 10**moved if self._index == "log" else moved
+            removed = min(max(round(position - 0.5), 0), spectrum.size)
+            self._dragged(Threshold("rank", float(spectrum.size - removed)))
         else:
             self._dragged(from_log(moved))
 

@@ -17,18 +17,18 @@ from alphaedit_widgets.jobs import Job
 def job_html(job: Job[Any]) -> str:
     """Render a job's progress (units done, rate, time left), or its error if it failed."""
     if job.state == "failed" and job.failure is not None:
-        said = f"{job.name} failed: {job.failure.message}"
-        return f'<p class="ae-warning" data-testid="failed">{escape(said)}</p>'
+        message = f"{job.name} failed: {job.failure.message}"
+        return f'<p class="ae-warning" data-testid="failed">{escape(message)}</p>'
     if job.state != "running":
         return ""
     stage = job.stage
     if stage is None:
         return text("collecting", f"{job.name} …")
     rate = f"{stage.rate:,.0f} {stage.unit}s/s" if stage.unit == "token" and stage.rate else ""
-    said = ", ".join(part for part in (stage.name, job.where, rate, job.time_left) if part)
+    message = ", ".join(part for part in (stage.name, job.where, rate, job.time_left) if part)
     share = f' value="{stage.done / stage.total:.3f}"' if stage.total else ""
     bar = f'<progress aria-label="{escape(job.name)}" max="1"{share}></progress>'
-    return f'<div>{bar} <span data-testid="collecting">{escape(said)}</span></div>'
+    return f'<div>{bar} <span data-testid="collecting">{escape(message)}</span></div>'
 
 
 def numbers_html(spectrum: Spectrum, threshold: Threshold) -> str:
@@ -39,24 +39,24 @@ def numbers_html(spectrum: Spectrum, threshold: Threshold) -> str:
         spectrum.orthogonality_error,
     )
     if np.isnan(error):
-        judged = "not measured"
+        verdict = "not measured"
     else:
-        judged = "good" if error < 1e-3 else "poor: the projection is not exact"
-    others = (
+        verdict = "good" if error < 1e-3 else "poor: the projection is not exact"
+    numbers = (
         ("share", f"{rank / size:.1%}", "of all directions"),
         ("leakage", f"leakage {spectrum.leakage(threshold):.4f}",
          "share of ordinary text's energy in the kept space"),
         ("effective-rank", f"effective rank {spectrum.effective_rank:.0f}",
          "directions that ordinary text uses"),
-        ("health", f"‖UᵀU − I‖ {error:.1e}", f"numerical error: {judged}"),
+        ("health", f"‖UᵀU − I‖ {error:.1e}", f"numerical error: {verdict}"),
     )  # fmt: skip
-    head = text("rank", f"null-space rank {rank} / {size}", tag="span")
-    rest = "".join(
+    rank_html = text("rank", f"null-space rank {rank} / {size}", tag="span")
+    others_html = "".join(
         f'<p><span class="ae-number" data-testid="{name}">{escape(number)}</span> '
         f'<span class="ae-quiet">{escape(meaning)}</span></p>'
-        for name, number, meaning in others
+        for name, number, meaning in numbers
     )
-    return f'<div class="ae-stats"><p class="ae-big ae-number">{head}</p>{rest}</div>'
+    return f'<div class="ae-stats"><p class="ae-big ae-number">{rank_html}</p>{others_html}</div>'
 
 
 def massive_words(spectrum: Spectrum) -> str:
@@ -86,9 +86,9 @@ def warnings_html(warnings: Sequence[str]) -> str:
     )
 
 
-def source_html(known: Mapping[int, Spectrum] | None, source: str) -> str:
+def source_html(spectra: Mapping[int, Spectrum] | None, source: str) -> str:
     """Name the text behind the spectra, or report that there are none yet."""
-    said = "not collected yet: runs text through the model once and caches the result"
-    if known:
-        said = f"{source}, {max(spectrum.tokens for spectrum in known.values()):,} tokens"
-    return text("source", said, tag="span")
+    message = "not collected yet: runs text through the model once and caches the result"
+    if spectra:
+        message = f"{source}, {max(spectrum.tokens for spectrum in spectra.values()):,} tokens"
+    return text("source", message, tag="span")

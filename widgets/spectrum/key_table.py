@@ -15,17 +15,17 @@ MOST_FACTS, _ROWS = 200, 50
 
 def verdict(shares: Mapping[int, float]) -> str:
     """Explain whether a fact can be written, given the kept share of its key by layer."""
-    lacking = [layer for layer, share in shares.items() if share < LEAST]
-    if not lacking:
+    blocked = [layer for layer, share in shares.items() if share < LEAST]
+    if not blocked:
         return "can be written"
-    if len(lacking) == len(shares):
+    if len(blocked) == len(shares):
         return (
             "cannot be written: almost all of its key is outside the kept space (less than "
             f"{LEAST:.0%} inside); raise the threshold"
         )
-    layers = ", ".join(map(str, lacking))
+    layers = ", ".join(map(str, blocked))
     return (
-        f"hardly in layer{'s' if len(lacking) > 1 else ''} {layers}: under {LEAST:.0%} of its key "
+        f"hardly in layer{'s' if len(blocked) > 1 else ''} {layers}: under {LEAST:.0%} of its key "
         "survives there"
     )
 
@@ -43,27 +43,31 @@ def facts_table(
     layers = sorted(shares)
     head = "".join(f'<th scope="col">layer {layer}</th>' for layer in layers)
     rows = []
-    for place, fact in enumerate(facts[:_ROWS]):
-        own = {layer: shares[layer][place] for layer in layers}
+    for index, fact in enumerate(facts[:_ROWS]):
+        fact_shares = {layer: shares[layer][index] for layer in layers}
         cells = "".join(
             f'<td class="ae-number">{share:.1%}<span class="ae-bar" aria-hidden="true">'
             f'<span style="width: {share:.0%}"></span></span></td>'
-            for share in own.values()
+            for share in fact_shares.values()
         )
-        words = verdict(own)
-        state = "ae-ok" if words == "can be written" else "ae-warning"
+        explanation = verdict(fact_shares)
+        state = "ae-ok" if explanation == "can be written" else "ae-warning"
         rows.append(
             f"<tr{' aria-current=true' if fact == selected else ''}>"
             f'<th scope="row" dir="auto">{escape(fact.subject)}</th>{cells}'
-            f'<td><span class="{state}">{escape(words)}</span></td></tr>'
+            f'<td><span class="{state}">{escape(explanation)}</span></td></tr>'
         )
-    more = len(facts) - len(rows)
+    omitted_count = len(facts) - len(rows)
     caption = "Share of each fact's key kept by the projection, |P k|² / |k|²"
     return (
         f'<div class="ae-scroll"><table class="ae-table ae-survival" data-testid="survival">'
         f"<caption>{caption}</caption><thead><tr><th scope='col'>fact</th>{head}"
         f"<th scope='col'>in words</th></tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
-        + (f'<p class="ae-quiet">{more} more facts are not shown.</p>' if more else "")
+        + (
+            f'<p class="ae-quiet">{omitted_count} more facts are not shown.</p>'
+            if omitted_count
+            else ""
+        )
     )
 
 
@@ -72,7 +76,7 @@ def keys_html(
     shares: Mapping[int, Sequence[float]],
     selected: Fact | None,
     *,
-    wanted: bool,
+    has_facts: bool,
     stale: bool,
 ) -> str:
     """The table of the facts whose keys were read, or what to do to have one.
@@ -81,10 +85,10 @@ def keys_html(
         facts: the facts whose keys were read; none if none were.
         shares: by layer, the share of each fact's key that is kept; empty where it is not known.
         selected: the fact that is shown first.
-        wanted: whether any fact is entered.
+        has_facts: whether any fact is entered.
         stale: whether facts or weights have changed since the keys were read.
     """
-    if not wanted:
+    if not has_facts:
         return (
             '<p class="ae-quiet">No facts yet. For each fact, this table shows the '
             "share of its key that an edit can use at this threshold.</p>"
@@ -92,5 +96,5 @@ def keys_html(
     if not facts:
         return '<p class="ae-quiet">Keys have not been read yet.</p>'
     note = "Facts or weights have changed since these keys were read; read them again."
-    warned = f'<p class="ae-warning" data-testid="stale">{note}</p>' if stale else ""
-    return warned + (facts_table(facts, shares, selected) if shares else "")
+    warning = f'<p class="ae-warning" data-testid="stale">{note}</p>' if stale else ""
+    return warning + (facts_table(facts, shares, selected) if shares else "")

@@ -12,7 +12,7 @@ from alphaedit_core.nullspace.spectrum import Spectrum
 from alphaedit_core.nullspace.thresholds import Threshold
 from alphaedit_widgets.components.panel import table
 
-from .scales import decimated, line_of, log_eigenvalues, visible_range
+from .scales import decimated, log_eigenvalues, log_threshold, visible_range
 
 _WIDTH, _HEIGHT, _POINTS = 180.0, 64.0, 120
 
@@ -54,7 +54,7 @@ def layers_table(spectra: Mapping[int, Spectrum], threshold_at: Callable[[int], 
 def _small(s: Spectrum, threshold: Threshold, low: float, high: float, shown: bool) -> str:
     try:
         rank, leakage = s.rank(threshold), s.leakage(threshold)
-        line: float | None = line_of(s, threshold)
+        line: float | None = log_threshold(s, threshold)
     except AlphaEditError:  # a rank larger than this layer's dimension
         rank, leakage, line = 0, 0.0, None
     index = decimated(s.size, _POINTS)
@@ -62,13 +62,15 @@ def _small(s: Spectrum, threshold: Threshold, low: float, high: float, shown: bo
     y = _down(log_eigenvalues(s)[index], low, high)
     points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
     kept = rank / s.size * _WIDTH
-    at = "" if line is None else f"{float(_down(np.array(line), low, high)):.1f}"
-    drawn = (
-        f'<line class="ae-threshold" x1="0" x2="{_WIDTH:.0f}" y1="{at}" y2="{at}"/>' if at else ""
+    line_y = "" if line is None else f"{float(_down(np.array(line), low, high)):.1f}"
+    line_html = (
+        f'<line class="ae-threshold" x1="0" x2="{_WIDTH:.0f}" y1="{line_y}" y2="{line_y}"/>'
+        if line_y
+        else ""
     )
-    words = f"rank {rank} / {s.size}, leakage {leakage:.1%}"
+    numbers = f"rank {rank} / {s.size}, leakage {leakage:.1%}"
     massive = f" ▲ {s.num_massive_directions} massive" if s.num_massive_directions else ""
-    label = f"Layer {s.layer}: {words}. Massive directions: {s.num_massive_directions}."
+    label = f"Layer {s.layer}: {numbers}. Massive directions: {s.num_massive_directions}."
     return (
         f'<figure class="ae-mini" data-layer="{s.layer}"{" aria-current=true" if shown else ""}>'
         f"<figcaption><strong>Layer {s.layer}</strong>{' (shown)' if shown else ''}"
@@ -76,8 +78,8 @@ def _small(s: Spectrum, threshold: Threshold, low: float, high: float, shown: bo
         f'<svg role="img" aria-label="{escape(label)}" viewBox="0 0 {_WIDTH:.0f} {_HEIGHT:.0f}" '
         'preserveAspectRatio="none">'
         f'<rect class="ae-kept" x="{_WIDTH - kept:.1f}" y="0" width="{kept:.1f}" '
-        f'height="{_HEIGHT:.0f}"/><polyline points="{points}"/>{drawn}</svg>'
-        f'<figcaption class="ae-number ae-quiet">{escape(words)}</figcaption></figure>'
+        f'height="{_HEIGHT:.0f}"/><polyline points="{points}"/>{line_html}</svg>'
+        f'<figcaption class="ae-number ae-quiet">{escape(numbers)}</figcaption></figure>'
     )
 
 

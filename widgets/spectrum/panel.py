@@ -22,7 +22,7 @@ from .figure import INDICES, VIEWS, SpectrumFigure
 from .html import job_html, massive_words, numbers_html, source_html, warnings_html
 from .key_table import MOST_FACTS, facts_table, keys_html
 from .layers import layers_html, layers_table
-from .scales import DEFAULT, converted, line_of
+from .scales import DEFAULT, converted, log_threshold
 from .threshold_controls import ThresholdControls
 from .work import SpectrumData, gather, stale
 
@@ -425,7 +425,7 @@ class SpectrumPanel(Panel):
         spectrum, figure = self.spectrum, self.figure
         if figure is None or spectrum is None or self._problem():
             return
-        line = self.controls.place if own.rule == "absolute" else line_of(spectrum, own)
+        line = self.controls.position if own.rule == "absolute" else log_threshold(spectrum, own)
         view, index = self._view.value, self._index.value
         previous = self._figure_state
         if previous is not None and previous[0] is spectrum and previous[1:] == (view, index):
@@ -445,6 +445,6 @@ class SpectrumPanel(Panel):
         html = ""
         if self.session.cached_spectra:
             facts = self.key_projection.facts if self.key_projection is not None else []
-            wanted, stale = bool(self._requested_facts()), self._keys_stale()
-            html = keys_html(facts, self.shares, fact, wanted=wanted, stale=stale)
+            has_facts, stale = bool(self._requested_facts()), self._keys_stale()
+            html = keys_html(facts, self.shares, fact, has_facts=has_facts, stale=stale)
         self._facts.value = html

@@ -46,7 +46,7 @@ def converted(spectrum: Spectrum, threshold: Threshold, rule: Rule) -> Threshold
     return exact
 
 
-def line_of(spectrum: Spectrum, threshold: Threshold) -> float:
+def log_threshold(spectrum: Spectrum, threshold: Threshold) -> float:
     """log10 of the eigenvalue under which a threshold keeps directions.
 
     At most a factor of ten outside all eigenvalues: from there on nothing changes any more, and a
@@ -91,10 +91,10 @@ def log_eigenvalues(spectrum: Spectrum) -> np.ndarray:
 def visible_range(spectrum: Spectrum, line: float | None = None) -> tuple[float, float]:
     """What of the axis of log10 eigenvalues is shown: the ordinary ones, the default, the line."""
     ordinary = log_eigenvalues(spectrum)[spectrum.num_massive_directions :]
-    inside = [float(np.log10(DEFAULT)), *([] if line is None else [line])]
-    low, high = min(*inside, ordinary.min()), max(*inside, ordinary.max())
-    room = 0.06 * max(high - low, 0.5)
-    return float(low - room), float(high + room)
+    included = [float(np.log10(DEFAULT)), *([] if line is None else [line])]
+    low, high = min(*included, ordinary.min()), max(*included, ordinary.max())
+    margin = 0.06 * max(high - low, 0.5)
+    return float(low - margin), float(high + margin)
 
 
 def cumulative_energy(spectrum: Spectrum) -> np.ndarray:

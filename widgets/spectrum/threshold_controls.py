@@ -15,7 +15,7 @@ from alphaedit_core.nullspace.thresholds import Rule, Threshold
 from alphaedit_widgets.components.inputs import Slider
 from alphaedit_widgets.components.panel import button, row
 
-from .scales import DEFAULT, LOG_STEP, from_log, line_of, slider_ends
+from .scales import DEFAULT, LOG_STEP, from_log, log_threshold, slider_ends
 
 _RULES: dict[str, Rule] = {
     "absolute: eigenvalues below it": "absolute",
@@ -52,29 +52,29 @@ class ThresholdControls(W.VBox):
         refused: Callable[[InputError], None],
     ) -> None:
         self._chosen, self._rule_chosen, self._refused = chosen, rule_chosen, refused
-        self._shown = Threshold("absolute", DEFAULT)
-        self._place = float("nan")
-        described = {"style": {"description_width": "initial"}}
+        self._threshold = Threshold("absolute", DEFAULT)
+        self._position = float("nan")
+        named = {"style": {"description_width": "initial"}}
         self.rule = W.Dropdown(
             description="Rule", options=list(_RULES.items()), layout=W.Layout(width="270px"),
-            **described,
+            **named,
         )  # fmt: skip
         self.number = W.FloatText(
             description="Threshold", layout=W.Layout(width="190px"), continuous_update=False,
-            **described,
+            **named,
         )  # fmt: skip
         self.slider = Slider(label="Threshold slider", layout=W.Layout(flex="1 1 220px"))
         self.reset = button(f"Reset to {DEFAULT}, AlphaEdit's default", "reset", reset)
         self._unit = W.HTML()
         super().__init__([row(self.rule, self.number, self.slider, self.reset), self._unit])
         self.rule.observe(self._rule_changed, "value")
-        self.number.observe(self._typed, "value")
-        self.slider.observe(self._slid, "value")
+        self.number.observe(self._number_changed, "value")
+        self.slider.observe(self._slider_changed, "value")
 
     @property
-    def place(self) -> float:
+    def position(self) -> float:
         """Where the slider stands: log10 of an absolute threshold, else its number."""
-        return self._place
+        return self._position
 
     def set(
         self,
@@ -91,27 +91,27 @@ class ThresholdControls(W.VBox):
             spectra: all that are known, by layer.
             size: d_in, the largest rank.
         """
-        self._shown = threshold
+        self._threshold = threshold
         if threshold.rule == "absolute":
-            place = float(np.log10(max(threshold.value, 1e-8)))
+            position = float(np.log10(max(threshold.value, 1e-8)))
             if spectrum is not None:
-                place = line_of(spectrum, threshold)
+                position = log_threshold(spectrum, threshold)
             # The slider's own number, where the threshold is that one to seven digits: sent back
             # rounded, it would take the knob out of the user's hand.
-            place = self.slider.value if abs(self.slider.value - place) <= _SAME else place
-            low, high = slider_ends(spectra.values(), place)
+            position = self.slider.value if abs(self.slider.value - position) <= _SAME else position
+            low, high = slider_ends(spectra.values(), position)
             step = LOG_STEP
         else:
             rank = threshold.rule == "rank"
-            place, low, step = threshold.value, 0.0, (1.0 if rank else 0.001)
-            high = max(float(size), place) if rank else 1.0
-        self._place = place
+            position, low, step = threshold.value, 0.0, (1.0 if rank else 0.001)
+            high = max(float(size), position) if rank else 1.0
+        self._position = position
         self.rule.value = threshold.rule
         if self.number.value != threshold.value:
             self.number.value = threshold.value
         with self.slider.hold_sync():
             self.slider.min, self.slider.max, self.slider.step = low, high, step
-            self.slider.value, self.slider.words = place, f"threshold {threshold}"
+            self.slider.value, self.slider.words = position, f"threshold {threshold}"
         unit = escape(_UNITS[threshold.rule])
         self._unit.value = f'<p class="ae-quiet" data-testid="unit">{unit}</p>'
 
@@ -121,22 +121,22 @@ class ThresholdControls(W.VBox):
         self.rule.disabled = locked or not convertible
 
     def _rule_changed(self, change: Any) -> None:
-        if change["new"] != self._shown.rule:
+        if change["new"] != self._threshold.rule:
             self._rule_chosen(change["new"])
 
-    def _typed(self, change: Any) -> None:
-        if change["new"] == self._shown.value:
+    def _number_changed(self, change: Any) -> None:
+        if change["new"] == self._threshold.value:
             return
         try:
-            typed = Threshold.parse(f"{self._shown.rule}:{change['new']!r}")
+            threshold = Threshold.parse(f"{self._threshold.rule}:{change['new']!r}")
         except InputError as error:
             self._refused(error)
         else:
-            self._chosen(typed)
+            self._chosen(threshold)
 
-    def _slid(self, change: Any) -> None:
-        value, rule = float(change["new"]), self._shown.rule
-        if abs(value - self._place) <= _SAME:
+    def _slider_changed(self, change: Any) -> None:
+        value, rule = float(change["new"]), self._threshold.rule
+        if abs(value - self._position) <= _SAME:
             return
         if rule == "absolute":
             self._chosen(from_log(value))
