@@ -76,7 +76,7 @@ def benchmark(
     def collect(wanted: Sequence[int], budget: int = tokens) -> dict[int, Tensor]:
         quiet = Monitor(show=None)
         found = collect_statistics(model, source, wanted, budget, cache=False, monitor=quiet)
-        if found.recipe.tokens != budget or any(s.tokens != budget for s in found.layers.values()):
+        if found.spec.tokens != budget or any(s.tokens != budget for s in found.layers.values()):
             raise AssertionError("the text is shorter than the budget")
         return {layer: found[layer].moment for layer in wanted}
 

@@ -139,11 +139,11 @@ def _report() -> dict[str, Any]:
 
 
 def _statistics(folder: Path) -> Iterator[dict[str, Any]]:
-    """Yield the cached statistics of each recipe from the headers of their files."""
+    """Yield the cached statistics of each specification from the headers of their files."""
     from safetensors import SafetensorError, safe_open
 
-    for recipe in sorted(folder.glob("*")):
-        files = sorted(recipe.glob("layer-*.safetensors"))
+    for spec_folder in sorted(folder.glob("*")):
+        files = sorted(spec_folder.glob("layer-*.safetensors"))
         try:
             with safe_open(files[0], "np") as stored:
                 metadata = stored.metadata() or {}

@@ -69,8 +69,8 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
             {
                 "model": model.name,
                 "fingerprint": model.fingerprint,
-                "text": statistics.recipe.text_name,
-                "tokens": statistics.recipe.tokens,
+                "text": statistics.spec.text_name,
+                "tokens": statistics.spec.tokens,
                 "threshold": str(threshold),
                 "layers": layers,
                 "seconds": monitor.seconds,
@@ -79,8 +79,8 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
         return
     output.print_table(_HEADINGS, [_row(figures) for figures in layers])
     print(
-        f"\nthreshold {threshold}; {statistics.recipe.tokens:,} tokens of "
-        f"{statistics.recipe.text_name}, {model.name}"
+        f"\nthreshold {threshold}; {statistics.spec.tokens:,} tokens of "
+        f"{statistics.spec.text_name}, {model.name}"
     )
     for figures in layers:
         if figures["warning"]:

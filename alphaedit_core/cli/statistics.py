@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
         for layer, s in statistics.layers.items()
     ]
     output.print_table(_HEADINGS, rows)
-    print(f"\n{statistics.recipe.text_name}, {model.name}: {origin}")
+    print(f"\n{statistics.spec.text_name}, {model.name}: {origin}")
 
 
 def collect_from_args(
@@ -110,16 +110,16 @@ def _report(
     statistics: KeyStatistics,
     monitor: Monitor,
 ) -> dict[str, Any]:
-    recipe = statistics.recipe
+    spec = statistics.spec
     return {
         "model": model.name,
-        "fingerprint": recipe.fingerprint,
+        "fingerprint": spec.fingerprint,
         "device": str(model.device),
-        "dtype": recipe.dtype,
-        "text": recipe.text_name,
-        "text_checksum": recipe.text,
-        "tokens": recipe.tokens,
-        "window": recipe.window,
+        "dtype": spec.dtype,
+        "text": spec.text_name,
+        "text_checksum": spec.text,
+        "tokens": spec.tokens,
+        "window": spec.window,
         "cached": statistics.cached,
         "exported": arguments.export,
         "imported": arguments.imported,

@@ -127,33 +127,33 @@ def _collect(
     cache: bool,
     monitor: Monitor,
 ) -> KeyStatistics:
-    recipe = replace(_recipe(model, current, source, tokens), text=source.checksum())
-    window, tokens = recipe.window, recipe.tokens
+    spec = replace(_spec(model, current, source, tokens), text=source.checksum())
+    window, tokens = spec.window, spec.tokens
     by_layer: dict[int, LayerStatistics] = {}
     if cache:
         for layer in indices:
-            file = layer_file(recipe, layer)
+            file = layer_file(spec, layer)
             try:
-                stored_recipe, stored_layers = read_layers(file)
+                stored_spec, stored_layers = read_layers(file)
             except FileNotFoundError:
                 continue
             except CorruptFileError as error:
                 log.warning("%s; collecting it again", error)
                 continue
-            if stored_recipe.key() == recipe.key() and layer in stored_layers:
+            if stored_spec.key() == spec.key() and layer in stored_layers:
                 by_layer[layer] = stored_layers[layer]
             else:
                 log.warning("%s: belongs to other settings; collecting it again", file)
     missing = [layer for layer in indices if layer not in by_layer]
     if missing:
         windows = pack(source.documents(), model, window, tokens)
-        accumulator = _Accumulator(recipe, missing, cache)
+        accumulator = _Accumulator(spec, missing, cache)
         for layer, statistics in _run(model, windows, accumulator, monitor).items():
             by_layer[layer] = statistics
             if cache:
-                write_layers(layer_file(recipe, layer), recipe, [statistics])
+                write_layers(layer_file(spec, layer), spec, [statistics])
         accumulator.remove_checkpoint()
-    return KeyStatistics(recipe, {layer: by_layer[layer] for layer in indices}, cached=not missing)
+    return KeyStatistics(spec, {layer: by_layer[layer] for layer in indices}, cached=not missing)
 
 
 def cached_checksums(
@@ -183,19 +183,19 @@ def cached_checksums(
         InputError: if the text is invalid or ``tokens`` is less than one window.
     """
     source = open_text(text, model, monitor)
-    recipe_without_text = _recipe(model, identity(model), source, tokens)
+    spec_without_text = _spec(model, identity(model), source, tokens)
     text_checksum = ""
     for folder in sorted(statistics_dir().iterdir()):
         by_layer: dict[int, str] = {}
         for layer in layers:
             try:
-                recipe, checksums = read_head(folder / layer_file(recipe_without_text, layer).name)
+                spec, checksums = read_head(folder / layer_file(spec_without_text, layer).name)
             except (CorruptFileError, OSError):
                 break
-            if replace(recipe, text="") != recipe_without_text:
+            if replace(spec, text="") != spec_without_text:
                 break
             text_checksum = text_checksum or source.checksum()
-            if recipe.text != text_checksum or layer not in checksums:
+            if spec.text != text_checksum or layer not in checksums:
                 break
             by_layer[layer] = checksums[layer]
         else:
@@ -203,10 +203,10 @@ def cached_checksums(
     return None
 
 
-def _recipe(
+def _spec(
     model: EditableModel, current: Identity, source: TextSource, tokens: int | None
 ) -> StatisticsSpec:
-    """Return the recipe in whole windows, without the text's checksum, which can be expensive."""
+    """Return the specification without the text's checksum, which can be expensive to compute."""
     window = window_length(model)
     tokens = default_tokens(model.architecture.inner_size) if tokens is None else tokens
     if tokens < window:
@@ -247,15 +247,15 @@ def pack(
 class _Accumulator:
     """Running sums of ``k k^T`` on and above the diagonal, with checkpoints on disk."""
 
-    def __init__(self, recipe: StatisticsSpec, layers: Sequence[int], checkpoints: bool) -> None:
-        self.recipe, self.layers, self.windows = recipe, list(layers), 0
+    def __init__(self, spec: StatisticsSpec, layers: Sequence[int], checkpoints: bool) -> None:
+        self.spec, self.layers, self.windows = spec, list(layers), 0
         self.sums: dict[int, Tensor] = {}
         self._consistent = True  # the sums hold exactly the counted windows
         self._file: Path | None = None
         self._saved = time.monotonic()
         if checkpoints:
             name = blake2b(repr(self.layers).encode(), digest_size=8).hexdigest()
-            self._file = layer_file(recipe, 0).with_name(f"checkpoint-{name}.safetensors")
+            self._file = layer_file(spec, 0).with_name(f"checkpoint-{name}.safetensors")
             self._resume(self._file)
 
     def add(self, layer: int, keys: Tensor) -> None:
@@ -280,7 +280,7 @@ class _Accumulator:
         if self._file is None or not self.sums or not self._consistent:
             return
         sums = {str(layer): total.cpu() for layer, total in self.sums.items()}
-        save_tensors(self._file, sums, {"recipe": self.recipe.key(), "windows": str(self.windows)})
+        save_tensors(self._file, sums, {"recipe": self.spec.key(), "windows": str(self.windows)})
         self._saved = time.monotonic()
 
     def remove_checkpoint(self) -> None:
@@ -294,7 +294,7 @@ class _Accumulator:
         Raises:
             SessionError: if C is not finite.
         """
-        count = self.windows * self.recipe.window
+        count = self.windows * self.spec.window
         result = {}
         for layer, total in self.sums.items():
             upper = total.triu().cpu() / count
@@ -310,7 +310,7 @@ class _Accumulator:
     def _resume(self, file: Path) -> None:
         try:
             sums, metadata = load_tensors(file, sealed=True)
-            if metadata["recipe"] == self.recipe.key():
+            if metadata["recipe"] == self.spec.key():
                 windows, totals = int(metadata["windows"]), {int(n): t for n, t in sums.items()}
                 if sorted(totals) != self.layers:
                     raise ValueError(f"{file}: has layers {sorted(totals)}")
@@ -345,12 +345,12 @@ def _run(
     accumulator: _Accumulator,
     monitor: Monitor,
 ) -> dict[int, LayerStatistics]:
-    recipe, last = accumulator.recipe, max(accumulator.layers)
+    spec, last = accumulator.spec, max(accumulator.layers)
     for layer, total in accumulator.sums.items():
         accumulator.sums[layer] = total.to("cpu" if model.device.type == "mps" else model.device)
     remaining = islice(windows, accumulator.windows, None)
-    done = accumulator.windows * recipe.window
-    with monitor.stage("statistics", recipe.tokens, "token", done=done):
+    done = accumulator.windows * spec.window
+    with monitor.stage("statistics", spec.tokens, "token", done=done):
         try:
             while chunk := list(islice(remaining, WINDOWS_AT_ONCE)):
                 monitor.check()
@@ -359,17 +359,17 @@ def _run(
                 for layer in accumulator.layers:
                     accumulator.add(layer, keys[layer])
                 accumulator.count(len(chunk))
-                monitor.advance(len(chunk) * recipe.window)
+                monitor.advance(len(chunk) * spec.window)
         except BaseException:
             accumulator.save()
             raise
-    complete = accumulator.windows * recipe.window
+    complete = accumulator.windows * spec.window
     if complete == 0:
         raise InputError(
-            f'text "{recipe.text_name}" has fewer than {recipe.window} tokens; give a longer text'
+            f'text "{spec.text_name}" has fewer than {spec.window} tokens; give a longer text'
         )
-    if complete < recipe.tokens:
-        log.warning("text %s has only %d tokens", recipe.text_name, complete)
+    if complete < spec.tokens:
+        log.warning("text %s has only %d tokens", spec.text_name, complete)
     return accumulator.means()
 
 

@@ -1,7 +1,7 @@
 """Key statistics and their files.
 
 The cache has one safetensors file per layer; an exported file has any number of layers. Both have
-the same format, with the recipe and a checksum of every matrix.
+the same format, with the specification and a checksum of every matrix.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _FORMER = ("alphaedit key statistics 1",)
 
 @dataclass(frozen=True)
 class StatisticsSpec:
-    """Recipe of key statistics: equal recipes give equal matrices up to rounding.
+    """Settings of key statistics: equal settings give equal matrices up to rounding.
 
     Attributes:
         model: identity of the model.
@@ -58,7 +58,7 @@ class StatisticsSpec:
         return self.model.dtype
 
     def key(self) -> str:
-        """Return a short digest that names the cache folder of this recipe."""
+        """Return a short digest that names the cache folder of this specification."""
         text = repr((self.model.key(), self.text, self.tokens, self.window))
         return blake2b(text.encode(), digest_size=8).hexdigest()
 
@@ -75,7 +75,7 @@ class LayerStatistics:
     Attributes:
         layer: index of the block.
         moment: C, mean of ``k k^T`` over tokens, (d_in, d_in), float32, symmetric.
-        tokens: number of tokens read; fewer than the recipe's if the text was too short.
+        tokens: number of tokens read; fewer than requested if the text was too short.
     """
 
     layer: int
@@ -90,15 +90,15 @@ class LayerStatistics:
 
 @dataclass(frozen=True)
 class KeyStatistics:
-    """Second moments of several layers, from one recipe.
+    """Second moments of several layers, from one specification.
 
     Attributes:
-        recipe: settings that determine the matrices.
+        spec: settings that determine the matrices.
         layers: second moments by layer.
         cached: True if all were in the cache.
     """
 
-    recipe: StatisticsSpec
+    spec: StatisticsSpec
     layers: dict[int, LayerStatistics]
     cached: bool = False
 
@@ -109,8 +109,8 @@ class KeyStatistics:
         widths = {len(s.moment) for s in self.layers.values()}
         return (
             f"KeyStatistics(layers {', '.join(map(str, self.layers))}, d_in "
-            f"{', '.join(map(str, widths))}, {self.recipe.tokens:,} tokens of "
-            f"{self.recipe.text_name}{', from cache' if self.cached else ''})"
+            f"{', '.join(map(str, widths))}, {self.spec.tokens:,} tokens of "
+            f"{self.spec.text_name}{', from cache' if self.cached else ''})"
         )
 
 
@@ -124,21 +124,21 @@ def export_statistics(statistics: KeyStatistics, path: str | Path) -> None:
     Raises:
         OSError: if the file cannot be written.
     """
-    write_layers(Path(path), statistics.recipe, statistics.layers.values())
+    write_layers(Path(path), statistics.spec, statistics.layers.values())
 
 
-def layer_file(recipe: StatisticsSpec, layer: int) -> Path:
+def layer_file(spec: StatisticsSpec, layer: int) -> Path:
     """Return the cache file of one layer."""
-    return statistics_dir() / recipe.key() / f"layer-{layer:03}.safetensors"
+    return statistics_dir() / spec.key() / f"layer-{layer:03}.safetensors"
 
 
-def write_layers(file: Path, recipe: StatisticsSpec, layers: Iterable[LayerStatistics]) -> None:
+def write_layers(file: Path, spec: StatisticsSpec, layers: Iterable[LayerStatistics]) -> None:
     """Write layers to one file atomically.
 
     Raises:
         OSError: if the file cannot be written.
     """
-    metadata = {"format": _FORMAT} | recipe.to_dict()
+    metadata = {"format": _FORMAT} | spec.to_dict()
     moments = {}
     for statistics in layers:
         moments[str(statistics.layer)] = statistics.moment
@@ -147,7 +147,7 @@ def write_layers(file: Path, recipe: StatisticsSpec, layers: Iterable[LayerStati
 
 
 def read_layers(file: Path) -> tuple[StatisticsSpec, dict[int, LayerStatistics]]:
-    """Return the recipe and the layers of a file.
+    """Return the specification and the layers of a file.
 
     Raises:
         FileNotFoundError: if the file does not exist.
@@ -156,7 +156,7 @@ def read_layers(file: Path) -> tuple[StatisticsSpec, dict[int, LayerStatistics]]
     """
     tensors, metadata = load_tensors(file)
     try:
-        recipe = _recipe_of(metadata, file)
+        spec = _spec_of(metadata, file)
         check_seal(file, metadata)
         layers = {
             int(name): LayerStatistics(int(name), moment, int(metadata[f"tokens.{name}"]))
@@ -166,11 +166,11 @@ def read_layers(file: Path) -> tuple[StatisticsSpec, dict[int, LayerStatistics]]
         raise CorruptFileError(
             f"{file}: not a file of key statistics; give an exported file"
         ) from None
-    return recipe, dict(sorted(layers.items()))
+    return spec, dict(sorted(layers.items()))
 
 
 def read_head(file: Path) -> tuple[StatisticsSpec, dict[int, str]]:
-    """Return the recipe of a file and each layer's stored checksum, without reading matrices.
+    """Return a file's specification and each layer's stored checksum, without reading matrices.
 
     Raises:
         FileNotFoundError: if the file does not exist.
@@ -183,13 +183,13 @@ def read_head(file: Path) -> tuple[StatisticsSpec, dict[int, str]]:
             # safe_open has keys() but cannot be iterated.
             checksums = {int(name): metadata[f"checksum.{name}"] for name in stored.keys()}  # noqa: SIM118
         check_seal(file, metadata)
-        return _recipe_of(metadata, file), checksums
+        return _spec_of(metadata, file), checksums
     except (SafetensorError, KeyError, ValueError) as error:
         raise CorruptFileError(f"{file}: not a file of key statistics ({error})") from error
 
 
-def _recipe_of(metadata: Mapping[str, str], file: Path) -> StatisticsSpec:
-    """Return the recipe in a file's metadata.
+def _spec_of(metadata: Mapping[str, str], file: Path) -> StatisticsSpec:
+    """Return the specification in a file's metadata.
 
     Raises:
         CorruptFileError: if an earlier version wrote the file.

@@ -1,8 +1,8 @@
 """Import of exported key statistics into the cache, with plausibility checks.
 
-An invalid matrix, or one of another layer, would silently corrupt every later edit. So the recipe
-is compared with the model, every matrix is checked to be a second moment, and its diagonal is
-compared with the keys of a short text to confirm the layer.
+An invalid matrix, or one of another layer, would silently corrupt every later edit. So the
+specification is compared with the model, every matrix is checked to be a second moment, and its
+diagonal is compared with the keys of a short text to confirm the layer.
 """
 
 from __future__ import annotations
@@ -68,23 +68,23 @@ def import_statistics(path: str | Path, model: EditableModel) -> KeyStatistics:
     """
     file = Path(path)
     try:
-        recipe, layers = read_layers(file)
+        spec, layers = read_layers(file)
     except FileNotFoundError:
         raise InputError(f"{file}: does not exist; give an exported file") from None
     with unedited(model) as here:
-        _compare(file, recipe.model, here)
+        _compare(file, spec.model, here)
         try:
             if not layers:
                 raise ValueError("has no layers")
             for statistics in layers.values():
-                _check_moment(statistics, recipe, model)
+                _check_moment(statistics, spec, model)
             _check_layers(layers, model)
         except ValueError as error:
             raise InputError(f"{file}: {error}; export it again") from None
-    recipe = replace(recipe, model=here)  # buffers may differ in their last bits
+    spec = replace(spec, model=here)  # buffers may differ in their last bits
     for layer, statistics in layers.items():
-        write_layers(layer_file(recipe, layer), recipe, [statistics])
-    return KeyStatistics(recipe, layers, cached=True)
+        write_layers(layer_file(spec, layer), spec, [statistics])
+    return KeyStatistics(spec, layers, cached=True)
 
 
 def _compare(file: Path, stored: Identity, here: Identity) -> None:
@@ -106,18 +106,16 @@ def _compare(file: Path, stored: Identity, here: Identity) -> None:
         )
 
 
-def _check_moment(
-    statistics: LayerStatistics, recipe: StatisticsSpec, model: EditableModel
-) -> None:
+def _check_moment(statistics: LayerStatistics, spec: StatisticsSpec, model: EditableModel) -> None:
     """Check that a matrix can be a second moment of this model's keys.
 
     Raises:
         ValueError: if it cannot.
     """
     moment, size, layer = statistics.moment, model.architecture.inner_size, statistics.layer
-    if recipe.window != (window := window_length(model)):
-        raise ValueError(f"has windows of {recipe.window} tokens, this model's have {window}")
-    if not 0 < recipe.tokens <= _MAX_TOKENS:
+    if spec.window != (window := window_length(model)):
+        raise ValueError(f"has windows of {spec.window} tokens, this model's have {window}")
+    if not 0 < spec.tokens <= _MAX_TOKENS:
         # Without the number, which can have thousands of digits.
         raise ValueError(f"its number of tokens is not from 1 to {_MAX_TOKENS:,}")
     if not 0 <= layer < model.layers:
@@ -135,8 +133,8 @@ def _check_moment(
         raise ValueError(f"layer {layer} is not symmetric")
     if bool((moment.diagonal() < 0).any()) or not bool((moment.diagonal() > 0).any()):
         raise ValueError(f"layer {layer} has a diagonal that is negative or all zero")
-    if not 0 < statistics.tokens <= recipe.tokens or statistics.tokens % recipe.window:
-        raise ValueError(f"layer {layer} has {statistics.tokens} of {recipe.tokens} tokens")
+    if not 0 < statistics.tokens <= spec.tokens or statistics.tokens % spec.window:
+        raise ValueError(f"layer {layer} has {statistics.tokens} of {spec.tokens} tokens")
     # A Cholesky factor exists if and only if all eigenvalues are positive; computing those takes
     # minutes for wide keys. The shift allows for the rounding of float32.
     shifted = moment.double()

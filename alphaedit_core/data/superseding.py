@@ -16,7 +16,7 @@ from alphaedit_core.storage.typed_records import read_record
 from .facts import Fact, replaced
 
 
-class Written(Protocol):
+class FactBatch(Protocol):
     """A batch of written facts."""
 
     @property
@@ -62,14 +62,14 @@ class Superseded:
         return read_record(cls, stored)
 
 
-class Standing:
+class CurrentFacts:
     """The facts that no later fact has superseded, by position among all written facts.
 
     Args:
         batches: the batches written so far, in order.
     """
 
-    def __init__(self, batches: Iterable[Written] = ()) -> None:
+    def __init__(self, batches: Iterable[FactBatch] = ()) -> None:
         self._facts: dict[int, Fact] = {}
         self._about: dict[str, list[int]] = {}
         self._count = 0
@@ -111,7 +111,9 @@ class Standing:
             self._count += 1
 
 
-def named(edits: Sequence[Sequence[Written]], written: Sequence[Written]) -> list[Superseded]:
+def superseded_facts(
+    edits: Sequence[Sequence[FactBatch]], written: Sequence[FactBatch]
+) -> list[Superseded]:
     """Return the facts that the batches of an edit superseded, with the edits that wrote them.
 
     Args:
@@ -120,7 +122,7 @@ def named(edits: Sequence[Sequence[Written]], written: Sequence[Written]) -> lis
     """
     if not any(batch.superseded for batch in written):
         return []
-    everything = [
+    all_facts = [
         (number, fact)
         for number, batches in enumerate([*edits, written], start=1)
         for batch in batches
@@ -129,8 +131,11 @@ def named(edits: Sequence[Sequence[Written]], written: Sequence[Written]) -> lis
     result = []
     for batch in written:
         for position in batch.superseded:
-            number, fact = everything[position]
-            own = [new for new in batch.facts if new.slot[0] == fact.slot[0]]
-            by = next((new for new in own if replaced(fact, new)), (own or batch.facts)[0])
+            number, fact = all_facts[position]
+            same_subject = [new for new in batch.facts if new.slot[0] == fact.slot[0]]
+            by = next(
+                (new for new in same_subject if replaced(fact, new)),
+                (same_subject or batch.facts)[0],
+            )
             result.append(Superseded(number, fact, by))
     return result

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from alphaedit_core.data.facts import Fact
-from alphaedit_core.data.superseding import Standing
+from alphaedit_core.data.superseding import CurrentFacts
 
 from .closed_form import Preconditioner, PreviousKeys
 
@@ -32,19 +32,19 @@ class PreviousKeysByLayer:
         self, preconditioners: Mapping[int, Preconditioner], kept: bool = True, decay: float = 1.0
     ) -> None:
         self._preconditioners, self._kept, self._decay = preconditioners, kept, decay
-        self._standing = Standing()
+        self._current = CurrentFacts()
         self.by_layer = {
             layer: PreviousKeys.none(preconditioner.width, preconditioner.device)
             for layer, preconditioner in preconditioners.items()
         }
 
     def __len__(self) -> int:
-        return len(self._standing.positions) if self._kept else 0
+        return len(self._current.positions) if self._kept else 0
 
     @property
     def facts(self) -> list[Fact]:
         """The facts whose keys are stored, in order."""
-        return self._standing.facts if self._kept else []
+        return self._current.facts if self._kept else []
 
     def remove_superseded(self, facts: Sequence[Fact]) -> tuple[int, ...]:
         """Remove the keys of earlier facts that ``facts`` supersede.
@@ -52,7 +52,7 @@ class PreviousKeysByLayer:
         Returns:
             Positions of the superseded facts among all facts written.
         """
-        superseded = self._standing.replaced_by(facts)
+        superseded = self._current.replaced_by(facts)
         self.remove(superseded)
         return superseded
 
@@ -61,8 +61,8 @@ class PreviousKeysByLayer:
         if not superseded:
             return
         removed = set(superseded)
-        kept = [n for n, at in enumerate(self._standing.positions) if at not in removed]
-        self._standing.remove(superseded)
+        kept = [n for n, at in enumerate(self._current.positions) if at not in removed]
+        self._current.remove(superseded)
         if self._kept:
             self.by_layer = {layer: keys.select(kept) for layer, keys in self.by_layer.items()}
 
@@ -73,7 +73,7 @@ class PreviousKeysByLayer:
             facts: the facts.
             keys: their keys by layer, (d_in, n), float32.
         """
-        self._standing.add(facts)
+        self._current.add(facts)
         if not self._kept:
             return
         for layer, preconditioner in self._preconditioners.items():

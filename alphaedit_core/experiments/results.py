@@ -187,7 +187,7 @@ def about(result: ExperimentResult) -> str:
     if left_out:
         sentences.append(f"{left_out} more duplicate a record of their batch and are left out.")
     if not result.checked:
-        sentences.append("Written without checksums by an earlier version.")
+        sentences.append("FactBatch without checksums by an earlier version.")
     if not result.complete:
         sentences.append("Not complete yet.")
     sentences += [

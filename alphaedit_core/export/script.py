@@ -126,7 +126,7 @@ def _head(session: EditSession, manifest: dict[str, Any]) -> str:
     )
     lines = [
         f"# Repeats {count} edit{'' if count == 1 else 's'} of {_comment(manifest['model'])}.",
-        f"# Written by AlphaEdit workbench {__version__}; recorded with",
+        f"# FactBatch by AlphaEdit workbench {__version__}; recorded with",
         f"# {_comment(environment)}.",
         "",
         "from alphaedit_core import EditSession, Fact, load_model, make_config",

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from alphaedit_core._version import __version__
-from alphaedit_core.data.superseding import Standing
+from alphaedit_core.data.superseding import CurrentFacts
 from alphaedit_core.display.escaping import escape, markdown, markdown_code
 from alphaedit_core.display.html_page import page, scroll
 from alphaedit_core.display.tables import html_table
@@ -219,8 +219,8 @@ def _current_outcomes(session: EditSession) -> list[FactResult]:
     """The result of each fact that no later fact has superseded."""
     entries = _applied(session)
     outcomes = [outcome for entry in entries for outcome in entry.result.outcomes]
-    standing = Standing(batch for entry in entries for batch in entry.batches)
-    return [outcomes[position] for position in standing.positions]
+    current = CurrentFacts(batch for entry in entries for batch in entry.batches)
+    return [outcomes[position] for position in current.positions]
 
 
 def _probabilities(outcome: FactResult) -> str:

@@ -13,7 +13,7 @@ import torch
 
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.data.joining import bare
-from alphaedit_core.data.superseding import Standing
+from alphaedit_core.data.superseding import CurrentFacts
 from alphaedit_core.inference.matching import begins
 from alphaedit_core.inference.scoring import target_logprobs
 from alphaedit_core.progress import Monitor
@@ -49,7 +49,7 @@ def diagnose(result: EditResult, index: int) -> str:
     for explain in (_other_tokens, _known_before, _not_converged):
         if sentence := explain(outcome):
             return sentence
-    if sentence := _shared_key(result, index) or _fell_short(outcome):
+    if sentence := _shared_key(result, index) or _incomplete_write(outcome):
         return sentence
     if result.batches[index] < result.batches[-1]:
         return (
@@ -139,7 +139,7 @@ def _not_converged(outcome: FactResult) -> str:
     )
 
 
-def _fell_short(outcome: FactResult) -> str:
+def _incomplete_write(outcome: FactResult) -> str:
     if outcome.residual_left is None or outcome.residual_left <= _MAX_RESIDUAL:
         return ""
     return (
@@ -192,20 +192,20 @@ def lost_facts(session: EditSession, monitor: Monitor | None = None) -> list[For
         for number, entry in enumerate(entries, 1)
         for outcome in entry.result.outcomes
     ]
-    standing = Standing(batch for entry in entries for batch in entry.batches)
-    current = [outcomes[position] for position in standing.positions]
+    current_facts = CurrentFacts(batch for entry in entries for batch in entry.batches)
+    current = [outcomes[position] for position in current_facts.positions]
     written = [(number, outcome.fact) for number, outcome in current if outcome.written]
     with monitor.stage("facts that still hold", len(written), "fact"), session.model.exclusive():
         scores = target_logprobs(
             session.model, [(fact.text, fact.target) for _, fact in written], monitor=monitor
         )
         monitor.advance(sum(score.exact for score in scores))
-        lost = []
+        forgotten = []
         for (number, fact), score in zip(written, scores, strict=True):
             if not score.exact:
-                lost.append(ForgottenFact(number, fact, overwritten_by(session, number, fact)))
+                forgotten.append(ForgottenFact(number, fact, overwritten_by(session, number, fact)))
                 monitor.advance()
-    return lost
+    return forgotten
 
 
 def overwritten_by(session: EditSession, number: int, fact: Fact) -> tuple[int, Fact] | None:
@@ -227,15 +227,15 @@ def overwritten_by(session: EditSession, number: int, fact: Fact) -> tuple[int, 
         SessionError: if there is no such edit, or another thread uses the model.
     """
 
-    def kept(state: int) -> bool:
+    def is_kept(state: int) -> bool:
         with session.at_state(state):
             return target_logprobs(session.model, [(fact.text, fact.target)])[0].exact
 
-    if not kept(number):
+    if not is_kept(number):
         return None
     edit = session.history[number - 1]
     for later in range(number + 1, session.applied + 1):
-        if not kept(later):
+        if not is_kept(later):
             entry = session.history[later - 1]
             [batch] = [b for b in edit.batches if any(f.id == fact.id for f in b.facts)]
             facts = [f for b in entry.batches for f in b.facts]

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from alphaedit_core.data.facts import Fact
-from alphaedit_core.data.superseding import named
+from alphaedit_core.data.superseding import superseded_facts
 from alphaedit_core.errors import CorruptFileError
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def with_superseded(entries: Sequence[Edit]) -> list[Edit]:
             hp = entry.hyperparameters
             hp = dataclasses.replace(hp, editor=RENAMED.get(hp.editor, hp.editor))
             entry = dataclasses.replace(entry, hyperparameters=hp)
-            superseded = named([edit.batches for edit in migrated], batches)
+            superseded = superseded_facts([edit.batches for edit in migrated], batches)
             result = dataclasses.replace(entry.result, superseded=superseded)
             entry = dataclasses.replace(entry, batches=batches, result=result)
         migrated.append(entry)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alphaedit_core._version import __version__
-from alphaedit_core.data.superseding import Standing
+from alphaedit_core.data.superseding import CurrentFacts
 from alphaedit_core.display.escaping import markdown, markdown_code, python_text
 from alphaedit_core.errors import AlphaEditError, CorruptFileError, InputError, SessionError
 from alphaedit_core.model.model_sources import quiet_transformers
@@ -153,7 +153,7 @@ class SavesModel(SessionStates):
 def facts_in_model(session: SessionStates) -> list[Fact]:
     """Return the facts of all applied edits that no later fact has superseded."""
     applied = session.history[: session.history.applied]
-    return Standing(batch for entry in applied for batch in entry.batches).facts
+    return CurrentFacts(batch for entry in applied for batch in entry.batches).facts
 
 
 def check_folder(folder: str | Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from alphaedit_core.covariance.collect import collect_statistics
 from alphaedit_core.data.fact_inputs import FactsLike, as_facts
 from alphaedit_core.data.facts import Fact
-from alphaedit_core.data.superseding import named
+from alphaedit_core.data.superseding import superseded_facts
 from alphaedit_core.editing.batch import BatchWrite
 from alphaedit_core.editing.config import EditConfig
 from alphaedit_core.editing.configs import config_from_dict
@@ -396,7 +396,9 @@ class EditSession(SavesModel):
                 batches=new,
                 result=dataclasses.replace(
                     _result(self.model, parts, writes, before, after, seconds),
-                    superseded=named([e.batches for e in self._entries[: self._applied]], new),
+                    superseded=superseded_facts(
+                        [e.batches for e in self._entries[: self._applied]], new
+                    ),
                 ),
                 digest=self.weights_digest(),
                 hyperparameters=self.hyperparameters,

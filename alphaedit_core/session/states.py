@@ -85,7 +85,7 @@ class SessionStates:
                 self._make_weights(number)
                 yield
             finally:
-                # Ctrl-C can interrupt this as well, so it is retried once. Written out inline
+                # Ctrl-C can interrupt this as well, so it is retried once. FactBatch out inline
                 # because a helper function could be interrupted on entry.
                 try:
                     self._make_weights(before)

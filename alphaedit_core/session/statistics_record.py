@@ -23,15 +23,15 @@ def statistics_record(
     Returns:
         A JSON-serializable record.
     """
-    recipe = statistics.recipe
+    spec = statistics.spec
     record = {
-        "recipe": recipe.key(),
-        "text": recipe.text_name,
-        "text_checksum": recipe.text,
-        "tokens": recipe.tokens,
+        "recipe": spec.key(),
+        "text": spec.text_name,
+        "text_checksum": spec.text,
+        "tokens": spec.tokens,
         "checksums": {str(layer): s.checksum for layer, s in statistics.layers.items()},
     }
-    if former is not None and _without_recipe(former) != _without_recipe(record):
+    if former is not None and _without_spec(former) != _without_spec(record):
         log.warning(
             "this session used other statistics so far (%s); later edits use the new ones",
             former.get("text"),
@@ -39,6 +39,6 @@ def statistics_record(
     return record
 
 
-def _without_recipe(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The record without its recipe, which differs between versions for equal statistics."""
+def _without_spec(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The record without its specification, which differs between versions for equal statistics."""
     return {name: value for name, value in record.items() if name != "recipe"}

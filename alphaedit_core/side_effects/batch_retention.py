@@ -13,7 +13,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from alphaedit_core.data.facts import Fact
-from alphaedit_core.data.superseding import Written
+from alphaedit_core.data.superseding import FactBatch
 from alphaedit_core.display.data_frames import data_frame
 from alphaedit_core.display.tables import html_table, text_table
 from alphaedit_core.errors import InputError, SessionError
@@ -281,7 +281,7 @@ def retention(
     )
 
 
-def surviving_facts(batches: Sequence[Written]) -> list[list[Fact]]:
+def surviving_facts(batches: Sequence[FactBatch]) -> list[list[Fact]]:
     """Return the facts of each batch that no later batch has superseded."""
     superseded = {position for batch in batches for position in batch.superseded}
     surviving, position = [], count()

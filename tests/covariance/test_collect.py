@@ -145,7 +145,7 @@ def test_window_is_limited_by_model() -> None:
 
 def test_budget_is_rounded_down_to_windows(cache: Path, text: Path) -> None:
     found = collect(tiny_model("llama"), text, (0,), tokens=3 * WINDOW + 17)
-    assert found[0].tokens == found.recipe.tokens == 3 * WINDOW
+    assert found[0].tokens == found.spec.tokens == 3 * WINDOW
 
 
 def test_text_shorter_than_budget(

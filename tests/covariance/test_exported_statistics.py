@@ -30,7 +30,7 @@ def test_export_and_import(exported: tuple[KeyStatistics, Path], text: Path) -> 
     original, file = exported
     model = tiny_model("llama")
     imported = import_statistics(file, model)
-    assert same(imported, original) and imported.recipe == original.recipe
+    assert same(imported, original) and imported.spec == original.spec
     assert imported[0].checksum == original[0].checksum != original[2].checksum
     assert collect(model, text).cached  # they are in the cache now
 
@@ -42,9 +42,7 @@ def test_statistics_of_other_weights_are_refused(
     other = tiny_model("llama", seed=1)
     with pytest.raises(FingerprintError) as caught:
         import_statistics(file, other)
-    assert other.fingerprint in str(caught.value) and original.recipe.fingerprint in str(
-        caught.value
-    )
+    assert other.fingerprint in str(caught.value) and original.spec.fingerprint in str(caught.value)
     assert not list(cache.rglob("layer-*.safetensors"))
 
 
@@ -140,7 +138,7 @@ def test_impossible_token_count_is_refused(
     original, file = exported
     bad = replace(original[0], tokens=tokens)
     export_statistics(replace(original, layers={0: bad, 2: original[2]}), file)
-    refused(file, f"layer 0 has {tokens} of {original.recipe.tokens} tokens", cache)
+    refused(file, f"layer 0 has {tokens} of {original.spec.tokens} tokens", cache)
 
 
 def test_swapped_layers_are_refused(
@@ -158,7 +156,7 @@ def test_other_window_length_is_refused(
     exported: tuple[KeyStatistics, Path], cache: Path, window: int
 ) -> None:
     original, file = exported
-    export_statistics(replace(original, recipe=replace(original.recipe, window=window)), file)
+    export_statistics(replace(original, spec=replace(original.spec, window=window)), file)
     refused(file, f"has windows of {window} tokens, this model's have {WINDOW}", cache)
 
 
@@ -167,7 +165,7 @@ def test_implausible_budget_is_refused(
     exported: tuple[KeyStatistics, Path], cache: Path, tokens: int
 ) -> None:
     original, file = exported
-    export_statistics(replace(original, recipe=replace(original.recipe, tokens=tokens)), file)
+    export_statistics(replace(original, spec=replace(original.spec, tokens=tokens)), file)
     refused(file, "its number of tokens is not from 1 to 1,000,000,000,000", cache)
 
 

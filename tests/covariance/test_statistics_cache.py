@@ -32,10 +32,10 @@ def test_cached_statistics_are_reused(cache: Path, text: Path) -> None:
 def test_only_missing_layers_are_collected(cache: Path, text: Path) -> None:
     model = tiny_model("llama")
     collect(model, text, (0,))
-    before = layer_file(collect(model, text, (0,)).recipe, 0).stat().st_mtime_ns
+    before = layer_file(collect(model, text, (0,)).spec, 0).stat().st_mtime_ns
     both = collect(model, text, (0, 2))
     assert not both.cached and list(both.layers) == [0, 2]
-    assert layer_file(both.recipe, 0).stat().st_mtime_ns == before
+    assert layer_file(both.spec, 0).stat().st_mtime_ns == before
     assert same(both, collect(model, text, (2, 0, 0), cache=False))
 
 
@@ -50,7 +50,7 @@ def test_damaged_file_is_replaced(
 ) -> None:
     model = tiny_model("llama")
     first = collect(model, text)
-    file = layer_file(first.recipe, 2)
+    file = layer_file(first.spec, 2)
     whole = file.read_bytes()
     contents = {
         "cut": whole[:-8],
@@ -85,8 +85,8 @@ def test_file_of_other_weights_is_replaced(
 ) -> None:
     model, other = tiny_model("llama"), tiny_model("llama", seed=1)
     first, foreign = collect(model, text), collect(other, text)
-    place = layer_file(first.recipe, 0)
-    place.write_bytes(layer_file(foreign.recipe, 0).read_bytes())
+    place = layer_file(first.spec, 0)
+    place.write_bytes(layer_file(foreign.spec, 0).read_bytes())
     with caplog.at_level(logging.WARNING, statistics.__name__):
         again = collect(model, text)
     assert "belongs to other settings; collecting it again" in caplog.text
@@ -99,13 +99,11 @@ def test_changed_header_is_replaced(
 ) -> None:
     model = tiny_model("llama")
     first = collect(model, text)
-    file = layer_file(first.recipe, 0)
+    file = layer_file(first.spec, 0)
     with safe_open(file, "pt") as stored:
         metadata, moment = dict(stored.metadata()), stored.get_tensor("0").clone()
     save_file({"0": moment}, file, metadata | {name: metadata[name] + "0"})
     assert cached_checksums(model, text, (0, 2), 2 * CHUNK) is None
     with caplog.at_level(logging.WARNING, statistics.__name__):
         again = collect(model, text)
-    assert (
-        "collecting it again" in caplog.text and same(first, again) and again.recipe == first.recipe
-    )
+    assert "collecting it again" in caplog.text and same(first, again) and again.spec == first.spec

@@ -109,7 +109,7 @@ def test_slot_folds_composition_and_space_and_nothing_else() -> None:
 
 
 def test_id_is_made_from_the_content() -> None:
-    # Written out, because sessions on disk hold these: a change of the rule would orphan them.
+    # FactBatch out, because sessions on disk hold these: a change of the rule would orphan them.
     assert Fact("Eiffel Tower", "{} is located in the city of", "Rome").id == "448092dd759b"
     assert EIFFEL.id == "448092dd759b"
     assert "id" not in EIFFEL.to_dict()

@@ -171,7 +171,7 @@ def test_an_experiment_without_checksums_is_read_and_gets_them(
     as_the_version_before_wrote_it(folder)
     found = load_experiment(folder)
     assert not found.checked and found.points == whole.points
-    assert "Written without checksums" in repr(found)
+    assert "FactBatch without checksums" in repr(found)
     monitor = quiet()
     again = run_here(file, folder, place, monitor)
     assert any("an earlier version wrote no checksums" in words for words in monitor.warnings)

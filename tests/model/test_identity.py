@@ -41,7 +41,7 @@ def test_the_same_weights_in_another_model_get_their_own_statistics(
 ) -> None:
     first, model = collect(tiny_model("llama"), text), other()
     texts = own_contexts(tiny_model("llama"), 0)
-    assert model.fingerprint == first.recipe.fingerprint
+    assert model.fingerprint == first.spec.fingerprint
     found = collect(model, text)
     assert not found.cached and same(found, collect(model, text, cache=False))
     assert apart(first, found) > 1e-4
@@ -50,7 +50,7 @@ def test_the_same_weights_in_another_model_get_their_own_statistics(
     assert own_contexts(tiny_model("llama"), 0) == texts
     texts_of_their_own = [ModelSamples(m, 20).checksum() for m in (model, tiny_model("llama"))]
     assert len(set(texts_of_their_own)) == 2
-    assert set(first.recipe.model.differences(found.recipe.model)) & {part}
+    assert set(first.spec.model.differences(found.spec.model)) & {part}
 
 
 def test_other_module_paths_get_their_own_statistics(cache: Path, text: Path) -> None:
@@ -63,13 +63,13 @@ def test_other_module_paths_get_their_own_statistics(cache: Path, text: Path) ->
         down_projections=tuple(block.self_attn.o_proj for block in architecture.blocks),
         inner_size=HIDDEN,
     )
-    assert model.fingerprint == first.recipe.fingerprint
+    assert model.fingerprint == first.spec.fingerprint
     found = collect(model, text)
     assert not found.cached and found[0].moment.shape == (HIDDEN, HIDDEN)
-    assert list(first.recipe.model.differences(found.recipe.model)) == ["places"]
+    assert list(first.spec.model.differences(found.spec.model)) == ["places"]
 
 
-def test_precision_is_part_of_the_recipe(cache: Path, text: Path) -> None:
+def test_precision_is_part_of_the_spec(cache: Path, text: Path) -> None:
     model = tiny_model("llama")
     first, before = collect(model, text), identity(model)
     with low_precision():
@@ -83,12 +83,10 @@ def test_precision_is_part_of_the_recipe(cache: Path, text: Path) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         amid = collect(model, text)
     assert not amid.cached and apart(amid, first) > 1e-5
-    assert (
-        amid.recipe.model.differences(before)["precision"] == "ieee, autocast bfloat16, here ieee"
-    )
+    assert amid.spec.model.differences(before)["precision"] == "ieee, autocast bfloat16, here ieee"
 
 
-def test_attention_is_part_of_the_recipe() -> None:
+def test_attention_is_part_of_the_spec() -> None:
     model = tiny_model("llama")
     before = identity(model)
     model.model.set_attn_implementation("eager")

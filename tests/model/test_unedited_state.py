@@ -102,7 +102,7 @@ def test_weights_changed_by_hand_get_their_own_statistics_and_contexts(
     again = collect(model, text)
     assert not again.cached and not same(again, first)
     assert same(again, collect(model, text, cache=False))
-    assert again.recipe.fingerprint == model.fingerprint != first.recipe.fingerprint
+    assert again.spec.fingerprint == model.fingerprint != first.spec.fingerprint
     own_contexts(model, 0)
     assert len(list((cache / "contexts").iterdir())) == 2
     assert texts == own_contexts(tiny_model("llama"), 0)

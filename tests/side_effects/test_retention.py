@@ -16,7 +16,7 @@ from examples import CONTEXTS, FACTS, quiet, small
 from tiny import CORPUS, tiny_model
 
 from alphaedit_core.data.facts import Fact
-from alphaedit_core.data.superseding import Standing
+from alphaedit_core.data.superseding import CurrentFacts
 from alphaedit_core.errors import Canceled, InputError, SessionError
 from alphaedit_core.inference.completions import generate_greedy
 from alphaedit_core.inference.scoring import target_logprobs
@@ -196,14 +196,14 @@ def test_superseded_facts() -> None:
     born = Fact("Newton", "{} was born in", "Japan", relation="P19")
     home = Fact("Newton ", "The birthplace of {} is", "Italy", relation="P19", replaces="relation")
     other = Fact("Tokyo", "{} lies in", "Italy", relation="P19")
-    there = Standing([Wrote([born, other])])
+    there = CurrentFacts([Wrote([born, other])])
     assert there.replaced_by([home]) == (0,) and there.replaced_by([other]) == (1,)
     assert there.replaced_by([home.changed(replaces="prompt")]) == ()
     assert there.replaced_by([born.changed(subject=" Newton", target="Oslo"), other]) == (0, 1)
     assert there.replaced_by([born.changed(subject="NEWTON")]) == ()
     batches = [Wrote([born, other]), Wrote([home], (0,)), Wrote([]), Wrote([other], (1,))]
     assert surviving_facts(batches) == [[], [home], [], [other]]
-    assert Standing(batches).facts == [home, other]
+    assert CurrentFacts(batches).facts == [home, other]
     assert surviving_facts([]) == []
 
 

@@ -141,7 +141,7 @@ class DriftPanel(Panel):
 
     @override
     def static_html(self) -> str:
-        comparison = self.hidden.found
+        comparison = self.hidden.result
         hidden = "" if comparison is None else comparison._repr_html_()
         return drift_html(self.drifts, self.session.applied) + hidden
 

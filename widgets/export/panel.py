@@ -134,7 +134,7 @@ class ExportPanel(Panel):
             row(*files),
             self._with_probes,
             W.HTML(
-                "<h3>Folders</h3><p class='ae-quiet'>Written on the kernel's machine. A session "
+                "<h3>Folders</h3><p class='ae-quiet'>FactBatch on the kernel's machine. A session "
                 "can be loaded with all its edits, and undone; an edited model is a Hugging Face "
                 "directory.</p>"
             ),

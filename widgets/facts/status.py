@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from alphaedit_core.data.superseding import Standing
+from alphaedit_core.data.superseding import CurrentFacts
 from alphaedit_core.session.session import EditSession
 from alphaedit_widgets.fact_drafts import APPLIED, DRAFT, FAILED, READY, Draft, needs
 
@@ -17,7 +17,7 @@ def statuses(drafts: Sequence[Draft], session: EditSession) -> list[str]:
     """
     entries = session.history[: session.applied]
     outcomes = [outcome for entry in entries for outcome in entry.result.outcomes]
-    current = Standing(batch for entry in entries for batch in entry.batches)
+    current = CurrentFacts(batch for entry in entries for batch in entry.batches)
     latest = {
         (outcomes[at].fact.slot, outcomes[at].fact.id): APPLIED if outcomes[at].written else FAILED
         for at in current.positions

@@ -10,7 +10,7 @@ import ipywidgets as W
 from typing_extensions import override
 
 from alphaedit_core.data.facts import Fact
-from alphaedit_core.data.superseding import Standing
+from alphaedit_core.data.superseding import CurrentFacts
 from alphaedit_core.display.escaping import escape
 from alphaedit_core.display.tables import html_table
 from alphaedit_core.editing.weight_updates import tensors_of
@@ -406,7 +406,7 @@ def label(session: EditSession, number: int) -> str:
 def current_facts(entries: Sequence[Edit]) -> dict[tuple[str, str], list[Fact]]:
     """Return the facts per subject and prompt, without superseded ones."""
     facts: dict[tuple[str, str], list[Fact]] = {}
-    for fact in Standing(batch for entry in entries for batch in entry.batches).facts:
+    for fact in CurrentFacts(batch for entry in entries for batch in entry.batches).facts:
         facts.setdefault(fact.slot, []).append(fact)
     return facts
 
