@@ -74,7 +74,7 @@ class Registry(Generic[T]):
         names = sorted(self._classes, key=lambda name: (self._order.get(name, last), name))
         return {name: self._classes[name] for name in names}
 
-    def named(self, name: str) -> type[T]:
+    def get(self, name: str) -> type[T]:
         """Return the class of a name.
 
         Raises:

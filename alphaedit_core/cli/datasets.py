@@ -72,12 +72,19 @@ def _list(as_json: bool) -> None:
     from alphaedit_core.data.datasets.registry import datasets as datasets_by_name
 
     if as_json:
-        output.show_json({"datasets": [_to_dict(one) for one in datasets_by_name().values()]})
+        output.show_json(
+            {"datasets": [_to_dict(dataset) for dataset in datasets_by_name().values()]}
+        )
         return
     headings = ("data set", "license", "questions", "address")
     rows = [
-        (one.name, one.license, one.about, one.address or f"none; see {one.publisher}")
-        for one in datasets_by_name().values()
+        (
+            dataset.name,
+            dataset.license,
+            dataset.about,
+            dataset.address or f"none; see {dataset.publisher}",
+        )
+        for dataset in datasets_by_name().values()
     ]
     output.print_table(headings, rows)
 
@@ -118,7 +125,7 @@ def _report(records: Records) -> str:
 
 def _listed(what: str, left_out: list[SkippedRecord]) -> list[str]:
     lines = ["", f"{what}: {len(left_out):,}"]
-    lines += [f"  {one.name}: {one.reason}" for one in left_out[:_MAX_LISTED]]
+    lines += [f"  {record.name}: {record.reason}" for record in left_out[:_MAX_LISTED]]
     if len(left_out) > _MAX_LISTED:
         lines.append(f"  … and {len(left_out) - _MAX_LISTED:,} more (--json lists all)")
     return lines

@@ -53,17 +53,17 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
         facts = [fact.changed(replaces="nothing") for fact in facts]
     requested = hyperparameter_options.changes(arguments)
     folder = None if arguments.session is None else Path(arguments.session).expanduser()
-    out = None if arguments.save_model is None else Path(arguments.save_model).expanduser()
+    model_dir = None if arguments.save_model is None else Path(arguments.save_model).expanduser()
     continued = folder is not None and _check_session(folder, arguments, requested)
-    if out is not None:
-        _check_output(out, folder)
+    if model_dir is not None:
+        _check_output(model_dir, folder)
     clock.lap("start")
 
     from alphaedit_core.export import hugging_face as export
-    from alphaedit_core.session import files as ledger
+    from alphaedit_core.session import files as session_files
 
     # Locked from reading to saving: another process's edit in between would make the save fail.
-    lock = ledger.locked(folder) if folder is not None and continued else nullcontext()
+    lock = session_files.locked(folder) if folder is not None and continued else nullcontext()
     with lock:
         if folder is not None and continued:
             session = options.load_session(folder, arguments, monitor)
@@ -77,15 +77,15 @@ def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
         if folder is not None:
             session.save(folder)
             clock.lap("save session")
-        if out is not None:
-            export.model(session, out, monitor)
+        if model_dir is not None:
+            export.model(session, model_dir, monitor)
             clock.lap("save model")
 
     seconds = {"start": 0.0, "load": 0.0, "text": 0.0, **result.seconds} | clock.seconds
     if arguments.json:
-        output.show_json(_report(session, result, seconds, folder, out))
+        output.show_json(_report(session, result, seconds, folder, model_dir))
     else:
-        _show(session, result, folder, out)
+        _show(session, result, folder, model_dir)
 
 
 class _Clock:
@@ -93,32 +93,32 @@ class _Clock:
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
-        self._since = time.monotonic()
+        self._start = time.monotonic()
 
     def lap(self, name: str) -> None:
-        since, self._since = self._since, time.monotonic()
-        self.seconds[name] = self._since - since
+        start, self._start = self._start, time.monotonic()
+        self.seconds[name] = self._start - start
 
     def skip(self) -> None:
-        self._since = time.monotonic()
+        self._start = time.monotonic()
 
 
 def _check_session(folder: Path, arguments: argparse.Namespace, requested: dict[str, Any]) -> bool:
     """Return whether a session exists; raise if it contradicts the arguments."""
     from alphaedit_core.editing.configs import config_from_dict
-    from alphaedit_core.session import files as ledger
+    from alphaedit_core.session import files as session_files
 
-    ledger.check_place(folder)
+    session_files.check_place(folder)
     options.check_writable("session", folder)
-    if not ledger.is_session(folder):
+    if not session_files.is_session(folder):
         return False
-    manifest = ledger.load_manifest(folder)
+    manifest = session_files.load_manifest(folder)
     try:
-        own = config_from_dict(manifest["hyperparameters"])
+        stored = config_from_dict(manifest["hyperparameters"])
         dtype = manifest["dtype"]
     except (KeyError, TypeError, InputError) as error:
         raise SessionError(f"session {folder}: damaged ({error}); take a copy") from None
-    hyperparameter_options.require_same(own, requested, str(folder))
+    hyperparameter_options.require_same(stored, requested, str(folder))
     if arguments.dtype not in ("auto", dtype):
         raise SessionError(
             f"session {folder}: its dtype is {dtype}, not {arguments.dtype}; leave --dtype out, or "
@@ -127,16 +127,16 @@ def _check_session(folder: Path, arguments: argparse.Namespace, requested: dict[
     return True
 
 
-def _check_output(out: Path, folder: Path | None) -> None:
+def _check_output(model_dir: Path, folder: Path | None) -> None:
     """Refuse an output folder that would overwrite other files or the session."""
     from alphaedit_core.export import hugging_face as export
 
-    export.check_folder(out)
-    options.check_writable("output folder", out)
-    if folder is not None and out.resolve() in (folder.resolve(), *folder.resolve().parents):
+    export.check_folder(model_dir)
+    options.check_writable("output folder", model_dir)
+    if folder is not None and model_dir.resolve() in (folder.resolve(), *folder.resolve().parents):
         raise InputError(
-            f"output folder {out}: contains the session {folder}, which would be overwritten; give "
-            "another folder"
+            f"output folder {model_dir}: contains the session {folder}, which would be "
+            "overwritten; give another folder"
         )
 
 
@@ -156,7 +156,7 @@ def _report(
     result: EditResult,
     seconds: dict[str, float],
     folder: Path | None,
-    out: Path | None,
+    model_dir: Path | None,
 ) -> dict[str, Any]:
     """Return everything as JSON values."""
     stored = result.to_dict()
@@ -181,11 +181,13 @@ def _report(
         "weights_digest": session.weights_digest(),
         "edits": session.history.applied,
         "session": None if folder is None else str(folder.resolve()),
-        "saved_model": None if out is None else str(out.resolve()),
+        "saved_model": None if model_dir is None else str(model_dir.resolve()),
     }
 
 
-def _show(session: EditSession, result: EditResult, folder: Path | None, out: Path | None) -> None:
+def _show(
+    session: EditSession, result: EditResult, folder: Path | None, model_dir: Path | None
+) -> None:
     from alphaedit_core.session.results import HEADINGS
 
     output.print_table(HEADINGS, result.rows())
@@ -198,7 +200,7 @@ def _show(session: EditSession, result: EditResult, folder: Path | None, out: Pa
     if folder is not None:
         edits = session.history.applied
         print(f"session saved in {folder} ({edits} edit{'s' if edits > 1 else ''})")
-    if out is not None:
-        print(f"model saved in {out}")
-    if folder is None and out is None:
+    if model_dir is not None:
+        print(f"model saved in {model_dir}")
+    if folder is None and model_dir is None:
         print("edit not kept; save it with --session DIR, or the model with --save-model DIR")

@@ -44,18 +44,20 @@ def fields_help() -> str:
     from alphaedit_core.editing.editors.registry import editors
 
     shared = descriptions(EditConfig)
-    described: dict[str, tuple[Any, str]] = dict(shared)
+    defaults: dict[str, tuple[Any, str]] = dict(shared)
     for editor in editors().values():
-        described |= {n: own for n, own in descriptions(editor.config).items() if n not in shared}
+        defaults |= {
+            n: others for n, others in descriptions(editor.config).items() if n not in shared
+        }
     lines = ["fields of all editors (--set, --config) and their defaults:"]
-    own = ["", "fields of some editors:"]
+    others = ["", "fields of some editors:"]
     for name, users in field_editors().items():
-        default, text = described[name]
+        default, text = defaults[name]
         value = "" if name in ("layers", "editor") else f" [{format_value(default)}]"
         if name in ("projection", "previous_keys"):
             value = " [as published]"
         users_text = "" if name in shared else f" of {', '.join(users)}"
-        (lines if name in shared else own).extend(
+        (lines if name in shared else others).extend(
             textwrap.wrap(
                 f"{name}{value}{users_text}: {text}".replace("``", ""),
                 98,
@@ -63,7 +65,7 @@ def fields_help() -> str:
                 subsequent_indent="      ",
             )
         )
-    return "\n".join(lines + own)
+    return "\n".join(lines + others)
 
 
 def add_changes(parser: Parser) -> None:
@@ -119,15 +121,15 @@ def changes(arguments: argparse.Namespace) -> dict[str, Any]:
     # Commands without --projection take a list of editors; a field may be of any of them.
     editor = None
     if hasattr(arguments, "projection"):
-        named = [(source, str(v)) for source, name, v in settings if name == "editor"]
-        editor = _checked(named[-1][0], "editor", named[-1][1], None) if named else "alphaedit"
-    others = set()
+        chosen = [(source, str(v)) for source, name, v in settings if name == "editor"]
+        editor = _checked(chosen[-1][0], "editor", chosen[-1][1], None) if chosen else "alphaedit"
+    foreign = set()
     if editor is not None:  # files may have fields of other editors, as the released ones do
-        others = {name for name, own in field_editors().items() if editor not in own}
+        foreign = {name for name, users in field_editors().items() if editor not in users}
     requested = {
         name: _checked(source, name, value, editor)
         for source, name, value in settings
-        if source != file_source or name not in others
+        if source != file_source or name not in foreign
     }
     if requested.get("previous_keys") and editor and editor_class(editor).previous_keys is None:
         raise InputError(f"--previous-keys: does not apply to the editor {editor}; leave it out")
@@ -147,22 +149,22 @@ def check_no_conflict(
     Raises:
         InputError: if ``--set`` sets an editor or a switch.
     """
-    listed = ("editor", "projection", "previous_keys")
+    reserved = ("editor", "projection", "previous_keys")
     for setting in arguments.set:
-        if setting.partition("=")[0].strip() in listed:
+        if setting.partition("=")[0].strip() in reserved:
             raise InputError(f'--set "{setting}": belongs in {option}, as in memit+projection')
-    return {name: value for name, value in requested.items() if name not in listed}
+    return {name: value for name, value in requested.items() if name not in reserved}
 
 
 def applied_to(preset: EditConfig, requested: Mapping[str, Any]) -> EditConfig:
     """Return a preset with the requested values of its editor; ``source`` names them."""
     from alphaedit_core.editing.config import own_fields
 
-    own = own_fields(type(preset), requested)
-    if not own:
+    fields = own_fields(type(preset), requested)
+    if not fields:
         return preset
-    source = f"{preset.source}; changed: {', '.join(sorted(own))}"
-    return preset.replace(**{"source": source, **own})
+    source = f"{preset.source}; changed: {', '.join(sorted(fields))}"
+    return preset.replace(**{"source": source, **fields})
 
 
 def check_used(arguments: argparse.Namespace, methods: Sequence[EditConfig]) -> None:
@@ -178,7 +180,7 @@ def check_used(arguments: argparse.Namespace, methods: Sequence[EditConfig]) -> 
             raise InputError(f'--set: none of {editors} has a field "{name}"; leave it out')
 
 
-def require_same(own: EditConfig, requested: Mapping[str, Any], session: str) -> None:
+def require_same(stored: EditConfig, requested: Mapping[str, Any], session: str) -> None:
     """Refuse to continue a session with different hyperparameters.
 
     Raises:
@@ -187,11 +189,11 @@ def require_same(own: EditConfig, requested: Mapping[str, Any], session: str) ->
     from alphaedit_core.editing.config import own_fields
     from alphaedit_core.editing.config_fields import format_value
 
-    changes = own_fields(type(own), {**requested, "editor": own.editor})
-    new = own.replace(**changes).to_dict()
+    changes = own_fields(type(stored), {**requested, "editor": stored.editor})
+    new = stored.replace(**changes).to_dict()
     if "editor" in requested:
         new["editor"] = requested["editor"]
-    for name, value in own.to_dict().items():
+    for name, value in stored.to_dict().items():
         if new[name] != value:
             raise SessionError(
                 f"session {session}: its {name} is {format_value(value)}, not "
@@ -207,9 +209,9 @@ def _checked(source: str, name: str, value: Any, editor: str | None) -> Any:
     from alphaedit_core.editing.editors.registry import editor_class
 
     try:
-        editors_of = field_editors()
-        if name not in editors_of:
-            raise unknown_field(name, list(editors_of))
+        users = field_editors()
+        if name not in users:
+            raise unknown_field(name, list(users))
         if name == "editor":
             return editor_class(str(value)).name
         if editor is not None:
@@ -219,7 +221,7 @@ def _checked(source: str, name: str, value: Any, editor: str | None) -> Any:
         values = value.split(",") if isinstance(value, str) else value
         count = len(values) if name.startswith("layer_") and hasattr(values, "__len__") else 1
         fields = {"layers": range(max(1, count)), name: value}
-        valid = getattr(make_config(editor or editors_of[name][0], **fields), name)
+        valid = getattr(make_config(editor or users[name][0], **fields), name)
         if name == "text" and valid != "self":
             open_text(valid)
             return str(Path(valid).resolve()) if Path(valid).is_file() else valid
@@ -263,6 +265,8 @@ def _parsed_yaml(file: Path, text: str) -> Any:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        position = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         reason = getattr(error, "problem", None) or "not YAML"
-        raise InputError(f"config {file}: not valid YAML{where} ({reason}); correct it") from None
+        raise InputError(
+            f"config {file}: not valid YAML{position} ({reason}); correct it"
+        ) from None

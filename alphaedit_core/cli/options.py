@@ -246,12 +246,12 @@ def load_session(folder: Path, arguments: argparse.Namespace, monitor: Monitor) 
         FingerprintError: if the model has other weights.
     """
     from alphaedit_core.model.loading import load_model
-    from alphaedit_core.session import files as ledger
+    from alphaedit_core.session import files as session_files
     from alphaedit_core.session.session import EditSession
 
     model = None
     if arguments.model is not None:
-        dtype = ledger.load_manifest(folder).get("dtype", "auto")
+        dtype = session_files.load_manifest(folder).get("dtype", "auto")
         model = load_model(model_name(arguments.model), arguments.device, dtype, monitor=monitor)
     return EditSession.load(folder, model, arguments.device, monitor)
 

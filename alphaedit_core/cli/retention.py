@@ -33,10 +33,10 @@ def add(commands: options.Commands) -> None:
 
 def run(arguments: argparse.Namespace, monitor: Monitor) -> None:
     """Measure retention; arguments are checked before the model is loaded."""
-    from alphaedit_core.session import files as ledger
+    from alphaedit_core.session import files as session_files
 
     folder = Path(arguments.session).expanduser()
-    manifest = ledger.load_manifest(folder)
+    manifest = session_files.load_manifest(folder)
     last = max(arguments.states or [manifest["applied"]])
     if not 1 <= last <= len(manifest["entries"]):
         raise SessionError(

@@ -64,11 +64,11 @@ def redo(arguments: argparse.Namespace, monitor: Monitor) -> None:
 @contextmanager
 def _locked(folder: str) -> Iterator[None]:
     """Lock a session against other writers while it is read and written."""
-    from alphaedit_core.session import files as ledger
+    from alphaedit_core.session import files as session_files
 
     path = Path(folder).expanduser()
-    ledger.load_manifest(path)  # before the lock creates a file in some other folder
-    with ledger.locked(path):
+    session_files.load_manifest(path)  # before the lock creates a file in some other folder
+    with session_files.locked(path):
         yield
 
 
@@ -85,19 +85,19 @@ class _SavedSession:
     """
 
     def __init__(self, folder: str, tensors: bool = True) -> None:
-        from alphaedit_core.session import files as ledger
+        from alphaedit_core.session import files as session_files
         from alphaedit_core.session.history import History
 
         self.folder = Path(folder).expanduser()
-        self.manifest, entries = ledger.load_session(self.folder, tensors=tensors)
+        self.manifest, entries = session_files.load_session(self.folder, tensors=tensors)
         self.edits = History(entries, self.manifest["applied"])
 
     def go_to(self, number: int) -> None:
         """Set the number of edits that the next load applies."""
-        from alphaedit_core.session import files as ledger
+        from alphaedit_core.session import files as session_files
         from alphaedit_core.session.history import History
 
-        ledger.set_applied(self.folder, number)
+        session_files.set_applied(self.folder, number)
         self.edits = History(self.edits.entries, number)
 
     def report(self) -> dict[str, Any]:

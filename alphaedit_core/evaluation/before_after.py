@@ -161,7 +161,7 @@ def compare(
         Canceled: if canceled.
     """
     monitor = monitor or Monitor()
-    answers = {answer.digest: answer for asked, answer in known if asked == question}
+    answers = {answer.digest: answer for earlier, answer in known if earlier == question}
     with session.model.exclusive():
         for number in (session.applied, reference):
             digest = state_digest(session, number)
@@ -234,8 +234,8 @@ def _rated(model: EditableModel, question: Question, target: str, monitor: Monit
     if not question.chat:
         return target_logprobs(model, [(question.prompt, target)], monitor=monitor)[0]
     # Whether an answer starts with a space depends on the template; the more likely form counts.
-    plain = model.tokenizer(bare(target), add_special_tokens=False)["input_ids"]
-    ways = {tuple(plain), target_ids(model.tokenizer, question.prompt, target)}
+    bare_ids = model.tokenizer(bare(target), add_special_tokens=False)["input_ids"]
+    forms = {tuple(bare_ids), target_ids(model.tokenizer, question.prompt, target)}
     ids = chat_ids(model, question.prompt)
-    scores = score_ids(model, [(ids, way) for way in sorted(ways) if way], monitor=monitor)
-    return min(scores, key=lambda one: one.nll)
+    scores = score_ids(model, [(ids, form) for form in sorted(forms) if form], monitor=monitor)
+    return min(scores, key=lambda score: score.nll)

@@ -63,12 +63,12 @@ def counterfact_scores(
         Canceled: if canceled.
     """
     records = [Record("facts", f"fact {n}", (fact,)) for n, fact in enumerate(facts, 1)]
-    found = evaluate(model, records, METRICS, monitor)
+    evaluation = evaluate(model, records, METRICS, monitor)
     text_perplexity = None if text is None else perplexity(model, text, monitor)
     return Measures(
-        found[Efficacy.name].mean,
-        found[Generalization.name].mean,
-        found[Specificity.name].mean,
-        found[EfficacyAccuracy.name].mean or 0.0,
+        evaluation[Efficacy.name].mean,
+        evaluation[Generalization.name].mean,
+        evaluation[Specificity.name].mean,
+        evaluation[EfficacyAccuracy.name].mean or 0.0,
         text_perplexity,
     )

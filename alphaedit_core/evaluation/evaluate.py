@@ -113,7 +113,7 @@ class Evaluation:
             "records": [record.name for record in self.records],
             "compat": self.compat,
             "seed": self.seed,
-            "metrics": {name: one.to_dict() for name, one in self.measured.items()},
+            "metrics": {name: result.to_dict() for name, result in self.measured.items()},
         }
 
     def to_pandas(self, per_record: bool = False) -> pandas.DataFrame:
@@ -150,11 +150,12 @@ class Evaluation:
 
     def rows(self) -> list[tuple[str, ...]]:
         """Return the table, one row per metric."""
-        return [_row(one) for one in self.measured.values()]
+        return [_row(result) for result in self.measured.values()]
 
     def reasons(self) -> list[str]:
         """Return one line for each metric without a number, with the reason."""
-        return [f"{name}: {one.reason}" for name, one in self.measured.items() if one.reason]
+        results = self.measured.items()
+        return [f"{name}: {result.reason}" for name, result in results if result.reason]
 
     def __repr__(self) -> str:
         return "\n".join([text_table(_HEADINGS, self.rows()), *self.reasons()])
@@ -164,7 +165,7 @@ class Evaluation:
             html_table(_HEADINGS, self.rows())
             + "".join(f"<p>{escape(reason)}</p>" for reason in self.reasons())
             + "<details><summary>Metric definitions</summary>"
-            + metric_cards_html([one.metric for one in self.measured.values()])
+            + metric_cards_html([result.metric for result in self.measured.values()])
             + "</details>"
         )
 
@@ -202,22 +203,26 @@ def evaluate(
     if not records:
         raise InputError("no records; give at least one")
     classes = chosen(records, metrics, compat)
-    given = MetricContext(references, None if before is None else before.answers, has_chat(model))
-    makers = {name: metric(given) for name, metric in classes.items() if issubclass(metric, Metric)}
-    asked = {
+    context = MetricContext(references, None if before is None else before.answers, has_chat(model))
+    instances = {n: metric(context) for n, metric in classes.items() if issubclass(metric, Metric)}
+    by_metric = {
         name: [metric.queries(record) for record in records]
-        for name, metric in makers.items()
+        for name, metric in instances.items()
         if metric.needs_baseline or not metric.unavailable_reason
     }
-    asks = [ask for own in asked.values() for part in own for ask in part]
-    answers = _ask(model, asks, seed, monitor)
+    queries = [
+        query for lists in by_metric.values() for per_record in lists for query in per_record
+    ]
+    answers = _run_queries(model, queries, seed, monitor)
     measured: dict[str, MetricResult] = {}
-    for name, metric in makers.items():
+    for name, metric in instances.items():
         values: list[float | None] = [None] * len(records)
         if not metric.unavailable_reason:
             values = [
-                metric.value(record, [answers[ask] for ask in own]) if own else None
-                for record, own in zip(records, asked[name], strict=True)
+                metric.value(record, [answers[query] for query in per_record])
+                if per_record
+                else None
+                for record, per_record in zip(records, by_metric[name], strict=True)
             ]
         reason = metric.unavailable_reason or f"no record has {metric.needs}"
         measured[name] = _mean(type(metric), values, reason)
@@ -230,7 +235,7 @@ def evaluate(
 
 def comparing(metrics: Mapping[str, type[MetricInfo]]) -> list[str]:
     """Return the names of the metrics that compare with the unedited model."""
-    return [n for n, found in metrics.items() if issubclass(found, Metric) and found.needs_baseline]
+    return [n for n, card in metrics.items() if issubclass(card, Metric) and card.needs_baseline]
 
 
 def compared_with(
@@ -263,23 +268,23 @@ def compared_with(
         InputError: as :func:`evaluate` does.
         Canceled: if canceled.
     """
-    found = chosen(records, metrics, compat)
-    compare = comparing(found)
-    if not compare:
+    selected = chosen(records, metrics, compat)
+    compared = comparing(selected)
+    if not compared:
         return None
 
-    def likely(metric: Metric) -> bool:
+    def uses_likelihoods(metric: Metric) -> bool:
         return any(
-            isinstance(ask, LikelihoodQuery | ArgmaxQuery)
+            isinstance(query, LikelihoodQuery | ArgmaxQuery)
             for record in records
-            for ask in metric.queries(record)
+            for query in metric.queries(record)
         )
 
-    given = MetricContext(chat=has_chat(model))
+    context = MetricContext(chat=has_chat(model))
     names = [
         name
-        for name, card in found.items()
-        if name in compare or (issubclass(card, Metric) and likely(card(given)))
+        for name, metric in selected.items()
+        if name in compared or (issubclass(metric, Metric) and uses_likelihoods(metric(context)))
     ]
     return evaluate(model, records, names, monitor, seed, compat)
 
@@ -295,72 +300,74 @@ def chosen(
         InputError: if a metric is unknown or needs a package that is not installed, or a data set
             has no default metrics.
     """
-    found: dict[str, type[MetricInfo]] = {}
+    selected: dict[str, type[MetricInfo]] = {}
     if metrics is None:
         for dataset in dict.fromkeys(record.dataset for record in records):
-            found |= metrics_for(dataset, compat)
-        return found
+            selected |= metrics_for(dataset, compat)
+        return selected
     for metric in metrics:
-        own = metric_class(metric) if isinstance(metric, str) else metric
-        if issubclass(own, CompositeMetric):
-            found |= {name: metric_class(name) for name in own.of}
-        found[own.name] = own
-    for own in found.values():
-        if missing := own.missing_package():
+        resolved = metric_class(metric) if isinstance(metric, str) else metric
+        if issubclass(resolved, CompositeMetric):
+            selected |= {name: metric_class(name) for name in resolved.of}
+        selected[resolved.name] = resolved
+    for resolved in selected.values():
+        if missing := resolved.missing_package():
             raise InputError(missing)
-    if not found:
+    if not selected:
         raise InputError("no metrics; give at least one")
-    return found
+    return selected
 
 
-def _ask(
-    model: EditableModel, asks: Sequence[Query], seed: int, monitor: Monitor
+def _run_queries(
+    model: EditableModel, queries: Sequence[Query], seed: int, monitor: Monitor
 ) -> dict[Query, Answer]:
     """Return the answers to queries, each run once."""
-    distinct = dict.fromkeys(asks)
-    rated = [ask for ask in distinct if isinstance(ask, LikelihoodQuery | ArgmaxQuery)]
-    written = [ask for ask in distinct if isinstance(ask, GenerationQuery)]
-    found: dict[Query, Answer] = {}
-    if written:  # first, because a prompt may be too long
-        with monitor.stage("texts", len(written), "text"):
-            texts = write(model, written, seed, None, monitor, monitor.advance)
-        found |= zip(written, texts, strict=True)
-    if rated:
+    distinct = dict.fromkeys(queries)
+    scored = [query for query in distinct if isinstance(query, LikelihoodQuery | ArgmaxQuery)]
+    generated = [query for query in distinct if isinstance(query, GenerationQuery)]
+    answers: dict[Query, Answer] = {}
+    if generated:  # first, because a prompt may be too long
+        with monitor.stage("texts", len(generated), "text"):
+            texts = write(model, generated, seed, None, monitor, monitor.advance)
+        answers |= zip(generated, texts, strict=True)
+    if scored:
         # One pass gives both likelihood and argmax.
-        pairs = list(dict.fromkeys((ask.prompt, ask.target) for ask in rated))
+        pairs = list(dict.fromkeys((query.prompt, query.target) for query in scored))
         with monitor.stage("likelihoods", len(pairs), "target"):
             ratings = dict(zip(pairs, rate(model, pairs, None, monitor, monitor.advance),
                                strict=True))  # fmt: skip
-        for ask in rated:
-            rating = ratings[ask.prompt, ask.target]
-            found[ask] = rating.score if isinstance(ask, LikelihoodQuery) else rating.said
-    return found
+        for query in scored:
+            rating = ratings[query.prompt, query.target]
+            answers[query] = (
+                rating.score if isinstance(query, LikelihoodQuery) else rating.predicted
+            )
+    return answers
 
 
 def _mean(metric: type[MetricInfo], values: Sequence[float | None], reason: str) -> MetricResult:
-    known = [value for value in values if value is not None]
-    if not known:
+    present = [value for value in values if value is not None]
+    if not present:
         return MetricResult(metric, values, None, None, reason)
-    n, mean = len(known), sum(known) / len(known)
-    squares = sum((value - mean) ** 2 for value in known)
+    n, mean = len(present), sum(present) / len(present)
+    squares = sum((value - mean) ** 2 for value in present)
     error = math.sqrt(squares / (n - 1) / n) if n > 1 else None
     return MetricResult(metric, values, mean, error)
 
 
 def _derived(derived: type[CompositeMetric], measured: Mapping[str, MetricResult]) -> MetricResult:
     means = [measured[name].mean for name in derived.of]
-    known = [mean for mean in means if mean is not None]
-    if len(known) < len(means):
+    present = [mean for mean in means if mean is not None]
+    if len(present) < len(means):
         missing = [name for name in derived.of if measured[name].mean is None]
         return MetricResult(derived, (), None, None, f"no value of {' and '.join(missing)}")
-    return MetricResult(derived, (), derived().combine(known))
+    return MetricResult(derived, (), derived().combine(present))
 
 
-def _row(one: MetricResult) -> tuple[str, ...]:
-    metric = one.metric
-    mean = "none" if one.mean is None else f"{one.mean:.2f}"
-    error = "" if one.error is None else f"{one.error:.2f}"
-    count = str(one.count) if issubclass(metric, Metric) else ""
+def _row(result: MetricResult) -> tuple[str, ...]:
+    metric = result.metric
+    mean = "none" if result.mean is None else f"{result.mean:.2f}"
+    error = "" if result.error is None else f"{result.error:.2f}"
+    count = str(result.count) if issubclass(metric, Metric) else ""
     return (metric.name, mean, error, count, metric.direction, metric.unit)
 
 
@@ -372,7 +379,7 @@ def metric_cards_html(metrics: Sequence[type[MetricInfo]]) -> str:
 def _card(card: Mapping[str, str]) -> str:
     lines = [("", card["formula"]), ("Unit", card["unit"]), ("Better", card["direction"]),
              ("Source", card["source"]), ("Note", card["note"])]  # fmt: skip
-    told = "".join(
+    html = "".join(
         f"<dd>{escape(f'{name}: {text}' if name else text)}</dd>" for name, text in lines if text
     )
-    return f"<dt><strong>{escape(card['title'])}</strong> ({escape(card['name'])})</dt>{told}"
+    return f"<dt><strong>{escape(card['title'])}</strong> ({escape(card['name'])})</dt>{html}"

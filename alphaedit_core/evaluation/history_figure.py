@@ -39,13 +39,13 @@ def history_html(points: Sequence[HistoryPoint], new: str, true: str | None = No
 def history_svg(points: Sequence[HistoryPoint], new: str, true: str | None = None) -> str:
     """Return probability against the number of edits, one line per target, as SVG."""
     numbers = tuple(point.number for point in points)
-    looks: tuple[tuple[str, fig.Dashes, str], ...] = (
+    strokes: tuple[tuple[str, fig.Dashes, str], ...] = (
         (fig.VERMILLION, (), "o"), (fig.BLUE, (5, 1.5), "s"),
     )  # fmt: skip
     curves = []
     targets = _curves(points, new, true)
-    for (name, scores), (color, dashes, mark) in zip(targets, looks, strict=False):
-        values = tuple(one.probability for one in scores)
+    for (name, scores), (color, dashes, mark) in zip(targets, strokes, strict=False):
+        values = tuple(score.probability for score in scores)
         short = name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"
         curves.append(fig.Curve(numbers, values, color, short, dashes=dashes, marker=mark, size=5))
     x = fig.Axis(
@@ -61,11 +61,11 @@ def _curves(
     points: Sequence[HistoryPoint], new: str, true: str | None
 ) -> list[tuple[str, list[Score]]]:
     """Return names and scores of the scored targets, the new one first."""
-    found = []
+    curves = []
     for name, scores in (
         (f"new: {new}", [point.new for point in points if point.new]),
         (f"true: {true}", [point.true for point in points if point.true]),
     ):
         if scores:
-            found.append((name, scores))
-    return found
+            curves.append((name, scores))
+    return curves

@@ -129,10 +129,10 @@ class ProbeRow:
 
 def probes_of(fact: Fact, extra: Sequence[ProbePrompt] = ()) -> list[ProbePrompt]:
     """Return the fact's probes without duplicates: reliability, generalization, locality, extra."""
-    own = [ProbePrompt(RELIABILITY, fact.text)]
-    own += [ProbePrompt(GENERALIZATION, text) for text in fact.paraphrases]
-    own += [ProbePrompt(LOCALITY, text) for text in fact.neighbors]
-    return list(dict.fromkeys([*own, *extra]))
+    probes = [ProbePrompt(RELIABILITY, fact.text)]
+    probes += [ProbePrompt(GENERALIZATION, text) for text in fact.paraphrases]
+    probes += [ProbePrompt(LOCALITY, text) for text in fact.neighbors]
+    return list(dict.fromkeys([*probes, *extra]))
 
 
 def probe(
@@ -201,19 +201,19 @@ class ProbeRunner:
                 with monitor.stage("probes", count, "row"):
                     for number, prompts in missing.items():
                         with self.session.at_state(number):
-                            readings = read(self.session.model, fact, prompts, monitor)
-                        for prompt, reading in zip(prompts, readings, strict=True):
-                            self._known[self._key(fact, prompt, number)] = reading
+                            responses = read(self.session.model, fact, prompts, monitor)
+                        for prompt, response in zip(prompts, responses, strict=True):
+                            self._known[self._key(fact, prompt, number)] = response
                         monitor.advance(count / len(missing))
-            rows = [self.known(fact, one, before, after) for one in probes]
+            rows = [self.known(fact, probe, before, after) for probe in probes]
         return [row for row in rows if row is not None]
 
     def known(self, fact: Fact, probe: ProbePrompt, before: int, after: int) -> ProbeRow | None:
         """Return a measured row; None if it is not measured in both states."""
-        readings = [
+        responses = [
             self._known.get(self._key(fact, probe.prompt, number)) for number in (before, after)
         ]
-        first, second = readings
+        first, second = responses
         return None if first is None or second is None else ProbeRow(probe, first, second)
 
     def _unmeasured(self, fact: Fact, probes: Sequence[ProbePrompt], number: int) -> list[str]:
@@ -259,7 +259,7 @@ def _top(
 ) -> list[tuple[int, str, float]]:
     """Return the most likely next token of each prompt: id, text, probability."""
     rows = [encode(model.tokenizer, prompt)[0] for prompt in prompts]
-    found: list[tuple[int, str, float]] = [(0, "", 0.0)] * len(rows)
+    tops: list[tuple[int, str, float]] = [(0, "", 0.0)] * len(rows)
     limit = 4 * plan_batches(model).tokens
     for group in by_length([len(row) for row in rows], limit) if rows else []:
         monitor.check()
@@ -267,7 +267,7 @@ def _top(
         hidden = record(model, ids, model.layers, model.layers).entry
         last = hidden[list(range(len(group))), [len(rows[i]) - 1 for i in group]]
         best = model.architecture.logits(last).softmax(dim=-1).max(dim=-1)
-        tops = zip(group, best.indices.tolist(), best.values.tolist(), strict=True)
-        for i, token, probability in tops:
-            found[i] = token, added_text(model.tokenizer, rows[i], token), probability
-    return found
+        best_tokens = zip(group, best.indices.tolist(), best.values.tolist(), strict=True)
+        for i, token, probability in best_tokens:
+            tops[i] = token, added_text(model.tokenizer, rows[i], token), probability
+    return tops

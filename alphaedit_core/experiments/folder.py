@@ -96,27 +96,27 @@ def load_experiment(folder: str | Path) -> ExperimentResult:
         InputError: if the folder holds no experiment.
         CorruptFileError: if a file is damaged; names the line.
     """
-    place = Path(folder)
-    result, damaged, _ = _load(place)
-    refuse(place, damaged)
+    path = Path(folder)
+    result, damaged, _ = _load(path)
+    refuse(path, damaged)
     return result
 
 
-def _load(place: Path) -> tuple[ExperimentResult, list[Damage], bool]:
+def _load(folder: Path) -> tuple[ExperimentResult, list[Damage], bool]:
     """The results, the damaged lines, and whether the last line is unfinished."""
-    manifest, checked = read_manifest(place)
+    manifest, checked = read_manifest(folder)
     try:
         read_record(_Manifest, manifest, others=True)
     except InputError as error:
-        raise CorruptFileError(f"{place / MANIFEST}: {error}; restore a copy") from None
-    stored, points, damaged = read_points(place, manifest, checked), [], []
+        raise CorruptFileError(f"{folder / MANIFEST}: {error}; restore a copy") from None
+    stored, points, damaged = read_points(folder, manifest, checked), [], []
     for number, line in stored.lines:
         try:
             points.append(read_record(Measurement, _with_present_names(line)))
         except InputError as error:
             damaged.append(Damage(number, str(error)))
     damaged = sorted([*stored.damaged, *damaged], key=lambda damage: damage.line)
-    return ExperimentResult(place, manifest, points, checked), damaged, stored.unfinished
+    return ExperimentResult(folder, manifest, points, checked), damaged, stored.unfinished
 
 
 def _with_present_names(point: Mapping[str, Any]) -> dict[str, Any]:
@@ -177,7 +177,7 @@ def _manifest(
 
 @contextmanager
 def _open_experiment(
-    place: Path, manifest: dict[str, Any], monitor: Monitor
+    folder: Path, manifest: dict[str, Any], monitor: Monitor
 ) -> Iterator[ExperimentResult]:
     """Lock the folder of an experiment, and create or resume the experiment in it.
 
@@ -187,47 +187,47 @@ def _open_experiment(
         InputError: if the folder holds something else or another experiment, naming the first
             difference, or if another process runs the experiment.
     """
-    check_name("experiment", place)
-    new = not (place / MANIFEST).exists()
-    if new and place.exists() and (not place.is_dir() or _has_content(place)):
-        raise InputError(f"experiment {place}: exists and is not an experiment; give a new folder")
-    existed = place.exists()
-    place.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(place / _LOCK)
+    check_name("experiment", folder)
+    new = not (folder / MANIFEST).exists()
+    if new and folder.exists() and (not folder.is_dir() or _has_content(folder)):
+        raise InputError(f"experiment {folder}: exists and is not an experiment; give a new folder")
+    existed = folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / _LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout:
         raise InputError(
-            f"experiment {place}: is being run by another process; wait, or give a new folder"
+            f"experiment {folder}: is being run by another process; wait, or give a new folder"
         ) from None
     try:
         if new:
-            for path in place.iterdir():
+            for path in folder.iterdir():
                 if path.name != _LOCK and _is_leftover(path):
                     path.unlink()
-            write_manifest(place, manifest)
-            result = ExperimentResult(place, manifest)
+            write_manifest(folder, manifest)
+            result = ExperimentResult(folder, manifest)
         else:
-            result = _resume(place, manifest, monitor)
+            result = _resume(folder, manifest, monitor)
         try:
             yield result
         except InputError:
             if new and not result.points:
-                (place / MANIFEST).unlink()
+                (folder / MANIFEST).unlink()
             raise
     finally:
         # Removed before the release: a process that waits for the removed file notices and opens
         # a new one.
         with suppress(OSError):  # Windows does not remove open files
-            (place / _LOCK).unlink()
+            (folder / _LOCK).unlink()
         lock.release()
         with suppress(OSError):
-            if not existed and not _has_content(place):
-                place.rmdir()
+            if not existed and not _has_content(folder):
+                folder.rmdir()
 
 
-def _has_content(place: Path) -> bool:
-    return any(not _is_leftover(path) for path in place.iterdir())
+def _has_content(folder: Path) -> bool:
+    return any(not _is_leftover(path) for path in folder.iterdir())
 
 
 def _is_leftover(path: Path) -> bool:
@@ -235,13 +235,13 @@ def _is_leftover(path: Path) -> bool:
     return path.name == _LOCK or final_name(path) == MANIFEST
 
 
-def _resume(place: Path, manifest: Mapping[str, Any], monitor: Monitor) -> ExperimentResult:
+def _resume(folder: Path, manifest: Mapping[str, Any], monitor: Monitor) -> ExperimentResult:
     """The experiment in a folder, without its damaged lines.
 
     Raises:
         InputError: if it differs from the manifest, naming the first difference.
     """
-    result, damaged, unfinished = _load(place)
+    result, damaged, unfinished = _load(folder)
     for part in _PARTS:
         stored, current = result.manifest[part], json.loads(json.dumps(manifest[part]))
         if part == "plan":  # an earlier version had fewer hyperparameters
@@ -249,23 +249,24 @@ def _resume(place: Path, manifest: Mapping[str, Any], monitor: Monitor) -> Exper
         for name, value in stored.items():
             if current.get(name) != value:
                 raise InputError(
-                    f"experiment {place}: was started with another {name} of its {part} "
+                    f"experiment {folder}: was started with another {name} of its {part} "
                     f"({_short(value)}, not {_short(current.get(name))}); use the same value, or "
                     "give a new folder"
                 )
     for damage in damaged:
         monitor.warn(
-            f"{place / POINTS}: line {damage.line} is damaged and is measured anew: {damage.reason}"
+            f"{folder / POINTS}: line {damage.line} is damaged and is measured anew: "
+            f"{damage.reason}"
         )
     if not result.checked:
         monitor.warn(
-            f"experiment {place}: an earlier version wrote no checksums; existing numbers are "
+            f"experiment {folder}: an earlier version wrote no checksums; existing numbers are "
             "accepted unverified, and get checksums now"
         )
     if damaged or unfinished or not result.checked:
-        write_points(place, result.manifest, [asdict(point) for point in result.points])
+        write_points(folder, result.manifest, [asdict(point) for point in result.points])
     if not result.checked:
-        write_manifest(place, result.manifest)
+        write_manifest(folder, result.manifest)
     return replace(result, checked=True)
 
 

@@ -211,14 +211,14 @@ def paper_table(result: ExperimentResult) -> tuple[tuple[str, ...], list[tuple[s
     columns = shared if shared and len(shared) == len(paper_columns) else shared + others
     rows = [
         (
-            _named(result, name),
+            _method_label(result, name),
             str(point.edits if name != "unedited" else 0),
             *_cells(point, columns),
         )
         for name, point in result.final().items()
     ]
     rows += [
-        (_named(result, name), "0", *("n/a" for _ in columns))
+        (_method_label(result, name), "0", *("n/a" for _ in columns))
         for name in result.plan.names()
         if result.diverged_at(name) and not result.for_method(name)
     ]
@@ -277,7 +277,7 @@ def measured_drifts(result: ExperimentResult) -> dict[str, str]:
     return {name: definition for name, definition in DRIFTS.items() if name in measured}
 
 
-def _named(result: ExperimentResult, method: str) -> str:
+def _method_label(result: ExperimentResult, method: str) -> str:
     """The name of a method, with the number of edits after which it diverged, if it did."""
     end = result.diverged_at(method)
     return method if end is None else f"{method}, broke down after {end.edits}"

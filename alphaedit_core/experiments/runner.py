@@ -73,7 +73,7 @@ def run_experiment(
         CorruptFileError: if a file in the folder is damaged.
         Canceled: if canceled; the next call resumes after the last batch written.
     """
-    monitor, probes, place = monitor or Monitor(), probes or ExtraMeasurements(), Path(folder)
+    monitor, probes, path = monitor or Monitor(), probes or ExtraMeasurements(), Path(folder)
     for hp in plan.methods:
         validated_editor(model, hp)
     metrics = list(plan.metrics) or list(metrics_for(records.dataset.name, plan.compat))
@@ -91,7 +91,7 @@ def run_experiment(
             f"{' …' if len(left_out) > 3 else ''})"
         )
     manifest = _manifest(model, records, plan, written, left_out, probes)
-    with _open_experiment(place, manifest, monitor) as result:
+    with _open_experiment(path, manifest, monitor) as result:
         run = _Run(model, result, batches, metrics, probes, monitor)
         with monitor.stage("experiment", len(batches) * len(plan.methods), "batch"):
             run.measure_unedited()

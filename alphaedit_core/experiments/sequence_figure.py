@@ -40,18 +40,18 @@ def sequence_svg(results: Mapping[str, Mapping[int, Mapping[str, float]]]) -> st
     """
     names = list(results)
     counts = sorted({count for per in results.values() for count in per})
-    places = tuple(range(len(names)))
+    indices = tuple(range(len(names)))
     ends = ((counts[0], fig.BLUE, True), (counts[-1], fig.VERMILLION, False))
     panels: list[fig.Panel] = []
     for measure, better in _PANELS.items():
         curves = []
-        for place, name in enumerate(names):
+        for index, name in enumerate(names):
             values = tuple(results[name][count][measure] for count in counts)
-            curves.append(fig.Curve(values, (place,) * len(values), fig.GRAY, width=1))
+            curves.append(fig.Curve(values, (index,) * len(values), fig.GRAY, width=1))
         for count, color, hollow in ends:
             values = tuple(results[name][count][measure] for name in names)
             label = f"after {count} edits"
-            curves.append(fig.Curve(values, places, color, label, 0, marker="o", hollow=hollow))
+            curves.append(fig.Curve(values, indices, color, label, 0, marker="o", hollow=hollow))
         rows = fig.Axis(
             limits=(len(names) - 0.5, -0.5), ticks=tuple(enumerate(names)), labeled=not panels
         )

@@ -30,8 +30,8 @@ class Rating:
 
     Attributes:
         score: the score.
-        said: ids of the most likely tokens, one per target token.
+        predicted: ids of the most likely tokens, one per target token.
     """
 
     score: Score
-    said: tuple[int, ...]
+    predicted: tuple[int, ...]

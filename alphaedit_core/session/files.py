@@ -71,42 +71,46 @@ class WriteCache:
         """
         if not is_session(folder):
             return
-        stored, seen = load_manifest(folder), self._manifests.get(folder.resolve())
+        stored, remembered = load_manifest(folder), self._manifests.get(folder.resolve())
         edits = f"{len(stored['entries'])} edit{'' if len(stored['entries']) == 1 else 's'}"
-        if seen is None and stored["entries"]:
+        if remembered is None and stored["entries"]:
             raise SessionError(
                 f"session {folder}: holds another session with {edits}, which would be lost; load "
                 "that one, or give a new folder"
             )
-        if seen is not None and seen != _checksum(stored):
+        if remembered is not None and remembered != _checksum(stored):
             raise SessionError(
                 f"session {folder}: was written by somebody else since this session was loaded or "
                 f"saved there (it has {edits} now, {stored['applied']} applied); load it anew, or "
                 "save to a new folder"
             )
 
-    def note(self, folder: Path, entry: Edit, named: dict[str, str]) -> None:
+    def note(self, folder: Path, entry: Edit, file_names: dict[str, str]) -> None:
         """Remember that a folder holds a verified edit.
 
         Args:
             folder: folder of the session.
             entry: the edit.
-            named: names of the edit's files, as in ``session.json``.
+            file_names: names of the edit's files, as in ``session.json``.
         """
-        self._known[entry] = folder.resolve(), named, _stamps(folder, named)
+        self._known[entry] = folder.resolve(), file_names, _stamps(folder, file_names)
 
     def names(self, folder: Path, entry: Edit) -> dict[str, str] | None:
         """Return the names of an edit's files if they have not changed since :meth:`note`."""
-        known_folder, named, stamps = self._known.get(entry, (None, {}, None))
-        if known_folder != folder.resolve() or stamps is None or stamps != _stamps(folder, named):
+        known_folder, file_names, stamps = self._known.get(entry, (None, {}, None))
+        if (
+            known_folder != folder.resolve()
+            or stamps is None
+            or stamps != _stamps(folder, file_names)
+        ):
             return None
-        return named
+        return file_names
 
 
-def _stamps(folder: Path, named: dict[str, str]) -> object:
+def _stamps(folder: Path, file_names: dict[str, str]) -> object:
     """Inode, time and size of an edit's two files; None if one is missing."""
     try:
-        stats = [(folder / named[part]).stat() for part in ("record", "tensors")]
+        stats = [(folder / file_names[part]).stat() for part in ("record", "tensors")]
     except OSError:
         return None
     return [(stat.st_ino, stat.st_mtime_ns, stat.st_size) for stat in stats]
@@ -182,15 +186,15 @@ def save_session(
     with locked(folder):
         if not overwrite:
             stored.require_current(folder)
-        named = [
+        file_names = [
             stored.names(folder, entry) or _write_entry(folder, entry, stored) for entry in entries
         ]
-        content = manifest | {"format": FORMAT, "entries": named, "applied": applied}
+        content = manifest | {"format": FORMAT, "entries": file_names, "applied": applied}
         _write_manifest(folder, content)
         stored.note_manifest(folder, load_manifest(folder))
-        keep = {name for entry in named for name in (entry["record"], entry["tensors"])}
+        kept = {name for entry in file_names for name in (entry["record"], entry["tensors"])}
         for path in folder.iterdir():
-            if path.name not in keep | {_MANIFEST, LOCK} and _is_ours(path) and path.is_file():
+            if path.name not in kept | {_MANIFEST, LOCK} and _is_ours(path) and path.is_file():
                 path.unlink(missing_ok=True)
 
 
@@ -265,8 +269,10 @@ def load_session(
         try:
             if tensors:
                 return manifest, load_entries(folder, manifest, stored)
-            read = [_edit(_read_record(folder, named)) for named in manifest["entries"]]
-            return manifest, _checked_entries(folder, manifest, read)
+            entries = [
+                _edit(_read_record(folder, file_names)) for file_names in manifest["entries"]
+            ]
+            return manifest, _checked_entries(folder, manifest, entries)
         except (CorruptFileError, FileNotFoundError):
             if load_manifest(folder) == manifest:  # else another process replaced the files
                 raise
@@ -286,22 +292,22 @@ def load_entries(
         CorruptFileError: if a file is missing, damaged or does not match the manifest.
     """
     entries = _checked_entries(
-        folder, manifest, [_read_entry(folder, named) for named in manifest["entries"]]
+        folder, manifest, [_read_entry(folder, file_names) for file_names in manifest["entries"]]
     )
     if stored is not None:
         stored.note_manifest(folder, manifest)
-        for entry, named in zip(entries, manifest["entries"], strict=True):
-            stored.note(folder, entry, named)
+        for entry, file_names in zip(entries, manifest["entries"], strict=True):
+            stored.note(folder, entry, file_names)
     return entries
 
 
 def _checked_entries(folder: Path, manifest: dict[str, Any], unmigrated: list[Edit]) -> list[Edit]:
     """Return the edits with :func:`.with_superseded` applied, if they fit the manifest."""
     layers = manifest["hyperparameters"]["layers"]
-    for entry, named in zip(unmigrated, manifest["entries"], strict=True):
+    for entry, names in zip(unmigrated, manifest["entries"], strict=True):
         if list(entry.hyperparameters.layers) != layers:
             raise CorruptFileError(
-                f"{folder / named['record']}: edits the layers {list(entry.hyperparameters.layers)}"
+                f"{folder / names['record']}: edits the layers {list(entry.hyperparameters.layers)}"
                 f", and the session {layers}; restore a copy"
             )
     try:
@@ -336,25 +342,25 @@ def _write_entry(folder: Path, entry: Edit, stored: WriteCache) -> dict[str, str
     text = to_json(record, sort_keys=True, indent=1) + "\n"
     checksum = sha256(text.encode()).hexdigest()
     name = f"entry-{checksum[:16]}"
-    named = {"record": f"{name}.json", "sha256": checksum, "tensors": f"{name}.safetensors"}
+    file_names = {"record": f"{name}.json", "sha256": checksum, "tensors": f"{name}.safetensors"}
     try:
-        _read_entry(folder, named)
+        _read_entry(folder, file_names)
     except (CorruptFileError, OSError):  # usually missing
-        save_tensors(folder / named["tensors"], tensors, {"format": FORMAT})
-        write_atomic(folder / named["record"], text)
-    stored.note(folder, entry, named)
-    return named
+        save_tensors(folder / file_names["tensors"], tensors, {"format": FORMAT})
+        write_atomic(folder / file_names["record"], text)
+    stored.note(folder, entry, file_names)
+    return file_names
 
 
 def _tensors(entry: Edit) -> dict[str, Tensor]:
     from alphaedit_core.editing.weight_updates import tensors_of
 
-    named: dict[str, Tensor] = {}
+    file_names: dict[str, Tensor] = {}
     for number, batch in enumerate(entry.batches):
         for layer, change in batch.changes.items():
             parts = tensors_of(change) | {"keys": batch.keys[layer]}
-            named |= {f"{number}.{layer}.{name}": tensor for name, tensor in parts.items()}
-    return named
+            file_names |= {f"{number}.{layer}.{name}": tensor for name, tensor in parts.items()}
+    return file_names
 
 
 def _described(tensors: Mapping[str, Tensor]) -> dict[str, str]:
@@ -367,10 +373,10 @@ def _described(tensors: Mapping[str, Tensor]) -> dict[str, str]:
     }
 
 
-def _read_record(folder: Path, named: dict[str, str]) -> EditRecord:
-    file = inside(folder, named["record"])
+def _read_record(folder: Path, file_names: dict[str, str]) -> EditRecord:
+    file = inside(folder, file_names["record"])
     try:
-        intact = sha256_of_file(file) == named["sha256"]
+        intact = sha256_of_file(file) == file_names["sha256"]
     except FileNotFoundError:
         intact = False
     if not intact:
@@ -378,13 +384,13 @@ def _read_record(folder: Path, named: dict[str, str]) -> EditRecord:
     return stored_entry(file, read_json(file))
 
 
-def _read_entry(folder: Path, named: dict[str, str]) -> Edit:
+def _read_entry(folder: Path, file_names: dict[str, str]) -> Edit:
     from alphaedit_core.storage.tensor_files import load_tensors
 
     from .tensor_checks import stored_tensors
 
-    file = inside(folder, named["tensors"])
-    record = _read_record(folder, named)
+    file = inside(folder, file_names["tensors"])
+    record = _read_record(folder, file_names)
     try:
         tensors, _ = load_tensors(file)
     except FileNotFoundError:

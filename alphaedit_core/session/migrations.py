@@ -90,10 +90,10 @@ class _CurrentFacts:
             self._count += 1
 
 
-def _same(one: Fact, other: Fact) -> bool:
+def _same(earlier: Fact, other: Fact) -> bool:
     """Whether earlier versions treated two facts of one subject as the same fact."""
-    related = one.relation is not None and one.relation == other.relation
-    return related or _folded(one.prompt) == _folded(other.prompt)
+    related = earlier.relation is not None and earlier.relation == other.relation
+    return related or _folded(earlier.prompt) == _folded(other.prompt)
 
 
 def _folded(text: str) -> str:

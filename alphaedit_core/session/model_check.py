@@ -24,7 +24,7 @@ _ROUNDING, _WEIGHT_ROUNDING = 1e-3, 1e-6
 
 
 def _named_model(
-    place: Path,
+    folder: Path,
     manifest: Mapping[str, Any],
     device: str,
     monitor: Monitor | None,
@@ -37,10 +37,10 @@ def _named_model(
     except InputError as error:
         if Path(name).is_absolute() and not Path(name).exists():
             raise InputError(
-                f'session {place}: its model "{name}" no longer exists; give its current path with '
-                "--model, or EditSession.load(folder, model)"
+                f'session {folder}: its model "{name}" no longer exists; give its current path '
+                "with --model, or EditSession.load(folder, model)"
             ) from error
-        raise InputError(f"session {place}: {error}") from None
+        raise InputError(f"session {folder}: {error}") from None
 
 
 #: Parts of a model's identity that may differ without changing the meaning of an edit.
@@ -48,17 +48,17 @@ _MAY_DIFFER = ("fields", "serialization", "precision", "attention")
 
 
 def _check_fingerprint(
-    place: Path, manifest: Mapping[str, Any], model: EditableModel, fingerprint: str
+    folder: Path, manifest: Mapping[str, Any], model: EditableModel, fingerprint: str
 ) -> None:
     if fingerprint != manifest["fingerprint"]:
         raise FingerprintError(
-            f"session {place}: belongs to {shown(manifest['model'])} with weights "
+            f"session {folder}: belongs to {shown(manifest['model'])} with weights "
             f'{shown(manifest["fingerprint"])}, but "{model.name}" has "{fingerprint}"; load '
             "the model that the session was made with"
         )
 
 
-def _compare(place: Path, manifest: Mapping[str, Any], model: EditableModel) -> None:
+def _compare(folder: Path, manifest: Mapping[str, Any], model: EditableModel) -> None:
     """Check everything but the weights that changes the meaning of a session's edits.
 
     Sessions of earlier versions do not store the identity of their model.
@@ -66,21 +66,21 @@ def _compare(place: Path, manifest: Mapping[str, Any], model: EditableModel) -> 
     if "identity" not in manifest:
         return
     parts = manifest["identity"]
-    stored = Identity.from_dict(parts if isinstance(parts, dict) else {}, f"session {place}")
+    stored = Identity.from_dict(parts if isinstance(parts, dict) else {}, f"session {folder}")
     differences = stored.differences(identity(model))
     relevant = {part: text for part, text in differences.items() if part not in _MAY_DIFFER}
     if relevant:
         raise FingerprintError(
-            f'session {place}: belongs to "{manifest["model"]}" with the same weights, but '
+            f'session {folder}: belongs to "{manifest["model"]}" with the same weights, but '
             f'"{model.name}" differs: {describe(relevant)}; load the model that the session was '
             "made with"
         )
     if differences:
-        log.warning("session %s: its model differs slightly: %s", place, describe(differences))
+        log.warning("session %s: its model differs slightly: %s", folder, describe(differences))
 
 
 def check_distance(
-    place: Path,
+    folder: Path,
     *,
     saved: Mapping[int, Sequence[float]],
     here: Mapping[int, Sequence[float]],
@@ -91,7 +91,7 @@ def check_distance(
     """Warn about the distance between restored and saved weights; rounding must explain it.
 
     Args:
-        place: folder of the session.
+        folder: folder of the session.
         saved: sketch of each layer's change when it was saved; empty in earlier versions.
         here: sketch of each layer's change in the restored weights.
         norms: Frobenius norm of each layer's original weight.
@@ -108,7 +108,7 @@ def check_distance(
         relative[layer] = distance / change if change else 0.0
         if distance > _ROUNDING * change + _WEIGHT_ROUNDING * norms[layer]:
             raise CorruptFileError(
-                f"session {place}: the weights made from its changes are not those that were "
+                f"session {folder}: the weights made from its changes are not those that were "
                 f"saved, layer {layer} is about {min(relative[layer], 10):.0%} of its change away; "
                 "one of its files was changed, restore a copy"
             )

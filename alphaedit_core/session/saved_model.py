@@ -75,11 +75,11 @@ class SavesModel(SessionStates):
             InputError: if the directory holds something that would be lost.
             OSError: if the folder cannot be written; an earlier one is then unchanged.
         """
-        place = Path(directory).resolve()
+        target = Path(directory).resolve()
         with self.model.exclusive():  # nobody edits what is being written
             self._check_current()
             _check_free(directory, overwrite)
-            _write(self, place, place.name, monitor or Monitor(), overwrite)
+            _write(self, target, target.name, monitor or Monitor(), overwrite)
 
     def push_to_hub(
         self,
@@ -165,13 +165,13 @@ def check_folder(folder: str | Path) -> None:
     Raises:
         InputError: if something else is there, or the name is longer than file systems take.
     """
-    place = Path(folder)
-    check_name("output folder", place)
-    if not place.exists():
+    target = Path(folder)
+    check_name("output folder", target)
+    if not target.exists():
         return
-    if not place.is_dir():
+    if not target.is_dir():
         raise InputError(f"output folder {folder}: is a file; give a new folder")
-    foreign = sorted({path.name for path in place.iterdir()} - _written_names(place))
+    foreign = sorted({path.name for path in target.iterdir()} - _written_names(target))
     if foreign:
         raise InputError(
             f"output folder {folder}: exists and holds "
@@ -182,8 +182,8 @@ def check_folder(folder: str | Path) -> None:
 def _check_free(folder: str | Path, overwrite: bool) -> None:
     """Refuse a folder that :func:`check_folder` refuses, and an earlier export if not asked for."""
     check_folder(folder)
-    place = Path(folder)
-    if not overwrite and place.is_dir() and any(place.iterdir()):
+    target = Path(folder)
+    if not overwrite and target.is_dir() and any(target.iterdir()):
         raise InputError(
             f"output folder {folder}: holds an earlier export; give a new folder, or overwrite=True"
         )
@@ -198,12 +198,12 @@ def _written_names(folder: Path) -> set[str]:
         return set()
 
 
-def _write(session: SavesModel, place: Path, name: str, monitor: Monitor, overwrite: bool) -> None:
+def _write(session: SavesModel, target: Path, name: str, monitor: Monitor, overwrite: bool) -> None:
     """Write the model to a folder; ``name`` is what its card loads it by."""
     with (
         monitor.stage("saving the model", 1),
         quiet_transformers(),
-        atomic_folder(place) as new,
+        atomic_folder(target) as new,
     ):
         session.model.model.save_pretrained(new)
         give_usual_mode(*new.glob("*.safetensors"))
@@ -214,7 +214,7 @@ def _write(session: SavesModel, place: Path, name: str, monitor: Monitor, overwr
         record["files"] = sorted([path.name for path in new.iterdir()] + [MARKER])
         write_json_atomic(new / MARKER, record)
         # Saving takes minutes, in which somebody may have put something there.
-        _check_free(place, overwrite)
+        _check_free(target, overwrite)
 
 
 def _record(session: SavesModel) -> dict[str, Any]:
@@ -238,7 +238,7 @@ def _record(session: SavesModel) -> dict[str, Any]:
 def _card(record: dict[str, Any], name: str, facts: list[Fact]) -> str:
     """Return a model card: what was edited, how, and how to load the result."""
     rows = "".join(f"| {markdown(fact.text)} | {markdown(fact.target)} |\n" for fact in facts)
-    own = python_text(name)
+    source = python_text(name)
     layers = ", ".join(map(str, record["hyperparameters"]["layers"]))
     count = f"{len(facts)} fact{'' if len(facts) == 1 else 's'}"
     return (
@@ -252,8 +252,8 @@ def _card(record: dict[str, Any], name: str, facts: list[Fact]) -> str:
         f"{rows}\n"
         "```python\n"
         "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
-        f"model = AutoModelForCausalLM.from_pretrained({own})\n"
-        f"tokenizer = AutoTokenizer.from_pretrained({own})\n"
+        f"model = AutoModelForCausalLM.from_pretrained({source})\n"
+        f"tokenizer = AutoTokenizer.from_pretrained({source})\n"
         "```\n"
     )
 

@@ -107,24 +107,24 @@ def checked_manifest(file: Path, content: Mapping[str, Any]) -> None:
             )
         for number, context in enumerate(manifest.contexts or ()):
             checked_text(f"contexts[{number}]", context, str)
-        for number, named in enumerate(manifest.entries):
-            _check_name(f"entries[{number}].record", named.record, ".json")
-            _check_name(f"entries[{number}].tensors", named.tensors, ".safetensors")
+        for number, names in enumerate(manifest.entries):
+            _check_name(f"entries[{number}].record", names.record, ".json")
+            _check_name(f"entries[{number}].tensors", names.tensors, ".safetensors")
     except InputError as error:
         raise refusal(file, error) from None
 
 
-def _check_name(place: str, name: str, suffix: str) -> None:
+def _check_name(path: str, name: str, suffix: str) -> None:
     """Check that a name is that of a session's file and stays inside the folder.
 
     Raises:
         InputError: if it is not.
     """
     if re.search(r"[\\/\0]", name) or name.startswith("..") or re.match("[A-Za-z]:", name):
-        raise InputError(f"{place} {shown(name)} leads outside the folder")
+        raise InputError(f"{path} {shown(name)} leads outside the folder")
     stem = name.removesuffix(suffix)
     if not (name.endswith(suffix) and ENTRY.fullmatch(stem)):
-        raise InputError(f"{place} {shown(name)} is not the name of a session's file")
+        raise InputError(f"{path} {shown(name)} is not the name of a session's file")
 
 
 def inside(folder: Path, name: str) -> Path:
@@ -163,14 +163,14 @@ def _check_result(entry: EditRecord) -> None:
     if not facts:
         raise InputError("batches hold no fact")
     for number, batch in enumerate(entry.batches):
-        place = f"batches[{number}]"
+        path = f"batches[{number}]"
         if not batch.facts:
-            raise InputError(f"{place}.facts is empty")
+            raise InputError(f"{path}.facts is empty")
         if batch.plan < 1:
-            raise InputError(f"{place}.plan is {batch.plan}, not above 0")
+            raise InputError(f"{path}.plan is {batch.plan}, not above 0")
         if unknown := [n for n in batch.changes if n not in map(str, layers)]:
             raise InputError(
-                f"{place}.changes: layer {shown(unknown[0])} is not one of {sorted(layers)}"
+                f"{path}.changes: layer {shown(unknown[0])} is not one of {sorted(layers)}"
             )
     if [outcome.fact for outcome in result.outcomes] != facts:
         raise InputError("result.outcomes do not match the facts of the batches")
@@ -181,23 +181,23 @@ def _check_result(entry: EditRecord) -> None:
         if len(values) != len(entry.batches):
             raise InputError(f"result.{name} has {len(values)} of {len(entry.batches)} batches")
     for number, outcome in enumerate(result.outcomes):
-        trace, place = outcome.trace, f"result.outcomes[{number}].trace"
+        trace, path = outcome.trace, f"result.outcomes[{number}].trace"
         if not len(trace.nll) == len(trace.kl) == len(trace.decay) == len(trace.probability):
-            raise InputError(f"{place}: nll, kl, decay and probability differ in length")
+            raise InputError(f"{path}: nll, kl, decay and probability differ in length")
         if not trace.nll:
-            raise InputError(f"{place}.nll is empty")
+            raise InputError(f"{path}.nll is empty")
     for number, (batch, writes) in enumerate(zip(entry.batches, result.writes, strict=True)):
-        place = f"result.writes[{number}]"
+        path = f"result.writes[{number}]"
         if sorted(write.layer for write in writes) != sorted(map(int, batch.changes)):
-            raise InputError(f"{place}: its layers do not match the batch's changes")
+            raise InputError(f"{path}: its layers do not match the batch's changes")
         for write in writes:
             count = len(batch.facts)
             if not len(write.kept) == len(write.key_norm) == count:
-                raise InputError(f"{place}: key_norm and kept are not {count} numbers each")
+                raise InputError(f"{path}: key_norm and kept are not {count} numbers each")
             if len(write.residual) not in (0, count):
-                raise InputError(f"{place}.residual has {len(write.residual)} of {count} numbers")
+                raise InputError(f"{path}.residual has {len(write.residual)} of {count} numbers")
             if not write.weight_norm >= 0:
-                raise InputError(f"{place}.weight_norm is {write.weight_norm}, not 0 or above")
+                raise InputError(f"{path}.weight_norm is {write.weight_norm}, not 0 or above")
     for name, numbers in entry.sketches.items():
         finite = len(numbers) == SKETCH_LENGTH and all(math.isfinite(number) for number in numbers)
         if name not in map(str, layers) or not finite:

@@ -31,7 +31,7 @@ from alphaedit_core.nullspace.eigendecomposition import eigendecompose
 from alphaedit_core.nullspace.spectrum import Spectrum
 from alphaedit_core.progress import Monitor
 
-from . import files as ledger
+from . import files as session_files
 from .edit_runner import EditRunner, _any_pruned, _changes, _kept
 from .edits import Edit
 from .environment import environment_info
@@ -89,7 +89,7 @@ class EditSession(SavesModel):
         self._hyperparameters = hyperparameters
         self._editor = validated_editor(model, hyperparameters)
         super().__init__(model, hyperparameters.layers)
-        self._stored = ledger.WriteCache()
+        self._stored = session_files.WriteCache()
         self._contexts = None if contexts is None else tuple(contexts)
         self._targets = targets
         self._spectra: dict[int, Spectrum] | None = None
@@ -277,7 +277,7 @@ class EditSession(SavesModel):
                 writing to it.
             OSError: if a file cannot be written; an existing session is unchanged.
         """
-        ledger.save_session(
+        session_files.save_session(
             Path(folder), self.manifest(), self._entries, self._applied, self._stored, overwrite
         )
 
@@ -311,33 +311,33 @@ class EditSession(SavesModel):
                 differ from those of the session, so that its edits would have another meaning.
             SessionError: if the model holds edits of another session.
         """
-        place = Path(folder)
-        stored = ledger.WriteCache()
-        manifest, entries = ledger.load_session(place, stored)
+        path = Path(folder)
+        stored = session_files.WriteCache()
+        manifest, entries = session_files.load_session(path, stored)
         applied = manifest["applied"]
         if model is None:
-            model = _named_model(place, manifest, device, monitor, fetch_model)
-        _check_fingerprint(place, manifest, model, model.fingerprint)
-        _compare(place, manifest, model)
+            model = _named_model(path, manifest, device, monitor, fetch_model)
+        _check_fingerprint(path, manifest, model, model.fingerprint)
+        _compare(path, manifest, model)
         hyperparameters = config_from_dict(manifest["hyperparameters"])
         try:
             session = cls(model, None, hyperparameters, manifest["contexts"])
         except InputError as error:
-            raise CorruptFileError(f"session {place}: {error}") from None
+            raise CorruptFileError(f"session {path}: {error}") from None
         try:
             # Checked again: the model's fingerprint may be older than a change of its weights.
-            _check_fingerprint(place, manifest, model, session._identity.fingerprint)
+            _check_fingerprint(path, manifest, model, session._identity.fingerprint)
             matrix = model.architecture.matrix
             sizes = {n: (matrix(n).shape[0], matrix(n).shape[1]) for n in hyperparameters.layers}
             for batch in (batch for entry in entries for batch in entry.batches):
-                check_fits(place, batch.changes, sizes)
+                check_fits(path, batch.changes, sizes)
             session._statistics, session._entries = manifest["statistics"], entries
             session._stored = stored
             session.restore(applied)
             if applied and session.weights_digest() != entries[applied - 1].digest:
                 weights = session._weights
                 check_distance(
-                    place,
+                    path,
                     saved=entries[applied - 1].sketches,
                     here={layer: weights.sketch(layer) for layer in weights.layers},
                     norms={layer: weights.original_norm(layer) for layer in weights.layers},

@@ -25,7 +25,7 @@ _HTML_CALLS = re.compile(
 )
 #: variables with these names, which hold HTML,
 _HTML_NAMES = {
-    "head", "body", "rows", "cell", "cells", "told", "texts", "counts", "table", "meanings",
+    "head", "body", "rows", "cell", "cells", "texts", "counts", "table", "meanings",
     "shown", "title", "items", "words", "small", "massive", "bar", "html", "definitions", "unit",
     "caption", "points", "line_y", "share", "filled",
 }  # fmt: skip

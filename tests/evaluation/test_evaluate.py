@@ -127,7 +127,7 @@ def test_in_single_precision_they_are_the_same_up_to_rounding() -> None:
         alone = rate(model, [(prompt, target)])[0]
         assert rating.score.nll == pytest.approx(alone.score.nll, abs=1e-4)
         assert rating.score.nll == pytest.approx(Plain(model).rated(prompt, target)[0], abs=1e-4)
-        assert rating.said == alone.said
+        assert rating.predicted == alone.predicted
 
 
 def test_every_question_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from alphaedit_core.session import files as ledger
+from alphaedit_core.session import files as session_files
 from alphaedit_core.storage import files, tensor_files
 
 _EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree"}
@@ -73,10 +73,10 @@ def _watched(folder: Path, moment: int) -> None:
 
 
 def _save(source: Path, folder: Path, moment: int) -> None:
-    manifest = ledger.load_manifest(source)
-    entries = ledger.load_entries(source, manifest)
+    manifest = session_files.load_manifest(source)
+    entries = session_files.load_entries(source, manifest)
     _watched(folder, moment)
-    ledger.save_session(folder, manifest, entries, manifest["applied"], overwrite=True)
+    session_files.save_session(folder, manifest, entries, manifest["applied"], overwrite=True)
 
 
 def _write_folder(text: str, folder: Path, moment: int) -> None:

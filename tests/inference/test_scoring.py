@@ -216,8 +216,8 @@ def test_what_would_have_been_said() -> None:
         ids, _ = encode(model.tokenizer, prompt)
         goal = list(target_ids(model.tokenizer, prompt, target))
         given = logits_of(model, ids + goal)[len(ids) - 1 : -1]
-        assert list(rating.said) == given.argmax(dim=-1).tolist()
-        hits = [a == b for a, b in zip(rating.said, goal, strict=True)]
+        assert list(rating.predicted) == given.argmax(dim=-1).tolist()
+        hits = [a == b for a, b in zip(rating.predicted, goal, strict=True)]
         assert rating.score.correct == sum(hits) / len(hits)
         assert rating.score.exact == all(hits)
     assert [one.score for one in rate(model, PAIRS)] == target_logprobs(model, PAIRS)

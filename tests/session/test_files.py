@@ -15,7 +15,7 @@ from killed_saves import killed_folder, killed_save
 from tiny import tiny_model
 
 from alphaedit_core.errors import AlphaEditError, CorruptFileError, InputError, SessionError
-from alphaedit_core.session import files as ledger
+from alphaedit_core.session import files as session_files
 from alphaedit_core.session.edits import Edit
 from alphaedit_core.session.session import EditSession
 from alphaedit_core.storage.files import atomic_folder
@@ -26,7 +26,7 @@ killing = pytest.mark.skipif(sys.platform == "win32", reason="has no SIGKILL")
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Two sessions on the disk: ``old`` with one edit, ``new`` with another after it."""
-    folder = tmp_path_factory.mktemp("ledger")
+    folder = tmp_path_factory.mktemp("sessions")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALPHAEDIT_CACHE", str(folder / "cache"))
         session = EditSession(
@@ -40,15 +40,15 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def content(folder: Path) -> object:
     """All that a session's folder says, read as a session is loaded."""
-    manifest = ledger.load_manifest(folder)
-    entries = ledger.load_entries(folder, manifest)
+    manifest = session_files.load_manifest(folder)
+    entries = session_files.load_entries(folder, manifest)
     return manifest, [
         (
             entry.created,
             entry.digest,
             entry.facts,
             entry.result,
-            [(name, t.tolist()) for name, t in ledger._tensors(entry).items()],
+            [(name, t.tolist()) for name, t in session_files._tensors(entry).items()],
         )
         for entry in entries
     ]
@@ -56,9 +56,9 @@ def content(folder: Path) -> object:
 
 def save(source: Path, folder: Path) -> None:
     """Save what one folder holds to another."""
-    manifest = ledger.load_manifest(source)
-    entries = ledger.load_entries(source, manifest)
-    ledger.save_session(folder, manifest, entries, manifest["applied"], overwrite=True)
+    manifest = session_files.load_manifest(source)
+    entries = session_files.load_entries(source, manifest)
+    session_files.save_session(folder, manifest, entries, manifest["applied"], overwrite=True)
 
 
 def files_in(folder: Path) -> set[str]:
@@ -73,12 +73,12 @@ def test_a_first_save_that_is_killed_leaves_no_session_or_a_whole_one(
     found = []
     moment = 1
     while killed_save(saved["new"], folder := tmp_path / str(moment) / "kept", moment):
-        found.append(ledger.is_session(folder))
-        if ledger.is_session(folder):
+        found.append(session_files.is_session(folder))
+        if session_files.is_session(folder):
             assert content(folder) == new
         else:
             with pytest.raises(InputError, match="no saved session"):
-                ledger.load_manifest(folder)
+                session_files.load_manifest(folder)
             save(saved["new"], folder)
             assert content(folder) == new
             assert files_in(folder) == files_in(saved["new"])
@@ -183,7 +183,7 @@ def test_a_damaged_byte_anywhere_in_the_manifest_is_noticed(
     for place in range(0, len(whole), 7):
         file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
         try:
-            loaded = ledger.load_manifest(folder)
+            loaded = session_files.load_manifest(folder)
         except CorruptFileError as error:
             assert str(file) in str(error)
         else:  # white space between the fields means nothing
@@ -212,8 +212,8 @@ def test_tensors_that_only_look_right_are_noticed(saved: dict[str, Path], tmp_pa
 def test_a_damaged_edit_is_written_again_by_the_next_save(
     saved: dict[str, Path], tmp_path: Path
 ) -> None:
-    manifest = ledger.load_manifest(saved["new"])
-    entries = ledger.load_entries(saved["new"], manifest)
+    manifest = session_files.load_manifest(saved["new"])
+    entries = session_files.load_entries(saved["new"], manifest)
     for pattern in ("entry-*.json", "*.safetensors"):
         folder = tmp_path / pattern.strip("*.")
         shutil.copytree(saved["new"], folder)
@@ -221,7 +221,7 @@ def test_a_damaged_edit_is_written_again_by_the_next_save(
         file.write_bytes(file.read_bytes()[:-1])
         with pytest.raises(CorruptFileError):
             content(folder)
-        ledger.save_session(folder, manifest, entries, manifest["applied"], overwrite=True)
+        session_files.save_session(folder, manifest, entries, manifest["applied"], overwrite=True)
         assert content(folder) == content(saved["new"])
 
 
@@ -245,22 +245,24 @@ def test_edits_that_were_seen_whole_are_not_read_again(
         read.append(named["record"])
         return reading(folder, named)
 
-    reading = ledger._read_entry
-    monkeypatch.setattr(ledger, "_read_entry", counted)
-    stored, manifest = ledger.WriteCache(), ledger.load_manifest(saved["new"])
-    entries = ledger.load_entries(saved["new"], manifest, stored)
+    reading = session_files._read_entry
+    monkeypatch.setattr(session_files, "_read_entry", counted)
+    stored, manifest = session_files.WriteCache(), session_files.load_manifest(saved["new"])
+    entries = session_files.load_entries(saved["new"], manifest, stored)
     places = saved["new"], tmp_path / "other"
     for folder, looked in zip(places, (0, len(entries)), strict=True):
         read.clear()
         for _ in range(3):
-            ledger.save_session(folder, manifest, entries, manifest["applied"], stored)
+            session_files.save_session(folder, manifest, entries, manifest["applied"], stored)
         assert len(read) == looked  # in another folder once: whether it is there already
     # One that has changed since, though it is as long as it was, is read and written again.
     for pattern in ("entry-*.json", "*.safetensors"):
         file = sorted((tmp_path / "other").glob(pattern))[0]
         file.write_bytes(file.read_bytes()[:-1] + b"x")
         read.clear()
-        ledger.save_session(tmp_path / "other", manifest, entries, manifest["applied"], stored)
+        session_files.save_session(
+            tmp_path / "other", manifest, entries, manifest["applied"], stored
+        )
         assert len(read) == 1
         assert content(tmp_path / "other") == content(saved["new"])
     assert files_in(tmp_path / "other") == files_in(saved["new"])
@@ -285,9 +287,9 @@ def test_a_foreign_folder_is_refused(saved: dict[str, Path], tmp_path: Path, nam
         (folder / name).mkdir()
     else:
         (folder / name).write_text("mine")
-    manifest = ledger.load_manifest(saved["new"])
+    manifest = session_files.load_manifest(saved["new"])
     with pytest.raises(InputError, match=f'not a session.*"{name}"'):
-        ledger.save_session(folder, manifest, [], 0)
+        session_files.save_session(folder, manifest, [], 0)
     assert files_in(folder) == {name}
 
 
@@ -296,9 +298,9 @@ def test_a_session_file_of_somebody_else_is_not_written_over(
     saved: dict[str, Path], tmp_path: Path, text: str
 ) -> None:
     (tmp_path / "session.json").write_text(text)
-    manifest = ledger.load_manifest(saved["new"])
+    manifest = session_files.load_manifest(saved["new"])
     with pytest.raises(InputError, match="give a new folder"):
-        ledger.save_session(tmp_path, manifest, [], 0)
+        session_files.save_session(tmp_path, manifest, [], 0)
     assert (tmp_path / "session.json").read_text() == text
 
 
@@ -307,7 +309,9 @@ def test_a_file_in_the_place_of_the_folder_is_refused(
 ) -> None:
     (tmp_path / "kept").write_text("mine")
     with pytest.raises(InputError, match="is a file"):
-        ledger.save_session(tmp_path / "kept", ledger.load_manifest(saved["new"]), [], 0)
+        session_files.save_session(
+            tmp_path / "kept", session_files.load_manifest(saved["new"]), [], 0
+        )
     assert (tmp_path / "kept").read_text() == "mine"
 
 
@@ -316,8 +320,8 @@ def test_a_full_disk_leaves_the_old_session(
 ) -> None:
     folder = tmp_path / "kept"
     shutil.copytree(saved["old"], folder)
-    manifest = ledger.load_manifest(saved["new"])
-    entries = ledger.load_entries(saved["new"], manifest)
+    manifest = session_files.load_manifest(saved["new"])
+    entries = session_files.load_entries(saved["new"], manifest)
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -325,7 +329,7 @@ def test_a_full_disk_leaves_the_old_session(
     with monkeypatch.context() as patch:
         patch.setattr("os.fsync", full)
         with pytest.raises(OSError, match="No space"):
-            ledger.save_session(folder, manifest, entries, 2, overwrite=True)
+            session_files.save_session(folder, manifest, entries, 2, overwrite=True)
     assert content(folder) == content(saved["old"])
     assert files_in(folder) == files_in(saved["old"])
 
@@ -333,13 +337,13 @@ def test_a_full_disk_leaves_the_old_session(
 def test_moving_the_mark_of_what_is_applied(saved: dict[str, Path], tmp_path: Path) -> None:
     folder = tmp_path / "kept"
     shutil.copytree(saved["new"], folder)
-    ledger.set_applied(folder, 1)
+    session_files.set_applied(folder, 1)
     loaded = EditSession.load(folder, tiny_model())
     assert loaded.history.applied == 1
     assert loaded.weights_digest() == loaded.history[0].digest
     for number in (-1, 3):
         with pytest.raises(SessionError, match=f"no state {number}; give 0 to 2"):
-            ledger.set_applied(folder, number)
+            session_files.set_applied(folder, number)
     with pytest.raises(AlphaEditError):
-        ledger.set_applied(tmp_path / "nowhere", 0)
-    assert ledger.load_manifest(folder)["applied"] == 1
+        session_files.set_applied(tmp_path / "nowhere", 0)
+    assert session_files.load_manifest(folder)["applied"] == 1

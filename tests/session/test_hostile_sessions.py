@@ -23,7 +23,7 @@ from alphaedit_core.cli import main
 from alphaedit_core.editing.update_sketches import apart, sketch
 from alphaedit_core.errors import AlphaEditError, CorruptFileError, InputError
 from alphaedit_core.model import loading as models
-from alphaedit_core.session import files as ledger
+from alphaedit_core.session import files as session_files
 from alphaedit_core.session.session import EditSession
 from alphaedit_core.storage.tensor_files import load_tensors, save_tensors
 
@@ -80,7 +80,7 @@ def written(folder: Path, parts: Parts) -> Path:
         name = f"entry-{number:016x}"
         save_tensors(folder / f"{name}.safetensors", own, {})
         if isinstance(record, dict) and isinstance(record.get("tensors"), dict):
-            record["tensors"] = ledger._described(own)
+            record["tensors"] = session_files._described(own)
         text = json.dumps(record).encode()
         (folder / f"{name}.json").write_bytes(text)
         entries = manifest.get("entries")
@@ -92,7 +92,7 @@ def written(folder: Path, parts: Parts) -> Path:
                 named[part] = f"{name}.{suffix}"
         if len(str(named.get("sha256"))) == 64:
             named["sha256"] = hashlib.sha256(text).hexdigest()
-    content = manifest | {"checksum": ledger._checksum(manifest)}
+    content = manifest | {"checksum": session_files._checksum(manifest)}
     (folder / "session.json").write_text(json.dumps(content))
     return folder
 

@@ -16,14 +16,14 @@ from alphaedit_core.data.facts import Fact
 from alphaedit_core.data.superseding import Superseded
 from alphaedit_core.errors import FingerprintError, SessionError
 from alphaedit_core.export.hugging_face import facts_in_model
-from alphaedit_core.session import files as ledger
+from alphaedit_core.session import files as session_files
 from alphaedit_core.session.session import EditSession
 from alphaedit_core.storage.files import read_json
 
 
 def without_superseded(folder: Path) -> None:
     """Make a saved session one that was written before edits kept what they superseded."""
-    manifest = ledger.load_manifest(folder)
+    manifest = session_files.load_manifest(folder)
     for named in manifest["entries"]:
         record = read_json(folder / named["record"])
         del record["result"]["superseded"]
@@ -32,7 +32,7 @@ def without_superseded(folder: Path) -> None:
         text = json.dumps(record, ensure_ascii=False, sort_keys=True, indent=1) + "\n"
         named["sha256"] = sha256(text.encode()).hexdigest()
         (folder / named["record"]).write_text(text, "utf-8")
-    ledger._write_manifest(folder, manifest)
+    session_files._write_manifest(folder, manifest)
 
 
 def test_an_old_session_holds_the_keys_it_was_made_with(place: Path, tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_an_old_session_says_in_which_order_rect_made_its_edits(
 
 def as_rect(folder: Path) -> None:
     """Make the edits of a saved session ones that say that rect made them."""
-    manifest = ledger.load_manifest(folder)
+    manifest = session_files.load_manifest(folder)
     manifest["editor"] = manifest["hyperparameters"]["editor"] = "rect"
     for named in manifest["entries"]:
         record = read_json(folder / named["record"])
@@ -100,7 +100,7 @@ def as_rect(folder: Path) -> None:
         text = json.dumps(record, ensure_ascii=False, sort_keys=True, indent=1) + "\n"
         named["sha256"] = sha256(text.encode()).hexdigest()
         (folder / named["record"]).write_text(text, "utf-8")
-    ledger._write_manifest(folder, manifest)
+    session_files._write_manifest(folder, manifest)
 
 
 def held(session: EditSession) -> list[Fact]:

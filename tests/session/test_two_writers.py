@@ -15,7 +15,7 @@ from examples import CONTEXTS, FACTS, quiet, small
 from tiny import tiny_model
 
 from alphaedit_core.errors import SessionError
-from alphaedit_core.session import files as ledger
+from alphaedit_core.session import files as session_files
 from alphaedit_core.session.session import EditSession
 
 ROOT = Path(__file__).parents[2]
@@ -24,8 +24,8 @@ ROOT = Path(__file__).parents[2]
 HOLD = """
 import sys, time
 from pathlib import Path
-from alphaedit_core.session import files as ledger
-with ledger.locked(Path(sys.argv[1])):
+from alphaedit_core.session import files as session_files
+with session_files.locked(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -131,7 +131,7 @@ def test_commands_at_once_lose_no_edit(
         )
     said = [process.communicate(timeout=300)[1] for process in running]
     codes = [process.returncode for process in running]
-    manifest, entries = ledger.load_session(kept)
+    manifest, entries = session_files.load_session(kept)
     facts_there = [fact.id for entry in entries for fact in entry.facts]
     for fact, code, words in zip(FACTS[1:3], codes, said, strict=True):
         assert (fact.id in facts_there) is (code == 0), words
@@ -165,6 +165,6 @@ while time.monotonic() < ends:
     titles = set()
     ends = time.monotonic() + 2.5
     while time.monotonic() < ends:
-        titles.add(ledger.load_session(saved)[1][0].title)
+        titles.add(session_files.load_session(saved)[1][0].title)
     assert process.wait(timeout=60) == 0
     assert len(titles) > 2 and session.applied == 1

@@ -24,7 +24,7 @@ from alphaedit_core.data.datasets import fetching
 from alphaedit_core.errors import AlphaEditError, FetchError
 from alphaedit_core.export.hugging_face import model as export_model
 from alphaedit_core.nullspace.files import read_vectors, save_spectrum
-from alphaedit_core.session import files as ledger
+from alphaedit_core.session import files as session_files
 from alphaedit_core.session.session import EditSession
 from alphaedit_core.storage import tensor_files
 from alphaedit_core.storage.files import read_json, sha256_of_file, write_json_atomic
@@ -137,12 +137,12 @@ def test_edit_file_without_permission(suffix: str, session: EditSession, shared:
     for other in folder.iterdir():
         other.chmod(0o644)
     file.chmod(0)
-    manifest = ledger.load_manifest(folder)
+    manifest = session_files.load_manifest(folder)
     with as_a_user(), pytest.raises(PermissionError, match="cannot be read") as caught:
-        ledger.load_entries(folder, manifest)
+        session_files.load_entries(folder, manifest)
     assert caught.value.filename == str(file)
     file.chmod(mode)
-    assert len(ledger.load_entries(folder, manifest)) == 1
+    assert len(session_files.load_entries(folder, manifest)) == 1
 
 
 def test_data_set_without_permission(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:

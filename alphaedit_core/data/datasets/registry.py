@@ -47,4 +47,4 @@ def dataset(name: str, /, **options: str) -> Dataset:
     Raises:
         InputError: if the name or an option is unknown.
     """
-    return _REGISTRY.named(name)(**options)
+    return _REGISTRY.get(name)(**options)

@@ -45,4 +45,4 @@ def editor_class(name: str) -> type[Editor[Any]]:
     Raises:
         InputError: if no editor has that name.
     """
-    return _REGISTRY.named(name)
+    return _REGISTRY.get(name)

@@ -60,13 +60,17 @@ class Consistency(Metric):
         return 100 * cosine(" ".join(parts), " ".join(self._references(record)), self._weights)
 
     def _references(self, record: Record) -> list[str]:
-        known = self.context.references
-        return [] if known is None else [t for fact in record.facts for t in known.about(fact)]
+        references = self.context.references
+        return (
+            []
+            if references is None
+            else [t for fact in record.facts for t in references.about(fact)]
+        )
 
     @cached_property
     def _weights(self) -> dict[str, float]:
-        known = self.context.references
-        return inverse_frequencies([] if known is None else known.texts())
+        references = self.context.references
+        return inverse_frequencies([] if references is None else references.texts())
 
 
 def inverse_frequencies(documents: Sequence[str]) -> dict[str, float]:

@@ -67,7 +67,7 @@ def metric_class(name: str) -> type[MetricInfo]:
     Raises:
         InputError: if no metric has the name.
     """
-    return _REGISTRY.named(present_name(name))
+    return _REGISTRY.get(present_name(name))
 
 
 def metrics_for(dataset: str, compat: Compat = "paper") -> dict[str, type[MetricInfo]]:
@@ -84,12 +84,12 @@ def metrics_for(dataset: str, compat: Compat = "paper") -> dict[str, type[Metric
         raise InputError(f'compat "{compat}" is not known; give paper or easyedit')
     # "knowedit-wiki-recent" has the metrics of "knowedit".
     names = {dataset, dataset.partition("-")[0]}
-    wanted = names | {f"{name}:{compat}" for name in names}
-    found = {n: metric for n, metric in metrics().items() if wanted & set(metric.default_for)}
-    if not found:
+    tags = names | {f"{name}:{compat}" for name in names}
+    selected = {n: metric for n, metric in metrics().items() if tags & set(metric.default_for)}
+    if not selected:
         known = {name.partition(":")[0] for m in metrics().values() for name in m.default_for}
         raise InputError(
             f'data set "{dataset}" has no default metrics; give some (--metrics), or one of '
             f"{', '.join(sorted(known))}"
         )
-    return found
+    return selected
