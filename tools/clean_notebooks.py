@@ -1,7 +1,7 @@
-"""Remove from notebooks what differs between machines, runs and versions of Jupyter.
+"""Remove data from notebooks that differs between machines, runs and versions of Jupyter.
 
 ``clean_notebooks.py [PATH ...]`` rewrites the notebooks; ``--check`` only reports. Both print one
-line per problem and exit with 1 if any problem is left. A folder means all notebooks below it.
+line per problem and exit with 1 if any problem is left. A folder selects all notebooks below it.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ LARGEST_OUTPUT = 100_000  # bytes
 HOME = re.compile(r"(?:/home/|/Users/|[A-Za-z]:\\Users\\)[\w.-]+|/root/")
 
 
-def mend(notebook: Notebook) -> list[str]:
-    """Clean ``notebook`` **in place**; outputs stay.
+def clean(notebook: Notebook) -> list[str]:
+    """Clean a notebook **in place**, keeping its outputs.
 
     Returns:
-        What was changed, a line for each kind of change in each cell.
+        One line per change.
     """
     changes = []
     metadata = notebook["metadata"]
@@ -40,13 +40,13 @@ def mend(notebook: Notebook) -> list[str]:
     for key, value in (("kernelspec", KERNELSPEC), ("language_info", LANGUAGE_INFO)):
         if metadata.get(key) != value:
             metadata[key] = dict(value)
-            changes.append(f"{key} is not the plain Python 3 one")
+            changes.append(f"{key} is not that of plain Python 3")
     executed = 0
     for number, cell in enumerate(notebook["cells"], start=1):
-        changes += [f"cell {number}: {change}" for change in _mend_metadata(cell)]
+        changes += [f"cell {number}: {change}" for change in _clean_metadata(cell)]
         if cell["cell_type"] != "code":
             continue
-        changes += [f"cell {number}: {change}" for change in _mend_views(cell)]
+        changes += [f"cell {number}: {change}" for change in _clean_views(cell)]
         if _merge_streams(cell):
             changes.append(f"cell {number}: one stream in several outputs")
         if cell["execution_count"] is not None:
@@ -57,38 +57,38 @@ def mend(notebook: Notebook) -> list[str]:
 
 
 def problems(notebook: Notebook) -> list[str]:
-    """What is wrong with ``notebook`` and only its author can mend, a line each."""
-    found = []
+    """Return the problems that only the notebook's author can fix, one line each."""
+    result = []
     for number, cell in enumerate(notebook["cells"], start=1):
-        found += [f"cell {number}: {problem}" for problem in _cell_problems(cell)]
-    return found
+        result += [f"cell {number}: {problem}" for problem in _cell_problems(cell)]
+    return result
 
 
 def as_text(notebook: Notebook) -> str:
-    """The text of the file, laid out as Jupyter lays it out."""
+    """Return the notebook as JSON text in Jupyter's layout."""
     return json.dumps(notebook, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
 
 
-def _mend_metadata(cell: Cell) -> Iterator[str]:
+def _clean_metadata(cell: Cell) -> Iterator[str]:
     for key in VOLATILE:
         if cell["metadata"].pop(key, None) is not None:
             yield f"volatile metadata {key}"
 
 
-def _mend_views(cell: Cell) -> Iterator[str]:
-    # A view without its kernel shows as an error message; the text or picture beside it does not.
+def _clean_views(cell: Cell) -> Iterator[str]:
+    # Without a kernel, a widget view shows an error message instead of its fallback.
     for output in cell["outputs"]:
         data = output.get("data", {})
         if WIDGET_VIEW in data and _has_fallback(data):
             del data[WIDGET_VIEW]
             yield "widget view beside its fallback"
-        # JupyterLab adds it when it draws the figure, and from then on shows it in its place.
+        # JupyterLab adds an image when it draws the figure, and then shows only the image.
         if PLOTLY in data and data.pop("image/png", None) is not None:
-            yield "photograph of a plotly figure"
+            yield "image of a plotly figure"
 
 
 def _merge_streams(cell: Cell) -> bool:
-    # The kernel splits what a cell prints by the clock, so that every run would change the file.
+    # The kernel splits printed text by time, so every run would change the file.
     merged: list[dict[str, Any]] = []
     for output in cell["outputs"]:
         previous = merged[-1] if merged else {}
@@ -109,9 +109,9 @@ def _has_fallback(data: dict[str, Any]) -> bool:
 def _renumber(cell: Cell, count: int) -> bool:
     results = [o for o in cell["outputs"] if o["output_type"] == "execute_result"]
     changed = False
-    for counted in (cell, *results):
-        changed |= counted["execution_count"] != count
-        counted["execution_count"] = count
+    for node in (cell, *results):
+        changed |= node["execution_count"] != count
+        node["execution_count"] = count
     return changed
 
 
@@ -120,20 +120,20 @@ def _cell_problems(cell: Cell) -> Iterator[str]:
     if cell["cell_type"] != "code":
         return
     if cell["execution_count"] is None and "".join(cell["source"]).strip():
-        yield "never run, so its outputs are compared with nothing: run it"
+        yield "never run, so no outputs are compared: run it"
     for output in cell["outputs"]:
         size = len(json.dumps(output, ensure_ascii=False).encode())
         if size > LARGEST_OUTPUT:
-            yield f"output of {size:,} bytes, at most {LARGEST_OUTPUT:,} are kept: show less"
+            yield f"output of {size:,} bytes, at most {LARGEST_OUTPUT:,} are allowed: show less"
         raises = "raises-exception" in cell["metadata"].get("tags", [])
         if output["output_type"] == "error" and not raises:
-            yield f"ends in {output['ename']}: mend it, or tag it raises-exception"
+            yield f"ends in {output['ename']}: fix it, or tag it raises-exception"
         yield from _home_paths("output", output)
 
 
 def _home_paths(where: str, node: Any) -> Iterator[str]:
-    found = {match.group() for text in _strings(node) for match in HOME.finditer(text)}
-    for path in sorted(found):
+    paths = {match.group() for text in _strings(node) for match in HOME.finditer(text)}
+    for path in sorted(paths):
         yield f'{where} names a home folder "{path}": use a relative path'
 
 
@@ -158,7 +158,7 @@ def _notebooks(paths: list[Path]) -> Iterator[Path]:
 
 
 def _clean_file(path: Path, check: bool) -> bool:
-    """Report on one file, and rewrite it unless ``check``; True if nothing unclean is left."""
+    """Report on one file and rewrite it unless ``check``; return True if it is clean now."""
     try:
         text = path.read_text(encoding="utf-8")
         notebook: Notebook = json.loads(text)
@@ -167,22 +167,22 @@ def _clean_file(path: Path, check: bool) -> bool:
     except (OSError, ValueError, RecursionError) as error:
         print(f"{path}: not a readable notebook: {error}")
         return False
-    mended = deepcopy(notebook)
-    changes = mend(mended)
-    if not changes and as_text(mended) != text:
-        changes.append("not laid out as Jupyter writes it")
-    left = problems(mended)
+    cleaned = deepcopy(notebook)
+    changes = clean(cleaned)
+    if not changes and as_text(cleaned) != text:
+        changes.append("layout differs from Jupyter's")
+    remaining = problems(cleaned)
     for change in changes:
-        print(f"{path}: {change}" if check else f"{path}: mended: {change}")
-    for problem in left:
+        print(f"{path}: {change}" if check else f"{path}: fixed: {change}")
+    for problem in remaining:
         print(f"{path}: {problem}")
     if changes and not check:
-        path.write_text(as_text(mended), encoding="utf-8")
-    return not left and not (check and changes)
+        path.write_text(as_text(cleaned), encoding="utf-8")
+    return not remaining and not (check and changes)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; the exit code is 0 for clean, 1 for unclean."""
+    """Run the command; the exit code is 0 if all notebooks are clean."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("paths", nargs="*", type=Path, default=[Path("notebooks")], metavar="PATH")
     parser.add_argument("--check", action="store_true", help="write nothing, only report")

@@ -1,11 +1,11 @@
-"""Prove that the notebooks would notice: break one formula at a time, and run its notebook.
+"""Test that the notebooks notice faults: break one formula at a time and run its notebook.
 
-Each fault is put into a copy of the working tree, where the notebook that is declared to catch it
-is run and compared with its stored outputs, as ``make test-notebooks`` does. Before that the
-notebook is run without a fault: only if that passes does a failure mean anything. In that run the
-exercises are answered with the answers folded under them, each of which must be called right. A
-table says which faults were caught, and by which cell; the exit code is 1 if one was missed, if a
-notebook fails by itself, or if a fault no longer fits the code.
+Each fault is applied to a copy of the working tree. The notebook that should catch the fault runs
+there and is compared with its stored outputs, as ``make test-notebooks`` does. First, each notebook
+runs without a fault, because otherwise a failure proves nothing. In that run, the folded answers
+are inserted after the exercises, and each must be accepted as right. A table lists which faults
+were caught, and by which cell. The exit code is 1 if a fault was missed, a notebook fails without
+a fault, or a fault no longer matches the code.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 ROOT = Path(__file__).resolve().parents[1]
-#: What of the working tree plays no part in a notebook's run.
+#: Files of the working tree that notebooks do not need.
 _LEFT_OUT = shutil.ignore_patterns(
     ".git", ".venv", "__pycache__", ".ipynb_checkpoints", ".*_cache", ".hypothesis", "*.egg-info",
     "build", "dist", "docs", "shots",
 )  # fmt: skip
-#: How an exercise begins, and what is folded under it.
+#: First line of an exercise, and the folded answer in the next cell.
 _EXERCISE = "answer = None\n"
 _FOLDED = re.compile(r"<details>.*?`answer = (.+?)`", re.DOTALL)
 #: pytest's exit code for tests that ran and failed.
@@ -40,7 +40,7 @@ Verdict = Literal["passes", "caught", "MISSED", "BROKEN"]
 
 
 class FaultError(Exception):
-    """A fault does not fit the code it is for."""
+    """A fault does not match the code."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,12 @@ class Fault:
     """One way to break the core.
 
     Attributes:
-        name: what ``--only`` calls it.
-        about: what is wrong then.
-        file: where, below the root.
-        old: text that stands there exactly once.
-        new: what it becomes.
-        notebook: which notebook has to fail.
+        name: the name for ``--only``.
+        about: description of the fault.
+        file: path of the file, relative to the root.
+        old: text that occurs exactly once in the file.
+        new: replacement of the text.
+        notebook: the notebook that must fail.
     """
 
     name: str
@@ -65,12 +65,12 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What became of one run.
+class RunResult:
+    """Result of one run.
 
     Attributes:
-        verdict: ``passes`` for a notebook without a fault; ``BROKEN`` where the run says nothing.
-        note: the first cell that failed, or what went wrong.
+        verdict: ``passes`` for a notebook without a fault; ``BROKEN`` if the run proves nothing.
+        note: the first failed cell, or the reason.
         seconds: wall-clock time.
     """
 
@@ -104,7 +104,7 @@ FAULTS = (
     ),
     Fault(
         "threshold-side",
-        "the eigenvalues over the threshold are counted",
+        "the eigenvalues above the threshold are counted",
         "alphaedit_core/nullspace/spectrum.py",
         "(self._positive < threshold.value)",
         "(self._positive > threshold.value)",
@@ -120,7 +120,7 @@ FAULTS = (
     ),
     Fault(
         "lambda-of-memit",
-        "MEMIT's weight on C stands in for AlphaEdit's λ",
+        "MEMIT's weight on C replaces AlphaEdit's λ",
         "alphaedit_core/editing/editors/alphaedit.py",
         "inputs.hyperparameters.ridge",
         "inputs.hyperparameters.covariance_weight",
@@ -128,7 +128,7 @@ FAULTS = (
     ),
     Fault(
         "key-weights",
-        "all prompts of a key weigh alike",
+        "all prompts of a key have equal weight",
         "alphaedit_core/editing/subject_keys.py",
         "(own[0] + own[1:].mean(dim=0)) / 2",
         "own.mean(dim=0)",
@@ -136,7 +136,7 @@ FAULTS = (
     ),
     Fault(
         "residual-whole",
-        "every layer takes all that is lacking",
+        "every layer writes the whole residual",
         "alphaedit_core/editing/editors/alphaedit.py",
         "residual = inputs.residual / inputs.layers_left",
         "residual = inputs.residual",
@@ -144,7 +144,7 @@ FAULTS = (
     ),
     Fault(
         "residual-share",
-        "every layer takes the first one's share",
+        "every layer writes the first layer's share",
         "alphaedit_core/editing/batch.py",
         "len(layers) - index,",
         "len(layers),",
@@ -160,7 +160,7 @@ FAULTS = (
     ),
     Fault(
         "undo-keys",
-        "the keys of an undone fact stay",
+        "the keys of an undone fact are kept",
         "alphaedit_core/session/states.py",
         "self._make_weights(self._applied)\n        self._forget_keys()",
         "self._make_weights(self._applied)",
@@ -168,7 +168,7 @@ FAULTS = (
     ),
     Fault(
         "undo-originals",
-        "the originals are the model's own matrices, which an edit changes",
+        "the original weights are not copied, so an edit changes them",
         "alphaedit_core/editing/edited_weights.py",
         "model.architecture.matrix(layer).clone()",
         "model.architecture.matrix(layer)",
@@ -176,7 +176,7 @@ FAULTS = (
     ),
     Fault(
         "undo-subtracts",
-        "an undo subtracts the change instead of making the weights anew",
+        "undo subtracts the change instead of recomputing the weights",
         "alphaedit_core/session/states.py",
         "self.restore(self._applied - 1)",
         "from alphaedit_core.editing.weight_updates import dense\n\n"
@@ -211,7 +211,7 @@ FAULTS = (
     ),
     Fault(
         "rome-one-key",
-        "ROME asks for the value at the mean key",
+        "ROME writes the value at the mean key",
         "alphaedit_core/editing/editors/rome.py",
         "rank_one(inputs, inputs.mean_keys, inputs.prompt_keys, inputs.residual)",
         "rank_one(inputs, inputs.mean_keys, inputs.mean_keys, inputs.residual)",
@@ -227,7 +227,7 @@ FAULTS = (
     ),
     Fault(
         "prune-above",
-        "PRUNE brings the small singular values down",
+        "PRUNE reduces the small singular values",
         "alphaedit_core/editing/weight_updates.py",
         "sigma > bound, sigma.clamp_min",
         "sigma < bound, sigma.clamp_min",
@@ -236,18 +236,18 @@ FAULTS = (
 )
 
 
-def broken(text: str, fault: Fault) -> str:
-    """The text of the fault's file with the fault in it.
+def with_fault(text: str, fault: Fault) -> str:
+    """Return the text of the fault's file with the fault applied.
 
     Raises:
-        FaultError: if the old text does not stand there exactly once, or what comes out is not
-            Python (it would fail everywhere and prove nothing).
+        FaultError: if the old text does not occur exactly once, or the result is not valid Python,
+            which would fail everywhere and prove nothing.
     """
     count = text.count(fault.old)
     if count != 1:
         raise FaultError(
-            f'fault {fault.name}: "{fault.old}" stands {count} times in {fault.file}, not once; '
-            "bring the fault up to date"
+            f'fault {fault.name}: "{fault.old}" occurs {count} times in {fault.file}, not once; '
+            "update the fault"
         )
     changed = text.replace(fault.old, fault.new)
     try:
@@ -258,33 +258,33 @@ def broken(text: str, fault: Fault) -> str:
 
 
 def check(faults: Iterable[Fault], root: Path = ROOT) -> None:
-    """Refuse faults that do not fit the code, before anything is run.
+    """Check that all faults match the code, before any run.
 
     Raises:
-        FaultError: for the first that does not.
+        FaultError: naming the first fault that does not.
     """
     for fault in faults:
         for file in (root / fault.file, root / "notebooks" / fault.notebook):
             if not file.is_file():
                 raise FaultError(f"fault {fault.name}: {file} does not exist")
-        broken((root / fault.file).read_text(encoding="utf-8"), fault)
+        with_fault((root / fault.file).read_text(encoding="utf-8"), fault)
 
 
-def answered(notebook: dict[str, Any]) -> dict[str, Any]:
-    """A notebook in which every exercise is followed by a cell that tries its folded answer.
+def with_answers(notebook: dict[str, Any]) -> dict[str, Any]:
+    """Return the notebook with a cell after every exercise that checks its folded answer.
 
     Raises:
-        FaultError: if nothing is folded under an exercise.
+        FaultError: if an exercise has no folded answer.
     """
     cells: list[dict[str, Any]] = []
     following = [*notebook["cells"][1:], {"source": ""}]
-    for cell, after in zip(notebook["cells"], following, strict=True):
+    for cell, next_cell in zip(notebook["cells"], following, strict=True):
         cells.append(cell)
         if cell["cell_type"] != "code" or not "".join(cell["source"]).startswith(_EXERCISE):
             continue
-        folded = _FOLDED.search("".join(after["source"]))
-        if folded is None:
-            raise FaultError(f"an exercise without a folded answer: {''.join(cell['source'])}")
+        answer = _FOLDED.search("".join(next_cell["source"]))
+        if answer is None:
+            raise FaultError(f"an exercise has no folded answer: {''.join(cell['source'])}")
         cells.append(
             {
                 "cell_type": "code",
@@ -292,24 +292,30 @@ def answered(notebook: dict[str, Any]) -> dict[str, Any]:
                 "id": f"answer-to-{len(cells)}",
                 "metadata": {},
                 "outputs": [{"name": "stdout", "output_type": "stream", "text": "right\n"}],
-                "source": f"print(check({folded[1]}).split(':')[0])",
+                "source": f"print(check({answer[1]}).split(':')[0])",
             }
         )
     return notebook | {"cells": cells}
 
 
-def try_notebook(notebook: str, fault: Fault | None = None, root: Path = ROOT) -> Finding:
-    """Run a notebook in a copy of the tree, with a fault or answered, and compare its outputs."""
-    started = time.monotonic()
+def try_notebook(notebook: str, fault: Fault | None = None, root: Path = ROOT) -> RunResult:
+    """Run a notebook in a copy of the tree and compare its outputs.
+
+    Args:
+        notebook: file name of the notebook.
+        fault: the fault to apply; None to run the notebook with answered exercises instead.
+        root: the working tree.
+    """
+    start = time.monotonic()
     with TemporaryDirectory(prefix="fault-test-") as folder:
         copy = Path(folder).resolve() / "tree"
         shutil.copytree(root, copy, ignore=_LEFT_OUT)
         if fault is None:
             file = copy / "notebooks" / notebook
-            file.write_text(json.dumps(answered(json.loads(file.read_text("utf-8")))), "utf-8")
+            file.write_text(json.dumps(with_answers(json.loads(file.read_text("utf-8")))), "utf-8")
         else:
             file = copy / fault.file
-            file.write_text(broken(file.read_text("utf-8"), fault), "utf-8")
+            file.write_text(with_fault(file.read_text("utf-8"), fault), "utf-8")
         run = subprocess.run(
             [
                 sys.executable, "-m", "pytest", f"notebooks/{notebook}", "-x", "-q",
@@ -323,76 +329,78 @@ def try_notebook(notebook: str, fault: Fault | None = None, root: Path = ROOT) -
             stderr=subprocess.STDOUT,
             check=False,
         )  # fmt: skip
-    verdict, note = judged(run.returncode, run.stdout, faulty=fault is not None)
-    return Finding(verdict, note, time.monotonic() - started)
+    verdict, note = judge(run.returncode, run.stdout, has_fault=fault is not None)
+    return RunResult(verdict, note, time.monotonic() - start)
 
 
-def judged(code: int, said: str, faulty: bool) -> tuple[Verdict, str]:
-    """What a run of pytest means, and where it failed.
+def judge(code: int, output: str, has_fault: bool) -> tuple[Verdict, str]:
+    """Return the verdict on a run of pytest, and a note.
 
     Args:
-        code: its exit code.
-        said: what it printed.
-        faulty: whether there was a fault to catch.
+        code: exit code.
+        output: printed output.
+        has_fault: whether a fault was applied.
     """
-    cell = re.search(r"::Cell (\d+)", said)
-    where = f"cell {cell[1]}" if cell else ""
+    match = re.search(r"::Cell (\d+)", output)
+    cell_name = f"cell {match[1]}" if match else ""
     if code == 0:
-        return ("MISSED", "no cell fails") if faulty else ("passes", "")
-    if code == _FAILED and cell and "Timeout" not in said:
-        return ("caught", where) if faulty else ("BROKEN", f"{where} fails without a fault")
-    last = [line for line in said.splitlines() if line.strip()][-1:]
+        return ("MISSED", "no cell fails") if has_fault else ("passes", "")
+    if code == _FAILED and match and "Timeout" not in output:
+        return (
+            ("caught", cell_name) if has_fault else ("BROKEN", f"{cell_name} fails without a fault")
+        )
+    last = [line for line in output.splitlines() if line.strip()][-1:]
     return "BROKEN", "; ".join([f"pytest ended with {code}", *last])
 
 
-def prove(faults: Sequence[Fault], root: Path = ROOT) -> bool:
-    """Try all faults, print what became of each, and at last the table; True if all are caught."""
+def run_faults(faults: Sequence[Fault], root: Path = ROOT) -> bool:
+    """Run all faults and print each result and a table; return True if all were caught."""
     notebooks = list(dict.fromkeys(fault.notebook for fault in faults))
     width = max(len(name) for name in (*(fault.name for fault in faults), "(none)"))
-    rows: list[tuple[str, str, Finding]] = []
+    rows: list[tuple[str, str, RunResult]] = []
 
-    def note(name: str, notebook: str, finding: Finding) -> None:
-        rows.append((name, notebook, finding))
-        print(_line(name, notebook, finding, width), flush=True)
+    def note(name: str, notebook: str, result: RunResult) -> None:
+        rows.append((name, notebook, result))
+        print(_line(name, notebook, result, width), flush=True)
 
-    sound: dict[str, bool] = {}
+    passing: dict[str, bool] = {}
     for notebook in notebooks:
-        finding = try_notebook(notebook, root=root)
-        sound[notebook] = finding.verdict == "passes"
-        note("(none)", notebook, finding)
+        result = try_notebook(notebook, root=root)
+        passing[notebook] = result.verdict == "passes"
+        note("(none)", notebook, result)
     for fault in faults:
-        if sound[fault.notebook]:
+        if passing[fault.notebook]:
             note(fault.name, fault.notebook, try_notebook(fault.notebook, fault, root))
         else:
-            nothing = Finding("BROKEN", "the notebook fails without it", 0.0)
-            note(fault.name, fault.notebook, nothing)
-    caught = sum(finding.verdict == "caught" for _, _, finding in rows)
+            failed = RunResult("BROKEN", "the notebook fails without a fault", 0.0)
+            note(fault.name, fault.notebook, failed)
+    caught = sum(result.verdict == "caught" for _, _, result in rows)
     about = {fault.name: fault.about for fault in faults}
-    print("\n| fault | what is wrong then | notebook | found |\n|---|---|---|---|")
-    for name, notebook, finding in rows:
+    print("\n| fault | description | notebook | result |\n|---|---|---|---|")
+    for name, notebook, result in rows:
         if name in about:
-            found = f"{finding.verdict}, {finding.note}"
-            print(f"| {name} | {about[name]} | {notebook} | {found} |")
+            verdict = f"{result.verdict}, {result.note}"
+            print(f"| {name} | {about[name]} | {notebook} | {verdict} |")
     print(f"\n{caught} of {len(faults)} faults caught")
     return caught == len(faults)
 
 
-def _line(name: str, notebook: str, finding: Finding, width: int) -> str:
-    what = f"{name:<{width}}  {notebook}: {finding.verdict}"
-    return f"{what}{f', {finding.note}' if finding.note else ''} ({finding.seconds:.0f} s)"
+def _line(name: str, notebook: str, result: RunResult, width: int) -> str:
+    text = f"{name:<{width}}  {notebook}: {result.verdict}"
+    return f"{text}{f', {result.note}' if result.note else ''} ({result.seconds:.0f} s)"
 
 
 def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     """Run the command; the exit code is 0 only if every fault was caught."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    known = {fault.name: fault for fault in FAULTS}
+    by_name = {fault.name: fault for fault in FAULTS}
     parser.add_argument(
-        "--only", action="append", choices=list(known), metavar="NAME",
-        help="try this fault; may be given several times",
+        "--only", action="append", choices=list(by_name), metavar="NAME",
+        help="run only this fault; repeatable",
     )  # fmt: skip
-    parser.add_argument("--list", action="store_true", help="name the faults and run nothing")
+    parser.add_argument("--list", action="store_true", help="list the faults and exit")
     options = parser.parse_args(arguments)
-    faults = [known[name] for name in options.only or known]
+    faults = [by_name[name] for name in options.only or by_name]
     try:
         check(faults, root)
     except FaultError as error:
@@ -402,7 +410,7 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
         for fault in faults:
             print(f"{fault.name}: {fault.about} ({fault.file}; {fault.notebook})")
         return 0
-    return 0 if prove(faults, root) else 1
+    return 0 if run_faults(faults, root) else 1
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """Edit one fact with the lowest versions that pyproject.toml allows.
 
-Makes an environment in which every direct dependency has the version that its lower bound names,
-the rest as pip resolves it, writes a fact into a tiny model there, and prints the versions. Run it
-with the lowest Python that the project allows. On Linux the lowest torch brings CUDA libraries of
-some gigabytes; ``--installed torch`` takes the version of the running environment instead.
+Creates an environment in which every direct dependency has the version of its lower bound and pip
+resolves the rest. Then edits a fact in a tiny model there and prints the versions. Run it with the
+lowest Python that the project supports. On Linux, the lowest torch needs several gigabytes of CUDA
+libraries; ``--installed torch`` uses the version of the current environment instead.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from alphaedit_core import EditSession, Fact
 def tiny():
     tokenizer = tiny_tokenizer(bos=True)
     model = tiny_model("llama", tokenizer)
-    # A random model likes to end its texts at once.
+    # A random model often ends its texts at once.
     tokenizer.eos_token = model.model.generation_config.eos_token_id = None
     return model
 
@@ -59,30 +59,30 @@ for name in sys.argv[4:]:
 """
 
 
-def lowest(project: Path, installed: Collection[str] = ()) -> dict[str, str]:
-    """The lowest version of every direct dependency, by name.
+def lowest_versions(project: Path, installed: Collection[str] = ()) -> dict[str, str]:
+    """Return the lowest version of every direct dependency, by name.
 
     Args:
-        project: a pyproject.toml.
-        installed: names whose version in the running environment is taken instead.
+        project: path of a pyproject.toml.
+        installed: names of dependencies to use in the version of the current environment instead.
 
     Raises:
-        ValueError: if a dependency has no lower bound, or no dependency has one of the names.
+        ValueError: if a dependency has no lower bound, or a name is not a dependency.
     """
     lines = tomllib.loads(project.read_text(encoding="utf-8"))["project"]["dependencies"]
-    found = {}
+    versions = {}
     for line in lines:
         bound = _REQUIREMENT.match(line)
         if bound is None:
             raise ValueError(f'"{line}" has no lower bound')
-        found[bound[1]] = bound[2]
-    if strangers := sorted(set(installed) - found.keys()):
-        raise ValueError(f"{', '.join(strangers)}: not among {', '.join(found)}")
-    return found | {name: metadata.version(name) for name in installed}
+        versions[bound[1]] = bound[2]
+    if unknown := sorted(set(installed) - versions.keys()):
+        raise ValueError(f"{', '.join(unknown)}: not among {', '.join(versions)}")
+    return versions | {name: metadata.version(name) for name in installed}
 
 
-def _try(versions: dict[str, str], home: Path) -> int:
-    """Make the environment, edit in it, and give the exit code."""
+def _edit_with(versions: dict[str, str], home: Path) -> int:
+    """Create the environment, edit a fact in it, and return the exit code."""
     venv.create(home / "venv", symlinks=True, clear=True)
     python = str(home / "venv" / "bin" / "python")
     pins = [f"{name}=={version}" for name, version in versions.items()]
@@ -101,21 +101,24 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument(
         "--installed", metavar="NAME", action="append", default=[],
-        help="take this package in the version that is installed here; repeatable",
+        help="use the installed version of this package; repeatable",
     )  # fmt: skip
     parser.add_argument(
-        "--into", metavar="FOLDER", type=Path, help="keep the environment there (a temporary one)"
+        "--into",
+        metavar="FOLDER",
+        type=Path,
+        help="create the environment here and keep it (temporary)",
     )
     options = parser.parse_args(arguments)
     try:
-        versions = lowest(ROOT / "pyproject.toml", options.installed)
+        pinned = lowest_versions(ROOT / "pyproject.toml", options.installed)
     except ValueError as error:
         parser.error(str(error))
     if options.into is not None:
         options.into.mkdir(parents=True, exist_ok=True)
-        return _try(versions, options.into.resolve())
+        return _edit_with(pinned, options.into.resolve())
     with TemporaryDirectory() as folder:
-        return _try(versions, Path(folder))
+        return _edit_with(pinned, Path(folder))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Notebooks are written by Jupyter itself here, then made unclean in one way at a time."""
+"""Tests of clean_notebooks on notebooks written by nbformat, with one problem each."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from tools.clean_notebooks import (
     PLOTLY,
     WIDGET_VIEW,
     as_text,
+    clean,
     main,
-    mend,
     problems,
 )
 
@@ -48,19 +48,19 @@ def clean_notebook() -> Notebook:
     return new_notebook(cells=cells, metadata=CLEAN_METADATA)
 
 
-def written(notebook: Notebook, folder: Path) -> Path:
+def write_notebook(notebook: Notebook, folder: Path) -> Path:
     path = folder / "some.ipynb"
     nbformat.write(nbformat.from_dict(notebook), path)
     return path
 
 
-def view_beside(notebook: Notebook, mime: str) -> None:
+def add_view(notebook: Notebook, mime: str) -> None:
     data = {WIDGET_VIEW: {"model_id": "a1"}, mime: "shown"}
     notebook["cells"][1]["outputs"].append(new_output("display_data", data))
 
 
-def test_a_clean_notebook_passes_and_stays_byte_for_byte(tmp_path: Path) -> None:
-    path = written(clean_notebook(), tmp_path)
+def test_clean_notebook_is_unchanged(tmp_path: Path) -> None:
+    path = write_notebook(clean_notebook(), tmp_path)
     before = path.read_bytes()
     assert main(["--check", str(path)]) == 0
     assert main([str(path)]) == 0
@@ -96,14 +96,14 @@ def result_of_another_run(notebook: Notebook) -> None:
 
 
 def view_and_picture(notebook: Notebook) -> None:
-    view_beside(notebook, "image/png")
+    add_view(notebook, "image/png")
 
 
 def view_and_html(notebook: Notebook) -> None:
-    view_beside(notebook, "text/html")
+    add_view(notebook, "text/html")
 
 
-def photographed(notebook: Notebook) -> None:
+def plotly_image(notebook: Notebook) -> None:
     figure = {"data": [], "layout": {}}
     data = {PLOTLY: figure, "image/png": "iVBORw0KGgo=", "text/html": "<img>", "text/plain": "it"}
     notebook["cells"][1]["outputs"].append(new_output("display_data", data))
@@ -114,7 +114,7 @@ def split_stream(notebook: Notebook) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "named"),
+    ("spoil", "message"),
     [
         (store_widgets, "widget state"),
         (other_kernel, "kernelspec"),
@@ -125,36 +125,36 @@ def split_stream(notebook: Notebook) -> None:
         (result_of_another_run, "cell 2: execution count is not 1"),
         (view_and_picture, "cell 2: widget view"),
         (view_and_html, "cell 2: widget view"),
-        (photographed, "cell 2: photograph of a plotly figure"),
+        (plotly_image, "cell 2: image of a plotly figure"),
         (split_stream, "cell 3: one stream in several outputs"),
     ],
 )
-def test_what_can_be_mended_is_named_then_mended(
+def test_fixable_problem_is_reported_then_fixed(
     spoil: Callable[[Notebook], None],
-    named: str,
+    message: str,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     notebook = clean_notebook()
     spoil(notebook)
-    path = written(notebook, tmp_path)
+    path = write_notebook(notebook, tmp_path)
     before = path.read_bytes()
 
     assert main(["--check", str(path)]) == 1
-    assert named in capsys.readouterr().out
+    assert message in capsys.readouterr().out
     assert path.read_bytes() == before, "a check writes nothing"
 
     assert main([str(path)]) == 0
-    assert named in capsys.readouterr().out
+    assert message in capsys.readouterr().out
     assert main(["--check", str(path)]) == 0
     nbformat.validate(nbformat.read(path, as_version=4))
 
 
-def test_mending_keeps_every_output_but_the_view(tmp_path: Path) -> None:
+def test_cleaning_keeps_all_outputs_except_views(tmp_path: Path) -> None:
     notebook = clean_notebook()
     view_and_picture(notebook)
     run_twice(notebook)
-    path = written(notebook, tmp_path)
+    path = write_notebook(notebook, tmp_path)
     main([str(path)])
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     first, second = cells[1]["outputs"]
@@ -163,27 +163,27 @@ def test_mending_keeps_every_output_but_the_view(tmp_path: Path) -> None:
     assert cells[2]["outputs"][0]["text"] == ["ü\n"]
 
 
-def test_streams_are_merged_where_they_follow_each_other() -> None:
+def test_consecutive_streams_are_merged() -> None:
     notebook = clean_notebook()
     cell = notebook["cells"][2]
     for name, text in (("stdout", "half "), ("stdout", "line\n"), ("stderr", "x"), ("stdout", "y")):
         cell["outputs"].append(new_output("stream", name=name, text=text))
-    mend(notebook)
+    clean(notebook)
     merged = [(output["name"], output["text"]) for output in cell["outputs"]]
     assert merged == [("stdout", ["ü\n", "half line\n"]), ("stderr", "x"), ("stdout", "y")]
 
 
-def test_a_view_with_nothing_beside_it_stays() -> None:
+def test_widget_view_without_fallback_is_kept() -> None:
     notebook = clean_notebook()
     notebook["cells"][1]["outputs"] = [new_output("display_data", {WIDGET_VIEW: {"model_id": "a"}})]
-    assert mend(notebook) == []
+    assert clean(notebook) == []
     assert WIDGET_VIEW in notebook["cells"][1]["outputs"][0]["data"]
 
 
-def test_counts_skip_cells_that_were_not_run() -> None:
+def test_execution_counts_skip_cells_that_were_not_run() -> None:
     notebook = clean_notebook()
     notebook["cells"].insert(1, new_code_cell("x = 1"))
-    assert mend(notebook) == []
+    assert clean(notebook) == []
     assert [c.get("execution_count") for c in notebook["cells"]] == [None, None, 1, 2]
 
 
@@ -213,7 +213,7 @@ def windows_home_in_source(notebook: Notebook) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "named"),
+    ("spoil", "message"),
     [
         (never_run, "cell 2: never run"),
         (too_large, "cell 3: output of 100,0"),
@@ -223,21 +223,21 @@ def windows_home_in_source(notebook: Notebook) -> None:
     ],
 )
 @pytest.mark.parametrize("flags", [[], ["--check"]])
-def test_what_cannot_be_mended_is_named_and_fails(
+def test_unfixable_problem_is_reported(
     spoil: Callable[[Notebook], None],
-    named: str,
+    message: str,
     flags: list[str],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     notebook = clean_notebook()
     spoil(notebook)
-    path = written(notebook, tmp_path)
+    path = write_notebook(notebook, tmp_path)
     assert main([*flags, str(path)]) == 1
-    assert named in capsys.readouterr().out
+    assert message in capsys.readouterr().out
 
 
-def test_an_error_that_is_meant_and_an_empty_cell_are_no_problem() -> None:
+def test_tagged_error_and_empty_cell_are_accepted() -> None:
     notebook = clean_notebook()
     failed(notebook)
     notebook["cells"][2]["metadata"]["tags"] = ["raises-exception"]
@@ -245,29 +245,29 @@ def test_an_error_that_is_meant_and_an_empty_cell_are_no_problem() -> None:
     assert problems(notebook) == []
 
 
-def test_another_layout_of_the_same_notebook_is_unclean(tmp_path: Path) -> None:
-    path = written(clean_notebook(), tmp_path)
-    clean = path.read_text(encoding="utf-8")
-    path.write_text(json.dumps(json.loads(clean), indent=4), encoding="utf-8")
+def test_different_layout_is_unclean(tmp_path: Path) -> None:
+    path = write_notebook(clean_notebook(), tmp_path)
+    original = path.read_text(encoding="utf-8")
+    path.write_text(json.dumps(json.loads(original), indent=4), encoding="utf-8")
     assert main(["--check", str(path)]) == 1
     assert main([str(path)]) == 0
-    assert path.read_text(encoding="utf-8") == clean
+    assert path.read_text(encoding="utf-8") == original
 
 
-def test_text_is_laid_out_as_jupyter_does(tmp_path: Path) -> None:
-    path = written(clean_notebook(), tmp_path)
+def test_layout_equals_jupyters(tmp_path: Path) -> None:
+    path = write_notebook(clean_notebook(), tmp_path)
     text = path.read_text(encoding="utf-8")
     assert as_text(json.loads(text)) == text
 
 
-def test_a_folder_stands_for_its_notebooks_without_checkpoints(
+def test_folder_selects_its_notebooks_without_checkpoints(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for folder in ("chapter", ".ipynb_checkpoints"):
         (tmp_path / folder).mkdir()
         notebook = clean_notebook()
         never_run(notebook)
-        written(notebook, tmp_path / folder)
+        write_notebook(notebook, tmp_path / folder)
     assert main(["--check", str(tmp_path)]) == 1
     assert capsys.readouterr().out.count("never run") == 1
 
@@ -275,7 +275,7 @@ def test_a_folder_stands_for_its_notebooks_without_checkpoints(
 @pytest.mark.parametrize(
     "content", [None, b"{", b"\xff", b"[]", b'{"nbformat": 3, "worksheets": []}']
 )
-def test_what_is_no_notebook_is_named(
+def test_invalid_notebook_is_reported(
     content: bytes | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "broken.ipynb"

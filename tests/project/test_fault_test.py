@@ -1,4 +1,4 @@
-"""The fault test itself, on a made-up notebook and formula: what goes unseen must be missed."""
+"""Tests of the fault test, on a small notebook and two formulas, one of them unchecked."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tools.fault_test import (
     ROOT,
     Fault,
     FaultError,
-    answered,
-    broken,
     check,
-    judged,
+    judge,
     main,
-    prove,
+    run_faults,
     try_notebook,
+    with_answers,
+    with_fault,
 )
 
 DOUBLE = Fault("double", "twice is thrice", "maths.py", "2 * x", "3 * x", "tiny.ipynb")
@@ -29,7 +29,7 @@ UNSEEN = Fault("unseen", "half is a third", "maths.py", "x / 2", "x / 3", "tiny.
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A working tree with two formulas, of which its notebook checks one."""
+    """Return a working tree with two formulas; its notebook checks only the first."""
     root = tmp_path / "tree"
     for folder in ("notebooks", "tests"):
         (root / folder).mkdir(parents=True)
@@ -59,55 +59,55 @@ def write_notebook(root: Path, stored: str, answer: str = "2 + 2") -> None:
     nbformat.write(notebook, root / "notebooks" / "tiny.ipynb")
 
 
-def test_a_checked_formula_is_caught_an_unchecked_one_missed_and_the_tree_left_alone(
+def test_checked_fault_is_caught_and_unchecked_fault_is_missed(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = (root / "maths.py").read_bytes()
-    assert not prove([DOUBLE, UNSEEN], root)
-    said = capsys.readouterr().out
-    assert "(none)  tiny.ipynb: passes (" in said
-    assert "| double | twice is thrice | tiny.ipynb | caught, cell 1 |" in said
-    assert "| unseen | half is a third | tiny.ipynb | MISSED, no cell fails |" in said
-    assert said.endswith("1 of 2 faults caught\n")
+    assert not run_faults([DOUBLE, UNSEEN], root)
+    output = capsys.readouterr().out
+    assert "(none)  tiny.ipynb: passes (" in output
+    assert "| double | twice is thrice | tiny.ipynb | caught, cell 1 |" in output
+    assert "| unseen | half is a third | tiny.ipynb | MISSED, no cell fails |" in output
+    assert output.endswith("1 of 2 faults caught\n")
     assert (root / "maths.py").read_bytes() == before
 
 
-def test_a_notebook_that_fails_by_itself_proves_nothing(
+def test_notebook_that_fails_without_fault_is_reported(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_notebook(root, "False")
     assert try_notebook("tiny.ipynb", root=root).note == "cell 1 fails without a fault"
-    assert not prove([DOUBLE], root)
+    assert not run_faults([DOUBLE], root)
     assert "| double | twice is thrice | tiny.ipynb | BROKEN," in capsys.readouterr().out
 
 
-def test_an_answer_that_is_not_right_and_one_that_is_missing_are_noticed(root: Path) -> None:
+def test_wrong_and_missing_folded_answers_are_reported(root: Path) -> None:
     write_notebook(root, "True", answer="5")
     assert try_notebook("tiny.ipynb", root=root).note == "cell 3 fails without a fault"
     notebook = nbformat.read(root / "notebooks" / "tiny.ipynb", as_version=4)
     notebook["cells"].pop()
-    with pytest.raises(FaultError, match="an exercise without a folded answer"):
-        answered(notebook)
+    with pytest.raises(FaultError, match="an exercise has no folded answer"):
+        with_answers(notebook)
 
 
-def test_a_fault_fits_exactly_once() -> None:
-    assert broken("y = 2 * x\n", DOUBLE) == "y = 3 * x\n"
+def test_fault_must_match_exactly_once() -> None:
+    assert with_fault("y = 2 * x\n", DOUBLE) == "y = 3 * x\n"
     for text, count in (("y = x\n", 0), ("y = 2 * x + 2 * x\n", 2)):
         with pytest.raises(
-            FaultError, match=f'"2 \\* x" stands {count} times in maths.py, not once'
+            FaultError, match=f'"2 \\* x" occurs {count} times in maths.py, not once'
         ):
-            broken(text, DOUBLE)
+            with_fault(text, DOUBLE)
     with pytest.raises(FaultError, match=r"fault double: maths.py would not compile"):
-        broken("y = 2 * x\n", replace(DOUBLE, new="3 *"))
+        with_fault("y = 2 * x\n", replace(DOUBLE, new="3 *"))
 
 
-def test_what_does_not_fit_is_refused_before_anything_is_run(
+def test_fault_that_does_not_match_is_refused_before_any_run(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for fault, words in (
         (replace(DOUBLE, file="gone.py"), "gone.py does not exist"),
         (replace(DOUBLE, notebook="gone.ipynb"), "gone.ipynb does not exist"),
-        (replace(DOUBLE, old="5 * x"), "stands 0 times"),
+        (replace(DOUBLE, old="5 * x"), "occurs 0 times"),
     ):
         with pytest.raises(FaultError, match=words):
             check([UNSEEN, fault], root)
@@ -117,7 +117,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_run(
 
 
 @pytest.mark.parametrize(
-    ("code", "said", "faulty", "expected"),
+    ("code", "output", "has_fault", "expected"),
     [
         (0, "1 passed", True, ("MISSED", "no cell fails")),
         (0, "1 passed", False, ("passes", "")),
@@ -127,13 +127,13 @@ def test_what_does_not_fit_is_refused_before_anything_is_run(
         (5, "no tests ran", True, ("BROKEN", "pytest ended with 5; no tests ran")),
     ],
 )
-def test_only_a_failing_cell_is_a_catch(
-    code: int, said: str, faulty: bool, expected: tuple[str, str]
+def test_verdict_of_a_pytest_run(
+    code: int, output: str, has_fault: bool, expected: tuple[str, str]
 ) -> None:
-    assert judged(code, said, faulty) == expected
+    assert judge(code, output, has_fault) == expected
 
 
-def test_the_faults_fit_the_code_and_cover_what_they_must(
+def test_faults_match_the_code_and_cover_all_subjects(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     check(FAULTS, ROOT)

@@ -214,8 +214,8 @@ for projection in (True, False):
     session.edit(FACTS, monitor=quiet())
     assert session.history[0].hyperparameters.editor == "ridge"
     session.undo()
-contest = compare_editors(session, FACTS, [hp, with_editor(hp, "memit")], monitor=quiet())
-assert contest.rows()[1][0] == "ridge +projection -previous-keys"
+comparison = compare_editors(session, FACTS, [hp, with_editor(hp, "memit")], monitor=quiet())
+assert comparison.rows()[1][0] == "ridge +projection -previous-keys"
 assert "ridge" in EditPanel(session).method.editor.options
 assert "ridge" in EditorsPanel(session).controls[0].editor.options
 assert main(["editors"]) == 0
