@@ -138,10 +138,10 @@ def test_panels_of_one_state_stay_in_step(session: EditSession) -> None:
     assert rows_shown(one) == rows_shown(other) != []
     other.add("Newton", "{} was", "Dutch")
     Browser(other).ask("select", key=Browser(other).key(2))
-    assert "selected: Newton" in one._chosen.value
+    assert "selected: Newton" in one._choice.value
     assert one.editor.selected == Browser(one).key(2)
     one.delete(0)
-    assert other.selected == 0 and "selected: Newton" in other._chosen.value
+    assert other.selected == 0 and "selected: Newton" in other._choice.value
 
 
 def test_selection_and_rows_reach_the_others_together(panel: FactsPanel) -> None:
