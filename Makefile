@@ -128,7 +128,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 		{ $(BIN)/python -c '$(ANSWERS)' "$(TORCH_INDEX)" > /dev/null 2>&1 && \
 			$(BIN)/python -m pip install --no-deps --retries=1 --timeout=10 \
 				--index-url="$(TORCH_INDEX)" "$$(grep '^torch==' constraints.txt)"; } || \
-			echo "no torch to be had from $(TORCH_INDEX): it comes from where all else comes"; \
+			echo "no torch at $(TORCH_INDEX); installing it from the default index"; \
 	fi
 	$(BIN)/python -m pip install --constraint constraints.txt \
 		--build-constraint constraints.txt --editable '.[dev]'

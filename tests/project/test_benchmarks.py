@@ -1,4 +1,4 @@
-"""The benchmarks at toy size: they run, both sides agree, and a disagreement is noticed."""
+"""Run the benchmarks on a tiny model; differences between the two implementations are errors."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_update(machine: Machine) -> None:
 
 
 def test_evaluation(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Texts of prompts of different lengths, some of them listed several times."""
+    """Prompts differ in length, and some occur several times."""
     full = FACTS[0].changed(
         paraphrases=["One sees the Eiffel Tower in", "Go to"],
         neighbors=["The Louvre is in the city of", "Newton was born in"],
@@ -115,7 +115,7 @@ def test_floor_counts_tokens_blocks_and_logits() -> None:
     assert plain_search(model, request, last=1).total(3) > cost.total(3)
 
 
-def test_sides_that_differ_are_refused() -> None:
+def test_different_results_raise() -> None:
     report = Report("targets", "Target values")
     report.check("these", 1e-9, 1e-8)
     for difference in (1e-7, float("nan")):
@@ -123,13 +123,13 @@ def test_sides_that_differ_are_refused() -> None:
             report.check("those", difference, 1e-8)
 
 
-def test_ratio_says_whether_it_is_met() -> None:
+def test_ratio_shows_whether_its_goal_is_met() -> None:
     assert str(Ratio("speed", 9.0, 8.0)).endswith("met)")
     assert str(Ratio("speed", 7.9, 8.0)).endswith("missed)")
     assert str(Ratio("speed", 7.9)) == "speed: 7.90 ×"
 
 
-def test_results_replace_their_own_section_only(machine: Machine, tmp_path: Path) -> None:
+def test_results_replace_only_their_own_section(machine: Machine, tmp_path: Path) -> None:
     file = tmp_path / "RESULTS.md"
     keep(Report("first", "First", notes=["old"]), machine, file)
     keep(Report("second", "Second", notes=["stays"]), machine, file)
@@ -147,7 +147,7 @@ def test_figures(value: float, text: str) -> None:
     assert figure(value) == text
 
 
-def test_of_a_setting_that_was_tried_twice_only_the_longer_run_is_shown() -> None:
+def test_only_the_longest_run_of_a_setting_is_shown() -> None:
     model = tiny_model()
     tried = default_hyperparameters(model).replace(previous_keys_decay=0.5)
     names = ("efficacy", "generalization", "specificity", "exact", "perplexity")

@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md names files that exist, and the packages in the order of their imports."""
+"""CONTRIBUTING.md names existing files, and lists the packages in import order."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
 
-def test_every_file_that_is_named_exists() -> None:
+def test_named_files_exist() -> None:
     named = re.findall(r"`([\w./-]+/[\w.]*)`", TEXT)
     missing = [name for name in named if name != "build/docs" and not (ROOT / name).exists()]
     assert len(named) > 15
     assert missing == []
 
 
-def test_packages_stand_in_the_order_of_their_imports() -> None:
+def test_packages_are_in_import_order() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     layers = project["tool"]["importlinter"]["contracts"][0]["layers"]
     packages = [name for name in layers if (ROOT / "alphaedit_core" / name).is_dir()]

@@ -1,4 +1,4 @@
-"""The set-up files say the same thing: pyproject, constraints, environment.yml, Makefile, CI."""
+"""The setup files agree: pyproject, constraints, environment.yml, Makefile and CI."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
-# torch brings these on Linux, in the versions that it was built for.
+# torch requires these on Linux, in the versions that it was built with.
 CUDA = re.compile(r"nvidia-|cuda-|triton$")
 #: Extras that neither dev nor constraints.txt includes.
 SEPARATE = {"harness"}
@@ -35,17 +35,17 @@ def project() -> dict[str, Any]:
 
 
 def requirements(extras: frozenset[str]) -> dict[str, Requirement]:
-    """What ``pip install .[extras]`` asks for by name, extras that name extras followed."""
+    """Return the requirements of ``pip install .[extras]`` by name, with nested extras."""
     lines = list(project()["dependencies"])
     for extra in extras:
         lines += project()["optional-dependencies"][extra]
-    found = {}
+    result = {}
     for requirement in map(Requirement, lines):
         if requirement.name == project()["name"]:
-            found |= requirements(frozenset(requirement.extras))
+            result |= requirements(frozenset(requirement.extras))
         else:
-            found[canonicalize_name(requirement.name)] = requirement
-    return found
+            result[canonicalize_name(requirement.name)] = requirement
+    return result
 
 
 def everything() -> dict[str, Requirement]:
@@ -62,7 +62,7 @@ def pins() -> dict[str, str]:
 
 
 def conda() -> tuple[list[str], list[str]]:
-    """The conda packages and the pip lines of environment.yml."""
+    """Return the conda packages and the pip lines of environment.yml."""
     text = (ROOT / "environment.yml").read_text(encoding="utf-8")
     listed = yaml.safe_load(text)["dependencies"]
     packages = [entry for entry in listed if isinstance(entry, str)]
@@ -70,7 +70,7 @@ def conda() -> tuple[list[str], list[str]]:
     return packages, pip_lines
 
 
-def test_every_constraint_is_an_exact_public_version_given_once() -> None:
+def test_every_constraint_is_a_unique_exact_public_version() -> None:
     lines = constraint_lines()
     odd = [line for line in lines if not re.fullmatch(r"[a-z0-9.-]+==[0-9][0-9a-z.]*", line)]
     assert odd == []
@@ -91,7 +91,7 @@ def test_dependencies_are_ranges_not_pins() -> None:
     assert (exact, unbounded) == ([], [])
 
 
-def test_whatever_the_dependencies_bring_with_them_is_pinned() -> None:
+def test_transitive_dependencies_are_pinned() -> None:
     waiting = list(everything().items())
     seen: dict[str, frozenset[str]] = {}
     while waiting:
@@ -119,7 +119,7 @@ def test_whatever_the_dependencies_bring_with_them_is_pinned() -> None:
         ("tests", {"dev", "harness"}),
     ],
 )
-def test_whatever_is_imported_is_declared(folder: str, extras: set[str]) -> None:
+def test_imported_packages_are_declared(folder: str, extras: set[str]) -> None:
     distributions = metadata.packages_distributions()
     imported = {
         canonicalize_name(distributions[name][0] if name in distributions else name)
@@ -131,8 +131,8 @@ def test_whatever_is_imported_is_declared(folder: str, extras: set[str]) -> None
 
 
 def imported_names(folder: Path) -> set[str]:
-    """Top-level names that the modules below ``folder`` import from outside this project."""
-    found, own = set(), {path.stem for path in folder.rglob("*.py")}
+    """Return the top-level names that the modules below a folder import from other projects."""
+    found, modules = set(), {path.stem for path in folder.rglob("*.py")}
     for path in folder.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
@@ -142,29 +142,29 @@ def imported_names(folder: Path) -> set[str]:
     return {
         name
         for name in found - sys.stdlib_module_names
-        if not (ROOT / name).exists() and name not in own
+        if not (ROOT / name).exists() and name not in modules
     }
 
 
-def test_what_a_missing_extra_is_said_to_bring_it_brings() -> None:
-    said = re.compile(r'not_installed\(.*?"(\w+)", "(\w+)"\)', re.DOTALL)
+def test_named_extras_contain_the_missing_package() -> None:
+    pattern = re.compile(r'not_installed\(.*?"(\w+)", "(\w+)"\)', re.DOTALL)
     texts = [path.read_text(encoding="utf-8") for path in (ROOT / "alphaedit_core").rglob("*.py")]
-    pairs = {pair for text in texts for pair in said.findall(text)}
+    pairs = {pair for text in texts for pair in pattern.findall(text)}
     assert {("nltk", "eval"), ("datasets", "datasets")} <= pairs
     for package, extra in pairs:
         assert package in requirements(frozenset({extra}))
 
 
-def test_the_panels_alone_leave_the_kernel_and_the_server_as_they_are() -> None:
+def test_widgets_extra_adds_neither_kernel_nor_server() -> None:
     added = requirements(frozenset({"widgets"})).keys() - requirements(frozenset()).keys()
     assert added == {"anywidget", "ipywidgets", "plotly", "traitlets"}
 
 
-def test_dev_holds_every_other_extra() -> None:
+def test_dev_includes_all_other_extras() -> None:
     assert requirements(frozenset({"dev"})).keys() == everything().keys()
 
 
-def test_conda_installs_what_pyproject_names_at_the_same_versions() -> None:
+def test_conda_and_pyproject_agree_on_dependencies() -> None:
     packages, pip_lines = conda()
     assert "--constraint constraints.txt" in pip_lines
     covered = {Requirement(p).name for p in packages}
@@ -207,7 +207,7 @@ def test_help_is_the_default_and_shows_every_target() -> None:
 
 
 @needs_make
-def test_a_python_that_is_too_old_is_refused_with_the_remedy(tmp_path: Path) -> None:
+def test_old_python_is_refused_with_a_remedy(tmp_path: Path) -> None:
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         shutil.copy(ROOT / name, tmp_path)
     old = tmp_path / "python3.9"
@@ -224,29 +224,32 @@ def test_a_python_that_is_too_old_is_refused_with_the_remedy(tmp_path: Path) -> 
 
 @pytest.fixture
 def installing(tmp_path: Path) -> Callable[..., tuple[list[str], str]]:
-    """``make install`` with a Python that only notes what it is told: that, and what make says."""
+    """Return a function that runs ``make install`` with a fake Python that records its arguments.
+
+    It returns the recorded pip lines with an index, and the output of make.
+    """
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         shutil.copy(ROOT / name, tmp_path)
     python = tmp_path / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
-    python.write_text('#!/bin/sh\necho "$@" >> told\n[ "$1" != -c ] || exit "$ANSWER"\n')
+    python.write_text('#!/bin/sh\necho "$@" >> recorded\n[ "$1" != -c ] || exit "$ANSWER"\n')
     python.chmod(0o755)
 
     def run(*settings: str, answers: bool = True, path: str = "") -> tuple[list[str], str]:
-        own = {"ANSWER": str(int(not answers)), "PATH": path + os.environ["PATH"]}
+        overrides = {"ANSWER": str(int(not answers)), "PATH": path + os.environ["PATH"]}
         command = ["make", "install", f"PYTHON={sys.executable}", *settings]
-        environment = {n: v for n, v in os.environ.items() if n != "TORCH_INDEX"} | own
+        environment = {n: v for n, v in os.environ.items() if n != "TORCH_INDEX"} | overrides
         ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert ran.returncode == 0, ran.stderr
-        told = (tmp_path / "told").read_text().splitlines()
-        assert told[-1].endswith("--editable .[dev]")
-        return [line for line in told if "--index-url" in line], ran.stdout
+        recorded = (tmp_path / "recorded").read_text().splitlines()
+        assert recorded[-1].endswith("--editable .[dev]")
+        return [line for line in recorded if "--index-url" in line], ran.stdout
 
     return run
 
 
 @needs_make
-def test_torch_is_installed_from_the_index_that_is_named(
+def test_torch_is_installed_from_the_given_index(
     installing: Callable[..., tuple[list[str], str]],
 ) -> None:
     [line], _ = installing("TORCH_INDEX=https://example.org/cpu")
@@ -255,28 +258,28 @@ def test_torch_is_installed_from_the_index_that_is_named(
 
 
 @needs_make
-def test_an_index_that_does_not_answer_is_passed_over_with_a_word(
+def test_unavailable_index_is_skipped_with_a_message(
     installing: Callable[..., tuple[list[str], str]],
 ) -> None:
-    lines, said = installing("TORCH_INDEX=https://example.org/cpu", answers=False)
+    lines, output = installing("TORCH_INDEX=https://example.org/cpu", answers=False)
     assert lines == []
-    assert "\nno torch to be had from https://example.org/cpu: it comes from" in said
+    assert "\nno torch at https://example.org/cpu; installing it from the default index" in output
 
 
 @needs_make
 @pytest.mark.parametrize("settings", [(), ("TORCH_INDEX=",)])
-def test_with_a_card_torch_comes_from_where_all_else_comes(
+def test_with_a_gpu_torch_comes_from_the_default_index(
     installing: Callable[..., tuple[list[str], str]], settings: tuple[str, ...], tmp_path: Path
 ) -> None:
     card = tmp_path / "card"
     card.mkdir()
     (card / "nvidia-smi").touch(0o755)
-    lines, said = installing(*settings, path="" if settings else f"{card}{os.pathsep}")
+    lines, output = installing(*settings, path="" if settings else f"{card}{os.pathsep}")
     assert lines == []
-    assert "no torch to be had" not in said
+    assert "no torch at" not in output
 
 
-def test_the_index_of_wheels_without_cuda_is_the_documented_one() -> None:
+def test_documented_cpu_index_is_used() -> None:
     for name in ("Makefile", "README.md"):
         text = (ROOT / name).read_text(encoding="utf-8")
         assert "https://download.pytorch.org/whl/cpu" in text
@@ -285,15 +288,15 @@ def test_the_index_of_wheels_without_cuda_is_the_documented_one() -> None:
 
 
 @pytest.mark.parametrize("name", [".ci/run", "README.md", "CHANGELOG.md", "environment.yml"])
-def test_only_targets_that_exist_are_spoken_of(name: str) -> None:
+def test_documented_targets_exist(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
-    spoken = re.findall(r"(?:`|^ *|&& )(?:make|phase)((?: [a-z-]+)+)", text, re.MULTILINE)
-    named = {target for targets in spoken for target in targets.split()}
-    assert named, f"{name} speaks of no target"
+    matches = re.findall(r"(?:`|^ *|&& )(?:make|phase)((?: [a-z-]+)+)", text, re.MULTILINE)
+    named = {target for targets in matches for target in targets.split()}
+    assert named, f"{name} names no target"
     assert named - rules() == set()
 
 
-def test_the_entry_point_is_installed() -> None:
+def test_entry_point_is_installed() -> None:
     (command,) = metadata.entry_points(group="console_scripts", name="alphaedit")
     assert command.value == project()["scripts"]["alphaedit"]
     assert callable(command.load())
@@ -324,7 +327,7 @@ def sanitized(text: str) -> str:
         ("took 1.25 s in all", "took 830 ms in all"),
     ],
 )
-def test_what_varies_from_run_to_run_is_not_compared(stored: str, rerun: str) -> None:
+def test_varying_output_is_not_compared(stored: str, rerun: str) -> None:
     assert sanitized(stored) == sanitized(rerun)
     assert sanitized(stored) != stored
 

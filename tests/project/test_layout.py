@@ -1,4 +1,4 @@
-"""The shape of the source: short files, and packages that re-export nothing."""
+"""Layout of the source: short files, and packages without re-exports."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = sorted((ROOT / "alphaedit_core").rglob("__init__.py")) + sorted(
     (ROOT / "widgets").rglob("__init__.py")
 )
-#: The public faces, and the command, whose package is its parser.
-FACES = {"alphaedit_core/__init__.py", "alphaedit_core/cli/__init__.py", "widgets/__init__.py"}
+#: The public packages, and the command, whose package holds its parser.
+PUBLIC = {"alphaedit_core/__init__.py", "alphaedit_core/cli/__init__.py", "widgets/__init__.py"}
 
 
 def test_no_file_is_longer_than_450_lines() -> None:
@@ -28,8 +28,8 @@ def test_no_file_is_longer_than_450_lines() -> None:
 
 
 @pytest.mark.parametrize("path", PACKAGES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_package_says_what_it_is_for_and_re_exports_nothing(path: Path) -> None:
+def test_package_has_a_docstring_and_no_re_exports(path: Path) -> None:
     tree = ast.parse(path.read_text("utf-8"))
     assert ast.get_docstring(tree)
-    if str(path.relative_to(ROOT)) not in FACES:
+    if str(path.relative_to(ROOT)) not in PUBLIC:
         assert len(tree.body) == 1

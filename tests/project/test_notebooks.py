@@ -1,4 +1,4 @@
-"""Stored notebooks say what a comparison can hold them to, and show it without a kernel."""
+"""Stored notebooks: their outputs can be compared, and are shown without a kernel."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def named(path: Path) -> str:
     return path.name
 
 
-def test_there_are_notebooks_and_they_are_clean(capsys: pytest.CaptureFixture[str]) -> None:
+def test_notebooks_exist_and_are_clean(capsys: pytest.CaptureFixture[str]) -> None:
     assert [path.name for path in NOTEBOOKS] == [
         "01_first_edit.ipynb", "02_keys_and_covariance.ipynb", "03_null_space.ipynb",
         "04_one_edit_step_by_step.ipynb", "05_a_thousand_edits.ipynb",
@@ -42,17 +42,17 @@ def test_there_are_notebooks_and_they_are_clean(capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=named)
-def test_every_cell_was_run_and_its_output_is_compared_or_left_out_on_purpose(path: Path) -> None:
+def test_every_cell_has_outputs_to_compare_or_is_tagged(path: Path) -> None:
     for cell in code_cells(path):
         assert cell.execution_count, f"never run: {cell.source}"
         tags = cell.metadata.get("tags", [])
-        assert set(tags) <= {IGNORED}, f"what is {tags}?"
-        assert cell.outputs, f"says nothing that could be compared: {cell.source}"
+        assert set(tags) <= {IGNORED}, f"unknown tags {tags}"
+        assert cell.outputs, f"no output to compare: {cell.source}"
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=named)
-def test_what_is_compared_is_printed_text_without_digits_of_a_trained_model(path: Path) -> None:
-    """A cell whose own repr is compared may not end in an edit: its probabilities differ."""
+def test_compared_output_has_no_digits_of_a_trained_model(path: Path) -> None:
+    """A compared cell may not end in an edit, because its probabilities differ between machines."""
     for cell in code_cells(path):
         if IGNORED in cell.metadata.get("tags", []):
             continue
@@ -62,8 +62,8 @@ def test_what_is_compared_is_printed_text_without_digits_of_a_trained_model(path
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=named)
-def test_what_is_imported_is_public(path: Path) -> None:
-    """Two tutorials take the method apart and may import its parts."""
+def test_only_public_modules_are_imported(path: Path) -> None:
+    """Two tutorials explain the method step by step and may import its parts."""
     modules: set[str] = set()
     for cell in code_cells(path):
         for node in ast.walk(ast.parse(cell.source)):
@@ -77,7 +77,7 @@ def test_what_is_imported_is_public(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=named)
-def test_no_bar_and_no_widget_is_stored(path: Path) -> None:
+def test_no_progress_bar_or_widget_is_stored(path: Path) -> None:
     for cell in code_cells(path):
         for output in cell.outputs:
             data = output.get("data", {})
@@ -96,7 +96,7 @@ def printed_by(path: Path) -> str:
     )
 
 
-#: Without these a notebook would not see the faults that it is declared to catch.
+#: Checks that a notebook needs to catch its faults; see tools/fault_test.py.
 CLAIMS = {
     "01_first_edit.ipynb": (
         "rank is the number of eigenvalues below the threshold",
@@ -182,8 +182,8 @@ CLAIMS = {
 
 
 @pytest.mark.parametrize("path", TUTORIALS, ids=named)
-def test_a_tutorial_checks_what_it_claims(path: Path) -> None:
-    """Every check that it prints is True, and those that catch a broken formula are there."""
+def test_tutorial_checks_its_claims(path: Path) -> None:
+    """All printed checks are True, and the checks that catch a broken formula exist."""
     checks = [
         line.strip().rsplit(": ", 1)
         for line in printed_by(path).splitlines()
@@ -194,7 +194,7 @@ def test_a_tutorial_checks_what_it_claims(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", TUTORIALS, ids=named)
-def test_a_tutorial_says_what_it_teaches_and_how_long_it_takes(path: Path) -> None:
+def test_tutorial_states_topic_time_and_prerequisites(path: Path) -> None:
     title = nbformat.read(path, as_version=4).cells[0].source
     assert title.startswith("# ")
     for part in ("**What you will learn.** ", "**Time.** ", "**Prerequisites.** "):
@@ -202,7 +202,7 @@ def test_a_tutorial_says_what_it_teaches_and_how_long_it_takes(path: Path) -> No
 
 
 @pytest.mark.parametrize("path", TUTORIALS, ids=named)
-def test_exercises_are_unanswered_and_each_is_followed_by_a_folded_answer(path: Path) -> None:
+def test_exercises_are_unanswered_with_a_folded_answer(path: Path) -> None:
     cells = nbformat.read(path, as_version=4).cells
     asked = [at for at, cell in enumerate(cells) if cell.source.startswith("answer = None\n")]
     assert len(asked) >= 2
@@ -216,7 +216,7 @@ def test_exercises_are_unanswered_and_each_is_followed_by_a_folded_answer(path: 
         ast.parse(folded.split("`")[1])
 
 
-def test_links_between_notebooks_lead_somewhere_and_the_map_names_all() -> None:
+def test_links_resolve_and_the_readme_lists_all_notebooks() -> None:
     folder = ROOT / "notebooks"
     texts = [
         cell.source
@@ -232,7 +232,7 @@ def test_links_between_notebooks_lead_somewhere_and_the_map_names_all() -> None:
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=named)
-def test_pictures_are_stored_as_images_that_an_untrusted_notebook_shows(path: Path) -> None:
+def test_figures_are_stored_as_images_for_untrusted_notebooks(path: Path) -> None:
     html = [
         output.data["text/html"]
         for cell in code_cells(path)
@@ -244,13 +244,13 @@ def test_pictures_are_stored_as_images_that_an_untrusted_notebook_shows(path: Pa
         assert "<svg" not in each and "<script" not in each and "http" not in each
 
 
-#: Those whose own plots, beside the panels, are curves or maps.
+#: Notebooks that plot curves or heat maps themselves, besides the panels.
 PLOTTED = [path for path in NOTEBOOKS if path.name[:2] in ("02", "03", "04", "05", "06", "07")]
 PLOTTED += [ROOT / "notebooks" / name for name in ("family.ipynb", "reading_the_numbers.ipynb")]
 
 
 @pytest.mark.parametrize("path", PLOTTED, ids=named)
-def test_a_plot_is_an_interactive_figure_with_its_picture_beside_it(path: Path) -> None:
+def test_plot_is_interactive_with_an_image_fallback(path: Path) -> None:
     plots = [
         output.data
         for cell in code_cells(path)
@@ -265,7 +265,7 @@ def test_a_plot_is_an_interactive_figure_with_its_picture_beside_it(path: Path) 
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=named)
-def test_a_notebook_imports_only_what_is_public(path: Path) -> None:
+def test_notebook_uses_no_private_names(path: Path) -> None:
     for cell in code_cells(path):
         for node in ast.walk(ast.parse(cell.source)):
             if isinstance(node, ast.Attribute):

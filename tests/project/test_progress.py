@@ -1,4 +1,4 @@
-"""Progress: what is told to whom, how long it took, and how work is stopped."""
+"""Progress: displays, times, warnings and cancellation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from alphaedit_core.progress import Monitor, Stage
 
 
 class Recorder:
-    """Keeps every state it is shown."""
+    """A display that records every state."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[str, float, str, bool]] = []
@@ -21,7 +21,7 @@ class Recorder:
         self.seen.append((stage.name, stage.done, stage.note, closed))
 
 
-def test_a_display_sees_every_step_and_the_end() -> None:
+def test_display_receives_every_step_and_the_end() -> None:
     recorder = Recorder()
     monitor = Monitor(recorder)
     with monitor.stage("statistics", total=30, unit="token", done=10) as stage:
@@ -36,7 +36,7 @@ def test_a_display_sees_every_step_and_the_end() -> None:
     ]
 
 
-def test_stages_nest_and_go_on() -> None:
+def test_stages_nest() -> None:
     recorder = Recorder()
     monitor = Monitor(recorder)
     with monitor.stage("outer"):
@@ -46,11 +46,11 @@ def test_stages_nest_and_go_on() -> None:
     assert [(name, done) for name, done, _, _ in recorder.seen] == [
         *(("outer", 0), ("inner", 0), ("inner", 2), ("inner", 2), ("outer", 1), ("outer", 1))
     ]
-    monitor.advance()  # outside of any stage there is nothing to move
+    monitor.advance()  # no effect outside a stage
     assert len(recorder.seen) == 6
 
 
-def test_rate_and_time_left_leave_out_what_was_done_before() -> None:
+def test_rate_and_time_left_exclude_earlier_work() -> None:
     stage = Stage("x", total=100, done=40, resumed_at=20, started=time.monotonic() - 10)
     assert stage.rate == pytest.approx(2.0, rel=0.01)
     assert stage.seconds_left == pytest.approx(30.0, rel=0.01)
@@ -72,7 +72,7 @@ def test_seconds_add_up_by_name() -> None:
 
 
 @pytest.mark.parametrize("way", ["event", "function"])
-def test_a_cancel_stops_the_work(way: str) -> None:
+def test_cancel_stops_the_work(way: str) -> None:
     event = threading.Event()
     recorder = Recorder()
     monitor = Monitor(recorder, event if way == "event" else event.is_set)
@@ -91,7 +91,7 @@ def test_a_cancel_stops_the_work(way: str) -> None:
         pytest.fail("a canceled stage was begun")
 
 
-def test_a_bar_in_the_terminal(
+def test_terminal_progress_bar(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("TQDM_DISABLE", raising=False)
@@ -109,7 +109,9 @@ def test_a_bar_in_the_terminal(
     assert "halfway there" in err
 
 
-def test_silence(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_output_if_disabled(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     with Monitor(show=None).stage("reading"):
         pass
     monkeypatch.setenv("TQDM_DISABLE", "1")
@@ -118,15 +120,15 @@ def test_silence(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyP
     assert capsys.readouterr() == ("", "")
 
 
-def test_what_a_person_should_know_is_kept_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_warnings_are_stored_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     monitor = Monitor(show=None)
     monitor.warn("out of memory with 128 tokens at once")
     assert monitor.warnings == ["out of memory with 128 tokens at once"]
     assert "128 tokens" in caplog.text
 
 
-def test_the_bar_of_a_notebook_is_hidden_not_destroyed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A widget that is gone shows as an error on a page that is loaded again."""
+def test_notebook_progress_bar_is_hidden_not_destroyed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a page reload, a destroyed widget would show an error."""
     from tqdm import notebook
 
     monkeypatch.delenv("TQDM_DISABLE", raising=False)
@@ -142,5 +144,5 @@ def test_the_bar_of_a_notebook_is_hidden_not_destroyed(monkeypatch: pytest.Monke
     monkeypatch.setattr(notebook.tqdm, "__init__", noting)
     with Monitor().stage("reading", total=3):
         assert bars[0].container.layout.display is None
-    assert bars[0].container.comm is not None, "its model is still there"
+    assert bars[0].container.comm is not None, "the widget model still exists"
     assert bars[0].container.layout.display == "none"

@@ -1,4 +1,4 @@
-"""The README: its commands exist, its Python runs, its links lead somewhere, its map is true."""
+"""The README: its commands and links exist, its Python runs, and its lists are complete."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def blocks(language: str) -> list[str]:
 
 
 def commands(program: str) -> list[list[str]]:
-    """The words of every command line of ``program``, indented or in backticks."""
+    """Return the words of every command line of a program, indented or in backticks."""
     lines = re.findall(rf"^    (?:\.venv/bin/)?({program} .*)$", README, re.MULTILINE)
     lines += re.findall(rf"`({program} [^`]*)`", README)
     return [shlex.split(line, comments=True)[1:] for line in lines]
@@ -63,7 +63,7 @@ def test_every_make_target_exists() -> None:
 
 
 @pytest.mark.parametrize("words", commands("alphaedit"), ids=" ".join)
-def test_every_command_is_understood(words: list[str]) -> None:
+def test_every_command_parses(words: list[str]) -> None:
     _parser().parse_args(words)
 
 
@@ -79,7 +79,7 @@ def test_every_subcommand_is_shown() -> None:
         _parser().parse_args(["edti", "examples"])
 
 
-def test_fields_that_are_set_exist() -> None:
+def test_fields_of_set_exist() -> None:
     settings = [words[at + 1] for words in commands("alphaedit") for at in positions(words)]
     assert settings
     for setting in settings:
@@ -92,7 +92,7 @@ def positions(words: list[str]) -> list[int]:
     return [at for at, word in enumerate(words) if word == "--set"]
 
 
-def test_the_example_file_holds_a_fact(tmp_path: Path) -> None:
+def test_example_file_has_a_fact(tmp_path: Path) -> None:
     [text] = blocks("json")
     (tmp_path / "facts.json").write_text(text, encoding="utf-8")
     [fact] = read_facts(tmp_path / "facts.json")
@@ -110,9 +110,9 @@ def test_every_name_exists() -> None:
         "EditSession": EditSession,
     }
     named = set(re.findall(r"\b(\w+)\.(\w+)", " ".join(re.findall(r"`([^`\n]+)`", README))))
-    held = {(home, name) for home, name in named if home in homes}
-    assert len(held) > 10
-    for home, name in held:
+    attributes = {(home, name) for home, name in named if home in homes}
+    assert len(attributes) > 10
+    for home, name in attributes:
         known = {*dir(homes[home]), *getattr(homes[home], "__dataclass_fields__", ())}
         assert name in known, f"{home}.{name}"
     table = section("The library")
@@ -131,29 +131,29 @@ def test_every_data_set_is_named() -> None:
 def test_rows_name_prompts_that_no_metric_uses() -> None:
     """A row names unused prompts if and only if no metric queries a group of probes."""
     rows = [line for line in section("Data sets").splitlines() if line.startswith("| `")]
-    said = {
+    documented = {
         name: "not used by a metric" in row
         for row in rows
         for name in re.findall(r"`([\w-]+)`", row.split("|")[1])
     }
-    unasked = {name: groups_no_metric_queries(name) for name in datasets()}
-    assert unasked["counterfact"] == {"attribute"}
-    assert said == {name: bool(kinds) for name, kinds in unasked.items()}
+    unqueried = {name: groups_no_metric_queries(name) for name in datasets()}
+    assert unqueried["counterfact"] == {"attribute"}
+    assert documented == {name: bool(kinds) for name, kinds in unqueried.items()}
 
 
 def groups_no_metric_queries(name: str) -> set[str]:
-    """Groups of a data set's probes whose prompts no metric puts to the model."""
+    """Return the groups of a data set's probes whose prompts no metric queries."""
     record = dataset(name).record(PUBLISHED[name], "record 1")
     texts = References({"": {fact.target: ("A text.",) for fact in record.facts}})
-    given = MetricContext(texts, before={}, chat=True)
-    asking = [found(given) for found in metrics().values() if issubclass(found, Metric)]
-    asked = {ask.prompt for metric in asking for ask in metric.queries(record)}
-    own = {fact.text for fact in record.facts}
-    return {probe.group for probe in record.probes if probe.prompt not in asked - own}
+    context = MetricContext(texts, before={}, chat=True)
+    instances = [metric(context) for metric in metrics().values() if issubclass(metric, Metric)]
+    queried = {query.prompt for metric in instances for query in metric.queries(record)}
+    fact_prompts = {fact.text for fact in record.facts}
+    return {probe.group for probe in record.probes if probe.prompt not in queried - fact_prompts}
 
 
 def test_every_metric_is_named() -> None:
-    """``score`` stands in the words of its row, the others in the column of names."""
+    """``score`` occurs in the text of its row, the others in the column of names."""
     assert set(re.findall(r"`(\w+)`", section("Metrics").split("```")[0])) >= set(metrics())
 
 
@@ -169,7 +169,7 @@ def test_every_tab_is_in_the_table() -> None:
     table = section("The workbench").split("| tab |", 1)[1].split("\n\n", 1)[0]
     named = [line.split("|")[1].strip() for line in table.splitlines()[2:]]
     titles = {panel.title for panel in panels()}
-    assert set(named) == titles - {"Workbench", "Session"}  # those hold the tabs
+    assert set(named) == titles - {"Workbench", "Session"}  # these contain the tabs
 
 
 def test_every_import_of_the_python_blocks_exists() -> None:
@@ -186,8 +186,8 @@ def test_every_import_of_the_python_blocks_exists() -> None:
                     assert getattr(import_module(f"{home}{node.module}"), name.name)
 
 
-def test_the_new_editor_of_the_readme_appears_everywhere(tmp_path: Path) -> None:
-    """One file in the folder of editors, and API, command, workbench and comparison have it."""
+def test_new_editor_of_the_readme_appears_everywhere(tmp_path: Path) -> None:
+    """One file in the editors' folder adds it to API, command, workbench and comparison."""
     [code] = [block for block in blocks("python") if "class Ridge" in block]
     assert len([line for line in code.splitlines() if line.strip()]) <= 20
     for package in ("alphaedit_core", "alphaedit_widgets"):
@@ -233,7 +233,7 @@ assert main(["editors"]) == 0
     assert re.search("^ridge .*The smallest update", ran.stdout, re.MULTILINE)
 
 
-def test_the_first_lines_do_what_is_shown_below_them() -> None:
+def test_first_example_prints_the_shown_output() -> None:
     code, shown = blocks("python")[0], blocks("text")[0]
     out = StringIO()
     space: dict[str, Any] = {"__name__": "readme"}
@@ -247,13 +247,13 @@ def test_the_first_lines_do_what_is_shown_below_them() -> None:
 
 
 def words_of(table: str) -> list[list[str]]:
-    """The first words of every cell, without what differs from one processor to the next."""
+    """Return the first words of every cell, without digits that differ between processors."""
     table = re.sub(r"\d+\.\d+( s)?", "#", table)
     rows = [re.split(r"  +", line) for line in table.splitlines() if line and "─" not in line]
     return [[" ".join(re.findall(r"\w+", cell)[:2]) for cell in row] for row in rows]
 
 
-def test_the_longer_lines_run_too() -> None:
+def test_longer_example_runs() -> None:
     space: dict[str, Any] = {"__name__": "readme"}
     [code] = [block for block in blocks("python") if "collect_statistics" in block]
     exec(compile(code, "README.md", "exec"), space)
@@ -263,7 +263,7 @@ def test_the_longer_lines_run_too() -> None:
     space["session"].close()
 
 
-def test_every_link_leads_somewhere() -> None:
+def test_every_link_resolves() -> None:
     links = re.findall(r"\]\(([^)]+)\)", README)
     local = [link for link in links if not link.startswith("https://")]
     assert {"docs/compare.png", "notebooks/workbench.ipynb"} <= set(local)
@@ -273,18 +273,20 @@ def test_every_link_leads_somewhere() -> None:
         titles = re.findall(r"^#+ (.*)$", (ROOT / file).read_text("utf-8") if heading else "", re.M)
         assert not heading or heading in [title.lower() for title in titles], link
     for alt in re.findall(r"!\[([^]]*)\]", README):
-        assert len(alt) > 40, "a picture says in words what it shows"
-    for picture in (ROOT / "docs").glob("*.png"):
-        assert picture.stat().st_size < 300_000
-        assert f"docs/{picture.name}" in local
+        assert len(alt) > 40, "an image needs a description"
+    for image in (ROOT / "docs").glob("*.png"):
+        assert image.stat().st_size < 300_000
+        assert f"docs/{image.name}" in local
 
 
-def test_the_map_names_every_package() -> None:
-    """In the order in which import-linter holds them."""
+def test_package_list_is_complete() -> None:
+    """The order is that of the import-linter contract."""
     with (ROOT / "pyproject.toml").open("rb") as file:
         contracts = tomllib.load(file)["tool"]["importlinter"]["contracts"]
-    held = [name for name in contracts[0]["layers"] if (ROOT / "alphaedit_core" / name).is_dir()]
-    assert re.findall(r"^  (\w+)/ ", section("Where things live"), re.MULTILINE) == held
+    packages = [
+        name for name in contracts[0]["layers"] if (ROOT / "alphaedit_core" / name).is_dir()
+    ]
+    assert re.findall(r"^  (\w+)/ ", section("Where things live"), re.MULTILINE) == packages
 
 
 def test_every_panel_can_be_imported_from_the_package() -> None:
@@ -295,11 +297,11 @@ def test_every_panel_can_be_imported_from_the_package() -> None:
 
 
 def panels() -> set[type[Panel]]:
-    """Every panel that is defined anywhere below the package."""
+    """Return every panel class of the package."""
     modules = walk_packages(alphaedit_widgets.__path__, "alphaedit_widgets.")
     return {
-        own
+        value
         for module in modules
-        for own in vars(import_module(module.name)).values()
-        if isinstance(own, type) and issubclass(own, Panel) and own is not Panel
+        for value in vars(import_module(module.name)).values()
+        if isinstance(value, type) and issubclass(value, Panel) and value is not Panel
     }

@@ -1,4 +1,4 @@
-"""The site that ``make docs`` builds has a page for every package, and finds what it is made of."""
+"""The site of ``make docs`` has a page for every package and module."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def test_every_package_has_a_page(name: str) -> None:
     assert page == f"{name}\n{'=' * len(name)}\n\n.. package:: alphaedit_core.{name}\n"
 
 
-def test_the_contents_name_every_package_and_nothing_else() -> None:
+def test_contents_list_exactly_the_packages() -> None:
     contents = (API / "packages.rst").read_text(encoding="utf-8")
     named = re.findall(r"^   (\w+)$", contents, re.MULTILINE)
     assert sorted(named) == sorted(["basics", *PACKAGES])
 
 
-def test_the_modules_beside_the_packages_are_on_a_page() -> None:
+def test_top_level_modules_are_on_a_page() -> None:
     page = (API / "basics.rst").read_text(encoding="utf-8")
     shown = re.findall(r"^\.\. automodule:: alphaedit_core\.(\w+)$", page, re.MULTILINE)
     assert sorted(shown) == sorted(path.stem for path in CORE.glob("[!_]*.py"))

@@ -1,4 +1,4 @@
-"""The wheel, built and installed outside the project: everything that it needs is in it."""
+"""Build the wheel, install it outside the project, and check that it is complete."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ PIP = ("-m", "pip", "--disable-pip-version-check", "--no-cache-dir")
 
 
 def run(*command: object, folder: Path) -> str:
-    """What a command says in a folder, in an environment that does not know this checkout."""
-    own = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}
-    ran = subprocess.run(
-        [str(word) for word in command], cwd=folder, env=own, capture_output=True, text=True
+    """Return the output of a command in a folder, without this checkout on PYTHONPATH."""
+    environment = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}
+    result = subprocess.run(
+        [str(word) for word in command], cwd=folder, env=environment, capture_output=True, text=True
     )
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    return ran.stdout
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
 
 
 class Installed:
-    """The wheel in a fresh environment that takes what it depends on from this one."""
+    """The wheel in a fresh environment; its dependencies come from the current environment."""
 
     def __init__(self, home: Path) -> None:
         self.empty = home / "empty"
         self.empty.mkdir()
-        # What an earlier build left behind would go into the wheel.
+        # Copied without build leftovers, which would go into the wheel.
         source = shutil.copytree(
             ROOT,
             home / "source",
@@ -54,13 +54,13 @@ class Installed:
         self.packages = Path(sysconfig.get_path("purelib", vars=base))
         into = ("--python", self.programs / "python", "install", "--no-deps", "--no-index")
         run(sys.executable, *PIP, *into, "--quiet", self.wheel, folder=home)
-        # After that, so that pip sees no other installation; behind the wheel's own folder. What is
-        # installed editably there is not seen: a .pth in a folder that a .pth names is not read.
+        # Added after the installation, so that pip sees no other one. Editable installations there
+        # have no effect, because .pth files in a folder added by a .pth file are not read.
         needed = sysconfig.get_path("purelib")
         (self.packages / "dependencies.pth").write_text(f"{needed}\n", encoding="utf-8")
 
-    def says(self, *command: object) -> str:
-        """What its Python says, in an empty folder."""
+    def output_of(self, *command: object) -> str:
+        """Return the output of its Python, run in an empty folder."""
         return run(self.programs / "python", *command, folder=self.empty)
 
 
@@ -69,7 +69,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     return Installed(tmp_path_factory.mktemp("wheel"))
 
 
-def test_nothing_but_the_two_packages_is_installed(installed: Installed) -> None:
+def test_only_the_two_packages_are_installed(installed: Installed) -> None:
     found = {path.name for path in installed.packages.iterdir()}
     assert found == {
         "alphaedit_core",
@@ -79,7 +79,7 @@ def test_nothing_but_the_two_packages_is_installed(installed: Installed) -> None
     }
 
 
-def test_it_is_named_by_the_version_that_the_package_says(installed: Installed) -> None:
+def test_wheel_has_the_version_of_the_package(installed: Installed) -> None:
     assert installed.wheel.name == f"alphaedit_workbench-{__version__}-py3-none-any.whl"
 
 
@@ -96,7 +96,7 @@ def test_it_is_named_by_the_version_that_the_package_says(installed: Installed) 
         "alphaedit_widgets/static/*",
     ],
 )
-def test_what_is_not_python_comes_along(installed: Installed, pattern: str) -> None:
+def test_data_files_are_included(installed: Installed, pattern: str) -> None:
     stored = {path.relative_to(ROOT): path.read_bytes() for path in ROOT.glob(pattern)}
     shipped = {
         path.relative_to(installed.packages): path.read_bytes()
@@ -106,7 +106,7 @@ def test_what_is_not_python_comes_along(installed: Installed, pattern: str) -> N
     assert shipped == stored
 
 
-def test_what_only_the_project_needs_stays_there(installed: Installed) -> None:
+def test_project_files_are_excluded(installed: Installed) -> None:
     suffixes = {path.suffix for path in installed.packages.rglob("*.*") if path.is_file()}
     assert suffixes <= {
         ".py",
@@ -122,7 +122,7 @@ def test_what_only_the_project_needs_stays_there(installed: Installed) -> None:
     }
 
 
-def test_every_name_is_imported_from_it_in_an_empty_folder(installed: Installed) -> None:
+def test_every_public_name_can_be_imported(installed: Installed) -> None:
     script = """
 import alphaedit_core
 import alphaedit_widgets
@@ -133,24 +133,24 @@ for package in (alphaedit_core, alphaedit_widgets):
         getattr(package, name)
 print(len(alphaedit_core.example_facts()))
 """
-    core, widgets, facts = installed.says("-c", script).splitlines()
+    core, widgets, facts = installed.output_of("-c", script).splitlines()
     assert Path(core) == installed.packages / "alphaedit_core" / "__init__.py"
     assert Path(widgets) == installed.packages / "alphaedit_widgets" / "__init__.py"
     assert int(facts) == 65
 
 
-def test_the_command_runs_in_an_empty_folder(installed: Installed) -> None:
+def test_command_runs_in_an_empty_folder(installed: Installed) -> None:
     program = installed.programs / "alphaedit"
     assert run(program, "--version", folder=installed.empty) == f"alphaedit {__version__}\n"
     assert "AlphaEdit" in run(program, "editors", folder=installed.empty)
     assert list(installed.empty.iterdir()) == []
 
 
-def test_its_notebooks_are_copied_from_it(installed: Installed, tmp_path: Path) -> None:
+def test_notebooks_are_copied_from_the_wheel(installed: Installed, tmp_path: Path) -> None:
     script = (
         "import os, sys; from alphaedit_core.cli import main; "
         "os.execve = lambda *_: None; sys.exit(main(['tutorials', sys.argv[1]]))"
     )
-    installed.says("-c", script, tmp_path)
+    installed.output_of("-c", script, tmp_path)
     stored = {path.name for path in (ROOT / "notebooks").glob("*.ipynb")}
     assert {path.name for path in tmp_path.glob("*.ipynb")} == stored
