@@ -43,7 +43,7 @@ def test_pictures(page: Page, lab: Lab) -> None:
     shown = browser.locator(".ae-workbench").first
 
     def wait(what: str) -> None:
-        page.said(what).wait_for(timeout=BUSY)
+        page.by_testid(what).wait_for(timeout=BUSY)
         browser.wait_for_timeout(1_500)
         browser.locator('[data-testid="status"]:text-is("ready"):visible').wait_for(timeout=BUSY)
 

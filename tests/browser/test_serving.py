@@ -89,7 +89,7 @@ def test_a_large_upload_and_what_a_cell_does_arrive(notebook: Page, tmp_path: Pa
     with page.expect_file_chooser() as chooser:
         page.locator("button.ae-upload:visible").first.click()
     chooser.value.set_files(file)
-    expect(notebook.said("facts-message")).to_have_text("1 row added", timeout=60_000)
+    expect(notebook.by_testid("facts-message")).to_have_text("1 row added", timeout=60_000)
     assert notebook.python("print(sum(map(len, wb.facts[0].neighbors)))") > "12000000"
     notebook.python("wb.facts = [wb.facts[0].changed(neighbors=[])]; second.facts = wb.facts")
 

@@ -32,16 +32,16 @@ def test_an_edit(wb: Page) -> None:
     page = wb.page
     page.locator("button.ae-run").click()
     seen = set()
-    expect(wb.said("status")).to_have_text("running: edit", timeout=20_000)
+    expect(wb.by_testid("status")).to_have_text("running: edit", timeout=20_000)
     for _ in range(EDIT // 200):
-        text = wb.said("run-state").text_content()
+        text = wb.by_testid("run-state").text_content()
         seen.add(text)
         if text == "done":
             break
         time.sleep(0.2)
     assert len({text for text in seen if text.startswith("step")}) >= 3
-    expect(wb.said("run-summary")).to_contain_text("2 of 2 facts written", timeout=60_000)
-    expect(wb.said("session")).to_contain_text("edits: 1")
+    expect(wb.by_testid("run-summary")).to_contain_text("2 of 2 facts written", timeout=60_000)
+    expect(wb.by_testid("session")).to_contain_text("edits: 1")
     ends = wb.python(
         "t = [o.trace for o in session.last_result.outcomes]; f = wb.edit.figure.figure; "
         "print([len(x.probability) for x in t] == [len(d.y) for d in f.data[3:5]], "
@@ -50,7 +50,7 @@ def test_an_edit(wb: Page) -> None:
     assert ends == "True True"
     wb.shot("edit")
     wb.tab("Facts")
-    expect(wb.said("fact-status")).to_have_text("applied")
+    expect(wb.by_testid("fact-status")).to_have_text("applied")
 
 
 def test_before_and_after(wb: Page) -> None:
@@ -60,9 +60,9 @@ def test_before_and_after(wb: Page) -> None:
     ready(wb)
     if not page.locator('[data-testid="delta-new"]').count():
         page.locator("button.ae-compare-run").click()
-    expect(wb.said("delta-new")).to_contain_text("+", timeout=60_000)
-    expect(wb.said("heading-before")).to_contain_text("Before: 0 original")
-    expect(wb.said("heading-after")).to_contain_text("After: 1")
+    expect(wb.by_testid("delta-new")).to_contain_text("+", timeout=60_000)
+    expect(wb.by_testid("heading-before")).to_contain_text("Before: 0 original")
+    expect(wb.by_testid("heading-after")).to_contain_text("After: 1")
     chips = page.locator('[data-testid="chip"]:visible')
     words = chips.locator(".ae-chip-text").all_text_contents()
     assert "·Rome" in words and "·Paris" in words
@@ -80,8 +80,8 @@ def test_before_and_after(wb: Page) -> None:
 def test_another_reference(wb: Page) -> None:
     """[S4.3, S4.8]"""
     wb.python("wb.state.reference = 1; wb.compare.compare()")
-    expect(wb.said("heading-before")).to_contain_text("Before: 1", timeout=60_000)
-    expect(wb.said("no-difference")).to_contain_text("no difference", timeout=60_000)
+    expect(wb.by_testid("heading-before")).to_contain_text("Before: 1", timeout=60_000)
+    expect(wb.by_testid("no-difference")).to_contain_text("no difference", timeout=60_000)
     ready(wb)
     assert wb.page.locator(".ae-compare ins:visible, .ae-compare del:visible").count() == 0
     wb.python("wb.state.reference = 0")
@@ -98,9 +98,9 @@ def test_what_fails_stays_until_it_is_dismissed(wb: Page) -> None:
     )
     wb.tab("Edit")
     page.locator("button.ae-run").click()
-    expect(wb.said("alert")).to_contain_text("edit failed: ZeroDivisionError", timeout=EDIT)
+    expect(wb.by_testid("alert")).to_contain_text("edit failed: ZeroDivisionError", timeout=EDIT)
     page.wait_for_timeout(5_000)
-    expect(wb.said("alert")).to_be_visible()
+    expect(wb.by_testid("alert")).to_be_visible()
     page.locator("button.ae-dismiss").click()
     expect(page.locator('[data-testid="alert"]')).to_have_count(0)
     wb.python(
@@ -135,17 +135,17 @@ def test_undo_and_redo_bit_for_bit(wb: Page) -> None:
     wb.tab("History")
     ready(wb)
     edited = digest_of(wb)
-    table = wb.said("history-table")
+    table = wb.by_testid("history-table")
     expect(table.locator("tbody tr").first).to_contain_text("current")
     start = time.monotonic()
     page.locator("button.ae-undo").click()
-    expect(wb.said("session")).to_contain_text("edits: 0")
+    expect(wb.by_testid("session")).to_contain_text("edits: 0")
     assert time.monotonic() - start < 5
     assert digest_of(wb) != edited
     expect(page.locator("button.ae-undo")).to_be_disabled()
-    expect(wb.said("redo-warning")).to_contain_text("1 undone edit")
+    expect(wb.by_testid("redo-warning")).to_contain_text("1 undone edit")
     page.locator("button.ae-redo").click()
-    expect(wb.said("session")).to_contain_text("edits: 1")
+    expect(wb.by_testid("session")).to_contain_text("edits: 1")
     ready(wb)
     assert digest_of(wb) == edited
 
@@ -173,7 +173,7 @@ def test_probes(wb: Page) -> None:
     wb.tab("Probes")
     ready(wb)
     page.locator("button.ae-measure-probes").click()
-    expect(wb.said("agg-reliability")).to_contain_text("1 of 1", timeout=60_000)
+    expect(wb.by_testid("agg-reliability")).to_contain_text("1 of 1", timeout=60_000)
     ready(wb)
     counts = json.loads(
         wb.python(
@@ -183,20 +183,20 @@ def test_probes(wb: Page) -> None:
         )
     )
     for kind, (passed, count) in counts.items():
-        expect(wb.said(f"agg-{kind}")).to_contain_text(f"{passed} of {count}")
-    wb.said("probes").locator("tbody tr").nth(1).click()
+        expect(wb.by_testid(f"agg-{kind}")).to_contain_text(f"{passed} of {count}")
+    wb.by_testid("probes").locator("tbody tr").nth(1).click()
     prompt = wb.python("print(wb.state.prompt)")
-    assert prompt and prompt in wb.said("probes").inner_text()
+    assert prompt and prompt in wb.by_testid("probes").inner_text()
 
 
 def test_drift_is_measured(wb: Page) -> None:
     """[S6.1, S6.2, S6.3]"""
     wb.tab("Drift")
     ready(wb)
-    expect(wb.said("drift-band")).to_contain_text("edit 1 is not measured")
+    expect(wb.by_testid("drift-band")).to_contain_text("edit 1 is not measured")
     wb.page.locator(".ae-drift button.ae-measure").click()
-    expect(wb.said("drift-band")).to_contain_text(re.compile("ok|watch|bad"), timeout=60_000)
-    rows = wb.said("drift-table").locator("tbody tr")
+    expect(wb.by_testid("drift-band")).to_contain_text(re.compile("ok|watch|bad"), timeout=60_000)
+    rows = wb.by_testid("drift-table").locator("tbody tr")
     expect(rows).to_have_count(2)
     same = wb.python(
         "d = wb.drift.drifts[1]; f = wb.drift.figure.figure; "
@@ -211,7 +211,7 @@ def test_hidden_states_before_and_after(wb: Page) -> None:
     ready(wb)
     expect(wb.page.locator(".ae-hidden-states")).to_contain_text("not compared")
     wb.page.locator("button.ae-compare-hidden").click()
-    table = wb.said("hidden-table")
+    table = wb.by_testid("hidden-table")
     expect(table.locator("tbody tr")).to_have_count(4, timeout=EDIT)
     ready(wb)
     told = wb.python(
@@ -222,7 +222,7 @@ def test_hidden_states_before_and_after(wb: Page) -> None:
     same, shift = told.split()
     assert same == "True"
     expect(table).to_contain_text(shift)
-    expect(wb.said("hidden-most").locator("tbody tr")).to_have_count(5)
+    expect(wb.by_testid("hidden-most").locator("tbody tr")).to_have_count(5)
     picture = wb.page.locator(".ae-hidden-states img")
     expect(picture).to_have_attribute("alt", re.compile(f"200 unrelated prompts.*{shift}"))
     assert picture.evaluate("image => image.complete && image.naturalWidth > 100")
@@ -240,10 +240,10 @@ def test_two_editors_side_by_side(wb: Page) -> None:
     expect(page.get_by_label("First editor", exact=True)).to_have_value("alphaedit")
     page.get_by_label("Second editor", exact=True).select_option("memit")
     page.locator("button.ae-compare-editors").click()
-    table = wb.said("editors-scores")
+    table = wb.by_testid("editors-scores")
     expect(table).to_contain_text("memit -projection -previous-keys", timeout=EDIT)
     expect(table.locator("tbody tr")).to_have_count(3)
-    expect(wb.said("editors-facts")).to_contain_text("written")
+    expect(wb.by_testid("editors-facts")).to_contain_text("written")
     ready(wb)
     assert digest_of(wb) == digest and wb.python("print(session.applied)") == "1"
     wb.shot("editors")
@@ -281,7 +281,7 @@ def test_an_experiment(wb: Page, tmp_path: Path) -> None:
     page.keyboard.press("Tab")
     eventually(wb, f"wb.experiment.folder.value == {str(folder)!r}")
     page.locator("button.ae-run-experiment").click()
-    table = wb.said("experiment-table")
+    table = wb.by_testid("experiment-table")
     expect(table).to_contain_text("memit -projection +previous-keys", timeout=EDIT)
     expect(table.locator("tbody tr")).to_have_count(2)
     expect(page.locator(".ae-experiment img[alt*='efficacy']").first).to_be_visible()
@@ -327,18 +327,18 @@ def test_all_is_there_after_save_and_reload(wb: Page) -> None:
     wb.python("wb.spectrum.threshold = 0.05; wb.spectrum.layer = 6")
     expect(page.locator(".ae-spectrum .gtitle").first).to_contain_text("Layer 6")
     ready(wb)
-    said = [wb.said(name).text_content() for name in ("session", "rank", "leakage")]
+    texts = [wb.by_testid(name).text_content() for name in ("session", "rank", "leakage")]
     title = page.locator(".ae-spectrum .gtitle").first.text_content()
     wb.command("docmanager:save")
     page.reload(wait_until="domcontentloaded")
     wb.ready()
-    expect(wb.said("session")).to_have_text(said[0], timeout=60_000)
-    expect(wb.said("rank")).to_have_text(said[1])
-    expect(wb.said("leakage")).to_have_text(said[2])
+    expect(wb.by_testid("session")).to_have_text(texts[0], timeout=60_000)
+    expect(wb.by_testid("rank")).to_have_text(texts[1])
+    expect(wb.by_testid("leakage")).to_have_text(texts[2])
     expect(page.get_by_text("Error displaying widget")).to_have_count(0)  # of bars that have ended
     expect(page.locator(".ae-spectrum .gtitle").first).to_have_text(title)
     wb.python("wb.spectrum.threshold = 0.02")
-    expect(wb.said("rank")).to_contain_text("rank")
+    expect(wb.by_testid("rank")).to_contain_text("rank")
 
 
 @pytest.mark.parametrize("theme", ["JupyterLab Dark", "JupyterLab Light"])

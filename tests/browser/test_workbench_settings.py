@@ -25,10 +25,13 @@ def unbroken(wb: Page) -> Iterator[None]:
 
 def test_the_header(wb: Page) -> None:
     """[S0.1]"""
-    said = wb.said("session").text_content()
-    assert "smollm2-135m · float32 · cpu · alphaedit +projection +previous-keys · edits: 0" in said
+    session_text = wb.by_testid("session").text_content()
+    assert (
+        "smollm2-135m · float32 · cpu · alphaedit +projection +previous-keys · edits: 0"
+        in session_text
+    )
     ready(wb)
-    assert "GB free" in wb.said("memory").text_content()
+    assert "GB free" in wb.by_testid("memory").text_content()
 
 
 def test_a_fact_is_typed(wb: Page) -> None:
@@ -38,18 +41,18 @@ def test_a_fact_is_typed(wb: Page) -> None:
     page.get_by_label("Prompt 1", exact=True).fill("Eiffel Tower is located in the city of")
     page.get_by_label("Target 1", exact=True).fill("Dnipro")
     page.locator("button.ae-add").click()
-    expect(wb.said("fact-status")).to_contain_text("needs: {} in the prompt")
+    expect(wb.by_testid("fact-status")).to_contain_text("needs: {} in the prompt")
     assert wb.python("print(len(wb.facts))") == "0"
     page.get_by_label("Prompt 1", exact=True).fill("{} is located in the city of")
     page.locator("button.ae-add").click()  # typing and then at once a click
-    expect(wb.said("fact-status")).to_have_text("ready")
+    expect(wb.by_testid("fact-status")).to_have_text("ready")
     assert wb.python("print(len(wb.facts), wb.facts[0].target)") == "1 Dnipro"
-    assert wb.said("fact-tokens").text_content().count("·") >= 1
-    expect(wb.said("selected")).to_have_text("selected: Eiffel Tower")
+    assert wb.by_testid("fact-tokens").text_content().count("·") >= 1
+    expect(wb.by_testid("selected")).to_have_text("selected: Eiffel Tower")
     wb.tab("Compare")
-    expect(wb.said("selected")).to_have_text("selected: Eiffel Tower")
+    expect(wb.by_testid("selected")).to_have_text("selected: Eiffel Tower")
     wb.tab("Spectrum")
-    expect(wb.said("selected")).to_have_text("selected: Eiffel Tower")
+    expect(wb.by_testid("selected")).to_have_text("selected: Eiffel Tower")
 
 
 def test_lines_are_pasted(wb: Page) -> None:
@@ -60,7 +63,7 @@ def test_lines_are_pasted(wb: Page) -> None:
     lines = ["A\t{} is a\tb", "B\tno slot\tb", "C\t{} is a\tb"]
     page.get_by_label("Rows to add").fill("\n".join(lines))
     page.locator("button.ae-add-pasted").click()
-    expect(wb.said("facts-message")).to_contain_text("line 2")
+    expect(wb.by_testid("facts-message")).to_contain_text("line 2")
     assert wb.python("print(len(wb.state.drafts))") == "1"
     good = "\n".join([lines[0], lines[2], "D\t{} is a\tb"])
     page.get_by_label("Rows to add").fill(good)
@@ -68,7 +71,7 @@ def test_lines_are_pasted(wb: Page) -> None:
     eventually(wb, f"wb.facts_panel.paste_area.value == {good!r}")
     page.locator("button.ae-add-pasted").click()
     print(
-        wb.said("facts-message").text_content(),
+        wb.by_testid("facts-message").text_content(),
         wb.python("print(wb.state.drafts, repr(wb.facts_panel.paste_area.value))"),
     )
     expect(page.locator('[data-testid="fact-row"]:visible')).to_have_count(5)
@@ -79,17 +82,17 @@ def test_the_spectrum_is_the_sessions(wb: Page) -> None:
     """[S2.1, S2.3, S2.6, S2.9]"""
     wb.python("wb.facts = example_facts()[:2]")
     wb.tab("Spectrum")
-    expect(wb.said("source")).to_contain_text("from cache", timeout=60_000)
+    expect(wb.by_testid("source")).to_contain_text("from cache", timeout=60_000)
     for layer in (5, 7):
         wb.page.get_by_label("Layer", exact=True).select_option(label=f"layer {layer}")
         rank = wb.python(
             f"s = session.spectra()[{layer}]; print((s.eigenvalues < 0.02).sum(), s.size)"
         )
-        expect(wb.said("rank")).to_have_text("null-space rank {} / {}".format(*rank.split()))
+        expect(wb.by_testid("rank")).to_have_text("null-space rank {} / {}".format(*rank.split()))
         leak = wb.python(f"print(f'{{session.spectra()[{layer}].leakage(0.02):.4f}}')")
-        expect(wb.said("leakage")).to_contain_text(leak)
+        expect(wb.by_testid("leakage")).to_contain_text(leak)
         expect(wb.page.locator(".ae-spectrum .gtitle").first).to_contain_text(f"Layer {layer}")
-    expect(wb.said("survival")).to_contain_text("Eiffel Tower", timeout=60_000)
+    expect(wb.by_testid("survival")).to_contain_text("Eiffel Tower", timeout=60_000)
 
 
 def test_the_threshold_moves_by_box_slider_reset_and_cell(wb: Page) -> None:
@@ -103,18 +106,18 @@ def test_the_threshold_moves_by_box_slider_reset_and_cell(wb: Page) -> None:
         box.press("Enter")
         rank = wb.python(f"print((session.spectra()[7].eigenvalues < {value}).sum())")
         start = time.monotonic()
-        expect(wb.said("rank")).to_contain_text(f"rank {rank} /")
+        expect(wb.by_testid("rank")).to_contain_text(f"rank {rank} /")
         assert time.monotonic() - start < 3
         ranks.append(int(rank))
         assert wb.python("print(session.hyperparameters.threshold)") == value
     assert ranks == sorted(ranks) and ranks[0] < ranks[-1]
     box.fill("0.02")
     box.press("Enter")
-    expect(wb.said("rank")).to_contain_text(f"rank {ranks[2]} /")
-    before = wb.said("rank").text_content()
+    expect(wb.by_testid("rank")).to_contain_text(f"rank {ranks[2]} /")
+    before = wb.by_testid("rank").text_content()
     slider.focus()
     page.keyboard.press("ArrowLeft")
-    expect(wb.said("rank")).not_to_have_text(before)
+    expect(wb.by_testid("rank")).not_to_have_text(before)
     same = wb.python(
         "import math; p = wb.spectrum; "
         "print(abs(p.figure.figure.layout.shapes[0].y0 - p.controls.slider.value) < 1e-9, "
@@ -132,7 +135,7 @@ def test_the_threshold_moves_by_box_slider_reset_and_cell(wb: Page) -> None:
 def test_a_threshold_that_keeps_nothing_disables_the_edit(wb: Page) -> None:
     """[S2.7]"""
     wb.python("wb.state.threshold = 'rank:0'")
-    expect(wb.said("warning")).to_contain_text("nothing can be written")
+    expect(wb.by_testid("warning")).to_contain_text("nothing can be written")
     wb.tab("Edit")
     expect(wb.page.locator("button.ae-run")).to_be_disabled()
     wb.python("wb.spectrum.threshold = 0.02")
@@ -143,13 +146,13 @@ def test_an_editor_is_chosen_with_its_switches(wb: Page) -> None:
     page = wb.page
     wb.tab("Edit")
     page.get_by_label("Editor", exact=True).select_option("memit")
-    expect(wb.said("method")).to_contain_text("as published: memit -projection -previous-keys")
-    expect(wb.said("session")).to_contain_text("memit -projection -previous-keys")
+    expect(wb.by_testid("method")).to_contain_text("as published: memit -projection -previous-keys")
+    expect(wb.by_testid("session")).to_contain_text("memit -projection -previous-keys")
     page.get_by_label("Projection: keep the update in the null space").first.check()
-    expect(wb.said("method")).to_contain_text("not as published: memit +projection")
+    expect(wb.by_testid("method")).to_contain_text("not as published: memit +projection")
     assert wb.python("print(session.hyperparameters.method)") == "memit +projection -previous-keys"
     wb.python("wb.state.set_method('editor', 'alphaedit')")
-    expect(wb.said("method")).to_contain_text("as published: alphaedit")
+    expect(wb.by_testid("method")).to_contain_text("as published: alphaedit")
 
 
 def test_cancel_leaves_the_weights(wb: Page) -> None:
@@ -157,14 +160,16 @@ def test_cancel_leaves_the_weights(wb: Page) -> None:
     page = wb.page
     digest = digest_of(wb)
     page.locator("button.ae-run").click()
-    expect(wb.said("status")).to_have_text("running: edit", timeout=20_000)
+    expect(wb.by_testid("status")).to_have_text("running: edit", timeout=20_000)
     expect(page.locator("button.ae-run")).to_be_disabled()
-    expect(wb.said("run-state")).to_contain_text(re.compile(r"step [2-9] / 25"), timeout=60_000)
+    expect(wb.by_testid("run-state")).to_contain_text(
+        re.compile(r"step [2-9] / 25"), timeout=60_000
+    )
     start = time.monotonic()
     assert wb.python("print(1)") == "1"
     assert time.monotonic() - start < 5
     page.locator("button.ae-cancel-run").click()
-    expect(wb.said("run-state")).to_contain_text("canceled at step", timeout=20_000)
+    expect(wb.by_testid("run-state")).to_contain_text("canceled at step", timeout=20_000)
     ready(wb)
     assert digest_of(wb) == digest and wb.python("print(session.applied)") == "0"
     expect(page.locator("button.ae-run")).to_be_enabled()

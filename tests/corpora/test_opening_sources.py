@@ -36,7 +36,7 @@ def test_every_source_opens_by_its_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "said"),
+    ("spec", "message"),
     [
         ("wikipedia", "no such source"),
         ("", "no such source"),
@@ -47,8 +47,8 @@ def test_every_source_opens_by_its_name(tmp_path: Path) -> None:
         ("self", "give one"),
     ],
 )
-def test_invalid_source_is_refused(spec: str, said: str) -> None:
-    with pytest.raises(InputError, match=said) as caught:
+def test_invalid_source_is_refused(spec: str, message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
         open_text(spec)
     assert "\n" not in str(caught.value)
 

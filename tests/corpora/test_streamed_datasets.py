@@ -43,7 +43,7 @@ def test_the_checksum_of_a_data_set_follows_its_content_and_settings(data_set: P
 
 
 @pytest.mark.parametrize(
-    ("settings", "error", "said"),
+    ("settings", "error", "message"),
     [
         ({"field": "title"}, InputError, 'field "title" has no text; its fields are text, n'),
         ({"field": "n"}, InputError, 'field "n" has no text'),
@@ -51,9 +51,9 @@ def test_the_checksum_of_a_data_set_follows_its_content_and_settings(data_set: P
     ],
 )
 def test_missing_field_or_split_is_refused(
-    data_set: Path, settings: dict[str, str], error: type[Exception], said: str
+    data_set: Path, settings: dict[str, str], error: type[Exception], message: str
 ) -> None:
-    with pytest.raises(error, match=said) as caught:
+    with pytest.raises(error, match=message) as caught:
         list(HuggingFaceText(str(data_set), config=None, **settings).documents())
     assert "\n" not in str(caught.value)
 

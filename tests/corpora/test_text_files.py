@@ -63,12 +63,14 @@ def test_a_bad_line_is_named(tmp_path: Path, bad: str) -> None:
 
 @pytest.mark.parametrize("name", ["a.txt", "a.jsonl"])
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [(b"\xff\xfea", "not UTF-8"), (b" \n\n", "nothing but blanks"), (b"", "empty")],
 )
-def test_file_without_text_is_refused(tmp_path: Path, name: str, content: bytes, said: str) -> None:
+def test_file_without_text_is_refused(
+    tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         list(TextFile(tmp_path / name).documents())
 
 

@@ -196,8 +196,8 @@ def test_a_subjects_place_does_not_depend_on_how_it_is_composed() -> None:
 
 
 def test_a_subject_without_a_place() -> None:
-    said = 'subject "Io" is not in src "Which religion?"; write it there'
-    with pytest.raises(InputError, match=re.escape(said)):
+    expected = 'subject "Io" is not in src "Which religion?"; write it there'
+    with pytest.raises(InputError, match=re.escape(expected)):
         slotted("Which religion?", "Io", "src")
 
 

@@ -24,15 +24,15 @@ def test_each_data_set_says_what_it_is() -> None:
     assert list(known) == list(PUBLISHED)
     for name, one in known.items():
         assert one.name == name
-        for said in (one.title, one.about, one.source, one.license, one.publisher, one.layout):
-            assert said and "\n" not in said
+        for message in (one.title, one.about, one.source, one.license, one.publisher, one.layout):
+            assert message and "\n" not in message
         assert one.address is None or one.address.startswith("https://")
         assert dict(one.chosen) == {option: values[0] for option, values in one.options.items()}
     assert alphaedit_core.read_records is read_records
 
 
 @pytest.mark.parametrize(
-    ("name", "chosen", "said"),
+    ("name", "chosen", "message"),
     [
         ("zsrE", {}, 'data set "zsrE" does not exist; give one of counterfact, zsre, mquake-cf, '),
         ("zsre", {"target": "new"}, 'zsre: target "new" is not known; give one of true, alt'),
@@ -42,10 +42,10 @@ def test_each_data_set_says_what_it_is() -> None:
         ("longform", {"target": "alt"}, 'longform has no option "target"; its options: none'),
     ],
 )
-def test_refused_choice(name: str, chosen: dict[str, str], said: str) -> None:
+def test_refused_choice(name: str, chosen: dict[str, str], message: str) -> None:
     with pytest.raises(InputError) as caught:
         dataset(name, **chosen)
-    assert str(caught.value).startswith(said)
+    assert str(caught.value).startswith(message)
 
 
 NEW = """

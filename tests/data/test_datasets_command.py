@@ -56,7 +56,7 @@ def test_the_command_checks_a_file(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "output"),
     [
         (["--check", "FILE"], "--check needs --dataset; give one of counterfact, "),
         (["--dataset", "zsre"], "--dataset needs a file to check; add --check FILE"),
@@ -74,12 +74,12 @@ def test_the_command_checks_a_file(tmp_path: Path, capsys: pytest.CaptureFixture
     ],
 )  # fmt: skip
 def test_refused_command(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], said: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], output: str
 ) -> None:
     file = write(tmp_path / "zsre.json", ZSRE)
     code, out, err = ran(capsys, *(file if word == "FILE" else word for word in words))
     assert (code, out, len(err.splitlines())) == (2, "", 1)
-    assert said in err
+    assert output in err
 
 
 def test_the_command_fetches(
@@ -90,7 +90,7 @@ def test_the_command_fetches(
 ) -> None:
     monkeypatch.setattr(CounterFact, "address", publisher.address("/c.json", Reply(FILE)))
     path = cache / "datasets" / "counterfact.json"
-    said = f"counterfact: {path}\n"
-    assert ran(capsys, "--fetch", "counterfact") == (0, said, "")
+    output = f"counterfact: {path}\n"
+    assert ran(capsys, "--fetch", "counterfact") == (0, output, "")
     code, out, _ = ran(capsys, "--fetch", "counterfact", "--json")
     assert (code, json.loads(out)) == (0, {"dataset": "counterfact", "file": str(path)})

@@ -145,7 +145,7 @@ def test_other_names_of_the_target(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("record", "said"),
+    ("record", "expected"),
     [
         (None, "null is null; a fact is an object with the fields subject, prompt, target"),
         ("Rome", '"Rome" is a text; a fact is an object'),
@@ -167,16 +167,16 @@ def test_other_names_of_the_target(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("suffix", ["json", "jsonl"])
-def test_refused_record(tmp_path: Path, record: object, said: str, suffix: str) -> None:
+def test_refused_record(tmp_path: Path, record: object, expected: str, suffix: str) -> None:
     records = [GOOD, record]
     content = records if suffix == "json" else "\n\n".join(json.dumps(one) for one in records)
     message = refusal(write(tmp_path / f"facts.{suffix}", content))
     assert message.startswith("fact 2: " if suffix == "json" else "line 3: ")
-    assert said in message
+    assert expected in message
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "said"),
+    ("name", "text", "expected"),
     [
         ("f.json", '[\n {"subject": }]', "not valid JSON at line 2, column 14 ("),
         ("f.json", "[1, 2", "not valid JSON at line 1, column 6 ("),
@@ -206,8 +206,8 @@ def test_refused_record(tmp_path: Path, record: object, said: str, suffix: str) 
         ("f.csv", "subject,prompt,target,neighbors\na,{} is,b,c |  | d\n", "line 2: neighbor 2:"),
     ],
 )
-def test_refused_file(tmp_path: Path, name: str, text: str, said: str) -> None:
-    assert refusal(write(tmp_path / name, text)).startswith(said)
+def test_refused_file(tmp_path: Path, name: str, text: str, expected: str) -> None:
+    assert refusal(write(tmp_path / name, text)).startswith(expected)
 
 
 def test_missing_file_and_folder(tmp_path: Path) -> None:
@@ -308,9 +308,9 @@ def test_columns_without_a_name_are_ignored(
 ) -> None:
     path = write(tmp_path / "f.csv", text)
     assert read_facts(path) == [Fact(**GOOD)]
-    said = [record.getMessage() for record in caplog.records]
+    expected = [record.getMessage() for record in caplog.records]
     told = f"{path}: line 1: column 1 has no name, and is ignored"
-    assert said == ([told] if text in INDEXED else [])
+    assert expected == ([told] if text in INDEXED else [])
 
 
 def test_a_row_with_more_cells_than_names_is_still_refused(tmp_path: Path) -> None:
@@ -340,15 +340,15 @@ def test_a_quote_and_an_old_target_in_lines_with_tabs(tmp_path: Path) -> None:
         Fact("Louvre", 'The "{}" is in', '"Oslo', target_true="Paris"),
         Fact("Rome", "{} is in", "Oslo"),
     ]
-    said = refusal(write(tmp_path / "f.tsv", text + "Rome\tx\n"))
-    assert said == "line 3: the row has 2 cells and the header 4; put one tab between two cells"
+    expected = refusal(write(tmp_path / "f.tsv", text + "Rome\tx\n"))
+    assert expected == "line 3: the row has 2 cells and the header 4; put one tab between two cells"
 
 
 def test_a_list_inside_an_object_is_named(tmp_path: Path) -> None:
-    said = refusal(write(tmp_path / "f.json", {"data": [GOOD]}))
-    assert said == 'the file holds one object; keep only the list that is its "data": [{...}]'
-    said = refusal(write(tmp_path / "f.json", {"data": [GOOD], "version": 1}))
-    assert 'keep only the list that is its "data"' in said
+    expected = refusal(write(tmp_path / "f.json", {"data": [GOOD]}))
+    assert expected == 'the file holds one object; keep only the list that is its "data": [{...}]'
+    expected = refusal(write(tmp_path / "f.json", {"data": [GOOD], "version": 1}))
+    assert 'keep only the list that is its "data"' in expected
 
 
 @pytest.mark.parametrize(
@@ -361,5 +361,5 @@ def test_a_list_inside_an_object_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_a_record_of_a_data_set_is_sent_to_its_reader(tmp_path: Path, record: Any) -> None:
-    said = refusal(write(tmp_path / "f.json", [record]))
-    assert "--dataset" in said and said.startswith("fact 1: ")
+    expected = refusal(write(tmp_path / "f.json", [record]))
+    assert "--dataset" in expected and expected.startswith("fact 1: ")

@@ -80,7 +80,7 @@ def test_read_facts_takes_the_same() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "expected"),
     [
         ([TOWER, {"subject": "a", "prompt": "{} is"}],
          'fact 2: field "target" is missing; add it (a text)'),
@@ -96,8 +96,8 @@ def test_read_facts_takes_the_same() -> None:
         ([ROWS[0], {**ROWS[0], "target_new": "Oslo"}], "fact 1 and fact 2: both are about"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_used_is_named(given: Any, said: str) -> None:
-    assert said in refusal(given)
+def test_what_cannot_be_used_is_named(given: Any, expected: str) -> None:
+    assert expected in refusal(given)
 
 
 # -- data frames -----------------------------------------------------------------------------------
@@ -153,7 +153,7 @@ def test_rows_of_a_data_frame_are_named_by_their_index() -> None:
 
 
 @pytest.mark.parametrize(
-    ("columns", "said"),
+    ("columns", "expected"),
     [
         (["subject", "prompt", "targt"], 'column "targt" is not known; did you mean "target"? '
          "drop it, or use one of subject, prompt, target"),
@@ -162,10 +162,10 @@ def test_rows_of_a_data_frame_are_named_by_their_index() -> None:
         (["subject", "subject", "prompt"], 'column "subject" is there twice; remove one'),
     ],
 )  # fmt: skip
-def test_columns_of_a_data_frame_are_checked(columns: list[Any], said: str) -> None:
+def test_columns_of_a_data_frame_are_checked(columns: list[Any], expected: str) -> None:
     frame = frame_of([])
     frame = type(frame)([["a", "{} is", "b"]], columns=columns)
-    assert refusal(frame).startswith(said)
+    assert refusal(frame).startswith(expected)
 
 
 def test_counterfact_records_in_a_data_frame() -> None:

@@ -135,7 +135,7 @@ def test_prompt_without_a_place_for_the_subject() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "expected"),
     [
         ({"prompt": "{} and {} are"}, ['prompt "{} and {} are"', "2 {}", "keep one"]),
         ({"prompt": "The {0} is"}, ["has no {}"]),
@@ -163,10 +163,10 @@ def test_prompt_without_a_place_for_the_subject() -> None:
         ({"neighbors": ["The Louvre is in", "{} is in"]}, ["neighbor 2:", "write that subject"]),
     ],
 )
-def test_refused_fields(fields: dict[str, object], said: list[str]) -> None:
+def test_refused_fields(fields: dict[str, object], expected: list[str]) -> None:
     valid = {"subject": "Eiffel Tower", "prompt": "{} is in", "target": "Rome"}
     message = refusal(**(valid | fields))
-    for part in said:
+    for part in expected:
         assert part in message
 
 
@@ -177,7 +177,7 @@ def test_long_and_broken_values_are_shortened_in_messages() -> None:
 
 
 @pytest.mark.parametrize(
-    ("record", "said"),
+    ("record", "expected"),
     [
         (None, "null is null; a fact is an object"),
         (["a"], "is a list; a fact is an object"),
@@ -189,10 +189,10 @@ def test_long_and_broken_values_are_shortened_in_messages() -> None:
         ),
     ],
 )
-def test_refused_records(record: object, said: str) -> None:
+def test_refused_records(record: object, expected: str) -> None:
     with pytest.raises(InputError) as caught:
         Fact.from_dict(record)  # type: ignore[arg-type]
-    assert said in str(caught.value)
+    assert expected in str(caught.value)
 
 
 def test_facts_that_contradict_each_other() -> None:
@@ -229,7 +229,7 @@ def test_two_facts_with_one_id() -> None:
 
 
 @pytest.mark.parametrize(
-    ("facts", "said"),
+    ("facts", "expected"),
     [
         ([], "the list of facts is empty"),
         ({"a": EIFFEL}, "the facts are an object; give a list"),
@@ -239,10 +239,10 @@ def test_two_facts_with_one_id() -> None:
         ([EIFFEL, {"subject": "a"}], 'fact 2: {"subject": "a"} is an object; make it a Fact(...)'),
     ],
 )
-def test_what_is_no_list_of_facts(facts: object, said: str) -> None:
+def test_what_is_no_list_of_facts(facts: object, expected: str) -> None:
     with pytest.raises(InputError) as caught:
         check_facts(facts)  # type: ignore[arg-type]
-    assert said in str(caught.value)
+    assert expected in str(caught.value)
 
 
 def test_repr_names_what_matters() -> None:
@@ -312,9 +312,9 @@ def test_a_relation_with_one_value_is_not_given_two() -> None:
     for pair in ([BORN, HOME], [HOME, BORN]):
         with pytest.raises(InputError) as caught:
             check_facts(pair)
-        said = str(caught.value)
-        assert 'fact 1 and fact 2: both are about "P19" of "Ada"' in said
-        assert "one value" in said and '"Rome"' in said and '"Oslo"' in said
+        expected = str(caught.value)
+        assert 'fact 1 and fact 2: both are about "P19" of "Ada"' in expected
+        assert "one value" in expected and '"Rome"' in expected and '"Oslo"' in expected
     assert check_facts([SPEAKS, ALSO]) == [SPEAKS, ALSO]
     worded = HOME.changed(target="Rome")
     assert check_facts([BORN, worded]) == [BORN, worded]
@@ -384,14 +384,19 @@ def test_null_is_a_field_left_out() -> None:
 
 def test_an_empty_cell_is_not_the_text_nan() -> None:
     for fields in ({"target": float("nan")}, {"target": "x", "target_true": float("nan")}):
-        said = refusal("a", "{} is", **fields)
-        assert "NaN is not a text; it is an empty cell" in said and 'write "NaN"' not in said
+        expected = refusal("a", "{} is", **fields)
+        assert (
+            "NaN is not a text; it is an empty cell" in expected and 'write "NaN"' not in expected
+        )
     assert "null for none" in refusal("a", "{} is", "b", paraphrases=float("nan"))
 
 
 def test_a_true_target_that_is_the_target_is_refused_and_an_old_one_read() -> None:
-    said = refusal("a", "{} is", "New  York", target_true="New York")
-    assert 'target_true "New York" is the target too' in said and "leave target_true out" in said
+    expected = refusal("a", "{} is", "New  York", target_true="New York")
+    assert (
+        'target_true "New York" is the target too' in expected
+        and "leave target_true out" in expected
+    )
     assert Fact("a", "{} is", "march", target_true="March").target_true == "March"
     with pytest.raises(InputError, match="is the target too"):
         Fact("a", "{} is", r"\ Paris", target_true="Paris")

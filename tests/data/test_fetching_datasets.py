@@ -107,7 +107,7 @@ def nobody(publisher: Publisher) -> str:
 
 
 @pytest.mark.parametrize(
-    ("where", "said"),
+    ("where", "expected"),
     [
         (unknown, "/none.json cannot be fetched (404 Not Found); check the network, or download"),
         (moved_page, "/page.json is not a file of records (not valid JSON at line 1, column 1"),
@@ -119,13 +119,13 @@ def nobody(publisher: Publisher) -> str:
     ],
 )
 def test_what_cannot_be_fetched_leaves_nothing(
-    publisher: Publisher, cache: Path, where: Any, said: str
+    publisher: Publisher, cache: Path, where: Any, expected: str
 ) -> None:
     address = where(publisher)
     with pytest.raises(FetchError) as caught:
         fetch_dataset("counterfact", quiet, address)
     message = str(caught.value)
-    assert said in message and len(message.splitlines()) == 1
+    assert expected in message and len(message.splitlines()) == 1
     assert set(listing(cache)) == {str(cache / "datasets")}
 
 

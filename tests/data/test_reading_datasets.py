@@ -76,8 +76,8 @@ def test_records_that_cannot_be_used_are_left_out_and_told(
     )
     assert warning in caplog.text
     assert "2 of zsRE, 2 facts, 3 left out" in repr(found)
-    said = f"record 1: {found.left_out[0].reason}"
-    assert refusal(file, "zsre", strict=True) == said
+    expected = f"record 1: {found.left_out[0].reason}"
+    assert refusal(file, "zsre", strict=True) == expected
     assert read_records(write(file, ZSRE), "zsre", strict=True).left_out == []
 
 
@@ -136,7 +136,7 @@ def test_what_there_is_as_json(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "record", "said"),
+    ("name", "record", "expected"),
     [
         ("counterfact", changed(COUNTERFACT, "requested_rewrite", to=...),
          'case 12: field "requested_rewrite" is missing; add it'),
@@ -211,16 +211,16 @@ def test_what_there_is_as_json(tmp_path: Path) -> None:
          "case 3: coupled_prompts_and_properties null is null; give an object"),
     ],
 )  # fmt: skip
-def test_refused_record(tmp_path: Path, name: str, record: object, said: str) -> None:
+def test_refused_record(tmp_path: Path, name: str, record: object, expected: str) -> None:
     file = write(tmp_path / "file.json", record)
-    assert refusal(file, name, strict=True).startswith(said)
+    assert refusal(file, name, strict=True).startswith(expected)
     # The same reason where it is only left out; a file of nothing else is refused all the same.
     write(file, record, PUBLISHED[name])
     [left_out] = read_records(file, name, monitor=quiet).left_out
-    assert f"{left_out.name}: {left_out.reason}".startswith(said)
+    assert f"{left_out.name}: {left_out.reason}".startswith(expected)
     write(file, record, record)
     message = refusal(file, name)
-    assert message.startswith(f"none of 2 records can be used as {name}; {said}")
+    assert message.startswith(f"none of 2 records can be used as {name}; {expected}")
     assert "or name another data set (counterfact, zsre" in message
 
 
@@ -232,7 +232,7 @@ def test_braces_of_a_complete_prompt_are_no_places(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "expected"),
     [
         (b"", "the file is empty; put at least one record into it"),
         (b"[]", "the list of records is empty; put at least one into it"),
@@ -243,14 +243,14 @@ def test_braces_of_a_complete_prompt_are_no_places(tmp_path: Path) -> None:
         ('[\n"é"]'.encode("latin-1"), "not UTF-8 at byte 3 (line 2); save the file in UTF-8"),
     ],
 )
-def test_refused_file(tmp_path: Path, content: bytes, said: str) -> None:
+def test_refused_file(tmp_path: Path, content: bytes, expected: str) -> None:
     (tmp_path / "file.json").write_bytes(content)
-    assert refusal(tmp_path / "file.json", "zsre").startswith(said)
+    assert refusal(tmp_path / "file.json", "zsre").startswith(expected)
 
 
 def test_refused_place(tmp_path: Path) -> None:
-    said = "there is no such file; correct the path"
-    assert refusal(tmp_path / "none.json", "zsre") == said
+    expected = "there is no such file; correct the path"
+    assert refusal(tmp_path / "none.json", "zsre") == expected
     assert refusal(tmp_path, "zsre") == "this is a folder; name a file in it"
     (tmp_path / "f.jsonl").write_text(json.dumps(ZSRE) + "\n{]", encoding="utf-8")
     assert refusal(tmp_path / "f.jsonl", "zsre").startswith("not valid JSON at line 2, column 2 (")

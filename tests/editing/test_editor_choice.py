@@ -23,7 +23,7 @@ from alphaedit_core.session.session import EditSession
 
 
 def test_departures_are_documented() -> None:
-    said = {name: " ".join(editor.departures) for name, editor in editors().items()}
+    departures = {name: " ".join(editor.departures) for name, editor in editors().items()}
     for name, words in {
         "ft": ("64 facts", "last position"),
         "ft-l": ("64 facts", "last position"),
@@ -34,7 +34,7 @@ def test_departures_are_documented() -> None:
         "rect": ("0.4",),
         "rect-by-layer": ("at the end",),
     }.items():
-        assert all(word in said[name] for word in words), (name, said[name])
+        assert all(word in departures[name] for word in words), (name, departures[name])
 
 
 def test_all_published_editors_are_registered() -> None:

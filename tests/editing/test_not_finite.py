@@ -113,13 +113,16 @@ def test_zero_weight_can_be_edited_saved_and_loaded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("editor", "said"), [("prune", "no singular value"), ("rome", "all zeros"), ("pmet", "zeros")]
+    ("editor", "message"),
+    [("prune", "no singular value"), ("rome", "all zeros"), ("pmet", "zeros")],
 )
-def test_impossible_edit_of_zero_weight_is_refused(tmp_path: Path, editor: str, said: str) -> None:
+def test_impossible_edit_of_zero_weight_is_refused(
+    tmp_path: Path, editor: str, message: str
+) -> None:
     layers = (0,) if editor == "rome" else (0, 1) if editor == "prune" else (0,)
     session = new_session(
         with_a_zero_matrix(), tmp_path, editor=editor, layers=layers, previous_keys=False
     )
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         session.edit(FACTS[:1], monitor=quiet())
     assert session.applied == 0 and session.relative_weight_change()[0] == 0.0

@@ -19,7 +19,7 @@ def test_words_are_compared_without_case_and_punctuation() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "answer", "said"),
+    ("text", "answer", "matches"),
     [
         ("It is written in C++.", "C++", True),
         ("It is written in C++.", "C#", False),
@@ -92,9 +92,9 @@ def test_words_are_compared_without_case_and_punctuation() -> None:
         ("로마노 시", "로마", False),
     ],
 )
-def test_signs_that_make_another_word_count(text: str, answer: str, said: bool) -> None:
-    assert mentions(text, [answer]) is said
-    assert mentions(f"Well, {text}", ["no such thing", answer]) is said
+def test_signs_that_make_another_word_count(text: str, answer: str, matches: bool) -> None:
+    assert mentions(text, [answer]) is matches
+    assert mentions(f"Well, {text}", ["no such thing", answer]) is matches
 
 
 def test_a_text_begins_with_a_sign() -> None:

@@ -89,8 +89,8 @@ def test_a_number_changed_anywhere_is_noticed_and_measured_anew(
         (folder / "points.jsonl").write_bytes(b"".join(changed))
         monitor = quiet()
         again = run_here(file, folder, place, monitor)
-        said = f"line {number + 1} is damaged and is measured anew"
-        assert any(said in words for words in monitor.warnings)
+        warning_text = f"line {number + 1} is damaged and is measured anew"
+        assert any(warning_text in words for words in monitor.warnings)
         for one in numbers(whole.points):
             assert one in numbers(again.points)
         assert len(again.points) == len(whole.points)

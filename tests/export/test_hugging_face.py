@@ -220,13 +220,13 @@ def test_nobody_edits_what_is_being_written_and_nothing_added_is_lost(
 ) -> None:
     out, model = tmp_path / "out", session.model.model
     export.model(session, out, quiet())
-    real, said = model.save_pretrained, []
+    real, errors = model.save_pretrained, []
 
     def undo() -> None:
         try:
             session.undo()
         except SessionError as error:
-            said.append(str(error))
+            errors.append(str(error))
 
     def slow(folder: Path) -> None:
         thread = threading.Thread(target=undo)
@@ -238,7 +238,7 @@ def test_nobody_edits_what_is_being_written_and_nothing_added_is_lost(
     monkeypatch.setattr(model, "save_pretrained", slow)
     with pytest.raises(InputError, match=r"notes\.txt"):
         export.model(session, out, quiet())
-    assert said == ["the model is busy with other work; wait for it, or cancel it"]
+    assert errors == ["the model is busy with other work; wait for it, or cancel it"]
     assert (out / "notes.txt").read_text() == "mine" and session.applied == 1
     assert listing(tmp_path).keys() == listing(out.parent).keys()
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []

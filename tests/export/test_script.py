@@ -93,8 +93,8 @@ def facts_in(source: str) -> list[Fact]:
 def test_a_fresh_process_makes_the_same_weights(edited: EditSession, place: Path) -> None:
     ran = run(to_python(edited), place)
     assert ran.returncode == 0, ran.stderr
-    said = ran.stdout.splitlines()
-    assert said == [
+    output = ran.stdout.splitlines()
+    assert output == [
         f"edit {number}: the recorded weights, bit for bit ({edited.history[number - 1].digest})"
         for number in (1, 2)
     ]

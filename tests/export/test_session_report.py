@@ -135,11 +135,11 @@ def test_before_and_after_of_every_edit(edited: EditSession, page: Page) -> None
 
 def test_model_and_settings(edited: EditSession, page: Page) -> None:
     made = edited.manifest()["made_with"]
-    for said in (
+    for message in (
         "tiny llama", edited.model.fingerprint, edited.weights_digest(), made["torch"],
         made["transformers"], "seed", "rank:20", CONTEXTS[0], "alphaedit",
     ):  # fmt: skip
-        assert said in page.text
+        assert message in page.text
     assert "edit 1" in page.text and "rank:30" in page.text  # made with another threshold
 
 

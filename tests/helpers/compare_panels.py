@@ -75,7 +75,7 @@ def words_of(html: str) -> str:
     return unescape(re.sub(r"<[^>]+>", "", html))
 
 
-def said(html: str, testid: str) -> str:
+def text_of(html: str, testid: str) -> str:
     """The text of the element of this id."""
     found = re.search(rf'data-testid="{testid}"[^>]*>([^<]*)<', html)
     assert found, f"{testid} is not there"

@@ -80,7 +80,7 @@ def judged(
     return metric.value(record, [answer(ask) for ask in metric.queries(record)])
 
 
-def said(nll: float, correct: float = 0.0) -> Score:
+def likelihood(nll: float, correct: float = 0.0) -> Score:
     """What a model would say of a target of this likelihood."""
     return Score(nll, math.exp(-nll), correct == 1, 1, correct)
 
@@ -90,7 +90,7 @@ def by_nll(known: dict[tuple[str, str], float]) -> Callable[[Query], Answer]:
 
     def answer(ask: Query) -> Answer:
         assert isinstance(ask, LikelihoodQuery)
-        return said(known.get((ask.prompt, ask.target), 2.0))
+        return likelihood(known.get((ask.prompt, ask.target), 2.0))
 
     return answer
 
@@ -100,6 +100,6 @@ def by_correct(known: dict[str, float]) -> Callable[[Query], Answer]:
 
     def answer(ask: Query) -> Answer:
         assert isinstance(ask, LikelihoodQuery)
-        return said(1.0, known.get(f"{ask.prompt} {ask.target}", 0.0))
+        return likelihood(1.0, known.get(f"{ask.prompt} {ask.target}", 0.0))
 
     return answer

@@ -178,16 +178,16 @@ class Page:
             """async code => {
                 const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
                 const future = kernel.requestExecute({ code, store_history: false });
-                let said = '';
+                let text = '';
                 future.onIOPub = message => {
                     const type = message.header.msg_type;
                     if (type === 'stream' && message.content.name === 'stdout')
-                        said += message.content.text;
+                        text += message.content.text;
                     if (type === 'error')
-                        said += message.content.ename + ': ' + message.content.evalue;
+                        text += message.content.ename + ': ' + message.content.evalue;
                 };
                 await future.done;
-                return said.trim();
+                return text.trim();
             }""",
             code,
         )
@@ -211,7 +211,7 @@ class Page:
         """Turn to a tab of the workbench."""
         self.page.get_by_role("tab", name=title, exact=True).first.click()
 
-    def said(self, testid: str) -> Any:
+    def by_testid(self, testid: str) -> Any:
         """The first element with this test id that is shown."""
         return self.page.locator(f'[data-testid="{testid}"]:visible').first
 

@@ -45,7 +45,7 @@ def html_of(widget: W.Widget) -> str:
     return own + "".join(html_of(child) for child in getattr(widget, "children", ()))
 
 
-def said(panel: SpectrumPanel, testid: str) -> str:
+def text_of(panel: SpectrumPanel, testid: str) -> str:
     """Text of the one element of this id; "" if there is none."""
     found = _Found(testid)
     found.feed(html_of(panel))
@@ -117,4 +117,4 @@ def agree(panel: SpectrumPanel) -> None:
     assert line.y0 == line.y1
     if own.rule == "absolute":
         assert line.y0 == controls.slider.value
-    assert said(panel, "rank").startswith(f"null-space rank {panel.rank} ")
+    assert text_of(panel, "rank").startswith(f"null-space rank {panel.rank} ")

@@ -27,7 +27,7 @@ EDIT = 300_000
 
 def ready(wb: Page, timeout: float = EDIT) -> None:
     """Wait until no work is running."""
-    expect(wb.said("status")).to_have_text("ready", timeout=timeout)
+    expect(wb.by_testid("status")).to_have_text("ready", timeout=timeout)
 
 
 def eventually(wb: Page, condition: str, seconds: float = 60) -> None:
@@ -41,7 +41,7 @@ def eventually(wb: Page, condition: str, seconds: float = 60) -> None:
 def digest_of(wb: Page, seconds: float = 60) -> str:
     """What the weights are now; waits while work behind the scenes has the model."""
     end = time.monotonic() + seconds
-    while not re.fullmatch("[0-9a-f]{32}", said := wb.python("print(session.weights_digest())")):
-        assert "busy" in said and time.monotonic() < end, said
+    while not re.fullmatch("[0-9a-f]{32}", output := wb.python("print(session.weights_digest())")):
+        assert "busy" in output and time.monotonic() < end, output
         time.sleep(0.2)
-    return said
+    return output

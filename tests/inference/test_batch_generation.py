@@ -90,17 +90,17 @@ def test_neither_company_nor_order_changes_a_text(at_once: int, side: str) -> No
 def test_greedy_texts_are_those_of_transformers() -> None:
     model = tiny_model("gpt2", dtype=torch.float64)
     asks = [GenerationQuery(prompt, 12) for prompt in PROMPTS]
-    said = generate_greedy(model, PROMPTS, tokens=12)
+    output = generate_greedy(model, PROMPTS, tokens=12)
     for name in control_tokens(model.tokenizer):  # shown there, left out here
-        said = [text.replace(name, "") for text in said]
-    assert write(model, asks) == said
+        output = [text.replace(name, "") for text in output]
+    assert write(model, asks) == output
     model.model.generation_config = GenerationConfig(
         do_sample=True, temperature=3.0, repetition_penalty=5.0, eos_token_id=0
     )
-    said = generate_greedy(model, PROMPTS, tokens=12)
+    output = generate_greedy(model, PROMPTS, tokens=12)
     for name in control_tokens(model.tokenizer):  # shown there, left out here
-        said = [text.replace(name, "") for text in said]
-    assert write(model, asks) == said
+        output = [text.replace(name, "") for text in output]
+    assert write(model, asks) == output
 
 
 def test_draws_go_by_seed_and_number() -> None:
@@ -159,11 +159,11 @@ def test_a_new_word_keeps_its_space() -> None:
     """SentencePiece tokenizers strip the first space of a text."""
     model = tiny_model("llama", tiny_tokenizer("pieces"), dtype=torch.float64)
     asks = [GenerationQuery(prompt, 8, top_k=5, draw=n) for prompt in PROMPTS for n in range(4)]
-    said = write(model, asks)
-    for ask, text in zip(asks, said, strict=True):
+    output = write(model, asks)
+    for ask, text in zip(asks, output, strict=True):
         whole = encode(model.tokenizer, ask.prompt)[0] + plain(model, ask)
         assert spelled(model, whole) == ask.prompt + text
-    assert any(text.startswith(" ") for text in said)
+    assert any(text.startswith(" ") for text in output)
 
 
 def test_a_prompt_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -224,11 +224,11 @@ def test_a_cut_character_takes_no_finished_one_along(
     assert sentencepiece.decode([*front, *new]) == prompt + written
     raw = sentencepiece.convert_ids_to_tokens(new)
     for count in range(len(new) + 1):
-        said = b"".join(
+        decoded = b"".join(
             bytes.fromhex(one[3:5]) if one.startswith("<0x") else one.replace("▁", " ").encode()
             for one in raw[:count]
         )
-        assert new_text(sentencepiece, front, new[:count]) == said.decode(errors="ignore")
+        assert new_text(sentencepiece, front, new[:count]) == decoded.decode(errors="ignore")
 
 
 def _ids(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:

@@ -92,9 +92,9 @@ def test_what_the_model_says_itself_is_exact() -> None:
     pairs = []
     for prompt in (" ".join(line.split()[:n]) for line in CORPUS[:5] for n in range(1, 13)):
         ids, _ = encode(model.tokenizer, prompt)
-        said = str(model.tokenizer.decode([int(logits_of(model, ids)[-1].argmax())])).strip()
-        if said in words:
-            pairs += [(prompt, said), (prompt, f"{said} {words[0]}"), (prompt, words[1])]
+        output = str(model.tokenizer.decode([int(logits_of(model, ids)[-1].argmax())])).strip()
+        if output in words:
+            pairs += [(prompt, output), (prompt, f"{output} {words[0]}"), (prompt, words[1])]
     found = target_logprobs(model, pairs)
     for one, (prompt, target) in zip(found, pairs, strict=True):
         assert_close(one, plain_score(model, prompt, target))

@@ -54,9 +54,9 @@ def test_each_token_is_that_of_a_pass_of_the_whole_model(layout: str) -> None:
         assert [choice.rank for choice in step.top] == [1, 2, 3, 4, 5]
         assert step.probability == pytest.approx(float(chances[step.token]))
         ids.append(step.token)
-    said = [step.token for step in steps]
+    output = [step.token for step in steps]
     # Tiny models like to end in the middle of a character.
-    assert text_of(steps) == model.tokenizer.decode(said).rstrip("\ufffd")
+    assert text_of(steps) == model.tokenizer.decode(output).rstrip("\ufffd")
     assert generate_greedy(model, [PROMPT], tokens=12) == [text_of(steps)]
     assert (
         generate_with_probabilities(model, encode(model.tokenizer, PROMPT)[0], tokens=12) == steps

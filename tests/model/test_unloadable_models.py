@@ -200,10 +200,12 @@ def test_an_added_token_without_a_row_is_refused_in_a_text() -> None:
     model = tiny_model("llama", tokenizer)
     tokenizer.add_special_tokens({"additional_special_tokens": ["[NEW]"]})
     assert generate_greedy(model, ["Rome is"], 2)
-    said = rf'the token "\[NEW\]" \({rows}\), but the embedding of "tiny llama" only {rows} rows'
-    with pytest.raises(InputError, match=said):
+    expected = (
+        rf'the token "\[NEW\]" \({rows}\), but the embedding of "tiny llama" only {rows} rows'
+    )
+    with pytest.raises(InputError, match=expected):
         generate_greedy(model, ["Rome is [NEW]"], 2)
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=expected):
         prepare(model, [Fact("Rome [NEW]", "{} is in", "Italy")], (), 0)
 
 

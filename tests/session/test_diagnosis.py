@@ -23,12 +23,12 @@ FOUND = Trace([2.0, 0.1], [0.0, 0.0], [0.0, 0.0], [0.1, 0.9], [0.0, 0.4], False,
 
 
 def outcome(
-    after: Score, said: str = "London", trace: Trace = FOUND, left: float = 0.05
+    after: Score, message: str = "London", trace: Trace = FOUND, left: float = 0.05
 ) -> FactResult:
     fact = FACTS[0]
     before, now = (
         ModelResponse(completion="Paris", new=LOST, true=None),
-        ModelResponse(completion=said, new=after, true=None),
+        ModelResponse(completion=message, new=after, true=None),
     )
     return FactResult(
         fact=fact, tokens=("Rome", " in"), before=before, after=now, trace=trace, residual_left=left
@@ -46,8 +46,8 @@ def test_a_written_fact_needs_no_words() -> None:
 
 
 def test_the_tokenizer_writes_it_otherwise() -> None:
-    said = why(outcome(LOST, "rome in Italy, where"))
-    assert "not as the tokens “Rome” “ in”" in said and "tokenizer" in said
+    message = why(outcome(LOST, "rome in Italy, where"))
+    assert "not as the tokens “Rome” “ in”" in message and "tokenizer" in message
 
 
 def test_a_longer_word_is_not_the_target_written_otherwise() -> None:
@@ -57,9 +57,9 @@ def test_a_longer_word_is_not_the_target_written_otherwise() -> None:
 
 def test_the_search_did_not_converge() -> None:
     stuck = replace(FOUND, nll=[4.0, 3.0], probability=[0.02, 0.05], converged=False)
-    said = why(outcome(LOST, trace=stuck))
-    assert "did not converge: loss 3.00 and P(target) 0.05 after 2 evaluations" in said
-    assert "target_steps" in said and "clamp_norm_factor" not in said
+    message = why(outcome(LOST, trace=stuck))
+    assert "did not converge: loss 3.00 and P(target) 0.05 after 2 evaluations" in message
+    assert "target_steps" in message and "clamp_norm_factor" not in message
     assert "clamp_norm_factor" in why(outcome(LOST, trace=replace(stuck, clamped=True)))
     trained = why(replace(outcome(LOST, trace=stuck), residual_left=None))
     assert "its training did not converge: loss 3.00" in trained and "ft_learning_rate" in trained
@@ -67,8 +67,8 @@ def test_the_search_did_not_converge() -> None:
 
 def test_a_fact_that_was_held_already_wants_nothing() -> None:
     held = replace(FOUND, nll=[0.01], kl=[0.0], decay=[0.0], probability=[0.99], delta=[0.0])
-    said = why(replace(outcome(LOST, trace=held), residual_left=None))
-    assert "the model said it before this edit" in said and "write it again" in said
+    message = why(replace(outcome(LOST, trace=held), residual_left=None))
+    assert "the model said it before this edit" in message and "write it again" in message
 
 
 def test_several_relations_of_one_subject_share_their_key() -> None:
@@ -164,18 +164,18 @@ def test_facts_that_were_lost(session: EditSession, monkeypatch: pytest.MonkeyPa
         return [LOST if text == fact.text and now >= 2 else SURE for text, _ in pairs]
 
     monkeypatch.setattr(diagnosis, "target_logprobs", scored)
-    said = [
+    message = [
         replace(o, after=replace(o.after, new=SURE)) for o in session.history[0].result.outcomes
     ]
     first = session.history[0]
     monkeypatch.setattr(
         session, "_entries",
-        [replace(first, result=replace(first.result, outcomes=said)), *session.history[1:]],
+        [replace(first, result=replace(first.result, outcomes=message)), *session.history[1:]],
     )  # fmt: skip
     [lost] = lost_facts(session, quiet())
     assert (lost.edit, lost.fact) == (1, fact) and lost.by is not None and lost.by[0] == 2
     assert "overwritten by edit 2" in str(lost)
-    unsaid = [replace(o, after=replace(o.after, new=LOST)) for o in said]
+    unsaid = [replace(o, after=replace(o.after, new=LOST)) for o in message]
     monkeypatch.setattr(
         session, "_entries",
         [replace(first, result=replace(first.result, outcomes=unsaid)), *session.history[1:]],

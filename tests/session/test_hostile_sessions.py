@@ -297,8 +297,8 @@ def test_what_rounding_leaves_is_loaded_and_said_how_far_it_is(
     folder = changed(saved, tmp_path / "kept", rounded)
     with caplog.at_level(logging.WARNING):
         session = EditSession.load(folder, tiny_model("llama"))
-    [said] = [r.getMessage() for r in caplog.records if "bit for bit" in r.getMessage()]
-    share = float(said.split("at most about ")[1].split(" ")[0])
+    [output] = [r.getMessage() for r in caplog.records if "bit for bit" in r.getMessage()]
+    share = float(output.split("at most about ")[1].split(" ")[0])
     assert 1e-8 < share < 1e-4
     assert session.applied == 2
 
@@ -394,8 +394,8 @@ def test_a_session_reaches_the_hub_only_if_it_may(
     assert str(folder) in str(refusal.value) and '"somebody/a-model"' in str(refusal.value)
     assert "--model somebody/a-model" in str(refusal.value)
     assert main(["complete", "--session", str(folder), "A text"]) == 2
-    said = capsys.readouterr().err
-    assert "--model somebody/a-model" in said and said.count("\n") == 1
+    output = capsys.readouterr().err
+    assert "--model somebody/a-model" in output and output.count("\n") == 1
     assert not asked
     with pytest.raises(InputError, match="hub cannot be reached"):
         EditSession.load(folder, fetch_model=True)

@@ -81,8 +81,8 @@ def test_written_is_what_the_model_says_token_by_token(session: EditSession) -> 
     for exact in (True, False):
         after = replace(first.after, new=replace(first.after.new, exact=exact))
         assert replace(first, after=after).written is exact
-    said = [outcome.after.new.exact for outcome in result.outcomes]
-    assert result.written == sum(said)
+    exact = [outcome.after.new.exact for outcome in result.outcomes]
+    assert result.written == sum(exact)
 
 
 def test_the_history_marks_where_the_model_stands(session: EditSession) -> None:

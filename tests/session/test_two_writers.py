@@ -129,11 +129,11 @@ def test_commands_at_once_lose_no_edit(
                 text=True,
             )
         )
-    said = [process.communicate(timeout=300)[1] for process in running]
+    output = [process.communicate(timeout=300)[1] for process in running]
     codes = [process.returncode for process in running]
     manifest, entries = session_files.load_session(kept)
     facts_there = [fact.id for entry in entries for fact in entry.facts]
-    for fact, code, words in zip(FACTS[1:3], codes, said, strict=True):
+    for fact, code, words in zip(FACTS[1:3], codes, output, strict=True):
         assert (fact.id in facts_there) is (code == 0), words
         assert code in (0, 2)
     assert 0 in codes and manifest["applied"] == len(entries) == 1 + codes.count(0)

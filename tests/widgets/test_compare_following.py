@@ -6,7 +6,16 @@ import threading
 from pathlib import Path
 
 import pytest
-from compare_panels import FACT, OTHER, compare_panel, edited_session, fresh, said, wait, words_of
+from compare_panels import (
+    FACT,
+    OTHER,
+    compare_panel,
+    edited_session,
+    fresh,
+    text_of,
+    wait,
+    words_of,
+)
 from examples import quiet
 
 from alphaedit_core.errors import Canceled, SessionError
@@ -60,11 +69,11 @@ def test_a_panel_that_has_not_been_shown_waits_until_it_is(edited: EditSession) 
 
 def test_another_reference_changes_heading_and_changes(panel: ComparePanel) -> None:
     panel.compare(block=True)
-    change = said(panel._ratings.value, "delta-new")
+    change = text_of(panel._ratings.value, "delta-new")
     panel.state.reference = 2
     wait(panel.state)
     assert words_of(panel.columns[0].heading.value) == "Before: 2"
-    assert said(panel._ratings.value, "delta-new") != change
+    assert text_of(panel._ratings.value, "delta-new") != change
     panel.session.rename(2, "the <b>capital</b>")
     panel.state.notify_weights_changed()
     wait(panel.state)

@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from compare_panels import FACT, OTHER, compare_panel, edited_session, fresh, said, wait, words_of
+from compare_panels import (
+    FACT,
+    OTHER,
+    compare_panel,
+    edited_session,
+    fresh,
+    text_of,
+    wait,
+    words_of,
+)
 
 from alphaedit_core.data.facts import Fact
 from alphaedit_core.errors import InputError
@@ -51,17 +60,17 @@ def test_an_edited_prompt_begins_with_its_new_target(panel: ComparePanel) -> Non
     model = panel.session.model
     assert FACT.target.startswith(panel.after[0].text.strip())
     html = panel._ratings.value
-    assert float(said(html, "delta-new")) > 0
+    assert float(text_of(html, "delta-new")) > 0
     new = target_logprobs(model, [(FACT.text, FACT.target)])[0]
     old = target_logprobs(model, [(FACT.text, FACT.target_true or "")])[0]
-    assert float(said(html, "p-new-after")) == pytest.approx(new.probability, abs=1e-4)
+    assert float(text_of(html, "p-new-after")) == pytest.approx(new.probability, abs=1e-4)
     with panel.session.at_state(0):
         new_before = target_logprobs(model, [(FACT.text, FACT.target)])[0]
         old_before = target_logprobs(model, [(FACT.text, FACT.target_true or "")])[0]
-    assert float(said(html, "p-new-before")) == pytest.approx(new_before.probability, abs=1e-4)
+    assert float(text_of(html, "p-new-before")) == pytest.approx(new_before.probability, abs=1e-4)
     change = old.probability - old_before.probability
-    assert float(said(html, "delta-true")) == pytest.approx(change, abs=1e-4)
-    assert said(html, "rank-new") == f"{new_before.rank:,} → {new.rank:,}"
+    assert float(text_of(html, "delta-true")) == pytest.approx(change, abs=1e-4)
+    assert text_of(html, "rank-new") == f"{new_before.rank:,} → {new.rank:,}"
     assert new.rank == 1 < new_before.rank
 
 
@@ -70,9 +79,9 @@ def test_without_edits_nothing_differs(place: Path) -> None:
     panel.state.facts = (FACT, OTHER)
     panel.compare(block=True)
     assert panel.before == panel.after
-    assert said(panel._headline.value, "no-difference") == "no difference"
+    assert text_of(panel._headline.value, "no-difference") == "no difference"
     assert {chip["mark"] for column in panel.columns for chip in column.chips.chips} == {""}
-    assert said(panel._ratings.value, "delta-new") == "0"
+    assert text_of(panel._ratings.value, "delta-new") == "0"
     assert panel.difference is not None and panel.difference.none
     assert words_of(panel.columns[1].heading.value) == "After: 0 original"
 
@@ -89,7 +98,7 @@ def test_marks_are_of_tokens_or_words_and_can_be_turned_round(panel: ComparePane
         ["removed" if flag else "" for flag in difference.before],
         ["added" if flag else "" for flag in difference.after],
     ]
-    assert "added" in marks()[1] and said(panel._headline.value, "difference") == str(difference)
+    assert "added" in marks()[1] and text_of(panel._headline.value, "difference") == str(difference)
     panel.marks = "Matches"
     assert marks() == [
         ["" if flag else "same" for flag in flags]
@@ -125,10 +134,10 @@ def test_own_text_sampling_and_number_of_tokens(panel: ComparePanel) -> None:
 
 
 def test_the_selected_fact_is_named_and_asked_about(panel: ComparePanel) -> None:
-    assert said(panel._selected.value, "selected") == f"selected: {FACT.subject}"
+    assert text_of(panel._selected.value, "selected") == f"selected: {FACT.subject}"
     panel.prompt = "something of one's own"
     panel.state.selected = 1
-    assert said(panel._selected.value, "selected") == f"selected: {OTHER.subject}"
+    assert text_of(panel._selected.value, "selected") == f"selected: {OTHER.subject}"
     assert panel.prompt == OTHER.text == panel._prompt.value
     assert panel.question.new == OTHER.target and panel.question.true == OTHER.target_true
     panel.state.prompt = "a paraphrase"
@@ -137,7 +146,7 @@ def test_the_selected_fact_is_named_and_asked_about(panel: ComparePanel) -> None
 
 def test_without_a_prompt_it_is_refused_in_words(edited: EditSession) -> None:
     panel = ComparePanel(edited)
-    assert said(panel._selected.value, "selected") == "selected: none"
+    assert text_of(panel._selected.value, "selected") == "selected: none"
     with pytest.raises(InputError, match="select a fact"):
         panel.compare()
     panel.compare_button.click()

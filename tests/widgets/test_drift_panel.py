@@ -170,13 +170,13 @@ def test_a_change_of_the_band_is_announced_in_words(
     states = {1: a_drift(), 2: a_drift(perplexity_after=44.0), 3: a_drift(kl=0.5)}
     monkeypatch.setattr(DriftTracker, "_measure", lambda _, number, __: states[number])
     panel.on_first_show()
-    said = []
+    announcements = []
     for fact in (A, B, C):
         edit(panel, fact)
         assert 'role="status"' in panel._band_text.value
         assert 'data-testid="drift-band"' in panel._band_text.value
-        said.append(words(panel._band_text.value))
-    assert said == [
+        announcements.append(words(panel._band_text.value))
+    assert announcements == [
         "Drift is ok (edit 1)",
         "Drift was ok, now watch: perplexity change (edit 2)",
         "Drift was watch, now bad: KL(before ‖ after), per token (edit 3)",

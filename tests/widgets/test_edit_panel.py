@@ -88,12 +88,12 @@ def test_what_it_says_afterwards(panel: EditPanel) -> None:
     panel.run(block=True)
     result = panel.result
     assert result is not None
-    said = words(panel._outcome.value)
-    assert f"{result.written} of {len(FACTS)} facts written" in said
+    output = words(panel._outcome.value)
+    assert f"{result.written} of {len(FACTS)} facts written" in output
     writes = [write for batch in result.writes for write in batch]
     bare = sum(write.unprojected_norm**2 for write in writes) ** 0.5
     own = sum(write.surviving_norm**2 for write in writes) ** 0.5
-    assert f"norm kept: {own / bare:.0%}" in said
+    assert f"norm kept: {own / bare:.0%}" in output
     assert summary(result).split(";")[0] in panel.state.notice
     found = statuses(panel.state.drafts, panel.session)
     assert found == [["failed", "applied"][outcome.written] for outcome in result.outcomes]
@@ -194,11 +194,13 @@ def test_whether_earlier_facts_hold(panel: EditPanel) -> None:
     panel.state.notify_weights_changed()
     assert not panel.check_button.disabled
     job = panel.check(block=True)
-    said = words(panel._forgotten.value)
+    output = words(panel._forgotten.value)
     if job.result:
-        assert f"{len(job.result)} of " in said and "no longer hold" in said and "edit 1" in said
+        assert (
+            f"{len(job.result)} of " in output and "no longer hold" in output and "edit 1" in output
+        )
     else:
-        assert "still hold" in said
+        assert "still hold" in output
 
 
 def test_text_of_facts_is_escaped(place: Path) -> None:
@@ -232,8 +234,8 @@ def test_what_an_edit_superseded_is_said_and_both_can_be_kept(panel: EditPanel) 
     again = FACTS[0].changed(target="Berlin")
     panel.state.facts = [again]
     panel.run(block=True)
-    said = f"“{again.text} Berlin” replaces “{again.text} {FACTS[0].target}” of edit 1"
-    assert said in words(panel._outcome.value)
+    output = f"“{again.text} Berlin” replaces “{again.text} {FACTS[0].target}” of edit 1"
+    assert output in words(panel._outcome.value)
     assert statuses([Draft.of(FACTS[0])], panel.session) == ["ready"]
     panel.session.undo()
     panel.keep_both = True

@@ -50,10 +50,10 @@ def test_every_editor_can_be_chosen_and_says_what_it_does(state: State) -> None:
     assert list(panel.method.editor.options) == list(editors())
     for name, editor in editors().items():
         panel.method.editor.value = name
-        said = panel.method._about.value
+        html = panel.method._about.value
         assert state.session.editor == name, state.notice  # other layers, too: there are no edits
-        assert editor.about.replace("'", "&#x27;") in said and editor.source in said
-        assert "as published" in said and state.session.hyperparameters.method in said
+        assert editor.about.replace("'", "&#x27;") in html and editor.source in html
+        assert "as published" in html and state.session.hyperparameters.method in html
         hidden = panel.method.previous_keys.layout.display == "none"
         assert hidden is (editor.previous_keys is None)
         assert panel.method.projection.value is editor.projection

@@ -41,7 +41,7 @@ def test_pasted_lines_become_rows(panel: FactsPanel) -> None:
 
 
 @pytest.mark.parametrize(
-    ("bad", "said"),
+    ("bad", "expected"),
     [
         ("Newton, {} was born in, Japan", "line 3: has 1 column, not 3 or 4"),
         ("Newton\t{} was born in", "line 3: has 2 columns"),
@@ -50,14 +50,14 @@ def test_pasted_lines_become_rows(panel: FactsPanel) -> None:
         ("Newton\t{} was\t", "line 3: needs a target"),
     ],
 )
-def test_a_bad_line_adds_none_and_is_named(panel: FactsPanel, bad: str, said: str) -> None:
+def test_a_bad_line_adds_none_and_is_named(panel: FactsPanel, bad: str, expected: str) -> None:
     good = "\t".join(TOWER)
     panel.paste_area.value = f"{good}\n\n{bad}\nRome\t{{}} is\told"
     panel.paste_rows_button.click()
-    assert panel.drafts == () and said in panel.message
+    assert panel.drafts == () and expected in panel.message
     assert 'role="alert"' in panel._message.value
     assert bad in panel.paste_area.value
-    with pytest.raises(InputError, match=re.escape(said)):
+    with pytest.raises(InputError, match=re.escape(expected)):
         panel.paste(panel.paste_area.value)
 
 
@@ -112,7 +112,7 @@ def test_files_of_every_format_are_taken(panel: FactsPanel, name: str, content: 
 
 
 def test_a_file_that_cannot_be_used_adds_none(panel: FactsPanel) -> None:
-    for name, content, said in (
+    for name, content, expected in (
         ("a.json", b'[{"subject": "x"}]', 'a.json: fact 1: field "prompt" is missing'),
         ("a.csv", b"subject,prompt,target\nx,{} is\n", "a.csv: line 2: the row has 2 cells"),
         ("a.tsv", b"x\ty\n", "a.tsv: line 1: has 2 columns"),
@@ -120,7 +120,7 @@ def test_a_file_that_cannot_be_used_adds_none(panel: FactsPanel) -> None:
         ("a.json", b"\xff\xfe", "a.json: not UTF-8 at byte 0"),
     ):
         give(panel, name, content)
-        assert said in panel.message and panel.drafts == ()
+        assert expected in panel.message and panel.drafts == ()
         assert 'role="alert"' in panel._message.value
     assert facts_from_bytes(b'[{"subject": "x", "prompt": "{} is", "target": "y"}]', "other") == [
         Fact("x", "{} is", "y")

@@ -130,9 +130,9 @@ def test_drafts() -> None:
     same = Draft.of(fact).with_fields(target="Oslo")
     drafts = [Draft.of(fact, "g"), Draft("x", "nothing", "y"), Draft("x", "{} is", " "), same]
     assert Draft.of(fact).fact() == fact
-    said = needs(drafts)
-    assert said[0] == "" and "{}" in said[1] and said[2] == "a target"
-    assert "row 1 has the same" in said[3]
+    missing = needs(drafts)
+    assert missing[0] == "" and "{}" in missing[1] and missing[2] == "a target"
+    assert "row 1 has the same" in missing[3]
     assert ready(drafts) == [fact] and ready([Draft()]) == []
 
 

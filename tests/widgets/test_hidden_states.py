@@ -53,7 +53,7 @@ def edit(panel: DriftPanel, *facts: Any) -> None:
     panel.state.notify_weights_changed()
 
 
-def said(panel: DriftPanel) -> str:
+def message_of(panel: DriftPanel) -> str:
     return re.sub(r"<[^>]+>", "", panel.hidden._message.value)
 
 
@@ -62,7 +62,7 @@ def test_nothing_is_made_before_it_is_asked_for(panel: DriftPanel) -> None:
     edit(panel, FACTS[0])
     hidden = panel.hidden
     assert hidden.result is None
-    assert said(panel) == "not compared" and hidden._details.value == ""
+    assert message_of(panel) == "not compared" and hidden._details.value == ""
     assert hidden in panel.children
     panel.hidden.compare_button.click()
     job = panel.state.job
@@ -92,16 +92,18 @@ def test_another_state_is_not_passed_off_as_the_present_one(panel: DriftPanel) -
     panel.hidden.compare(block=True)
     assert panel.hidden.result is not None
     share = f"{panel.hidden.result.mean_shift:.2%}"
-    assert said(panel) == f"After edit 1 the mean has moved by {share}."
+    assert message_of(panel) == f"After edit 1 the mean has moved by {share}."
     panel.session.undo()
     panel.state.notify_weights_changed()
     other = "The state has changed since; compare again to update."
-    assert said(panel).endswith(other)
+    assert message_of(panel).endswith(other)
     edit(panel, FACTS[2])
-    assert panel.session.applied == 1 and said(panel).endswith(other), "edit 1, but not the same"
+    assert panel.session.applied == 1 and message_of(panel).endswith(other), (
+        "edit 1, but not the same"
+    )
     panel.session.undo()
     panel.hidden.compare(block=True)
-    assert said(panel) == "After edit 0 the mean has moved by 0.00%."
+    assert message_of(panel) == "After edit 0 the mean has moved by 0.00%."
 
 
 def test_other_work_comes_first(panel: DriftPanel) -> None:
@@ -129,4 +131,4 @@ def test_what_cannot_be_compared_is_said_in_the_header(panel: DriftPanel, place:
     assert panel.state.failure is not None and "has 1 sentences" in panel.state.failure.message
     with pytest.raises(InputError, match="has 1 sentences"):
         panel.hidden.compare(block=True)
-    assert panel.hidden.result is None and said(panel) == "not compared"
+    assert panel.hidden.result is None and message_of(panel) == "not compared"

@@ -268,13 +268,13 @@ def test_a_row_that_is_added_is_measured_alone(
 
 def test_what_cannot_be_added(panel: ProbesPanel) -> None:
     drafts = panel.state.drafts
-    for prompt, kind, said in (
+    for prompt, kind, message in (
         ("{} is in", "locality", "has {}"),
         (" ", "generalization", "blank"),
         (FACT.neighbors[0], "locality", "already there"),
         ("a prompt", "reliability", "cannot be added"),
     ):
-        with pytest.raises(InputError, match=said):
+        with pytest.raises(InputError, match=message):
             panel.add(prompt, kind)
     panel._prompt.value = ""
     panel.add_button.click()

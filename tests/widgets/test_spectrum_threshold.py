@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from examples import FACTS
-from spectrum_panels import agree, descending, html_of, made_up_state, opened_panel, said, shape
+from spectrum_panels import agree, descending, html_of, made_up_state, opened_panel, shape, text_of
 
 from alphaedit_core.errors import InputError, SessionError
 from alphaedit_core.nullspace.spectrum import Spectrum
@@ -178,12 +178,12 @@ def test_two_panels_of_one_state_stay_in_step(opened: SpectrumPanel) -> None:
 def test_all_and_nothing_are_warned_of(opened: SpectrumPanel) -> None:
     run = EditPanel(opened.state)
     opened.state.facts = list(FACTS)  # type: ignore[assignment]
-    assert not run.run_button.disabled and said(opened, "warning") == ""
+    assert not run.run_button.disabled and text_of(opened, "warning") == ""
     opened.threshold = 1e-9
-    assert "nothing can be written" in said(opened, "warning")
+    assert "nothing can be written" in text_of(opened, "warning")
     assert opened.rank == 0 and run.run_button.disabled
     opened.threshold = 1e9
-    assert "nothing is protected" in said(opened, "warning")
+    assert "nothing is protected" in text_of(opened, "warning")
     assert opened.rank == 48 and run.run_button.disabled
     assert "ae-warning" in html_of(opened)
     # At both ends of the slider too.
@@ -194,7 +194,7 @@ def test_all_and_nothing_are_warned_of(opened: SpectrumPanel) -> None:
     # A layer that is not shown counts as well.
     opened.layer, opened.threshold = 0, 5e-4
     assert opened.rank is not None and opened.rank > 0
-    assert said(opened, "warning").startswith("layer 1: no direction is under")
+    assert text_of(opened, "warning").startswith("layer 1: no direction is under")
 
 
 def test_every_layer_has_its_own_threshold_where_it_was_given_one(opened: SpectrumPanel) -> None:
@@ -205,8 +205,8 @@ def test_every_layer_has_its_own_threshold_where_it_was_given_one(opened: Spectr
     for layer, threshold in ((0, "0.5"), (1, "rank:7")):
         opened.layer = layer
         assert opened.rank == spectra[layer].rank(threshold)
-        assert f"rank {opened.rank} / 48" in said(opened, "layers")
-        assert f"null-space rank {opened.rank} / 48" == said(opened, "rank")
+        assert f"rank {opened.rank} / 48" in text_of(opened, "layers")
+        assert f"null-space rank {opened.rank} / 48" == text_of(opened, "rank")
     assert "at threshold 0.5, rank:7" in opened.static_html()
     opened.threshold = 0.02  # from here on all alike
     assert opened.session.hyperparameters.layer_thresholds == ()

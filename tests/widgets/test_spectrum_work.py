@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from examples import FACTS, quiet
-from spectrum_panels import agree, html_of, own_cache, real, said, wait
+from spectrum_panels import agree, html_of, own_cache, real, text_of, wait
 
 from alphaedit_core.errors import AlphaEditError, Canceled
 from alphaedit_widgets.spectrum.key_table import verdict
@@ -30,14 +30,14 @@ def test_collecting_shows_progress_and_the_next_session_reads_the_cache(folder: 
     assert panel.rank is None and panel.leakage is None and panel.shares == {}
     panel.collect(block=True)
     assert any(re.search(r"token [\d,]+ / 1,024, [\d,]+ tokens/s", text) for text in seen)
-    assert said(panel, "source").startswith("collected now, ")
+    assert text_of(panel, "source").startswith("collected now, ")
     assert panel.rank == 30 and panel.collect_button.layout.display == "none"
     tokens = panel.spectrum.tokens  # type: ignore[union-attr]
 
     again = SpectrumPanel(real(folder))
     again.on_first_show()
     wait(again.state)
-    assert said(again, "source") == f"from cache, {tokens:,} tokens"
+    assert text_of(again, "source") == f"from cache, {tokens:,} tokens"
     assert again.rank == 30 and again.figure is not None
     assert again.figure.figure.layout.title.text.startswith("Layer 1: null-space rank 30 / 48")
 
@@ -65,7 +65,7 @@ def test_a_failure_is_said_and_the_button_works_again(folder: Path) -> None:
     assert state.failure is None
     with pytest.raises(AlphaEditError):
         panel.collect(block=True)
-    assert "none.txt" in said(panel, "failed") and not panel.collect_button.disabled
+    assert "none.txt" in text_of(panel, "failed") and not panel.collect_button.disabled
 
 
 def test_shares_of_the_facts_keys_follow_the_threshold(folder: Path) -> None:
@@ -80,20 +80,20 @@ def test_shares_of_the_facts_keys_follow_the_threshold(folder: Path) -> None:
     assert panel.key_projection is not None and panel.key_projection.facts == FACTS
     before = panel.shares
     assert sorted(before) == [0, 1] and len(before[0]) == len(FACTS)
-    table = said(panel, "survival")
+    table = text_of(panel, "survival")
     assert f"{before[0][0]:.1%}" in table and "Newton" in table
-    assert said(panel, "selected") == "selected: Newton"
+    assert text_of(panel, "selected") == "selected: Newton"
     panel.threshold = "rank:47"  # type: ignore[assignment]
     more = panel.shares
     assert all(m >= b for layer in before for m, b in zip(more[layer], before[layer], strict=True))
-    assert f"{more[0][0]:.1%}" in said(panel, "survival")
+    assert f"{more[0][0]:.1%}" in text_of(panel, "survival")
     hp = state.session.hyperparameters
     state.session.hyperparameters = hp.replace(layer_thresholds=("rank:30", "rank:47"))
     assert panel.shares == {0: before[0], 1: more[1]}
     panel.threshold = "rank:1"  # type: ignore[assignment]
     least = panel.shares
     hopeless = [i for i in range(len(FACTS)) if max(least[0][i], least[1][i]) < 0.05]
-    assert hopeless and said(panel, "survival").count("cannot be written") == len(hopeless)
+    assert hopeless and text_of(panel, "survival").count("cannot be written") == len(hopeless)
 
 
 def test_shares_are_those_that_the_edit_then_has(folder: Path) -> None:
@@ -107,12 +107,12 @@ def test_shares_are_those_that_the_edit_then_has(folder: Path) -> None:
     assert foretold == pytest.approx(result.writes[0][0].kept, abs=1e-4)
     # The model is another one now: the shares are those of the old one, and it says so.
     state.notify_weights_changed()
-    assert said(panel, "stale") and panel.keys_button.layout.display == ""
+    assert text_of(panel, "stale") and panel.keys_button.layout.display == ""
     panel.read_keys(block=True)
-    assert not said(panel, "stale") and panel.shares[1] != pytest.approx(foretold)
+    assert not text_of(panel, "stale") and panel.shares[1] != pytest.approx(foretold)
     state.session.undo()
     state.notify_weights_changed()
-    assert said(panel, "stale")
+    assert text_of(panel, "stale")
     state.session.reset()
     state.facts = list(FACTS[:1])  # type: ignore[assignment]
     panel.keys_button.click()

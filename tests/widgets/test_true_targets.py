@@ -135,8 +135,8 @@ def test_rows_may_change_while_the_model_is_asked(
         ("x", ""),
         ("", ""),
     ]
-    said = "true targets filled: 1; already the new target: 1; no answer"
-    assert panel.message == f"{said}: 1"
+    summary = "true targets filled: 1; already the new target: 1; no answer"
+    assert panel.message == f"{summary}: 1"
     assert not panel.fill_button.disabled
 
 
