@@ -15,8 +15,8 @@ from judged_records import (
     by_correct,
     by_nll,
     judged,
+    likelihood,
     made,
-    message,
 )
 
 from alphaedit_core.data.facts import Fact
@@ -55,7 +55,7 @@ def test_the_likelier_target_counts() -> None:
 
 
 def test_a_number_that_is_none_never_wins() -> None:
-    nan = message(math.nan)
+    nan = likelihood(math.nan)
     for name in ("efficacy", "generalization", "specificity"):
         assert judged(name, COUNTERFACT, lambda _: nan) == 0
 

@@ -16,10 +16,10 @@ from spectrum_panels import (
     descending,
     html_of,
     made_up_state,
-    message,
     opened_panel,
     own_cache,
     real,
+    text_of,
     with_spectra,
 )
 from tiny import tiny_model
@@ -51,12 +51,12 @@ def test_rank_and_leakage_are_what_a_cell_computes(opened: SpectrumPanel) -> Non
             rank = int((eigenvalues < threshold).sum())
             leakage = eigenvalues[eigenvalues < threshold].sum() / eigenvalues.sum()
             assert opened.rank == rank and opened.threshold == threshold
-            assert message(opened, "rank") == f"null-space rank {rank} / 48"
-            assert message(opened, "leakage") == f"leakage {leakage:.4f}"
+            assert text_of(opened, "rank") == f"null-space rank {rank} / 48"
+            assert text_of(opened, "leakage") == f"leakage {leakage:.4f}"
             assert opened.leakage == pytest.approx(leakage)
-    assert message(opened, "effective-rank").startswith("effective rank ")
-    assert message(opened, "health") == "‖UᵀU − I‖ 2.0e-07"
-    assert "12,345 tokens" in message(opened, "source")
+    assert text_of(opened, "effective-rank").startswith("effective rank ")
+    assert text_of(opened, "health") == "‖UᵀU − I‖ 2.0e-07"
+    assert "12,345 tokens" in text_of(opened, "source")
 
 
 def test_nothing_heavy_is_made_before_it_is_shown(made_up: State) -> None:
@@ -87,7 +87,7 @@ def test_every_control_has_a_name(opened: SpectrumPanel) -> None:
 def test_the_texts_of_models_and_users_are_escaped(made_up: State) -> None:
     panel = SpectrumPanel(made_up)
     made_up.facts = [Fact(EVIL, "{} is in", "Rome")]  # type: ignore[assignment]
-    assert message(panel, "selected") == f"selected: {EVIL}"
+    assert text_of(panel, "selected") == f"selected: {EVIL}"
     shown = facts_table(made_up.facts, {0: [0.5]}, made_up.fact)
     assert "<img" not in html_of(panel) + shown and "&lt;img" in shown
 
@@ -114,7 +114,7 @@ def test_a_wide_layer_reaches_the_browser_thinned_and_is_counted_exactly(
         panel.controls.slider.value = float(np.log10(threshold))
     assert (time.perf_counter() - start) / moves < 1.0
     assert panel.rank == int((panel.session.spectra()[1].eigenvalues < panel.threshold).sum())
-    assert f"/ {size}" in message(panel, "rank")
+    assert f"/ {size}" in text_of(panel, "rank")
 
 
 @pytest.mark.parametrize("size", [1, 2, 1999, 2000, 2001, 6400, 14_336])
@@ -137,14 +137,14 @@ def test_a_massive_direction_is_marked_and_does_not_flatten_the_rest() -> None:
     assert panel.figure is not None
     figure = panel.figure.figure
     panel.layer = 1
-    assert not figure.data[2].visible and "no massive direction" in message(panel, "massive")
+    assert not figure.data[2].visible and "no massive direction" in text_of(panel, "massive")
     panel.layer = 0
     low, high = figure.layout.yaxis.range
     assert high < np.log10(values[1]) + 1.0
     assert figure.data[2].visible and all(low < y < high for y in figure.data[2].y)
     assert any("1 massive direction" in (n.text or "") for n in figure.layout.annotations)
-    assert "The first direction is massive" in message(panel, "massive")
-    assert "1 massive" in message(panel, "layers")
+    assert "The first direction is massive" in text_of(panel, "massive")
+    assert "1 massive" in text_of(panel, "layers")
     panel.view = "cumulative energy"
     assert figure.data[1].y[0] == 0 and figure.data[1].y[-1] == pytest.approx(1)
 
@@ -171,7 +171,7 @@ def test_all_layers_are_shown_small(opened: SpectrumPanel) -> None:
     shown = html_of(opened)
     assert shown.count('<figure class="ae-mini"') == 2 and shown.count("aria-current=true") == 1
     for layer, spectrum in opened.session.spectra().items():
-        assert f"rank {spectrum.rank(0.02)} / 48" in message(opened, "layers"), layer
+        assert f"rank {spectrum.rank(0.02)} / 48" in text_of(opened, "layers"), layer
 
 
 # --------------------------------------------------------------------------------- without a kernel
