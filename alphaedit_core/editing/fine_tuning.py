@@ -128,7 +128,7 @@ class _Group:
     ) -> None:
         self.facts = list(facts)
         rows = [_text(requests[index]) for index in facts]
-        self._recording: RecordedPass = record(
+        self._recorded: RecordedPass = record(
             model, pad_rows(rows, model.device), layer, model.layers
         )
         positions: list[tuple[int, int]] = []
@@ -151,8 +151,8 @@ class _Group:
 
     def losses(self, model: EditableModel, check: Callable[[], None]) -> Tensor:
         """Return the mean negative log-likelihood of each fact's target, (rows,), in nats."""
-        recording = self._recording
-        out = proceed(model, recording.entry, recording.calls, recording.start, check)
+        recorded = self._recorded
+        out = proceed(model, recorded.entry, recorded.calls, recorded.start, check)
         logits = model.architecture.logits(out[self._rows, self._positions])
         token_nll = F.cross_entropy(logits, self._labels, reduction="none")
         total = token_nll.new_zeros(len(self.facts)).index_add(0, self._owners, token_nll)

@@ -117,33 +117,33 @@ class SubjectStates:
         keys: list[Tensor] = []
         states: list[Tensor] = []
         outputs: list[Tensor] = []
-        for group, recording in zip(self._groups, self._passes, strict=True):
-            at_end = self._reader(group)
+        for group, recorded in zip(self._groups, self._passes, strict=True):
+            last_tokens = self._reader(group)
             # The blocks before this layer are final, so advance the recorded pass to its input.
-            steps = layer - recording.start
-            recording.entry = proceed(
+            steps = layer - recorded.start
+            recorded.entry = proceed(
                 self._model,
-                recording.entry,
-                recording.calls[:steps],
-                recording.start,
+                recorded.entry,
+                recorded.calls[:steps],
+                recorded.start,
                 self._monitor.check,
             )
-            recording.calls, recording.start = recording.calls[steps:], layer
+            recorded.calls, recorded.start = recorded.calls[steps:], layer
             key_inputs: list[Tensor] = []
-            tokens = recording.entry.shape[0] * recording.entry.shape[1]
+            tokens = recorded.entry.shape[0] * recorded.entry.shape[1]
             with tap(self._model.architecture.down_projections[layer], key_inputs.append, tokens):
-                state, output = self._run(recording)
-            states.append(at_end(state))
-            outputs.append(at_end(output))
+                state, output = self._run(recorded)
+            states.append(last_tokens(state))
+            outputs.append(last_tokens(output))
             # OPT flattens rows and tokens: (rows * tokens, d_in).
-            keys.append(at_end(key_inputs[0].view(*recording.entry.shape[:2], -1)))
+            keys.append(last_tokens(key_inputs[0].view(*recorded.entry.shape[:2], -1)))
         row_keys = self._ordered(keys)  # (rows, d_in)
         return LayerReading(
             _columns(self._average(row_keys)),
-            self._bare(self._ordered(states)),
-            _columns(self._bare(row_keys)),
+            self._prompt_values(self._ordered(states)),
+            _columns(self._prompt_values(row_keys)),
             _columns(self._mean(row_keys)),
-            self._bare(self._ordered(outputs)),
+            self._prompt_values(self._ordered(outputs)),
         )
 
     @torch.no_grad()
@@ -156,17 +156,19 @@ class SubjectStates:
         """
         states: list[Tensor] = []
         outputs: list[Tensor] = []
-        for group, recording in zip(self._groups, self._passes, strict=True):
-            state, output = self._run(recording)
+        for group, recorded in zip(self._groups, self._passes, strict=True):
+            state, output = self._run(recorded)
             states.append(self._reader(group)(state))
             outputs.append(self._reader(group)(output))
-        return LayerEnd(self._bare(self._ordered(states)), self._bare(self._ordered(outputs)))
+        return LayerEnd(
+            self._prompt_values(self._ordered(states)), self._prompt_values(self._ordered(outputs))
+        )
 
-    def _run(self, recording: RecordedPass) -> tuple[Tensor, Tensor]:
+    def _run(self, recorded: RecordedPass) -> tuple[Tensor, Tensor]:
         """Return the outputs of the last edited block and its MLP, (rows, tokens, hidden)."""
         with tap_output(self._model.architecture.down_projections[self._last]) as outputs:
             state = proceed(
-                self._model, recording.entry, recording.calls, recording.start, self._monitor.check
+                self._model, recorded.entry, recorded.calls, recorded.start, self._monitor.check
             )
         if len(outputs) != 1 or outputs[0].numel() != state.numel():
             raise StructureError(
@@ -179,20 +181,20 @@ class SubjectStates:
         """Return a function that takes each row's last real token from (rows, tokens, width)."""
         ends = self._ends[group].to(self._model.device)
 
-        def at_end(values: Tensor) -> Tensor:
+        def last_tokens(values: Tensor) -> Tensor:
             rows = torch.arange(len(values), device=values.device)
             return values[rows, ends].to(torch.promote_types(values.dtype, torch.float32))
 
-        return at_end
+        return last_tokens
 
     def _ordered(self, pieces: list[Tensor]) -> Tensor:
         """Return the values of all groups in row order, (rows, width)."""
-        joined = torch.cat(pieces)
-        result = torch.empty_like(joined)
-        result[torch.cat(self._groups).to(joined.device)] = joined
+        stacked = torch.cat(pieces)
+        result = torch.empty_like(stacked)
+        result[torch.cat(self._groups).to(stacked.device)] = stacked
         return result
 
-    def _bare(self, values: Tensor) -> Tensor:
+    def _prompt_values(self, values: Tensor) -> Tensor:
         """Return the values of the bare prompts, (n, width)."""
         starts, index = [], 0
         for request in self._requests:

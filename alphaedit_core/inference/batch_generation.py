@@ -40,7 +40,7 @@ _DROP = 0.125
 @torch.no_grad()
 def write(
     model: EditableModel,
-    asks: Sequence[GenerationQuery],
+    queries: Sequence[GenerationQuery],
     seed: int = 0,
     at_once: int | None = None,
     monitor: Monitor | None = None,
@@ -52,7 +52,7 @@ def write(
 
     Args:
         model: the model with its current weights.
-        asks: prompts, with the settings of each.
+        queries: prompts, with the settings of each.
         seed: seed of all random draws.
         at_once: batch size; None to choose it by the free memory.
         monitor: can cancel after every token.
@@ -65,7 +65,7 @@ def write(
     """
     monitor = monitor or Monitor(show=None)
     ends = frozenset(closing_tokens(model))
-    texts = [_Text.begin(model, ask, seed, ends) for ask in asks]
+    texts = [_Text.begin(model, query, seed, ends) for query in queries]
     unfinished = [text for text in texts if text.left]
     done(len(texts) - len(unfinished))
     # Texts with equally many steps together, and equal prompts side by side.
@@ -106,39 +106,43 @@ class _Text:
 
     @classmethod
     def begin(
-        cls, model: EditableModel, ask: GenerationQuery, seed: int, ends: frozenset[int]
+        cls, model: EditableModel, query: GenerationQuery, seed: int, ends: frozenset[int]
     ) -> _Text:
-        ids = chat_ids(model, ask.prompt) if ask.chat else encode(model.tokenizer, ask.prompt)[0]
+        ids = (
+            chat_ids(model, query.prompt)
+            if query.chat
+            else encode(model.tokenizer, query.prompt)[0]
+        )
         if not ids:
-            raise InputError(f'the prompt "{ask.prompt}" has no token; type some text')
-        left = max(0, ask.tokens - len(ids)) if ask.whole else ask.tokens
-        room = model.max_length
-        if room is not None and len(ids) + left > room:
+            raise InputError(f'the prompt "{query.prompt}" has no token; type some text')
+        left = max(0, query.tokens - len(ids)) if query.whole else query.tokens
+        limit = model.max_length
+        if limit is not None and len(ids) + left > limit:
             raise InputError(
-                f'"{ask.prompt[:40]}…" and its continuation are {len(ids)} + {left} tokens, but '
-                f"the model has positions for {room}; ask for less"
+                f'"{query.prompt[:40]}…" and its continuation are {len(ids)} + {left} tokens, but '
+                f"the model has positions for {limit}; ask for less"
             )
-        draws = draws_of(seed, ids, ask.draw, left) if ask.top_k > 1 else []
-        return cls(tuple(ids), left, ask.top_k, frozenset() if ask.whole else ends, draws)
+        draws = draws_of(seed, ids, query.draw, left) if query.top_k > 1 else []
+        return cls(tuple(ids), left, query.top_k, frozenset() if query.whole else ends, draws)
 
-    def take(self, candidates: Sequence[int], chances: Sequence[float]) -> None:
+    def sample(self, candidates: Sequence[int], chances: Sequence[float]) -> None:
         """Sample the next token.
 
         Args:
             candidates: ids of the most likely tokens, the most likely first; at least ``top_k``.
             chances: their weights; NaN if the model's output is not finite.
         """
-        own = chances[: self.top_k]
-        total = sum(own)
+        weights = chances[: self.top_k]
+        total = sum(weights)
         if not total > 0:
             self.left = 0
             return
         choice = 0
         if self.top_k > 1:
-            drawn, choice = self.draws[len(self.new)] * total - own[0], 0
-            while drawn >= 0 and choice + 1 < len(own):
+            remaining, choice = self.draws[len(self.new)] * total - weights[0], 0
+            while remaining >= 0 and choice + 1 < len(weights):
                 choice += 1
-                drawn -= own[choice]
+                remaining -= weights[choice]
         if candidates[choice] in self.ends:
             self.left = 0
             return
@@ -159,8 +163,8 @@ def _write(
     """Generate one batch of texts to their ends."""
     device = model.device
     begins = list(dict.fromkeys(text.prompt[:-1] for text in texts))
-    place = {begin: i for i, begin in enumerate(begins)}
-    rows = torch.tensor([place[text.prompt[:-1]] for text in texts], device=device)
+    index = {begin: i for i, begin in enumerate(begins)}
+    rows = torch.tensor([index[text.prompt[:-1]] for text in texts], device=device)
     prefix = PrefixCache(model, begins).cache(range(len(begins)))
     layers = [_Growing(layer, rows, max(text.left for text in texts)) for layer in prefix.layers]
     del prefix
@@ -169,12 +173,12 @@ def _write(
     lengths = torch.tensor([len(text.prompt) - 1 for text in texts], device=device)
     # Left padding, masked: all prompts end at the same position.
     longest = int(lengths.max())
-    seen = (torch.arange(longest, device=device) >= longest - lengths[:, None]).long()
+    mask = (torch.arange(longest, device=device) >= longest - lengths[:, None]).long()
     last = [text.prompt[-1] for text in texts]
     most = max(text.top_k for text in texts)
     while texts:
         monitor.check()
-        seen = torch.cat([seen, seen.new_ones(len(texts), 1)], dim=1)
+        mask = torch.cat([mask, mask.new_ones(len(texts), 1)], dim=1)
         with ending_before(model, model.layers) as end:
             run_model(
                 model,
@@ -182,23 +186,23 @@ def _write(
                 # A finished text that is not dropped yet may exceed the last position.
                 positions=lengths[:, None].clamp(max=(model.max_length or 1 << 30) - 1),
                 # Attention is faster without a mask, which only padding needs.
-                mask=None if bool(seen.all()) else seen,
+                mask=None if bool(mask.all()) else mask,
                 cache=growing,
             )
         best = model.architecture.logits(end[0][:, -1]).topk(most, dim=1)
         values = best.values.cpu().double()
         chances = (values - values[:, :1]).exp().tolist()
-        for text, *drawn in zip(texts, best.indices.tolist(), chances, strict=True):
+        for text, *choices in zip(texts, best.indices.tolist(), chances, strict=True):
             if text.left:
-                text.take(*drawn)
+                text.sample(*choices)
         lengths = lengths + 1
         left = [i for i, text in enumerate(texts) if text.left]
         if not left or len(texts) - len(left) >= _DROP * len(texts):
             done(len(texts) - len(left))
-            kept = torch.tensor(left, device=device, dtype=torch.long)
-            texts, lengths, seen = [texts[i] for i in left], lengths[kept], seen[kept]
+            rows_left = torch.tensor(left, device=device, dtype=torch.long)
+            texts, lengths, mask = [texts[i] for i in left], lengths[rows_left], mask[rows_left]
             for layer in layers:
-                layer.keep(kept)
+                layer.keep(rows_left)
         # Any token will do for a finished text that is not dropped yet.
         last = [text.new[-1] if text.new else text.prompt[-1] for text in texts]
 
@@ -215,7 +219,7 @@ class _Growing(DynamicLayer):
     def __init__(self, begin: Any, rows: Tensor, steps: int) -> None:
         super().__init__()
         self._steps, self._length = steps, 0
-        self._room: tuple[Tensor, Tensor] | None = None
+        self._buffers: tuple[Tensor, Tensor] | None = None
         if begin.keys is not None:
             self.update(begin.keys[rows], begin.values[rows])
 
@@ -223,11 +227,14 @@ class _Growing(DynamicLayer):
         self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
         start, stop = self._length, self._length + key_states.shape[2]
-        if self._room is None:
+        if self._buffers is None:
             self.lazy_initialization(key_states, value_states)
             self._steps += stop
-            self._room = (_room(key_states, self._steps), _room(value_states, self._steps))
-        keys, values = self._room
+            self._buffers = (
+                _allocate(key_states, self._steps),
+                _allocate(value_states, self._steps),
+            )
+        keys, values = self._buffers
         keys[:, :, start:stop], values[:, :, start:stop] = key_states, value_states
         self._length = stop
         self.keys, self.values = keys[:, :, :stop], values[:, :, :stop]
@@ -235,11 +242,11 @@ class _Growing(DynamicLayer):
 
     def keep(self, rows: Tensor) -> None:
         """Keep only these texts."""
-        if self._room is not None:
-            self._room = self._room[0][rows], self._room[1][rows]
-            self.keys, self.values = (part[:, :, : self._length] for part in self._room)
+        if self._buffers is not None:
+            self._buffers = self._buffers[0][rows], self._buffers[1][rows]
+            self.keys, self.values = (part[:, :, : self._length] for part in self._buffers)
 
 
-def _room(states: Tensor, length: int) -> Tensor:
+def _allocate(states: Tensor, length: int) -> Tensor:
     rows, heads, _, width = states.shape
     return states.new_zeros(rows, heads, length, width)

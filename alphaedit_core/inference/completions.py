@@ -60,7 +60,7 @@ def generate_greedy(
     monitor = monitor or Monitor(show=None)
     rows = [encode(model.tokenizer, prompt)[0] for prompt in prompts]
     for prompt, row in zip(prompts, rows, strict=True):
-        check_room(model, prompt, len(row), tokens)
+        check_max_length(model, prompt, len(row), tokens)
     texts: list[str] = [""] * len(rows)
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
     ends, generator = closing_tokens(model), _without_settings(model)
@@ -91,7 +91,7 @@ def generate_greedy(
     return texts
 
 
-def check_room(model: EditableModel, prompt: object, length: int, tokens: int) -> None:
+def check_max_length(model: EditableModel, prompt: object, length: int, tokens: int) -> None:
     """Refuse a prompt without a token, or one too long for the model.
 
     Args:
@@ -105,11 +105,11 @@ def check_room(model: EditableModel, prompt: object, length: int, tokens: int) -
     """
     if not length:
         raise InputError("the prompt has no token; type some text")
-    room = model.max_length
-    if room is not None and length + tokens > room:
+    limit = model.max_length
+    if limit is not None and length + tokens > limit:
         raise InputError(
             f"prompt {shown(prompt)} and new tokens are {length} + {tokens} tokens, but the model "
-            f"has positions for {room}; shorten one of them"
+            f"has positions for {limit}; shorten one of them"
         )
 
 

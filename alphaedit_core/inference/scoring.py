@@ -65,7 +65,7 @@ def rate(
     Raises:
         InputError: if a prompt or a target has no token, or the two exceed the model's positions.
     """
-    tokens, room = [], model.max_length
+    tokens, limit = [], model.max_length
     for prompt, target in pairs:
         ids = encode(model.tokenizer, prompt)[0] if prompt and target else []
         own = target_ids(model.tokenizer, prompt, target) if ids else ()
@@ -74,10 +74,10 @@ def rate(
                 f'"{prompt}" with the target "{target}": one of them has no token in this model; '
                 "leave it out"
             )
-        if room is not None and len(ids) + len(own) > room:
+        if limit is not None and len(ids) + len(own) > limit:
             raise InputError(
                 f"{shown(prompt)} with the target {shown(target)}: {len(ids) + len(own)} tokens, "
-                f"and the model reads {room}; shorten the prompt"
+                f"and the model reads {limit}; shorten the prompt"
             )
         tokens.append((ids, own))
     return _rate(model, tokens, plan, monitor, done)
@@ -94,12 +94,12 @@ def score_ids(
     Raises:
         InputError: if a prompt and its target exceed the model's positions.
     """
-    room = model.max_length
+    limit = model.max_length
     for prompt, target in pairs:
-        if room is not None and len(prompt) + len(target) > room:
+        if limit is not None and len(prompt) + len(target) > limit:
             raise InputError(
                 f"a prompt with its target has {len(prompt) + len(target)} tokens, and the model "
-                f"reads {room}; shorten the prompt"
+                f"reads {limit}; shorten the prompt"
             )
     return [rating.score for rating in _rate(model, pairs, plan, monitor)]
 

@@ -18,7 +18,7 @@ from alphaedit_core.model.forward import ending_before, run_model
 from alphaedit_core.model.tokenization import encode
 from alphaedit_core.progress import Monitor
 
-from .completions import BROKEN, CONTEXT, check_room, closing_tokens
+from .completions import BROKEN, CONTEXT, check_max_length, closing_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -121,7 +121,7 @@ def generate_with_probabilities(
     """
     monitor = monitor or Monitor(show=None)
     ids = encode(model.tokenizer, prompt)[0] if isinstance(prompt, str) else list(prompt)
-    check_room(model, prompt, len(ids), tokens)
+    check_max_length(model, prompt, len(ids), tokens)
     ends = set(closing_tokens(model))
     spelling = _Spelling(model.tokenizer, ids)
     generator = torch.Generator().manual_seed(sampling.seed) if sampling else None
@@ -205,7 +205,7 @@ def _step(token: int, logits: Tensor, top: int, spelling: _Spelling) -> TokenSte
         for text, part in [spelling.of(other)]
     )
     text, part = spelling.of(token)
-    spelling.take(token)
+    spelling.add(token)
     rank = 1 + int((logits > logits[token]).sum())
     return TokenStep(token, text, float(chances[token]), rank, part, considered)
 
@@ -236,7 +236,7 @@ class _Spelling:
             return whole[len(self._written) :], b""
         return self._decode([token]), b""
 
-    def take(self, token: int) -> None:
+    def add(self, token: int) -> None:
         """Append a token to the context."""
         self._open.append(token)
         whole = self._decode([*self._known, *self._open])

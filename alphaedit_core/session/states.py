@@ -38,7 +38,7 @@ class SessionStates:
     def __init__(self, model: EditableModel, layers: Sequence[int]) -> None:
         self._applied: int = 0
         self._entries: list[Edit] = []
-        self._lent = False
+        self._is_lent = False
         self._watchers = Watchers()
         self.model = model
         with model.exclusive():  # the previous owner may be working in another thread
@@ -59,7 +59,7 @@ class SessionStates:
     @property
     def closed(self) -> bool:
         """Whether the session has released its model; see :meth:`close`."""
-        return self.model.owner is not self and not self._lent
+        return self.model.owner is not self and not self._is_lent
 
     @contextmanager
     def at_state(self, number: int) -> Iterator[None]:
@@ -182,11 +182,11 @@ class SessionStates:
         """
 
         def take_back() -> None:
-            self.model.owner, self._lent = self, False
+            self.model.owner, self._is_lent = self, False
 
         with self.at_state(0):
             try:
-                self.model.owner, self._lent = None, True
+                self.model.owner, self._is_lent = None, True
                 yield self.model
             finally:
                 try:

@@ -25,7 +25,7 @@ from alphaedit_core.display.data_frames import data_frame
 from alphaedit_core.editing.layer_write import relative
 from alphaedit_core.editing.weight_updates import WeightUpdate, projected, total_change
 from alphaedit_core.errors import FetchError, InputError, SessionError
-from alphaedit_core.inference.completions import check_room
+from alphaedit_core.inference.completions import check_max_length
 from alphaedit_core.model.editable_model import EditableModel
 from alphaedit_core.model.forward import by_length, pad_rows, record
 from alphaedit_core.model.tokenization import encode
@@ -416,7 +416,7 @@ def _next_tokens(model: EditableModel, prompts: Sequence[str], monitor: Monitor)
     """Return the most likely next token after each prompt."""
     rows = [encode(model.tokenizer, prompt)[0] for prompt in prompts]
     for prompt, row in zip(prompts, rows, strict=True):
-        check_room(model, prompt, len(row), tokens=0)
+        check_max_length(model, prompt, len(row), tokens=0)
     tokens = [0] * len(rows)
     for group in by_length([len(row) for row in rows], _TOKENS):
         monitor.check()

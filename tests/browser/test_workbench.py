@@ -214,12 +214,12 @@ def test_hidden_states_before_and_after(wb: Page) -> None:
     table = wb.by_testid("hidden-table")
     expect(table.locator("tbody tr")).to_have_count(4, timeout=EDIT)
     ready(wb)
-    told = wb.python(
+    printed = wb.python(
         "from alphaedit_core.side_effects.hidden_states import hidden_drift; "
         "h = wb.drift.hidden.result; "
         "print(hidden_drift(session, 1, h.prompts) == h, f'{h.mean_shift:.2%}')"
     )
-    same, shift = told.split()
+    same, shift = printed.split()
     assert same == "True"
     expect(table).to_contain_text(shift)
     expect(wb.by_testid("hidden-most").locator("tbody tr")).to_have_count(5)

@@ -309,8 +309,8 @@ def test_columns_without_a_name_are_ignored(
     path = write(tmp_path / "f.csv", text)
     assert read_facts(path) == [Fact(**GOOD)]
     expected = [record.getMessage() for record in caplog.records]
-    told = f"{path}: line 1: column 1 has no name, and is ignored"
-    assert expected == ([told] if text in INDEXED else [])
+    warning = f"{path}: line 1: column 1 has no name, and is ignored"
+    assert expected == ([warning] if text in INDEXED else [])
 
 
 def test_a_row_with_more_cells_than_names_is_still_refused(tmp_path: Path) -> None:

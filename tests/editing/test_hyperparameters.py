@@ -257,10 +257,10 @@ def test_values_have_the_type_of_their_field() -> None:
 
 def test_every_field_is_described() -> None:
     for editor in editors().values():
-        told = descriptions(editor.config)
-        assert tuple(told) == editor.config.field_names()
-        assert all(words.endswith(".") for _, words in told.values())
-        assert told["layers"][0] is None and str(told["threshold"][0]) == "0.02"
+        described = descriptions(editor.config)
+        assert tuple(described) == editor.config.field_names()
+        assert all(words.endswith(".") for _, words in described.values())
+        assert described["layers"][0] is None and str(described["threshold"][0]) == "0.02"
 
 
 def test_with_editor_keeps_shared_fields() -> None:

@@ -75,12 +75,12 @@ def test_it_can_be_edited_again(tmp_path: Path, session: EditSession) -> None:
 
 def test_it_says_what_was_edited(tmp_path: Path, session: EditSession) -> None:
     export.model(session, tmp_path / "out", quiet())
-    told = read_json(tmp_path / "out" / "alphaedit.json")
-    assert told["fingerprint"] == session.model.fingerprint
-    assert told["weights_digest"] == session.weights_digest()
-    assert told["facts"] == [fact.to_dict() for fact in FACTS]
-    assert set(told["files"]) == {path.name for path in (tmp_path / "out").iterdir()}
-    assert told["hyperparameters"]["layers"] == [0, 1]
+    stored = read_json(tmp_path / "out" / "alphaedit.json")
+    assert stored["fingerprint"] == session.model.fingerprint
+    assert stored["weights_digest"] == session.weights_digest()
+    assert stored["facts"] == [fact.to_dict() for fact in FACTS]
+    assert set(stored["files"]) == {path.name for path in (tmp_path / "out").iterdir()}
+    assert stored["hyperparameters"]["layers"] == [0, 1]
     card = (tmp_path / "out" / "README.md").read_text("utf-8")
     for fact in FACTS:
         assert f"| {fact.text} | {fact.target} |" in card
@@ -102,8 +102,8 @@ def test_corrections_and_edits_taken_back(tmp_path: Path, session: EditSession) 
     corrected = FACTS[0].changed(target="Berlin")
     session.edit([corrected], monitor=quiet())
     export.model(session, tmp_path / "out", quiet())
-    told = read_json(tmp_path / "out" / "alphaedit.json")["facts"]
-    assert told == [fact.to_dict() for fact in (*FACTS[1:], corrected)]
+    stored = read_json(tmp_path / "out" / "alphaedit.json")["facts"]
+    assert stored == [fact.to_dict() for fact in (*FACTS[1:], corrected)]
 
     session.restore(0)
     export.model(session, tmp_path / "out", quiet())

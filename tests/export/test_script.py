@@ -108,11 +108,13 @@ def test_other_weights_are_told_and_do_not_stop_it(edited: EditSession, place: P
         .replace(edited.model.fingerprint, "0" * 32)
     )
     # In this process, which is quicker; the widgets play no part in it.
-    told: list[str] = []
-    exec(compile(source, "script", "exec"), {"print": lambda *words: told.append(" ".join(words))})
-    assert "other weights than the recorded one" in told[0]
-    assert "edit 1: the recorded weights" in told[1]
-    assert "recorded were " + edited.weights_digest() in told[2]
+    printed: list[str] = []
+    exec(
+        compile(source, "script", "exec"), {"print": lambda *words: printed.append(" ".join(words))}
+    )
+    assert "other weights than the recorded one" in printed[0]
+    assert "edit 1: the recorded weights" in printed[1]
+    assert "recorded were " + edited.weights_digest() in printed[2]
 
 
 def test_the_script_names_everything(edited: EditSession) -> None:

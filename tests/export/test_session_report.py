@@ -186,8 +186,8 @@ def test_the_card(edited: EditSession, place: Path) -> None:
     corrected = model_card(edited)
     page = Page(report_html(edited, spectra={})).text
     edited.undo()
-    told, replaced = corrected.split("Replaced by later edits, and no longer protected:")
-    assert "Berlin" in told and "Rome in Italy" not in told
+    current, replaced = corrected.split("Replaced by later edits, and no longer protected:")
+    assert "Berlin" in current and "Rome in Italy" not in current
     assert f"- {FACTS[0].text} Rome in Italy → {FACTS[0].text} Berlin\n" in replaced
     assert f"“{FACTS[0].text} Berlin” replaces “{FACTS[0].text} Rome in Italy” of edit 1" in page
     assert "Replaced" not in card

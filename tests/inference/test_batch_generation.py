@@ -118,7 +118,7 @@ def test_draws_follow_the_distribution() -> None:
     drawn: Counter[int] = Counter()
     for n in range(4000):
         text = writing._Text((7,), 1, 5, frozenset(), draws_of(0, [7], n, 1))
-        text.take(list(range(30, 36)), weights)
+        text.sample(list(range(30, 36)), weights)
         drawn.update(text.new)
     assert drawn.total() == 4000 and 35 not in drawn
     for token, weight in enumerate(weights[:5], start=30):
@@ -194,9 +194,9 @@ def test_prompts_that_cannot_be_continued_are_refused() -> None:
 
 
 def test_it_counts_and_can_be_canceled() -> None:
-    told: list[int] = []
-    write(tiny_model(), mixed(5), at_once=4, monitor=quiet(), done=told.append)
-    assert sum(told) == len(mixed(5))
+    counts: list[int] = []
+    write(tiny_model(), mixed(5), at_once=4, monitor=quiet(), done=counts.append)
+    assert sum(counts) == len(mixed(5))
     steps = 0
 
     def stop() -> bool:

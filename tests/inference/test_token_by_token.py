@@ -178,7 +178,7 @@ def test_texts_of_tokens_make_the_text(kind: str, text: str) -> None:
                 assert own.encode().startswith(pending)
             pending = b""
         made += own
-        spelling.take(token)
+        spelling.add(token)
     assert made == text
 
 

@@ -64,10 +64,10 @@ class TestCommand:
 
     def test_of_a_model_and_of_a_session(self, work: Workplace, folder: Path) -> None:
         how = ("--tasks", "rte, sst2", "--limit", 6, "--shots", 1)
-        told = work.run("ability", folder, "--model", work.model, *how, "--json").json
-        [state] = told["states"]
+        report = work.run("ability", folder, "--model", work.model, *how, "--json").json
+        [state] = report["states"]
         assert (state["edits"], list(state["tasks"])) == (0, ["sst2", "rte"])
-        assert (told["limit"], told["shots"], told["session"]) == (6, 1, None)
+        assert (report["limit"], report["shots"], report["session"]) == (6, 1, None)
         kept = work.folder / "s"
         work.edit(work.facts, "--session", kept)
         both = work.run("ability", folder, "--session", kept, *how, "--json").json["states"]

@@ -74,8 +74,8 @@ def plain(session: EditSession, number: int, prompts: list[str], layer: int = 1)
     with session.at_state(number):
         for prompt in prompts:
             ids = encode(model.tokenizer, prompt)[0][:TOKENS]
-            told = model.model(input_ids=torch.tensor([ids]), output_hidden_states=True)
-            rows.append(told.hidden_states[layer + 1][0, -1])
+            output = model.model(input_ids=torch.tensor([ids]), output_hidden_states=True)
+            rows.append(output.hidden_states[layer + 1][0, -1])
     return torch.stack(rows).double()
 
 
@@ -248,7 +248,7 @@ def test_table_figure_and_json_agree(session: EditSession) -> None:
     [alt] = re.findall(r'<img alt="([^"]*)"', html)
     assert f"Mean shift {found.mean_shift:.2%}" in alt and "after edit 2" in alt
     assert html == found._repr_html_()
-    told = json.loads(json.dumps(found.to_dict()))
-    assert told["after"] == [list(point) for point in found.after]
-    assert told["mean_shift"] == found.mean_shift and len(told["prompts"]) == len(PROMPTS)
-    assert not any(math.isnan(number) for point in told["after"] for number in point)
+    stored = json.loads(json.dumps(found.to_dict()))
+    assert stored["after"] == [list(point) for point in found.after]
+    assert stored["mean_shift"] == found.mean_shift and len(stored["prompts"]) == len(PROMPTS)
+    assert not any(math.isnan(number) for point in stored["after"] for number in point)

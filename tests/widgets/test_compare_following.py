@@ -123,11 +123,11 @@ def test_what_fails_by_itself_is_told_once(
     panel.compare(block=True)
     calls: list[int] = []
 
-    def broken(*args: object, **kwargs: object) -> None:
+    def failing(*args: object, **kwargs: object) -> None:
         calls.append(1)
         raise ValueError("of no use")
 
-    monkeypatch.setattr(comparison_module, "generate_with_probabilities", broken)
+    monkeypatch.setattr(comparison_module, "generate_with_probabilities", failing)
     panel.state.reference = 2
     wait(panel.state)
     assert panel.state.failure is not None and panel.state.failure.message == "of no use"

@@ -320,10 +320,10 @@ def test_what_cannot_be_measured_is_said_once(panel: DriftPanel, place: Path) ->
 def test_an_exception_is_kept_for_the_header(
     panel: DriftPanel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_: Any) -> Drift:
+    def failing(*_: Any) -> Drift:
         raise ZeroDivisionError("of no use")
 
-    monkeypatch.setattr(DriftTracker, "_measure", broken)
+    monkeypatch.setattr(DriftTracker, "_measure", failing)
     panel.on_first_show()
     edit(panel, A)
     assert panel.state.failure is not None

@@ -81,10 +81,10 @@ def test_pasted_json_becomes_rows(panel: FactsPanel, browser: Browser) -> None:
 
 def give(panel: FactsPanel, name: str, content: bytes, piece: int = 100) -> None:
     """Choose a file, as the page says it."""
-    told = {"kind": "piece", "token": name, "name": name, "size": len(content)}
+    message = {"kind": "piece", "token": name, "name": name, "size": len(content)}
     for at in range(0, max(len(content), 1), piece):
         part = memoryview(content[at : at + piece])
-        panel.upload_button._handle_custom_msg(told | {"at": at}, [part])
+        panel.upload_button._handle_custom_msg(message | {"at": at}, [part])
 
 
 @pytest.mark.parametrize(
@@ -129,8 +129,8 @@ def test_a_file_that_cannot_be_used_adds_none(panel: FactsPanel) -> None:
 
 def test_a_file_over_the_limit_is_refused_with_the_way_around(panel: FactsPanel) -> None:
     """The browser sends none of it, only how large it is."""
-    told = {"kind": "piece", "token": "a", "name": "large.json", "size": 101 * 2**20, "at": 0}
-    panel.upload_button._handle_custom_msg(told, [])
+    message = {"kind": "piece", "token": "a", "name": "large.json", "size": 101 * 2**20, "at": 0}
+    panel.upload_button._handle_custom_msg(message, [])
     assert panel.message == (
         "large.json: 101 MiB, and uploads are limited to 100 MiB; copy it to the kernel's machine "
         'and read it in a cell: wb.facts = read_facts("facts.json")'
@@ -140,11 +140,11 @@ def test_a_file_over_the_limit_is_refused_with_the_way_around(panel: FactsPanel)
 
 def test_pieces_that_are_missing_or_of_an_older_file_are_not_taken(panel: FactsPanel) -> None:
     content = json.dumps([fact.to_dict() for fact in FACTS]).encode()
-    told = {"kind": "piece", "name": "a.json", "size": len(content)}
+    message = {"kind": "piece", "name": "a.json", "size": len(content)}
 
     def send(token: str, at: int, size: int) -> None:
         part = content[at : at + size]
-        panel.upload_button._handle_custom_msg(told | {"token": token, "at": at}, [part])
+        panel.upload_button._handle_custom_msg(message | {"token": token, "at": at}, [part])
 
     send("one", 0, 50)
     send("two", 0, 80)

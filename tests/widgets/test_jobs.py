@@ -81,20 +81,20 @@ def test_a_failure_stays_until_the_next_job(state: State) -> None:
 
 def test_what_a_person_should_know_of_a_job_is_said(state: State) -> None:
     header = StatusBar(state)
-    told: list[str] = []
+    displayed: list[str] = []
 
     def work(monitor: Monitor) -> None:
         with monitor.stage("search", 2):
             monitor.warn("out of memory with 64 tokens at once")
-            told.append(header._progress.value)
+            displayed.append(header._progress.value)
             monitor.advance()
             with monitor.stage("again", 1):  # a new stage is told of at once
-                told.append(header._progress.value)
+                displayed.append(header._progress.value)
 
     state.start(
         "edit", work, lambda _: setattr(state, "notice", "3 of 3 facts written"), block=True
     )
-    assert "out of memory" in told[1]
+    assert "out of memory" in displayed[1]
     assert state.notice == "3 of 3 facts written; out of memory with 64 tokens at once"
 
 

@@ -33,7 +33,7 @@ from alphaedit_widgets.spectrum.scales import decimated, log_eigenvalues, visibl
 from alphaedit_widgets.state import State
 
 made_up = pytest.fixture(made_up_state)
-opened = pytest.fixture(opened_panel)
+shown_panel = pytest.fixture(opened_panel)
 folder = pytest.fixture(own_cache, scope="module")
 
 EVIL = "<img src=x onerror=alert(1)>"
@@ -42,21 +42,21 @@ EVIL = "<img src=x onerror=alert(1)>"
 # -------------------------------------------------------------------------------------- numbers
 
 
-def test_rank_and_leakage_are_what_a_cell_computes(opened: SpectrumPanel) -> None:
+def test_rank_and_leakage_are_what_a_cell_computes(shown_panel: SpectrumPanel) -> None:
     for layer in (0, 1):
-        opened.layer = layer
-        eigenvalues = opened.session.spectra()[layer].eigenvalues
+        shown_panel.layer = layer
+        eigenvalues = shown_panel.session.spectra()[layer].eigenvalues
         for threshold in (0.02, 1e-4, 0.5, 7.0):
-            opened.threshold = threshold
+            shown_panel.threshold = threshold
             rank = int((eigenvalues < threshold).sum())
             leakage = eigenvalues[eigenvalues < threshold].sum() / eigenvalues.sum()
-            assert opened.rank == rank and opened.threshold == threshold
-            assert text_of(opened, "rank") == f"null-space rank {rank} / 48"
-            assert text_of(opened, "leakage") == f"leakage {leakage:.4f}"
-            assert opened.leakage == pytest.approx(leakage)
-    assert text_of(opened, "effective-rank").startswith("effective rank ")
-    assert text_of(opened, "health") == "‖UᵀU − I‖ 2.0e-07"
-    assert "12,345 tokens" in text_of(opened, "source")
+            assert shown_panel.rank == rank and shown_panel.threshold == threshold
+            assert text_of(shown_panel, "rank") == f"null-space rank {rank} / 48"
+            assert text_of(shown_panel, "leakage") == f"leakage {leakage:.4f}"
+            assert shown_panel.leakage == pytest.approx(leakage)
+    assert text_of(shown_panel, "effective-rank").startswith("effective rank ")
+    assert text_of(shown_panel, "health") == "‖UᵀU − I‖ 2.0e-07"
+    assert "12,345 tokens" in text_of(shown_panel, "source")
 
 
 def test_nothing_heavy_is_made_before_it_is_shown(made_up: State) -> None:
@@ -76,12 +76,12 @@ def everything(widget: W.Widget) -> list[W.Widget]:
     return [widget, *below]
 
 
-def test_every_control_has_a_name(opened: SpectrumPanel) -> None:
+def test_every_control_has_a_name(shown_panel: SpectrumPanel) -> None:
     kinds = (W.Dropdown, W.FloatText, W.Button)
-    named = [w.description for w in everything(opened) if isinstance(w, kinds)]
+    named = [w.description for w in everything(shown_panel) if isinstance(w, kinds)]
     assert len(named) == 9 and all(named)
-    assert opened.controls.number.description == "Threshold"
-    assert opened.controls.slider.label == "Threshold slider"
+    assert shown_panel.controls.number.description == "Threshold"
+    assert shown_panel.controls.slider.label == "Threshold slider"
 
 
 def test_the_texts_of_models_and_users_are_escaped(made_up: State) -> None:
@@ -167,11 +167,11 @@ def test_odd_spectra_can_be_drawn(values: np.ndarray) -> None:
     )
 
 
-def test_all_layers_are_shown_small(opened: SpectrumPanel) -> None:
-    shown = html_of(opened)
+def test_all_layers_are_shown_small(shown_panel: SpectrumPanel) -> None:
+    shown = html_of(shown_panel)
     assert shown.count('<figure class="ae-mini"') == 2 and shown.count("aria-current=true") == 1
-    for layer, spectrum in opened.session.spectra().items():
-        assert f"rank {spectrum.rank(0.02)} / 48" in text_of(opened, "layers"), layer
+    for layer, spectrum in shown_panel.session.spectra().items():
+        assert f"rank {spectrum.rank(0.02)} / 48" in text_of(shown_panel, "layers"), layer
 
 
 # --------------------------------------------------------------------------------- without a kernel

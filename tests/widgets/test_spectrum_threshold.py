@@ -15,129 +15,132 @@ from alphaedit_widgets.spectrum.panel import SpectrumPanel
 from alphaedit_widgets.spectrum.scales import converted
 
 made_up = pytest.fixture(made_up_state)
-opened = pytest.fixture(opened_panel)
+shown_panel = pytest.fixture(opened_panel)
 
 
-def test_slider_and_number_box_agree_and_reach_the_session(opened: SpectrumPanel) -> None:
-    controls, state = opened.controls, opened.state
-    agree(opened)
+def test_slider_and_number_box_agree_and_reach_the_session(shown_panel: SpectrumPanel) -> None:
+    controls, state = shown_panel.controls, shown_panel.state
+    agree(shown_panel)
     ranks = []
     for place in (-4.0, -2.51, -1.0, 0.5, 1.3):
         before = state.threshold_changes
         controls.slider.value = place
         assert state.threshold_changes == before + 1  # no echo
-        agree(opened)
+        agree(shown_panel)
         assert controls.slider.value == place  # the knob stays where the hand has it
-        assert opened.session.hyperparameters.threshold.value == pytest.approx(10**place)
-        ranks.append(opened.rank)
+        assert shown_panel.session.hyperparameters.threshold.value == pytest.approx(10**place)
+        ranks.append(shown_panel.rank)
     assert ranks == sorted(ranks) and len(set(ranks)) == 5
     before = state.threshold_changes
     controls.number.value = 0.3
-    assert state.threshold_changes == before + 1 and opened.threshold == 0.3
-    agree(opened)
+    assert state.threshold_changes == before + 1 and shown_panel.threshold == 0.3
+    agree(shown_panel)
     # One step of the slider changes the rank of a full spectrum at once.
     controls.slider.value += 30 * controls.slider.step
-    agree(opened)
-    assert opened.threshold > 0.3
+    agree(shown_panel)
+    assert shown_panel.threshold > 0.3
 
 
-def test_the_default_lies_on_the_sliders_grid(opened: SpectrumPanel) -> None:
-    slider = opened.controls.slider
+def test_the_default_lies_on_the_sliders_grid(shown_panel: SpectrumPanel) -> None:
+    slider = shown_panel.controls.slider
     steps = (np.log10(0.02) - slider.min) / slider.step
     assert steps == pytest.approx(round(steps), abs=1e-6)
 
 
-def test_a_wrong_number_changes_nothing_and_is_named(opened: SpectrumPanel) -> None:
-    opened.controls.number.value = -1.0
-    assert opened.threshold == 0.02 and opened.controls.number.value == 0.02
-    assert "-1" in opened.state.notice
-    opened.rule = "rank"
-    opened.controls.number.value = 49
-    assert "49" in opened.state.notice
-    agree(opened)
+def test_a_wrong_number_changes_nothing_and_is_named(shown_panel: SpectrumPanel) -> None:
+    shown_panel.controls.number.value = -1.0
+    assert shown_panel.threshold == 0.02 and shown_panel.controls.number.value == 0.02
+    assert "-1" in shown_panel.state.notice
+    shown_panel.rule = "rank"
+    shown_panel.controls.number.value = 49
+    assert "49" in shown_panel.state.notice
+    agree(shown_panel)
     with pytest.raises(InputError):
-        opened.threshold = "rank:49"  # type: ignore[assignment]
+        shown_panel.threshold = "rank:49"  # type: ignore[assignment]
     with pytest.raises(InputError):
-        opened.threshold = "much"  # type: ignore[assignment]
-    agree(opened)
+        shown_panel.threshold = "much"  # type: ignore[assignment]
+    agree(shown_panel)
 
 
 @pytest.mark.parametrize("ends", [{"y0", "y1"}, {"y0"}, {"y1"}])
-def test_dragging_the_line(opened: SpectrumPanel, ends: set[str]) -> None:
-    assert opened.figure is not None
-    figure, before = opened.figure.figure, opened.state.threshold_changes
-    assert shape(opened).editable
+def test_dragging_the_line(shown_panel: SpectrumPanel, ends: set[str]) -> None:
+    assert shown_panel.figure is not None
+    figure, before = shown_panel.figure.figure, shown_panel.state.threshold_changes
+    assert shape(shown_panel).editable
     moved = {f"shapes[0].{end}": -0.75 for end in ends}
     figure.plotly_relayout(moved | {"shapes[0].x0": 0.1})
-    assert opened.state.threshold_changes == before + 1
-    assert opened.threshold == pytest.approx(10**-0.75, rel=1e-5)
-    assert (shape(opened).x0, shape(opened).x1) == (0, 1)
-    agree(opened)
+    assert shown_panel.state.threshold_changes == before + 1
+    assert shown_panel.threshold == pytest.approx(10**-0.75, rel=1e-5)
+    assert (shape(shown_panel).x0, shape(shown_panel).x1) == (0, 1)
+    agree(shown_panel)
 
 
-def test_pushing_the_line_along_itself_changes_nothing(opened: SpectrumPanel) -> None:
-    assert opened.figure is not None
-    opened.figure.figure.plotly_relayout({"shapes[0].x0": 0.2, "shapes[0].x1": 1.2})
-    assert (shape(opened).x0, shape(opened).x1) == (0, 1)
-    assert opened.state.threshold_changes == 0
+def test_pushing_the_line_along_itself_changes_nothing(shown_panel: SpectrumPanel) -> None:
+    assert shown_panel.figure is not None
+    shown_panel.figure.figure.plotly_relayout({"shapes[0].x0": 0.2, "shapes[0].x1": 1.2})
+    assert (shape(shown_panel).x0, shape(shown_panel).x1) == (0, 1)
+    assert shown_panel.state.threshold_changes == 0
 
 
-def test_dragging_in_the_other_views(opened: SpectrumPanel) -> None:
-    assert opened.figure is not None
-    figure = opened.figure.figure
-    opened.view = "cumulative energy"
-    assert shape(opened).x0 == 48 - opened.rank + 0.5  # type: ignore[operator]
+def test_dragging_in_the_other_views(shown_panel: SpectrumPanel) -> None:
+    assert shown_panel.figure is not None
+    figure = shown_panel.figure.figure
+    shown_panel.view = "cumulative energy"
+    assert shape(shown_panel).x0 == 48 - shown_panel.rank + 0.5  # type: ignore[operator]
     figure.plotly_relayout({"shapes[0].x0": 20.4, "shapes[0].x1": 20.4})
-    assert opened.rank == 28 and opened.rule == "absolute"
-    assert shape(opened).x0 == 20.5
-    opened.index = "log"
-    assert shape(opened).x0 == pytest.approx(np.log10(20.5))
+    assert shown_panel.rank == 28 and shown_panel.rule == "absolute"
+    assert shape(shown_panel).x0 == 20.5
+    shown_panel.index = "log"
+    assert shape(shown_panel).x0 == pytest.approx(np.log10(20.5))
     figure.plotly_relayout({"shapes[0].x0": np.log10(10.5), "shapes[0].x1": np.log10(10.5)})
-    assert opened.rank == 38
-    opened.view = "histogram"
+    assert shown_panel.rank == 38
+    shown_panel.view = "histogram"
     assert figure.data[3].visible and not figure.data[0].visible
     assert sum(figure.data[3].y) == 48
-    assert shape(opened).x0 == pytest.approx(np.log10(opened.threshold))
+    assert shape(shown_panel).x0 == pytest.approx(np.log10(shown_panel.threshold))
     figure.plotly_relayout({"shapes[0].x0": -2.0, "shapes[0].x1": -2.0})
-    assert opened.threshold == pytest.approx(0.01)
-    opened.view, opened.index = "eigenvalues", "linear"
-    agree(opened)
+    assert shown_panel.threshold == pytest.approx(0.01)
+    shown_panel.view, shown_panel.index = "eigenvalues", "linear"
+    agree(shown_panel)
 
 
-def test_the_kept_part_is_shaded_and_the_default_is_named(opened: SpectrumPanel) -> None:
-    assert opened.figure is not None
-    layout = opened.figure.figure.layout
-    opened.threshold = 1.0
-    assert opened.rank is not None
-    assert (shape(opened, 1).x0, shape(opened, 1).x1) == (48 - opened.rank + 0.5, 48.5)
+def test_the_kept_part_is_shaded_and_the_default_is_named(shown_panel: SpectrumPanel) -> None:
+    assert shown_panel.figure is not None
+    layout = shown_panel.figure.figure.layout
+    shown_panel.threshold = 1.0
+    assert shown_panel.rank is not None
+    assert (shape(shown_panel, 1).x0, shape(shown_panel, 1).x1) == (
+        48 - shown_panel.rank + 0.5,
+        48.5,
+    )
     words = [note.text for note in layout.annotations]
     assert "AlphaEdit's default 0.02" in words and "threshold 1.0" in words
-    assert f"kept: {opened.rank}" in words
-    assert shape(opened, 2).y0 == pytest.approx(np.log10(0.02))
-    opened.controls.reset.click()
-    assert str(opened.state.threshold) == "0.02"
-    agree(opened)
-    assert "0.02" in opened.controls.reset.description
-    assert "AlphaEdit's default" in opened.controls.reset.description
+    assert f"kept: {shown_panel.rank}" in words
+    assert shape(shown_panel, 2).y0 == pytest.approx(np.log10(0.02))
+    shown_panel.controls.reset.click()
+    assert str(shown_panel.state.threshold) == "0.02"
+    agree(shown_panel)
+    assert "0.02" in shown_panel.controls.reset.description
+    assert "AlphaEdit's default" in shown_panel.controls.reset.description
 
 
-def test_the_rules_turn_into_each_other(opened: SpectrumPanel) -> None:
-    opened.threshold = 0.3
-    rank = opened.rank
+def test_the_rules_turn_into_each_other(shown_panel: SpectrumPanel) -> None:
+    shown_panel.threshold = 0.3
+    rank = shown_panel.rank
     for rule in ("rank", "energy", "absolute", "energy", "rank", "absolute"):
-        opened.controls.rule.value = rule
-        assert opened.rule == rule and opened.rank == rank
-        assert opened.state.threshold.rule == rule
-        agree(opened)
-    opened.rule = "energy"
-    opened.controls.slider.value = 0.25
-    assert str(opened.state.threshold) == "energy:0.25" and opened.leakage <= 0.25  # type: ignore[operator]
-    agree(opened)
-    opened.rule = "rank"
-    opened.controls.slider.value = 17.0
-    assert str(opened.state.threshold) == "rank:17" and opened.rank == 17
-    assert shape(opened, 1).x0 == (48 - 17 + 0.5)
-    agree(opened)
+        shown_panel.controls.rule.value = rule
+        assert shown_panel.rule == rule and shown_panel.rank == rank
+        assert shown_panel.state.threshold.rule == rule
+        agree(shown_panel)
+    shown_panel.rule = "energy"
+    shown_panel.controls.slider.value = 0.25
+    assert str(shown_panel.state.threshold) == "energy:0.25" and shown_panel.leakage <= 0.25  # type: ignore[operator]
+    agree(shown_panel)
+    shown_panel.rule = "rank"
+    shown_panel.controls.slider.value = 17.0
+    assert str(shown_panel.state.threshold) == "rank:17" and shown_panel.rank == 17
+    assert shape(shown_panel, 1).x0 == (48 - 17 + 0.5)
+    agree(shown_panel)
 
 
 def test_a_converted_threshold_has_few_digits_and_the_same_rank() -> None:
@@ -149,65 +152,67 @@ def test_a_converted_threshold_has_few_digits_and_the_same_rank() -> None:
     assert len(str(converted(spectrum, Threshold("rank", 333), "absolute"))) <= 7
 
 
-def test_another_layer_keeps_the_threshold(opened: SpectrumPanel) -> None:
-    assert opened.figure is not None
-    opened.threshold = 0.5
-    opened._layer.value = 0
-    assert (opened.layer, opened.state.layer, opened.threshold) == (0, 0, 0.5)
-    assert opened.figure.figure.layout.title.text.startswith("Layer 0: ")
-    opened.state.layer = 1
-    assert opened._layer.value == 1
-    assert opened.figure.figure.layout.title.text.startswith("Layer 1: ")
+def test_another_layer_keeps_the_threshold(shown_panel: SpectrumPanel) -> None:
+    assert shown_panel.figure is not None
+    shown_panel.threshold = 0.5
+    shown_panel._layer.value = 0
+    assert (shown_panel.layer, shown_panel.state.layer, shown_panel.threshold) == (0, 0, 0.5)
+    assert shown_panel.figure.figure.layout.title.text.startswith("Layer 0: ")
+    shown_panel.state.layer = 1
+    assert shown_panel._layer.value == 1
+    assert shown_panel.figure.figure.layout.title.text.startswith("Layer 1: ")
     # What a page that is loaded again is sent.
-    assert "Layer 1: " in str(opened.figure.figure._widget_layout["title"])
-    assert opened.figure.figure._widget_layout["shapes"][0]["y0"] == shape(opened).y0
-    agree(opened)
+    assert "Layer 1: " in str(shown_panel.figure.figure._widget_layout["title"])
+    assert shown_panel.figure.figure._widget_layout["shapes"][0]["y0"] == shape(shown_panel).y0
+    agree(shown_panel)
     with pytest.raises(SessionError, match=r"\[0, 1\]"):
-        opened.layer = 2
+        shown_panel.layer = 2
 
 
-def test_two_panels_of_one_state_stay_in_step(opened: SpectrumPanel) -> None:
-    other = SpectrumPanel(opened.state)
+def test_two_panels_of_one_state_stay_in_step(shown_panel: SpectrumPanel) -> None:
+    other = SpectrumPanel(shown_panel.state)
     other.on_first_show()
     other.controls.slider.value = -0.5
-    agree(opened)
+    agree(shown_panel)
     agree(other)
-    assert shape(opened).y0 == pytest.approx(-0.5)
+    assert shape(shown_panel).y0 == pytest.approx(-0.5)
 
 
-def test_all_and_nothing_are_warned_of(opened: SpectrumPanel) -> None:
-    run = EditPanel(opened.state)
-    opened.state.facts = list(FACTS)  # type: ignore[assignment]
-    assert not run.run_button.disabled and text_of(opened, "warning") == ""
-    opened.threshold = 1e-9
-    assert "nothing can be written" in text_of(opened, "warning")
-    assert opened.rank == 0 and run.run_button.disabled
-    opened.threshold = 1e9
-    assert "nothing is protected" in text_of(opened, "warning")
-    assert opened.rank == 48 and run.run_button.disabled
-    assert "ae-warning" in html_of(opened)
+def test_all_and_nothing_are_warned_of(shown_panel: SpectrumPanel) -> None:
+    run = EditPanel(shown_panel.state)
+    shown_panel.state.facts = list(FACTS)  # type: ignore[assignment]
+    assert not run.run_button.disabled and text_of(shown_panel, "warning") == ""
+    shown_panel.threshold = 1e-9
+    assert "nothing can be written" in text_of(shown_panel, "warning")
+    assert shown_panel.rank == 0 and run.run_button.disabled
+    shown_panel.threshold = 1e9
+    assert "nothing is protected" in text_of(shown_panel, "warning")
+    assert shown_panel.rank == 48 and run.run_button.disabled
+    assert "ae-warning" in html_of(shown_panel)
     # At both ends of the slider too.
-    for end, rank in ((opened.controls.slider.min, 0), (opened.controls.slider.max, 48)):
-        opened.reset()
-        opened.controls.slider.value = end
-        assert opened.rank == rank
+    for end, rank in ((shown_panel.controls.slider.min, 0), (shown_panel.controls.slider.max, 48)):
+        shown_panel.reset()
+        shown_panel.controls.slider.value = end
+        assert shown_panel.rank == rank
     # A layer that is not shown counts as well.
-    opened.layer, opened.threshold = 0, 5e-4
-    assert opened.rank is not None and opened.rank > 0
-    assert text_of(opened, "warning").startswith("layer 1: no direction is under")
+    shown_panel.layer, shown_panel.threshold = 0, 5e-4
+    assert shown_panel.rank is not None and shown_panel.rank > 0
+    assert text_of(shown_panel, "warning").startswith("layer 1: no direction is under")
 
 
-def test_every_layer_has_its_own_threshold_where_it_was_given_one(opened: SpectrumPanel) -> None:
-    hp = opened.session.hyperparameters
-    opened.session.hyperparameters = hp.replace(layer_thresholds=("0.5", "rank:7"))
-    opened.state.threshold_changes += 1
-    spectra = opened.session.spectra()
+def test_every_layer_has_its_own_threshold_where_it_was_given_one(
+    shown_panel: SpectrumPanel,
+) -> None:
+    hp = shown_panel.session.hyperparameters
+    shown_panel.session.hyperparameters = hp.replace(layer_thresholds=("0.5", "rank:7"))
+    shown_panel.state.threshold_changes += 1
+    spectra = shown_panel.session.spectra()
     for layer, threshold in ((0, "0.5"), (1, "rank:7")):
-        opened.layer = layer
-        assert opened.rank == spectra[layer].rank(threshold)
-        assert f"rank {opened.rank} / 48" in text_of(opened, "layers")
-        assert f"null-space rank {opened.rank} / 48" == text_of(opened, "rank")
-    assert "at threshold 0.5, rank:7" in opened.static_html()
-    opened.threshold = 0.02  # from here on all alike
-    assert opened.session.hyperparameters.layer_thresholds == ()
-    assert opened.rank == spectra[1].rank(0.02)
+        shown_panel.layer = layer
+        assert shown_panel.rank == spectra[layer].rank(threshold)
+        assert f"rank {shown_panel.rank} / 48" in text_of(shown_panel, "layers")
+        assert f"null-space rank {shown_panel.rank} / 48" == text_of(shown_panel, "rank")
+    assert "at threshold 0.5, rank:7" in shown_panel.static_html()
+    shown_panel.threshold = 0.02  # from here on all alike
+    assert shown_panel.session.hyperparameters.layer_thresholds == ()
+    assert shown_panel.rank == spectra[1].rank(0.02)
