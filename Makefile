@@ -76,7 +76,7 @@ test-unit: statistics ## run the tests of the packages
 	$(PARALLEL) --ignore=tests/browser $(PYTEST_ARGS)
 
 test-notebooks: statistics ## run the notebooks and compare their outputs with the stored ones
-	$(PARALLEL) notebooks --nbval --nbval-current-env --nbval-cell-timeout=300 \
+	$(PARALLEL) notebooks --nbval --nbval-current-env --nbval-cell-timeout=900 \
 		--nbval-sanitize-with tests/nbval_sanitize.cfg $(PYTEST_ARGS)
 
 # One file at a time: a page and a kernel that share a core are slow enough for figures not to load.
