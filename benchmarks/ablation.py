@@ -79,7 +79,7 @@ def settings(model: EditableModel) -> Iterator[EditConfig]:
 
 
 def setting(words: str, model: EditableModel) -> EditConfig:
-    """A setting in words: a method, then fields as ``name=value``."""
+    """Parse a setting in words: a method, then fields as ``name=value``."""
     parts = words.split()
     fields = dict(part.split("=", 1) for part in parts if "=" in part)
     method = " ".join(part for part in parts if "=" not in part)
@@ -87,7 +87,7 @@ def setting(words: str, model: EditableModel) -> EditConfig:
 
 
 def named(hp: EditConfig, model: EditableModel) -> str:
-    """A setting in words: its method, its λ, and what else is not the editor's own."""
+    """Return a setting in words: method, λ, and every value that is not the editor's default."""
     own = default_hyperparameters(model, hp.editor).to_dict()
     number = editor_class(hp.editor).weight
     said = ("editor", "projection", "previous_keys", "source", number)
@@ -128,7 +128,7 @@ def run(
 
 
 def table(lines: Sequence[dict[str, Any]], model: EditableModel, section: str) -> Report:
-    """What a file of results holds, as a report."""
+    """Return a file of results as a report."""
     measured = ("efficacy", "generalization", "specificity", "exact", "perplexity")
     report = Report(section, SECTIONS[section])
     report.columns = (
@@ -157,7 +157,7 @@ def _edits(line: dict[str, Any]) -> int:
 
 
 def stored(file: Path) -> list[dict[str, Any]]:
-    """What a file of results holds; nothing if there is none yet."""
+    """Return the lines of a file of results; [] if there is no file yet."""
     lines = file.read_text("utf-8").splitlines() if file.exists() else []
     return [json.loads(line) for line in lines]
 

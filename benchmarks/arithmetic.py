@@ -50,7 +50,7 @@ class SearchCost:
 
 
 def least_search(model: EditableModel, request: TokenizedFact, last: int) -> SearchCost:
-    """What the search needs: tokens from the subject's last one on, in the blocks after the edit.
+    """Return the cost of the search: tokens from the subject's last on, in blocks after the edit.
 
     What does not depend on delta is counted once: all blocks for the tokens before, and the blocks
     up to the edited one for the others. The contexts, which all facts share, belong to none.
@@ -69,7 +69,7 @@ def least_search(model: EditableModel, request: TokenizedFact, last: int) -> Sea
 
 
 def plain_search(model: EditableModel, request: TokenizedFact, last: int) -> SearchCost:
-    """What the plain way needs without its padding: all tokens, all blocks, all logits."""
+    """Return the cost of the plain way without padding: all tokens, all blocks, all logits."""
     tokens = sum(len(row.ids) + len(request.target) - 1 for row in request.rows)
     tokens += len(request.essence.ids)
     before, after = blocks_cost(model, 0, last + 1), blocks_cost(model, last + 1, model.layers)

@@ -43,7 +43,7 @@ def methods(model: EditableModel, names: Sequence[str]) -> list[EditConfig]:
 
 
 def table(rows: Sequence[dict[str, Any]], facts: int) -> Report:
-    """The rows of a file of results as a report."""
+    """Return the rows of a file of results as a report."""
     report = Report("editors", "Editors", columns=_COLUMNS)
     for row in rows:
         if row["hyperparameters"] is None:

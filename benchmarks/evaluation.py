@@ -190,7 +190,7 @@ _PLAIN: dict[str, Callable[[EditableModel, Record], Values]] = {
 
 
 def _prompts(fact: Fact) -> list[tuple[str, str]]:
-    """A record's prompts, and which measure each belongs to."""
+    """Return a record's prompts, each with its measure."""
     return [
         (fact.text, "efficacy"),
         *((prompt, "generalization") for prompt in fact.paraphrases),

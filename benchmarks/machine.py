@@ -34,7 +34,7 @@ class Machine:
     peak_double: float
 
     def share(self, rate: float) -> str:
-        """A float32 rate in GFLOP/s as a share of the peak."""
+        """Return a float32 rate in GFLOP/s as a share of the peak."""
         return f"{rate / self.peak:.0%}"
 
     def __str__(self) -> str:
@@ -47,7 +47,7 @@ class Machine:
 
 
 def this_machine(size: int = 2048) -> Machine:
-    """This machine; takes a few seconds, for the peak.
+    """Measure this machine; the peak takes a few seconds.
 
     Args:
         size: side of the matrices that the peak is measured with.

@@ -75,7 +75,7 @@ class Report:
         self.checks.append(f"{what}: differ by {difference:.1e} (allowed {allowed:.0e})")
 
     def markdown(self, machine: Machine) -> str:
-        """The section, with the machine and the date."""
+        """Return the section with the machine and the date."""
         lines = [f"## {self.title}", ""]
         lines += [f"- **{ratio}**" for ratio in self.ratios]
         lines += ["", _row(self.columns), _row(["---"] * len(self.columns))]

@@ -109,7 +109,7 @@ def requests_of(model: EditableModel, facts: Sequence[Fact], hp: EditConfig) -> 
 def spread(
     model: EditableModel, requests: Sequence[TokenizedFact], last: int, count: int
 ) -> list[TokenizedFact]:
-    """Some of the facts whose costs stand for those of all: the middles of equal shares."""
+    """Return facts whose costs are representative: the middles of equal shares."""
     ordered = sorted(requests, key=lambda request: plain_search(model, request, last).forward)
     count = min(count, len(ordered))
     return [ordered[int((i + 0.5) * len(ordered) / count)] for i in range(count)]

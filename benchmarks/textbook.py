@@ -131,7 +131,7 @@ def plain_target(
 def plain_update(
     keys: Tensor, residual: Tensor, projector: Tensor, ridge: float, earlier: Tensor
 ) -> Tensor:
-    """The released form: a dense, non-symmetric d_in x d_in system.
+    """Solve the released form: a dense, non-symmetric d_in x d_in system.
 
     Args:
         keys: K, (d_in, n).
@@ -149,5 +149,5 @@ def plain_update(
 
 
 def dense(projector: Projector) -> Tensor:
-    """The dense matrix of a projector."""
+    """Return the dense matrix of a projector."""
     return projector(torch.eye(projector.size, dtype=projector.basis.dtype))

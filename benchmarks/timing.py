@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def timed(work: Callable[[], T]) -> tuple[T, float]:
-    """The result of ``work()`` and the wall-clock seconds it took."""
+    """Return the result of ``work()`` and the wall-clock seconds it took."""
     start = time.perf_counter()
     result = work()
     return result, time.perf_counter() - start

@@ -193,19 +193,19 @@ SIDES = {"library": _library, "plain": _plain}
 
 
 def _direction(case: Case) -> Tensor:
-    """Unit vector v whose reflection H = I - 2 v v^T makes the basis: H's first columns."""
+    """Return v of the reflection H = I - 2 v v^T, |v| = 1; the basis is H's first columns."""
     v = torch.randn(case.d_in, generator=torch.Generator().manual_seed(1))
     return v / v.norm()
 
 
 def _basis(case: Case) -> Tensor:
-    """An orthonormal basis without a decomposition, (d_in, rank)."""
+    """Return an orthonormal basis without a decomposition, (d_in, rank)."""
     v = _direction(case)
     return torch.eye(case.d_in, case.rank).addr_(v, v[: case.rank], alpha=-2.0)
 
 
 def _dense_projector(case: Case) -> Tensor:
-    """The same projector, dense: H D H with D the identity on the first ``rank`` coordinates."""
+    """Return the dense projector H D H, D being the identity on the first ``rank`` coordinates."""
     v = _direction(case)
     kept = v.clone()
     kept[case.rank :] = 0.0
@@ -249,7 +249,7 @@ def _resident() -> int:
 
 
 def _watched(work: Callable[[], T]) -> tuple[T, float, int]:
-    """Result and seconds of ``work()``, and the largest resident set while it ran, in bytes."""
+    """Return the result and seconds of ``work()``, and its peak resident set in bytes."""
     most, over = _resident(), threading.Event()
 
     def watch() -> None:

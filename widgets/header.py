@@ -176,7 +176,7 @@ class StatusBar(Panel):
 
 
 def _memory(model: EditableModel) -> str:
-    """Used and free memory of the model's device."""
+    """Return the used and free memory of the model's device."""
     gigabyte = 1e9
     if model.device.type == "cuda":
         used = torch.cuda.memory_allocated(model.device)

@@ -64,7 +64,7 @@ class Interactive:
         self._figure = html.figure
 
     def figure(self) -> go.Figure:
-        """The plotly figure."""
+        """Return the plotly figure."""
         return _plotly(self._figure)
 
     def __repr__(self) -> str:

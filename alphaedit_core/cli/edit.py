@@ -117,7 +117,7 @@ def _check_session(folder: Path, arguments: argparse.Namespace, requested: dict[
         stored = config_from_dict(manifest["hyperparameters"])
         dtype = manifest["dtype"]
     except (KeyError, TypeError, InputError) as error:
-        raise SessionError(f"session {folder}: damaged ({error}); take a copy") from None
+        raise SessionError(f"session {folder}: damaged ({error}); use a backup copy") from None
     hyperparameter_options.require_same(stored, requested, str(folder))
     if arguments.dtype not in ("auto", dtype):
         raise SessionError(

@@ -67,7 +67,7 @@ def as_facts(facts: FactsLike, limit: int | None = None) -> list[Fact]:
 
 
 def _labeled(facts: object) -> Iterator[tuple[str, object]]:
-    """The records in ``facts``, with the name of each in messages."""
+    """Return the records in ``facts``, with the name of each in messages."""
     if _is_a(facts, "datasets", "DatasetDict", "IterableDatasetDict"):
         splits = list(facts)  # type: ignore[call-overload]  # a dictionary
         raise InputError(
@@ -90,7 +90,7 @@ def _labeled(facts: object) -> Iterator[tuple[str, object]]:
 
 
 def _is_a(value: object, package: str, *classes: str) -> bool:
-    """True for an object of one of these classes of a package, which is not imported for it."""
+    """Return True for an object of these classes of a package, without importing it."""
     module = sys.modules.get(package)
     types = tuple(t for name in classes if isinstance(t := getattr(module, name, None), type))
     return isinstance(value, types)
@@ -121,7 +121,7 @@ def _check_table(columns: Sequence[object]) -> None:
 
 
 def _row(record: Mapping[object, object]) -> dict[object, object]:
-    """A row's fields, without an index; texts of several are split."""
+    """Return a row's fields, without an index; texts of several are split."""
     fields = {
         name: value
         for name, value in record.items()
@@ -148,7 +148,7 @@ def _plain(value: object) -> object:
 
 
 def _is_missing(value: object) -> bool:
-    """True for None, NaN, and the missing values of pandas."""
+    """Return true for None, NaN, and the missing values of pandas."""
     if isinstance(value, float):
         return math.isnan(value)
     return value is None or type(value).__name__ in {"NAType", "NaTType"}

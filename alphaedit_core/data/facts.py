@@ -293,7 +293,7 @@ def check_facts(facts: Sequence[Fact], labels: Sequence[str] | None = None) -> l
             if replaced(other, fact) or replaced(fact, other):
                 raise InputError(
                     f"{other_label} and {label}: both are about {shown(fact.relation)} of "
-                    f"{shown(fact.subject)}, said to have one value, with the targets "
+                    f"{shown(fact.subject)}, which has a single value, with the targets "
                     f"{shown(other.target)} and {shown(fact.target)}; keep one of them, or set "
                     'replaces to "prompt"'
                 )
@@ -365,7 +365,7 @@ def _neighbors(value: object) -> tuple[str, ...]:
 
 
 def _same_statement(text: str, one: str, other: str | None) -> bool:
-    """True if two targets make the same text after a prompt, up to white space."""
+    """Return true if two targets make the same text after a prompt, up to white space."""
     return other is not None and spaced(statement(text, one)) == spaced(statement(text, other))
 
 
@@ -375,7 +375,7 @@ def spaced(text: str) -> str:
 
 
 def replaced(earlier: Fact, later: Fact) -> bool:
-    """True if a fact supersedes an earlier one; see :attr:`Fact.replaces`."""
+    """Return true if a fact supersedes an earlier one; see :attr:`Fact.replaces`."""
     if later.replaces == "nothing":
         return False
     if earlier.slot == later.slot:

@@ -47,7 +47,7 @@ _SHARE = re.compile(r"[A-Z]{2,5}\b")
 
 
 def spaceless(character: str) -> bool:
-    """True if a character belongs to a script without spaces between words."""
+    """Return true if a character belongs to a script without spaces between words."""
     return unicodedata.name(character, "").startswith(_NO_SPACES)
 
 
@@ -71,13 +71,13 @@ def statement(prompt: str, target: str) -> str:
 
 
 def _unspaced(character: str) -> bool:
-    """True if no space adjoins a character: a script without spaces, or its punctuation."""
+    """Return True if no space adjoins a character: scripts without spaces, their punctuation."""
     wide = "\u3000" <= character <= "\u303f" or "\uff00" <= character <= "\uffef"
     return wide or spaceless(character)
 
 
 def _opens(prompt: str, target: str) -> bool:
-    """True if the prompt ends with a sign that belongs to the next word."""
+    """Return true if the prompt ends with a sign that belongs to the next word."""
     last, before, number = prompt[-1], prompt[-2:-1], target.lstrip(".,")[:1].isdigit()
     apart = not before or before.isspace() or before in _OPENING
     if last in _OPENING:
@@ -104,7 +104,7 @@ def _opens(prompt: str, target: str) -> bool:
 
 
 def _closes(prompt: str, target: str) -> bool:
-    """True if the target begins with a sign that belongs to the word before."""
+    """Return true if the target begins with a sign that belongs to the word before."""
     if target[0] == '"':  # closes if one is open
         return prompt.count('"') % 2 == 1 and not target[1:2].isalnum()
     if target[0] == "%":

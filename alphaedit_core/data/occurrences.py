@@ -47,7 +47,7 @@ def renamed(text: str, old: str, new: str) -> str:
 
 
 def _begins(before: str, first: str) -> bool:
-    """True if a name can begin after a text."""
+    """Return true if a name can begin after a text."""
     if not before:
         return True
     front = before[-2:-1]
@@ -61,7 +61,7 @@ def _begins(before: str, first: str) -> bool:
 
 
 def _ends(after: str, last: str) -> bool:
-    """True if a name can end before a text."""
+    """Return true if a name can end before a text."""
     if not after:
         return True
     if after[0] in _HYPHENS:
@@ -72,7 +72,7 @@ def _ends(after: str, last: str) -> bool:
 
 
 def _open(left: str, right: str) -> bool:
-    """True if a word may end between two letters because a script has no spaces.
+    """Return true if a word may end between two letters because a script has no spaces.
 
     In every script a mark belongs to the letter before it.
     """
@@ -84,5 +84,5 @@ def _in_a_word(character: str) -> bool:
 
 
 def _names(character: str) -> bool:
-    """True if a name can continue with this character after a hyphen: a capital or a digit."""
+    """Return True if a name can continue with this character after a hyphen."""
     return character.isupper() or character.istitle() or character.isdigit()

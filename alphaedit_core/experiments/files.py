@@ -111,7 +111,7 @@ def _rename(manifest: Mapping[str, Any]) -> None:
 
 
 def _renamed(method: object) -> object:
-    """A method with the current name of its editor, which is the first word."""
+    """Return a method with the current name of its editor, which is the first word."""
     if not isinstance(method, str):
         return method
     editor, space, rest = method.partition(" ")
@@ -124,7 +124,7 @@ def checksum(content: object) -> str:
 
 
 def _line(manifest: Mapping[str, Any], number: int, point: Mapping[str, Any]) -> str:
-    """A line with its checksum and line break."""
+    """Return a line with its checksum and line break."""
     point = parse_json(to_json(point))  # the values as a reader gets them
     line_checksum = checksum([checksum(manifest), number, point])
     return to_json({**point, _CHECK: line_checksum}) + "\n"

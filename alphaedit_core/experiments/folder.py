@@ -103,7 +103,7 @@ def load_experiment(folder: str | Path) -> ExperimentResult:
 
 
 def _load(folder: Path) -> tuple[ExperimentResult, list[Damage], bool]:
-    """The results, the damaged lines, and whether the last line is unfinished."""
+    """Return the results, the damaged lines, and whether the last line is unfinished."""
     manifest, checked = read_manifest(folder)
     try:
         read_record(_Manifest, manifest, others=True)
@@ -120,7 +120,7 @@ def _load(folder: Path) -> tuple[ExperimentResult, list[Damage], bool]:
 
 
 def _with_present_names(point: Mapping[str, Any]) -> dict[str, Any]:
-    """A stored measurement with the current names of its metrics."""
+    """Return a stored measurement with the current names of its metrics."""
     renamed = {
         part: {present_name(name): value for name, value in values.items()}
         for part in ("values", "errors", "retention")
@@ -236,7 +236,7 @@ def _is_leftover(path: Path) -> bool:
 
 
 def _resume(folder: Path, manifest: Mapping[str, Any], monitor: Monitor) -> ExperimentResult:
-    """The experiment in a folder, without its damaged lines.
+    """Return the experiment in a folder, without its damaged lines.
 
     Raises:
         InputError: if it differs from the manifest, naming the first difference.

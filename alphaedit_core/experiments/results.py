@@ -278,7 +278,7 @@ def measured_drifts(result: ExperimentResult) -> dict[str, str]:
 
 
 def _method_label(result: ExperimentResult, method: str) -> str:
-    """The name of a method, with the number of edits after which it diverged, if it did."""
+    """Return the name of a method, with the number of edits after which it diverged, if it did."""
     end = result.diverged_at(method)
     return method if end is None else f"{method}, broke down after {end.edits}"
 

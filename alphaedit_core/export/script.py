@@ -170,7 +170,7 @@ def _session(session: EditSession, manifest: dict[str, Any], first: EditConfig) 
 
 
 def _contexts(session: EditSession, manifest: dict[str, Any]) -> list[str] | None:
-    """The contexts of all edits, if all used the same ones and they are known; else None."""
+    """Return the contexts of all edits, if all used the same ones and they are known; else None."""
 
     def sampling(hyperparameters: EditConfig) -> tuple[int, int, int]:
         return hyperparameters.seed, hyperparameters.context_tokens, hyperparameters.contexts
@@ -194,7 +194,7 @@ def _edit(number: int, entry: Edit, current: EditConfig) -> str:
 
 
 def _changes(current: EditConfig, new: EditConfig) -> str:
-    """The line that replaces the hyperparameters; "" if they are equal."""
+    """Return the line that replaces the hyperparameters; "" if they are equal."""
     if new == current:
         return ""
     old_fields, fields = current.to_dict(), new.to_dict()

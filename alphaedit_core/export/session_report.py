@@ -216,7 +216,7 @@ def _digest(session: EditSession) -> str:
 
 
 def _current_outcomes(session: EditSession) -> list[FactResult]:
-    """The result of each fact that no later fact has superseded."""
+    """Return the result of each fact that no later fact has superseded."""
     entries = _applied(session)
     outcomes = [outcome for entry in entries for outcome in entry.result.outcomes]
     current = CurrentFacts(batch for entry in entries for batch in entry.batches)

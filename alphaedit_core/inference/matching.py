@@ -52,12 +52,12 @@ class _Word:
 
 
 def mentions(text: str, answers: Iterable[str]) -> bool:
-    """True if the text contains one of the answers as whole words."""
+    """Return true if the text contains one of the answers as whole words."""
     return _matches(text, answers, anywhere=True)
 
 
 def begins(text: str, answers: Iterable[str]) -> bool:
-    """True if the text begins with one of the answers as whole words."""
+    """Return true if the text begins with one of the answers as whole words."""
     return _matches(text, answers, anywhere=False)
 
 
@@ -165,13 +165,13 @@ def _front(text: str, at: int) -> str:
 
 
 def _is_a_sign(character: str) -> bool:
-    """True if a character counts as a word: currency, percent, arithmetic, arrows, emoji."""
+    """Return True if a character counts as a word: currency, percent, arithmetic, emoji."""
     if character in _SEPARATORS:
         return False
     return character in _SHARES or unicodedata.category(character) in ("Sc", "Sm", "So")
 
 
 def _goes_on(text: str, start: int, end: int) -> bool:
-    """True if a hyphen and a capital continue a name that begins with a capital."""
+    """Return true if a hyphen and a capital continue a name that begins with a capital."""
     after = text[end : end + 2]
     return len(after) == 2 and after[0] in _HYPHENS and text[start].isupper() and after[1].isupper()

@@ -140,7 +140,7 @@ def generate_with_probabilities(
 
 
 def has_chat(model: EditableModel) -> bool:
-    """True if the tokenizer has a chat template."""
+    """Return true if the tokenizer has a chat template."""
     return bool(getattr(model.tokenizer, "chat_template", None))
 
 

@@ -91,8 +91,8 @@ def _known_before(outcome: FactResult) -> str:
     if not _no_change(outcome):
         return ""
     return (
-        "the model said it before this edit, so nothing was written for it, but the other facts "
-        "of the edit overwrote it; write it again"
+        "the model gave this answer before the edit, so nothing was written for it, but the other "
+        "facts of the edit overwrote it; write it again"
     )
 
 
@@ -165,7 +165,7 @@ class ForgottenFact:
     by: tuple[int, Fact] | None
 
     def __str__(self) -> str:
-        text = f"edit {self.edit}: “{self.fact.statement}” is no longer said"
+        text = f"edit {self.edit}: “{self.fact.statement}” is no longer the model's answer"
         if self.by is None:
             return text
         number, fact = self.by

@@ -169,7 +169,7 @@ class EditRunner:
 
 
 def _changes(batches: Sequence[StoredBatch], pruned: bool = True) -> dict[int, list[WeightUpdate]]:
-    """Updates of each layer in order; without ``pruned`` PRUNE's updates before pruning."""
+    """Return each layer's updates in order; PRUNE's before pruning if not ``pruned``."""
     changes: dict[int, list[WeightUpdate]] = {}
     for batch in batches:
         for layer, change in batch.changes.items():
@@ -197,7 +197,7 @@ def _space(
 
 
 def _kept(requests: Sequence[TokenizedFact], written: BatchWrite) -> StoredBatch:
-    """The part of a batch that a session stores, on the CPU to save device memory."""
+    """Return the part of a batch that a session stores, on the CPU to save device memory."""
     return StoredBatch(
         facts=[request.fact for request in requests],
         changes={

@@ -30,7 +30,7 @@ def _named_model(
     monitor: Monitor | None,
     network: bool,
 ) -> EditableModel:
-    """The model that a saved session names."""
+    """Return the model that a saved session names."""
     name = manifest["model"]
     try:
         return load_model(name, device, manifest["dtype"], monitor=monitor, network=network)

@@ -87,7 +87,7 @@ def _check_finite(facts: Sequence[Fact], after: Sequence[ModelResponse]) -> None
 
 
 def _token_texts(model: EditableModel, request: TokenizedFact) -> tuple[str, ...]:
-    """The text of each target token after the prompt."""
+    """Return the text of each target token after the prompt."""
     ids = [*request.rows[0].ids, *request.target]
     return tuple(
         added_text(model.tokenizer, ids[:position], ids[position])

@@ -135,7 +135,7 @@ class EditResult:
         - ``target_nll`` *, ``true_target_nll`` *: that mean, in nats.
         - ``target_rank`` *: rank of the target's first token, 1 for the most likely.
         - ``exact_match`` *: whether every target token is the most likely one at its place.
-        - ``residual``: share of the wanted change of the hidden state that was not written.
+        - ``residual``: share of the intended change of the hidden state that was not written.
 
         Raises:
             InputError: if pandas is not installed.
@@ -222,7 +222,7 @@ _COLUMNS: dict[str, type] = {
 
 
 def _fact_cells(outcome: FactResult) -> tuple[object, ...]:
-    """The cells of one fact in :meth:`EditResult.to_pandas`, without the first two."""
+    """Return the cells of one fact in :meth:`EditResult.to_pandas`, without the first two."""
     fact, states = outcome.fact, (outcome.before, outcome.after)
     return (
         fact.subject,
@@ -245,7 +245,7 @@ _WRITE_HEADINGS = ("batch", "layer", "change", "without projection", "key kept",
 
 
 def _share(stored: float | None) -> float | None:
-    """A stored ``residual_left``; earlier versions divided a target change of zero by 1e-38."""
+    """Read ``residual_left``; earlier versions divided a target change of zero by 1e-38."""
     return None if stored is None or not stored < 1e30 else stored
 
 

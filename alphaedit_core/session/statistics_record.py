@@ -40,5 +40,5 @@ def statistics_record(
 
 
 def _without_spec(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The record without its specification, which differs between versions for equal statistics."""
+    """Drop the specification, which differs between versions for equal statistics."""
     return {name: value for name, value in record.items() if name != "recipe"}

@@ -27,7 +27,7 @@ include_patterns = [
 exclude_patterns = [".*", "build", "**/.ipynb_checkpoints"]
 
 nb_execution_mode = "off"
-# Interactive figures have their picture beside them, which is shown.
+# Interactive figures are stored with a static picture, which is shown.
 suppress_warnings = ["mystnb.unknown_mime_type"]
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3  # links such as RESULTS.md#editors

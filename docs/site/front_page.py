@@ -1,4 +1,4 @@
-"""The README as the front page: the contents of the site under it, and an ``index.html``."""
+"""The README as the front page, with the table of contents and an ``index.html``."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ INDEX = "index_redirect.html"
 
 
 def add_contents(app: Sphinx, name: str, source: list[str]) -> None:
-    """What a README on a page of its own would show as it stands."""
+    """Append the table of contents to the front page."""
     if name == app.config.root_doc:
         source[0] += CONTENTS
 
 
 def index(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
-    """A page that leads on to the front page: a browser asks a folder for its index."""
+    """Yield ``index.html``, which redirects to the front page."""
     yield "index", {}, INDEX
 
 

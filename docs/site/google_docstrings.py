@@ -1,6 +1,7 @@
-"""Google style docstrings, by napoleon's parser.
+"""Google style docstrings, read by napoleon's parser.
 
-Not by its extension, which takes the words before a colon in an attribute's docstring for a type.
+Napoleon's extension is not used: it takes the words before a colon in an attribute's docstring for
+a type.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from sphinx.util import logging
 LOGGER = logging.getLogger(__name__)
 
 
-#: Attributes as a list of names: as entries they would stand beside autodoc's own.
+#: Attributes as a list of names: entries would duplicate autodoc's own.
 CONFIG = Config(napoleon_custom_sections=[("Attributes", "params_style")])
 
 
@@ -34,7 +35,7 @@ def as_restructured_text(
 
 
 def own_base(value: Any) -> type | None:
-    """The nearest base class that has an entry on the site."""
+    """Return the nearest base class that has an entry on the site."""
     for base in getattr(value, "__mro__", ())[1:]:
         if base.__module__.startswith("alphaedit_") and not base.__name__.startswith("_"):
             return base
@@ -44,9 +45,9 @@ def own_base(value: Any) -> type | None:
 def warn_of_dead_role(
     app: Sphinx, env: BuildEnvironment, node: pending_xref, text: nodes.Node
 ) -> None:
-    """A role in a docstring has to lead somewhere.
+    """Warn of a role in a docstring without a target.
 
-    Types in signatures and exceptions may be those of other packages, and attributes have no entry.
+    Types in signatures and exceptions may come from other packages, and attributes have no entry.
     """
     source = get_source_line(node)[0] or ""
     is_role = isinstance(text, nodes.literal) and "docstring of alphaedit_" in source

@@ -68,7 +68,7 @@ def test_the_search_did_not_converge() -> None:
 def test_a_fact_that_was_held_already_wants_nothing() -> None:
     held = replace(FOUND, nll=[0.01], kl=[0.0], decay=[0.0], probability=[0.99], delta=[0.0])
     message = why(replace(outcome(LOST, trace=held), residual_left=None))
-    assert "the model said it before this edit" in message and "write it again" in message
+    assert "the model gave this answer before the edit" in message and "write it again" in message
 
 
 def test_several_relations_of_one_subject_share_their_key() -> None:

@@ -18,7 +18,7 @@ _PREVIOUS = "Previous keys: protect facts written before"
 
 
 class MethodControls(W.VBox):
-    """A choice of editor and switches. It holds nothing: what is chosen is told, and shown by set.
+    """A choice of editor and switches, without state: it reports input and shows what it is given.
 
     Args:
         label: name of the choice of the editor.

@@ -295,7 +295,7 @@ class EditPanel(Panel):
         self.state.notice = summary(result, self._projected())
 
     def _projected(self) -> bool:
-        """True if the last applied edit used the projection."""
+        """Return true if the last applied edit used the projection."""
         return bool(self.session.history[self.session.applied - 1].hyperparameters.projection)
 
     def _show_result(self) -> None:
@@ -354,12 +354,12 @@ def _traces(job: Job[Any]) -> list[Trace]:
 
 
 def _searches(job: Job[Any]) -> list[Stage]:
-    """The stages of a job that have traces, in order."""
+    """Return the stages of a job that have traces, in order."""
     return [stage for stage in job.stages if stage.name in _SEARCHES and stage.detail]
 
 
 def _stage_list(job: Job[Any], trains: bool) -> str:
-    """The stages of an edit with their status; fine-tuning has its own stages."""
+    """Return the stages of an edit with their status; fine-tuning has its own stages."""
     done = {stage.name: stage for stage in job.stages}
     trains = "training" in done or (trains and "target values" not in done)
     others = {"target values", "keys and update"} if trains else {"training"}

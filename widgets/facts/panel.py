@@ -290,7 +290,7 @@ class FactsPanel(Panel):
         self.state.selected = index
 
     def tokens(self, index: int) -> list[str]:
-        """The tokens of a row's target, spaces as ``·`` and line ends as ``↵``; [] without one.
+        """Return the tokens of a row's target, spaces as ``·``, line ends as ``↵``; [] without one.
 
         Raises:
             InputError: if there is no such row.

@@ -41,7 +41,7 @@ class FillResult(NamedTuple):
     silent: int = 0
 
     def message(self) -> str:
-        """The message for the user."""
+        """Return the message for the user."""
         parts = [f"true targets filled: {self.filled}"]
         if self.already:
             parts.append(f"already the new target: {self.already}")

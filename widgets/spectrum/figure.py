@@ -199,7 +199,7 @@ class SpectrumFigure(LiveFigure):
         )
 
     def _shapes_changed(self, _layout: Any, shapes: Any) -> None:
-        """The line was dragged, or this figure has moved it: then it stands where it should."""
+        """Report a dragged line; ignore moves that this figure made itself."""
         spectrum, line = self._spectrum, shapes[0]
         if spectrum is None:
             return

@@ -79,7 +79,7 @@ def keys_html(
     has_facts: bool,
     stale: bool,
 ) -> str:
-    """The table of the facts whose keys were read, or what to do to have one.
+    """Return the table of the facts whose keys were read, or how to get one.
 
     Args:
         facts: the facts whose keys were read; none if none were.

@@ -324,7 +324,7 @@ class SpectrumPanel(Panel):
         return stale(self._gathered, self.session, self._requested_facts())
 
     def _requested_facts(self) -> list[Fact]:
-        """The facts whose keys are shown; found anew only when what was entered has changed."""
+        """Return the facts whose keys are shown; cached until the entered facts change."""
         if self._cached_facts is None or self._cached_facts[0] is not self.state.drafts:
             self._cached_facts = self.state.drafts, self.state.facts[:MOST_FACTS]
         return self._cached_facts[1]

@@ -1,4 +1,4 @@
-"""The numbers behind the spectrum screen: what is drawn of a spectrum, and thresholds as positions.
+"""Numbers behind the Spectrum tab: plotted values of a spectrum, and thresholds as positions.
 
 A threshold has a position on its slider: log10 of the eigenvalue for an absolute one, the share
 for an energy one, the number of directions for a rank.
@@ -21,7 +21,7 @@ MOST_POINTS = 2000
 #: Step of the slider of absolute thresholds, in log10: 2.3 %.
 LOG_STEP = 0.01
 _BARS = 60
-#: Eigenvalues under this share of the largest ordinary one are rounding; they are drawn at it.
+#: Eigenvalues below this share of the largest ordinary one are rounding errors; shown at it.
 _NOISE = 1e-12
 
 
@@ -29,12 +29,12 @@ _NOISE = 1e-12
 
 
 def from_log(position: float) -> Threshold:
-    """The absolute threshold at a place on the axis of log10 eigenvalues, to seven digits."""
+    """Return the absolute threshold at a log10 eigenvalue, rounded to seven digits."""
     return Threshold("absolute", float(f"{10 ** min(max(position, -30.0), 30.0):.7g}"))
 
 
 def converted(spectrum: Spectrum, threshold: Threshold, rule: Rule) -> Threshold:
-    """The threshold of another rule that keeps the same directions, in as few digits as will do."""
+    """Return the threshold of another rule that keeps the same directions, in few digits."""
     exact = spectrum.convert(threshold, rule)
     if rule == "rank":
         return exact
@@ -47,10 +47,10 @@ def converted(spectrum: Spectrum, threshold: Threshold, rule: Rule) -> Threshold
 
 
 def log_threshold(spectrum: Spectrum, threshold: Threshold) -> float:
-    """log10 of the eigenvalue under which a threshold keeps directions.
+    """Return log10 of the eigenvalue below which a threshold keeps directions.
 
-    At most a factor of ten outside all eigenvalues: from there on nothing changes any more, and a
-    line far away would flatten the curve.
+    The result is at most a factor of ten outside all eigenvalues: beyond, nothing changes, and a
+    distant line would flatten the curve.
     """
     value = threshold.value
     if threshold.rule != "absolute":
@@ -61,7 +61,7 @@ def log_threshold(spectrum: Spectrum, threshold: Threshold) -> float:
 
 
 def slider_ends(spectra: Iterable[Spectrum], line: float) -> tuple[float, float]:
-    """Ends of the slider of absolute thresholds: all eigenvalues of all layers, and the line.
+    """Return the slider's ends for absolute thresholds: all eigenvalues, and the line.
 
     The default lies on the slider's grid, so that arrow keys can come back to it.
     """
@@ -79,7 +79,7 @@ def slider_ends(spectra: Iterable[Spectrum], line: float) -> tuple[float, float]
 
 
 def log_eigenvalues(spectrum: Spectrum) -> np.ndarray:
-    """log10 of the eigenvalues, (d_in,); zeros and what is rounding lie at the bottom."""
+    """Return log10 of the eigenvalues, (d_in,); zeros and rounding errors are at the bottom."""
     values = np.maximum(spectrum.eigenvalues, 0.0)
     ordinary = values[spectrum.num_massive_directions :]
     top = float(ordinary.max(initial=0.0))
@@ -89,7 +89,7 @@ def log_eigenvalues(spectrum: Spectrum) -> np.ndarray:
 
 
 def visible_range(spectrum: Spectrum, line: float | None = None) -> tuple[float, float]:
-    """What of the axis of log10 eigenvalues is shown: the ordinary ones, the default, the line."""
+    """Return the visible range of log10 eigenvalues: ordinary ones, the default, the line."""
     ordinary = log_eigenvalues(spectrum)[spectrum.num_massive_directions :]
     included = [float(np.log10(DEFAULT)), *([] if line is None else [line])]
     low, high = min(*included, ordinary.min()), max(*included, ordinary.max())
@@ -98,7 +98,7 @@ def visible_range(spectrum: Spectrum, line: float | None = None) -> tuple[float,
 
 
 def cumulative_energy(spectrum: Spectrum) -> np.ndarray:
-    """Share of ordinary text's energy in the first 1 … d_in directions, massive ones left out."""
+    """Return ordinary text's cumulative energy share per direction, without massive ones."""
     values = np.maximum(spectrum.eigenvalues, 0.0)
     values[: spectrum.num_massive_directions] = 0.0
     return np.cumsum(values) / (spectrum.trace or 1.0)
@@ -112,7 +112,7 @@ def histogram(spectrum: Spectrum) -> tuple[np.ndarray, np.ndarray]:
 
 
 def decimated(size: int, most: int = MOST_POINTS) -> np.ndarray:
-    """Indices of at most so many of ``size`` descending values that draw the same curve.
+    """Return indices of at most ``most`` of ``size`` descending values that draw the same curve.
 
     First and last of every bin, which are its largest and smallest value. The bins are as narrow
     as a linear index and as a logarithmic one want them.

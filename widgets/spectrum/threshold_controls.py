@@ -27,15 +27,16 @@ _UNITS: dict[Rule, str] = {
     "energy": "Largest share of ordinary text's energy in the kept space, 0 to 1.",
     "rank": "Number of directions, counted from the smallest eigenvalue up.",
 }
-#: A place of the slider that is nearer than this is the same: its thresholds have seven digits.
+#: Positions closer than this count as equal: thresholds have seven digits.
 _SAME = 1e-6
 
 
 class ThresholdControls(W.VBox):
     """Rule, number box, slider and Reset for one threshold.
 
-    They hold nothing: what is moved is told, and what they show is set with :meth:`set`. Each hears
-    its own setting too; that is told apart by its value, since it is what is shown already.
+    The controls keep no state: they report the user's input and show what :meth:`set` gives them.
+    :meth:`set` triggers their own change events, too; those carry the value already shown and are
+    ignored.
 
     Args:
         chosen: given the threshold that was typed or slid to.
@@ -73,7 +74,7 @@ class ThresholdControls(W.VBox):
 
     @property
     def position(self) -> float:
-        """Where the slider stands: log10 of an absolute threshold, else its number."""
+        """Position of the slider: log10 of an absolute threshold, otherwise its value."""
         return self._position
 
     def set(
@@ -87,8 +88,8 @@ class ThresholdControls(W.VBox):
 
         Args:
             threshold: the threshold.
-            spectrum: of the layer that is looked at, if it is known.
-            spectra: all that are known, by layer.
+            spectrum: spectrum of the layer shown, if computed.
+            spectra: all computed spectra, per layer.
             size: d_in, the largest rank.
         """
         self._threshold = threshold
@@ -96,8 +97,8 @@ class ThresholdControls(W.VBox):
             position = float(np.log10(max(threshold.value, 1e-8)))
             if spectrum is not None:
                 position = log_threshold(spectrum, threshold)
-            # The slider's own number, where the threshold is that one to seven digits: sent back
-            # rounded, it would take the knob out of the user's hand.
+            # If the threshold equals the slider's to seven digits, keep the slider's own number:
+            # a rounded one sent back would move the handle while the user drags it.
             position = self.slider.value if abs(self.slider.value - position) <= _SAME else position
             low, high = slider_ends(spectra.values(), position)
             step = LOG_STEP
