@@ -314,7 +314,7 @@ def test_a_relation_with_one_value_is_not_given_two() -> None:
             check_facts(pair)
         expected = str(caught.value)
         assert 'fact 1 and fact 2: both are about "P19" of "Ada"' in expected
-        assert "one value" in expected and '"Rome"' in expected and '"Oslo"' in expected
+        assert "single value" in expected and '"Rome"' in expected and '"Oslo"' in expected
     assert check_facts([SPEAKS, ALSO]) == [SPEAKS, ALSO]
     worded = HOME.changed(target="Rome")
     assert check_facts([BORN, worded]) == [BORN, worded]
