@@ -43,7 +43,7 @@ class HuggingFaceText:
 
     @property
     def name(self) -> str:
-        """The name that :func:`open_text` understands."""
+        """The name that :func:`.open_text` understands."""
         return f"hf:{self.dataset}" + (f":{self.config}" if self.config else "")
 
     def checksum(self) -> str:

@@ -58,7 +58,7 @@ class ModelSamples:
 
     @property
     def name(self) -> str:
-        """The name that :func:`open_text` understands."""
+        """The name that :func:`.open_text` understands."""
         return "self"
 
     def checksum(self) -> str:

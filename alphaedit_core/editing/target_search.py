@@ -4,7 +4,7 @@ For each fact, Adam optimizes a change ``delta`` of the residual stream after th
 at the subject's last token (Meng et al. 2022, section 3.1; Meng et al. 2023, Eq. 16; the loss
 follows the released AlphaEdit code):
 
-    loss = mean_rows -log p(target) + kl_factor KL(p || p_0) + weight_decay |delta| / |h0|^2
+    ``loss = mean_rows -log p(target) + kl_factor KL(p || p_0) + weight_decay |delta| / |h0|^2``
 
 The target value ``z = h0 + delta`` is what the down-projections have to produce.
 

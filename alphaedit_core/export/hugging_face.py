@@ -17,6 +17,6 @@ __all__ = ["check_folder", "facts_in_model", "model"]
 def model(session: EditSession, folder: str | Path, monitor: Monitor | None = None) -> None:
     """Write the edited model to a folder, or replace an earlier export there.
 
-    See :meth:`.EditSession.save_pretrained`.
+    See :meth:`.SavesModel.save_pretrained`.
     """
     session.save_pretrained(folder, overwrite=True, monitor=monitor)

@@ -125,16 +125,16 @@ class EditResult:
     def to_pandas(self) -> pandas.DataFrame:
         """Return a data frame with one row per fact.
 
-        Columns, with ``_before`` and ``_after`` the edit where marked *:
+        Columns, with ``_before`` and ``_after`` the edit where marked †:
 
         - ``fact``, ``batch``: their numbers, from 1.
         - ``subject``, ``prompt`` (with the subject filled in), ``target``, ``true_target``.
-        - ``completion`` *: greedy continuation of the prompt.
-        - ``target_probability`` *, ``true_target_probability`` *: exp of minus the mean negative
+        - ``completion`` †: greedy continuation of the prompt.
+        - ``target_probability`` †, ``true_target_probability`` †: exp of minus the mean negative
           log-likelihood of the tokens.
-        - ``target_nll`` *, ``true_target_nll`` *: that mean, in nats.
-        - ``target_rank`` *: rank of the target's first token, 1 for the most likely.
-        - ``exact_match`` *: whether every target token is the most likely one at its place.
+        - ``target_nll`` †, ``true_target_nll`` †: that mean, in nats.
+        - ``target_rank`` †: rank of the target's first token, 1 for the most likely.
+        - ``exact_match`` †: whether every target token is the most likely one at its place.
         - ``residual``: share of the intended change of the hidden state that was not written.
 
         Raises:

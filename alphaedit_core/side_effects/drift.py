@@ -214,7 +214,7 @@ class TextBaseline:
 
     @torch.no_grad()
     def compare(self, monitor: Monitor) -> tuple[float, float, float, float]:
-        """Compare current and stored outputs; see :func:`compare_outputs` and :meth:`keep`."""
+        """Compare current and stored outputs; see :func:`.compare_outputs` and :meth:`keep`."""
         assert self._outputs is not None
         current = last_block_outputs(self._model, self.windows, monitor)
         return compare_outputs(

@@ -34,7 +34,7 @@ class AlphaEditConfig(EditConfig):
 class AlphaEdit(Editor[AlphaEditConfig]):
     """``dW = R K^T P (K_p K_p^T P + K K^T P + lambda I)^-1`` (Fang et al. 2025, Eq. 14).
 
-    In the closed form of :mod:`.base`: ``G = P`` and ``mu = lambda``.
+    In the closed form of :mod:`alphaedit_core.editing.editors.base`: ``G = P`` and ``mu = lambda``.
     """
 
     name = "alphaedit"

@@ -28,7 +28,8 @@ class MemitConfig(EditConfig):
 class Memit(Editor[MemitConfig]):
     """``dW = R K^T (lambda C + K K^T)^-1`` (Meng et al. 2023, Eq. 14).
 
-    In the closed form of :mod:`.base`: ``G = C^-1`` and ``mu = lambda``.
+    In the closed form of :mod:`alphaedit_core.editing.editors.base`: ``G = C^-1`` and
+    ``mu = lambda``.
     """
 
     name = "memit"
