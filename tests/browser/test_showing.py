@@ -93,8 +93,8 @@ def test_the_app(app: str, browser: Any) -> None:
     page.get_by_role("tab", name="Edit", exact=True).click()
     page.locator("button.ae-run").click()
     status = page.locator('[data-testid="status"]')
-    expect(status).to_have_text("running: edit", timeout=20_000)
+    expect(status).to_have_text("running: edit", timeout=10_000)
     page.locator("button.ae-cancel-run").click()
-    expect(page.locator('[data-testid="run-state"]')).to_contain_text("canceled", timeout=60_000)
+    expect(page.locator('[data-testid="run-state"]')).to_contain_text("canceled", timeout=20_000)
     assert outside == []
     page.close()

@@ -32,7 +32,7 @@ def test_an_edit(wb: Page) -> None:
     page = wb.page
     page.locator("button.ae-run").click()
     seen = set()
-    expect(wb.by_testid("status")).to_have_text("running: edit", timeout=20_000)
+    expect(wb.by_testid("status")).to_have_text("running: edit", timeout=5_000)
     for _ in range(EDIT // 200):
         text = wb.by_testid("run-state").text_content()
         seen.add(text)
@@ -40,7 +40,7 @@ def test_an_edit(wb: Page) -> None:
             break
         time.sleep(0.2)
     assert len({text for text in seen if text.startswith("step")}) >= 3
-    expect(wb.by_testid("run-summary")).to_contain_text("2 of 2 facts written", timeout=60_000)
+    expect(wb.by_testid("run-summary")).to_contain_text("2 of 2 facts written", timeout=10_000)
     expect(wb.by_testid("session")).to_contain_text("edits: 1")
     ends = wb.python(
         "t = [o.trace for o in session.last_result.outcomes]; f = wb.edit.figure.figure; "
@@ -442,4 +442,4 @@ def test_a_restarted_kernel_is_seen(wb: Page) -> None:
     page = wb.page
     page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.restartKernel()")
     gone = page.locator(".ae-workbench .jupyter-widgets-disconnected")
-    gone.first.wait_for(state="attached", timeout=20_000)
+    gone.first.wait_for(state="attached", timeout=10_000)

@@ -160,7 +160,7 @@ def test_cancel_leaves_the_weights(wb: Page) -> None:
     page = wb.page
     digest = digest_of(wb)
     page.locator("button.ae-run").click()
-    expect(wb.by_testid("status")).to_have_text("running: edit", timeout=20_000)
+    expect(wb.by_testid("status")).to_have_text("running: edit", timeout=5_000)
     expect(page.locator("button.ae-run")).to_be_disabled()
     expect(wb.by_testid("run-state")).to_contain_text(
         re.compile(r"step [2-9] / 25"), timeout=60_000
@@ -169,7 +169,7 @@ def test_cancel_leaves_the_weights(wb: Page) -> None:
     assert wb.python("print(1)") == "1"
     assert time.monotonic() - start < 5
     page.locator("button.ae-cancel-run").click()
-    expect(wb.by_testid("run-state")).to_contain_text("canceled at step", timeout=20_000)
+    expect(wb.by_testid("run-state")).to_contain_text("canceled at step", timeout=10_000)
     ready(wb)
     assert digest_of(wb) == digest and wb.python("print(session.applied)") == "0"
     expect(page.locator("button.ae-run")).to_be_enabled()
