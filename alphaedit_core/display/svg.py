@@ -68,7 +68,6 @@ def figure_html(svg: str, alt: str) -> FigureText:
 def render_svg(figure: Figure) -> FigureText:
     """Render a figure as SVG."""
     import matplotlib
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure as Canvas
 
     parameters: Any = matplotlib.rcParams
@@ -87,12 +86,6 @@ def render_svg(figure: Figure) -> FigureText:
                 handles |= _draw_panel(axes, panel, _SMALL if figure.small else None)
         if figure.legend:
             _draw_legend(canvas, figure.legend, handles)
-        # Otherwise savefig draws the figure twice, the first time for the layout alone.
-        FigureCanvasSVG(canvas)
-        layout = canvas.get_layout_engine()
-        assert layout is not None
-        layout.execute(canvas)
-        canvas.set_layout_engine(None)
         file = io.StringIO()
         metadata: dict[str, Any] = {"Date": None, "Creator": None}
         canvas.savefig(file, format="svg", transparent=True, metadata=metadata)
